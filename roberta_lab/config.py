@@ -1,0 +1,225 @@
+"""The schema of a run: every key a user can set, its type, and which half of the config it belongs to.
+
+*Science* changes the result and is hashed into the run's id; *circumstance* does not (devices, paths, loggers).
+The dataclasses stand here, on the lowest floor, so that composing and checking a config needs neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class ConfigError(ValueError):
+    """A user's mistake: one line that says what is wrong, where, and what is allowed. Commands print it and exit with 2."""
+
+
+# ---------------------------------------------------------------- science
+@dataclass
+class ModelConfig:
+    """BERT's encoder (Devlin et al. 2019); sizes as in RoBERTa, Table 9."""
+
+    layers: int = MISSING
+    hidden: int = MISSING
+    heads: int = MISSING
+    ffn: int = MISSING
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layer_norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+
+@dataclass
+class TokenizerConfig:
+    """A text encoding (RoBERTa, Section 4.4), trained on the data mix in use."""
+
+    kind: str = MISSING
+    vocab_size: int = MISSING
+
+
+@dataclass
+class DataMixConfig:
+    """Where the text comes from, and how much of it pretraining reads."""
+
+    source: str = MISSING
+    held_out_share: float = 0.1
+    train_tokens: int | None = None  # None: everything outside the held-out documents
+    validation_tokens: int = 65536
+
+
+@dataclass
+class InputFormatConfig:
+    """How sentences become model inputs (RoBERTa, Section 4.2)."""
+
+    name: str = MISSING
+    max_length: int = 512
+
+
+@dataclass
+class MaskingConfig:
+    """Which tokens are predicted, and what the model sees in their place (RoBERTa, Section 4.1)."""
+
+    name: str = MISSING
+    num_patterns: int = 10  # read by `static` only
+    selection: str = "exact"
+    mask_prob: float = 0.15
+    mask_share: float = 0.8
+    random_share: float = 0.1
+
+
+@dataclass
+class NspConfig:
+    """Next-sentence prediction: `auto` is on exactly when the input format yields pairs."""
+
+    mode: str = MISSING
+
+
+@dataclass
+class BatchSizeConfig:
+    """One optimizer step, over all ranks and micro-batches (RoBERTa, Section 4.3)."""
+
+    sequences: int = MISSING
+    steps: int = MISSING
+    peak_lr: float = MISSING
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam with decoupled weight decay, linear warmup, linear decay to 0."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-6
+    weight_decay: float = 0.01
+    warmup_steps: int = MISSING
+
+
+@dataclass
+class PrecisionConfig:
+    """The arithmetic of the forward and backward pass; weights and Adam's state stay in float32."""
+
+    dtype: str = MISSING
+
+
+@dataclass
+class TaskConfig:
+    """One downstream task. `head` names the shape of its input and of its prediction."""
+
+    name: str = MISSING
+    family: str = MISSING  # the module under roberta_lab/tasks
+    head: str = MISSING  # classification | span | choice
+    num_labels: int = 2
+    metric: str = MISSING  # the score that the table shows
+    max_length: int = 128
+    num_train: int | None = None
+    num_dev: int | None = None
+    stands_for: str = ""  # the paper's task in whose column it is shown
+
+
+@dataclass
+class FinetuneConfig:
+    """Downstream training (RoBERTa, Table 10)."""
+
+    seed: int = 1
+    batch: int = 16
+    lr: float = 2e-5
+    epochs: int = 10
+    warmup_ratio: float = 0.06
+    weight_decay: float = 0.1
+
+
+# ---------------------------------------------------------------- circumstance
+@dataclass
+class ScaleConfig:
+    """What divides the paper's numbers, and what stands in for what a machine cannot hold."""
+
+    name: str = MISSING
+    batch_divisor: int = 1
+    steps_divisor: int = 1
+    lr_factor: float = 1.0
+    stands_for: dict[str, str] = field(default_factory=dict)  # override in a sweep file -> override that replaces it
+
+
+@dataclass
+class TrainerConfig:
+    """How a run is executed. Nothing here changes what is learned."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    micro_batch_size: int = 32
+    workers: int = 0
+    threads: int | None = None  # CPU threads of torch; None: torch decides
+    checkpoint_every_steps: int = 500
+    num_validations: int = 10
+    progress: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go besides `metrics.jsonl`."""
+
+    wandb: str = "auto"  # auto (online with a key, offline without) | offline | online | off
+    project: str = "roberta_lab"
+
+
+@dataclass
+class SweepConfig:
+    """A table of the paper, or a question: named rows, each a list of overrides, and the columns beside them."""
+
+    name: str = MISSING
+    title: str = MISSING
+    question: str = MISSING
+    base: list[str] = field(default_factory=list)  # overrides that every row shares
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [1])
+    finetune_seeds: list[int] = field(default_factory=lambda: [1])
+    published: str | None = None  # key in reports/published.yaml
+    only: list[str] | None = None  # some of the rows
+    row: str | None = None  # set by the sweeper in each job
+
+
+@dataclass
+class PathsConfig:
+    """Where results and prepared data lie."""
+
+    outputs: str = "outputs"
+    cache: str = "${paths.outputs}/cache"
+
+
+@dataclass
+class InspectConfig:
+    """What `roberta-lab inspect` shows."""
+
+    examples: int = 3
+    epoch: int = 0
+
+
+@dataclass
+class Config:
+    """The root of the tree."""
+
+    seed: int = 1
+    model: ModelConfig = MISSING
+    tokenizer: TokenizerConfig = MISSING
+    data_mix: DataMixConfig = MISSING
+    input_format: InputFormatConfig = MISSING
+    masking: MaskingConfig = MISSING
+    nsp: NspConfig = MISSING
+    batch_size: BatchSizeConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    precision: PrecisionConfig = MISSING
+    task: TaskConfig = MISSING
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    scale: ScaleConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    sweep: SweepConfig | None = None
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    inspect: InspectConfig = field(default_factory=InspectConfig)
+    hydra: Any = None
+
+
+PAIRED_FORMATS = ("segment_pair", "sentence_pair")

@@ -1,0 +1,123 @@
+"""BERT's encoder and its two pretraining heads, in plain torch (Devlin et al. 2019; RoBERTa, Sections 2 and 3.1).
+
+Post-layer-norm, learned positions offset by pad + 1 = 2, exact GELU, tied embeddings. Logits are computed at the masked
+positions only: at small sizes the output layer over all positions would cost more than the encoder.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roberta_lab.config import ModelConfig
+
+PAD_ID = 1
+POSITION_OFFSET = PAD_ID + 1
+
+
+class Embeddings(nn.Module):
+    """Token + position (+ token type) embeddings, layer-normed. Token types exist for paired formats only."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, config.hidden, padding_idx=PAD_ID)
+        self.positions = nn.Embedding(max_positions + POSITION_OFFSET, config.hidden)
+        self.token_types = nn.Embedding(token_types, config.hidden) if token_types else None
+        self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:  # (B, T) -> (B, T, H)
+        length = input_ids.shape[1]
+        x = self.tokens(input_ids) + self.positions.weight[POSITION_OFFSET : POSITION_OFFSET + length]
+        if self.token_types is not None:
+            x = x + (self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids))
+        return self.dropout(self.norm(x))
+
+
+class Layer(nn.Module):
+    """Self-attention and feed-forward, each with dropout, residual and then LayerNorm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.attention_dropout = config.attention_dropout
+        self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
+        self.attention_out = nn.Linear(config.hidden, config.hidden)
+        self.attention_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.ffn_in = nn.Linear(config.hidden, config.ffn)
+        self.ffn_out = nn.Linear(config.ffn, config.hidden)
+        self.ffn_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:  # (B, T, H), (B, 1, 1, T) -> (B, T, H)
+        batch, length, hidden = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
+        dropout = self.attention_dropout if self.training else 0.0
+        context = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=attention_mask, dropout_p=dropout)
+        context = context.transpose(1, 2).reshape(batch, length, hidden)
+        x = self.attention_norm(x + self.dropout(self.attention_out(context)))
+        return self.ffn_norm(x + self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))))
+
+
+class Encoder(nn.Module):
+    """Token ids to hidden states.
+
+    Args of `forward`: input_ids int64 (B, T); attention_mask bool (B, T), True on real tokens, or None when there is no
+    padding; token_type_ids int64 (B, T) or None. Returns float (B, T, H).
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config, vocab_size, max_positions, token_types)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        initialize(self, config.init_std)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        x = self.embeddings(input_ids, token_type_ids)
+        mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class PretrainingModel(nn.Module):
+    """The encoder with the MLM head (dense, GELU, LayerNorm, tied matrix and bias) and, with `nsp`, the NSP head."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, nsp: bool) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, vocab_size, max_positions, token_types)
+        self.mlm_dense = nn.Linear(config.hidden, config.hidden)
+        self.mlm_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.mlm_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.nsp_pooler = nn.Linear(config.hidden, config.hidden) if nsp else None
+        self.nsp_classifier = nn.Linear(config.hidden, 2) if nsp else None
+        for head in (self.mlm_dense, self.mlm_norm, self.nsp_pooler, self.nsp_classifier):
+            if head is not None:
+                initialize(head, config.init_std)
+
+    def mlm_logits(self, hidden: Tensor) -> Tensor:
+        """(M, H) hidden states at the masked positions -> (M, V)."""
+        x = self.mlm_norm(F.gelu(self.mlm_dense(hidden)))
+        return F.linear(x, self.encoder.embeddings.tokens.weight, self.mlm_bias)
+
+    def nsp_logits(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) -> (B, 2): tanh pooler over `<s>`, then two classes (0 = is next, 1 = random)."""
+        assert self.nsp_pooler is not None and self.nsp_classifier is not None
+        return self.nsp_classifier(torch.tanh(self.nsp_pooler(hidden[:, 0])))
+
+
+def initialize(module: nn.Module, std: float) -> None:
+    """N(0, std) for matrices, zeros for biases and for the padding row, ones for LayerNorm (BERT's initialization)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+            if part.padding_idx is not None:
+                with torch.no_grad():
+                    part.weight[part.padding_idx].zero_()

@@ -1,0 +1,30 @@
+"""Adam with decoupled weight decay and the linear schedule (RoBERTa, Section 2.4 and Table 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def build_optimizer(
+    parameters: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW over named parameters; biases and LayerNorm weights are not decayed."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in parameters:
+        (plain if name.endswith("bias") or "norm" in name.split(".")[-2:][0] else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def linear_schedule(step: int, warmup_steps: int, total_steps: int) -> float:
+    """The factor on the peak learning rate at optimizer step `step`, counted from 0: up to 1 over the warmup, down to 0 at the end.
+
+    The first step already moves (1 / warmup_steps), the last is the smallest positive one.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
