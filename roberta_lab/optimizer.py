@@ -9,7 +9,11 @@ from torch import nn
 
 
 def build_optimizer(
-    parameters: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
 ) -> torch.optim.AdamW:
     """AdamW over named parameters; biases and LayerNorm weights are not decayed."""
     decayed: list[nn.Parameter] = []
