@@ -7,7 +7,6 @@ The dataclasses stand here, on the lowest floor, so that composing and checking 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from omegaconf import MISSING
 
@@ -219,7 +218,6 @@ class Config:
     sweep: SweepConfig | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
     inspect: InspectConfig = field(default_factory=InspectConfig)
-    hydra: Any = None
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")

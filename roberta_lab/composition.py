@@ -1,0 +1,148 @@
+"""From overrides to a checked config: what Hydra is told at start, and what is refused before any work.
+
+The clone, an editable install and a wheel find the same YAML: the root is the package folder if it holds `conf/`, else its parent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from roberta_lab.config import PAIRED_FORMATS, Config, ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
+CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
+
+
+def divide(number: int, divisor: int) -> int:
+    """A number of the paper at a smaller scale: the nearest whole number, at least 1."""
+    return max(1, round(number / divisor))
+
+
+def register() -> None:
+    """Puts the schema, the sweep files and the resolvers where Hydra finds them; calling it twice changes nothing."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
+    OmegaConf.register_new_resolver("divide", divide, replace=True)
+    OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+
+
+def groups() -> dict[str, list[str]]:
+    """Every config group with its options, in the order of the folders."""
+    found = {
+        folder.name: sorted(p.stem for p in folder.glob("*.yaml"))
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir() and not folder.name.startswith("__")
+    }
+    found["sweep"] = sorted(p.stem for p in SWEEPS.glob("*.yaml"))
+    return found
+
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """` Did you mean 'x'?`, or nothing when no allowed name is near."""
+    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def check_override_names(overrides: list[str]) -> None:
+    """Raises ConfigError for the first override whose group, option or key does not exist; values are checked by composing."""
+    options = groups()
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key.split(".")[0].split("/")[0].split("@")[0] == "hydra":
+            continue
+        if key in options:
+            _check_options(key, value, options[key])
+        else:
+            _check_key(key)
+
+
+def _check_options(group: str, value: str, options: list[str]) -> None:
+    if "${" in value or value.startswith(("choice(", "glob(", "[")):
+        return
+    for option in value.split(","):
+        if option not in options and not (group == "sweep" and option == "null"):
+            hint = nearest(option, options)
+            raise ConfigError(f"{group}={option}: no such option.{hint} Allowed: {', '.join(options)}.")
+
+
+def _check_key(key: str) -> None:
+    node: Any = Config
+    walked: list[str] = []
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(node):
+            return  # inside a dict or a list: the type check of the composed config speaks
+        fields = _fields(node)
+        if part not in fields:
+            where = f" in '{'.'.join(walked)}'" if walked else ""
+            raise ConfigError(
+                f"{key}: no key '{part}'{where}.{nearest(part, list(fields))} Allowed: {', '.join(fields)}."
+            )
+        node = fields[part]
+        walked.append(part)
+
+
+def _fields(schema: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(schema)
+    return {
+        f.name: next((t for t in typing.get_args(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])
+        for f in dataclasses.fields(schema)
+    }
+
+
+def build(cfg: DictConfig) -> Config:
+    """The typed config of a composed tree, resolved and checked for contradictions; raises ConfigError."""
+    plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def nsp_is_on(config: Config) -> bool:
+    """What `nsp=auto` means for this input format."""
+    paired = config.input_format.name in PAIRED_FORMATS
+    return paired if config.nsp.mode == "auto" else config.nsp.mode == "on"
+
+
+def check(config: Config) -> None:
+    """Refuses values out of range and options that contradict each other."""
+    masking, batch = config.masking, config.batch_size
+    if config.nsp.mode == "on" and config.input_format.name not in PAIRED_FORMATS:
+        raise ConfigError(
+            f"nsp=on contradicts input_format={config.input_format.name}, which yields no pairs. "
+            f"Use nsp=auto or nsp=off, or one of input_format={'|'.join(PAIRED_FORMATS)}."
+        )
+    for key, value in (
+        ("mask_prob", masking.mask_prob),
+        ("mask_share", masking.mask_share),
+        ("random_share", masking.random_share),
+    ):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"masking.{key}={value}: allowed is 0 to 1.")
+    if masking.mask_share + masking.random_share > 1:
+        raise ConfigError(
+            f"masking.mask_share={masking.mask_share} + masking.random_share={masking.random_share} exceed 1."
+        )
+    for key, number in (
+        ("masking.num_patterns", masking.num_patterns),
+        ("batch_size.sequences", batch.sequences),
+        ("batch_size.steps", batch.steps),
+        ("trainer.micro_batch_size", config.trainer.micro_batch_size),
+    ):
+        if number < 1:
+            raise ConfigError(f"{key}={number}: allowed is 1 or more.")
+    if config.input_format.max_length < 8:
+        raise ConfigError(f"input_format.max_length={config.input_format.max_length}: allowed is 8 or more.")
+    if config.trainer.devices != 1:
+        raise ConfigError(f"trainer.devices={config.trainer.devices}: one process is what works today; allowed is 1.")

@@ -1,0 +1,276 @@
+"""How sentences become model inputs (RoBERTa, Section 4.2).
+
+A format is one function from the token store to a `Plan`: examples as spans of the store, no token copied. Every
+example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in the spans.
+
+A new format (sentence_pair, doc_sentences) is one function here and one line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from roberta_lab.config import ConfigError, InputFormatConfig
+from roberta_lab.rng import generator, hashed, stream_key, uniform
+
+BOS, PAD, EOS = 0, 1, 2  # RoBERTa's ids of <s>, <pad>, </s>
+
+
+class SentenceStore(Protocol):
+    """What a format needs of the token store."""
+
+    @property
+    def sentence_starts(self) -> np.ndarray: ...  # (S,) int64, offset of each sentence in the tokens
+
+    @property
+    def sentence_lengths(self) -> np.ndarray: ...  # (S,) int32
+
+    @property
+    def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
+
+    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The examples of one pass over the corpus: N examples of M spans. Their order is redrawn per epoch elsewhere."""
+
+    num_examples: int
+    spans_start: np.ndarray  # (M,) int64, offset in the store's tokens
+    spans_length: np.ndarray  # (M,) int32
+    spans_kind: np.ndarray  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
+    example_ends: np.ndarray  # (N,) int64, cumulative, in spans
+    lengths: np.ndarray  # (N,) int32, specials counted in
+    next_sentence_label: np.ndarray | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
+    counts: dict[str, int]
+
+    @property
+    def num_text_tokens(self) -> np.ndarray:
+        """Non-special tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
+        return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of inputs before masking, padded on the right to its longest row."""
+
+    input_ids: np.ndarray  # (B, T) int64
+    token_type_ids: np.ndarray  # (B, T) int64, specials with their segment, 0 on padding
+    lengths: np.ndarray  # (B,) int64
+    special_mask: np.ndarray  # (B, T) bool, True on <s>, </s> and padding: maskable is its inverse
+    next_sentence_label: np.ndarray | None  # (B,) int64
+
+
+# ---------------------------------------------------------------- sentences that fit
+@dataclass(frozen=True)
+class _Pieces:
+    """The corpus as non-empty sentences of at most the capacity of an input; P of them, in D documents."""
+
+    starts: np.ndarray  # (P,) int64
+    cumulative: np.ndarray  # (P + 1,) int64, tokens before each piece
+    document_ends: np.ndarray  # (D,) int64, cumulative, in pieces
+    document_of: np.ndarray  # (P,) int64
+    counts: dict[str, int]
+
+    def spans(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Start and length of the pieces first..last-1, which lie in one document."""
+        return self.starts[first], self.cumulative[last] - self.cumulative[first]
+
+
+def _pieces(store: SentenceStore, capacity: int, config: InputFormatConfig) -> _Pieces:
+    """Splits and counts sentences longer than an input holds; fairseq drops them silently, here nothing is lost."""
+    lengths = np.asarray(store.sentence_lengths, dtype=np.int64)
+    sentence_starts = np.asarray(store.sentence_starts, dtype=np.int64)
+    if not lengths.any():
+        raise ConfigError(f"the corpus has no sentence to make {config.name} inputs of; check data_mix")
+    num_pieces = -(-lengths // capacity)  # 0 for an empty sentence
+    ends = np.cumsum(num_pieces)
+    sentence_of = np.repeat(np.arange(len(lengths)), num_pieces)
+    offset = (np.arange(ends[-1]) - (ends - num_pieces)[sentence_of]) * capacity
+    starts = sentence_starts[sentence_of] + offset
+    piece_lengths = np.minimum(lengths[sentence_of] - offset, capacity)
+    document_ends = np.concatenate([[0], ends])[store.document_ends]
+    sizes = np.diff(document_ends, prepend=0)
+    document_ends, sizes = document_ends[sizes > 0], sizes[sizes > 0]
+    document_of = np.repeat(np.arange(len(sizes)), sizes)
+    joined = (starts[:-1] + piece_lengths[:-1] == starts[1:]) | (document_of[:-1] != document_of[1:])
+    assert joined.all(), "sentences of a document must lie side by side in the token store"
+    counts = {
+        "sentences": len(lengths),
+        "sentences_empty": int((lengths == 0).sum()),
+        "sentences_split": int((num_pieces > 1).sum()),
+        "documents": len(store.document_ends),
+        "documents_dropped": len(store.document_ends) - len(sizes),
+    }
+    return _Pieces(starts, np.concatenate([[0], np.cumsum(piece_lengths)]), document_ends, document_of, counts)
+
+
+def _chain(following: np.ndarray) -> np.ndarray:
+    """0, following[0], following[following[0]], ... before the end: where each example starts."""
+    steps, position, visited = np.ascontiguousarray(following, dtype=np.int64).data, 0, []
+    while position < len(steps):
+        visited.append(position)
+        position = steps[position]
+    return np.asarray(visited, dtype=np.int64)
+
+
+def _capacity(config: InputFormatConfig, specials: int, least: int) -> int:
+    """Text tokens that an input holds beside its specials."""
+    if config.max_length < specials + least:
+        shortest = f"allowed for {config.name}: {specials + least} and more"
+        raise ConfigError(f"input_format.max_length={config.max_length} holds no text; {shortest}")
+    return config.max_length - specials
+
+
+# ---------------------------------------------------------------- formats
+def full_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
+    """`<s> s1 s2 ... </s>`: whole sentences in order, packed until the next would pass max_length, across documents
+    with one extra `</s>` between them (RoBERTa, Section 4.2). Nothing is random, so the key is not read.
+    """
+    capacity = _capacity(config, specials=2, least=1)
+    pieces = _pieces(store, capacity, config)
+    opens = np.diff(pieces.document_of, prepend=-1) > 0  # (P,) first of its document
+    cost = pieces.cumulative + np.concatenate([[0], np.cumsum(opens)])  # tokens and separators before each piece
+    room = cost[:-1] + opens + capacity  # an input's first document needs no separator before it
+    firsts = _chain(np.searchsorted(cost, room, side="right") - 1)
+    cuts = opens.copy()
+    cuts[firsts] = True
+    span_firsts = np.flatnonzero(cuts)
+    starts, lengths = pieces.spans(span_firsts, np.append(span_firsts[1:], len(cuts)))
+    example_ends = np.append(np.searchsorted(span_firsts, firsts[1:]), len(span_firsts))
+    num_spans = np.diff(example_ends, prepend=0)
+    text = np.diff(np.append(pieces.cumulative[firsts], pieces.cumulative[-1]))
+    return Plan(
+        num_examples=len(firsts),
+        spans_start=starts,
+        spans_length=lengths.astype(np.int32),
+        spans_kind=np.zeros(len(starts), np.uint8),
+        example_ends=example_ends.astype(np.int64),
+        lengths=(1 + text + num_spans).astype(np.int32),
+        next_sentence_label=None,
+        counts=pieces.counts | {"documents_crossed": int((num_spans - 1).sum()), "text_tokens": int(text.sum())},
+    )
+
+
+def segment_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
+    """`<s> A </s> B </s>` by BERT's algorithm (Devlin et al. 2019, create_pretraining_data.py; RoBERTa, Section 4.2).
+
+    All draws of a chunk are keyed by the sentence at which it starts, so every possible chunk is worked out at once,
+    and only the walk from one to the next is a loop.
+    """
+    capacity = _capacity(config, specials=3, least=2)
+    pieces = _pieces(store, capacity, config)
+    if len(pieces.document_ends) < 2:
+        raise ConfigError(
+            "input_format=segment_pair takes a random B from another document: the corpus has 1, allowed: 2 and more"
+        )
+    split, ends, random = _chunks(pieces, capacity, key)
+    firsts = _chain(np.where(random, split, ends))  # a random B puts the unused sentences back
+    split, ends, random = split[firsts], ends[firsts], random[firsts]
+    a_start, a_length = pieces.spans(firsts, split)
+    b_first, b_last = split.copy(), ends.copy()
+    b_first[random], b_last[random] = _random_b(pieces, firsts[random], capacity - a_length[random], key)
+    b_start, b_length = pieces.spans(b_first, b_last)
+    a_cut, b_cut = _num_trimmed(a_length, b_length, capacity)
+    draw = generator(key, "segment_pair/trim")
+    starts = np.stack([a_start + draw.binomial(a_cut, 0.5), b_start + draw.binomial(b_cut, 0.5)], axis=1)
+    lengths = np.stack([a_length - a_cut, b_length - b_cut], axis=1)
+    trimmed = {"trimmed_tokens": int(a_cut.sum() + b_cut.sum()), "pairs_random": int(random.sum())}
+    return Plan(
+        num_examples=len(firsts),
+        spans_start=starts.ravel(),
+        spans_length=lengths.ravel().astype(np.int32),
+        spans_kind=np.tile(np.array([0, 1], np.uint8), len(firsts)),
+        example_ends=2 * np.arange(1, len(firsts) + 1, dtype=np.int64),
+        lengths=(3 + lengths.sum(axis=1)).astype(np.int32),
+        next_sentence_label=random.astype(np.int8),
+        counts=pieces.counts | trimmed | {"text_tokens": int(lengths.sum())},
+    )
+
+
+def _chunks(pieces: _Pieces, capacity: int, key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For a chunk from each piece on: where A ends, where the chunk ends, and whether B is random. (P,) each."""
+    here = np.arange(len(pieces.starts))
+    full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity)
+    ends = np.minimum(full, pieces.document_ends[pieces.document_of])
+    size = ends - here
+    split = here + 1 + _below(size - 1, key, "segment_pair/split", here)
+    random = (size == 1) | (_below(np.full_like(here, 2), key, "segment_pair/coin", here) == 1)
+    return split, ends, random
+
+
+def _random_b(pieces: _Pieces, firsts: np.ndarray, wanted: np.ndarray, key: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences of another document from a uniform one on, until `wanted` tokens or its end, and at least one.
+
+    The document is uniform over all others, the limit of BERT's ten tries, which can end in a mislabel.
+    """
+    own = pieces.document_of[firsts]
+    others = np.full_like(own, len(pieces.document_ends) - 1)
+    document = _below(others, key, "segment_pair/document", firsts)
+    document += document >= own
+    document_starts = np.concatenate([[0], pieces.document_ends[:-1]])
+    sizes = pieces.document_ends - document_starts
+    first = document_starts[document] + _below(sizes[document], key, "segment_pair/start", firsts)
+    enough = np.searchsorted(pieces.cumulative, pieces.cumulative[first] + wanted)
+    return first, np.clip(enough, first + 1, pieces.document_ends[document])
+
+
+def _num_trimmed(a_length: np.ndarray, b_length: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens that A and B lose when the longer (at a tie, B) loses one at a time: to level first, then in turn."""
+    excess = np.maximum(a_length + b_length - capacity, 0)
+    a_level = np.clip(a_length - b_length, 0, excess)
+    b_level = np.clip(b_length - a_length, 0, excess)
+    rest = excess - a_level - b_level
+    return a_level + rest // 2, b_level + rest - rest // 2
+
+
+def _below(bounds: np.ndarray, key: int, stream: str, counters: np.ndarray) -> np.ndarray:
+    """Uniform integers in [0, bound), keyed by the counters; 0 where the bound is 0. int64."""
+    return (uniform(hashed(stream_key(key, stream), counters)) * bounds).astype(np.int64)
+
+
+FORMATS: dict[str, Callable[[SentenceStore, InputFormatConfig, int], Plan]] = {
+    "segment_pair": segment_pair,
+    "full_sentences": full_sentences,
+}
+
+
+def plan(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
+    """The plan of the configured format: a pure function of the corpus, the config and the key."""
+    if config.name not in FORMATS:
+        raise ConfigError(f"input_format.name={config.name!r} is unknown; allowed: {', '.join(FORMATS)}")
+    return FORMATS[config.name](store, config, key)
+
+
+# ---------------------------------------------------------------- rows of tokens
+def gather(store: SentenceStore, plan: Plan, indices: np.ndarray) -> Rows:
+    """The inputs of the given examples, (B,) integers, as padded arrays."""
+    lasts = plan.example_ends[indices]
+    num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
+    row_of = np.repeat(np.arange(len(indices)), num_spans)
+    ends = np.cumsum(num_spans)
+    span_ids = np.arange(len(row_of)) + np.repeat(lasts - ends, num_spans)
+    span_lengths = plan.spans_length[span_ids].astype(np.int64)
+    lengths = plan.lengths[indices].astype(np.int64)
+    width = int(lengths.max(initial=0))
+    before = np.concatenate([[0], np.cumsum(span_lengths + 1)])  # tokens and </s> before each span
+    columns = 1 + before[:-1] - before[(ends - num_spans)[row_of]]
+    places = row_of * width + columns  # where each span goes in the flattened rows
+    flat = np.repeat(places - (before[:-1] - np.arange(len(places))), span_lengths) + np.arange(span_lengths.sum())
+
+    shape = (len(indices), width)
+    input_ids, types = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
+    special = np.ones(shape, bool)
+    input_ids[:, :1] = BOS
+    input_ids.reshape(-1)[flat] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
+    input_ids.reshape(-1)[places + span_lengths] = EOS
+    special.reshape(-1)[flat] = False
+    kinds = plan.spans_kind[span_ids]
+    types.reshape(-1)[flat] = np.repeat(kinds, span_lengths)
+    types.reshape(-1)[places + span_lengths] = kinds
+    label = plan.next_sentence_label
+    return Rows(input_ids, types, lengths, special, None if label is None else label[indices].astype(np.int64))

@@ -1,0 +1,146 @@
+"""A run: its identity (a hash of its science), its directory, the claim on that directory, its provenance and its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from roberta_lab.composition import ROOT, nsp_is_on
+from roberta_lab.config import Config, ConfigError
+
+SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
+SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
+
+
+class RunInUse(RuntimeError):
+    """The run's directory is claimed by a live process."""
+
+
+def science(config: Config) -> dict[str, Any]:
+    """Everything that changes the result of pretraining, as plain values: settings that mean the same are the same."""
+    values: dict[str, Any] = {key: getattr(config, key) for key in SCIENCE}
+    values = {
+        k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
+        for k, v in values.items()
+    }
+    values["nsp"] = nsp_is_on(config)
+    if config.masking.name != "static":
+        del values["masking"]["num_patterns"]
+    return {"version": SCIENCE_VERSION, **values}
+
+
+def finetune_science(config: Config) -> dict[str, Any]:
+    """The science of the run it starts from, and of the task; what a task is shown as in a table does not count."""
+    task = dataclasses.asdict(config.task)
+    del task["stands_for"], task["metric"]
+    return {"pretrained": science(config), "task": task, "finetune": dataclasses.asdict(config.finetune)}
+
+
+def identity(values: dict[str, Any]) -> str:
+    """Twelve hex digits of the SHA-256 of the values; equal values give equal ids, on every machine."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def directory(config: Config, command: str) -> Path:
+    """Where the run of this config lies, for `pretrain` and `finetune`."""
+    values = finetune_science(config) if command == "finetune" else science(config)
+    return Path(config.paths.outputs) / command / identity(values)
+
+
+def is_complete(path: Path) -> bool:
+    """`result.json` is written last and atomically, so a run that has it has everything."""
+    return (path / "result.json").is_file()
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Holds the run's directory for this process. The lock goes with the process, so a dead one's directory is free.
+
+    Raises: RunInUse, with who holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunInUse(
+            f"{path} is in use by {_owner(path)}; wait for it or stop it, then type the same command again."
+        ) from None
+    try:
+        write_json(path / "owner.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+        yield
+        (path / "owner.json").unlink()
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = json.loads((path / "owner.json").read_text())
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomically: whoever reads sees the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def provenance(data: dict[str, str]) -> dict[str, Any]:
+    """Where a result comes from: code, packages, hardware, data and tokenizer fingerprints, start."""
+    packages = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf")
+    return {
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), "host": socket.gethostname()},
+        "command": sys.argv,
+        "data": data,
+        "start": _now(),
+    }
+
+
+def _git() -> dict[str, Any]:
+    def ask(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def check_data(path: Path, data: dict[str, str]) -> None:
+    """A run goes on only with the data it started with."""
+    earlier = path / "provenance.json"
+    if earlier.is_file() and (before := json.loads(earlier.read_text())["data"]) != data:
+        raise ConfigError(
+            f"{path} was started on other data ({before}) than is prepared now ({data}); move it away to start anew."
+        )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,0 +1,112 @@
+"""Batches: each epoch holds each example once, and no cut into ranks and micro-batches changes a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from roberta_lab import batching
+from roberta_lab.batching import BatchPlan, accumulation
+from roberta_lab.config import ConfigError
+
+
+def faults(plan: BatchPlan, num_steps: int) -> list[str]:
+    """What is wrong with the plan's first steps, told from the outside."""
+    line = [pair for s in range(num_steps) for pair in zip(*(x.tolist() for x in plan.batch(s)), strict=True)]
+    found, orders = [], []
+    for epoch in range(len(line) // plan.num_examples):
+        part = line[epoch * plan.num_examples : (epoch + 1) * plan.num_examples]
+        if {e for _, e in part} != {epoch}:
+            found.append("an epoch's place holds another epoch")
+        if sorted(x for x, _ in part) != list(range(plan.num_examples)):
+            found.append("an epoch does not hold each example once")
+        orders.append([x for x, _ in part])
+    if len({tuple(o) for o in orders}) < len(orders):
+        found.append("two epochs share an order")
+    return found
+
+
+@pytest.mark.parametrize(("num_examples", "sequences"), [(10, 4), (7, 7), (9, 2), (5, 16), (64, 64)])
+def test_each_epoch_is_one_pass_in_an_order_of_its_own(num_examples: int, sequences: int) -> None:
+    assert faults(BatchPlan(num_examples, sequences, seed=1), 4 * num_examples // sequences + 1) == []
+
+
+def test_sizes_and_types() -> None:
+    examples, epochs = BatchPlan(5, 12, seed=1).batch(0)
+    assert examples.shape == epochs.shape == (12,) and examples.dtype == epochs.dtype == np.int64
+    assert epochs.tolist() == [0] * 5 + [1] * 5 + [2] * 2
+
+
+def test_a_step_depends_on_its_number_alone() -> None:
+    straight = [BatchPlan(100, 16, seed=3).batch(s)[0].tolist() for s in range(20)]
+    batching._epoch_order.cache_clear()
+    resumed = [BatchPlan(100, 16, seed=3).batch(s)[0].tolist() for s in reversed(range(20))]
+    assert straight == resumed[::-1]
+    assert straight != [BatchPlan(100, 16, seed=4).batch(s)[0].tolist() for s in range(20)]
+
+
+def test_a_caller_cannot_change_the_order_of_others() -> None:
+    plan = BatchPlan(8, 8, seed=1)
+    before = plan.batch(0)[0].tolist()
+    plan.batch(0)[0][:] = 0
+    plan.micro_batch(0, 0, 4, 0, 2)[0][:] = 0
+    assert plan.batch(0)[0].tolist() == before
+
+
+@pytest.mark.parametrize(("world_size", "micro"), [(1, 24), (1, 1), (2, 4), (3, 8), (8, 3), (4, 2)])
+def test_micro_batches_are_the_batch_however_it_is_cut(world_size: int, micro: int) -> None:
+    plan = BatchPlan(50, 24, seed=2)
+    for step in (0, 3):
+        passes = range(accumulation(24, world_size, micro))
+        parts = [plan.micro_batch(step, i, micro, r, world_size) for i in passes for r in range(world_size)]
+        assert all(len(examples) == len(epochs) == micro for examples, epochs in parts)
+        seen = [np.concatenate(column).tolist() for column in zip(*parts, strict=True)]
+        assert seen == [x.tolist() for x in plan.batch(step)]
+
+
+def test_accumulation_is_derived() -> None:
+    assert accumulation(256, 1, 32) == 8
+    assert accumulation(8192, 8, 64) == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ((250, 1, 32), ["sequences=224 or 256", "micro_batch_size=25 or 50"]),
+        ((16, 1, 32), ["sequences=32", "micro_batch_size=16"]),
+        ((10, 4, 2), ["sequences=8 or 16"]),
+        ((13, 1, 4), ["sequences=12 or 16", "micro_batch_size=1 or 13"]),
+    ],
+)
+def test_a_batch_that_does_not_divide_names_the_nearest_that_do(
+    arguments: tuple[int, int, int], names: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        accumulation(*arguments)
+    assert all(name in str(error.value) for name in names), str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("arguments", [(0, 1, 1), (8, 0, 1), (8, 1, 0)])
+def test_sizes_below_one_are_refused(arguments: tuple[int, int, int]) -> None:
+    with pytest.raises(ConfigError, match="1 and more"):
+        accumulation(*arguments)
+
+
+def test_an_empty_plan_or_batch_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no examples"):
+        BatchPlan(0, 8, seed=1)
+    with pytest.raises(ConfigError, match="sequences=0"):
+        BatchPlan(8, 0, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong_order", "fault"),
+    [
+        (lambda n, seed, epoch: np.random.default_rng(seed).permutation(n), "two epochs share an order"),
+        (lambda n, seed, epoch: np.random.default_rng(epoch).integers(0, n, n), "does not hold each example once"),
+    ],
+)
+def test_planted_faults_are_noticed(monkeypatch: pytest.MonkeyPatch, wrong_order: object, fault: str) -> None:
+    monkeypatch.setattr(batching, "_epoch_order", wrong_order)
+    assert any(fault in f for f in faults(BatchPlan(30, 8, seed=1), 16))

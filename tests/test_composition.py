@@ -1,0 +1,113 @@
+"""Every option composes; a user's mistake ends in one line that names the right thing; identity covers science and nothing else."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from roberta_lab import run
+from roberta_lab.composition import CONF, build, check_override_names, groups, register
+from roberta_lab.config import Config, ConfigError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def config(*overrides: str) -> Config:
+    check_override_names(list(overrides))
+    return build(compose("config", overrides=list(overrides)))
+
+
+def run_id(*overrides: str) -> str:
+    return run.identity(run.science(config(*overrides)))
+
+
+@pytest.mark.parametrize(
+    "choice", [f"{group}={o}" for group, options in groups().items() for o in options if o != "on"]
+)
+def test_every_option_composes(choice: str) -> None:
+    assert isinstance(config(choice), Config)
+
+
+@pytest.mark.parametrize(
+    ("option", "sequences", "steps", "peak_lr"),
+    [("bsz256", 256, 1_000_000, 1e-4), ("bsz2k", 2048, 125_000, 7e-4), ("bsz8k", 8192, 31_000, 1e-3)],
+)
+def test_paper_scale_is_table_3(option: str, sequences: int, steps: int, peak_lr: float) -> None:
+    batch = config("scale=paper", f"batch_size={option}").batch_size
+    assert (batch.sequences, batch.steps, batch.peak_lr) == (sequences, steps, peak_lr)
+
+
+def test_a_scale_keeps_the_ratios_of_batches_and_steps() -> None:
+    small, large = (config(f"batch_size={o}").batch_size for o in ("bsz256", "bsz2k"))
+    assert (large.sequences / small.sequences, large.steps / small.steps) == (8, 0.125)
+
+
+def test_an_explicit_number_is_taken_as_written() -> None:
+    assert config("batch_size.sequences=48").batch_size.sequences == 48
+    assert config("model=base").model.layers == 12
+
+
+@pytest.mark.parametrize(
+    ("override", "right"),
+    [("maskng=static", "'masking'"), ("masking=statc", "'static'"), ("masking.mask_prb=1", "'mask_prob'")],
+)
+def test_a_misspelling_is_answered_with_the_nearest_name(override: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=f"Did you mean {right}.*Allowed: ") as error:
+        config(override)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["nsp=on", "input_format=full_sentences"], "input_format=full_sentences"),
+        (["masking.mask_prob=1.5"], "masking.mask_prob=1.5"),
+        (["masking.mask_share=0.8", "masking.random_share=0.3"], "random_share=0.3"),
+        (["batch_size.sequences=0"], "batch_size.sequences=0"),
+        (["trainer.devices=2"], "trainer.devices=2"),
+    ],
+)
+def test_contradictions_are_refused(overrides: list[str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        config(*overrides)
+
+
+def test_identity_is_of_values_not_of_option_names() -> None:
+    assert run_id() == run_id("nsp=on") == run_id("nsp=auto", "masking.num_patterns=3") == run_id("seed=1")
+    assert (
+        run_id("batch_size=bsz2k", "batch_size.sequences=32", "batch_size.steps=1000", "batch_size.peak_lr=2e-3")
+        == run_id()
+    )
+
+
+@pytest.mark.parametrize(
+    "circumstance",
+    ["trainer.micro_batch_size=4", "paths.outputs=elsewhere", "logger.wandb=off", "sweep=table1_masking"],
+)
+def test_circumstance_does_not_change_the_id(circumstance: str) -> None:
+    assert run_id(circumstance) == run_id()
+
+
+@pytest.mark.parametrize(
+    "science",
+    [
+        "seed=2",
+        "masking=static",
+        "nsp=off",
+        "precision=bf16",
+        "model=mini",
+        "batch_size.steps=7",
+        "tokenizer.vocab_size=999",
+    ],
+)
+def test_science_changes_the_id(science: str) -> None:
+    assert run_id(science) != run_id()
+
+
+def test_static_patterns_are_science() -> None:
+    assert run_id("masking=static") != run_id("masking=static", "masking.num_patterns=5")

@@ -1,0 +1,261 @@
+"""Masking: exactly the pattern its key defines, and the statistics that the paper names (RoBERTa, Section 4.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from roberta_lab import masking, rng
+from roberta_lab.config import ConfigError, MaskingConfig
+from roberta_lab.masking import IGNORED, Vocabulary, mask, num_masked
+
+VOCABULARY = Vocabulary(size=60, mask_id=59, special_ids=(0, 1, 2, 3, 59))
+TEXT_IDS = [i for i in range(60) if i not in VOCABULARY.special_ids]
+DYNAMIC, STATIC = MaskingConfig("dynamic"), MaskingConfig("static", num_patterns=10)
+
+
+def inputs(num_rows: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Rows `<s> text </s> <pad>...` of various lengths, some with a `</s>` inside, and where text stands."""
+    draw = np.random.default_rng(seed)
+    ids = draw.choice(TEXT_IDS, (num_rows, width)).astype(np.int64)
+    for row, length in zip(ids, draw.integers(3, width + 1, num_rows), strict=True):
+        row[0], row[length // 2 if length > 5 else 0], row[length - 1], row[length:] = 0, 2, 2, 1
+        row[0] = 0
+    return ids, ~np.isin(ids, VOCABULARY.special_ids)
+
+
+def run(
+    config: MaskingConfig, num_rows: int = 400, width: int = 40, epoch: int = 0, seed: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    ids, maskable = inputs(num_rows, width)
+    masked, labels = mask(ids, maskable, np.arange(num_rows), np.full(num_rows, epoch), config, seed, VOCABULARY)
+    return ids, maskable, masked, labels
+
+
+def slow_mask(
+    ids: list[int], maskable: list[bool], example: int, pattern: int, config: MaskingConfig, seed: int
+) -> tuple[list[int], list[int]]:
+    """The definition, one token at a time (the hash itself has a slow reference in test_rng.py)."""
+
+    def word(name: str, *counters: int, seed: int = 0) -> int:
+        return int(rng.hashed(rng.stream_key(seed, name), *map(np.array, counters)))
+
+    def unit(name: str, *counters: int) -> float:
+        return (word(name, *counters) >> 11) / 2**53
+
+    key = np.uint64(word("masking", example, pattern, seed=seed))
+    places = [i for i, is_text in enumerate(maskable) if is_text]
+    count = min(math.floor(config.mask_prob * len(places) + unit("count", key)), len(places))
+    masked, labels = list(ids), [-100] * len(ids)
+    for i in sorted(places, key=lambda i: word("position", key, i))[:count]:
+        labels[i] = ids[i]
+        u = unit("action", key, i)
+        if u < config.mask_share:
+            masked[i] = VOCABULARY.mask_id
+        elif u < config.mask_share + config.random_share:
+            masked[i] = TEXT_IDS[int(unit("token", key, i) * len(TEXT_IDS))]
+    return masked, labels
+
+
+def faults(config: MaskingConfig) -> list[str]:
+    """What is wrong with masking under this config, told from its inputs and outputs alone."""
+    found = []
+    patterns = {}
+    for epoch in (0, 1, 3, 10, 13):
+        ids, maskable, masked, labels = run(config, epoch=epoch)
+        chosen = labels != IGNORED
+        if not np.array_equal(labels[chosen], ids[chosen]):
+            found.append("a label is not the original token")
+        if not np.array_equal(masked[~chosen], ids[~chosen]):
+            found.append("a token changed without a label")
+        if (chosen & np.isin(ids, VOCABULARY.special_ids)).any():
+            found.append("a special token is predicted")
+        rate = chosen.sum() / maskable.sum()
+        if abs(rate - config.mask_prob) > 0.01:
+            found.append(f"the rate is {rate:.3f}")
+        patterns[epoch] = chosen
+    same = {(a, b) for a, b in combinations(patterns, 2) if np.array_equal(patterns[a], patterns[b])}
+    wanted = {(0, 10), (3, 13)} if config.name == "static" else set()
+    if same != wanted:
+        found.append(f"epochs with equal patterns: {sorted(same)}")
+    return found
+
+
+@pytest.mark.parametrize("selection", ["exact", "bernoulli"])
+@pytest.mark.parametrize("config", [DYNAMIC, STATIC], ids=["dynamic", "static"])
+def test_masking_keeps_its_promises(config: MaskingConfig, selection: str) -> None:
+    assert faults(dataclasses.replace(config, selection=selection)) == []
+
+
+@pytest.mark.parametrize(
+    "config", [DYNAMIC, STATIC, MaskingConfig("dynamic", mask_prob=0.6, mask_share=0.3, random_share=0.6)]
+)
+def test_equals_the_slow_reference(config: MaskingConfig) -> None:
+    ids, maskable = inputs(40, 23, seed=5)
+    examples, epochs = np.arange(40) * 977, np.arange(40) % 14
+    masked, labels = mask(ids, maskable, examples, epochs, config, 11, VOCABULARY)
+    for row in range(40):
+        pattern = row % 14 % 10 if config.name == "static" else row % 14
+        expected = slow_mask(ids[row].tolist(), maskable[row].tolist(), row * 977, pattern, config, 11)
+        assert (masked[row].tolist(), labels[row].tolist()) == expected
+
+
+def test_the_count_is_floor_of_rate_times_length_plus_u() -> None:
+    num_maskable = np.repeat(np.arange(0, 130), 200)
+    counts = num_masked(num_maskable, np.arange(26000), np.zeros(26000, int), DYNAMIC, seed=1)
+    below = np.floor(0.15 * num_maskable + 1e-9)
+    assert counts.dtype == np.int64 and ((counts == below) | (counts == below + 1)).all()
+    means = counts.reshape(130, 200).mean(axis=1)  # sigma of each at most 0.5 / sqrt(200) = 0.035
+    assert np.abs(means - 0.15 * np.arange(130)).max() < 0.15
+    assert abs((counts - 0.15 * num_maskable).mean()) < 0.012
+
+
+@pytest.mark.parametrize("selection", ["exact", "bernoulli"])
+@pytest.mark.parametrize("mask_prob", [0.0, 0.15, 0.5, 1.0])
+def test_num_masked_is_what_mask_selects(selection: str, mask_prob: float) -> None:
+    config = MaskingConfig("dynamic", selection=selection, mask_prob=mask_prob)
+    _, maskable, _, labels = run(config, epoch=6)
+    counts = num_masked(maskable.sum(axis=1), np.arange(400), np.full(400, 6), config, seed=1)
+    assert counts.tolist() == (labels != IGNORED).sum(axis=1).tolist()
+
+
+def test_bernoulli_counts_spread_as_coins_do_and_exact_counts_do_not() -> None:
+    lengths, zeros = np.full(20_000, 100), np.zeros(20_000, int)
+    exact, coins = (
+        num_masked(lengths, np.arange(20_000), zeros, MaskingConfig("dynamic", selection=s), seed=1)
+        for s in ("exact", "bernoulli")
+    )
+    assert exact.var() == 0  # 0.15 x 100 is whole
+    assert abs(coins.mean() - 15) < 0.15 and abs(coins.var() - 100 * 0.15 * 0.85) < 0.6
+
+
+def test_every_set_of_positions_is_equally_likely() -> None:
+    num_rows, config = 30_000, MaskingConfig("dynamic", mask_prob=0.4)
+    ids = np.tile(np.array([0, 10, 11, 12, 13, 14, 2]), (num_rows, 1))
+    _, labels = mask(ids, ids > 3, np.arange(num_rows), np.zeros(num_rows, int), config, 3, VOCABULARY)
+    sets = Counter(tuple(np.flatnonzero(row).tolist()) for row in labels != IGNORED)
+    assert set(sets) == set(combinations(range(1, 6), 2))
+    assert sum((n - 3000) ** 2 / 3000 for n in sets.values()) < 30  # chi-square, 9 degrees of freedom: p = 0.0004
+
+
+def test_80_10_10_and_uniform_random_tokens() -> None:
+    num_rows, width = 2000, 100
+    ids = np.full((num_rows, width), 20)
+    text = np.ones_like(ids, bool)
+    masked, labels = mask(ids, text, np.arange(num_rows), np.zeros(num_rows, int), DYNAMIC, 1, VOCABULARY)
+    seen = np.bincount(masked[labels != IGNORED], minlength=60)
+    total = seen.sum()  # 30,000: a share of 10% has a sigma of 0.0017
+    assert abs(seen[59] / total - 0.8) < 0.01
+    random = np.array([seen[i] for i in TEXT_IDS if i != 20])
+    assert seen[list(VOCABULARY.special_ids)].sum() == seen[59]
+    assert abs(random.sum() / total - 0.1 * 54 / 55) < 0.007  # a random token may be the token itself
+    assert abs(seen[20] / total - 0.1 - 0.1 / 55) < 0.007
+    assert ((random - random.mean()) ** 2 / random.mean()).sum() < 105  # chi-square, 53 degrees of freedom, 5 sigma
+
+
+@pytest.mark.parametrize(("mask_share", "random_share", "kept"), [(1.0, 0.0, False), (0.0, 0.0, True)])
+def test_shares_are_settings(mask_share: float, random_share: float, kept: bool) -> None:
+    ids, _, masked, labels = run(MaskingConfig("dynamic", mask_share=mask_share, random_share=random_share))
+    chosen = labels != IGNORED
+    assert np.array_equal(masked, ids) if kept else (masked[chosen] == 59).all()
+
+
+def test_static_has_num_patterns_patterns_and_dynamic_never_repeats() -> None:
+    static = dataclasses.replace(STATIC, num_patterns=4)
+    for config, num_patterns in ((static, 4), (DYNAMIC, 40)):
+        patterns = [run(config, num_rows=50, epoch=e)[2].tobytes() for e in range(40)]
+        assert len(set(patterns)) == num_patterns
+        assert all(patterns[e] == patterns[e % num_patterns] for e in range(40))
+    assert (
+        run(STATIC, epoch=3)[2].tobytes() == run(DYNAMIC, epoch=3)[2].tobytes()
+    )  # rows differ only once patterns return
+
+
+def test_a_mask_depends_on_nothing_but_its_key() -> None:
+    """Not on the batch's other rows, their order, the padding, or the order of calls."""
+    ids, maskable = inputs(300, 40)
+    epochs = np.arange(300) % 5
+    masked, labels = mask(ids, maskable, np.arange(300), epochs, DYNAMIC, 1, VOCABULARY)
+    order = np.random.default_rng(1).permutation(300)
+    padded = np.pad(ids, ((0, 0), (0, 500)), constant_values=1)
+    wide = np.pad(maskable, ((0, 0), (0, 500)))
+    for part in np.array_split(order, [1, 2, 40]):
+        again = mask(padded[part], wide[part], part, epochs[part], DYNAMIC, 1, VOCABULARY)
+        assert np.array_equal(again[0][:, :40], masked[part]) and np.array_equal(again[1][:, :40], labels[part])
+        assert (again[0][:, 40:] == 1).all() and (again[1][:, 40:] == IGNORED).all()
+    assert np.array_equal(ids, inputs(300, 40)[0])  # the caller's rows are left alone
+
+
+def test_examples_and_seeds_have_patterns_of_their_own() -> None:
+    ids = np.tile(np.arange(4, 54), (500, 1))
+    zeros = np.zeros(500, int)
+    patterns = {
+        seed: mask(ids, ids > 3, np.arange(500), zeros, DYNAMIC, seed, VOCABULARY)[1].astype(np.int16)
+        for seed in (1, 2)
+    }
+    assert len(np.unique(np.concatenate(list(patterns.values())), axis=0)) == 1000
+    both = ((patterns[1] != IGNORED) & (patterns[2] != IGNORED)).mean()
+    assert abs(both - 0.15**2) < 0.005  # as independent patterns overlap
+
+
+def test_two_million_examples_have_two_million_keys() -> None:
+    examples = np.arange(2_000_000)
+    assert len(np.unique(masking._pattern_keys(examples, examples // 500_000, DYNAMIC, 1))) == 2_000_000
+
+
+def test_rows_without_text_are_left_alone() -> None:
+    ids = np.array([[0, 2, 1, 1], [0, 9, 2, 1]])
+    config = MaskingConfig("dynamic", mask_prob=1.0)
+    _, labels = mask(ids, ids > 3, np.arange(2), np.zeros(2, int), config, 1, VOCABULARY)
+    assert labels.tolist() == [[-100] * 4, [-100, 9, -100, -100]]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"name": "frozen"}, ["masking.name", "frozen", "static, dynamic"]),
+        ({"selection": "fairseq"}, ["masking.selection", "fairseq", "exact, bernoulli"]),
+        ({"mask_prob": 1.5}, ["masking.mask_prob", "1.5"]),
+        ({"mask_share": 0.95}, ["masking.mask_share", "0.95"]),
+        ({"random_share": -0.1}, ["masking.random_share", "-0.1"]),
+        ({"num_patterns": 0}, ["masking.num_patterns", "0"]),
+    ],
+)
+def test_mistakes_are_named(change: dict, names: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        run(dataclasses.replace(DYNAMIC, **change), num_rows=2)
+    assert all(name in str(error.value) for name in names) and "\n" not in str(error.value)
+
+
+class TestPlantedFaults:
+    """Each fault is put into the code for one test, and the checks above must see it."""
+
+    def test_wrong_epoch_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, wrong in (
+            ("dynamic", lambda epochs, config: epochs * 0),
+            ("dynamic", lambda epochs, config: epochs % config.num_patterns),
+            ("static", lambda epochs, config: epochs),
+            ("static", lambda epochs, config: epochs // config.num_patterns),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setitem(masking.PATTERNS, name, wrong)
+                assert any("equal patterns" in f for f in faults(MaskingConfig(name))), name
+
+    def test_specials_masked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        select = masking._select
+        monkeypatch.setattr(masking, "_select", lambda maskable, keys, n: select(np.ones_like(maskable), keys, n))
+        assert "a special token is predicted" in faults(DYNAMIC)
+
+    def test_wrong_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(masking.SELECTIONS, "exact", lambda n, words, config: (0.15 * n).astype(np.int64))
+        assert any("the rate is" in f for f in faults(DYNAMIC))
+
+    def test_random_tokens_outside_the_selection(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        replace = masking._replace
+        monkeypatch.setattr(masking, "_replace", lambda m, s, *rest: replace(m, np.roll(s, 1, axis=1), *rest))
+        assert "a token changed without a label" in faults(DYNAMIC)
