@@ -1,0 +1,85 @@
+"""Checkpoints that are whole or absent: written beside the target, synced, sealed with a SHA-256, renamed, verified on load.
+
+Lightning's own saving costs the earlier checkpoint when the disk is full; here the earlier one stays until the new one is in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+_MAGIC = b"roberta_lab sha256 "
+_SEAL = len(_MAGIC) + 32
+
+
+class CorruptCheckpoint(RuntimeError):
+    """The file's bytes are not those that were saved."""
+
+
+def save(value: dict[str, Any], path: Path) -> None:
+    """Atomically; a failure on the way leaves nothing behind and everything before it in place."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    body = buffer.getbuffer()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(body)
+            file.write(_MAGIC + hashlib.sha256(body).digest())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Raises CorruptCheckpoint when the seal does not fit; never runs code from the file (`weights_only=True`)."""
+    data = path.read_bytes()
+    body, seal = data[:-_SEAL], data[-_SEAL:]
+    if seal != _MAGIC + hashlib.sha256(body).digest():
+        raise CorruptCheckpoint(f"{path}: the SHA-256 at its end does not fit its bytes; it was cut short or changed")
+    return torch.load(io.BytesIO(body), map_location=map_location, weights_only=True)
+
+
+def newest(directory: Path) -> Path | None:
+    """The newest checkpoint `step-*.ckpt` whose seal fits, or None."""
+    for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
+        try:
+            load(path)
+        except CorruptCheckpoint as error:
+            print(f"{error}; taking the one before it")
+        else:
+            return path
+    return None
+
+
+def keep_newest(directory: Path, number: int = 2) -> None:
+    """Deletes all but the newest checkpoints: two, so that a damaged one does not cost the run."""
+    for path in sorted(directory.glob("step-*.ckpt"))[:-number]:
+        path.unlink()
+
+
+class SealedCheckpointIO(CheckpointIO):
+    """Lightning's door to `save` and `load`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        save(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load(Path(path), map_location or "cpu")
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
