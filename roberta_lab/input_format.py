@@ -1,7 +1,8 @@
 """How sentences become model inputs (RoBERTa, Section 4.2).
 
 A format is one function from the token store to a `Plan`: examples as spans of the store, no token copied. Every
-example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in the spans.
+example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in
+where spans begin and end.
 
 A new format (sentence_pair, doc_sentences) is one function here and one line in `FORMATS`.
 """

@@ -1,0 +1,140 @@
+"""The LightningDataModule of every ablation: plan -> batch -> gather -> mask -> tensors.
+
+The position in the data is the number of micro-batches consumed, nothing else: the loader derives everything from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from roberta_lab import input_format
+from roberta_lab.batching import BatchPlan, accumulation
+from roberta_lab.config import Config
+from roberta_lab.input_format import Plan, SentenceStore
+from roberta_lab.masking import Vocabulary, mask, num_masked
+from roberta_lab.rng import stream_key
+
+VALIDATION_SEED = 0  # one fixed pattern for every run, so that perplexities compare
+
+
+def to_batch(rows: input_format.Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
+    """Hugging Face's keys; attention_mask is left out when no row is padded, which lets attention take its fast path."""
+    width = masked.shape[1]
+    batch = {
+        "input_ids": torch.from_numpy(masked),
+        "labels": torch.from_numpy(labels),
+        "token_type_ids": torch.from_numpy(rows.token_type_ids),
+    }
+    if (rows.lengths < width).any():
+        batch["attention_mask"] = torch.from_numpy(np.arange(width) < rows.lengths[:, None])
+    if rows.next_sentence_label is not None:
+        batch["next_sentence_label"] = torch.from_numpy(rows.next_sentence_label)
+    return batch
+
+
+class MicroBatches(Dataset):
+    """Micro-batch number i of the run, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
+
+    def __init__(self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary) -> None:
+        self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
+        self.batches = BatchPlan(plan.num_examples, config.batch_size.sequences, config.seed)
+        self.size = min(config.trainer.micro_batch_size, config.batch_size.sequences)
+        self.per_step = accumulation(config.batch_size.sequences, 1, self.size)
+
+    def __len__(self) -> int:
+        return self.config.batch_size.steps * self.per_step
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        step, index = divmod(i, self.per_step)
+        masking, seed = self.config.masking, self.config.seed
+        examples, epochs = self.batches.micro_batch(step, index, self.size, 0, 1)
+        rows = input_format.gather(self.store, self.plan, examples)
+        masked, labels = mask(rows.input_ids, ~rows.special_mask, examples, epochs, masking, seed, self.vocabulary)
+        batch: dict[str, Any] = to_batch(rows, masked, labels)
+        whole, whole_epochs = self.batches.batch(step)
+        counts = num_masked(self.plan.num_text_tokens[whole], whole, whole_epochs, masking, seed)
+        batch["batch_masked"] = int(counts.sum())
+        batch["batch_sequences"] = len(whole)
+        batch["num_tokens"] = int(rows.lengths.sum())
+        batch["position"] = i
+        return batch
+
+
+class Positions(Sampler[int]):
+    """start, start + 1, ..., total - 1, with the length of the whole run, which is what Lightning counts in."""
+
+    def __init__(self, start: int, total: int) -> None:
+        self.start, self.total = start, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.total))
+
+    def __len__(self) -> int:
+        return self.total
+
+
+class PositionLoader(DataLoader):
+    """A loader that needs no state of its own: its position is derived from the step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state
+
+
+class PretrainingData(L.LightningDataModule):
+    """Training and validation data of one run, over the token stores of its data mix."""
+
+    def __init__(self, config: Config, train: SentenceStore, validation: SentenceStore, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.validation_store = validation
+        self.validation_plan = input_format.plan(
+            validation, config.input_format, stream_key(VALIDATION_SEED, "validation")
+        )
+        plan = input_format.plan(train, config.input_format, stream_key(config.seed, "plan"))
+        self.micro_batches = MicroBatches(train, plan, config, vocabulary)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches per optimizer step."""
+        return self.micro_batches.per_step
+
+    def train_dataloader(self) -> PositionLoader:
+        assert self.trainer is not None
+        start = self.trainer.global_step * self.accumulation
+        workers = self.config.trainer.workers
+        return PositionLoader(
+            self.micro_batches,
+            batch_size=None,
+            sampler=Positions(start, len(self.micro_batches)),
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(0),
+            persistent_workers=workers > 0,
+        )
+
+    def validation_batches(self) -> Iterator[dict[str, Tensor]]:
+        """The held-out examples with their one fixed pattern, in order."""
+        size = min(self.config.trainer.micro_batch_size, self.validation_plan.num_examples)
+        for start in range(0, self.validation_plan.num_examples, size):
+            examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
+            rows = input_format.gather(self.validation_store, self.validation_plan, examples)
+            masked, labels = mask(
+                rows.input_ids,
+                ~rows.special_mask,
+                examples,
+                np.zeros_like(examples),
+                self.config.masking,
+                VALIDATION_SEED,
+                self.vocabulary,
+            )
+            yield to_batch(rows, masked, labels)

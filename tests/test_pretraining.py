@@ -1,0 +1,103 @@
+"""An interrupted run equals an uninterrupted one, bitwise; a batch cut differently gives the same losses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from roberta_lab import checkpoint
+from roberta_lab.config import (
+    BatchSizeConfig,
+    Config,
+    InputFormatConfig,
+    MaskingConfig,
+    ModelConfig,
+    NspConfig,
+    OptimizerConfig,
+    PrecisionConfig,
+    TrainerConfig,
+)
+from roberta_lab.datamodule import PretrainingData
+from roberta_lab.masking import Vocabulary
+from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
+
+
+class Store:
+    """Thirty documents of ten sentences of five to nine tokens."""
+
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0)
+        self.sentence_lengths = draw.integers(5, 10, 300).astype(np.int32)
+        self.sentence_starts = np.concatenate([[0], np.cumsum(self.sentence_lengths)[:-1]]).astype(np.int64)
+        self.document_ends = np.arange(10, 301, 10)
+        self.tokens = draw.integers(4, 59, self.sentence_lengths.sum()).astype(np.uint16)
+
+    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.tokens[s : s + n] for s, n in zip(starts, lengths, strict=True)])
+
+
+def make(micro_batch_size: int = 4, dropout: float = 0.1, **options: Any) -> Config:
+    return Config(
+        model=ModelConfig(1, 16, 2, 32, dropout, dropout),
+        input_format=InputFormatConfig(options.get("input_format", "segment_pair"), 32),
+        masking=MaskingConfig(options.get("masking", "static"), num_patterns=2),
+        nsp=NspConfig("auto"),
+        batch_size=BatchSizeConfig(8, 12, 1e-2),
+        optimizer=OptimizerConfig(warmup_steps=2),
+        precision=PrecisionConfig(options.get("precision", "fp32")),
+        trainer=TrainerConfig("cpu", micro_batch_size=micro_batch_size, checkpoint_every_steps=3, num_validations=4),
+    )
+
+
+def train(config: Config, directory: Path, stop_after: int | None = None) -> tuple[list[dict], dict]:
+    """Runs to the end, or dies after some rows; returns the rows in the file and the final weights."""
+    log, checkpoints = directory / "log.jsonl", directory / "checkpoints"
+    newest = checkpoint.newest(checkpoints)
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    start = int(newest.stem.removeprefix("step-")) if newest else 0
+    rows = [row for row in rows if row["step"] <= start]
+
+    def append(row: dict) -> None:
+        if stop_after is not None and row["step"] > stop_after:
+            raise KeyboardInterrupt
+        rows.append(row)
+        directory.mkdir(exist_ok=True)
+        log.write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+    data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
+    module = PretrainingModule(config, 60)
+    callback = StepEnd(config, data, append, lambda: None, checkpoints)
+    try:
+        trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
+    except (KeyboardInterrupt, SystemExit):
+        assert stop_after is not None
+    return rows, module.state_dict()
+
+
+@pytest.mark.parametrize("options", [{}, {"input_format": "full_sentences", "masking": "dynamic", "precision": "bf16"}])
+def test_interrupted_equals_uninterrupted_bitwise(tmp_path: Path, options: dict[str, str]) -> None:
+    config = make(**options)
+    rows, weights = train(config, tmp_path / "whole")
+    for stop in (1, 4, 9):
+        train(config, tmp_path / "cut", stop_after=stop)
+    resumed_rows, resumed_weights = train(config, tmp_path / "cut")
+    assert [r["step"] for r in rows if "lr" in r] == list(range(1, 13))
+    assert [r["step"] for r in rows if "val/ppl" in r] == [3, 6, 9, 12]
+    assert resumed_rows == rows
+    assert all(torch.equal(weights[k], resumed_weights[k]) for k in weights)
+
+
+def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path) -> None:
+    runs = [train(make(size, dropout=0.0), tmp_path / str(size))[0] for size in (8, 2, 1)]
+    for other in runs[1:]:
+        for a, b in zip(runs[0], other, strict=True):
+            assert a.keys() == b.keys()
+            assert all(a[k] == pytest.approx(b[k], rel=1e-4) for k in a)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    rows, _ = train(make(), tmp_path)
+    assert rows[-1]["val/ppl"] < rows[3]["val/ppl"]
