@@ -66,6 +66,11 @@ def newest(directory: Path) -> Path | None:
     return None
 
 
+def step_of(path: Path) -> int:
+    """The optimizer steps that a checkpoint has behind it, from its name."""
+    return int(path.stem.removeprefix("step-"))
+
+
 def keep_newest(directory: Path, number: int = 2) -> None:
     """Deletes all but the newest checkpoints: two, so that a damaged one does not cost the run."""
     for path in sorted(directory.glob("step-*.ckpt"))[:-number]:

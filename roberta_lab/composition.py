@@ -25,18 +25,6 @@ def divide(number: int, divisor: int) -> int:
     return max(1, round(number / divisor))
 
 
-def register() -> None:
-    """Puts the schema, the sweep files and the resolvers where Hydra finds them; calling it twice changes nothing."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    for path in sorted(SWEEPS.glob("*.yaml")):
-        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
-    OmegaConf.register_new_resolver("divide", divide, replace=True)
-    OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
-
-
 def groups() -> dict[str, list[str]]:
     """Every config group with its options, in the order of the folders."""
     found = {

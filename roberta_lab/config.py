@@ -15,6 +15,10 @@ class ConfigError(ValueError):
     """A user's mistake: one line that says what is wrong, where, and what is allowed. Commands print it and exit with 2."""
 
 
+class RunInUse(RuntimeError):
+    """The run's directory is claimed by a live process."""
+
+
 # ---------------------------------------------------------------- science
 @dataclass
 class ModelConfig:

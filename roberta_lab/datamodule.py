@@ -18,7 +18,7 @@ from roberta_lab import input_format
 from roberta_lab.batching import BatchPlan, accumulation
 from roberta_lab.config import Config
 from roberta_lab.input_format import Plan, SentenceStore
-from roberta_lab.masking import Vocabulary, mask, num_masked
+from roberta_lab.masking import IGNORED, Vocabulary, mask, num_masked
 from roberta_lab.rng import stream_key
 
 VALIDATION_SEED = 0  # one fixed pattern for every run, so that perplexities compare
@@ -138,3 +138,12 @@ class PretrainingData(L.LightningDataModule):
                 self.vocabulary,
             )
             yield to_batch(rows, masked, labels)
+
+    def unigram_perplexity(self) -> float:
+        """Of the tokens that validation masks, under the training text's unigram frequencies (add-one smoothed)."""
+        train = self.micro_batches.store
+        tokens = train.gather_tokens(train.sentence_starts, train.sentence_lengths)
+        counts = np.bincount(tokens, minlength=self.vocabulary.size) + 1.0
+        log_share = np.log(counts / counts.sum())
+        labels = np.concatenate([batch["labels"].numpy().ravel() for batch in self.validation_batches()])
+        return float(np.exp(-log_share[labels[labels != IGNORED]].mean()))

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from roberta_lab import checkpoint
+from roberta_lab import checkpoint, token_store, tokenizer
 from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import PAIRED_FORMATS, Config
+from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.datamodule import PretrainingData
+from roberta_lab.masking import Vocabulary
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
 from roberta_lab.rng import stream_key
+from roberta_lab.run import label, science
+from roberta_lab.tracking import Row, Tracker, read
 
+
+class RowLog(Protocol):
+    """Where the rows of a run go; `flush` makes them durable."""
+
+    def write(self, row: dict[str, Any]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -84,36 +103,42 @@ class PretrainingModule(L.LightningModule):
 
 
 class StepEnd(L.Callback):
-    """What happens when an optimizer step is complete, in this order: its row, validation, checkpoint.
+    """What happens when an optimizer step is complete, in this order: its row, validation, checkpoint, and a stop if asked.
 
     One place and one order, so that a run resumed from a checkpoint repeats exactly what came after it.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        data: PretrainingData,
-        write: Callable[[dict[str, Any]], None],
-        flush: Callable[[], None],
-        checkpoints: Path,
-    ) -> None:
-        self.config, self.data, self.write, self.flush, self.checkpoints = config, data, write, flush, checkpoints
+    def __init__(self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path) -> None:
+        self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
+        self.stop_asked = False
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """From here on SIGINT and SIGTERM only set a flag: the step in progress is finished and saved. Here, because
+        Lightning sets handlers of its own before."""
+
+        def ask(number: int, frame: Any) -> None:
+            self.stop_asked = True
+
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                signal.signal(number, ask)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         step, steps = trainer.global_step, self.config.batch_size.steps
-        self.write(self._row(trainer, module, step))
+        self.rows.write(self._row(module, step))
         module.sums = torch.zeros(3)
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
-            self.write({"step": step, "tokens_seen": module.tokens_seen, **module.validate(self.data)})
-        if last or step % self.config.trainer.checkpoint_every_steps == 0:
-            self.flush()
+            self.rows.write({"step": step, "tokens_seen": module.tokens_seen, **module.validate(self.data)})
+        if last or self.stop_asked or step % self.config.trainer.checkpoint_every_steps == 0:
+            self.rows.flush()
             trainer.save_checkpoint(self.checkpoints / f"step-{step:09d}.ckpt")
             checkpoint.keep_newest(self.checkpoints)
+        trainer.should_stop = trainer.should_stop or self.stop_asked
 
-    def _row(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> dict[str, Any]:
+    def _row(self, module: PretrainingModule, step: int) -> dict[str, Any]:
         mlm, nsp, correct = module.sums.tolist()
         if not math.isfinite(mlm + nsp):
             raise FloatingPointError(f"the loss of step {step} is {mlm + nsp}; the last checkpoint is from before it")
@@ -150,3 +175,88 @@ def trainer(config: Config, data: PretrainingData, callback: StepEnd, directory:
         use_distributed_sampler=False,
         limit_val_batches=0,
     )
+
+
+def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, Any]:
+    """Trains in `directory` from its newest whole checkpoint to the end, and returns the run's result.
+
+    Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved.
+    """
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    encoding = tokenizer.load(prepared.tokenizer)
+    train, validation = (token_store.open_store(prepared.store / split) for split in ("train", "validation"))
+    data = PretrainingData(
+        config,
+        train.select(config.data_mix.train_tokens),
+        validation.select(config.data_mix.validation_tokens),
+        Vocabulary(encoding.vocab_size, encoding.mask_id, encoding.special_ids),
+    )
+    module = PretrainingModule(config, encoding.vocab_size)
+    newest = checkpoint.newest(directory / "checkpoints")
+    start = checkpoint.step_of(newest) if newest else 0
+    log = Tracker(config, directory, "pretrain", label(config), science(config), start)
+    callback = StepEnd(config, data, log, directory / "checkpoints")
+    result = None
+    try:
+        with progress(config, start, log), stopping_at_a_step(callback):
+            trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
+        if callback.stop_asked:
+            raise KeyboardInterrupt
+        log.flush()
+        result = _result(config, module, data, read(log.file.path))
+    finally:
+        log.close(result)
+    return result
+
+
+def _result(config: Config, module: PretrainingModule, data: PretrainingData, rows: list[dict]) -> dict[str, Any]:
+    validation = [row for row in rows if "val/ppl" in row][-1]
+    return {
+        "kind": "pretrain",
+        "label": label(config),
+        "steps": validation["step"],
+        "tokens_seen": module.tokens_seen,
+        "epochs": validation["step"] * config.batch_size.sequences / data.micro_batches.plan.num_examples,
+        "unigram_ppl": data.unigram_perplexity(),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "plan": data.micro_batches.plan.counts,
+        **{name: value for name, value in validation.items() if name.startswith("val/")},
+    }
+
+
+@contextmanager
+def stopping_at_a_step(callback: StepEnd) -> Iterator[None]:
+    """Gives SIGINT and SIGTERM back to whoever had them, after `StepEnd` took them at the start of training."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def progress(config: Config, start: int, log: Tracker) -> Iterator[None]:
+    """A bar over optimizer steps; in a file, a line every ten seconds."""
+    every = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        desc=label(config),
+        initial=start,
+        total=config.batch_size.steps,
+        unit="step",
+        mininterval=every,
+        disable=not config.trainer.progress,
+    ) as bar:
+
+        def show(row: Row) -> None:
+            if "train/mlm_loss" in row:
+                bar.update(row["step"] - bar.n)
+            else:
+                bar.set_postfix({"val/ppl": f"{row['val/ppl']:.1f}"}, refresh=False)
+
+        log.observers.append(show)
+        yield

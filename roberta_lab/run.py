@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 from roberta_lab.composition import ROOT, nsp_is_on
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import Config, ConfigError, RunInUse
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
+KINDS = ("pretrain", "finetune")  # commands that make a run
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
-
-
-class RunInUse(RuntimeError):
-    """The run's directory is claimed by a live process."""
 
 
 def science(config: Config) -> dict[str, Any]:
@@ -107,16 +105,49 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def provenance(data: dict[str, str]) -> dict[str, Any]:
-    """Where a result comes from: code, packages, hardware, data and tokenizer fingerprints, start."""
-    packages = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf")
+def label(config: Config) -> str:
+    """What a run is called on the console and in W&B: its row in the sweep, or what distinguishes its inputs."""
+    row = config.sweep.row if config.sweep is not None else None
+    name = row or f"{config.input_format.name} {config.masking.name}"
+    return f"{name} seed {config.seed}"
+
+
+@contextmanager
+def opened(path: Path, config: Config, overrides: list[str], data: dict[str, str]) -> Iterator[None]:
+    """The claimed directory with its config, overrides and provenance; a run goes on only with the data it started with.
+
+    Raises: RunInUse; ConfigError when the data are others than before.
+    """
+    with claim(path):
+        file = path / "provenance.json"
+        earlier = json.loads(file.read_text()) if file.is_file() else {"data": data, "attempts": []}
+        if earlier["data"] != data:
+            raise ConfigError(
+                f"{path} was started on other data ({earlier['data']}) than is prepared now ({data}); move it away to start anew."
+            )
+        (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+        (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
+        write_json(file, {"data": data, "attempts": [*earlier["attempts"], attempt()]})
+        yield
+
+
+def finish(path: Path, result: dict[str, Any]) -> None:
+    """Notes the end of the attempt and writes `result.json`, last and atomically: from here on the run is complete."""
+    provenance = json.loads((path / "provenance.json").read_text())
+    provenance["attempts"][-1]["end"] = _now()
+    write_json(path / "provenance.json", provenance)
+    write_json(path / "result.json", result)
+
+
+def attempt() -> dict[str, Any]:
+    """Who runs here and now: code, packages, hardware, command, start."""
+    packages = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf", "wandb")
     return {
         "git": _git(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in packages},
         "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), "host": socket.gethostname()},
         "command": sys.argv,
-        "data": data,
         "start": _now(),
     }
 
@@ -131,15 +162,6 @@ def _git() -> dict[str, Any]:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-
-
-def check_data(path: Path, data: dict[str, str]) -> None:
-    """A run goes on only with the data it started with."""
-    earlier = path / "provenance.json"
-    if earlier.is_file() and (before := json.loads(earlier.read_text())["data"]) != data:
-        raise ConfigError(
-            f"{path} was started on other data ({before}) than is prepared now ({data}); move it away to start anew."
-        )
 
 
 def _now() -> str:

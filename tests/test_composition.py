@@ -6,8 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from roberta_lab import run
-from roberta_lab.composition import CONF, build, check_override_names, groups, register
+from roberta_lab.composition import CONF, build, check_override_names, groups
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.registration import register
 
 
 @pytest.fixture(scope="module", autouse=True)

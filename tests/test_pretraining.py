@@ -1,6 +1,5 @@
 """An interrupted run equals an uninterrupted one, bitwise; a batch cut differently gives the same losses."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from roberta_lab.config import (
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.masking import Vocabulary
 from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
+from roberta_lab.tracking import MetricsFile, read
 
 
 class Store:
@@ -52,29 +52,33 @@ def make(micro_batch_size: int = 4, dropout: float = 0.1, **options: Any) -> Con
     )
 
 
+class Rows(MetricsFile):
+    """The rows of a run that dies when it should write the row after `stop_after`."""
+
+    def __init__(self, path: Path, up_to_step: int, stop_after: int | None) -> None:
+        super().__init__(path, up_to_step)
+        self.stop_after = stop_after
+
+    def write(self, row: dict[str, Any]) -> None:
+        if self.stop_after is not None and row["step"] > self.stop_after:
+            raise KeyboardInterrupt
+        super().write(row)
+
+
 def train(config: Config, directory: Path, stop_after: int | None = None) -> tuple[list[dict], dict]:
     """Runs to the end, or dies after some rows; returns the rows in the file and the final weights."""
-    log, checkpoints = directory / "log.jsonl", directory / "checkpoints"
-    newest = checkpoint.newest(checkpoints)
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    start = int(newest.stem.removeprefix("step-")) if newest else 0
-    rows = [row for row in rows if row["step"] <= start]
-
-    def append(row: dict) -> None:
-        if stop_after is not None and row["step"] > stop_after:
-            raise KeyboardInterrupt
-        rows.append(row)
-        directory.mkdir(exist_ok=True)
-        log.write_text("".join(json.dumps(r) + "\n" for r in rows))
-
+    directory.mkdir(exist_ok=True)
+    newest = checkpoint.newest(directory / "checkpoints")
+    rows = Rows(directory / "metrics.jsonl", checkpoint.step_of(newest) if newest else 0, stop_after)
     data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
     module = PretrainingModule(config, 60)
-    callback = StepEnd(config, data, append, lambda: None, checkpoints)
+    callback = StepEnd(config, data, rows, directory / "checkpoints")
     try:
         trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
     except (KeyboardInterrupt, SystemExit):
         assert stop_after is not None
-    return rows, module.state_dict()
+    rows.close()
+    return read(rows.path), module.state_dict()
 
 
 @pytest.mark.parametrize("options", [{}, {"input_format": "full_sentences", "masking": "dynamic", "precision": "bf16"}])

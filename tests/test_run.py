@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab import run
-from roberta_lab.config import ConfigError
+from roberta_lab.config import Config, ConfigError, RunInUse
 
 HOLD = "import sys; from pathlib import Path; from roberta_lab import run\nwith run.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
@@ -20,7 +20,7 @@ def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> No
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == "held\n"
-        with pytest.raises(run.RunInUse, match=f"process {owner.pid} on"), run.claim(tmp_path):
+        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), run.claim(tmp_path):
             pass
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
@@ -37,14 +37,22 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_provenance_names_code_packages_and_data() -> None:
-    found = run.provenance({"store": "abc"})
-    assert found["data"] == {"store": "abc"}
-    assert found["packages"]["torch"] and set(found["git"]) == {"commit", "dirty"}
+def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None:
+    with run.opened(tmp_path, Config(), ["masking=static"], {"tokens": "abc"}):
+        assert not run.is_complete(tmp_path)
+        run.finish(tmp_path, {"val/ppl": 9.0})
+    found = json.loads((tmp_path / "provenance.json").read_text())
+    [attempt] = found["attempts"]
+    assert found["data"] == {"tokens": "abc"} and attempt["packages"]["torch"] and attempt["end"] >= attempt["start"]
+    assert set(attempt["git"]) == {"commit", "dirty"}
+    assert (tmp_path / "overrides.yaml").read_text() == "- masking=static\n"
+    assert run.is_complete(tmp_path)
 
 
-def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
-    run.write_json(tmp_path / "provenance.json", run.provenance({"store": "abc"}))
-    run.check_data(tmp_path, {"store": "abc"})
-    with pytest.raises(ConfigError, match="other data"):
-        run.check_data(tmp_path, {"store": "xyz"})
+def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> None:
+    for _ in range(2):
+        with run.opened(tmp_path, Config(), [], {"tokens": "abc"}):
+            pass
+    assert len(json.loads((tmp_path / "provenance.json").read_text())["attempts"]) == 2
+    with pytest.raises(ConfigError, match="other data"), run.opened(tmp_path, Config(), [], {"tokens": "xyz"}):
+        pass

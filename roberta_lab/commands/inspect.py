@@ -1,0 +1,69 @@
+"""`inspect`: a few examples as the model sees them, in colour. What to look at first when data are in doubt."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from roberta_lab import input_format, token_store, tokenizer
+from roberta_lab.config import Config
+from roberta_lab.corpus.preparation import prepare
+from roberta_lab.input_format import Rows
+from roberta_lab.masking import IGNORED, Vocabulary, mask
+from roberta_lab.rng import stream_key
+from roberta_lab.tokenizer import Encoding
+
+STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}
+NSP = {0: "B is next", 1: "B is random"}
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Shows the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would."""
+    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    encoding = tokenizer.load(prepared.tokenizer)
+    store = token_store.open_store(prepared.store / "train").select(config.data_mix.train_tokens)
+    plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
+    examples = np.arange(min(config.inspect.examples, plan.num_examples))
+    rows = input_format.gather(store, plan, examples)
+    vocabulary = Vocabulary(encoding.vocab_size, encoding.mask_id, encoding.special_ids)
+    epochs = np.full_like(examples, config.inspect.epoch)
+    seen, labels = mask(rows.input_ids, ~rows.special_mask, examples, epochs, config.masking, config.seed, vocabulary)
+    legend = "  ".join(_paint(kind, kind) for kind in STYLES)
+    print(f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}: {legend}")
+    print(f"{plan.num_examples:,} examples an epoch; " + ", ".join(f"{n:,} {name}" for name, n in plan.counts.items()))
+    for i in examples:
+        label = "" if rows.next_sentence_label is None else f", NSP label {NSP[int(rows.next_sentence_label[i])]}"
+        predicted = int((labels[i] != IGNORED).sum())
+        print(f"\nexample {i}: {rows.lengths[i]} tokens, {predicted} predicted{label}")
+        print("".join(_tokens(encoding, rows, seen[i], labels[i], int(i))))
+
+
+def _tokens(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int) -> Iterator[str]:
+    """Each token as the model sees it; a random one with the original behind it."""
+    for j in range(int(rows.lengths[i])):
+        kind = _kind(encoding, rows, seen, labels, i, j)
+        text = encoding.decode([int(seen[j])])
+        original = encoding.decode([int(labels[j])]) if kind in ("masked", "random") else ""
+        yield _paint(kind, f"{text}[{original}]" if original else text)
+
+
+def _kind(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int, j: int) -> str:
+    if rows.special_mask[i, j]:
+        return "special"
+    if labels[j] == IGNORED:
+        return "segment B" if rows.token_type_ids[i, j] else "text"
+    if seen[j] == encoding.mask_id:
+        return "masked"
+    return "kept" if seen[j] == labels[j] else "random"
+
+
+def _paint(kind: str, text: str) -> str:
+    """In colour on a terminal; elsewhere predicted tokens carry the name of their kind."""
+    colour = (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
+    if not colour:
+        return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text
+    return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text

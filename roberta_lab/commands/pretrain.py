@@ -1,0 +1,28 @@
+"""`pretrain`: one run, from where an earlier attempt left it, or nothing if it is complete."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from roberta_lab import run
+from roberta_lab.config import Config
+from roberta_lab.corpus.preparation import prepare
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Prepares the data if need be, then trains; the run's directory follows from the science of the config."""
+    path = run.directory(config, "pretrain")
+    if run.is_complete(path):
+        print(f"{run.label(config)}: complete, {path}")
+        return
+    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    with run.opened(path, config, overrides, prepared.fingerprints()):
+        from roberta_lab.pretraining import pretrain  # torch and Lightning: only when there is work
+
+        start = time.monotonic()
+        result = pretrain(config, prepared, path)
+        run.finish(path, {**result, "run_id": path.name, "seconds": time.monotonic() - start})
+    print(
+        f"{run.label(config)}: held-out perplexity {result['val/ppl']:.1f} (unigram {result['unigram_ppl']:.1f}), {path}"
+    )

@@ -1,0 +1,34 @@
+"""What Hydra must know before it composes a config: the schema, the sweep files, the resolvers, and the sweeper of rows."""
+
+from __future__ import annotations
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+
+from roberta_lab import run
+from roberta_lab.composition import SWEEPS, build, divide
+from roberta_lab.config import Config
+from roberta_lab.sweeper import RowSweeper
+
+_SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
+
+
+def register() -> None:
+    """Calling it twice changes nothing."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
+    sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
+    store.store(group="hydra/sweeper", name="rows", node=sweeper)
+    Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
+    OmegaConf.register_new_resolver("divide", divide, replace=True)
+    OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
+
+
+def _run_directory(*, _root_: DictConfig) -> str:
+    """For Hydra's own folder of a job: the run's directory, so that single runs, multiruns and every launcher agree."""
+    command = _root_.hydra.job.name
+    return str(run.directory(build(_root_), command)) if command in run.KINDS else "."
