@@ -5,7 +5,6 @@ Heavy imports wait until a command needs them, so that help and mistakes answer 
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 import sys
@@ -20,12 +19,16 @@ class Command(NamedTuple):
     summary: str
     examples: tuple[str, str, str]
     sweeps: bool = False  # `sweep=NAME` makes it a multirun
+    needs_sweep: bool = False
+    steps: tuple[str, ...] = ()  # commands it is made of
 
 
 COMMANDS = {
     "reproduce": Command(
         "everything that is missing for a table, then the table",
         ("sweep=table1_masking", "sweep=table1_masking sweep.only=[dynamic]", "sweep=table1_masking scale=mini"),
+        needs_sweep=True,
+        steps=("prepare", "pretrain", "finetune", "table"),
     ),
     "prepare": Command(
         "text -> documents -> sentences -> tokenizer -> token store",
@@ -48,6 +51,7 @@ COMMANDS = {
     "table": Command(
         "renders what is there of a sweep (Markdown, CSV, one HTML page) and says what is missing",
         ("sweep=table1_masking", "sweep=table1_masking sweep.only=[static]", "sweep=table1_masking scale=mini"),
+        needs_sweep=True,
     ),
 }
 
@@ -102,7 +106,12 @@ def main(argv: list[str] | None = None) -> int:
         if "--help" in rest or "-h" in rest:
             print(_help(name), end="")
             return 0
-        run_command(name, rest)
+        if COMMANDS[name].needs_sweep and _chosen_sweep(rest) is None:
+            from roberta_lab.composition import groups
+
+            raise ConfigError(f"{name}: sweep=NAME is missing. Allowed: {', '.join(groups()['sweep'])}.")
+        for step in COMMANDS[name].steps or (name,):
+            run_command(step, rest)
     except ConfigError as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 2
@@ -126,40 +135,60 @@ def run_command(name: str, arguments: list[str]) -> None:
     registration.register()
     composition.check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
-    multirun = ["--multirun"] if COMMANDS[name].sweeps and _names_a_sweep(arguments) else []
+    multirun = ["--multirun"] if _is_multirun(name, arguments) else []
     before, sys.argv = sys.argv, ["roberta-lab", *multirun, *arguments, f"hydra.job.name={name}"]
-    failures: list[Exception] = []
+    job = Job()
     try:
-        job = functools.partial(_job, failures)
         hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from error
     finally:
         sys.argv = before
-    if failures:
-        raise failures[0]
+    if job.failures:
+        raise job.failures[0]
 
 
-def _names_a_sweep(arguments: list[str]) -> bool:
+def _chosen_sweep(arguments: list[str]) -> str | None:
     chosen = [a.partition("=")[2] for a in arguments if a.startswith("sweep=")]
+    return chosen[-1] if chosen and chosen[-1] != "null" else None
+
+
+def _is_multirun(name: str, arguments: list[str]) -> bool:
+    """`sweep=NAME` implies `-m`, unless Hydra is only asked to show something."""
     asks = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion"}
-    return bool(chosen) and chosen[-1] != "null" and asks.isdisjoint(arguments)
+    return COMMANDS[name].sweeps and _chosen_sweep(arguments) is not None and asks.isdisjoint(arguments)
 
 
-def _job(failures: list[Exception], cfg: Any) -> Exception | None:
-    """One job of Hydra's. What a user can mend is returned, not raised: Hydra would add lines of its own."""
-    from hydra.core.hydra_config import HydraConfig
+class Job:
+    """What Hydra runs. A launcher may run it in another process, which then learns what this one registered."""
 
-    from roberta_lab.composition import build
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
 
-    hydra = HydraConfig.get()
-    command = importlib.import_module(f"roberta_lab.commands.{hydra.job.name}")
-    try:
-        command.main(build(cfg), list(hydra.overrides.task))
-    except (ConfigError, RunInUse) as error:
-        failures.append(error)
-        return error
-    return None
+    def __reduce__(self) -> Any:
+        return _registered_job, ()
+
+    def __call__(self, cfg: Any) -> Exception | None:
+        """What a user can mend is returned, not raised: Hydra would add lines of its own."""
+        from hydra.core.hydra_config import HydraConfig
+
+        from roberta_lab.composition import build
+
+        hydra = HydraConfig.get()
+        command = importlib.import_module(f"roberta_lab.commands.{hydra.job.name}")
+        try:
+            command.main(build(cfg), list(hydra.overrides.task))
+        except (ConfigError, RunInUse) as error:
+            self.failures.append(error)
+            return error
+        return None
+
+
+def _registered_job() -> Job:
+    from roberta_lab import registration
+
+    registration.register()
+    return Job()
 
 
 def _one_line(error: BaseException) -> str:

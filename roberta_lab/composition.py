@@ -13,7 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from roberta_lab.config import PAIRED_FORMATS, Config, ConfigError
+from roberta_lab import masking
+from roberta_lab.batching import accumulation
+from roberta_lab.config import DTYPES, PAIRED_FORMATS, Config, ConfigError
+from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
 ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
@@ -105,25 +108,14 @@ def nsp_is_on(config: Config) -> bool:
 
 def check(config: Config) -> None:
     """Refuses values out of range and options that contradict each other."""
-    masking, batch = config.masking, config.batch_size
+    batch = config.batch_size
     if config.nsp.mode == "on" and config.input_format.name not in PAIRED_FORMATS:
         raise ConfigError(
             f"nsp=on contradicts input_format={config.input_format.name}, which yields no pairs. "
             f"Use nsp=auto or nsp=off, or one of input_format={'|'.join(PAIRED_FORMATS)}."
         )
-    for key, value in (
-        ("mask_prob", masking.mask_prob),
-        ("mask_share", masking.mask_share),
-        ("random_share", masking.random_share),
-    ):
-        if not 0 <= value <= 1:
-            raise ConfigError(f"masking.{key}={value}: allowed is 0 to 1.")
-    if masking.mask_share + masking.random_share > 1:
-        raise ConfigError(
-            f"masking.mask_share={masking.mask_share} + masking.random_share={masking.random_share} exceed 1."
-        )
+    masking.validate(config.masking)
     for key, number in (
-        ("masking.num_patterns", masking.num_patterns),
         ("batch_size.sequences", batch.sequences),
         ("batch_size.steps", batch.steps),
         ("trainer.micro_batch_size", config.trainer.micro_batch_size),
@@ -132,5 +124,15 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}={number}: allowed is 1 or more.")
     if config.input_format.max_length < 8:
         raise ConfigError(f"input_format.max_length={config.input_format.max_length}: allowed is 8 or more.")
+    for key, chosen, allowed in (
+        ("input_format.name", config.input_format.name, FORMATS),
+        ("precision.dtype", config.precision.dtype, DTYPES),
+        ("logger.wandb", config.logger.wandb, ("auto", "offline", "online", "off")),
+    ):
+        if chosen not in allowed:
+            raise ConfigError(f"{key}={chosen}: unknown.{nearest(chosen, list(allowed))} Allowed: {', '.join(allowed)}.")
     if config.trainer.devices != 1:
         raise ConfigError(f"trainer.devices={config.trainer.devices}: one process is what works today; allowed is 1.")
+    accumulation(batch.sequences, config.trainer.devices, min(batch.sequences, config.trainer.micro_batch_size))
+    if config.model.hidden % config.model.heads:
+        raise ConfigError(f"model.hidden={config.model.hidden} does not divide by model.heads={config.model.heads}.")

@@ -154,6 +154,7 @@ class TrainerConfig:
     micro_batch_size: int = 32
     workers: int = 0
     threads: int | None = None  # CPU threads of torch; None: torch decides
+    jobs: int = 1  # runs of a sweep that go side by side
     checkpoint_every_steps: int = 500
     num_validations: int = 10
     progress: bool = True
@@ -225,3 +226,4 @@ class Config:
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
+DTYPES = ("fp32", "bf16")

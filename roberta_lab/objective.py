@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from roberta_lab.masking import IGNORED
 from roberta_lab.model import PretrainingModel
-
-IGNORE = -100
 
 
 class LossSums(NamedTuple):
@@ -27,7 +26,7 @@ def loss_sums(model: PretrainingModel, batch: dict[str, Tensor]) -> LossSums:
     next_sentence_label."""
     hidden = model.encoder(batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"))
     labels = batch["labels"].flatten()
-    positions = (labels != IGNORE).nonzero().squeeze(1)
+    positions = (labels != IGNORED).nonzero().squeeze(1)
     logits = model.mlm_logits(hidden.flatten(0, 1).index_select(0, positions))
     mlm = F.cross_entropy(logits.float(), labels.index_select(0, positions), reduction="sum")
     nsp, correct = torch.zeros((), device=mlm.device), torch.zeros((), dtype=torch.int64, device=mlm.device)

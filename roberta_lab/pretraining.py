@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.datamodule import PretrainingData
+from roberta_lab.loop import build_trainer
 from roberta_lab.masking import Vocabulary
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import batch_loss, loss_sums
@@ -39,7 +41,6 @@ class RowLog(Protocol):
 
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 class PretrainingModule(L.LightningModule):
@@ -157,23 +158,14 @@ class StepEnd(L.Callback):
 
 
 def trainer(config: Config, data: PretrainingData, callback: StepEnd, directory: Path) -> L.Trainer:
-    """Lightning's trainer with everything off that the project does itself, exactly."""
-    return L.Trainer(
-        default_root_dir=directory,
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=PRECISIONS[config.precision.dtype],
+    """One epoch of all the run's micro-batches; `callback` does what is to be done at the end of steps."""
+    return build_trainer(
+        config,
+        directory,
         accumulate_grad_batches=data.accumulation,
         max_steps=config.batch_size.steps,
         max_epochs=1,
         callbacks=[callback],
-        plugins=[checkpoint.SealedCheckpointIO()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        limit_val_batches=0,
     )
 
 
@@ -242,7 +234,8 @@ def stopping_at_a_step(callback: StepEnd) -> Iterator[None]:
 @contextmanager
 def progress(config: Config, start: int, log: Tracker) -> Iterator[None]:
     """A bar over optimizer steps; in a file, a line every ten seconds."""
-    every = 0.2 if sys.stderr.isatty() else 10.0
+    beside_others = multiprocessing.parent_process() is not None
+    every = 0.2 if sys.stderr.isatty() and not beside_others else 10.0
     with tqdm(
         desc=label(config),
         initial=start,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
@@ -25,7 +27,13 @@ def register() -> None:
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
     OmegaConf.register_new_resolver("divide", divide, replace=True)
     OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+    OmegaConf.register_new_resolver("cpus", _num_cpus, replace=True)
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
+
+
+def _num_cpus() -> int:
+    """Cores that this process may use, four at most: each job side by side has a process, and its memory, of its own."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _run_directory(*, _root_: DictConfig) -> str:

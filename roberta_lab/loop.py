@@ -1,0 +1,36 @@
+"""Lightning's Trainer with everything off that the project does itself, exactly; what remains is devices, precision, accumulation."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+
+from roberta_lab.checkpoint import SealedCheckpointIO
+from roberta_lab.config import Config
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
+    """A Trainer that prints nothing, logs nothing and saves nothing unasked."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `trainer.workers` is the user's choice
+    return L.Trainer(
+        default_root_dir=directory,
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=PRECISIONS[config.precision.dtype],
+        plugins=[SealedCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        **options,
+    )
