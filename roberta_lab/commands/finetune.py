@@ -1,0 +1,46 @@
+"""`finetune`: one downstream run, from the pretrained run that the same overrides address."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from roberta_lab import run
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.corpus.preparation import prepare
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Finetunes once; a run that was interrupted starts again, for it is short."""
+    path, source = run.directory(config, "finetune"), run.directory(config, "pretrain")
+    name = f"{run.label(config)}, {config.task.name} {config.finetune.seed}"
+    if run.is_complete(path):
+        print(f"{name}: complete, {path}")
+        return
+    if not run.is_complete(source):
+        raise ConfigError(f"the pretrained run {source} is not complete: roberta-lab pretrain {_addressing(overrides)}")
+    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    with run.opened(path, config, overrides, prepared.fingerprints()):
+        from roberta_lab import checkpoint, tokenizer
+        from roberta_lab.finetuning import encoder_weights, finetune
+        from roberta_lab.tracking import Tracker
+
+        start = time.monotonic()
+        newest = checkpoint.newest(source / "checkpoints")
+        if newest is None:
+            raise ConfigError(f"{source} has no whole checkpoint; delete its result.json and pretrain it again.")
+        weights = encoder_weights(checkpoint.load(newest))
+        log = Tracker(config, path, "finetune", name, run.finetune_science(config))
+        result = None
+        try:
+            found = finetune(config, weights, tokenizer.load(prepared.tokenizer), prepared.corpus, path, log.write)
+            result = {**found, "run_id": path.name, "pretrain_run_id": source.name, "label": name}
+        finally:
+            log.close(result)
+        run.finish(path, {**result, "seconds": time.monotonic() - start})
+    print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}), {path}")
+
+
+def _addressing(overrides: list[str]) -> str:
+    """The overrides without those of the task: what addresses the pretrained run."""
+    return " ".join(o for o in overrides if not o.startswith(("task", "finetune.", "sweep.row")))

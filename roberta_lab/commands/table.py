@@ -1,0 +1,58 @@
+"""`table`: what is there of a sweep, beside the published numbers; says what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from roberta_lab import run
+from roberta_lab.composition import CONF, build
+from roberta_lab.config import Config
+from roberta_lab.reports import write_table
+from roberta_lab.reports.rows import Record
+from roberta_lab.sweeper import Job, expand
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Composes the config of each cell, looks its run up, and writes Markdown, CSV and one HTML page."""
+    assert config.sweep is not None
+    folder = Path(config.paths.outputs) / "tables" / config.sweep.name
+    folder.mkdir(parents=True, exist_ok=True)
+    records = find(config, overrides, folder)
+    for path in write_table(config, records, folder):
+        print(path)
+    missing = [record for record in records if record.result is None]
+    if missing:
+        print(f"{len(missing)} of {len(records)} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
+
+
+def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
+    """One record per run of the sweep, present or not."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return [
+            _record(kind, job, folder) for kind in run.KINDS for job in expand(config, kind, overrides)
+        ]
+
+
+def _record(kind: str, job: Job, folder: Path) -> Record:
+    path = run.directory(build(compose("config", list(job.overrides))), kind)
+    return Record(
+        kind=kind,
+        row=job.row,
+        seed=job.seed,
+        task=job.task,
+        finetune_seed=job.finetune_seed,
+        run_id=path.name,
+        directory=os.path.relpath(path, folder),
+        result=_result(path),
+    )
+
+
+def _result(path: Path) -> dict[str, Any] | None:
+    return json.loads((path / "result.json").read_text()) if run.is_complete(path) else None

@@ -1,0 +1,93 @@
+"""What is written is what is read, whatever the shards; a selection is a fixed share of whole documents."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roberta_lab import token_store
+from roberta_lab.token_store import EncodedDocument, TokenStore, document_hash
+
+
+def documents(number: int = 40) -> list[EncodedDocument]:
+    draw = np.random.default_rng(0)
+    return [
+        EncodedDocument(
+            f"doc{i}", [draw.integers(4, 900, draw.integers(0, 9)).tolist() for _ in range(draw.integers(1, 6))]
+        )
+        for i in range(number)
+    ]
+
+
+def sentences(store: TokenStore) -> list[list[list[int]]]:
+    """The documents of a store, read one sentence at a time."""
+    found, first = [], 0
+    for end in store.document_ends:
+        spans = zip(store.sentence_starts[first:end], store.sentence_lengths[first:end], strict=True)
+        found.append([store.gather_tokens(np.array([s]), np.array([n])).tolist() for s, n in spans])
+        first = end
+    return found
+
+
+@pytest.mark.parametrize("shard_tokens", [10, 97, 1 << 20])
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(1000, "uint16"), (65536, "uint16"), (65537, "uint32")])
+def test_it_reads_what_was_written(tmp_path: Path, shard_tokens: int, vocab_size: int, dtype: str) -> None:
+    token_store.write(tmp_path / "s", documents(), vocab_size, {"split": "train"}, shard_tokens)
+    store = token_store.open_store(tmp_path / "s")
+    assert sentences(store) == [d.sentences for d in documents()]
+    assert {str(shard.dtype) for shard in store.shards} == {dtype}
+    assert store.manifest["split"] == "train" and store.manifest["tokens"] == store.num_tokens
+    assert store.document_hashes.tolist() == [document_hash(d.id) for d in documents()]
+    assert (len(store.shards) > 1) == (shard_tokens < 1000)
+
+
+def test_runs_are_gathered_in_the_order_asked_for(tmp_path: Path) -> None:
+    token_store.write(tmp_path / "s", documents(), 1000, {}, 50)
+    store = token_store.open_store(tmp_path / "s")
+    order = np.random.default_rng(1).permutation(len(store.sentence_starts))
+    joined = store.gather_tokens(store.sentence_starts[order], store.sentence_lengths[order])
+    flat = [s for document in sentences(store) for s in document]
+    assert joined.tolist() == [token for i in order for token in flat[i]]
+    assert len(store.gather_tokens(np.empty(0, np.int64), np.empty(0, np.int64))) == 0
+
+
+@pytest.mark.parametrize("num_tokens", [1, 60, 200, 10**6])
+def test_a_selection_is_of_documents_in_the_order_of_their_hashes(tmp_path: Path, num_tokens: int) -> None:
+    token_store.write(tmp_path / "s", documents(), 1000, {}, 50)
+    store = token_store.open_store(tmp_path / "s")
+    taken, rest = {}, num_tokens
+    for document in sorted(documents(), key=lambda d: document_hash(d.id)):  # a slow reference
+        kept = []
+        for sentence in document.sentences:
+            if rest > 0:
+                kept.append(sentence)
+                rest -= len(sentence)
+        if kept:
+            taken[document.id] = kept
+    selection = store.select(num_tokens)
+    assert sentences(selection) == [taken[d.id] for d in documents() if d.id in taken]
+    assert selection.document_hashes.tolist() == [document_hash(d.id) for d in documents() if d.id in taken]
+    assert selection.shards is store.shards
+
+
+def test_a_larger_selection_contains_a_smaller_one(tmp_path: Path) -> None:
+    token_store.write(tmp_path / "s", documents(), 1000, {})
+    store = token_store.open_store(tmp_path / "s")
+    small, large = store.select(60), store.select(120)
+    assert set(small.sentence_starts[small.sentence_lengths > 0]) <= set(large.sentence_starts)
+
+
+def test_the_fingerprint_is_of_the_tokens(tmp_path: Path) -> None:
+    changed = [*documents()[:-1], EncodedDocument("doc39", [[5, 6]])]
+    for name, content in (("a", documents()), ("b", documents()), ("c", changed)):
+        token_store.write(tmp_path / name, content, 1000, {})
+    a, b, c = (token_store.open_store(tmp_path / name).fingerprint for name in "abc")
+    assert a == b != c
+    assert json.loads((tmp_path / "a" / "manifest.json").read_text())["shards"][0]["sha256"]
+
+
+def test_no_documents_make_an_empty_store(tmp_path: Path) -> None:
+    token_store.write(tmp_path / "s", [], 1000, {})
+    store = token_store.open_store(tmp_path / "s")
+    assert store.num_tokens == 0 and len(store.select(10).document_ends) == 0

@@ -1,0 +1,62 @@
+"""Byte-level BPE: RoBERTa's ids, nothing unknown, nothing in text taken for a special token."""
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from roberta_lab import tokenizer
+from roberta_lab.config import ConfigError
+from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
+
+TEXTS = ["the cat sat on the mat", " the dog sat on the log", "a naïve café"] * 10
+
+
+@pytest.fixture(scope="module")
+def encoding() -> Encoding:
+    return Encoding(train_bytelevel_bpe(iter(TEXTS), 270))
+
+
+def test_special_tokens_have_robertas_ids(encoding: Encoding) -> None:
+    assert (encoding.bos_id, encoding.pad_id, encoding.eos_id, encoding.unk_id) == (0, 1, 2, 3)
+    assert encoding.mask_id == encoding.vocab_size - 1 == 269
+
+
+@pytest.mark.parametrize("text", ["<mask>", "a </s> b <s>", "<pad><unk>", " <mask> ."])
+def test_a_literal_special_token_is_ordinary_text(encoding: Encoding, text: str) -> None:
+    [ids] = encoding.encode_batch([text])
+    assert not set(ids) & set(encoding.special_ids)
+    assert encoding.decode(ids) == text
+
+
+@pytest.mark.parametrize("text", ["", " ", "日本語 🙂", "tab\tnewline\n", "\x00", "e\u0301", "unseen QZX"])
+def test_every_text_comes_back(encoding: Encoding, text: str) -> None:
+    [ids] = encoding.encode_batch([text])
+    assert encoding.decode(ids) == text and encoding.unk_id not in ids
+
+
+def test_offsets_are_of_characters(encoding: Encoding) -> None:
+    text = "a naïve cat"
+    [(ids, offsets)] = encoding.encode_with_offsets([text])
+    assert ids == encoding.encode_batch([text])[0]
+    covered = {i for start, end in offsets for i in range(start, end)}
+    assert covered == set(range(len(text)))
+
+
+def test_merges_are_those_of_a_slow_reference() -> None:
+    """The first merges of BPE are the most frequent pairs: here (t, h), (th, e) and so on, counted by hand."""
+    trained = train_bytelevel_bpe(iter(["the the the then"]), 256 + 5 + 2)
+    assert [trained.id_to_token(260), trained.id_to_token(261)] == ["he", "the"]
+
+
+def test_a_saved_tokenizer_is_the_same_and_is_hugging_faces_file(encoding: Encoding, tmp_path: Path) -> None:
+    encoding.save(tmp_path / "tokenizer.json")
+    loaded = tokenizer.load(tmp_path)
+    assert loaded.encode_batch(TEXTS) == encoding.encode_batch(TEXTS) and loaded.fingerprint == encoding.fingerprint
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).get_vocab_size() == 270
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(260, "261"), (5000, "and no more")])
+def test_impossible_sizes_are_refused(size: int, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=allowed):
+        train_bytelevel_bpe(iter(TEXTS), size)
