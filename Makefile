@@ -2,7 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: test lint clean
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(VENV)/bin/roberta-lab reproduce sweep=table1_masking
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=python3.x"'

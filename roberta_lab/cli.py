@@ -55,6 +55,7 @@ COMMANDS = {
     ),
 }
 
+_COMPLETION = ("-sc", "--shell-completion")
 _TEMPLATE = """roberta-lab {name} [overrides]: {summary}
 
 Examples:
@@ -64,7 +65,7 @@ Groups (choose one option each: group=option):
 {groups}
 
 Keys: any value of the composed config (key=value); `roberta-lab {name} --cfg job` prints them all with their values.
-Hydra's flags: --cfg job | --info | -m (multirun) | --shell-completion | --hydra-help.
+Hydra's flags: --cfg job | --info | -m (multirun) | --hydra-help. Tab completion: eval "$(roberta-lab -sc install=bash)"
 """
 
 
@@ -95,6 +96,9 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage(), end="")
         return 0 if arguments else 2
+    if arguments[0] in _COMPLETION:
+        _complete(arguments)
+        return 0
     name, rest = arguments[0], arguments[1:]
     try:
         if name not in COMMANDS:
@@ -133,7 +137,8 @@ def run_command(name: str, arguments: list[str]) -> None:
     from roberta_lab import composition, registration
 
     registration.register()
-    composition.check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
+    if arguments[:1] not in ([flag] for flag in _COMPLETION):
+        composition.check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     multirun = ["--multirun"] if _is_multirun(name, arguments) else []
     before, sys.argv = sys.argv, ["roberta-lab", *multirun, *arguments, f"hydra.job.name={name}"]
@@ -148,6 +153,18 @@ def run_command(name: str, arguments: list[str]) -> None:
         raise job.failures[0]
 
 
+def _complete(arguments: list[str]) -> None:
+    """Tab completion: Hydra knows groups, options and keys; the command before them is ours."""
+    line = os.environ.get("COMP_LINE", "")
+    program, _, typed = line.partition(" ")
+    name, space, overrides = typed.lstrip().partition(" ")
+    if arguments[1:] and arguments[1].startswith("query=") and not space:
+        print(" ".join(COMMANDS))
+        return
+    os.environ["COMP_LINE"] = f"{program} {overrides}"
+    run_command(name if name in COMMANDS else "pretrain", arguments)
+
+
 def _chosen_sweep(arguments: list[str]) -> str | None:
     chosen = [a.partition("=")[2] for a in arguments if a.startswith("sweep=")]
     return chosen[-1] if chosen and chosen[-1] != "null" else None
@@ -155,7 +172,7 @@ def _chosen_sweep(arguments: list[str]) -> str | None:
 
 def _is_multirun(name: str, arguments: list[str]) -> bool:
     """`sweep=NAME` implies `-m`, unless Hydra is only asked to show something."""
-    asks = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion"}
+    asks = {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}
     return COMMANDS[name].sweeps and _chosen_sweep(arguments) is not None and asks.isdisjoint(arguments)
 
 
@@ -192,14 +209,20 @@ def _registered_job() -> Job:
 
 
 def _one_line(error: BaseException) -> str:
-    """The deepest cause, in one line that names the key or the override."""
+    """The deepest cause that Hydra or OmegaConf give, in one line that names the key or the override."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
     chain = [error]
     while following := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(following)
     for link in chain:
         if isinstance(link, ConfigError):
             return str(link)
-    deepest = chain[-1]
-    where = next((found for link in chain for found in (getattr(link, "full_key", None), getattr(link, "override", None)) if found), None)  # fmt: skip
-    first = str(deepest).strip().splitlines()[0]
+    where = next(
+        (found for link in chain for name in ("full_key", "override") if (found := getattr(link, name, None))), None
+    )
+    libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
+    said = [text for link in libraries if (text := str(link).strip()) and "$" not in text]
+    first = said[-1].splitlines()[0]
     return f"{where}: {first}" if where else first

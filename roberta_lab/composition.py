@@ -130,7 +130,9 @@ def check(config: Config) -> None:
         ("logger.wandb", config.logger.wandb, ("auto", "offline", "online", "off")),
     ):
         if chosen not in allowed:
-            raise ConfigError(f"{key}={chosen}: unknown.{nearest(chosen, list(allowed))} Allowed: {', '.join(allowed)}.")
+            raise ConfigError(
+                f"{key}={chosen}: unknown.{nearest(chosen, list(allowed))} Allowed: {', '.join(allowed)}."
+            )
     if config.trainer.devices != 1:
         raise ConfigError(f"trainer.devices={config.trainer.devices}: one process is what works today; allowed is 1.")
     accumulation(batch.sequences, config.trainer.devices, min(batch.sequences, config.trainer.micro_batch_size))

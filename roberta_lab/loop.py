@@ -19,7 +19,9 @@ def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
     """A Trainer that prints nothing, logs nothing and saves nothing unasked."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `trainer.workers` is the user's choice
+    warnings.filterwarnings(
+        "ignore", message=".*does not have many workers.*"
+    )  # `trainer.workers` is the user's choice
     return L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,

@@ -35,9 +35,7 @@ def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
     """One record per run of the sweep, present or not."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [
-            _record(kind, job, folder) for kind in run.KINDS for job in expand(config, kind, overrides)
-        ]
+        return [_record(kind, job, folder) for kind in run.KINDS for job in expand(config, kind, overrides)]
 
 
 def _record(kind: str, job: Job, folder: Path) -> Record:

@@ -1,0 +1,107 @@
+"""What a user types, and what they read: help, one line for each mistake, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roberta_lab import cli
+from roberta_lab.composition import groups
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands work from any folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.count(f"\n  roberta-lab {name}") == 3
+    for group, options in groups().items():
+        assert group in text and " | ".join(options) in text
+
+
+def test_every_example_in_the_help_is_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each composes: `--cfg job` goes all the way but for the work."""
+    seen = []
+    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: seen.append(cfg))
+    for name, command in cli.COMMANDS.items():
+        for example in command.examples:
+            if not command.steps and not command.sweeps:
+                assert cli.main([name, *example.split()]) == 0
+    assert seen
+
+
+def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2 and cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["pretran"], ["pretran", "'pretrain'", "Allowed: "]),
+        (["pretrain", "maskng=static"], ["maskng", "'masking'", "Allowed: "]),
+        (["pretrain", "masking=statc"], ["masking=statc", "'static'", "Allowed: dynamic, static"]),
+        (["pretrain", "masking.mask_prb=0.1"], ["masking.mask_prb", "'mask_prob'", "Allowed: "]),
+        (["pretrain", "-m", "masking=static,dynmic"], ["dynmic", "'dynamic'"]),
+        (["pretrain", "masking.mask_prob=abc"], ["masking.mask_prob", "'abc'", "Float"]),
+        (["pretrain", "masking.num_patterns=1.5"], ["masking.num_patterns", "'1.5'", "Integer"]),
+        (["pretrain", "masking.mask_prob=2"], ["masking.mask_prob=2.0", "allowed"]),
+        (["pretrain", "nsp=on", "input_format=full_sentences"], ["nsp=on", "input_format=full_sentences", "nsp=auto"]),
+        (["pretrain", "trainer.micro_batch_size=7"], ["batch_size.sequences=16", "micro_batch_size=7", "4 or 8"]),
+        (["pretrain", "masking.name=foo"], ["masking.name", "foo", "static, dynamic"]),
+        (["pretrain", "batch_size.steps=["], ["batch_size.steps=["]),
+        (["pretrain", "sweep=table1"], ["sweep=table1", "'table1_masking'"]),
+        (["pretrain", "sweep=table1_masking", "sweep.only=[dynamc]"], ["dynamc", "'dynamic'", "static, dynamic"]),
+        (["pretrain", "sweep=table1_masking", "masking=static"], ["masking=static", "sweep.only"]),
+        (["reproduce"], ["sweep=NAME", "table1_masking"]),
+        (["finetune"], ["roberta-lab pretrain"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it_and_what_is_allowed(
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("roberta-lab: ") and err.count("\n") == 1
+    assert all(part in err for part in parts), err
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()], "nothing half-written is left"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "roberta_lab", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "200"})
+
+
+def test_hydras_own_flags_work() -> None:
+    shown = run("pretrain", "--cfg", "job", "masking=static", "sweep=table1_masking")
+    assert shown.returncode == 0 and "num_patterns: 10" in shown.stdout, shown.stderr
+    info = run("pretrain", "--info", "defaults")
+    assert info.returncode == 0 and "scale/smoke" in info.stdout
+
+
+def complete(line: str) -> list[str]:
+    command = [sys.executable, "-m", "roberta_lab", "-sc", "query=bash"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COMP_LINE": line})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_tab_completes_commands_groups_options_and_keys() -> None:
+    assert complete("roberta-lab ") == list(cli.COMMANDS)
+    assert {"masking=", "input_format="} <= set(complete("roberta-lab pretrain "))
+    assert set(complete("roberta-lab pretrain masking=")) == {"masking=static", "masking=dynamic"}
+    assert complete("roberta-lab finetune batch_size.se") == ["batch_size.sequences="]
+    assert "complete " in run("-sc", "install=bash").stdout
+
+
+def test_the_exit_code_reaches_the_shell() -> None:
+    done = run("pretrain", "masking=statc")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
