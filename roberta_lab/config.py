@@ -131,6 +131,7 @@ class FinetuneConfig:
     epochs: int = 10
     warmup_ratio: float = 0.06
     weight_decay: float = 0.1
+    dropout: float = 0.1  # in place of the model's, on attention weights too
 
 
 # ---------------------------------------------------------------- circumstance
