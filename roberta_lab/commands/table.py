@@ -24,11 +24,13 @@ def main(config: Config, overrides: list[str]) -> None:
     folder = Path(config.paths.outputs) / "tables" / config.sweep.name
     folder.mkdir(parents=True, exist_ok=True)
     records = find(config, overrides, folder)
-    for path in write_table(config, records, folder):
-        print(path)
-    missing = [record for record in records if record.result is None]
-    if missing:
-        print(f"{len(missing)} of {len(records)} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
+    table, files = write_table(config, records, folder)
+    print(files[0].read_text(encoding="utf-8"))
+    print("\n".join(map(str, files)))
+    if table.num_missing:
+        print(f"{table.num_missing} of {len(records)} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
+    else:
+        print(f"next: open {files[-1]}, or roberta-lab reproduce {' '.join(overrides)} seed=2")
 
 
 def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:

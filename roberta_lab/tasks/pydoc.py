@@ -101,7 +101,9 @@ def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
     """Docstrings with summary and body, by (package, held out), in random order; no summary and no body is there twice."""
     found: dict[tuple[str, bool], list[Described]] = defaultdict(list)
     seen: set[str] = set()
-    for record in sorted(_docstrings(corpus), key=lambda record: not record["held_out"]):  # in both splits: stays in dev
+    for record in sorted(
+        _docstrings(corpus), key=lambda record: not record["held_out"]
+    ):  # in both splits: stays in dev
         paragraphs = prose(record["text"])
         if not paragraphs:
             continue
