@@ -11,7 +11,6 @@ import jinja2
 
 from roberta_lab.reports.rows import Cell, Row, Table
 
-
 DASH = "\N{EN DASH}"
 
 

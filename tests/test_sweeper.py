@@ -1,0 +1,71 @@
+"""Every sweep expands, each of its jobs builds; rows are written in the paper's numbers and shrunk by the scale."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from roberta_lab import run
+from roberta_lab.composition import CONF, build, groups
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.registration import register
+from roberta_lab.sweeper import expand
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def config(*overrides: str) -> Config:
+    return build(compose("config", overrides=list(overrides)))
+
+
+def jobs(command: str, *user: str) -> list:
+    return expand(config(*user), command, list(user))
+
+
+@pytest.mark.parametrize("command", run.KINDS)
+@pytest.mark.parametrize("scale", ["smoke", "mini"])
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_every_sweep_expands_and_each_job_builds_a_run_of_its_own(sweep: str, scale: str, command: str) -> None:
+    found = jobs(command, f"sweep={sweep}", f"scale={scale}")
+    ids = {str(run.directory(config(*job.overrides), command)) for job in found}
+    assert len(ids) == len(found) > 1
+
+
+def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
+    pretrain, finetune = (jobs(command, "sweep=table1_masking") for command in run.KINDS)
+    assert [job.row for job in pretrain] == ["static", "dynamic"]
+    assert len(finetune) == 2 * 3 * 3
+    static, dynamic = (config(*job.overrides) for job in pretrain)
+    assert (static.masking.name, dynamic.masking.name) == ("static", "dynamic")
+    assert run.science(static)["masking"].pop("num_patterns") == 10
+    differing = {k for k, v in run.science(static).items() if run.science(dynamic)[k] != v}
+    assert differing == {"masking"}, "rows differ in their axis and in nothing else"
+    passes = static.batch_size.steps * static.batch_size.sequences * static.input_format.max_length
+    assert passes / static.data_mix.train_tokens > 40 and static.masking.num_patterns == 10
+
+
+def test_a_table_addresses_the_runs_that_single_commands_make() -> None:
+    """The row's run is the run of its overrides typed by hand."""
+    [job] = jobs("pretrain", "sweep=table1_masking", "sweep.only=[static]")
+    typed = config("masking=static")
+    assert run.directory(config(*job.overrides), "pretrain") == run.directory(typed, "pretrain")
+
+
+def test_the_scale_replaces_what_a_machine_cannot_hold() -> None:
+    smoke, paper = jobs("pretrain", "sweep=table1_masking"), jobs("pretrain", "sweep=table1_masking", "scale=paper")
+    assert "model=tiny" in smoke[0].overrides and "data_mix=pydoc" in smoke[0].overrides
+    assert "model=base" in paper[0].overrides and "data_mix=books_wiki" in paper[0].overrides
+
+
+def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
+    found = jobs("pretrain", "sweep=table1_masking", "seed=7", "batch_size.steps=5", "model=mini")
+    assert {job.seed for job in found} == {7}
+    built = config(*found[0].overrides)
+    assert (built.seed, built.batch_size.steps, built.model.layers) == (7, 5, 4)
+    with pytest.raises(ConfigError, match=r"masking.mask_prob=0.2.*sweep.only"):
+        jobs("pretrain", "sweep=table1_masking", "masking.mask_prob=0.2")

@@ -1,0 +1,219 @@
+"""Tasks of the embedded corpus: no module in both splits, labels that are what they say; features and metrics by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from roberta_lab import tasks
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.features import PairFormat, Sequence, features, pad
+from roberta_lab.tasks.items import Choice, Classification, Span
+from roberta_lab.tasks.metrics import exact_match, token_f1
+from roberta_lab.tasks.pydoc import described_parameters
+from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
+
+GOOGLE = "Do it.\n\nArgs:\n    alpha (int): the first of them,\n        on two lines\n    beta: the second\n\nReturns:\n    gamma: no parameter\n"
+NUMPY = "Do it.\n\nParameters\n----------\nalpha : int\n    The first of them,\n    on two lines\nbeta : int, optional\n    The second.\n\nReturns\n-------\ngamma : int\n    No parameter.\n"
+REST = "Do it.\n\n:param alpha: the first of them,\n    on two lines\n:param int beta: the second\n:returns: nothing\n"
+
+
+@pytest.fixture(scope="module")
+def encoding() -> Encoding:
+    return Encoding(train_bytelevel_bpe(iter(["alpha beta gamma delta the of which is"] * 5), 290))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty modules of four packages, a third held out, with one sentence that is everywhere."""
+    path = tmp_path_factory.mktemp("corpus")
+    documents: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    docstrings = []
+    for i in range(60):
+        package, held_out = tasks.pydoc.PACKAGES[i % 4], i % 3 == 0
+        own = [f"The module number {i} says {package} in its own words number {j}." for j in range(3)]
+        documents[held_out].append(
+            {"id": f"m{i}", "title": "", "package": package, "sentences": ["Everywhere the same five words.", *own]}
+        )
+        for j in range(3):
+            text = f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n    second{j}: the other input {i} of {j}\n"
+            docstrings.append(
+                {
+                    "module": f"m{i}",
+                    "package": package,
+                    "qualname": f"f{j}",
+                    "kind": "function",
+                    "text": text,
+                    "params": [],
+                    "held_out": held_out,
+                }  # fmt: skip
+            )
+    for split, held_out in (("train", False), ("validation", True)):
+        (path / f"{split}.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents[held_out]))
+    (path / "docstrings.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docstrings))
+    return path
+
+
+NAMES = ("pydoc_topic", "pydoc_pair", "pydoc_span", "pydoc_choice")
+
+
+def load(name: str, corpus: Path, **options: Any) -> tasks.TaskData:
+    return tasks.load(TaskConfig(name, "pydoc", "x", metric="accuracy", **options), corpus)
+
+
+def held_out(item: Any) -> bool:
+    return int(item.id.split(":")[0][1:]) % 3 == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dev_items_come_from_held_out_modules_only(name: str, corpus: Path) -> None:
+    data = load(name, corpus)
+    assert len(data.train) > 20 and len(data.dev) > 10
+    assert not any(map(held_out, data.train)) and all(map(held_out, data.dev))
+    assert load(name, corpus) == data, "items do not depend on the run"
+    assert load(name, corpus, num_train=7, num_dev=5).train == data.train[:7]
+
+
+def test_topics_are_balanced_and_no_text_is_in_both_splits(corpus: Path) -> None:
+    data = load("pydoc_topic", corpus)
+    assert data.majority == 25.0
+    for items in (data.train, data.dev):
+        assert set(np.bincount([item.label for item in items])) == {len(items) // 4}
+    texts = [{item.text_a for item in items} for items in (data.train, data.dev)]
+    assert not texts[0] & texts[1]
+    assert all(
+        item.text_a.split()[5] == tasks.pydoc.PACKAGES[item.label] for item in data.dev if "module" in item.text_a
+    )
+
+
+def test_pairs_are_half_true_and_false_lines_are_of_the_same_package(corpus: Path) -> None:
+    data = load("pydoc_pair", corpus)
+    assert data.majority == 50.0
+    for item in data.dev:
+        value = item.text_b.split()[7]  # "It is computed in the way number I ..."
+        line_of = item.text_a.split()[3 if item.label else 7]
+        assert (value == line_of and held_out(item)) if item.label else item.text_a not in item.text_b
+        if not item.label:
+            assert int(line_of) % 4 == int(value) % 4, "another package"
+    false_lines = [item.text_a for item in data.dev if not item.label]
+    assert len(set(false_lines)) == len(false_lines), "each is used once"
+
+
+def test_one_of_four_choices_is_the_summary(corpus: Path) -> None:
+    data = load("pydoc_choice", corpus)
+    for item in data.dev:
+        own = item.text.split()[7]
+        assert item.choices[item.label].startswith(f"Return the value {own} of")
+        assert len(set(item.choices)) == 4
+    assert len({item.label for item in data.dev}) == 4
+    most = max(np.bincount([item.label for item in data.dev]))
+    assert data.majority == pytest.approx(100 * most / len(data.dev))
+
+
+def test_spans_are_descriptions_and_a_third_has_none(corpus: Path) -> None:
+    data = load("pydoc_span", corpus)
+    answered = [item for item in data.dev if item.answer]
+    assert len(answered) == 2 * (len(data.dev) - len(answered))
+    for item in answered:
+        assert f"{item.question}: {item.answer_text}" in item.context
+        assert item.answer_text.startswith(("the input number", "the other input"))
+    assert all(item.question not in item.context for item in data.dev if not item.answer)
+    assert data.majority == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize(("text", "first"), [(GOOGLE, "the first of them, on two lines"), (REST, "the first of them, on two lines"), (NUMPY, "The first of them, on two lines")])  # fmt: skip
+def test_three_styles_of_parameters_are_read(text: str, first: str) -> None:
+    section, entries = described_parameters(text)
+    assert list(entries) == ["alpha", "beta"] and entries["alpha"] == first
+    assert all(description in section for description in entries.values())
+    assert "no parameter" not in section.lower()
+
+
+def test_a_text_without_parameters_has_none() -> None:
+    assert described_parameters("Do it: now.\n\nExample:\n    x: no\n") == ("", {})
+
+
+def test_unknown_names_are_refused(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match="pydoc_topic"):
+        load("pydoc_topc", corpus)
+    with pytest.raises(ConfigError, match="family"):
+        tasks.load(TaskConfig("x", "gleu", "x"), corpus)
+
+
+# ---------------------------------------------------------------- features
+def test_pair_formats_are_bert_s_and_roberta_s(encoding: Encoding) -> None:
+    a, b = [10, 11], [20, 21, 22]
+    assert PairFormat(16, True).join(a, b, encoding) == Sequence([0, 10, 11, 2, 20, 21, 22, 2], [0] * 4 + [1] * 4)
+    assert PairFormat(16, False).join(a, b, encoding) == Sequence([0, 10, 11, 2, 2, 20, 21, 22, 2], [0] * 9)
+    assert PairFormat(16, True).join(a, None, encoding) == Sequence([0, 10, 11, 2], [0] * 4)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(("len_a", "len_b"), [(0, 40), (3, 40), (40, 3), (20, 20), (21, 20), (2, 2)])
+def test_the_longer_text_is_cut_first(encoding: Encoding, len_a: int, len_b: int, paired: bool) -> None:
+    a, b = list(range(100, 100 + len_a)), list(range(200, 200 + len_b))
+    pairs = PairFormat(16, paired)
+    joined = pairs.join(a, b, encoding)
+    while len(a) + len(b) > 16 - pairs.num_specials:  # a slow reference: one token at a time, at a tie from B
+        (a if len(a) > len(b) else b).pop()
+    assert [i for i in joined.ids if i >= 100] == a + b and len(joined.ids) == len(joined.types) <= 16
+
+
+def test_every_window_s_answer_maps_back_to_its_text(encoding: Encoding) -> None:
+    context = "alpha the of beta which is gamma delta and so on until the end is here"
+    items = [
+        Span("x", "beta", context, (13, 30)),
+        Span("y", "none", context, None),
+        Span("z", "end", context, (66, 70)),
+    ]
+    assert items[0].answer_text == "beta which is gam"[:17]
+    found = features("span", items, encoding, PairFormat(24, True))
+    seen = set()
+    for feature in found:
+        item, [sequence] = items[feature.item], feature.sequences
+        first, last, here = feature.target
+        start, end = feature.context
+        assert len(sequence.ids) <= 24 and len(feature.offsets) == end - start
+        text = encoding.decode(sequence.ids[start:end])
+        assert text == item.context[feature.offsets[0][0] : feature.offsets[-1][1]]
+        if here:
+            left, right = feature.offsets[first - start][0], feature.offsets[last - start][1]
+            assert left <= item.answer[0] and item.answer[1] <= right and right - left <= len(item.answer_text) + 12
+            seen.add(feature.item)
+    assert seen == {0, 2}
+    covered = {c for f in found if f.item == 1 for left, right in f.offsets for c in range(left, right)}
+    assert covered == set(range(len(context))), "windows leave nothing of the context out"
+
+
+def test_choices_share_their_item_and_one_text_has_no_second(encoding: Encoding) -> None:
+    [choice] = features("choice", [Choice("x", "alpha", ("beta", "gamma", "delta", "is"), 2)], encoding, PairFormat(32, False))  # fmt: skip
+    assert len(choice.sequences) == 4 and choice.target == (2,)
+    one, two = features("classification", [Classification("a", "alpha", None, 1), Classification("b", "alpha", "beta", 0)], encoding, PairFormat(32, True))  # fmt: skip
+    assert one.sequences[0].ids.count(2) == 1 and two.sequences[0].ids.count(2) == 2 and two.sequences[0].types[-1] == 1
+
+
+def test_padding_is_masked() -> None:
+    ids, types, real = pad([Sequence([0, 9, 2], [0, 0, 0]), Sequence([0, 9, 9, 9, 2], [0, 0, 1, 1, 1])], 1)
+    assert ids.tolist() == [[0, 9, 2, 1, 1], [0, 9, 9, 9, 2]]
+    assert types.tolist() == [[0, 0, 0, 0, 0], [0, 0, 1, 1, 1]] and real.sum(1).tolist() == [3, 5]
+
+
+# ---------------------------------------------------------------- metrics, by hand
+@pytest.mark.parametrize(
+    ("prediction", "answer", "f1", "em"),
+    [
+        ("The cat.", "cat", 1.0, 1.0),
+        ("the big cat", "cat", 2 / 3, 0.0),
+        ("cat cat", "cat", 2 / 3, 0.0),
+        ("dog", "cat", 0.0, 0.0),
+        ("", "", 1.0, 1.0),
+        ("", "cat", 0.0, 0.0),
+        ("cat", "", 0.0, 0.0),
+        ("a", "", 1.0, 1.0),
+        ("one two three four", "three four five six", 0.5, 0.0),
+    ],
+)
+def test_f1_and_exact_match_are_squad_s(prediction: str, answer: str, f1: float, em: float) -> None:
+    assert token_f1(prediction, answer) == pytest.approx(f1) and exact_match(prediction, answer) == em
