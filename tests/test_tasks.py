@@ -48,7 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "text": text,
                     "params": [],
                     "held_out": held_out,
-                }  # fmt: skip
+                }
             )
     for split, held_out in (("train", False), ("validation", True)):
         (path / f"{split}.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents[held_out]))

@@ -27,24 +27,24 @@ def write_table(config: Config, records: list[Record], folder: Path) -> tuple[Ta
     return made, [folder / name for name in texts]
 
 
-def learning_curves(made: Table, records: list[Record], folder: Path) -> list[str]:
+def learning_curves(made: Table, records: list[Record], folder: Path) -> dict[str, str]:
     """Held-out perplexity and training loss by tokens seen, a line per row (its first pretraining seed)."""
-    rows = {
-        r.row: read(folder / r.directory / "metrics.jsonl")
-        for r in reversed(records)
-        if r.kind == "pretrain" and r.result
-    }
+    rows: dict[str, list[dict]] = {}
+    for record in records:
+        if record.kind == "pretrain" and record.result:
+            rows.setdefault(record.row, read(folder / record.directory / "metrics.jsonl"))
     if not rows:
-        return []
+        return {}
     held_out: dict[str, Points] = {
         name: [(m["tokens_seen"], m["val/ppl"]) for m in metrics if "val/ppl" in m] for name, metrics in rows.items()
     }
     losses: dict[str, Points] = {name: _smoothed(metrics) for name, metrics in rows.items()}
     unigram = next(row.unigram_ppl for row in made.rows if row.unigram_ppl is not None)
-    return [
-        curves(held_out, "Held-out perplexity", "tokens seen", "perplexity", ("unigram", unigram)),
-        curves(losses, "Training loss (MLM)", "tokens seen", "loss, mean of 1/50 of the run"),
-    ]
+    drawn = (
+        ("Held-out perplexity", held_out, "perplexity", ("unigram", unigram)),
+        ("Training loss of MLM", losses, "mean over 1/50 of the run", None),
+    )
+    return {title: curves(series, title, "tokens seen", y, reference) for title, series, y, reference in drawn}
 
 
 def _smoothed(metrics: list[dict]) -> Points:

@@ -19,6 +19,7 @@ def curves(
     """One line per name, and a dotted level for reference. Returns `<svg>` for a page; axes and text take the page's colour."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     salt = hashlib.sha256(repr((series, title, reference)).encode()).hexdigest()[:8]
     settings = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 10}
@@ -32,6 +33,7 @@ def curves(
         if reference is not None:
             axes.axhline(reference[1], color="black", linewidth=1, linestyle=(0, (1, 3)), label=_plain(reference[0]))
         axes.set(xlabel=_plain(x_label), ylabel=_plain(y_label))
+        axes.xaxis.set_major_formatter(EngFormatter())
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
         if series or reference is not None:

@@ -63,7 +63,7 @@ def markdown(table: Table, meta: dict[str, str]) -> str:
             lines.append(
                 f"- {column.stand_in or column.task}: {column.num_dev:,} dev items, baseline {number(column.majority)}"
             )
-    lines += [f"- {row.name}: {facts(row)}; runs {_links(row)}".replace("\n", " ") for row in table.rows]
+    lines += [f"- {_line(row.name)}: {facts(row)}; runs {_links(row)}" for row in table.rows]
     lines += [f"- {_line(key)}: {_line(value)}" for key, value in meta.items()]
     return "\n".join(lines) + "\n"
 
@@ -139,8 +139,8 @@ def csv_text(table: Table) -> str:
 
 
 # ---------------------------------------------------------------- HTML
-def html(table: Table, figures: list[str], meta: dict[str, str]) -> str:
-    """One file: no script, nothing remote, which its content security policy says aloud. `figures` are SVG of our own."""
+def html(table: Table, figures: dict[str, str], meta: dict[str, str]) -> str:
+    """One file: no script, nothing remote, which its content security policy says aloud. `figures` are title -> SVG of our own."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.globals |= {"number": number, "spread": spread, "facts": facts}
