@@ -269,7 +269,7 @@ def _result(config: Config, data: TaskData, best: dict[str, Any], losses: list[f
         "majority": data.majority,
         "metrics": best["scores"],
         "at_chance": score <= data.majority + 2 * error,
-        "diverged": not losses[-1] < math.inf or sum(losses[-part:]) >= sum(losses[:part]),
+        "diverged": not sum(losses[-part:]) / part < losses[0],  # also when it is no number
         "best_epoch": best["epoch"],
         "num_train": len(data.train),
         "num_dev": len(data.dev),

@@ -113,7 +113,9 @@ def test_the_page_is_one_file_without_scripts_or_remote_parts(made: Table) -> No
     assert "script" not in page.tags and "link" not in page.tags and "svg" in page.tags
     policy = next(v for k, v in page.attributes if k == "content" and "default-src" in (v or ""))
     assert "default-src 'none'" in policy and "script" not in policy
-    remote = [v for k, v in page.attributes if k in ("src", "href", "xlink:href") and v and v.startswith(("http", "//"))]
+    remote = [
+        v for k, v in page.attributes if k in ("src", "href", "xlink:href") and v and v.startswith(("http", "//"))
+    ]
     assert not remote and "url(http" not in text and "@import" not in text
     assert "says nothing about the paper's claim" in page.text.split("Row")[0], "the warning comes first"
     for shown in ("65.5", "78.3", "at chance", "1 of 3 runs missing", "published only", "commit abc"):

@@ -1,0 +1,128 @@
+"""The whole way at a size of seconds: text, tokenizer, store, two rows, finetuning, table; again it trains nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from roberta_lab import cli
+from roberta_lab.corpus import pydoc
+from roberta_lab.corpus.pydoc import Docstring
+
+SMALL = [
+    *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.validation_tokens=1000", "data_mix.held_out_share=0.3"),
+    *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=24", "optimizer.warmup_steps=2"),
+    *("model.layers=1", "model.hidden=16", "model.heads=2", "model.ffn=32", "trainer.num_validations=3"),
+    *("trainer.checkpoint_every_steps=5", "finetune.epochs=1", "trainer.jobs=1", "trainer.progress=false", "logger.wandb=off"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Eighty modules in four packages, two functions each."""
+    found = [
+        Docstring(f"m{i}", pydoc.PACKAGES[i % 3] if i % 4 else "python", f"f{j}", "function", f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n    second{j}: the other input {i} of {j}\n", [])
+        for i in range(80)
+        for j in range(2)
+    ]  # fmt: skip
+    monkeypatch.setattr(pydoc, "docstrings", lambda: iter(found))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("small_source")
+def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["reproduce", "sweep=table1_masking", *SMALL]
+    assert cli.main(command) == 0
+    folder = tmp_path / "outputs" / "tables" / "table1_masking"
+    assert {p.name for p in folder.iterdir()} == {"table.md", "table.csv", "index.html"}
+    results = [json.loads(p.read_text()) for p in (tmp_path / "outputs").rglob("result.json")]
+    assert sorted(r["kind"] for r in results) == ["finetune"] * 18 + ["pretrain"] * 2
+    assert len({r["tokens_seen"] for r in results if r["kind"] == "pretrain"}) == 1, "both rows saw as many tokens"
+    for path in (tmp_path / "outputs" / "pretrain").iterdir():
+        names = {p.name for p in path.iterdir()}
+        assert {
+            "config.yaml",
+            "overrides.yaml",
+            "provenance.json",
+            "metrics.jsonl",
+            "metrics.csv",
+            "result.json",
+        } <= names
+    for link in [line for line in (folder / "table.md").read_text().split("](")[1:]]:
+        assert (folder / link.split(")")[0]).is_dir()
+    capsys.readouterr()
+    before = {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("*") if p.is_file() and folder not in p.parents
+    }
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert said.count(": complete, ") == 20 and "missing" not in said
+    after = {p: p.stat().st_mtime_ns for p in before}
+    assert before == after, "nothing was trained or written again"
+
+
+@pytest.mark.usefixtures("small_source")
+def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
+    assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
+    assert cli.main(["pretrain", "masking=static", *SMALL]) == 0
+    assert cli.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
+    capsys.readouterr()
+    assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
+    said = capsys.readouterr().out
+    assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said
+    assert cli.main(["inspect", "inspect.examples=2", *SMALL]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("example ") == 2 and "NSP label" in shown and "<mask>[" in shown
+
+
+def start(outputs: Path, cache: Path) -> subprocess.Popen[bytes]:
+    small = [o for o in SMALL if "steps=" not in o or "warmup" in o] + [
+        "batch_size.steps=400",
+        "trainer.checkpoint_every_steps=20",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "roberta_lab",
+        "pretrain",
+        *small,
+        f"paths.outputs={outputs}",
+        f"paths.cache={cache}",
+    ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not set(outputs.rglob("step-*.ckpt")) - known:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    """Over the real corpus and real processes: SIGKILL, then SIGTERM, then to the end; against a run left alone."""
+    cache, metrics = tmp_path / "cache", {}
+    for name, numbers in (("cut", (signal.SIGKILL, signal.SIGTERM)), ("whole", ())):
+        outputs = tmp_path / name
+        for number in numbers:
+            known = set(outputs.rglob("step-*.ckpt"))
+            process = start(outputs, cache)
+            wait_for_a_new_checkpoint(outputs, known, process)
+            process.send_signal(number)
+            error = process.communicate()[1].decode()
+            assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL), error
+        process = start(outputs, cache)
+        error = process.communicate()[1].decode()
+        assert process.returncode == 0, error
+        [path] = outputs.rglob("metrics.jsonl")
+        metrics[name] = path.read_bytes()
+    assert metrics["cut"] == metrics["whole"] and metrics["cut"].count(b'"train/mlm_loss"') == 400
