@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from roberta_lab.config import ModelConfig
+from roberta_lab.masking import IGNORED
 from roberta_lab.model import Encoder, PretrainingModel
-from roberta_lab.objective import IGNORE, batch_loss, loss_sums
+from roberta_lab.objective import batch_loss, loss_sums
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 
@@ -73,14 +74,14 @@ def test_parameter_counts_are_the_published_ones(config: ModelConfig, millions: 
 def micro_batch(start: int, stop: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     ids = torch.randint(4, 50, (6, 10), generator=generator)
-    labels = torch.where(torch.rand(6, 10, generator=generator) < torch.arange(1, 7)[:, None] / 10, ids, IGNORE)
+    labels = torch.where(torch.rand(6, 10, generator=generator) < torch.arange(1, 7)[:, None] / 10, ids, IGNORED)
     nsp = torch.tensor([0, 1, 1, 0, 1, 0])
     return {"input_ids": ids[start:stop], "labels": labels[start:stop], "next_sentence_label": nsp[start:stop]}
 
 
 def gradient(cuts: list[int]) -> torch.Tensor:
     model = tiny()
-    masked = int((micro_batch(0, 6)["labels"] != IGNORE).sum())
+    masked = int((micro_batch(0, 6)["labels"] != IGNORED).sum())
     for start, stop in zip([0, *cuts], [*cuts, 6], strict=True):
         batch_loss(loss_sums(model, micro_batch(start, stop)), masked, 6).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
