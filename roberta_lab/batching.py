@@ -11,8 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, TrainerConfig
 from roberta_lab.rng import generator
+
+LARGEST_BY_DEFAULT = 32
 
 
 @lru_cache(maxsize=4)
@@ -80,6 +82,14 @@ def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
         f"batch_size.sequences={sequences} does not divide into {world_size} rank(s) x "
         f"trainer.micro_batch_size={micro_batch_size}; nearest that do: {advice}"
     )
+
+
+def micro_batch_size(sequences: int, config: TrainerConfig) -> int:
+    """Sequences of one forward pass: as asked for, or the largest number up to 32 that divides each rank's share."""
+    if config.micro_batch_size is not None:
+        return min(sequences, config.micro_batch_size)
+    share = max(1, sequences // config.devices)
+    return max(size for size in range(1, LARGEST_BY_DEFAULT + 1) if share % size == 0)
 
 
 def _nearest_divisors(number: int, size: int) -> str:

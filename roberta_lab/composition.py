@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from roberta_lab import masking
-from roberta_lab.batching import accumulation
+from roberta_lab.batching import accumulation, micro_batch_size
 from roberta_lab.config import DTYPES, PAIRED_FORMATS, Config, ConfigError
 from roberta_lab.input_format import FORMATS
 
@@ -118,7 +118,6 @@ def check(config: Config) -> None:
     for key, number in (
         ("batch_size.sequences", batch.sequences),
         ("batch_size.steps", batch.steps),
-        ("trainer.micro_batch_size", config.trainer.micro_batch_size),
     ):
         if number < 1:
             raise ConfigError(f"{key}={number}: allowed is 1 or more.")
@@ -135,6 +134,6 @@ def check(config: Config) -> None:
             )
     if config.trainer.devices != 1:
         raise ConfigError(f"trainer.devices={config.trainer.devices}: one process is what works today; allowed is 1.")
-    accumulation(batch.sequences, config.trainer.devices, min(batch.sequences, config.trainer.micro_batch_size))
+    accumulation(batch.sequences, config.trainer.devices, micro_batch_size(batch.sequences, config.trainer))
     if config.model.hidden % config.model.heads:
         raise ConfigError(f"model.hidden={config.model.hidden} does not divide by model.heads={config.model.heads}.")

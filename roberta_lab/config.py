@@ -152,7 +152,7 @@ class TrainerConfig:
 
     accelerator: str = "auto"
     devices: int = 1
-    micro_batch_size: int = 32
+    micro_batch_size: int | None = None  # None: the largest up to 32 that divides the batch
     workers: int = 0
     threads: int | None = None  # CPU threads of torch; None: torch decides
     jobs: int = 1  # runs of a sweep that go side by side

@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from roberta_lab import input_format
-from roberta_lab.batching import BatchPlan, accumulation
+from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
 from roberta_lab.config import Config
 from roberta_lab.input_format import Plan, SentenceStore
 from roberta_lab.masking import IGNORED, Vocabulary, mask, num_masked
 from roberta_lab.rng import stream_key
 
+VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
 VALIDATION_SEED = 0  # one fixed pattern for every run, so that perplexities compare
 
 
@@ -45,7 +46,7 @@ class MicroBatches(Dataset):
     def __init__(self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
         self.batches = BatchPlan(plan.num_examples, config.batch_size.sequences, config.seed)
-        self.size = min(config.trainer.micro_batch_size, config.batch_size.sequences)
+        self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.per_step = accumulation(config.batch_size.sequences, 1, self.size)
 
     def __len__(self) -> int:
@@ -124,7 +125,7 @@ class PretrainingData(L.LightningDataModule):
 
     def validation_batches(self) -> Iterator[dict[str, Tensor]]:
         """The held-out examples with their one fixed pattern, in order."""
-        size = min(self.config.trainer.micro_batch_size, self.validation_plan.num_examples)
+        size = VALIDATION_BATCH
         for start in range(0, self.validation_plan.num_examples, size):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
             rows = input_format.gather(self.validation_store, self.validation_plan, examples)

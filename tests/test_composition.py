@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from roberta_lab import run
+from roberta_lab.batching import micro_batch_size
 from roberta_lab.composition import CONF, build, check_override_names, groups
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.registration import register
@@ -50,6 +51,7 @@ def test_a_scale_keeps_the_ratios_of_batches_and_steps() -> None:
 
 def test_an_explicit_number_is_taken_as_written() -> None:
     assert config("batch_size.sequences=48").batch_size.sequences == 48
+    assert micro_batch_size(48, config().trainer) == 24
     assert config("model=base").model.layers == 12
 
 
@@ -81,7 +83,7 @@ def test_contradictions_are_refused(overrides: list[str], named: str) -> None:
 def test_identity_is_of_values_not_of_option_names() -> None:
     assert run_id() == run_id("nsp=on") == run_id("nsp=auto", "masking.num_patterns=3") == run_id("seed=1")
     assert (
-        run_id("batch_size=bsz2k", "batch_size.sequences=32", "batch_size.steps=1000", "batch_size.peak_lr=2e-3")
+        run_id("batch_size=bsz2k", "batch_size.sequences=16", "batch_size.steps=2000", "batch_size.peak_lr=2e-3")
         == run_id()
     )
 
