@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from roberta_lab.config import ConfigError, SweepConfig
-from roberta_lab.reports import render
+from roberta_lab.config import Config, ConfigError, DataMixConfig, ScaleConfig, SweepConfig
+from roberta_lab.reports import provenance, render
 from roberta_lab.reports.figures import curves
 from roberta_lab.reports.rows import Record, Table, published, table
 
@@ -162,3 +163,76 @@ def test_an_empty_sweep_still_renders(tmp_path: Path) -> None:
     made = table(SWEEP, "smoke", [replace(r, result=None) for r in records()])
     assert "14 runs are missing" in Page(render.html(made, {}, {})).text
     assert "not pretrained yet" in render.markdown(made, {})
+
+
+def scores(*values: float | None, **more: Any) -> Table:
+    runs = [finetuned("static", "squad2", s, 0.0, **more) for s in range(len(values))]
+    return table(SWEEP, "smoke", [replace(r, result={**(r.result or {}), "score": v}) for r, v in zip(runs, values, strict=True)])  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("-inf"), None])
+def test_a_broken_score_does_not_move_the_median_wherever_it_stands(broken: float | None) -> None:
+    # Sorted with the others, a NaN gives 10, 80 or NaN by its place; the median of 80 and 10 is 45.
+    for order in ((broken, 80.0, 10.0), (80.0, broken, 10.0), (80.0, 10.0, broken)):
+        cell = scores(*order).rows[0].cells[0]
+        assert (cell.median, cell.spread, len(cell.values)) == (45.0, (10.0, 80.0), 2)
+        assert "1 of 3 runs nan" in cell.marks
+
+
+def test_chance_is_judged_here_when_a_run_does_not_say() -> None:
+    # Majority 50 on 100 items: the standard error is 5 points, so 60.0 is chance and 60.1 is not.
+    def marks(*values: float) -> tuple[str, ...]:
+        found = [finetuned("static", "squad2", s, v, num_dev=100) for s, v in enumerate(values)]
+        silent = [replace(r, result={k: v for k, v in (r.result or {}).items() if k != "at_chance"}) for r in found]
+        return table(SWEEP, "smoke", silent).rows[0].cells[0].marks
+
+    assert "at chance" in marks(60.0) and "at chance" not in marks(60.1)
+    assert "at chance" in marks(40.0, 60.0, 90.0) and "at chance" not in marks(40.0, 61.0, 90.0)
+    assert "at chance" not in scores(40.0, at_chance=False).rows[0].cells[0].marks, "the run's own word counts first"
+
+
+def test_names_begin_no_markdown_of_their_own() -> None:
+    hostile = "[x](javascript:y) ![z](http://w) *b* &lt;script&gt;"
+    found = [replace(pretrained("static", 5.0), row=hostile, run_id="a]b", directory="../my runs (2)/x")]
+    text = render.markdown(table(replace(SWEEP, rows={hostile: []}), "smoke", found), {hostile: hostile})
+    assert not re.search(r"(?<!\\)\]\((javascript|http)", text) and not re.search(r"(?<!\\)\*b", text)
+    assert "&lt;script" not in text.replace("&amp;lt;", ""), "an entity in a name is text, not a tag"
+    assert r"[a\]b](../my%20runs%20%282%29/x)" in text
+
+
+def test_each_row_stands_beside_its_own_unigram_model(made: Table) -> None:
+    other = replace(made.rows[1], unigram_ppl=321.5)
+    text = Page(render.html(replace(made, rows=(made.rows[0], other)), {}, META)).text
+    assert "unigram 700.0" in text and "unigram 321.5" in text
+
+
+@pytest.mark.parametrize("name", ["_hidden", "\N{CJK UNIFIED IDEOGRAPH-65E5}", "a\x0bb", "--><b>", "$x$"])
+def test_figures_name_every_line_and_leave_out_what_an_axis_cannot_hold(name: str) -> None:
+    points = [(1.0, 10.0), (2.0, float("nan")), (3.0, float("inf")), (4.0, 0.0), (5.0, 1.0)]
+    root = ElementTree.fromstring(curves({name: points}, "Curve", "x", "y", ("none", float("nan")), log_y=True))
+    shown = "".join(root.itertext())
+    assert name.replace("\x0b", "\N{REPLACEMENT CHARACTER}") in shown and "nan" not in ElementTree.tostring(root, "unicode")  # fmt: skip
+
+
+def test_lines_differ_in_colour_or_style_beyond_the_sixth() -> None:
+    from roberta_lab.reports.figures import COLOURS, STYLES
+
+    pairs = {(COLOURS[n % len(COLOURS)], STYLES[n % len(STYLES)]) for n in range(12)}
+    assert len(pairs) == 12
+
+
+def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None:
+    common = {"packages": {"torch": "2"}, "python": "3.11", "hardware": {"platform": "Linux", "cpus": 2}}
+    attempts = [
+        {"git": {"commit": "aaa", "dirty": True}, "start": "2026-01-02T03:04:05+0000", **common},
+        {"git": {"commit": "bbb", "dirty": False}, "start": "2026-01-03T03:04:05+0000", "end": "2026-01-04T00:00:00+0000", **common},
+    ]  # fmt: skip
+    (tmp_path / "run").mkdir()
+    said = {"data": {"corpus": "c", "tokens": "t"}, "attempts": attempts}
+    (tmp_path / "run" / "provenance.json").write_text(json.dumps(said))
+    done = pretrained("static", 5.0)
+    found = [replace(done, directory="run", result={**(done.result or {}), "seconds": 3.0})]
+    config = Config(data_mix=DataMixConfig(source="pydoc"), scale=ScaleConfig(name="smoke"))
+    meta = provenance(config, found, tmp_path)
+    assert meta["code"] == "commit aaa with uncommitted changes; commit bbb"
+    assert meta["date"] == "2026-01-02 to 2026-01-04" and meta["data"] == "pydoc (corpus c, tokens t)"

@@ -39,9 +39,9 @@ def learning_curves(made: Table, records: list[Record], folder: Path) -> dict[st
         name: [(m["tokens_seen"], m["val/ppl"]) for m in metrics if "val/ppl" in m] for name, metrics in rows.items()
     }
     losses: dict[str, Points] = {name: _smoothed(metrics) for name, metrics in rows.items()}
-    unigram = next(row.unigram_ppl for row in made.rows if row.unigram_ppl is not None)
+    unigram = next((row.unigram_ppl for row in made.rows if row.unigram_ppl is not None), None)
     drawn = (
-        ("Held-out perplexity", held_out, "perplexity", ("unigram", unigram)),
+        ("Held-out perplexity", held_out, "perplexity", ("unigram", unigram) if unigram is not None else None),
         ("Training loss of MLM", losses, "mean over 1/50 of the run", None),
     )
     return {title: curves(series, title, "tokens seen", y, reference) for title, series, y, reference in drawn}
@@ -55,25 +55,36 @@ def _smoothed(metrics: list[dict]) -> Points:
 
 
 def provenance(config: Config, records: list[Record], folder: Path) -> dict[str, str]:
-    """What the runs themselves noted of code, packages, hardware and data; differing notes stand side by side."""
+    """What the runs noted of code, packages, hardware, data and dates, every attempt of a resumed run counted.
+
+    Differing notes stand side by side.
+    """
     notes: dict[str, dict[str, None]] = {}
+    days: set[str] = set()
     for record in records:
         file = folder / record.directory / "provenance.json"
         if record.result is None or not file.is_file():
             continue
         said = json.loads(file.read_text(encoding="utf-8"))
-        attempt = said["attempts"][-1]
-        commit, hardware = attempt["git"]["commit"], attempt["hardware"]
-        for key, value in {
-            "data": f"{config.data_mix.source} (corpus {said['data']['corpus']}, tokens {said['data']['tokens']})",
-            "code": f"commit {commit}{' with uncommitted changes' if attempt['git']['dirty'] else ''}"
-            if commit
-            else "no git",
-            "packages": ", ".join(f"{name} {version}" for name, version in attempt["packages"].items()),
-            "python": attempt["python"],
-            "hardware": f"{hardware['platform']}, {hardware['cpus']} CPUs",
-        }.items():
-            notes.setdefault(key, {})[value] = None
+        data = f"{config.data_mix.source} (corpus {said['data']['corpus']}, tokens {said['data']['tokens']})"
+        for attempt in said["attempts"]:
+            days |= {attempt[key][:10] for key in ("start", "end") if key in attempt}
+            for key, value in {"data": data, **_circumstances(attempt)}.items():
+                notes.setdefault(key, {})[value] = None
     seconds = sum(record.result["seconds"] for record in records if record.result)
     times = {"computing time": f"{seconds:,.0f} s over {sum(r.result is not None for r in records)} runs"}
+    if days:
+        times["date"] = " to ".join(dict.fromkeys((min(days), max(days))))
     return {"scale": config.scale.name, **{key: "; ".join(values) for key, values in notes.items()}, **times}
+
+
+def _circumstances(attempt: dict) -> dict[str, str]:
+    """Code, packages and hardware of one attempt, in words."""
+    commit, hardware = attempt["git"]["commit"], attempt["hardware"]
+    dirty = " with uncommitted changes" if attempt["git"]["dirty"] else ""
+    return {
+        "code": f"commit {commit}{dirty}" if commit else "no git",
+        "packages": ", ".join(f"{name} {version}" for name, version in attempt["packages"].items()),
+        "python": attempt["python"],
+        "hardware": f"{hardware['platform']}, {hardware['cpus']} CPUs",
+    }

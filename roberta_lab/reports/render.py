@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
 from roberta_lab.reports.rows import Cell, Row, Table
 
 DASH = "\N{EN DASH}"
+SOURCE = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
 
 
 def warning(table: Table) -> str | None:
@@ -41,7 +44,7 @@ def facts(row: Row) -> str:
     """What a row's pretraining was."""
     if row.tokens_seen is None:
         return "not pretrained yet"
-    return f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {row.steps:,} steps"
+    return f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
 
 
 # ---------------------------------------------------------------- Markdown
@@ -54,22 +57,23 @@ def markdown(table: Table, meta: dict[str, str]) -> str:
     lines += [_cells(heads), _cells(["---"] + ["---:"] * (len(heads) - 1))]
     for row in table.rows:
         shown = [_cell(cell) for cell in row.cells]
-        lines.append(_cells([row.name, *shown, _cell(row.perplexity), number(row.unigram_ppl)]))
+        lines.append(_cells([_line(row.name), *shown, _cell(row.perplexity), number(row.unigram_ppl)]))
     for name, values in table.published_only.items():
-        lines.append(_cells([f"{name} (published only)", *(f"[{number(v)}]" for v in values), "", ""]))
+        lines.append(_cells([f"{_line(name)} (published only)", *(f"[{number(v)}]" for v in values), "", ""]))
     lines += ["", "Median, smallest to largest, number of runs; [published value].", ""]
     for column in table.columns:
         if column.majority is not None:
             lines.append(
-                f"- {column.stand_in or column.task}: {column.num_dev:,} dev items, baseline {number(column.majority)}"
+                f"- {_line(column.stand_in or column.task)}: {column.num_dev:,} dev items, baseline {number(column.majority)}"
             )
     lines += [f"- {_line(row.name)}: {facts(row)}; runs {_links(row)}" for row in table.rows]
     lines += [f"- {_line(key)}: {_line(value)}" for key, value in meta.items()]
+    lines.append(f"- published values: {SOURCE}")
     return "\n".join(lines) + "\n"
 
 
 def _head(task: str, stand_in: str | None, metric: str) -> str:
-    return f"{task} ({metric})" + (f", by {stand_in}" if stand_in else "")
+    return _line(f"{task} ({metric})" + (f", by {stand_in}" if stand_in else ""))
 
 
 def _cell(cell: Cell) -> str:
@@ -80,17 +84,17 @@ def _cell(cell: Cell) -> str:
 
 def _links(row: Row) -> str:
     records = [record for cell in (row.perplexity, *row.cells) for record in cell.records if record.result]
-    return ", ".join(f"[{record.run_id}]({record.directory})" for record in records) or "none"
+    return ", ".join(f"[{_line(record.run_id)}]({quote(record.directory)})" for record in records) or "none"
 
 
 def _cells(texts: list[str]) -> str:
-    return "| " + " | ".join(_line(text) for text in texts) + " |"
+    return "| " + " | ".join(texts) + " |"
 
 
 def _line(text: str) -> str:
-    """Safe inside a line of Markdown."""
-    flat = " ".join(str(text).split())
-    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    """Literal inside a line of Markdown: no table cell, tag, entity, link, image or emphasis can begin in it."""
+    flat = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", flat)
 
 
 # ---------------------------------------------------------------- CSV
@@ -114,7 +118,7 @@ CSV_FIELDS = (
 
 
 def csv_text(table: Table) -> str:
-    """One line per cell; perplexity is a column like the tasks. Runs are ids separated by spaces."""
+    """One line per cell; perplexity is a column like the tasks, its `majority` the unigram model's. Runs are ids separated by spaces."""
     written = io.StringIO()
     writer = csv.DictWriter(written, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -143,6 +147,6 @@ def html(table: Table, figures: dict[str, str], meta: dict[str, str]) -> str:
     """One file: no script, nothing remote, which its content security policy says aloud. `figures` are title -> SVG of our own."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.globals |= {"number": number, "spread": spread, "facts": facts}
+    environment.globals |= {"number": number, "spread": spread, "facts": facts, "source": SOURCE}
     page = environment.get_template("page.html.j2")
     return page.render(table=table, figures=figures, meta=meta, warning=warning(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -49,7 +50,7 @@ class Cell:
     """Some runs of one row, and the figure they give together."""
 
     records: tuple[Record, ...]
-    values: tuple[float, ...]  # of the runs that are there
+    values: tuple[float, ...]  # of the runs that are there; finite ones only, the others are marked
     published: float | None = None
     marks: tuple[str, ...] = ()
 
@@ -137,7 +138,7 @@ def table(sweep: SweepConfig, scale: str, records: Iterable[Record]) -> Table:
 def _column(task: str, records: list[Record]) -> Column:
     results = [r.result for r in records if r.task == task and r.result is not None]
     first = results[0] if results else {}
-    stand_in = first["task"] if first and first["task"] != task else None
+    stand_in = first["task"] if first.get("task", task) != task else None
     metric = METRIC_OF_TASK.get(task, task)
     return Column(task, metric, stand_in, first.get("majority"), first.get("num_dev"))
 
@@ -145,17 +146,22 @@ def _column(task: str, records: list[Record]) -> Column:
 def _row(name: str, columns: tuple[Column, ...], records: list[Record], paper: dict[str, float | None]) -> Row:
     pretrained = [record for record in records if record.kind == "pretrain"]
     cells = [
-        _cell([r for r in records if r.task == c.task], lambda result: result["score"], paper.get(c.metric), c.stand_in)
+        _cell(
+            [r for r in records if r.task == c.task],
+            lambda result: result.get("score"),
+            paper.get(c.metric),
+            c.stand_in,
+        )
         for c in columns
     ]
 
     def shared(key: str) -> Any:
-        return next((record.result[key] for record in pretrained if record.result), None)
+        return next((record.result.get(key) for record in pretrained if record.result), None)
 
     return Row(
         name=name,
         cells=tuple(cells),
-        perplexity=_cell(pretrained, lambda result: result["val/ppl"], paper.get("ppl"), None),
+        perplexity=_cell(pretrained, lambda result: result.get("val/ppl"), paper.get("ppl"), None),
         unigram_ppl=shared("unigram_ppl"),
         tokens_seen=shared("tokens_seen"),
         passes=shared("epochs"),
@@ -165,18 +171,32 @@ def _row(name: str, columns: tuple[Column, ...], records: list[Record], paper: d
 
 def _cell(
     records: list[Record],
-    value: Callable[[dict[str, Any]], float],
+    value: Callable[[dict[str, Any]], float | None],
     paper: float | None,
     stand_in: str | None,
 ) -> Cell:
     results = [record.result for record in records if record.result is not None]
+    values = [float(v) for v in map(value, results) if v is not None and math.isfinite(v)]
     marks = []
     if len(results) < len(records):
         marks.append(f"{len(records) - len(results)} of {len(records)} runs missing")
-    if results and 2 * sum(bool(result.get("at_chance")) for result in results) >= len(results):
+    if len(values) < len(results):  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
+        marks.append(f"{len(results) - len(values)} of {len(results)} runs nan")
+    if results and 2 * sum(map(_at_chance, results)) >= len(results):
         marks.append("at chance")
     if diverged := sum(bool(result.get("diverged")) for result in results):
         marks.append(f"{diverged} diverged")
     if stand_in:
         marks.append(f"stand-in: {stand_in}")
-    return Cell(tuple(records), tuple(value(result) for result in results), paper, tuple(marks))
+    return Cell(tuple(records), tuple(values), paper, tuple(marks))
+
+
+def _at_chance(result: dict[str, Any]) -> bool:
+    """What the run said of itself; else whether it beats the baseline by two standard errors of a proportion on its dev items."""
+    if "at_chance" in result:
+        return bool(result["at_chance"])
+    score, majority, num_dev = result.get("score"), result.get("majority"), result.get("num_dev")
+    if score is None or majority is None or not num_dev:
+        return False
+    error = math.sqrt(majority * (100 - majority) / num_dev)
+    return not score > majority + 2 * error
