@@ -227,4 +227,5 @@ class Config:
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
+TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
 DTYPES = ("fp32", "bf16")

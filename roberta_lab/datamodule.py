@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from roberta_lab import input_format
 from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
-from roberta_lab.config import Config
-from roberta_lab.input_format import Plan, SentenceStore
+from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config
+from roberta_lab.examples import Plan, Rows, SentenceStore, gather
 from roberta_lab.masking import IGNORED, Vocabulary, mask, num_masked
 from roberta_lab.rng import stream_key
 
@@ -25,7 +25,7 @@ VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are tak
 VALIDATION_SEED = 0  # one fixed pattern for every run, so that perplexities compare
 
 
-def to_batch(rows: input_format.Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
+def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
     """Hugging Face's keys; attention_mask is left out when no row is padded, which lets attention take its fast path."""
     width = masked.shape[1]
     batch = {
@@ -45,7 +45,14 @@ class MicroBatches(Dataset):
 
     def __init__(self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
-        self.batches = BatchPlan(plan.num_examples, config.batch_size.sequences, config.seed)
+        matched = config.input_format.name in TOKEN_MATCHED_FORMATS
+        self.batches = BatchPlan(
+            plan.num_examples,
+            config.batch_size.sequences,
+            config.seed,
+            lengths=plan.lengths if matched else None,
+            max_length=config.input_format.max_length,
+        )
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.per_step = accumulation(config.batch_size.sequences, 1, self.size)
 
@@ -56,7 +63,7 @@ class MicroBatches(Dataset):
         step, index = divmod(i, self.per_step)
         masking, seed = self.config.masking, self.config.seed
         examples, epochs = self.batches.micro_batch(step, index, self.size, 0, 1)
-        rows = input_format.gather(self.store, self.plan, examples)
+        rows = gather(self.store, self.plan, examples)
         masked, labels = mask(rows.input_ids, ~rows.special_mask, examples, epochs, masking, seed, self.vocabulary)
         batch: dict[str, Any] = to_batch(rows, masked, labels)
         whole, whole_epochs = self.batches.batch(step)
@@ -128,7 +135,7 @@ class PretrainingData(L.LightningDataModule):
         size = VALIDATION_BATCH
         for start in range(0, self.validation_plan.num_examples, size):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
-            rows = input_format.gather(self.validation_store, self.validation_plan, examples)
+            rows = gather(self.validation_store, self.validation_plan, examples)
             masked, labels = mask(
                 rows.input_ids,
                 ~rows.special_mask,

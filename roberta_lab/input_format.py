@@ -4,66 +4,19 @@ A format is one function from the token store to a `Plan`: examples as spans of 
 example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in
 where spans begin and end.
 
-A new format (sentence_pair, doc_sentences) is one function here and one line in `FORMATS`.
+A new format is one function here and one line in `FORMATS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from roberta_lab.config import ConfigError, InputFormatConfig
+from roberta_lab.examples import Plan, SentenceStore
 from roberta_lab.rng import generator, hashed, stream_key, uniform
-
-BOS, PAD, EOS = 0, 1, 2  # RoBERTa's ids of <s>, <pad>, </s>
-
-
-class SentenceStore(Protocol):
-    """What a format needs of the token store."""
-
-    @property
-    def sentence_starts(self) -> np.ndarray: ...  # (S,) int64, offset of each sentence in the tokens
-
-    @property
-    def sentence_lengths(self) -> np.ndarray: ...  # (S,) int32
-
-    @property
-    def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
-
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The examples of one pass over the corpus: N examples of M spans. Their order is redrawn per epoch elsewhere."""
-
-    num_examples: int
-    spans_start: np.ndarray  # (M,) int64, offset in the store's tokens
-    spans_length: np.ndarray  # (M,) int32
-    spans_kind: np.ndarray  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
-    example_ends: np.ndarray  # (N,) int64, cumulative, in spans
-    lengths: np.ndarray  # (N,) int32, specials counted in
-    next_sentence_label: np.ndarray | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
-    counts: dict[str, int]
-
-    @property
-    def num_text_tokens(self) -> np.ndarray:
-        """Non-special tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
-        return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A batch of inputs before masking, padded on the right to its longest row."""
-
-    input_ids: np.ndarray  # (B, T) int64
-    token_type_ids: np.ndarray  # (B, T) int64, specials with their segment, 0 on padding
-    lengths: np.ndarray  # (B,) int64
-    special_mask: np.ndarray  # (B, T) bool, True on <s>, </s> and padding: maskable is its inverse
-    next_sentence_label: np.ndarray | None  # (B,) int64
 
 
 # ---------------------------------------------------------------- sentences that fit
@@ -157,27 +110,75 @@ def full_sentences(store: SentenceStore, config: InputFormatConfig, key: int) ->
     )
 
 
+def doc_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
+    """`<s> s1 s2 ... </s>`: as full_sentences, but never across documents (RoBERTa, Section 4.2). The key is not read."""
+    capacity = _capacity(config, specials=2, least=1)
+    pieces = _pieces(store, capacity, config)
+    full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity, side="right") - 1
+    firsts = _chain(np.minimum(full, pieces.document_ends[pieces.document_of]))
+    starts, text = pieces.spans(firsts, np.append(firsts[1:], len(full)))
+    return Plan(
+        num_examples=len(firsts),
+        spans_start=starts,
+        spans_length=text.astype(np.int32),
+        spans_kind=np.zeros(len(starts), np.uint8),
+        example_ends=np.arange(1, len(firsts) + 1, dtype=np.int64),
+        lengths=(2 + text).astype(np.int32),
+        next_sentence_label=None,
+        counts=pieces.counts | {"text_tokens": int(text.sum())},
+    )
+
+
 def segment_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
     """`<s> A </s> B </s>` by BERT's algorithm (Devlin et al. 2019, create_pretraining_data.py; RoBERTa, Section 4.2).
 
     All draws of a chunk are keyed by the sentence at which it starts, so every possible chunk is worked out at once,
     and only the walk from one to the next is a loop.
     """
+    return _pairs(store, config, key, _segments)
+
+
+def sentence_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
+    """The same with A and B one sentence each: neighbours in a document, or of two documents (RoBERTa, Section 4.2)."""
+    return _pairs(store, config, key, _two_sentences)
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """For a chunk from each piece on: where A ends, where the chunk ends, tokens wanted of a random B. (P,) int64 each."""
+
+    split: np.ndarray
+    ends: np.ndarray
+    wanted: np.ndarray
+
+
+def _pairs(
+    store: SentenceStore,
+    config: InputFormatConfig,
+    key: int,
+    chunks_of: Callable[[_Pieces, int, Callable[[str, np.ndarray], np.ndarray]], _Chunks],
+) -> Plan:
     capacity = _capacity(config, specials=3, least=2)
     pieces = _pieces(store, capacity, config)
     if len(pieces.document_ends) < 2:
         raise ConfigError(
-            "input_format=segment_pair takes a random B from another document: the corpus has 1, allowed: 2 and more"
+            f"input_format={config.name} takes a random B from another document: the corpus has 1, allowed: 2 and more"
         )
-    split, ends, random = _chunks(pieces, capacity, key)
-    firsts = _chain(np.where(random, split, ends))  # a random B puts the unused sentences back
-    split, ends, random = split[firsts], ends[firsts], random[firsts]
+    here = np.arange(len(pieces.starts))
+
+    def below(stream: str, bounds: np.ndarray) -> np.ndarray:
+        return _below(bounds, key, f"{config.name}/{stream}", here)
+
+    chunks = chunks_of(pieces, capacity, below)
+    random = (chunks.ends - here == 1) | (below("coin", np.full_like(here, 2)) == 1)
+    firsts = _chain(np.where(random, chunks.split, chunks.ends))  # a random B puts the unused sentences back
+    random, split = random[firsts], chunks.split[firsts]
     a_start, a_length = pieces.spans(firsts, split)
-    b_first, b_last = split.copy(), ends.copy()
-    b_first[random], b_last[random] = _random_b(pieces, firsts[random], capacity - a_length[random], key)
+    b_first, b_last = split.copy(), chunks.ends[firsts]
+    b_first[random], b_last[random] = _random_b(pieces, firsts[random], chunks.wanted[firsts][random], key, config.name)
     b_start, b_length = pieces.spans(b_first, b_last)
     a_cut, b_cut = _num_trimmed(a_length, b_length, capacity)
-    draw = generator(key, "segment_pair/trim")
+    draw = generator(key, f"{config.name}/trim")
     starts = np.stack([a_start + draw.binomial(a_cut, 0.5), b_start + draw.binomial(b_cut, 0.5)], axis=1)
     lengths = np.stack([a_length - a_cut, b_length - b_cut], axis=1)
     trimmed = {"trimmed_tokens": int(a_cut.sum() + b_cut.sum()), "pairs_random": int(random.sum())}
@@ -193,29 +194,36 @@ def segment_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> P
     )
 
 
-def _chunks(pieces: _Pieces, capacity: int, key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For a chunk from each piece on: where A ends, where the chunk ends, and whether B is random. (P,) each."""
+def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray], np.ndarray]) -> _Chunks:
+    """Sentences until the capacity is reached or the document ends, split anywhere; B fills what A leaves."""
     here = np.arange(len(pieces.starts))
     full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity)
     ends = np.minimum(full, pieces.document_ends[pieces.document_of])
-    size = ends - here
-    split = here + 1 + _below(size - 1, key, "segment_pair/split", here)
-    random = (size == 1) | (_below(np.full_like(here, 2), key, "segment_pair/coin", here) == 1)
-    return split, ends, random
+    split = here + 1 + below("split", ends - here - 1)
+    return _Chunks(split, ends, capacity - (pieces.cumulative[split] - pieces.cumulative[here]))
 
 
-def _random_b(pieces: _Pieces, firsts: np.ndarray, wanted: np.ndarray, key: int) -> tuple[np.ndarray, np.ndarray]:
+def _two_sentences(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray], np.ndarray]) -> _Chunks:
+    """A sentence and the next one of its document; of a random B no more than its first sentence."""
+    here = np.arange(len(pieces.starts))
+    ends = np.minimum(here + 2, pieces.document_ends[pieces.document_of])
+    return _Chunks(here + 1, ends, np.zeros_like(here))
+
+
+def _random_b(
+    pieces: _Pieces, firsts: np.ndarray, wanted: np.ndarray, key: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Sentences of another document from a uniform one on, until `wanted` tokens or its end, and at least one.
 
     The document is uniform over all others, the limit of BERT's ten tries, which can end in a mislabel.
     """
     own = pieces.document_of[firsts]
     others = np.full_like(own, len(pieces.document_ends) - 1)
-    document = _below(others, key, "segment_pair/document", firsts)
+    document = _below(others, key, f"{name}/document", firsts)
     document += document >= own
     document_starts = np.concatenate([[0], pieces.document_ends[:-1]])
     sizes = pieces.document_ends - document_starts
-    first = document_starts[document] + _below(sizes[document], key, "segment_pair/start", firsts)
+    first = document_starts[document] + _below(sizes[document], key, f"{name}/start", firsts)
     enough = np.searchsorted(pieces.cumulative, pieces.cumulative[first] + wanted)
     return first, np.clip(enough, first + 1, pieces.document_ends[document])
 
@@ -236,7 +244,9 @@ def _below(bounds: np.ndarray, key: int, stream: str, counters: np.ndarray) -> n
 
 FORMATS: dict[str, Callable[[SentenceStore, InputFormatConfig, int], Plan]] = {
     "segment_pair": segment_pair,
+    "sentence_pair": sentence_pair,
     "full_sentences": full_sentences,
+    "doc_sentences": doc_sentences,
 }
 
 
@@ -245,33 +255,3 @@ def plan(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
     if config.name not in FORMATS:
         raise ConfigError(f"input_format.name={config.name!r} is unknown; allowed: {', '.join(FORMATS)}")
     return FORMATS[config.name](store, config, key)
-
-
-# ---------------------------------------------------------------- rows of tokens
-def gather(store: SentenceStore, plan: Plan, indices: np.ndarray) -> Rows:
-    """The inputs of the given examples, (B,) integers, as padded arrays."""
-    lasts = plan.example_ends[indices]
-    num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
-    row_of = np.repeat(np.arange(len(indices)), num_spans)
-    ends = np.cumsum(num_spans)
-    span_ids = np.arange(len(row_of)) + np.repeat(lasts - ends, num_spans)
-    span_lengths = plan.spans_length[span_ids].astype(np.int64)
-    lengths = plan.lengths[indices].astype(np.int64)
-    width = int(lengths.max(initial=0))
-    before = np.concatenate([[0], np.cumsum(span_lengths + 1)])  # tokens and </s> before each span
-    columns = 1 + before[:-1] - before[(ends - num_spans)[row_of]]
-    places = row_of * width + columns  # where each span goes in the flattened rows
-    flat = np.repeat(places - (before[:-1] - np.arange(len(places))), span_lengths) + np.arange(span_lengths.sum())
-
-    shape = (len(indices), width)
-    input_ids, types = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
-    special = np.ones(shape, bool)
-    input_ids[:, :1] = BOS
-    input_ids.reshape(-1)[flat] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
-    input_ids.reshape(-1)[places + span_lengths] = EOS
-    special.reshape(-1)[flat] = False
-    kinds = plan.spans_kind[span_ids]
-    types.reshape(-1)[flat] = np.repeat(kinds, span_lengths)
-    types.reshape(-1)[places + span_lengths] = kinds
-    label = plan.next_sentence_label
-    return Rows(input_ids, types, lengths, special, None if label is None else label[indices].astype(np.int64))

@@ -143,11 +143,10 @@ class StepEnd(L.Callback):
         mlm, nsp, correct = module.sums.tolist()
         if not math.isfinite(mlm + nsp):
             raise FloatingPointError(f"the loss of step {step} is {mlm + nsp}; the last checkpoint is from before it")
-        sequences = self.config.batch_size.sequences
         row = {
             "step": step,
             "tokens_seen": module.tokens_seen,
-            "epoch": step * sequences / self.data.micro_batches.plan.num_examples,
+            "epoch": self.data.micro_batches.batches.epochs(step),
             "lr": self.config.batch_size.peak_lr
             * linear_schedule(step - 1, self.config.optimizer.warmup_steps, self.config.batch_size.steps),
             "train/mlm_loss": mlm,
@@ -209,7 +208,7 @@ def _result(config: Config, module: PretrainingModule, data: PretrainingData, ro
         "label": label(config),
         "steps": validation["step"],
         "tokens_seen": module.tokens_seen,
-        "epochs": validation["step"] * config.batch_size.sequences / data.micro_batches.plan.num_examples,
+        "epochs": data.micro_batches.batches.epochs(validation["step"]),
         "unigram_ppl": data.unigram_perplexity(),
         "parameters": sum(p.numel() for p in module.parameters()),
         "plan": data.micro_batches.plan.counts,

@@ -110,3 +110,48 @@ def test_an_empty_plan_or_batch_is_refused() -> None:
 def test_planted_faults_are_noticed(monkeypatch: pytest.MonkeyPatch, wrong_order: object, fault: str) -> None:
     monkeypatch.setattr(batching, "_epoch_order", wrong_order)
     assert any(fault in f for f in faults(BatchPlan(30, 8, seed=1), 16))
+
+
+# ---------------------------------------------------------------- batches matched in tokens
+def matched(seed: int, sequences: int = 6, max_length: int = 40) -> BatchPlan:
+    lengths = np.random.default_rng(seed).integers(3, max_length + 1, 70).astype(np.int32)
+    return BatchPlan(70, sequences, seed, lengths, max_length)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_matched_batches_equal_a_walk_along_the_line(seed: int) -> None:
+    """Example by example: a batch ends where the next example would begin past its share of tokens."""
+    plan, position, expected = matched(seed), 0, [([], []) for _ in range(20)]
+    for epoch in range(6):
+        for example in batching._epoch_order(70, seed, epoch):
+            step = position // (6 * 40)
+            if step < 20:
+                expected[step][0].append(int(example))
+                expected[step][1].append(epoch)
+            position += int(plan.lengths[example])
+    assert [tuple(x.tolist() for x in plan.batch(step)) for step in range(20)] == expected
+
+
+def test_matched_batches_hold_as_many_tokens_as_full_ones() -> None:
+    plan = matched(1)
+    tokens = [plan.lengths[plan.batch(step)[0]].sum() for step in range(200)]
+    assert max(abs(t - 6 * 40) for t in tokens) < 40 and abs(np.mean(tokens) - 6 * 40) < 1
+    assert plan.epochs(200) == pytest.approx(sum(tokens) / plan.lengths.sum(), rel=1e-2)
+
+
+@pytest.mark.parametrize(("micro", "world_size"), [(6, 1), (2, 1), (1, 1), (1, 2), (3, 2), (1, 6)])
+def test_shares_of_a_matched_batch_are_disjoint_complete_and_balanced(micro: int, world_size: int) -> None:
+    plan = matched(2)
+    for step in range(30):
+        passes = range(accumulation(6, world_size, micro))
+        parts = [plan.micro_batch(step, i, micro, r, world_size)[0] for i in passes for r in range(world_size)]
+        assert all(len(part) for part in parts)
+        assert sorted(np.concatenate(parts)) == sorted(plan.batch(step)[0])
+        tokens = [int(plan.lengths[part].sum()) for part in parts]
+        assert max(tokens) - min(tokens) <= 2 * 40 and max(tokens) <= (micro + 2) * 40
+
+
+def test_a_batch_of_full_inputs_is_matched_by_as_many() -> None:
+    plan = BatchPlan(10, 4, 1, np.full(10, 8, np.int32), 8)
+    assert all(len(plan.batch(step)[0]) == 4 for step in range(9))
+    assert [len(plan.micro_batch(0, i, 1, 0, 1)[0]) for i in range(4)] == [1] * 4

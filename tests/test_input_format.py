@@ -11,9 +11,11 @@ import pytest
 
 from roberta_lab import input_format
 from roberta_lab.config import ConfigError, InputFormatConfig
-from roberta_lab.input_format import FORMATS, Plan, Rows, gather, plan
+from roberta_lab.examples import Plan, Rows, gather
+from roberta_lab.input_format import FORMATS, plan
 
 FIRST = 10  # in these corpora the n-th token of the corpus has the id FIRST + n, so that an id tells its place
+PAIRED = ("segment_pair", "sentence_pair")
 Corpus = list[list[int]]  # sentence lengths, per document
 
 
@@ -136,7 +138,39 @@ def test_empty_sentences_and_documents_are_dropped_and_counted(name: str) -> Non
     assert np.array_equal(rows.input_ids, make(name, [[3, 2], [4]], max_length=16)[1].input_ids)
 
 
-# ---------------------------------------------------------------- segment_pair
+# ---------------------------------------------------------------- doc_sentences
+def slow_doc_sentences(corpus: Corpus, max_length: int) -> list[list[int]]:
+    """Each document packed by itself."""
+    inputs, token = [], FIRST
+    for document in corpus:
+        packed = slow_full_sentences([document], max_length)
+        inputs += [[i + token - FIRST if i >= FIRST else i for i in ids] for ids in packed]
+        token += sum(document)
+    return inputs
+
+
+def test_doc_sentences_by_hand() -> None:
+    _, rows = make("doc_sentences", [[2, 1], [1, 3], [8], [1]], max_length=8)
+    assert unpadded(rows) == [
+        [0, 10, 11, 12, 2],  # ends with its document
+        [0, 13, 14, 15, 16, 2],
+        [0, 17, 18, 19, 20, 21, 22, 2],
+        [0, 23, 24, 2],
+        [0, 25, 2],
+    ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_doc_sentences_equals_the_slow_reference(seed: int) -> None:
+    corpus, max_length = random_corpus(seed), (8, 16, 64)[seed % 3]
+    made, rows = make("doc_sentences", corpus, max_length)
+    assert unpadded(rows) == slow_doc_sentences(corpus, max_length)
+    text = rows.input_ids[~rows.special_mask]
+    assert text.tolist() == list(range(FIRST, FIRST + sum(map(sum, corpus)))), "every token in exactly one input"
+    assert made.lengths.max() <= max_length and made.next_sentence_label is None
+
+
+# ---------------------------------------------------------------- segment_pair, sentence_pair
 def slow_trim(a: int, b: int, room: int) -> tuple[int, int]:
     while a + b > room:
         a, b = (a - 1, b) if a > b else (a, b - 1)
@@ -183,9 +217,16 @@ def explains(pieces: list[Piece], a: range, b: range, ids: tuple[list[int], list
     )
 
 
-def next_cursors(pieces: list[Piece], cursor: int, ids: tuple[list[int], list[int]], label: int, room: int) -> set[int]:
-    """Where BERT's algorithm can stand after emitting this example from `cursor`; empty when it cannot have emitted it."""
+def next_cursors(
+    pieces: list[Piece], cursor: int, ids: tuple[list[int], list[int]], label: int, room: int, single: bool
+) -> set[int]:
+    """Where BERT's algorithm can stand after emitting this example from `cursor`; empty when it cannot have emitted it.
+
+    With `single`, A and B are one sentence each (SENTENCE-PAIR).
+    """
     end, after = gathered(pieces, cursor, room), set()
+    if single:
+        end = cursor + 1 + (cursor + 1 < len(pieces) and pieces[cursor + 1].document == pieces[cursor].document)
     if end - cursor == 1 and label == 0:
         return set()
     for split in range(cursor + 1, max(end, cursor + 2)):
@@ -194,13 +235,13 @@ def next_cursors(pieces: list[Piece], cursor: int, ids: tuple[list[int], list[in
             after.add(end)
         size = pieces[split - 1].last - pieces[cursor].first
         for start in range(len(pieces)) if label == 1 else ():
-            b = range(start, gathered(pieces, start, room - size))
+            b = range(start, start + 1 if single else gathered(pieces, start, room - size))
             if pieces[start].document != pieces[cursor].document and explains(pieces, a, b, ids, room):
                 after.add(split)
     return after
 
 
-def pair_faults(corpus: Corpus, max_length: int, rows: Rows) -> list[str]:
+def pair_faults(corpus: Corpus, max_length: int, rows: Rows, single: bool = False) -> list[str]:
     """Replays BERT's walk over the corpus: each example must be one that it can emit next."""
     pieces, found, cursors = slow_pieces(corpus, max_length - 3), [], {0}
     document_of = {i: p.document for p in pieces for i in range(p.first, p.last)}
@@ -221,27 +262,29 @@ def pair_faults(corpus: Corpus, max_length: int, rows: Rows) -> list[str]:
         if (document_of[a[0]] != document_of[b[0]]) != (label == 1):
             found.append(f"row {row}: the label does not match the documents")
         here = [cursor for cursor in cursors if cursor < len(pieces)]
-        cursors = {c for cursor in here for c in next_cursors(pieces, cursor, (a, b), label, max_length - 3)}
+        cursors = {c for cursor in here for c in next_cursors(pieces, cursor, (a, b), label, max_length - 3, single)}
         if not cursors:
             return [*found, f"row {row} is none that BERT's algorithm emits here"]
     return found if len(pieces) in cursors else [*found, "sentences are left over"]
 
 
+@pytest.mark.parametrize("name", PAIRED)
 @pytest.mark.parametrize("seed", range(16))
-def test_segment_pair_is_a_walk_of_berts_algorithm(seed: int) -> None:
+def test_pairs_are_a_walk_of_berts_algorithm(seed: int, name: str) -> None:
     corpus, max_length = random_corpus(seed, documents=6), (12, 24, 48, 96)[seed % 4]
-    made, rows = make("segment_pair", corpus, max_length, key=seed)
-    assert pair_faults(corpus, max_length, rows) == []
+    made, rows = make(name, corpus, max_length, key=seed)
+    assert pair_faults(corpus, max_length, rows, name == "sentence_pair") == []
     assert made.lengths.max() <= max_length
     assert made.num_text_tokens.tolist() == (~rows.special_mask).sum(axis=1).tolist()
     assert made.counts["pairs_random"] == rows.next_sentence_label.sum()
     assert made.counts["text_tokens"] == made.num_text_tokens.sum()
 
 
+@pytest.mark.parametrize("name", PAIRED)
 @pytest.mark.parametrize("seed", range(8))
-def test_every_sentence_is_seen_as_a_or_as_next_b(seed: int) -> None:
+def test_every_sentence_is_seen_as_a_or_as_next_b(seed: int, name: str) -> None:
     corpus, max_length = random_corpus(seed), 40
-    made, rows = make("segment_pair", corpus, max_length, key=seed)
+    made, rows = make(name, corpus, max_length, key=seed)
     seen: set[int] = set()
     for ids, kinds, label in zip(rows.input_ids, rows.token_type_ids, rows.next_sentence_label, strict=True):
         kept = (ids >= FIRST) & ((kinds == 0) | (label == 0))
@@ -250,7 +293,7 @@ def test_every_sentence_is_seen_as_a_or_as_next_b(seed: int) -> None:
     assert sum(map(sum, corpus)) - len(seen) <= made.counts["trimmed_tokens"]
     # With room for whole documents nothing is trimmed but by a random B, so nothing at all is missing.
     small = [[2, 3, 1], [4, 1], [1, 1, 1, 1]]
-    made, rows = make("segment_pair", small, max_length=60, key=seed)
+    made, rows = make(name, small, max_length=60, key=seed)
     assert made.counts["trimmed_tokens"] == 0
     assert set(rows.input_ids[~rows.special_mask].tolist()) == set(range(FIRST, FIRST + 15))
 
@@ -354,7 +397,7 @@ def test_gather_takes_any_examples_in_any_order(name: str) -> None:
         ("segment_pair", [[3], [4]], 4, "max_length=4.*5 and more"),
         ("full_sentences", [[3], [4]], 2, "max_length=2.*3 and more"),
         ("full_sentences", [[0]], 16, "no sentence"),
-        ("full_sentence", [[3]], 16, "full_sentence'.*segment_pair, full_sentences"),
+        ("full_sentence", [[3]], 16, "full_sentence'.*segment_pair, sentence_pair"),
     ],
 )
 def test_mistakes_are_named(name: str, corpus: Corpus, max_length: int, words: str) -> None:
@@ -395,11 +438,11 @@ def test_a_lost_and_a_shifted_sentence_are_noticed() -> None:
 def test_departures_from_bert_are_noticed(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     assert pair_faults(PAIRS, 24, make("segment_pair", PAIRS, 24)[1]) == []
     if fault == "unused sentences are dropped":
-        chunks, chain, seen = input_format._chunks, input_format._chain, []
-        monkeypatch.setattr(input_format, "_chunks", lambda *args: seen.append(chunks(*args)) or seen[0])
-        monkeypatch.setattr(input_format, "_chain", lambda following: chain(seen[0][1]))
+        segments, chain, seen = input_format._segments, input_format._chain, []
+        monkeypatch.setattr(input_format, "_segments", lambda *args: seen.append(segments(*args)) or seen[0])
+        monkeypatch.setattr(input_format, "_chain", lambda following: chain(seen[0].ends))
     elif fault == "B is from the same document":
-        monkeypatch.setattr(input_format, "_random_b", lambda pieces, firsts, wanted, key: (firsts, firsts + 1))
+        monkeypatch.setattr(input_format, "_random_b", lambda pieces, firsts, *rest: (firsts, firsts + 1))
     else:
         monkeypatch.setattr(input_format, "_num_trimmed", _trim_a_first)
     assert pair_faults(PAIRS, 24, make("segment_pair", PAIRS, 24)[1])

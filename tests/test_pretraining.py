@@ -81,7 +81,15 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
     return read(rows.path), module.state_dict()
 
 
-@pytest.mark.parametrize("options", [{}, {"input_format": "full_sentences", "masking": "dynamic", "precision": "bf16"}])
+OPTIONS = [
+    {},
+    {"input_format": "full_sentences", "masking": "dynamic", "precision": "bf16"},
+    {"input_format": "sentence_pair", "masking": "dynamic"},
+    {"input_format": "doc_sentences"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 def test_interrupted_equals_uninterrupted_bitwise(tmp_path: Path, options: dict[str, str]) -> None:
     config = make(**options)
     rows, weights = train(config, tmp_path / "whole")
@@ -94,8 +102,9 @@ def test_interrupted_equals_uninterrupted_bitwise(tmp_path: Path, options: dict[
     assert all(torch.equal(weights[k], resumed_weights[k]) for k in weights)
 
 
-def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path) -> None:
-    runs = [train(make(size, dropout=0.0), tmp_path / str(size))[0] for size in (8, 2, 1)]
+@pytest.mark.parametrize("name", ["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"])
+def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path, name: str) -> None:
+    runs = [train(make(size, dropout=0.0, input_format=name), tmp_path / str(size))[0] for size in (8, 2, 1)]
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):
             assert a.keys() == b.keys()

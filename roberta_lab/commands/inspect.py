@@ -12,7 +12,7 @@ import numpy as np
 from roberta_lab import input_format, token_store, tokenizer
 from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import prepare
-from roberta_lab.input_format import Rows
+from roberta_lab.examples import Rows, gather
 from roberta_lab.masking import IGNORED, Vocabulary, mask
 from roberta_lab.rng import stream_key
 from roberta_lab.tokenizer import Encoding
@@ -28,7 +28,7 @@ def main(config: Config, overrides: list[str]) -> None:
     store = token_store.open_store(prepared.store / "train").select(config.data_mix.train_tokens)
     plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
     examples = np.arange(min(config.inspect.examples, plan.num_examples))
-    rows = input_format.gather(store, plan, examples)
+    rows = gather(store, plan, examples)
     vocabulary = Vocabulary(encoding.vocab_size, encoding.mask_id, encoding.special_ids)
     epochs = np.full_like(examples, config.inspect.epoch)
     seen, labels = mask(rows.input_ids, ~rows.special_mask, examples, epochs, config.masking, config.seed, vocabulary)

@@ -1,0 +1,87 @@
+"""The nouns that input formats and the data module share: a plan of examples, and the rows of tokens it becomes.
+
+A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples that a batch asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+BOS, PAD, EOS = 0, 1, 2  # RoBERTa's ids of <s>, <pad>, </s>
+
+
+class SentenceStore(Protocol):
+    """What a format needs of the token store."""
+
+    @property
+    def sentence_starts(self) -> np.ndarray: ...  # (S,) int64, offset of each sentence in the tokens
+
+    @property
+    def sentence_lengths(self) -> np.ndarray: ...  # (S,) int32
+
+    @property
+    def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
+
+    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The examples of one pass over the corpus: N examples of M spans. Their order is redrawn per epoch elsewhere."""
+
+    num_examples: int
+    spans_start: np.ndarray  # (M,) int64, offset in the store's tokens
+    spans_length: np.ndarray  # (M,) int32
+    spans_kind: np.ndarray  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
+    example_ends: np.ndarray  # (N,) int64, cumulative, in spans
+    lengths: np.ndarray  # (N,) int32, specials counted in
+    next_sentence_label: np.ndarray | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
+    counts: dict[str, int]
+
+    @property
+    def num_text_tokens(self) -> np.ndarray:
+        """Non-special tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
+        return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of inputs before masking, padded on the right to its longest row."""
+
+    input_ids: np.ndarray  # (B, T) int64
+    token_type_ids: np.ndarray  # (B, T) int64, specials with their segment, 0 on padding
+    lengths: np.ndarray  # (B,) int64
+    special_mask: np.ndarray  # (B, T) bool, True on <s>, </s> and padding: maskable is its inverse
+    next_sentence_label: np.ndarray | None  # (B,) int64
+
+
+def gather(store: SentenceStore, plan: Plan, indices: np.ndarray) -> Rows:
+    """The inputs of the given examples, (B,) integers, as padded arrays."""
+    lasts = plan.example_ends[indices]
+    num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
+    row_of = np.repeat(np.arange(len(indices)), num_spans)
+    ends = np.cumsum(num_spans)
+    span_ids = np.arange(len(row_of)) + np.repeat(lasts - ends, num_spans)
+    span_lengths = plan.spans_length[span_ids].astype(np.int64)
+    lengths = plan.lengths[indices].astype(np.int64)
+    width = int(lengths.max(initial=0))
+    before = np.concatenate([[0], np.cumsum(span_lengths + 1)])  # tokens and </s> before each span
+    columns = 1 + before[:-1] - before[(ends - num_spans)[row_of]]
+    places = row_of * width + columns  # where each span goes in the flattened rows
+    flat = np.repeat(places - (before[:-1] - np.arange(len(places))), span_lengths) + np.arange(span_lengths.sum())
+
+    shape = (len(indices), width)
+    input_ids, types = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
+    special = np.ones(shape, bool)
+    input_ids[:, :1] = BOS
+    input_ids.reshape(-1)[flat] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
+    input_ids.reshape(-1)[places + span_lengths] = EOS
+    special.reshape(-1)[flat] = False
+    kinds = plan.spans_kind[span_ids]
+    types.reshape(-1)[flat] = np.repeat(kinds, span_lengths)
+    types.reshape(-1)[places + span_lengths] = kinds
+    label = plan.next_sentence_label
+    return Rows(input_ids, types, lengths, special, None if label is None else label[indices].astype(np.int64))
