@@ -66,7 +66,8 @@ class MaskingConfig:
 
     name: str = MISSING
     num_patterns: int = 10  # read by `static` only
-    selection: str = "exact"
+    selection: str = "exact"  # exact | bernoulli (Hugging Face) | fairseq (specials count and may be selected)
+    whole_words: bool = False  # select words instead of tokens
     mask_prob: float = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1

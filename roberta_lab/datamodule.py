@@ -18,7 +18,7 @@ from roberta_lab import input_format
 from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
 from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config
 from roberta_lab.examples import Plan, Rows, SentenceStore, gather
-from roberta_lab.masking import IGNORED, Vocabulary, mask, num_masked
+from roberta_lab.masking import IGNORED, Vocabulary, mask, maskable, num_maskable, num_masked
 from roberta_lab.rng import stream_key
 
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
@@ -40,6 +40,14 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
     return batch
 
 
+def masked_rows(
+    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: Config, seed: int, vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the model sees of the rows, and the labels: (B, T) int64 each."""
+    allowed = maskable(rows.special_mask, rows.lengths, config.masking)
+    return mask(rows.input_ids, allowed, examples, epochs, config.masking, seed, vocabulary)
+
+
 class MicroBatches(Dataset):
     """Micro-batch number i of the run, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
 
@@ -55,24 +63,37 @@ class MicroBatches(Dataset):
         )
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.per_step = accumulation(config.batch_size.sequences, 1, self.size)
+        self._counts: dict[int, tuple[int, int]] = {}  # of the step at hand
 
     def __len__(self) -> int:
         return self.config.batch_size.steps * self.per_step
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         step, index = divmod(i, self.per_step)
-        masking, seed = self.config.masking, self.config.seed
         examples, epochs = self.batches.micro_batch(step, index, self.size, 0, 1)
         rows = gather(self.store, self.plan, examples)
-        masked, labels = mask(rows.input_ids, ~rows.special_mask, examples, epochs, masking, seed, self.vocabulary)
+        masked, labels = masked_rows(rows, examples, epochs, self.config, self.config.seed, self.vocabulary)
         batch: dict[str, Any] = to_batch(rows, masked, labels)
-        whole, whole_epochs = self.batches.batch(step)
-        counts = num_masked(self.plan.num_text_tokens[whole], whole, whole_epochs, masking, seed)
-        batch["batch_masked"] = int(counts.sum())
-        batch["batch_sequences"] = len(whole)
+        batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
         batch["position"] = i
         return batch
+
+    def counts(self, step: int) -> tuple[int, int]:
+        """Masked tokens and sequences of a whole step, by which its losses are divided."""
+        if step not in self._counts:
+            examples, epochs = self.batches.batch(step)
+            masking, seed = self.config.masking, self.config.seed
+            if masking.whole_words:  # which words fit is known only by selecting them
+                rows = gather(self.store, self.plan, examples)
+                labels = masked_rows(rows, examples, epochs, self.config, seed, self.vocabulary)[1]
+                masked = int((labels != IGNORED).sum())
+            else:
+                masked = int(
+                    num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
+                )
+            self._counts = {step: (masked, len(examples))}
+        return self._counts[step]
 
 
 class Positions(Sampler[int]):
@@ -136,15 +157,8 @@ class PretrainingData(L.LightningDataModule):
         for start in range(0, self.validation_plan.num_examples, size):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
             rows = gather(self.validation_store, self.validation_plan, examples)
-            masked, labels = mask(
-                rows.input_ids,
-                ~rows.special_mask,
-                examples,
-                np.zeros_like(examples),
-                self.config.masking,
-                VALIDATION_SEED,
-                self.vocabulary,
-            )
+            epochs = np.zeros_like(examples)
+            masked, labels = masked_rows(rows, examples, epochs, self.config, VALIDATION_SEED, self.vocabulary)
             yield to_batch(rows, masked, labels)
 
     def unigram_perplexity(self) -> float:

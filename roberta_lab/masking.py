@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roberta_lab.config import ConfigError, MaskingConfig
+from roberta_lab.examples import Plan
 from roberta_lab.rng import hashed, stream_key, uniform
 
 IGNORED = -100  # the label of a position that is not predicted
@@ -26,6 +27,7 @@ class Vocabulary:
     size: int
     mask_id: int
     special_ids: tuple[int, ...]
+    continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
 
 
 def static_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
@@ -57,6 +59,7 @@ PATTERNS: dict[str, Callable[[np.ndarray, MaskingConfig], np.ndarray]] = {
 SELECTIONS: dict[str, Callable[[np.ndarray, np.ndarray, MaskingConfig], np.ndarray]] = {
     "exact": exact_count,
     "bernoulli": bernoulli_count,
+    "fairseq": exact_count,  # of all tokens, specials counted in: see `maskable`
 }
 
 
@@ -75,6 +78,23 @@ def validate(config: MaskingConfig) -> None:
         raise ConfigError(f"masking.num_patterns={config.num_patterns} gives no pattern; allowed: 1 and more")
 
 
+def maskable(special_mask: np.ndarray, lengths: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """Where a token may be selected: on text; with fairseq's selection on `<s>` and `</s>` too. Never on padding.
+
+    Args:
+        special_mask: (B, T) bool, True on specials and padding.
+        lengths: (B,) tokens of each row, specials counted in.
+    """
+    if config.selection == "fairseq":
+        return np.arange(special_mask.shape[1]) < lengths[:, None]
+    return ~special_mask
+
+
+def num_maskable(plan: Plan, examples: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """How many tokens of each example `maskable` is True on, (B,), without gathering them."""
+    return (plan.lengths if config.selection == "fairseq" else plan.num_text_tokens)[examples]
+
+
 def _pattern_keys(example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int) -> np.ndarray:
     """One 64-bit word per (seed, example, pattern), from which all draws of that pattern come. (B,) uint64."""
     validate(config)
@@ -91,6 +111,7 @@ def num_masked(
     num_maskable: np.ndarray, example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int
 ) -> np.ndarray:
     """How many tokens `mask` will select in each example, without masking it: a step's loss is divided by their sum.
+    With `whole_words` it selects at most so many, for words must fit.
 
     Args:
         num_maskable: (B,) integers, the non-special tokens of each example.
@@ -112,6 +133,27 @@ def _select(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.nd
     ranked = np.sort(words, axis=1) if np.ptp(last) > 1 else np.partition(words, np.unique(last), axis=1)
     thresholds = np.where(counts > 0, ranked[np.arange(len(last)), last], 0)
     return (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
+
+
+def _select_words(maskable: np.ndarray, continues: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whole words in a random order as long as they fit into the counts; one that does not fit is passed over (BERT).
+
+    `continues` is (B, T) bool, True on pieces inside a word. Returns (B, T) bool.
+    """
+    starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
+    word = np.cumsum(starts, axis=1) - 1  # of each token, in its row
+    num_rows, most = len(word), max(1, int(word.max(initial=0)) + 1)
+    rows, columns = np.nonzero(maskable)
+    sizes = np.zeros((num_rows, most), np.int64)
+    np.add.at(sizes, (rows, word[rows, columns]), 1)
+    order = np.argsort(hashed(stream_key(0, "word"), keys[:, None], np.arange(most)[None, :]), axis=1)
+    taken, total, all_rows = np.zeros((num_rows, most), bool), np.zeros(num_rows, np.int64), np.arange(num_rows)
+    for choice in order.T:  # one word of each row at a time
+        size = sizes[all_rows, choice]
+        fits = (size > 0) & (total + size <= counts)
+        taken[all_rows, choice] = fits
+        total += np.where(fits, size, 0)
+    return maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
 
 
 def _replace(
@@ -157,7 +199,12 @@ def mask(
     block = max(1, _BLOCK_TOKENS // max(1, masked.shape[1]))
     for start in range(0, len(masked), block):
         rows = slice(start, start + block)
-        selected = _select(maskable[rows], keys[rows], counts[rows])
+        if config.whole_words:
+            assert vocabulary.continues_word is not None
+            continues = vocabulary.continues_word[input_ids[rows]]
+            selected = _select_words(maskable[rows], continues, keys[rows], counts[rows])
+        else:
+            selected = _select(maskable[rows], keys[rows], counts[rows])
         np.copyto(labels[rows], masked[rows], where=selected)
         _replace(masked[rows], selected, keys[rows], config, vocabulary)
     return masked, labels

@@ -23,7 +23,6 @@ from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.loop import build_trainer
-from roberta_lab.masking import Vocabulary
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
@@ -181,7 +180,7 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
         config,
         train.select(config.data_mix.train_tokens),
         validation.select(config.data_mix.validation_tokens),
-        Vocabulary(encoding.vocab_size, encoding.mask_id, encoding.special_ids),
+        encoding.vocabulary,
     )
     module = PretrainingModule(config, encoding.vocab_size)
     newest = checkpoint.newest(directory / "checkpoints")

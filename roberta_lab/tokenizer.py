@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from roberta_lab.config import ConfigError
+from roberta_lab.masking import Vocabulary
 
 BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
@@ -63,6 +65,14 @@ class Encoding:
     def special_ids(self) -> tuple[int, ...]:
         """Ids that stand for no text."""
         return (self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What masking must know. A piece continues a word unless it begins with a space, as GPT-2's byte-level BPE has it."""
+        pieces = [self._tokenizer.id_to_token(i) for i in range(self.vocab_size)]
+        continues = np.array([not piece.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for piece in pieces])
+        continues[list(self.special_ids)] = False
+        return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -219,7 +219,7 @@ def test_rows_without_text_are_left_alone() -> None:
     ("change", "names"),
     [
         ({"name": "frozen"}, ["masking.name", "frozen", "static, dynamic"]),
-        ({"selection": "fairseq"}, ["masking.selection", "fairseq", "exact, bernoulli"]),
+        ({"selection": "fairsec"}, ["masking.selection", "fairsec", "exact, bernoulli, fairseq"]),
         ({"mask_prob": 1.5}, ["masking.mask_prob", "1.5"]),
         ({"mask_share": 0.95}, ["masking.mask_share", "0.95"]),
         ({"random_share": -0.1}, ["masking.random_share", "-0.1"]),
@@ -259,3 +259,71 @@ class TestPlantedFaults:
         replace = masking._replace
         monkeypatch.setattr(masking, "_replace", lambda m, s, *rest: replace(m, np.roll(s, 1, axis=1), *rest))
         assert "a token changed without a label" in faults(DYNAMIC)
+
+
+# ---------------------------------------------------------------- fairseq's selection, whole words
+def test_fairseq_counts_specials_and_may_select_them_but_never_padding() -> None:
+    config = MaskingConfig("dynamic", selection="fairseq")
+    ids, text = inputs(4000, 40)
+    lengths = (ids != 1).sum(axis=1)
+    allowed = masking.maskable(~text, lengths, config)
+    examples, epochs = np.arange(4000), np.zeros(4000, int)
+    _, labels = mask(ids, allowed, examples, epochs, config, 1, VOCABULARY)
+    chosen = labels != IGNORED
+    assert not chosen[ids == 1].any()
+    counts = chosen.sum(axis=1)
+    assert (np.abs(counts - config.mask_prob * lengths) < 1).all()
+    shares = [chosen[ids == i].mean() for i in (0, 2)]
+    assert all(abs(share - 0.15) < 0.02 for share in shares), "specials are selected like text"
+    assert (masking.maskable(~text, lengths, DYNAMIC) == text).all()
+
+
+CONTINUES = np.arange(60) % 3 == 0  # every third id is a piece inside a word
+WORDS = dataclasses.replace(VOCABULARY, continues_word=CONTINUES & ~np.isin(np.arange(60), VOCABULARY.special_ids))
+
+
+def words_of(ids: list[int], text: list[bool]) -> list[list[int]]:
+    """Places of each word, token by token."""
+    words: list[list[int]] = []
+    for place, (token, is_text) in enumerate(zip(ids, text, strict=True)):
+        if is_text and CONTINUES[token] and place and text[place - 1]:
+            words[-1].append(place)
+        elif is_text:
+            words.append([place])
+    return words
+
+
+@pytest.mark.parametrize("mask_prob", [0.15, 0.5, 1.0])
+def test_whole_words_are_taken_in_a_random_order_while_they_fit(mask_prob: float) -> None:
+    config = MaskingConfig("dynamic", mask_prob=mask_prob, whole_words=True)
+    ids, text = inputs(120, 40, seed=3)
+    examples, epochs = np.arange(120), np.zeros(120, int)
+    _, labels = mask(ids, text, examples, epochs, config, 1, WORDS)
+    keys = rng.hashed(rng.stream_key(1, "masking"), examples, epochs)
+    most = num_masked(text.sum(axis=1), examples, epochs, config, 1)
+    for row in range(120):
+        words = words_of(ids[row].tolist(), text[row].tolist())
+        drawn = sorted(
+            range(len(words)), key=lambda w: int(rng.hashed(rng.stream_key(0, "word"), keys[row], np.array(w)))
+        )
+        expected: list[int] = []
+        for w in drawn:
+            if len(expected) + len(words[w]) <= most[row]:
+                expected += words[w]
+        assert np.flatnonzero(labels[row] != IGNORED).tolist() == sorted(expected)
+
+
+def test_words_of_all_lengths_are_selected_at_about_the_rate() -> None:
+    config = MaskingConfig("dynamic", whole_words=True)
+    ids, text = inputs(6000, 60)
+    _, labels = mask(ids, text, np.arange(6000), np.zeros(6000, int), config, 1, WORDS)
+    assert abs((labels != IGNORED).sum() / text.sum() - 0.15) < 0.01
+
+
+def test_masking_is_the_same_in_any_company_for_whole_words() -> None:
+    config = MaskingConfig("dynamic", whole_words=True)
+    ids, text = inputs(50, 30)
+    together = mask(ids, text, np.arange(50), np.full(50, 7), config, 1, WORDS)
+    alone = [mask(ids[i : i + 1], text[i : i + 1], np.array([i]), np.array([7]), config, 1, WORDS) for i in range(50)]
+    for kind in (0, 1):
+        assert np.array_equal(together[kind], np.concatenate([one[kind] for one in alone]))

@@ -1,5 +1,6 @@
 """An interrupted run equals an uninterrupted one, bitwise; a batch cut differently gives the same losses."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from roberta_lab.config import (
     TrainerConfig,
 )
 from roberta_lab.datamodule import PretrainingData
-from roberta_lab.masking import Vocabulary
+from roberta_lab.masking import IGNORED, Vocabulary
 from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
 from roberta_lab.tracking import MetricsFile, read
 
@@ -114,3 +115,18 @@ def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path, name: str) -> N
 def test_it_learns(tmp_path: Path) -> None:
     rows, _ = train(make(), tmp_path)
     assert rows[-1]["val/ppl"] < rows[3]["val/ppl"]
+
+
+@pytest.mark.parametrize("name", ["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"])
+@pytest.mark.parametrize("options", [{}, {"selection": "bernoulli"}, {"selection": "fairseq"}, {"whole_words": True}])
+def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, options: dict[str, Any]) -> None:
+    config = make(2, input_format=name, masking="dynamic")
+    config.masking = replace(config.masking, **options)
+    vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), np.arange(60) % 3 == 0)
+    batches = PretrainingData(config, Store(), Store(), vocabulary).micro_batches
+    assert batches.per_step == 4
+    for step in range(6):
+        parts = [batches[step * 4 + i] for i in range(4)]
+        assert {part["batch_masked"] for part in parts} == {sum(int((p["labels"] != IGNORED).sum()) for p in parts)}
+        assert {part["batch_sequences"] for part in parts} == {sum(len(p["labels"]) for p in parts)}
+        assert batches.counts(step) == (parts[0]["batch_masked"], parts[0]["batch_sequences"])

@@ -13,7 +13,7 @@ from roberta_lab import input_format, token_store, tokenizer
 from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import prepare
 from roberta_lab.examples import Rows, gather
-from roberta_lab.masking import IGNORED, Vocabulary, mask
+from roberta_lab.masking import IGNORED, mask, maskable
 from roberta_lab.rng import stream_key
 from roberta_lab.tokenizer import Encoding
 
@@ -29,9 +29,9 @@ def main(config: Config, overrides: list[str]) -> None:
     plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
     examples = np.arange(min(config.inspect.examples, plan.num_examples))
     rows = gather(store, plan, examples)
-    vocabulary = Vocabulary(encoding.vocab_size, encoding.mask_id, encoding.special_ids)
     epochs = np.full_like(examples, config.inspect.epoch)
-    seen, labels = mask(rows.input_ids, ~rows.special_mask, examples, epochs, config.masking, config.seed, vocabulary)
+    allowed = maskable(rows.special_mask, rows.lengths, config.masking)
+    seen, labels = mask(rows.input_ids, allowed, examples, epochs, config.masking, config.seed, encoding.vocabulary)
     legend = "  ".join(_paint(kind, kind) for kind in STYLES)
     print(f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}: {legend}")
     print(f"{plan.num_examples:,} examples an epoch; " + ", ".join(f"{n:,} {name}" for name, n in plan.counts.items()))
@@ -52,9 +52,9 @@ def _tokens(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray
 
 
 def _kind(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int, j: int) -> str:
-    if rows.special_mask[i, j]:
-        return "special"
     if labels[j] == IGNORED:
+        if rows.special_mask[i, j]:
+            return "special"
         return "segment B" if rows.token_type_ids[i, j] else "text"
     if seen[j] == encoding.mask_id:
         return "masked"
