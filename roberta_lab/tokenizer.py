@@ -1,4 +1,4 @@
-"""Text encodings (RoBERTa, Section 4.4): byte-level BPE, with RoBERTa's ids for the special tokens.
+"""Text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece, both with RoBERTa's ids for the special tokens.
 
 Special tokens are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is five ordinary
 characters of it.
@@ -7,12 +7,12 @@ characters of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from roberta_lab.config import ConfigError
 from roberta_lab.masking import Vocabulary
@@ -20,6 +20,8 @@ from roberta_lab.masking import Vocabulary
 BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
 NUM_BYTES = 256
+INSIDE = "##"  # WordPiece's mark of a piece inside a word
+SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # byte-level BPE's spelling of a space
 
 
 def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
@@ -36,12 +38,40 @@ def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != vocab_size - 1:
-        raise ConfigError(
-            f"tokenizer.vocab_size={vocab_size}: the data mix yields {tokenizer.get_vocab_size() + 1} pieces and no more."
-        )
+    return _with_mask(tokenizer, vocab_size)
+
+
+def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
+    """BERT's WordPiece: accents and case are dropped, words split at white space and punctuation, pieces inside a word
+    begin with `##`. A character that training never saw makes its word `<unk>`.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=INSIDE)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size - 1,
+        special_tokens=list(FIRST_SPECIALS),
+        continuing_subword_prefix=INSIDE,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _with_mask(tokenizer, vocab_size)
+
+
+def _with_mask(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
+    """Gives `<mask>` the last id, and refuses a vocabulary of another size than was asked for."""
+    if (found := tokenizer.get_vocab_size() + 1) != vocab_size:
+        some = "no more" if found < vocab_size else "no fewer"
+        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: the data mix yields {found} pieces and {some}.")
     tokenizer.add_special_tokens([AddedToken(MASK, lstrip=True, special=True)])
     return tokenizer
+
+
+KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
+    "bytelevel_bpe": train_bytelevel_bpe,
+    "wordpiece": train_wordpiece,
+}
 
 
 class Encoding:
@@ -68,9 +98,10 @@ class Encoding:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What masking must know. A piece continues a word unless it begins with a space, as GPT-2's byte-level BPE has it."""
+        """What masking must know. A piece continues a word if it is marked so (WordPiece) or begins with no space (GPT-2)."""
         pieces = [self._tokenizer.id_to_token(i) for i in range(self.vocab_size)]
-        continues = np.array([not piece.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for piece in pieces])
+        marked = isinstance(self._tokenizer.model, models.WordPiece)
+        continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
         continues[list(self.special_ids)] = False
         return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues)
 
@@ -90,6 +121,13 @@ class Encoding:
     def decode(self, ids: list[int]) -> str:
         """The text of the ids, special tokens spelled out."""
         return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    def spelled(self, token: int) -> str:
+        """One token as it stands in running text: with the space before it, without WordPiece's mark."""
+        if not isinstance(self._tokenizer.model, models.WordPiece) or token in self.special_ids:
+            return self.decode([token])
+        piece = self._tokenizer.id_to_token(token)
+        return piece.removeprefix(INSIDE) if piece.startswith(INSIDE) else f" {piece}"
 
     def save(self, path: Path) -> None:
         """Hugging Face's `tokenizer.json`."""

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from roberta_lab import tokenizer
 from roberta_lab.config import ConfigError
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
+from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 
 TEXTS = ["the cat sat on the mat", " the dog sat on the log", "a naïve café"] * 10
 
@@ -60,3 +60,33 @@ def test_a_saved_tokenizer_is_the_same_and_is_hugging_faces_file(encoding: Encod
 def test_impossible_sizes_are_refused(size: int, allowed: str) -> None:
     with pytest.raises(ConfigError, match=allowed):
         train_bytelevel_bpe(iter(TEXTS), size)
+
+
+# ---------------------------------------------------------------- WordPiece
+@pytest.fixture(scope="module")
+def wordpiece() -> Encoding:
+    return Encoding(train_wordpiece(iter(["the cat sat on the mats, the cats sat <mask>"] * 5), 34))
+
+
+def test_wordpiece_has_the_same_special_ids_and_marks_pieces_inside_words(wordpiece: Encoding) -> None:
+    assert (wordpiece.bos_id, wordpiece.pad_id, wordpiece.eos_id, wordpiece.mask_id) == (0, 1, 2, 33)
+    [ids] = wordpiece.encode_batch(["The CATS sat."[:-1]])
+    [plain] = wordpiece.encode_batch(["the cats sat"])
+    assert ids == plain and wordpiece.decode(ids) == "the cats sat"
+    inside = wordpiece.vocabulary.continues_word
+    words = sum(not inside[i] for i in wordpiece.encode_batch(["the mats"])[0])
+    assert "".join(map(wordpiece.spelled, ids)) == " the cats sat"
+    assert words == 2 and inside.any() and not inside[list(wordpiece.special_ids)].any()
+
+
+def test_wordpiece_takes_no_literal_special_token_and_marks_the_unknown(wordpiece: Encoding) -> None:
+    [ids] = wordpiece.encode_batch(["<mask>"])
+    assert wordpiece.mask_id not in ids and len(ids) > 1
+    assert wordpiece.encode_batch(["\N{SNOWMAN}"]) == [[wordpiece.unk_id]]
+
+
+def test_in_byte_level_bpe_a_word_begins_with_its_space(encoding: Encoding) -> None:
+    [ids] = encoding.encode_batch(["the log zzz"])
+    continues = encoding.vocabulary.continues_word[ids]
+    spaces = [encoding.decode([i]).startswith(" ") for i in ids]
+    assert continues.tolist() == [not space for space in spaces] and continues.any()

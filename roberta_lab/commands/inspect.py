@@ -46,8 +46,8 @@ def _tokens(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray
     """Each token as the model sees it; a random one with the original behind it."""
     for j in range(int(rows.lengths[i])):
         kind = _kind(encoding, rows, seen, labels, i, j)
-        text = encoding.decode([int(seen[j])])
-        original = encoding.decode([int(labels[j])]) if kind in ("masked", "random") else ""
+        text = encoding.spelled(int(seen[j]))
+        original = encoding.spelled(int(labels[j])) if kind in ("masked", "random") else ""
         yield _paint(kind, f"{text}[{original}]" if original else text)
 
 

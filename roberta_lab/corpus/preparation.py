@@ -48,8 +48,6 @@ def prepare(data_mix: DataMixConfig, tokenizer: TokenizerConfig, cache: Path, pr
     """Makes what is missing, says what it makes, and returns where it lies. With everything made it reads no text."""
     if data_mix.source != "pydoc":
         raise ConfigError(f"data_mix.source={data_mix.source!r} is unknown. Allowed: pydoc.")
-    if tokenizer.kind != "bytelevel_bpe":
-        raise ConfigError(f"tokenizer.kind={tokenizer.kind!r} is unknown. Allowed: bytelevel_bpe.")
     say = _say if progress else lambda line: None
     versions = {**pydoc.fingerprint(), **sentences.fingerprint()}
     source = {"version": VERSION, "source": "pydoc", "versions": versions, "held_out_share": data_mix.held_out_share}
@@ -144,7 +142,9 @@ def _train(path: Path, corpus: Path, config: TokenizerConfig) -> dict[str, Any]:
     from roberta_lab import tokenizer
 
     texts = (sentence for document in read_documents(corpus, "train") for sentence in document["sentences"])
-    trained = tokenizer.train_bytelevel_bpe(texts, config.vocab_size)
+    if config.kind not in tokenizer.KINDS:
+        raise ConfigError(f"tokenizer.kind={config.kind!r} is unknown. Allowed: {', '.join(tokenizer.KINDS)}.")
+    trained = tokenizer.KINDS[config.kind](texts, config.vocab_size)
     trained.save(str(path / "tokenizer.json"))
     return {"counts": {"pieces": trained.get_vocab_size()}, "fingerprint": tokenizer.load(path).fingerprint}
 
