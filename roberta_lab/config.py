@@ -120,6 +120,7 @@ class TaskConfig:
     num_train: int | None = None
     num_dev: int | None = None
     stands_for: str = ""  # the paper's task in whose column it is shown
+    caution: str = ""  # what a reader of its scores must know; shown below the table
 
 
 @dataclass
@@ -133,6 +134,7 @@ class FinetuneConfig:
     warmup_ratio: float = 0.06
     weight_decay: float = 0.1
     dropout: float = 0.1  # in place of the model's, on attention weights too
+    beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
 
 
 # ---------------------------------------------------------------- circumstance

@@ -112,11 +112,17 @@ class FinetuningModule(L.LightningModule):
         self.losses.append(loss.item())
         return loss
 
+    def lr(self, step: int) -> float:
+        """The learning rate of optimizer step `step`, counted from 0."""
+        return self.config.finetune.lr * self._schedule(step)
+
+    def _schedule(self, step: int) -> float:
+        return linear_schedule(step, round(self.config.finetune.warmup_ratio * self.num_steps), self.num_steps)
+
     def configure_optimizers(self) -> dict[str, Any]:
         tune, o = self.config.finetune, self.config.optimizer
-        optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, 0.98), o.eps, tune.weight_decay)
-        warmup = round(tune.warmup_ratio * self.num_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: linear_schedule(s, warmup, self.num_steps))
+        optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, tune.beta2), o.eps, tune.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -193,7 +199,7 @@ def evaluate(module: FinetuningModule, items: TaskData, data: list[Feature], pad
             assert not isinstance(item, Span)
             label = int(logits.argmax())
             prediction |= {"prediction": label, "logits": logits.tolist(), "accuracy": float(label == item.label)}
-        elif float(logits[0]) > prediction.get("answerable", -math.inf):  # the surest window speaks for the item
+        elif not float(logits[0]) <= prediction.get("answerable", -math.inf):  # the surest window; of NaN ones, any
             assert isinstance(item, Span)
             first, last = best_span(ends, feature.context)
             text = item.context[feature.offsets[first][0] : feature.offsets[last][1]] if logits[0] > 0 else ""
@@ -220,7 +226,8 @@ class EpochEnd(L.Callback):
         step = trainer.global_step
         if step % LOG_EVERY == 0:
             recent = module.losses[-LOG_EVERY:]
-            self.write({"step": step, "epoch": step / self.per_epoch, "train/loss": sum(recent) / len(recent)})
+            row = {"step": step, "epoch": step / self.per_epoch, "lr": module.lr(step - 1)}
+            self.write({**row, "train/loss": sum(recent) / len(recent)})
         if step % self.per_epoch == 0:
             predictions = self.evaluate()
             scores, epoch = mean_scores(predictions), step // self.per_epoch
@@ -264,6 +271,7 @@ def _result(config: Config, data: TaskData, best: dict[str, Any], losses: list[f
         "kind": "finetune",
         "task": config.task.name,
         "stands_for": config.task.stands_for,
+        "caution": config.task.caution,
         "metric": config.task.metric,
         "score": score,
         "majority": data.majority,

@@ -44,7 +44,7 @@ def science(config: Config) -> dict[str, Any]:
 def finetune_science(config: Config) -> dict[str, Any]:
     """The science of the run it starts from, and of the task; what a task is shown as in a table does not count."""
     task = dataclasses.asdict(config.task)
-    del task["stands_for"], task["metric"]
+    del task["stands_for"], task["metric"], task["caution"]
     return {"pretrained": science(config), "task": task, "finetune": dataclasses.asdict(config.finetune)}
 
 

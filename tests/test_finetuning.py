@@ -101,6 +101,23 @@ def test_a_run_that_learns_nothing_says_so(encoding: Encoding, tmp_path: Path, m
     assert (result["diverged"], result["at_chance"]) == (True, True), sorted(result.items())
 
 
+@pytest.mark.parametrize("head", ["classification", "span", "choice"])
+def test_a_run_whose_weights_are_nan_ends_and_says_so(
+    head: str, encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, _ = run(config(head, lr=1e38, epochs=1), encoding, tmp_path, monkeypatch)
+    assert result["diverged"] and result["at_chance"] and np.isfinite(result["score"]), result
+
+
+def test_the_learning_rate_is_logged_as_the_optimizer_had_it(
+    encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 steps, 4 of warmup, at 5e-3: after the warmup a straight line to 0."""
+    _, rows = run(config("classification"), encoding, tmp_path, monkeypatch)
+    logged = {row["step"]: row["lr"] for row in rows if "lr" in row}
+    assert logged == pytest.approx({step: 5e-3 * (60 - (step - 1)) / 56 for step in (20, 40, 60)})
+
+
 def test_the_same_seed_gives_the_same_run_and_another_one_another(
     encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

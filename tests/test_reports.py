@@ -35,7 +35,7 @@ def pretrained(row: str, ppl: float | None, seed: int = 1) -> Record:
 
 
 def finetuned(row: str, task: str, seed: int, score: float | None, **more: Any) -> Record:
-    result = {"score": score, "majority": 50.0, "task": f"pydoc_{task}", "num_dev": 1000, "at_chance": False, "diverged": False, **more}  # fmt: skip
+    result = {"score": score, "majority": 50.0, "task": f"pydoc_{task}", "num_dev": 1000, "at_chance": False, "diverged": False, "caution": "Mind the <style>.", **more}  # fmt: skip
     return Record("finetune", row, 1, task, seed, f"f-{row}-{task}-{seed}", "../../finetune/x", result if score is not None else None)  # fmt: skip
 
 
@@ -119,7 +119,15 @@ def test_the_page_is_one_file_without_scripts_or_remote_parts(made: Table) -> No
     ]
     assert not remote and "url(http" not in text and "@import" not in text
     assert "says nothing about the paper's claim" in page.text.split("Row")[0], "the warning comes first"
-    for shown in ("65.5", "78.3", "at chance", "1 of 3 runs missing", "published only", "commit abc"):
+    for shown in (
+        "Mind the <style>.",
+        "65.5",
+        "78.3",
+        "at chance",
+        "1 of 3 runs missing",
+        "published only",
+        "commit abc",
+    ):
         assert shown in page.text
 
 

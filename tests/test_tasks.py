@@ -25,10 +25,10 @@ def encoding() -> Encoding:
     return Encoding(train_bytelevel_bpe(iter(["alpha beta gamma delta the of which is"] * 5), 290))
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
     """Sixty modules of four packages, a third held out, with one sentence that is everywhere."""
-    path = tmp_path_factory.mktemp("corpus")
+    path = tmp_path
     documents: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     docstrings = []
     for i in range(60):
@@ -129,6 +129,34 @@ def test_three_styles_of_parameters_are_read(text: str, first: str) -> None:
     assert list(entries) == ["alpha", "beta"] and entries["alpha"] == first
     assert all(description in section for description in entries.values())
     assert "no parameter" not in section.lower()
+
+
+def test_parameters_with_the_same_words_have_their_own_places() -> None:
+    context = "left: the size of x right: the size of x"
+    entries = {"left": "the size of x", "right": "the size of x"}
+    items = tasks.pydoc._questions("f", context, entries, [], ("numpy", False, 0))
+    assert {item.question: item.answer for item in items} == {"left": (6, 19), "right": (27, 40)}
+
+
+def test_a_sentence_of_one_body_is_in_one_split_only(corpus: Path) -> None:
+    """Two docstrings, one held out, differ but for the first sentence of their bodies, which serves as a false line."""
+    with open(corpus / "docstrings.jsonl") as file:
+        first = json.loads(file.readline())
+    shared = "All of it is computed in place."
+    more = [
+        first
+        | {"module": module, "held_out": held_out, "text": f"Return the {word} of it.\n\n{shared} So it is {word}."}
+        for module, held_out, word in (("m3", True, "cosine"), ("m1", False, "sine"))
+    ]
+    more.append(
+        first
+        | {"module": "m1", "held_out": False, "text": "Do it in one go.\n\nIt says: Do it in one go. Then no more."}
+    )
+    with open(corpus / "docstrings.jsonl", "a") as file:
+        file.writelines(json.dumps(record) + "\n" for record in more)
+    data = load("pydoc_pair", corpus)
+    assert not any(shared in item.text_b or "one go" in item.text_a for item in data.train)
+    assert any(shared in item.text_b for item in data.dev)
 
 
 def test_a_text_without_parameters_has_none() -> None:

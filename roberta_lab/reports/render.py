@@ -63,9 +63,9 @@ def markdown(table: Table, meta: dict[str, str]) -> str:
     lines += ["", "Median, smallest to largest, number of runs; [published value].", ""]
     for column in table.columns:
         if column.majority is not None:
-            lines.append(
-                f"- {_line(column.stand_in or column.task)}: {column.num_dev:,} dev items, baseline {number(column.majority)}"
-            )
+            baseline = f"{column.num_dev:,} dev items, baseline {number(column.majority)}"
+            caution = f". {_line(column.caution)}" if column.caution else ""
+            lines.append(f"- {_line(column.stand_in or column.task)}: {baseline}{caution}")
     lines += [f"- {_line(row.name)}: {facts(row)}; runs {_links(row)}" for row in table.rows]
     lines += [f"- {_line(key)}: {_line(value)}" for key, value in meta.items()]
     lines.append(f"- published values: {SOURCE}")

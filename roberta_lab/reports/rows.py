@@ -73,6 +73,7 @@ class Column:
     stand_in: str | None
     majority: float | None
     num_dev: int | None
+    caution: str
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _column(task: str, records: list[Record]) -> Column:
     first = results[0] if results else {}
     stand_in = first["task"] if first.get("task", task) != task else None
     metric = METRIC_OF_TASK.get(task, task)
-    return Column(task, metric, stand_in, first.get("majority"), first.get("num_dev"))
+    return Column(task, metric, stand_in, first.get("majority"), first.get("num_dev"), first.get("caution", ""))
 
 
 def _row(name: str, columns: tuple[Column, ...], records: list[Record], paper: dict[str, float | None]) -> Row:

@@ -109,8 +109,10 @@ def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
             continue
         summary, *rest = segment(paragraphs[0])
         body = " ".join(" ".join([*rest, *paragraphs[1:]]).split()[:BODY_WORDS])
-        texts = {summary.lower(), body.lower()}
-        if 4 <= len(summary.split()) <= 25 and len(body.split()) >= 6 and not texts & seen:
+        if len(body.split()) < 6 or summary.lower() in body.lower():
+            continue
+        texts = {text.lower() for text in (summary, body, segment(body)[0])}  # all that an item may show
+        if 4 <= len(summary.split()) <= 25 and not texts & seen:
             seen |= texts
             name = f"{record['module']}:{record['qualname']}"
             found[record["package"], record["held_out"]].append(Described(name, summary, body))
@@ -206,7 +208,7 @@ def _questions(
     """Two answerable questions of a context, if it has them, and one whose answer is not there."""
     package, held_out, number = key
     draw = generator(0, f"pydoc/span/{package}/{held_out}", number)
-    answers = {parameter: _place(context, text) for parameter, text in entries.items()}
+    answers = {parameter: _place(context, parameter, text) for parameter, text in entries.items()}
     here = [parameter for parameter, place in answers.items() if place]
     words = {*entries, *re.findall(r"\w+", context)}
     absent = [name for name in names if name not in words]
@@ -219,11 +221,10 @@ def _questions(
     return items
 
 
-def _place(context: str, description: str) -> tuple[int, int] | None:
-    start = context.find(f": {description}")
-    if start < 0:
-        start = context.find(f" {description}") - 1
-    return (start + 2, start + 2 + len(description)) if start >= 0 else None
+def _place(context: str, name: str, description: str) -> tuple[int, int] | None:
+    """Where a description stands after its own name: parameters of one section may share their words."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w).*? ({re.escape(description)})(?: |$)", context)
+    return found.span(1) if found else None
 
 
 BUILDERS: dict[str, Callable[[Path], tuple[list[Item], list[Item]]]] = {
