@@ -71,6 +71,12 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Deletes what a killed process left half-written; only for who has claimed the run."""
+    for path in directory.glob(".step-*"):
+        path.unlink()
+
+
 def keep_newest(directory: Path, number: int = 2) -> None:
     """Deletes all but the newest checkpoints: two, so that a damaged one does not cost the run."""
     for path in sorted(directory.glob("step-*.ckpt"))[:-number]:

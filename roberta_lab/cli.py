@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that help and mistakes answer 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -55,6 +56,7 @@ COMMANDS = {
     ),
 }
 
+OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 _COMPLETION = ("-sc", "--shell-completion")
 _TEMPLATE = """roberta-lab {name} [overrides]: {summary}
 
@@ -121,6 +123,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except RunInUse as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        print(f"roberta-lab: {error}; see paths.outputs and paths.cache.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("roberta-lab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)

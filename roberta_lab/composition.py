@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +107,41 @@ def nsp_is_on(config: Config) -> bool:
     return paired if config.nsp.mode == "auto" else config.nsp.mode == "on"
 
 
+AT_LEAST_ONE = (
+    *("batch_size.sequences", "batch_size.steps", "model.layers", "model.hidden", "model.heads", "model.ffn"),
+    *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
+)
+BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
+METRICS = {"classification": ("accuracy",), "choice": ("accuracy",), "span": ("f1", "em")}  # of each head
+
+
+def _check_ranges(config: Config) -> None:
+    for key in AT_LEAST_ONE:
+        if (number := attrgetter(key)(config)) < 1:
+            raise ConfigError(f"{key}={number}: allowed is 1 or more.")
+    for key in BELOW_ONE:
+        if not 0 <= (share := attrgetter(key)(config)) < 1:
+            raise ConfigError(f"{key}={share}: allowed is 0 or more and less than 1.")
+    if config.optimizer.warmup_steps < 0:
+        raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
+    if config.task.head not in METRICS:
+        raise ConfigError(f"task.head={config.task.head}: unknown. Allowed: {', '.join(METRICS)}.")
+    if config.task.metric not in (allowed := METRICS[config.task.head]):
+        raise ConfigError(
+            f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
+        )
+
+
 def check(config: Config) -> None:
     """Refuses values out of range and options that contradict each other."""
     batch = config.batch_size
     if config.nsp.mode == "on" and config.input_format.name not in PAIRED_FORMATS:
         raise ConfigError(
             f"nsp=on contradicts input_format={config.input_format.name}, which yields no pairs. "
-            f"Use nsp=auto or nsp=off, or one of input_format={'|'.join(PAIRED_FORMATS)}."
+            f"Use nsp=auto or nsp=off, or input_format={'|'.join(name for name in PAIRED_FORMATS if name in FORMATS)}."
         )
     masking.validate(config.masking)
-    for key, number in (
-        ("batch_size.sequences", batch.sequences),
-        ("batch_size.steps", batch.steps),
-    ):
-        if number < 1:
-            raise ConfigError(f"{key}={number}: allowed is 1 or more.")
+    _check_ranges(config)
     if config.input_format.max_length < 8:
         raise ConfigError(f"input_format.max_length={config.input_format.max_length}: allowed is 8 or more.")
     for key, chosen, allowed in (

@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from roberta_lab import input_format
 from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
-from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config
+from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config, MaskingConfig
 from roberta_lab.examples import Plan, Rows, SentenceStore, gather
 from roberta_lab.masking import IGNORED, Vocabulary, mask, maskable, num_maskable, num_masked
 from roberta_lab.rng import stream_key
 
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
-VALIDATION_SEED = 0  # one fixed pattern for every run, so that perplexities compare
+VALIDATION_SEED = 0  # one fixed pattern for every run, whatever it trains on, so that perplexities compare
+VALIDATION_MASKING = MaskingConfig("static")  # the paper's 15%, 80/10/10
 
 
 def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
@@ -41,11 +42,11 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
 
 
 def masked_rows(
-    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: Config, seed: int, vocabulary: Vocabulary
+    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int, vocabulary: Vocabulary
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the model sees of the rows, and the labels: (B, T) int64 each."""
-    allowed = maskable(rows.special_mask, rows.lengths, config.masking)
-    return mask(rows.input_ids, allowed, examples, epochs, config.masking, seed, vocabulary)
+    allowed = maskable(rows.special_mask, rows.lengths, config)
+    return mask(rows.input_ids, allowed, examples, epochs, config, seed, vocabulary)
 
 
 class MicroBatches(Dataset):
@@ -72,7 +73,7 @@ class MicroBatches(Dataset):
         step, index = divmod(i, self.per_step)
         examples, epochs = self.batches.micro_batch(step, index, self.size, 0, 1)
         rows = gather(self.store, self.plan, examples)
-        masked, labels = masked_rows(rows, examples, epochs, self.config, self.config.seed, self.vocabulary)
+        masked, labels = masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
         batch: dict[str, Any] = to_batch(rows, masked, labels)
         batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
@@ -86,7 +87,7 @@ class MicroBatches(Dataset):
             masking, seed = self.config.masking, self.config.seed
             if masking.whole_words:  # which words fit is known only by selecting them
                 rows = gather(self.store, self.plan, examples)
-                labels = masked_rows(rows, examples, epochs, self.config, seed, self.vocabulary)[1]
+                labels = masked_rows(rows, examples, epochs, masking, seed, self.vocabulary)[1]
                 masked = int((labels != IGNORED).sum())
             else:
                 masked = int(
@@ -158,7 +159,7 @@ class PretrainingData(L.LightningDataModule):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
             rows = gather(self.validation_store, self.validation_plan, examples)
             epochs = np.zeros_like(examples)
-            masked, labels = masked_rows(rows, examples, epochs, self.config, VALIDATION_SEED, self.vocabulary)
+            masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
             yield to_batch(rows, masked, labels)
 
     def unigram_perplexity(self) -> float:

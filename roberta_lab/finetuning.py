@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab import tasks
 from roberta_lab.config import PAIRED_FORMATS, Config
-from roberta_lab.loop import build_trainer
+from roberta_lab.loop import build_trainer, fit
 from roberta_lab.model import Encoder, initialize
 from roberta_lab.optimizer import build_optimizer, linear_schedule
 from roberta_lab.rng import generator, stream_key
@@ -256,7 +256,7 @@ def finetune(
     module = FinetuningModule(config, encoder_state, encoding.vocab_size, len(batches))
     callback = EpochEnd(lambda: evaluate(module, data, dev, encoding.pad_id), task.metric, batches.per_epoch, write)
     loader = DataLoader(batches, batch_size=None, shuffle=False, generator=torch.Generator().manual_seed(0))
-    build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback]).fit(module, loader)
+    fit(build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback]), module, loader)
     with open(directory / "predictions.jsonl", "w", encoding="utf-8") as file:
         file.writelines(json.dumps(prediction) + "\n" for prediction in callback.best["predictions"])
     return _result(config, data, callback.best, module.losses)

@@ -15,6 +15,14 @@ from roberta_lab.config import Config
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
+def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
+    """`Trainer.fit`. Lightning turns Ctrl-C and SIGTERM into an exit of its own; here both are KeyboardInterrupt."""
+    try:
+        trainer.fit(*arguments, **options)
+    except SystemExit:
+        raise KeyboardInterrupt from None
+
+
 def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
     """A Trainer that prints nothing, logs nothing and saves nothing unasked."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

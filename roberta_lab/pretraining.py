@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -22,7 +24,7 @@ from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.datamodule import PretrainingData
-from roberta_lab.loop import build_trainer
+from roberta_lab.loop import build_trainer, fit
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
@@ -96,7 +98,7 @@ class PretrainingModule(L.LightningModule):
                 totals += torch.stack([s.double().cpu() for s in sums])
         self.model.train()
         mlm, masked, nsp, correct = totals.tolist()
-        found = {"val/mlm_loss": mlm / masked, "val/ppl": math.exp(mlm / masked)}
+        found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
         if self.model.nsp_classifier is not None:
             found |= {"val/nsp_loss": nsp / sequences, "val/nsp_acc": correct / sequences}
         return found
@@ -111,6 +113,7 @@ class StepEnd(L.Callback):
     def __init__(self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path) -> None:
         self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
         self.stop_asked = False
+        self.parent = multiprocessing.parent_process()  # of a job beside others: the command, without which it stops
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """From here on SIGINT and SIGTERM only set a flag: the step in progress is finished and saved. Here, because
@@ -130,13 +133,22 @@ class StepEnd(L.Callback):
         self.rows.write(self._row(module, step))
         module.sums = torch.zeros(3)
         last = step == steps
+        self.stop_asked |= self.parent is not None and os.getppid() != self.parent.pid
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self.rows.write({"step": step, "tokens_seen": module.tokens_seen, **module.validate(self.data)})
         if last or self.stop_asked or step % self.config.trainer.checkpoint_every_steps == 0:
+            self._refuse_broken(module, step)
             self.rows.flush()
             trainer.save_checkpoint(self.checkpoints / f"step-{step:09d}.ckpt")
             checkpoint.keep_newest(self.checkpoints)
         trainer.should_stop = trainer.should_stop or self.stop_asked
+
+    def _refuse_broken(self, module: PretrainingModule, step: int) -> None:
+        """A checkpoint of weights that are no numbers would make every later attempt fail."""
+        if not all(bool(p.isfinite().all()) for p in module.parameters()):
+            raise FloatingPointError(
+                f"the weights after step {step} are not finite; the last checkpoint is from before"
+            )
 
     def _row(self, module: PretrainingModule, step: int) -> dict[str, Any]:
         mlm, nsp, correct = module.sums.tolist()
@@ -183,6 +195,7 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
         encoding.vocabulary,
     )
     module = PretrainingModule(config, encoding.vocab_size)
+    checkpoint.remove_unfinished(directory / "checkpoints")
     newest = checkpoint.newest(directory / "checkpoints")
     start = checkpoint.step_of(newest) if newest else 0
     log = Tracker(config, directory, "pretrain", label(config), science(config), start)
@@ -190,7 +203,7 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
     result = None
     try:
         with progress(config, start, log), stopping_at_a_step(callback):
-            trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
+            fit(trainer(config, data, callback, directory), module, datamodule=data, ckpt_path=newest)
         if callback.stop_asked:
             raise KeyboardInterrupt
         log.flush()

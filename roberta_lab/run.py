@@ -42,9 +42,10 @@ def science(config: Config) -> dict[str, Any]:
 
 
 def finetune_science(config: Config) -> dict[str, Any]:
-    """The science of the run it starts from, and of the task; what a task is shown as in a table does not count."""
+    """The science of the run it starts from, and of the task; in whose column it is shown does not count, but the metric
+    does: it chooses the best epoch."""
     task = dataclasses.asdict(config.task)
-    del task["stands_for"], task["metric"], task["caution"]
+    del task["stands_for"], task["caution"]
     return {"pretrained": science(config), "task": task, "finetune": dataclasses.asdict(config.finetune)}
 
 
@@ -81,8 +82,8 @@ def claim(path: Path) -> Iterator[None]:
     try:
         write_json(path / "owner.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
         yield
-        (path / "owner.json").unlink()
     finally:
+        (path / "owner.json").unlink(missing_ok=True)
         lock.release()
 
 
@@ -113,30 +114,55 @@ def label(config: Config) -> str:
 
 
 @contextmanager
-def opened(path: Path, config: Config, overrides: list[str], data: dict[str, str]) -> Iterator[None]:
+def opened(path: Path, config: Config, overrides: list[str], data: dict[str, str]) -> Iterator[bool]:
     """The claimed directory with its config, overrides and provenance; a run goes on only with the data it started with.
+
+    Yields False, with nothing touched, when another process completed the run before this one had the claim.
 
     Raises: RunInUse; ConfigError when the data are others than before.
     """
     with claim(path):
+        if is_complete(path):
+            yield False
+            return
+        check_data(path, data)
         file = path / "provenance.json"
-        earlier = json.loads(file.read_text()) if file.is_file() else {"data": data, "attempts": []}
-        if earlier["data"] != data:
-            raise ConfigError(
-                f"{path} was started on other data ({earlier['data']}) than is prepared now ({data}); move it away to start anew."
-            )
+        earlier = json.loads(file.read_text()) if file.is_file() else {"attempts": []}
         (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
         (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
         write_json(file, {"data": data, "attempts": [*earlier["attempts"], attempt()]})
-        yield
+        start = time.monotonic()
+        try:
+            yield True
+        finally:
+            if not is_complete(path):
+                _end_attempt(path, time.monotonic() - start)
 
 
-def finish(path: Path, result: dict[str, Any]) -> None:
-    """Notes the end of the attempt and writes `result.json`, last and atomically: from here on the run is complete."""
+def check_data(path: Path, data: dict[str, str]) -> None:
+    """Raises ConfigError when the run in `path` was made of other data: its token ids would mean other text."""
+    file = path / "provenance.json"
+    earlier = json.loads(file.read_text())["data"] if file.is_file() else data
+    if earlier != data:
+        raise ConfigError(
+            f"{path} was started on other data ({earlier}) than is prepared now ({data}); move it away to start anew."
+        )
+
+
+def finish(path: Path, result: dict[str, Any], seconds: float) -> None:
+    """Notes the end of the attempt and writes `result.json`, last and atomically: from here on the run is complete.
+
+    Its `seconds` are those of all attempts but killed ones, which could not note theirs.
+    """
+    attempts = _end_attempt(path, seconds)
+    write_json(path / "result.json", {**result, "seconds": sum(a.get("seconds", 0.0) for a in attempts)})
+
+
+def _end_attempt(path: Path, seconds: float) -> list[dict[str, Any]]:
     provenance = json.loads((path / "provenance.json").read_text())
-    provenance["attempts"][-1]["end"] = _now()
+    provenance["attempts"][-1] |= {"end": _now(), "seconds": seconds}
     write_json(path / "provenance.json", provenance)
-    write_json(path / "result.json", result)
+    return provenance["attempts"]
 
 
 def attempt() -> dict[str, Any]:
@@ -153,6 +179,9 @@ def attempt() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any]:
+    if not (ROOT / ".git").exists():  # installed: a repository around it is not ours
+        return {"commit": None, "dirty": None}
+
     def ask(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True

@@ -17,8 +17,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from roberta_lab.composition import build, nearest
-from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.composition import build, groups, nearest
+from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig
+
+COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # set per column, and by which list
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
     """The rows that `sweep.only` leaves, in the sweep's order."""
     if sweep.only is None:
         return sweep.rows
+    if not sweep.only:
+        raise ConfigError(f"sweep.only=[]: no rows. Allowed: some of {', '.join(sweep.rows)}.")
     for name in sweep.only:
         if name not in sweep.rows:
             raise ConfigError(
@@ -52,7 +56,7 @@ def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
 def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
     """Every job of the sweep for `command`, each with the overrides that address its run: base, row, then the user's.
 
-    Raises: ConfigError when the user sets what the rows differ in.
+    Raises: ConfigError when the user sets what the rows or the columns differ in.
     """
     sweep = config.sweep
     assert sweep is not None
@@ -62,9 +66,14 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
             raise ConfigError(
                 f"{override}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
             )
-    seeds = [int(o.partition("=")[2]) for o in user if key_of(o) == "seed"] or sweep.seeds
+        if key_of(override) in COLUMNS:
+            raise ConfigError(
+                f"{override}: the columns of sweep={sweep.name} set it; choose them with {COLUMNS[key_of(override)]}=[...]."
+            )
+    seeds = [int(o.partition("=")[2]) for o in user if key_of(o) == "seed"][-1:] or sweep.seeds
     columns: list[tuple[str | None, int | None]] = [(None, None)]
     if command == "finetune":
+        _check_tasks(sweep, config.scale)
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
     jobs = []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
@@ -76,6 +85,17 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
         overrides = [o for o in settings if key_of(o) not in given] + list(user)
         jobs.append(Job(row, seed, task, finetune_seed, tuple(overrides)))
     return jobs
+
+
+def _check_tasks(sweep: SweepConfig, scale: ScaleConfig) -> None:
+    """Each task is there, or the scale has a stand-in for it."""
+    paper = [override.removeprefix("task=") for override in scale.stands_for if override.startswith("task=")]
+    allowed = [*groups()["task"], *paper]
+    for task in sweep.tasks:
+        if task not in allowed:
+            raise ConfigError(
+                f"sweep.tasks={task}: no such task.{nearest(task, allowed)} Allowed: {', '.join(allowed)}."
+            )
 
 
 class RowSweeper(Sweeper):

@@ -129,10 +129,6 @@ class Encoding:
         piece = self._tokenizer.id_to_token(token)
         return piece.removeprefix(INSIDE) if piece.startswith(INSIDE) else f" {piece}"
 
-    def save(self, path: Path) -> None:
-        """Hugging Face's `tokenizer.json`."""
-        self._tokenizer.save(str(path))
-
 
 def load(path: Path) -> Encoding:
     """The encoding of a folder with a `tokenizer.json`."""

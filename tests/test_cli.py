@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab import cli
-from roberta_lab.composition import groups
+from roberta_lab.composition import build, groups
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +26,14 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
         assert group in text and " | ".join(options) in text
 
 
-def test_every_example_in_the_help_is_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each composes: `--cfg job` goes all the way but for the work."""
-    seen = []
-    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: seen.append(cfg))
-    for name, command in cli.COMMANDS.items():
-        for example in command.examples:
-            if not command.steps and not command.sweeps:
-                assert cli.main([name, *example.split()]) == 0
-    assert seen
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes all the way, and each of its jobs builds; only the work itself is left out."""
+    jobs = []
+    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    for example in cli.COMMANDS[name].examples:
+        assert cli.main([name, *example.split(), "trainer.jobs=1"]) == 0
+    assert len(jobs) >= 3
 
 
 def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +60,9 @@ def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture
         (["pretrain", "sweep=table1"], ["sweep=table1", "'table1_masking'"]),
         (["pretrain", "sweep=table1_masking", "sweep.only=[dynamc]"], ["dynamc", "'dynamic'", "static, dynamic"]),
         (["pretrain", "sweep=table1_masking", "masking=static"], ["masking=static", "sweep.only"]),
+        (["pretrain", "sweep=table1_masking", "sweep.only=[]"], ["sweep.only=[]", "static, dynamic"]),
+        (["finetune", "sweep=table1_masking", "sweep.tasks=[mnly]"], ["mnly", "'mnli'", "pydoc_pair"]),
+        (["pretrain", "optimizer.warmup_steps=-5"], ["optimizer.warmup_steps=-5", "0 or more"]),
         (["reproduce"], ["sweep=NAME", "table1_masking"]),
         (["finetune"], ["roberta-lab pretrain"]),
     ],
@@ -105,3 +107,16 @@ def test_tab_completes_commands_groups_options_and_keys() -> None:
 def test_the_exit_code_reaches_the_shell() -> None:
     done = run("pretrain", "masking=statc")
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert cli.main(["prepare", f"paths.outputs={tmp_path}/x"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main(["prepare", f"paths.outputs={tmp_path}/file"]) == 1
+    assert "paths.outputs" in capsys.readouterr().err

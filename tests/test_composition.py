@@ -114,3 +114,26 @@ def test_science_changes_the_id(science: str) -> None:
 
 def test_static_patterns_are_science() -> None:
     assert run_id("masking=static") != run_id("masking=static", "masking.num_patterns=5")
+
+
+def test_the_metric_that_chooses_the_best_epoch_is_science_of_finetuning() -> None:
+    f1, em, other = (config("task=pydoc_span", f"task.{o}") for o in ("metric=f1", "metric=em", "stands_for=squad1"))
+    ids = [run.identity(run.finetune_science(c)) for c in (f1, em, other)]
+    assert ids[0] != ids[1] and ids[0] == ids[2]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("model.heads=0", "finetune.batch=0", "finetune.epochs=0", "trainer.num_validations=0", "model.dropout=2"),
+        *("data_mix.held_out_share=1.5", "task.metric=f1", "trainer.checkpoint_every_steps=0"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_any_work(override: str) -> None:
+    with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        config(override)
+
+
+def test_the_advice_names_only_formats_that_exist() -> None:
+    with pytest.raises(ConfigError, match=r"input_format=segment_pair\.$"):
+        config("nsp=on", "input_format=full_sentences")

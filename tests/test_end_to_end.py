@@ -26,7 +26,7 @@ SMALL = [
 def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Eighty modules in four packages, two functions each."""
     found = [
-        Docstring(f"m{i}", pydoc.PACKAGES[i % 3] if i % 4 else "python", f"f{j}", "function", f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n    second{j}: the other input {i} of {j}\n", [])
+        Docstring(f"m{i}", pydoc.PACKAGES[i % 3] if i % 4 else "python", f"f{j}", "function", f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n    second{j}: the other input {i} of {j}\n")
         for i in range(80)
         for j in range(2)
     ]  # fmt: skip
@@ -38,7 +38,7 @@ def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "sweep=table1_masking", *SMALL]
     assert cli.main(command) == 0
-    folder = tmp_path / "outputs" / "tables" / "table1_masking"
+    folder = tmp_path / "outputs" / "tables" / "table1_masking" / "smoke"
     assert {p.name for p in folder.iterdir()} == {"table.md", "table.csv", "index.html"}
     results = [json.loads(p.read_text()) for p in (tmp_path / "outputs").rglob("result.json")]
     assert sorted(r["kind"] for r in results) == ["finetune"] * 18 + ["pretrain"] * 2
@@ -81,6 +81,20 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     assert cli.main(["inspect", "inspect.examples=2", *SMALL]) == 0
     shown = capsys.readouterr().out
     assert shown.count("example ") == 2 and "NSP label" in shown and "<mask>[" in shown
+
+
+@pytest.mark.usefixtures("small_source")
+def test_finetuning_starts_from_the_final_weights_and_the_same_data_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune = ["finetune", "task=pydoc_span", *SMALL]
+    assert cli.main(["pretrain", *SMALL]) == 0
+    with monkeypatch.context() as other:
+        other.setattr(pydoc, "fingerprint", lambda: {"numpy": "another"})
+        assert cli.main(finetune) == 2 and "other data" in capsys.readouterr().err
+    [last] = (tmp_path / "outputs" / "pretrain").rglob("step-000000024.ckpt")
+    last.write_bytes(last.read_bytes()[:-50])
+    assert cli.main(finetune) == 2 and "no whole final checkpoint" in capsys.readouterr().err
 
 
 def start(outputs: Path, cache: Path) -> subprocess.Popen[bytes]:

@@ -78,7 +78,8 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
         trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
     except (KeyboardInterrupt, SystemExit):
         assert stop_after is not None
-    rows.close()
+    finally:
+        rows.close()
     return read(rows.path), module.state_dict()
 
 
@@ -130,3 +131,37 @@ def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, options: di
         assert {part["batch_masked"] for part in parts} == {sum(int((p["labels"] != IGNORED).sum()) for p in parts)}
         assert {part["batch_sequences"] for part in parts} == {sum(len(p["labels"]) for p in parts)}
         assert batches.counts(step) == (parts[0]["batch_masked"], parts[0]["batch_sequences"])
+
+
+def test_validation_masks_are_the_same_whatever_a_run_trains_on() -> None:
+    def labels(seed: int = 1, **masking: Any) -> list[list[int]]:
+        config = replace(make(), seed=seed)
+        config.masking = MaskingConfig(**masking)
+        data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
+        return [batch["labels"].flatten().tolist() for batch in data.validation_batches()]
+
+    fixed = labels(name="static")
+    assert fixed == labels(name="dynamic", mask_prob=0.4) == labels(2, name="static", selection="bernoulli")
+
+
+def test_dropout_is_drawn_from_the_position_and_the_seed() -> None:
+    def drawn(seed: int, position: int) -> int:
+        module = PretrainingModule(replace(make(), seed=seed), 60)
+        module.on_train_batch_start({"position": position}, 0)
+        return torch.initial_seed()
+
+    assert drawn(1, 5) == drawn(1, 5)
+    assert len({drawn(1, 5), drawn(1, 6), drawn(2, 5)}) == 3
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    config = make()
+    config.batch_size.peak_lr = 1e30
+    config.trainer.checkpoint_every_steps = 1
+    with pytest.raises(FloatingPointError, match="step"):
+        train(config, tmp_path)
+    assert not [p for p in (tmp_path / "checkpoints").glob("step-*") if not finite(checkpoint.load(p)["state_dict"])]
+
+
+def finite(weights: dict[str, torch.Tensor]) -> bool:
+    return all(bool(w.isfinite().all()) for w in weights.values())

@@ -40,7 +40,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
 def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None:
     with run.opened(tmp_path, Config(), ["masking=static"], {"tokens": "abc"}):
         assert not run.is_complete(tmp_path)
-        run.finish(tmp_path, {"val/ppl": 9.0})
+        run.finish(tmp_path, {"val/ppl": 9.0}, 2.5)
     found = json.loads((tmp_path / "provenance.json").read_text())
     [attempt] = found["attempts"]
     assert found["data"] == {"tokens": "abc"} and attempt["packages"]["torch"] and attempt["end"] >= attempt["start"]
@@ -56,3 +56,14 @@ def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> No
     assert len(json.loads((tmp_path / "provenance.json").read_text())["attempts"]) == 2
     with pytest.raises(ConfigError, match="other data"), run.opened(tmp_path, Config(), [], {"tokens": "xyz"}):
         pass
+
+
+def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    """It was incomplete when it was looked at, and complete when the claim was had."""
+    with run.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
+        assert is_mine
+        run.finish(tmp_path, {"val/ppl": 9.0}, 2.5)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with run.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
+        assert not is_mine
+    assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}

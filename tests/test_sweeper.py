@@ -69,3 +69,10 @@ def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
     assert (built.seed, built.batch_size.steps, built.model.layers) == (7, 5, 4)
     with pytest.raises(ConfigError, match=r"masking.mask_prob=0.2.*sweep.only"):
         jobs("pretrain", "sweep=table1_masking", "masking.mask_prob=0.2")
+
+
+@pytest.mark.parametrize(("override", "instead"), [("task=pydoc_span", "sweep.tasks"), ("finetune.seed=1", "sweep.finetune_seeds")])  # fmt: skip
+def test_what_the_columns_set_is_not_the_users(override: str, instead: str) -> None:
+    """Else every column would show the same runs."""
+    with pytest.raises(ConfigError, match=f"{override}.*{instead}"):
+        jobs("finetune", "sweep=table1_masking", override)

@@ -20,15 +20,19 @@ def main(config: Config, overrides: list[str]) -> None:
     if not run.is_complete(source):
         raise ConfigError(f"the pretrained run {source} is not complete: roberta-lab pretrain {_addressing(overrides)}")
     prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
-    with run.opened(path, config, overrides, prepared.fingerprints()):
+    run.check_data(source, prepared.fingerprints())
+    with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
+        if not is_mine:
+            print(f"{name}: complete, {path}")
+            return
         from roberta_lab import checkpoint, tokenizer
         from roberta_lab.finetuning import encoder_weights, finetune
         from roberta_lab.tracking import Tracker
 
         start = time.monotonic()
         newest = checkpoint.newest(source / "checkpoints")
-        if newest is None:
-            raise ConfigError(f"{source} has no whole checkpoint; delete its result.json and pretrain it again.")
+        if newest is None or checkpoint.step_of(newest) != config.batch_size.steps:
+            raise ConfigError(f"{source} has no whole final checkpoint; delete its result.json and pretrain it again.")
         weights = encoder_weights(checkpoint.load(newest))
         log = Tracker(config, path, "finetune", name, run.finetune_science(config))
         result = None
@@ -37,8 +41,10 @@ def main(config: Config, overrides: list[str]) -> None:
             result = {**found, "run_id": path.name, "pretrain_run_id": source.name, "label": name}
         finally:
             log.close(result)
-        run.finish(path, {**result, "seconds": time.monotonic() - start})
+        run.finish(path, result, time.monotonic() - start)
     print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}), {path}")
+    if config.sweep is None:
+        print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
 
 
 def _addressing(overrides: list[str]) -> str:

@@ -17,12 +17,17 @@ def main(config: Config, overrides: list[str]) -> None:
         print(f"{run.label(config)}: complete, {path}")
         return
     prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
-    with run.opened(path, config, overrides, prepared.fingerprints()):
+    with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
+        if not is_mine:
+            print(f"{run.label(config)}: complete, {path}")
+            return
         from roberta_lab.pretraining import pretrain  # torch and Lightning: only when there is work
 
         start = time.monotonic()
         result = pretrain(config, prepared, path)
-        run.finish(path, {**result, "run_id": path.name, "seconds": time.monotonic() - start})
+        run.finish(path, {**result, "run_id": path.name}, time.monotonic() - start)
     print(
         f"{run.label(config)}: held-out perplexity {result['val/ppl']:.1f} (unigram {result['unigram_ppl']:.1f}), {path}"
     )
+    if config.sweep is None:
+        print(f"next: {' '.join(['roberta-lab finetune', *overrides])} task=pydoc_topic")

@@ -21,7 +21,7 @@ from roberta_lab.sweeper import Job, expand
 def main(config: Config, overrides: list[str]) -> None:
     """Composes the config of each cell, looks its run up, and writes Markdown, CSV and one HTML page."""
     assert config.sweep is not None
-    folder = Path(config.paths.outputs) / "tables" / config.sweep.name
+    folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
     folder.mkdir(parents=True, exist_ok=True)
     records = find(config, overrides, folder)
     table, files = write_table(config, records, folder)
@@ -30,7 +30,7 @@ def main(config: Config, overrides: list[str]) -> None:
     if table.num_missing:
         print(f"{table.num_missing} of {len(records)} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
     else:
-        print(f"next: open {files[-1]}, or roberta-lab reproduce {' '.join(overrides)} seed=2")
+        print(f"next: open {files[-1]}, or roberta-lab reproduce {' '.join(overrides)} sweep.seeds=[1,2]")
 
 
 def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:

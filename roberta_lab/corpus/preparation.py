@@ -40,8 +40,8 @@ class Prepared:
     store: Path  # train/, validation/: a token store each
 
     def fingerprints(self) -> dict[str, str]:
-        """What a run notes of its data: equal names mean equal content."""
-        return {"corpus": self.corpus.name, "tokenizer": self.tokenizer.name, "tokens": self.store.name}
+        """What a run notes of its data: hashes of the content itself."""
+        return {path.parent.name: _content(path) for path in (self.corpus, self.tokenizer, self.store)}
 
 
 def prepare(data_mix: DataMixConfig, tokenizer: TokenizerConfig, cache: Path, progress: bool = True) -> Prepared:
@@ -52,10 +52,20 @@ def prepare(data_mix: DataMixConfig, tokenizer: TokenizerConfig, cache: Path, pr
     versions = {**pydoc.fingerprint(), **sentences.fingerprint()}
     source = {"version": VERSION, "source": "pydoc", "versions": versions, "held_out_share": data_mix.held_out_share}
     corpus = _made(cache / "corpus", source, lambda path: _write_corpus(path, data_mix.held_out_share), say)
-    trained = {**asdict(tokenizer), "corpus": corpus.name, "tokenizers": metadata.version("tokenizers")}
+    trained = {**asdict(tokenizer), "corpus": _content(corpus), "tokenizers": metadata.version("tokenizers")}
     encoding = _made(cache / "tokenizer", trained, lambda path: _train(path, corpus, tokenizer), say)
-    store = _made(cache / "tokens", {"tokenizer": encoding.name}, lambda path: _encode(path, corpus, encoding), say)
+    store = _made(
+        cache / "tokens",
+        {"corpus": _content(corpus), "tokenizer": _content(encoding)},
+        lambda path: _encode(path, corpus, encoding),
+        say,
+    )
     return Prepared(corpus, encoding, store)
+
+
+def _content(path: Path) -> str:
+    """The hash of what a prepared folder holds, noted when it was made."""
+    return json.loads((path / "manifest.json").read_text(encoding="utf-8"))["content"]
 
 
 def is_held_out(document_id: str, share: float) -> bool:
@@ -122,7 +132,15 @@ def _write_corpus(path: Path, held_out_share: float) -> dict[str, Any]:
     finally:
         for file in files.values():
             file.close()
-    return {"counts": dict(counts), "characters_by_package": dict(packages)}
+    content = hashlib.sha256()
+    for name in sorted(files):
+        with open(path / f"{name}.jsonl", "rb") as written:
+            content.update(hashlib.file_digest(written, "sha256").digest())
+    return {
+        "content": content.hexdigest()[:16],
+        "counts": dict(counts),
+        "characters_by_package": dict(packages),
+    }
 
 
 def _line(value: dict[str, Any]) -> str:
@@ -146,20 +164,22 @@ def _train(path: Path, corpus: Path, config: TokenizerConfig) -> dict[str, Any]:
         raise ConfigError(f"tokenizer.kind={config.kind!r} is unknown. Allowed: {', '.join(tokenizer.KINDS)}.")
     trained = tokenizer.KINDS[config.kind](texts, config.vocab_size)
     trained.save(str(path / "tokenizer.json"))
-    return {"counts": {"pieces": trained.get_vocab_size()}, "fingerprint": tokenizer.load(path).fingerprint}
+    return {"content": tokenizer.load(path).fingerprint[:16], "counts": {"pieces": trained.get_vocab_size()}}
 
 
 def _encode(path: Path, corpus: Path, tokenizer_path: Path) -> dict[str, Any]:
     from roberta_lab import tokenizer
 
     encoding = tokenizer.load(tokenizer_path)
-    counts = {}
+    counts, contents = {}, []
     for split in SPLITS:
         encoded = (
             token_store.EncodedDocument(document["id"], encoding.encode_batch(document["sentences"]))
             for document in read_documents(corpus, split)
         )
-        meta = {"split": split, "corpus": corpus.name, "tokenizer": encoding.fingerprint}
+        meta = {"split": split, "corpus": _content(corpus), "tokenizer": encoding.fingerprint}
         token_store.write(path / split, encoded, encoding.vocab_size, meta)
-        counts[f"{split} tokens"] = token_store.open_store(path / split).num_tokens
-    return {"counts": counts}
+        store = token_store.open_store(path / split)
+        counts[f"{split} tokens"] = store.num_tokens
+        contents.append(store.fingerprint)
+    return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}

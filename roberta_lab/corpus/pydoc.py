@@ -31,14 +31,13 @@ _TOPICS = "pydoc_data.topics"
 
 @dataclass(frozen=True)
 class Docstring:
-    """One documented object. `text` has its indentation cleaned; `params` are the names in the signature."""
+    """One documented object; `text` has its indentation cleaned."""
 
     module: str
     package: str  # python | torch | numpy | lightning
     qualname: str
     kind: str  # module | class | function
     text: str
-    params: list[str]
 
 
 def fingerprint() -> dict[str, str]:
@@ -90,12 +89,12 @@ def _read_module(entry: tuple[str, str, Path]) -> list[Docstring]:
     return [Docstring(module, package, *found) for found in _walk(tree, "")]
 
 
-def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str, list[str]]]:
+def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str]]:
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         text = ast.get_docstring(node)
         kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
         if text:
-            yield prefix, kind, text, _parameters(node)
+            yield prefix, kind, text
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _walk(child, f"{prefix}.{child.name}".lstrip("."))
@@ -105,24 +104,14 @@ def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str, list[str]
             yield from _walk(child, prefix)
 
 
-def _added(call: ast.Call) -> Iterator[tuple[str, str, str, list[str]]]:
+def _added(call: ast.Call) -> Iterator[tuple[str, str, str]]:
     """Documentation of functions written in C: `add_docstr(torch.abs, "...")`, `add_newdoc("numpy", "abs", "...")`."""
     if getattr(call.func, "id", getattr(call.func, "attr", "")) not in ("add_docstr", "_add_docstr", "add_newdoc"):
         return
     constants = [n for argument in call.args for n in ast.walk(argument) if isinstance(n, ast.Constant)]
     texts = [n.value for n in constants if isinstance(n.value, str)]
     if texts and "\n" in max(texts, key=len):
-        yield ast.unparse(call.args[0]).strip("'\""), "function", inspect.cleandoc(max(texts, key=len)), []
-
-
-def _parameters(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ClassDef):
-        node = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), node)
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return []
-    a = node.args
-    names = [argument.arg for argument in [*a.posonlyargs, *a.args, *a.kwonlyargs]]
-    return [name for name in names if name not in ("self", "cls")]
+        yield ast.unparse(call.args[0]).strip("'\""), "function", inspect.cleandoc(max(texts, key=len))
 
 
 def _topics() -> Iterator[Docstring]:
@@ -131,7 +120,7 @@ def _topics() -> Iterator[Docstring]:
     for statement in ast.parse(path.read_bytes()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
             for topic, text in sorted(ast.literal_eval(statement.value).items()):
-                yield Docstring(f"{_TOPICS}.{topic}", "python", topic, "module", inspect.cleandoc(text), [])
+                yield Docstring(f"{_TOPICS}.{topic}", "python", topic, "module", inspect.cleandoc(text))
 
 
 # ---------------------------------------------------------------- cleaning

@@ -183,21 +183,10 @@ def _cell(
         marks.append(f"{len(records) - len(results)} of {len(records)} runs missing")
     if len(values) < len(results):  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
         marks.append(f"{len(results) - len(values)} of {len(results)} runs nan")
-    if results and 2 * sum(map(_at_chance, results)) >= len(results):
+    if results and 2 * sum(bool(result.get("at_chance")) for result in results) >= len(results):
         marks.append("at chance")
     if diverged := sum(bool(result.get("diverged")) for result in results):
         marks.append(f"{diverged} diverged")
     if stand_in:
         marks.append(f"stand-in: {stand_in}")
     return Cell(tuple(records), tuple(values), paper, tuple(marks))
-
-
-def _at_chance(result: dict[str, Any]) -> bool:
-    """What the run said of itself; else whether it beats the baseline by two standard errors of a proportion on its dev items."""
-    if "at_chance" in result:
-        return bool(result["at_chance"])
-    score, majority, num_dev = result.get("score"), result.get("majority"), result.get("num_dev")
-    if score is None or majority is None or not num_dev:
-        return False
-    error = math.sqrt(majority * (100 - majority) / num_dev)
-    return not score > majority + 2 * error
