@@ -135,5 +135,5 @@ def test_values_out_of_range_are_refused_before_any_work(override: str) -> None:
 
 
 def test_the_advice_names_only_formats_that_exist() -> None:
-    with pytest.raises(ConfigError, match=r"input_format=segment_pair\.$"):
+    with pytest.raises(ConfigError, match=r"input_format=segment_pair\|sentence_pair\.$"):
         config("nsp=on", "input_format=full_sentences")

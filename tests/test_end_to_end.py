@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,8 @@ def test_finetuning_starts_from_the_final_weights_and_the_same_data_or_not_at_al
     finetune = ["finetune", "task=pydoc_span", *SMALL]
     assert cli.main(["pretrain", *SMALL]) == 0
     with monkeypatch.context() as other:
+        changed = [replace(r, text=r.text.replace("value", "worth")) for r in pydoc.docstrings()]
+        other.setattr(pydoc, "docstrings", lambda: iter(changed))
         other.setattr(pydoc, "fingerprint", lambda: {"numpy": "another"})
         assert cli.main(finetune) == 2 and "other data" in capsys.readouterr().err
     [last] = (tmp_path / "outputs" / "pretrain").rglob("step-000000024.ckpt")

@@ -187,18 +187,6 @@ def test_a_broken_score_does_not_move_the_median_wherever_it_stands(broken: floa
         assert "1 of 3 runs nan" in cell.marks
 
 
-def test_chance_is_judged_here_when_a_run_does_not_say() -> None:
-    # Majority 50 on 100 items: the standard error is 5 points, so 60.0 is chance and 60.1 is not.
-    def marks(*values: float) -> tuple[str, ...]:
-        found = [finetuned("static", "squad2", s, v, num_dev=100) for s, v in enumerate(values)]
-        silent = [replace(r, result={k: v for k, v in (r.result or {}).items() if k != "at_chance"}) for r in found]
-        return table(SWEEP, "smoke", silent).rows[0].cells[0].marks
-
-    assert "at chance" in marks(60.0) and "at chance" not in marks(60.1)
-    assert "at chance" in marks(40.0, 60.0, 90.0) and "at chance" not in marks(40.0, 61.0, 90.0)
-    assert "at chance" not in scores(40.0, at_chance=False).rows[0].cells[0].marks, "the run's own word counts first"
-
-
 def test_names_begin_no_markdown_of_their_own() -> None:
     hostile = "[x](javascript:y) ![z](http://w) *b* &lt;script&gt;"
     found = [replace(pretrained("static", 5.0), row=hostile, run_id="a]b", directory="../my runs (2)/x")]
