@@ -14,7 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -70,7 +70,8 @@ def _named(paths: list[Path], root: Path) -> list[SourceFile]:
     files: dict[str, SourceFile] = {}
     for path in paths:
         relative = path.relative_to(root)
-        name = (relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative).as_posix()
+        plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
+        name = plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")  # names need not be UTF-8
         if name in files:
             raise ConfigError(f"{path} and {files[name].path} hold the same file twice; keep one of them.")
         files[name] = SourceFile(name, path)
@@ -80,10 +81,14 @@ def _named(paths: list[Path], root: Path) -> list[SourceFile]:
 def _files_below(folder: Path) -> Iterator[Path]:
     """Every file that is not hidden; links are followed, each folder once."""
     seen = set()
-    for at, folders, names in os.walk(folder, followlinks=True):
+    for at, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         seen.add(os.path.realpath(at))
         folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(Path(at, name)) not in seen)
         yield from (Path(at, name) for name in names if name[0] != ".")
+
+
+def _raise(error: OSError) -> None:
+    raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.")
 
 
 def _is_of_kind(path: Path, kind: str) -> bool:
@@ -196,16 +201,14 @@ def fingerprint(source: SourceConfig, cache: Path, counts: Counter[str] | None =
             sha256 = known.get(key) or _sha256(file.path)
             if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
                 known[key] = sha256
-            files[file.path.relative_to(file.path.parents[file.name.count("/")]).as_posix()] = {
-                "bytes": stat.st_size,
-                "sha256": sha256,
-            }
+            compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
+            files[file.name + compression] = {"bytes": stat.st_size, "sha256": sha256}
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
     finally:
         if counts["files hashed"]:
             _write_json(memory, known)
-    reading = {name: value for name, value in vars(source).items() if name not in _NOT_IN_DOCUMENTS}
+    reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
     return {"reading": reading, "files": files}
 
 

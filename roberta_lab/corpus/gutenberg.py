@@ -56,7 +56,8 @@ def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
                 break
         if len(head) >= _HEADER_LINES:
             break
-    counts["books without a licence header"] += start is None
+    if start is None:
+        counts["books without a licence header"] += 1
     title, author = _names(head[:start] if start is not None else head[:40])
     body = chain(_after_marker(head, start), lines)
     return Book(title, author, _paragraphs(_before_end(body, start is not None, counts), counts))
@@ -84,7 +85,8 @@ def _before_end(lines: Iterator[str], has_header: bool, counts: Counter[str]) ->
         if _names_gutenberg(line) and _END.match(line):
             return
         yield line
-    counts["books without a licence footer"] += has_header
+    if has_header:
+        counts["books without a licence footer"] += 1
 
 
 def _paragraphs(lines: Iterator[str], counts: Counter[str]) -> Iterator[str]:

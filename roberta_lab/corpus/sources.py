@@ -5,14 +5,12 @@ Order and names are part of the result: files go by relative path; a document is
 its name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
 
 A record that cannot be read (a line that is not a JSON object, a row without the field, a text that is not a string, a record
-of more than 64 MiB) is dropped and counted. More than 10 and 1% of those read in a file, or all of them, are an error.
+that is too long) is dropped and counted. More than 10 and 1% of those read in a file, or all of them, are an error.
 """
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import lzma
 import zlib
 from collections import Counter
@@ -25,10 +23,9 @@ from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.corpus import files, gutenberg, text, wikiextractor
 from roberta_lab.corpus.document import Document
 from roberta_lab.corpus.files import SourceFile
+from roberta_lab.corpus.rows import Row, csv_rows, expect_fields, json_rows, parquet_rows
 
-MAX_RECORD = 1 << 26  # bytes of a JSON line, characters of a CSV field
 SPARED, SHARE = 10, 0.01  # of malformed records in a file
-_ROWS = 64  # of a Parquet batch
 _WITH_FIELDS = ("jsonl", "csv", "parquet")
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
@@ -63,6 +60,10 @@ def _check(source: SourceConfig) -> None:
     }.items():
         if getattr(source, key) is not None and source.kind in files.KINDS and source.kind not in kinds:
             raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {source.path} is {source.kind}.")
+    if source.kind == "wikiextractor" and source.id_field not in (None, *wikiextractor.FIELDS):
+        raise ConfigError(
+            f"id_field={source.id_field!r} of {source.path}: allowed are {', '.join(wikiextractor.FIELDS)} and null."
+        )
     for key in ("min_characters", "max_characters"):
         value = getattr(source, key)
         if value is not None and not 0 < value <= text.MAX_DOCUMENT:
@@ -83,7 +84,8 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
                 counts[f"documents {reason}"] += 1
             if not characters or too_short:
                 return
-            counts["documents cut"] += more and not too_long
+            if more and not too_long:
+                counts["documents cut"] += 1
         if not too_long:
             counts["documents"] += 1
             counts["paragraphs"] += len(paragraphs)
@@ -147,7 +149,7 @@ def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str])
             yield from _wikiextractor_json(file, stream, source, counts)
             return
         outside, position = counts[wikiextractor.OUTSIDE], -1
-        for position, article in enumerate(wikiextractor.articles(text.lines(stream, counts), counts)):  # noqa: B007
+        for position, article in enumerate(wikiextractor.articles(text.lines(stream, counts), counts)):
             yield _Record(
                 _id(article.fields, source, file, position, counts), article.fields.get("title", ""), article.paragraphs
             )
@@ -158,28 +160,25 @@ def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str])
 def _wikiextractor_json(
     file: SourceFile, stream: BinaryIO, source: SourceConfig, counts: Counter[str]
 ) -> Iterator[_Record]:
-    for position, row in _rows(file, "text", source.id_field, _json_rows(stream, counts), counts):
+    for position, row in _rows(file, "text", source.id_field, json_rows(stream, counts), counts):
         title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
         paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
         yield _Record(_id(row, source, file, position, counts), title, paragraphs)
 
 
 # ---------------------------------------------------------------- kinds with fields
-_Row = tuple[int, dict[str, Any] | str]  # position and record, or why it is malformed
-
-
 def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     """JSON lines, CSV and Parquet: a row is a document, a newline in its text ends a paragraph."""
-    readers = {"jsonl": _json_rows, "csv": _csv_rows}
+    readers = {"jsonl": json_rows, "csv": csv_rows}
     wanted = [name for name in (source.text_field, source.id_field, source.title_field) if name is not None]
     if source.kind == "parquet":
-        yield from _records(file, source, _parquet_rows(file, wanted, counts), counts)
+        yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
         return
     with files.opened(file.path) as stream:
         yield from _records(file, source, readers[source.kind](stream, counts), counts)
 
 
-def _records(file: SourceFile, source: SourceConfig, rows: Iterator[_Row], counts: Counter[str]) -> Iterator[_Record]:
+def _records(file: SourceFile, source: SourceConfig, rows: Iterator[Row], counts: Counter[str]) -> Iterator[_Record]:
     for position, row in _rows(file, source.text_field, source.id_field, rows, counts, source.title_field):
         title = row.get(source.title_field) if source.title_field else None
         yield _Record(
@@ -193,7 +192,7 @@ def _rows(
     file: SourceFile,
     text_field: str,
     id_field: str | None,
-    rows: Iterator[_Row],
+    rows: Iterator[Row],
     counts: Counter[str],
     title_field: str | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -201,7 +200,7 @@ def _rows(
     good, bad, first_reason = 0, 0, ""
     for position, row in rows:
         if isinstance(row, dict) and not good:
-            _expect(row, file, text_field=text_field, id_field=id_field, title_field=title_field)
+            expect_fields(row, file, (text_field, id_field, title_field))
         reason = _reason(row, text_field)
         if reason is None:
             good += 1
@@ -228,12 +227,6 @@ def _reason(row: dict[str, Any] | str, text_field: str) -> str | None:
     return None
 
 
-def _expect(there: Iterable[str], file: SourceFile, **wanted: str | None) -> None:
-    for key, name in wanted.items():
-        if name is not None and name not in there:
-            raise ConfigError(f"{file.path} has no field {name!r} ({key}). It has: {', '.join(there) or 'none'}.")
-
-
 def _id(row: dict[str, Any], source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
     """The value of `id_field`, else file and position."""
     if source.id_field is None:
@@ -243,87 +236,6 @@ def _id(row: dict[str, Any], source: SourceConfig, file: SourceFile, position: i
         counts["records without id"] += 1
         return f"{file.name}:{position}"
     return text.one_line(str(value), counts)
-
-
-def _json_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[_Row]:
-    """One object a line; lines without text are none. Positions are those of lines in the file."""
-    position = -1
-    while raw := stream.readline(MAX_RECORD):
-        position += 1
-        if not raw.endswith(b"\n") and len(raw) == MAX_RECORD:
-            while (more := stream.readline(MAX_RECORD)) and not more.endswith(b"\n"):
-                pass
-            yield position, f"longer than {MAX_RECORD} bytes"
-            continue
-        line = text.decode(raw, counts)
-        if position == 0:
-            line = line.removeprefix("\ufeff")
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line, strict=False)
-        except (ValueError, RecursionError) as error:
-            yield position, f"not JSON ({error})"
-            continue
-        yield position, found if isinstance(found, dict) else f"{type(found).__name__}, not an object"
-
-
-def _csv_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[_Row]:
-    """Rows under the names of the first one (RFC 4180)."""
-    csv.field_size_limit(MAX_RECORD)  # of the process; 131,072 by default, less than many documents have
-    plain = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=None)
-    reader = csv.reader(_bounded(plain))
-    names = [text.one_line(name, counts) for name in next(reader, [])]
-    position = -1
-    while True:
-        position += 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield position, str(error)
-            continue
-        if len(row) == len(names):
-            yield (
-                position,
-                {name: text.clean(value, counts, text.INVALID) for name, value in zip(names, row, strict=True)},
-            )
-        elif row:
-            yield position, f"{len(row)} columns in place of {len(names)}"
-
-
-def _bounded(plain: io.TextIOWrapper) -> Iterator[str]:
-    """Lines, long ones in pieces: inside quotes the reader of CSV goes on with the next."""
-    while line := plain.readline(MAX_RECORD):
-        yield line
-
-
-def _parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> Iterator[_Row]:
-    """Rows of the columns that are asked for, a batch at a time; memory is that of a row group's compressed columns."""
-    parquet = files.needed("pyarrow.parquet", file.path)
-    try:
-        table = parquet.ParquetFile(file.path)
-        _expect(table.schema_arrow.names, file, **dict.fromkeys(wanted))
-    except ValueError as error:  # pyarrow.ArrowInvalid
-        raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
-    with table:
-        position = -1
-        for batch in table.iter_batches(_ROWS, columns=wanted, use_threads=False):
-            columns = [_values(batch.column(name), counts) for name in wanted]
-            for values in zip(*columns, strict=True):
-                position += 1
-                yield position, dict(zip(wanted, values, strict=True))
-
-
-def _values(column: Any, counts: Counter[str]) -> list[Any]:
-    """Strings by way of their bytes: pyarrow raises on those that are not UTF-8."""
-    pyarrow = files.needed("pyarrow", PurePosixPath())
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
-        column = column.cast(pyarrow.large_binary())
-    return [text.decode(value, counts) if isinstance(value, bytes) else value for value in column.to_pylist()]
 
 
 _READERS: dict[str, Callable[[SourceFile, SourceConfig, Counter[str]], Iterator[_Record]]] = {

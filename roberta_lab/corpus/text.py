@@ -24,6 +24,7 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import BinaryIO
 
 MAX_PARAGRAPH = 1 << 16  # characters; segmentation is several times slower on longer ones
@@ -97,7 +98,8 @@ def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
                 yield from _pieces(line, continues, counts)
             continues = False
         while len(rest) > MAX_PARAGRAPH:
-            counts["lines cut"] += not continues
+            if not continues:
+                counts["lines cut"] += 1
             cut = _cut(rest)
             yield rest[:cut], continues
             rest, continues = rest[cut:], True
@@ -116,7 +118,8 @@ def _texts(stream: BinaryIO, counts: Counter[str]) -> Iterator[str]:
 
 
 def _pieces(line: str, continues: bool, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
-    counts["lines cut"] += not continues
+    if not continues:
+        counts["lines cut"] += 1
     while len(line) > MAX_PARAGRAPH:
         cut = _cut(line)
         yield line[:cut], continues
@@ -156,8 +159,10 @@ def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> I
             size += len(stripped) + 1
             continue
         if block:
-            counts["paragraphs cut"] += bool(stripped)
-            yield from _joined(block, join_all)
+            paragraphs = _joined(block, join_all)
+            if stripped and len(paragraphs) < len(block):
+                counts["paragraphs cut"] += 1
+            yield from paragraphs
         block = [stripped] if stripped else []
         size = len(stripped) + 1 if stripped else 0
     if block:
@@ -175,10 +180,7 @@ def is_wrapped(block: list[str]) -> bool:
     width = max(map(len, block))
     if len(block) == 1 or not 40 <= width <= 100:
         return False
-    return all(
-        len(line) + 1 + len(following.split(None, 1)[0]) > width
-        for line, following in zip(block, block[1:], strict=False)
-    )
+    return all(len(line) + 1 + len(following.split(None, 1)[0]) > width for line, following in pairwise(block))
 
 
 def parts(paragraphs: Iterable[str]) -> Iterator[tuple[list[str], int, bool]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from roberta_lab.corpus import text
 
+FIELDS = ("id", "revid", "url", "title")
 OUTSIDE = "lines outside of articles dropped"
 _OPEN = re.compile(r"\s*<doc\s(.*)>\s*$")
 _ATTRIBUTE = re.compile(r'\b(id|revid|url)="([^"]*)"')
@@ -25,7 +26,7 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 class Article:
     """An article whose paragraphs are read as they are asked for, all of them before the next article."""
 
-    fields: dict[str, str]  # id, revid, url, title: those that are there
+    fields: dict[str, str]  # those of FIELDS that are there
     paragraphs: Iterator[str]
 
 
