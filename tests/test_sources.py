@@ -234,6 +234,12 @@ def test_wrapped_blocks_are_joined_and_only_those(tmp_path: Path, width: int) ->
     assert paragraphs(read_bytes(tmp_path, "\n".join(prose).encode())[0]) == [prose]
 
 
+def test_lines_that_end_with_a_dash_are_joined_without_a_space(tmp_path: Path) -> None:
+    raw = "He was a well-\nknown man--\nand a dash —\nwith spaces -\nof a rock—\nhard kind."
+    found, _ = read_bytes(tmp_path, raw.encode(), "gutenberg")
+    assert paragraphs(found) == [["He was a well-known man--and a dash — with spaces - of a rock—hard kind."]]
+
+
 @pytest.mark.parametrize(
     ("separator", "expected"),
     [
@@ -340,10 +346,12 @@ def test_home_links_and_names_that_are_not_utf8(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data" / "sub").mkdir(parents=True)
     (tmp_path / "data" / "sub" / "loop").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "alias").symlink_to(tmp_path / "data" / "sub")
+    (tmp_path / "data" / "sub" / "y.txt").write_text("y")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/\xff.txt")).write_text("x")
     counts: Counts = Counter()
     found = list(documents(SourceConfig(kind="text", path="~/data"), counts, "name"))
-    assert [d.id for d in found] == ["\ufffd.txt:0"]
+    assert [d.id for d in found] == ["alias/y.txt:0", "\ufffd.txt:0"]
 
 
 # ---------------------------------------------------------------- records
@@ -454,6 +462,7 @@ MORE = "\r\nUpdated editions replace the previous one.\r\n"
         (FIELDS + SMALL_PRINT, "End of the Project Gutenberg Etext of Dark Nights"),
         (FIELDS + SMALL_PRINT.replace("*END*THE", "*END THE"), "This is the end of Project Gutenberg Etext"),
         (FIELDS + SMALL_PRINT + START, "End of The Project Gutenberg EBook of Dark\r\n\r\n*** END OF"),
+        (FIELDS + START.replace("THE", "THE COPYRIGHTED", 1), "[End of this Project Gutenberg Etext]"),
         (FIELDS + START + "E-text prepared by X\r\n\r\nTranscribed from the 1890 edition by Y\r\n\r\n", "*** END OF PROJECT GUTENBERG EBOOK"),
     ],
 )  # fmt: skip
@@ -506,6 +515,31 @@ def test_wikiextractor_that_is_torn(tmp_path: Path) -> None:
     assert (counts["articles without an end"], counts["lines outside of articles dropped"]) == (2, 1)
     with pytest.raises(ConfigError, match="holds no line <doc"):
         read_bytes(tmp_path, b"plain text", "wikiextractor")
+
+
+# ---------------------------------------------------------------- all kinds
+@pytest.mark.parametrize("seed", range(40))
+def test_no_kind_crashes_and_what_comes_out_is_clean(tmp_path: Path, seed: int) -> None:
+    noise = hostile(seed, 400)
+    draw = random.Random(seed)
+    marks = [b"\n<doc id=\"1\" title=\"x\">\n", b"\n</doc>\n", b'\n{"text": "', b'"}\n', b'"', b",", b"text\n", b"\n*** START OF THE PROJECT GUTENBERG\n", b"&#xd800;&lt;\n"]  # fmt: skip
+    for _ in range(40):
+        at = draw.randrange(len(noise))
+        noise = noise[:at] + draw.choice(marks) + noise[at:]
+    for kind, start in (("text", b""), ("gutenberg", b""), ("wikiextractor", b'<doc id="0">\n'), ("wikiextractor", b"{"), ("jsonl", b""), ("csv", b"text\n")):  # fmt: skip
+        for separator in (None, "line", "blank_line") if kind == "text" else (None,):
+            try:
+                found, counts = read_bytes(tmp_path, start + noise, kind, document_separator=separator)
+            except ConfigError as error:
+                assert "are malformed" in str(error) or "has no field" in str(error)
+                continue
+            assert len({document.id for document in found}) == len(found) == counts["documents"]
+            for paragraph in (p for document in found for p in [*document.paragraphs, document.title or "x"]):
+                paragraph.encode()
+                assert paragraph.strip() == paragraph != ""
+                assert not re.search("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029\ufeff]", paragraph)
+            again, same = read_bytes(tmp_path, start + noise, kind, document_separator=separator)
+            assert (again, same) == (found, counts)
 
 
 # ---------------------------------------------------------------- identity

@@ -80,10 +80,13 @@ def _named(paths: list[Path], root: Path) -> list[SourceFile]:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     """Every file that is not hidden; links are followed, each folder once."""
-    seen = set()
+    seen: set[str] = set()
     for at, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        seen.add(os.path.realpath(at))
-        folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(Path(at, name)) not in seen)
+        if (real := os.path.realpath(at)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
         yield from (Path(at, name) for name in names if name[0] != ".")
 
 

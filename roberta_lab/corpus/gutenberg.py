@@ -17,12 +17,12 @@ from roberta_lab.corpus import text
 
 _HEADER_LINES = 1000  # the longest small print has about 400
 _START = re.compile(
-    r"\s*\*{2,}\s*START OF (?:(?:THE|THIS) )?PROJECT GUTENBERG|\s*\*\s*END\s?\*?\s?\*?\s?THE SMALL PRINT"
-    r"|\s*\*?SMALL PRINT!.*\*END\*|\s*\*{2,}\s*START OF (?:THE|THIS) ETEXT",
+    r"\W*START OF (?:(?:THE|THIS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG|\W*Beginning of this Project Gutenberg"
+    r"|\s*\*\s*END\s?\*?\s?THE SMALL PRINT|\s*\*?SMALL PRINT!.*\*END\*",
     re.IGNORECASE,
 )
 _END = re.compile(
-    r"\s*(?:\*{2,}\s*)?(?:this is |here ends )?(?:the )?END OF (?:(?:THE|THIS) )?PROJECT GUTENBERG", re.IGNORECASE
+    r"\W*(?:this is |here ends )?(?:the )?END OF (?:(?:THE|THIS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG", re.IGNORECASE
 )
 _FIELD = re.compile(r"\s*(Title|Author):\s*(\S.*)", re.IGNORECASE)
 _FIRST_LINE = re.compile(

@@ -36,6 +36,8 @@ _CONTROLS = bytes([*(byte for byte in range(0x20) if byte not in b"\t\n\v\f\r"),
 _REMOVED = dict.fromkeys(_CONTROLS)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+_BROKEN_AT_DASH = re.compile(r"(?<=\S[-—])\n")
+
 INVALID = "invalid UTF-8 bytes replaced"
 LONE = "lone surrogates replaced"
 
@@ -148,7 +150,7 @@ def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> I
     """The paragraphs of lines in which a blank line ends a block.
 
     A block becomes one paragraph if `join_all`, or if it reads like a text wrapped at a fixed width; else each of its lines
-    is a paragraph.
+    is a paragraph. Lines are joined by a space, but by nothing after a hyphen or dash that ends a word.
     """
     block: list[str] = []
     size = 0
@@ -170,7 +172,12 @@ def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> I
 
 
 def _joined(block: list[str], join_all: bool) -> list[str]:
-    return [" ".join(block)] if join_all or is_wrapped(block) else block
+    if not (join_all or is_wrapped(block)):
+        return block
+    joined = "\n".join(block)
+    if "-\n" in joined or "—\n" in joined:
+        joined = _BROKEN_AT_DASH.sub("", joined)
+    return [joined.replace("\n", " ")]
 
 
 def is_wrapped(block: list[str]) -> bool:
