@@ -153,10 +153,10 @@ def test_documents_without_text_are_dropped(tmp_path: Path, raw: bytes) -> None:
 
 
 def test_surrogates_in_json_escapes(tmp_path: Path) -> None:
-    raw = b'{"text": "lone \\ud800 end, pair \\ud83d\\ude00, nul \\u0000, raw \xff byte"}'
+    raw = b'{"text": "lone \\ud800 end, pair \\ud83d\\ude00, nul \\u0000\x00, raw \xff byte"}'
     found, counts = read_bytes(tmp_path, raw, "jsonl")
     assert paragraphs(found) == [["lone \ufffd end, pair 😀, nul , raw \ufffd byte"]]
-    assert (counts[text.LONE], counts[text.INVALID], counts["control characters removed"]) == (1, 1, 1)
+    assert (counts[text.LONE], counts[text.INVALID], counts["control characters removed"]) == (1, 1, 2)
 
 
 @pytest.mark.parametrize("kind", ["text", "jsonl", "csv"])
@@ -187,8 +187,12 @@ def test_a_line_of_20_mb_in_bounded_memory(tmp_path: Path, kind: str, monkeypatc
         assert (size, counts["records malformed"]) == (4, 1)
 
 
-def test_a_cut_line_is_neither_two_lines_nor_a_blank_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [1, 64])
+def test_a_cut_line_is_neither_two_lines_nor_a_blank_one(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text, "MAX_PARAGRAPH", 20)
+    monkeypatch.setattr(text, "_CHUNK", chunk)
     found, counts = read_bytes(
         tmp_path, b"aaaa bbbb cccc dddd eeee\n" + b"x" * 20 + b"  \nz", document_separator="line"
     )
@@ -444,9 +448,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- Gutenberg
-BODY = (
-    "CHAPTER I\r\n\r\nIt was a dark\r\nand stormy night.\r\n\r\n       *       *       *\r\n\r\nThe end of it.\r\n\r\n"
-)
+BODY = "CHAPTER I\r\n\r\nIt was a dark\r\nand stormy night.\r\n\r\n       *       *       *\r\n\r\nProduced by nobody.\r\n\r\nThe end of it.\r\n\r\n"
 FIELDS = "The Project Gutenberg EBook of Dark, by A. Writer\r\n\r\nTitle: Dark Nights\r\n       And Stormy\r\n\r\nAuthor: A. Writer\r\n\r\n"
 START = "*** START OF THE PROJECT GUTENBERG EBOOK DARK NIGHTS ***\r\n\r\n"
 SMALL_PRINT = "***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\r\nWhy is this here?\r\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\r\n\r\n"
@@ -468,7 +470,9 @@ MORE = "\r\nUpdated editions replace the previous one.\r\n"
 )  # fmt: skip
 def test_gutenberg_markers(tmp_path: Path, header: str, footer: str) -> None:
     found, counts = read_bytes(tmp_path, (header + BODY + footer + MORE).encode("utf-8-sig"), "gutenberg")
-    assert paragraphs(found) == [["CHAPTER I", "It was a dark and stormy night.", "The end of it."]]
+    assert paragraphs(found) == [
+        ["CHAPTER I", "It was a dark and stormy night.", "Produced by nobody.", "The end of it."]
+    ]
     assert found[0].title == "Dark Nights And Stormy, by A. Writer"
     assert not [name for name in counts if "licence" in name]
 
