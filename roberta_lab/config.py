@@ -53,6 +53,24 @@ class DataMixConfig:
 
 
 @dataclass
+class SourceConfig:
+    """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
+
+    kind: str = MISSING  # text | jsonl | csv | parquet | gutenberg | wikiextractor
+    path: str = MISSING  # a file, a folder (all files of the kind in it, recursively) or a glob
+    text_field: str = "text"
+    id_field: str | None = None  # None: the file's relative path and the position in it
+    title_field: str | None = None
+    document_separator: str | None = (
+        None  # text: None (a file is a document) | blank_line | line | the line between two
+    )
+    min_characters: int | None = None
+    max_characters: int | None = None
+    stands_for: str = ""  # the paper's corpus in whose place it is read
+    licence: str = ""
+
+
+@dataclass
 class InputFormatConfig:
     """How sentences become model inputs (RoBERTa, Section 4.2)."""
 

@@ -1,0 +1,235 @@
+"""The files of a source: which, in which order, under which names; opened whatever compressed them; identified by content."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import hashlib
+import importlib
+import io
+import json
+import lzma
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from omegaconf import MISSING
+
+from roberta_lab.config import ConfigError, SourceConfig
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_ENDINGS = {
+    "text": (".txt",),
+    "jsonl": (".jsonl",),
+    "csv": (".csv",),
+    "parquet": (".parquet",),
+    "gutenberg": (".txt",),
+    "wikiextractor": (".txt", ".json", ".jsonl"),  # and every wiki_*, as it names its own files
+}
+KINDS = tuple(_ENDINGS)
+_NOT_IN_DOCUMENTS = ("path", "stands_for", "licence")  # keys of SourceConfig that do not decide what is read
+_SETTLED_NS = 2_000_000_000  # a younger file could change again within its time stamp's resolution
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """`name` is the path relative to the source, with `/`, without the ending of its compression."""
+
+    name: str
+    path: Path
+
+
+# ---------------------------------------------------------------- finding
+def find(source: SourceConfig) -> list[SourceFile]:
+    """The files of a source by name. A folder gives the files of its kind, a file or glob what it names."""
+    if source.kind not in KINDS:
+        raise ConfigError(f"source kind={source.kind!r} is unknown. Allowed: {', '.join(KINDS)}.")
+    if source.path in ("", MISSING):
+        raise ConfigError(f"a source of kind={source.kind} needs a path: a file, a folder or a glob.")
+    path = Path(source.path).expanduser()
+    if path.is_dir():
+        root, found = path, [file for file in _files_below(path) if _is_of_kind(file, source.kind)]
+    elif path.exists():
+        root, found = path.parent, [path]
+    elif glob.has_magic(str(path)):
+        root, found = _fixed_part(path), _globbed(path, source.kind)
+    else:
+        raise ConfigError(f"{path} does not exist. {_there(path)}")
+    if not found:
+        looked_for = f"files that match {path.name}" if glob.has_magic(str(path)) else _looked_for(source.kind)
+        raise ConfigError(f"{path}: no {looked_for}. {_there(root)}")
+    return _named(sorted({file: None for file in found}), root)
+
+
+def _named(paths: list[Path], root: Path) -> list[SourceFile]:
+    files: dict[str, SourceFile] = {}
+    for path in paths:
+        relative = path.relative_to(root)
+        plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
+        name = plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")  # names need not be UTF-8
+        if name in files:
+            raise ConfigError(f"{path} and {files[name].path} hold the same file twice; keep one of them.")
+        files[name] = SourceFile(name, path)
+    return [files[name] for name in sorted(files)]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file that is not hidden; links are followed, each folder once."""
+    seen: set[str] = set()
+    for at, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if (real := os.path.realpath(at)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        yield from (Path(at, name) for name in names if name[0] != ".")
+
+
+def _raise(error: OSError) -> None:
+    raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.")
+
+
+def _is_of_kind(path: Path, kind: str) -> bool:
+    plain = Path(path.stem) if path.suffix in COMPRESSIONS and kind != "parquet" else Path(path.name)
+    return plain.suffix in _ENDINGS[kind] or (kind == "wikiextractor" and plain.name.startswith("wiki_"))
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folders of a glob before its first magic part."""
+    fixed = Path()
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed /= part
+    return fixed
+
+
+def _globbed(pattern: Path, kind: str) -> list[Path]:
+    matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+    below = [file for folder in matches if folder.is_dir() for file in _files_below(folder) if _is_of_kind(file, kind)]
+    is_recursive = "**" in pattern.parts  # then a folder's files match themselves, or are not asked for
+    return [match for match in matches if match.is_file()] + ([] if is_recursive else below)
+
+
+def _looked_for(kind: str) -> str:
+    endings = [*(["wiki_*"] if kind == "wikiextractor" else []), *_ENDINGS[kind]]
+    return f"{' or '.join(endings)} file" + ("" if kind == "parquet" else f" (plain or {', '.join(COMPRESSIONS)})")
+
+
+def _there(path: Path) -> str:
+    """What is in the nearest folder that exists."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"{path.absolute()} holds: {shown or 'nothing'}."
+
+
+# ---------------------------------------------------------------- opening
+def needed(package: str, path: Path) -> Any:
+    """A package that only some sources need."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        name = package.split(".")[0]
+        raise ConfigError(f"{path} needs the package {name}: pip install 'roberta_lab[data]'") from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """The plain bytes of a file, by the ending of its name. Broken ones raise OSError, EOFError, zlib.error or LZMAError."""
+    openers: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstd}
+    return cast(BinaryIO, openers.get(path.suffix, lambda plain: open(plain, "rb"))(path))
+
+
+def _zstd(path: Path) -> BinaryIO:
+    return io.BufferedReader(_Zstd(path), 1 << 17)
+
+
+class _Zstd(io.RawIOBase):
+    """The frames of a .zst file. Unlike zstandard's own reader it notices that a file was cut off."""
+
+    def __init__(self, path: Path) -> None:
+        self._zstandard = needed("zstandard", path)
+        self._file = open(path, "rb")  # noqa: SIM115
+        self._decompressor = self._zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        self._frame: Any = None
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._plain:
+            raw = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+            raw = raw or self._file.read(1 << 11)  # 2 KB, since they may become a thousand times as many
+            if not raw:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("the file ends within a zstd frame")
+                return 0
+            if self._frame is None or self._frame.eof:
+                self._frame = self._decompressor.decompressobj(write_size=1 << 14)
+            try:
+                self._plain = memoryview(self._frame.decompress(raw))
+            except self._zstandard.ZstdError as error:
+                raise OSError(str(error)) from None
+        size = min(len(buffer), len(self._plain))
+        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+# ---------------------------------------------------------------- identity
+def fingerprint(source: SourceConfig, cache: Path, counts: Counter[str] | None = None) -> dict[str, Any]:
+    """What decides the documents of a source: how it is read, and its files' names, sizes and SHA-256; not where they lie.
+
+    Hashes are kept in `cache`/file_hashes.json under path, size and time of change, so a second call reads no file.
+    `counts`, if given, gets "files hashed" and "files known".
+    """
+    counts = Counter() if counts is None else counts
+    memory = cache / "file_hashes.json"
+    known, files = _read_json(memory), {}
+    try:
+        for file in find(source):
+            stat = file.path.stat()
+            key = f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+            counts["files known" if key in known else "files hashed"] += 1
+            sha256 = known.get(key) or _sha256(file.path)
+            if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+                known[key] = sha256
+            compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
+            files[file.name + compression] = {"bytes": stat.st_size, "sha256": sha256}
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    finally:
+        if counts["files hashed"]:
+            _write_json(memory, known)
+    reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
+    return {"reading": reading, "files": files}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_json(path: Path, content: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_name(f".{path.name}.{os.getpid()}")
+    making.write_text(json.dumps(content, indent=0), encoding="utf-8")
+    os.replace(making, path)

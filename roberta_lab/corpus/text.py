@@ -1,0 +1,203 @@
+"""Other people's bytes -> clean lines and paragraphs, in bounded memory. Nothing here raises on what a file says.
+
+The policy, each case counted under its name in `counts`:
+
+| found | becomes | counted as |
+|---|---|---|
+| a byte that is not UTF-8 | U+FFFD, one per byte | invalid UTF-8 bytes replaced |
+| a lone surrogate, from an escape in JSON | U+FFFD | lone surrogates replaced |
+| NUL and the other C0 controls except tab, DEL | nothing | control characters removed |
+| U+FEFF at any place (files are concatenated with it) | nothing | byte order marks removed |
+| CRLF, CR, VT, FF, U+0085, U+2028, U+2029 | a newline | newlines normalised |
+| a line of more than 65,536 characters | pieces of at most so many, cut at the last space in their second half | lines cut |
+| a wrapped paragraph of more than 65,536 characters | pieces, cut between two lines | paragraphs cut |
+| a document of more than 4,194,304 characters | documents of at most so many, cut between paragraphs | documents cut |
+| a document of whitespace only | nothing | documents empty |
+
+What a text looks like does not depend on how it was read: pieces are cut from the start of their line.
+No final newline is as good as one. C1 controls other than U+0085, tabs and spaces inside a line stay.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import BinaryIO
+
+MAX_PARAGRAPH = 1 << 16  # characters; segmentation is several times slower on longer ones
+MAX_DOCUMENT = 1 << 22  # characters; "War and Peace" has 3.2 million
+_CHUNK = 1 << 18  # bytes
+
+_NEWLINES = ("\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
+_CONTROLS = bytes([*(byte for byte in range(0x20) if byte not in b"\t\n\v\f\r"), 0x7F])
+_REMOVED = dict.fromkeys(_CONTROLS)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_BROKEN_AT_DASH = re.compile(r"(?<=\S[-—])\n")
+
+INVALID = "invalid UTF-8 bytes replaced"
+LONE = "lone surrogates replaced"
+
+
+# ---------------------------------------------------------------- characters
+def decode(raw: bytes, counts: Counter[str]) -> str:
+    """UTF-8 -> text without surrogates; newlines and controls stay."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return _without_surrogates(raw.decode(errors="surrogateescape"), counts, INVALID)
+
+
+def clean(text: str, counts: Counter[str], surrogates: str = LONE) -> str:
+    """Applies the policy to characters. `surrogates` is the name under which surrogates are counted."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        text = _without_surrogates(text, counts, surrogates)
+        raw = text.encode()
+    for newline in _NEWLINES:
+        if newline in text:
+            counts["newlines normalised"] += text.count(newline)
+            text = text.replace(newline, "\n")
+    if "\ufeff" in text:
+        counts["byte order marks removed"] += text.count("\ufeff")
+        text = text.replace("\ufeff", "")
+    if removed := len(raw) - len(raw.translate(None, _CONTROLS)):  # controls are one byte each; scanned in C
+        counts["control characters removed"] += removed
+        text = text.translate(_REMOVED)
+    return text
+
+
+def one_line(text: str, counts: Counter[str]) -> str:
+    """A title or an id: clean, on one line, with single spaces."""
+    return " ".join(clean(text, counts).split())
+
+
+def _without_surrogates(text: str, counts: Counter[str], name: str) -> str:
+    text, replaced = _SURROGATE.subn("\ufffd", text)
+    counts[name] += replaced
+    return text
+
+
+# ---------------------------------------------------------------- lines
+def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
+    """(line, whether it continues the one before) of a stream; at most MAX_PARAGRAPH characters, without newline.
+
+    Memory: a chunk and a line's piece, whatever the length of the line.
+    """
+    rest, continues = "", False
+    for text in _texts(stream, counts):
+        whole = (rest + text).split("\n")
+        rest = whole.pop()
+        for line in whole:
+            if len(line) <= MAX_PARAGRAPH:
+                if not continues or line.strip():  # what is left of a cut line is never a blank line
+                    yield line, continues
+            else:
+                yield from _pieces(line, continues, counts)
+            continues = False
+        while len(rest) > MAX_PARAGRAPH:
+            if not continues:
+                counts["lines cut"] += 1
+            cut = _cut(rest)
+            yield rest[:cut], continues
+            rest, continues = rest[cut:], True
+    if rest.strip():
+        yield rest, continues
+
+
+def _texts(stream: BinaryIO, counts: Counter[str]) -> Iterator[str]:
+    """Clean text, a chunk at a time; a CR and its LF come together."""
+    decoder, held = codecs.getincrementaldecoder("utf-8")("surrogateescape"), ""
+    while raw := stream.read(_CHUNK):
+        text = held + decoder.decode(raw)
+        held = "\r" if text.endswith("\r") else ""
+        yield clean(text.removesuffix("\r"), counts, INVALID)
+    yield clean(held + decoder.decode(b"", final=True), counts, INVALID)
+
+
+def _pieces(line: str, continues: bool, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
+    if not continues:
+        counts["lines cut"] += 1
+    while len(line) > MAX_PARAGRAPH:
+        cut = _cut(line)
+        yield line[:cut], continues
+        line, continues = line[cut:], True
+    if line.strip():
+        yield line, continues
+
+
+def _cut(line: str) -> int:
+    """Where the first piece of a long line ends: after the last space in its second half, else where it is full."""
+    space = line.rfind(" ", MAX_PARAGRAPH // 2, MAX_PARAGRAPH)
+    return space + 1 or MAX_PARAGRAPH
+
+
+# ---------------------------------------------------------------- paragraphs and documents
+def paragraphs_of(text: str, counts: Counter[str]) -> Iterator[str]:
+    """The paragraphs of a text in which a newline ends one (JSON, CSV, Parquet)."""
+    for line in clean(text, counts).split("\n"):
+        if len(line) > MAX_PARAGRAPH:
+            yield from (stripped for piece, _ in _pieces(line, False, counts) if (stripped := piece.strip()))
+        elif stripped := line.strip():
+            yield stripped
+
+
+def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> Iterator[str]:
+    """The paragraphs of lines in which a blank line ends a block.
+
+    A block becomes one paragraph if `join_all`, or if it reads like a text wrapped at a fixed width; else each of its lines
+    is a paragraph. Lines are joined by a space, but by nothing after a hyphen or dash that ends a word.
+    """
+    block: list[str] = []
+    size = 0
+    for line in text_lines:
+        stripped = line.strip()
+        if stripped and size + len(stripped) < MAX_PARAGRAPH:
+            block.append(stripped)
+            size += len(stripped) + 1
+            continue
+        if block:
+            paragraphs = _joined(block, join_all)
+            if stripped and len(paragraphs) < len(block):
+                counts["paragraphs cut"] += 1
+            yield from paragraphs
+        block = [stripped] if stripped else []
+        size = len(stripped) + 1 if stripped else 0
+    if block:
+        yield from _joined(block, join_all)
+
+
+def _joined(block: list[str], join_all: bool) -> list[str]:
+    if not (join_all or is_wrapped(block)):
+        return block
+    joined = "\n".join(block)
+    if "-\n" in joined or "—\n" in joined:
+        joined = _BROKEN_AT_DASH.sub("", joined)
+    return [joined.replace("\n", " ")]
+
+
+def is_wrapped(block: list[str]) -> bool:
+    """Whether a block is what filling lines of at most 40 to 100 characters word by word leaves: no first word of a line
+    would have fitted on the line before.
+    """
+    width = max(map(len, block))
+    if len(block) == 1 or not 40 <= width <= 100:
+        return False
+    return all(len(line) + 1 + len(following.split(None, 1)[0]) > width for line, following in pairwise(block))
+
+
+def parts(paragraphs: Iterable[str]) -> Iterator[tuple[list[str], int, bool]]:
+    """(paragraphs, characters, whether more follow): a document in parts of at most MAX_DOCUMENT characters."""
+    held: list[str] = []
+    size = 0
+    for paragraph in paragraphs:
+        if held and size + len(paragraph) > MAX_DOCUMENT:
+            yield held, size, True
+            held, size = [], 0
+        held.append(paragraph)
+        size += len(paragraph)
+    yield held, size, False
