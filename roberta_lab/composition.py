@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from roberta_lab import masking
 from roberta_lab.batching import accumulation, micro_batch_size
-from roberta_lab.config import DTYPES, PAIRED_FORMATS, Config, ConfigError
+from roberta_lab.config import DTYPES, PAIRED_FORMATS, SOURCE_KINDS, Config, ConfigError
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -87,9 +87,14 @@ def _check_key(key: str) -> None:
 def _fields(schema: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(schema)
     return {
-        f.name: next((t for t in typing.get_args(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])
+        f.name: next((t for t in _parts(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])
         for f in dataclasses.fields(schema)
     }
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union; of a dictionary none, for its keys are the user's."""
+    return () if typing.get_origin(hint) is dict else typing.get_args(hint)
 
 
 def build(cfg: DictConfig) -> Config:
@@ -122,6 +127,10 @@ def _check_ranges(config: Config) -> None:
     for key in BELOW_ONE:
         if not 0 <= (share := attrgetter(key)(config)) < 1:
             raise ConfigError(f"{key}={share}: allowed is 0 or more and less than 1.")
+    for name, source in config.data_mix.sources.items():
+        if source.kind not in SOURCE_KINDS:
+            allowed = f"{nearest(source.kind, list(SOURCE_KINDS))} Allowed: {', '.join(SOURCE_KINDS)}."
+            raise ConfigError(f"data_mix.sources.{name}.kind={source.kind}: unknown.{allowed}")
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:

@@ -43,21 +43,11 @@ class TokenizerConfig:
 
 
 @dataclass
-class DataMixConfig:
-    """Where the text comes from, and how much of it pretraining reads."""
-
-    source: str = MISSING
-    held_out_share: float = 0.1
-    train_tokens: int | None = None  # None: everything outside the held-out documents
-    validation_tokens: int = 65536
-
-
-@dataclass
 class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
 
-    kind: str = MISSING  # text | jsonl | csv | parquet | gutenberg | wikiextractor
-    path: str = MISSING  # a file, a folder (all files of the kind in it, recursively) or a glob
+    kind: str = MISSING  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor
+    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
     text_field: str = "text"
     id_field: str | None = None  # None: the file's relative path and the position in it
     title_field: str | None = None
@@ -68,6 +58,17 @@ class SourceConfig:
     max_characters: int | None = None
     stands_for: str = ""  # the paper's corpus in whose place it is read
     licence: str = ""
+
+
+@dataclass
+class DataMixConfig:
+    """Where the text comes from, and how much of it pretraining reads."""
+
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    deduplicate: bool = True  # of documents with the same text, the first stays
+    held_out_share: float = 0.1
+    train_tokens: int | None = None  # None: everything outside the held-out documents
+    validation_tokens: int = 65536
 
 
 @dataclass
@@ -250,3 +251,4 @@ class Config:
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
 TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
 DTYPES = ("fp32", "bf16")
+SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor")

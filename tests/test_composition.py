@@ -137,3 +137,13 @@ def test_values_out_of_range_are_refused_before_any_work(override: str) -> None:
 def test_the_advice_names_only_formats_that_exist() -> None:
     with pytest.raises(ConfigError, match=r"input_format=segment_pair\|sentence_pair\.$"):
         config("nsp=on", "input_format=full_sentences")
+
+
+def test_where_a_corpus_lies_is_circumstance_and_how_it_is_read_is_science() -> None:
+    here, there = (f"data_mix.sources.wikipedia.path={path}" for path in ("here", "there"))
+    assert run_id("data_mix=books_wiki", here) == run_id("data_mix=books_wiki", there) != run_id()
+    assert run_id("data_mix=books_wiki") != run_id(
+        "data_mix=books_wiki", "data_mix.sources.wikipedia.kind=wikiextractor"
+    )
+    with pytest.raises(ConfigError, match=r"sources\.books\.kind=jsnl: unknown\. Did you mean 'jsonl'"):
+        config("data_mix=books_wiki", "data_mix.sources.books.kind=jsnl")

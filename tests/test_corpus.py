@@ -7,11 +7,12 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roberta_lab import token_store
-from roberta_lab.config import ConfigError, DataMixConfig, TokenizerConfig
+from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.corpus import preparation, pydoc
 from roberta_lab.corpus.preparation import is_held_out, prepare, read_documents
 from roberta_lab.corpus.pydoc import Docstring, document, prose
@@ -104,7 +105,7 @@ def small_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pydoc, "docstrings", lambda: iter([record for module in MODULES for record in module]))
 
 
-MIX, BPE = DataMixConfig("pydoc", held_out_share=0.3), TokenizerConfig("bytelevel_bpe", 280)
+MIX, BPE = DataMixConfig({"pydoc": SourceConfig("pydoc")}, held_out_share=0.3), TokenizerConfig("bytelevel_bpe", 280)
 
 
 @pytest.mark.usefixtures("small_source")
@@ -146,9 +147,47 @@ def test_a_failure_leaves_nothing_behind_that_counts(tmp_path: Path, monkeypatch
     assert not list((tmp_path / "corpus").glob(".*making*"))
 
 
-def test_unknown_sources_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Allowed: pydoc"):
-        prepare(DataMixConfig("wikipedia"), BPE, tmp_path)
+def mix(path: Path, **options: Any) -> DataMixConfig:
+    return DataMixConfig({"mine": SourceConfig("jsonl", str(path))}, held_out_share=0.3, **options)
+
+
+def write_articles(path: Path, texts: list[str]) -> None:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+ARTICLES = [
+    f"The article number {i} says what it says. Nobody else says it.\nA second paragraph, {i}." for i in range(40)
+]
+
+
+def test_files_become_documents_sentences_and_splits(tmp_path: Path) -> None:
+    write_articles(tmp_path / "a.jsonl", [*ARTICLES, ARTICLES[3], " "])
+    prepared = prepare(mix(tmp_path / "a.jsonl"), BPE, tmp_path / "cache", progress=False)
+    found = {split: list(read_documents(prepared.corpus, split)) for split in preparation.SPLITS}
+    texts = ["".join(d["sentences"]) for documents in found.values() for d in documents]
+    assert sorted(texts) == sorted(article.replace("\n", "") for article in ARTICLES), "the duplicate is dropped"
+    assert {d["package"] for d in found["train"]} == {"mine"} and found["validation"]
+    counts = json.loads((prepared.corpus / "manifest.json").read_text())["counts"]
+    assert (counts["documents duplicate"], counts["documents empty"], counts["documents kept"]) == (1, 1, 40)
+    kept = prepare(mix(tmp_path / "a.jsonl", deduplicate=False), BPE, tmp_path / "cache", progress=False)
+    assert json.loads((kept.corpus / "manifest.json").read_text())["counts"]["documents kept"] == 41
+
+
+def test_a_source_is_known_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+    for place, texts in (("one", ARTICLES), ("two", ARTICLES), ("three", ARTICLES[:-1])):
+        (tmp_path / place).mkdir()
+        write_articles(tmp_path / place / "a.jsonl", texts)
+    one, two, three = (
+        prepare(mix(tmp_path / p), BPE, tmp_path / "cache", progress=False) for p in ("one", "two", "three")
+    )
+    assert one == two and one.corpus != three.corpus
+
+
+def test_a_mix_without_sources_or_without_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data_mix\.sources is empty"):
+        prepare(DataMixConfig(), BPE, tmp_path)
+    with pytest.raises(ConfigError, match=r"data_mix\.sources\.wiki\.path is missing \(stands for Wikipedia\)"):
+        prepare(DataMixConfig({"wiki": SourceConfig("jsonl", stands_for="Wikipedia")}), BPE, tmp_path)
 
 
 def test_the_real_source_is_read_without_importing_it() -> None:

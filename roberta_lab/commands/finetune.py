@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roberta_lab import run
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.corpus.preparation import prepare
+from roberta_lab.corpus.preparation import embedded, prepare
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -20,6 +20,7 @@ def main(config: Config, overrides: list[str]) -> None:
     if not run.is_complete(source):
         raise ConfigError(f"the pretrained run {source} is not complete: roberta-lab pretrain {_addressing(overrides)}")
     prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    docs = embedded(config.data_mix.held_out_share, Path(config.paths.cache), config.trainer.progress)
     run.check_data(source, prepared.fingerprints())
     with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
         if not is_mine:
@@ -37,7 +38,7 @@ def main(config: Config, overrides: list[str]) -> None:
         log = Tracker(config, path, "finetune", name, run.finetune_science(config))
         result = None
         try:
-            found = finetune(config, weights, tokenizer.load(prepared.tokenizer), prepared.corpus, path, log.write)
+            found = finetune(config, weights, tokenizer.load(prepared.tokenizer), docs, path, log.write)
             result = {**found, "run_id": path.name, "pretrain_run_id": source.name, "label": name}
         finally:
             log.close(result)

@@ -14,21 +14,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from filelock import FileLock
+from tqdm import tqdm
 
 from roberta_lab import token_store
-from roberta_lab.config import ConfigError, DataMixConfig, TokenizerConfig
-from roberta_lab.corpus import pydoc, sentences
+from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
+from roberta_lab.corpus import files, pydoc, sentences, sources
 from roberta_lab.corpus.document import Document
 
 VERSION = 1  # raised when the code makes other text of the same sources
 SPLITS = ("train", "validation")
+WRITTEN = (*SPLITS, "docstrings")
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,8 @@ class Prepared:
 
 def prepare(data_mix: DataMixConfig, tokenizer: TokenizerConfig, cache: Path, progress: bool = True) -> Prepared:
     """Makes what is missing, says what it makes, and returns where it lies. With everything made it reads no text."""
-    if data_mix.source != "pydoc":
-        raise ConfigError(f"data_mix.source={data_mix.source!r} is unknown. Allowed: pydoc.")
     say = _say if progress else lambda line: None
-    versions = {**pydoc.fingerprint(), **sentences.fingerprint()}
-    source = {"version": VERSION, "source": "pydoc", "versions": versions, "held_out_share": data_mix.held_out_share}
-    corpus = _made(cache / "corpus", source, lambda path: _write_corpus(path, data_mix.held_out_share), say)
+    corpus = _corpus(data_mix, cache, progress)
     trained = {**asdict(tokenizer), "corpus": _content(corpus), "tokenizers": metadata.version("tokenizers")}
     encoding = _made(cache / "tokenizer", trained, lambda path: _train(path, corpus, tokenizer), say)
     store = _made(
@@ -66,6 +65,35 @@ def prepare(data_mix: DataMixConfig, tokenizer: TokenizerConfig, cache: Path, pr
 def _content(path: Path) -> str:
     """The hash of what a prepared folder holds, noted when it was made."""
     return json.loads((path / "manifest.json").read_text(encoding="utf-8"))["content"]
+
+
+def embedded(held_out_share: float, cache: Path, progress: bool = True) -> Path:
+    """The embedded corpus alone, which the `pydoc` tasks are made of, whatever pretraining read."""
+    return _corpus(DataMixConfig({"pydoc": SourceConfig("pydoc")}, held_out_share=held_out_share), cache, progress)
+
+
+def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool) -> Path:
+    if not data_mix.sources:
+        raise ConfigError("data_mix.sources is empty: name at least one, or choose data_mix=pydoc.")
+    for name, source in data_mix.sources.items():
+        if source.kind != "pydoc" and not source.path:
+            what = f" (stands for {source.stands_for})" if source.stands_for else ""
+            raise ConfigError(
+                f"data_mix.sources.{name}.path is missing{what}: a file, a folder or a glob of {source.kind}."
+            )
+    inputs = {
+        "version": VERSION,
+        "sources": {name: _fingerprint(source, cache) for name, source in data_mix.sources.items()},
+        "segmentation": sentences.fingerprint(),
+        "deduplicate": data_mix.deduplicate,
+        "held_out_share": data_mix.held_out_share,
+    }
+    say = _say if progress else lambda line: None
+    return _made(cache / "corpus", inputs, lambda path: _write_corpus(path, data_mix, progress), say)
+
+
+def _fingerprint(source: SourceConfig, cache: Path) -> dict[str, Any]:
+    return pydoc.fingerprint() if source.kind == "pydoc" else files.fingerprint(source, cache)
 
 
 def is_held_out(document_id: str, share: float) -> bool:
@@ -110,37 +138,55 @@ def _say(line: str) -> None:
 
 
 # ---------------------------------------------------------------- the three makers
-def _write_corpus(path: Path, held_out_share: float) -> dict[str, Any]:
-    """One line per document in its split, and one per docstring for the tasks that are made of them."""
+def _write_corpus(path: Path, data_mix: DataMixConfig, progress: bool) -> dict[str, Any]:
+    """One line per document in its split; for the embedded source also one per docstring, of which its tasks are made."""
     counts: Counter[str] = Counter()
-    packages: Counter[str] = Counter()
-    files = {name: open(path / f"{name}.jsonl", "w", encoding="utf-8") for name in (*SPLITS, "docstrings")}  # noqa: SIM115
-    try:
-        for module, group in groupby(pydoc.docstrings(), key=lambda record: record.module):
-            records = list(group)
-            held_out = is_held_out(module, held_out_share)
-            for record in records:
-                files["docstrings"].write(_line({**asdict(record), "held_out": held_out}))
-            document = pydoc.document(records)
-            if not document.paragraphs:
-                counts["documents dropped"] += 1
+    by_package: Counter[str] = Counter()
+    seen: set[bytes] = set()
+    with ExitStack() as stack:
+        out = {name: stack.enter_context(open(path / f"{name}.jsonl", "w", encoding="utf-8")) for name in WRITTEN}
+        bar = stack.enter_context(tqdm(unit="B", unit_scale=True, desc="corpus", mininterval=1, disable=not progress))
+        for document, key in _documents(data_mix, counts, out["docstrings"]):
+            found = _sentences(document)
+            if not found or (data_mix.deduplicate and _is_known(found, seen)):
+                counts["documents duplicate" if found else "documents without text"] += 1
                 continue
-            split = _sentences(document)
-            files[SPLITS[held_out]].write(_line({"id": document.id, "title": document.title, "package": document.package, "sentences": split}))  # fmt: skip
-            counts += Counter({"documents": 1, "held out": held_out, "sentences": len(split), "characters": sum(map(len, split)), "docstrings": len(records)})  # fmt: skip
-            packages[document.package] += sum(map(len, split))
-    finally:
-        for file in files.values():
-            file.close()
+            held_out, size = is_held_out(key, data_mix.held_out_share), sum(map(len, found))
+            line = {"id": document.id, "title": document.title, "package": document.package, "sentences": found}
+            out[SPLITS[held_out]].write(_line(line))
+            counts += Counter({"documents kept": 1, "held out": held_out, "sentences": len(found)})
+            by_package[document.package] += size
+            bar.update(size)
     content = hashlib.sha256()
-    for name in sorted(files):
+    for name in sorted(WRITTEN):
         with open(path / f"{name}.jsonl", "rb") as written:
             content.update(hashlib.file_digest(written, "sha256").digest())
-    return {
-        "content": content.hexdigest()[:16],
-        "counts": dict(counts),
-        "characters_by_package": dict(packages),
-    }
+    counts["characters kept"] = by_package.total()
+    return {"content": content.hexdigest()[:16], "counts": dict(counts), "characters_by_package": dict(by_package)}
+
+
+def _documents(data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO) -> Iterator[tuple[Document, str]]:
+    """Every document of the mix, source by source, and the name by which its split is chosen."""
+    for name, source in data_mix.sources.items():
+        if source.kind != "pydoc":
+            for document in sources.documents(source, counts, name):
+                yield document, f"{name}:{document.id}"
+            continue
+        for module, group in groupby(pydoc.docstrings(), key=lambda record: record.module):
+            records = list(group)
+            held_out = is_held_out(module, data_mix.held_out_share)
+            for record in records:
+                docstrings.write(_line({**asdict(record), "held_out": held_out}))
+            counts["docstrings"] += len(records)
+            yield pydoc.document(records), module
+
+
+def _is_known(found: list[str], seen: set[bytes]) -> bool:
+    """Whether a document of the same text came before; 16 bytes of memory a document."""
+    digest = hashlib.blake2b("\n".join(found).encode(), digest_size=16).digest()
+    known = digest in seen
+    seen.add(digest)
+    return known
 
 
 def _line(value: dict[str, Any]) -> str:
@@ -151,8 +197,8 @@ def _sentences(document: Document) -> list[str]:
     """A sentence that goes on a paragraph begins with a space, as byte-level BPE wants it."""
     found = []
     for paragraph in document.paragraphs:
-        first, *rest = sentences.segment(paragraph)
-        found += [first, *(" " + sentence for sentence in rest)]
+        for number, sentence in enumerate(sentences.segment(paragraph)):
+            found.append(" " + sentence if number else sentence)
     return found
 
 

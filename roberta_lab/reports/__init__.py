@@ -66,7 +66,9 @@ def provenance(config: Config, records: list[Record], folder: Path) -> dict[str,
         if record.result is None or not file.is_file():
             continue
         said = json.loads(file.read_text(encoding="utf-8"))
-        data = f"{config.data_mix.source} (corpus {said['data']['corpus']}, tokens {said['data']['tokens']})"
+        data = (
+            f"{' + '.join(config.data_mix.sources)} (corpus {said['data']['corpus']}, tokens {said['data']['tokens']})"
+        )
         for attempt in said["attempts"]:
             days |= {attempt[key][:10] for key in ("start", "end") if key in attempt}
             for key, value in {"data": data, **_circumstances(attempt)}.items():
