@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from roberta_lab.config import Config, ConfigError, DataMixConfig, ScaleConfig, SweepConfig
+from roberta_lab.config import Config, ConfigError, DataMixConfig, ScaleConfig, SourceConfig, SweepConfig
 from roberta_lab.reports import provenance, render
 from roberta_lab.reports.figures import curves
 from roberta_lab.reports.rows import Record, Table, published, table
@@ -228,7 +228,7 @@ def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None
     (tmp_path / "run" / "provenance.json").write_text(json.dumps(said))
     done = pretrained("static", 5.0)
     found = [replace(done, directory="run", result={**(done.result or {}), "seconds": 3.0})]
-    config = Config(data_mix=DataMixConfig(source="pydoc"), scale=ScaleConfig(name="smoke"))
+    config = Config(data_mix=DataMixConfig({"pydoc": SourceConfig("pydoc")}), scale=ScaleConfig(name="smoke"))
     meta = provenance(config, found, tmp_path)
     assert meta["code"] == "commit aaa with uncommitted changes; commit bbb"
     assert meta["date"] == "2026-01-02 to 2026-01-04" and meta["data"] == "pydoc (corpus c, tokens t)"
