@@ -18,7 +18,7 @@ from roberta_lab import input_format
 from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
 from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config, MaskingConfig
 from roberta_lab.examples import Plan, Rows, SentenceStore, gather
-from roberta_lab.masking import IGNORED, Vocabulary, mask, maskable, num_maskable, num_masked
+from roberta_lab.masking import IGNORED, Vocabulary, masked_rows, num_maskable, num_masked
 from roberta_lab.rng import stream_key
 
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
@@ -39,14 +39,6 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
     if rows.next_sentence_label is not None:
         batch["next_sentence_label"] = torch.from_numpy(rows.next_sentence_label)
     return batch
-
-
-def masked_rows(
-    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int, vocabulary: Vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the model sees of the rows, and the labels: (B, T) int64 each."""
-    allowed = maskable(rows.special_mask, rows.lengths, config)
-    return mask(rows.input_ids, allowed, examples, epochs, config, seed, vocabulary)
 
 
 class MicroBatches(Dataset):

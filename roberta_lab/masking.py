@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roberta_lab.config import ConfigError, MaskingConfig
-from roberta_lab.examples import Plan
+from roberta_lab.examples import Plan, Rows
 from roberta_lab.rng import hashed, stream_key, uniform
 
 IGNORED = -100  # the label of a position that is not predicted
@@ -208,3 +208,11 @@ def mask(
         np.copyto(labels[rows], masked[rows], where=selected)
         _replace(masked[rows], selected, keys[rows], config, vocabulary)
     return masked, labels
+
+
+def masked_rows(
+    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int, vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the model sees of the rows, and the labels: (B, T) int64 each."""
+    allowed = maskable(rows.special_mask, rows.lengths, config)
+    return mask(rows.input_ids, allowed, examples, epochs, config, seed, vocabulary)

@@ -13,7 +13,7 @@ from roberta_lab import input_format, token_store, tokenizer
 from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import prepare
 from roberta_lab.examples import Rows, gather
-from roberta_lab.masking import IGNORED, mask, maskable
+from roberta_lab.masking import IGNORED, masked_rows
 from roberta_lab.rng import stream_key
 from roberta_lab.tokenizer import Encoding
 
@@ -30,8 +30,7 @@ def main(config: Config, overrides: list[str]) -> None:
     examples = np.arange(min(config.inspect.examples, plan.num_examples))
     rows = gather(store, plan, examples)
     epochs = np.full_like(examples, config.inspect.epoch)
-    allowed = maskable(rows.special_mask, rows.lengths, config.masking)
-    seen, labels = mask(rows.input_ids, allowed, examples, epochs, config.masking, config.seed, encoding.vocabulary)
+    seen, labels = masked_rows(rows, examples, epochs, config.masking, config.seed, encoding.vocabulary)
     legend = "  ".join(_paint(kind, kind) for kind in STYLES)
     print(f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}: {legend}")
     print(f"{plan.num_examples:,} examples an epoch; " + ", ".join(f"{n:,} {name}" for name, n in plan.counts.items()))
