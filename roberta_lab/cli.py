@@ -205,6 +205,8 @@ class Job:
         except (ConfigError, RunInUse) as error:
             self.failures.append(error)
             return error
+        except BrokenPipeError:  # whoever read has read enough (`roberta-lab inspect | head`)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return None
 
 

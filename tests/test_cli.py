@@ -120,3 +120,15 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path: Path, capsys: pyt
     (tmp_path / "file").write_text("")
     assert cli.main(["prepare", f"paths.outputs={tmp_path}/file"]) == 1
     assert "paths.outputs" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_read_enough_is_no_error() -> None:
+    code = (
+        "import sys, types; from roberta_lab import cli\n"
+        "work = types.ModuleType('work'); work.main = lambda *_: [print('x' * 1000) for _ in range(1000)]\n"
+        "sys.modules['roberta_lab.commands.inspect'] = work\n"
+        "sys.exit(cli.main(['inspect']))\n"
+    )
+    command = f'{sys.executable} -u -c "$CODE" | head -c 10'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "CODE": code})
+    assert (done.stdout, done.stderr) == ("x" * 10, "")
