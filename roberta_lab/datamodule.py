@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from roberta_lab import input_format
 from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
 from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config, MaskingConfig
-from roberta_lab.examples import Plan, Rows, SentenceStore, gather
-from roberta_lab.masking import IGNORED, Vocabulary, masked_rows, num_maskable, num_masked
+from roberta_lab.examples import Plan, Rows, SentenceStore, Vocabulary, gather
+from roberta_lab.masking import IGNORED, masked_rows, num_maskable, num_masked
 from roberta_lab.rng import stream_key
 
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
@@ -64,7 +64,7 @@ class MicroBatches(Dataset):
     def __getitem__(self, i: int) -> dict[str, Any]:
         step, index = divmod(i, self.per_step)
         examples, epochs = self.batches.micro_batch(step, index, self.size, 0, 1)
-        rows = gather(self.store, self.plan, examples)
+        rows = gather(self.store, self.plan, examples, self.vocabulary)
         masked, labels = masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
         batch: dict[str, Any] = to_batch(rows, masked, labels)
         batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
@@ -78,7 +78,7 @@ class MicroBatches(Dataset):
             examples, epochs = self.batches.batch(step)
             masking, seed = self.config.masking, self.config.seed
             if masking.whole_words:  # which words fit is known only by selecting them
-                rows = gather(self.store, self.plan, examples)
+                rows = gather(self.store, self.plan, examples, self.vocabulary)
                 labels = masked_rows(rows, examples, epochs, masking, seed, self.vocabulary)[1]
                 masked = int((labels != IGNORED).sum())
             else:
@@ -149,7 +149,7 @@ class PretrainingData(L.LightningDataModule):
         size = VALIDATION_BATCH
         for start in range(0, self.validation_plan.num_examples, size):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
-            rows = gather(self.validation_store, self.validation_plan, examples)
+            rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
             epochs = np.zeros_like(examples)
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
             yield to_batch(rows, masked, labels)

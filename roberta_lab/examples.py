@@ -10,8 +10,6 @@ from typing import Protocol
 
 import numpy as np
 
-BOS, PAD, EOS = 0, 1, 2  # RoBERTa's ids of <s>, <pad>, </s>
-
 
 class SentenceStore(Protocol):
     """What a format needs of the token store."""
@@ -26,6 +24,19 @@ class SentenceStore(Protocol):
     def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
 
     def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What must be known of a tokenizer to make inputs: how many ids there are, and which are no text."""
+
+    size: int
+    mask_id: int
+    special_ids: tuple[int, ...]
+    continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
+    bos_id: int = 0  # of <s>; these three as in RoBERTa, unless a published tokenizer has others
+    pad_id: int = 1
+    eos_id: int = 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Rows:
     next_sentence_label: np.ndarray | None  # (B,) int64
 
 
-def gather(store: SentenceStore, plan: Plan, indices: np.ndarray) -> Rows:
+def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vocabulary) -> Rows:
     """The inputs of the given examples, (B,) integers, as padded arrays."""
     lasts = plan.example_ends[indices]
     num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
@@ -74,11 +85,11 @@ def gather(store: SentenceStore, plan: Plan, indices: np.ndarray) -> Rows:
     flat = np.repeat(places - (before[:-1] - np.arange(len(places))), span_lengths) + np.arange(span_lengths.sum())
 
     shape = (len(indices), width)
-    input_ids, types = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
+    input_ids, types = np.full(shape, vocabulary.pad_id, np.int64), np.zeros(shape, np.int64)
     special = np.ones(shape, bool)
-    input_ids[:, :1] = BOS
+    input_ids[:, :1] = vocabulary.bos_id
     input_ids.reshape(-1)[flat] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
-    input_ids.reshape(-1)[places + span_lengths] = EOS
+    input_ids.reshape(-1)[places + span_lengths] = vocabulary.eos_id
     special.reshape(-1)[flat] = False
     kinds = plan.spans_kind[span_ids]
     types.reshape(-1)[flat] = np.repeat(kinds, span_lengths)

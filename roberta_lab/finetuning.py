@@ -64,14 +64,16 @@ class Head(nn.Module):
 class FinetuningModule(L.LightningModule):
     """The pretrained encoder with the head of a task. Weights that do not all load where they should are an error."""
 
-    def __init__(self, config: Config, encoder_state: dict[str, Tensor], vocab_size: int, num_steps: int) -> None:
+    def __init__(
+        self, config: Config, encoder_state: dict[str, Tensor], vocab_size: int, pad_id: int, num_steps: int
+    ) -> None:
         super().__init__()
         self.config, self.num_steps = config, num_steps
         tune, task = config.finetune, config.task
         model = replace(config.model, dropout=tune.dropout, attention_dropout=tune.dropout)
         torch.manual_seed(stream_key(tune.seed, "finetune/init") >> 1)
         paired = config.input_format.name in PAIRED_FORMATS
-        self.encoder = Encoder(model, vocab_size, config.input_format.max_length, 2 if paired else 0)
+        self.encoder = Encoder(model, vocab_size, config.input_format.max_length, 2 if paired else 0, pad_id)
         self.encoder.load_state_dict(encoder_state, strict=True)
         num_outputs = task.num_labels if task.head == "classification" else 1
         self.head = Head(model.hidden, num_outputs, model.dropout)  # for spans: is there an answer?
@@ -253,7 +255,7 @@ def finetune(
     pairs = PairFormat(length, config.input_format.name in PAIRED_FORMATS)
     train, dev = (features(task.head, items, encoding, pairs) for items in (data.train, data.dev))
     batches = Batches(train, config, encoding.pad_id)
-    module = FinetuningModule(config, encoder_state, encoding.vocab_size, len(batches))
+    module = FinetuningModule(config, encoder_state, encoding.vocab_size, encoding.pad_id, len(batches))
     callback = EpochEnd(lambda: evaluate(module, data, dev, encoding.pad_id), task.metric, batches.per_epoch, write)
     loader = DataLoader(batches, batch_size=None, shuffle=False, generator=torch.Generator().manual_seed(0))
     fit(build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback]), module, loader)

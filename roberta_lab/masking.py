@@ -8,26 +8,15 @@ needs no storage. No worker, rank, micro-batch, padding or order of calls can ch
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from roberta_lab.config import ConfigError, MaskingConfig
-from roberta_lab.examples import Plan, Rows
+from roberta_lab.examples import Plan, Rows, Vocabulary
 from roberta_lab.rng import hashed, stream_key, uniform
 
 IGNORED = -100  # the label of a position that is not predicted
 _BLOCK_TOKENS = 1 << 15  # rows are masked in blocks that stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What masking must know of a tokenizer: how many ids there are, and which are no text."""
-
-    size: int
-    mask_id: int
-    special_ids: tuple[int, ...]
-    continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
 
 
 def static_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:

@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from roberta_lab.config import ModelConfig
 
-PAD_ID = 1
-POSITION_OFFSET = PAD_ID + 1
+PAD_ID = 1  # RoBERTa's; a published tokenizer may have another
+POSITION_OFFSET = 2  # RoBERTa's first position, pad + 1
 
 
 class Embeddings(nn.Module):
     """Token + position (+ token type) embeddings, layer-normed. Token types exist for paired formats only."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int = PAD_ID
+    ) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocab_size, config.hidden, padding_idx=PAD_ID)
+        self.tokens = nn.Embedding(vocab_size, config.hidden, padding_idx=pad_id)
         self.positions = nn.Embedding(max_positions + POSITION_OFFSET, config.hidden)
         self.token_types = nn.Embedding(token_types, config.hidden) if token_types else None
         self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
@@ -67,10 +69,12 @@ class Encoder(nn.Module):
     padding; token_type_ids int64 (B, T) or None. Returns float (B, T, H).
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0, pad_id: int = PAD_ID
+    ) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config, vocab_size, max_positions, token_types)
+        self.embeddings = Embeddings(config, vocab_size, max_positions, token_types, pad_id)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         initialize(self, config.init_std)
 
@@ -87,9 +91,17 @@ class Encoder(nn.Module):
 class PretrainingModel(nn.Module):
     """The encoder with the MLM head (dense, GELU, LayerNorm, tied matrix and bias) and, with `nsp`, the NSP head."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, nsp: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocab_size: int,
+        max_positions: int,
+        token_types: int,
+        nsp: bool,
+        pad_id: int = PAD_ID,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(config, vocab_size, max_positions, token_types)
+        self.encoder = Encoder(config, vocab_size, max_positions, token_types, pad_id)
         self.mlm_dense = nn.Linear(config.hidden, config.hidden)
         self.mlm_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
         self.mlm_bias = nn.Parameter(torch.zeros(vocab_size))

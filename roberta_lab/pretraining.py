@@ -47,13 +47,13 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 class PretrainingModule(L.LightningModule):
     """MLM with or without NSP. The loss of a step is that of its whole batch, however it is cut into micro-batches."""
 
-    def __init__(self, config: Config, vocab_size: int) -> None:
+    def __init__(self, config: Config, vocab_size: int, pad_id: int) -> None:
         super().__init__()
         self.config = config
         paired = config.input_format.name in PAIRED_FORMATS
         torch.manual_seed(stream_key(config.seed, "init") >> 1)
         self.model = PretrainingModel(
-            config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config)
+            config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config), pad_id
         )
         self.tokens_seen = 0
         self.sums = torch.zeros(3)  # of this step so far: mlm / masked, nsp / sequences, correct / sequences
@@ -194,7 +194,7 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
         validation.select(config.data_mix.validation_tokens),
         encoding.vocabulary,
     )
-    module = PretrainingModule(config, encoding.vocab_size)
+    module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
     checkpoint.remove_unfinished(directory / "checkpoints")
     newest = checkpoint.newest(directory / "checkpoints")
     start = checkpoint.step_of(newest) if newest else 0

@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from roberta_lab.config import ConfigError
-from roberta_lab.masking import Vocabulary
+from roberta_lab.examples import Vocabulary
 
 BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
@@ -84,7 +84,6 @@ class Encoding:
         self.vocab_size: int = tokenizer.get_vocab_size()
         self.bos_id, self.pad_id, self.eos_id, self.unk_id = (self._id(token) for token in FIRST_SPECIALS)
         self.mask_id = self._id(MASK)
-        assert (self.bos_id, self.pad_id, self.eos_id) == (0, 1, 2), "formats and model rely on RoBERTa's ids"
 
     def _id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)
@@ -103,7 +102,8 @@ class Encoding:
         marked = isinstance(self._tokenizer.model, models.WordPiece)
         continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
         continues[list(self.special_ids)] = False
-        return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues)
+        ids = (self.bos_id, self.pad_id, self.eos_id)
+        return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues, *ids)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -130,17 +130,21 @@ def test_weights_that_do_not_all_load_are_an_error(encoding: Encoding) -> None:
     state = encoder_state(cfg, encoding.vocab_size)
     saved = {"state_dict": {f"model.encoder.{k}": v for k, v in state.items()} | {"model.mlm_bias": torch.zeros(3)}}
     assert encoder_weights(saved).keys() == state.keys()
-    FinetuningModule(cfg, encoder_weights(saved), encoding.vocab_size, 1)
+    FinetuningModule(cfg, encoder_weights(saved), encoding.vocab_size, encoding.pad_id, 1)
     for broken in ({k: v for k, v in state.items() if "norm" not in k}, state | {"extra": torch.zeros(1)}):
         with pytest.raises(RuntimeError, match=r"norm|extra"):
-            FinetuningModule(cfg, broken, encoding.vocab_size, 1)
+            FinetuningModule(cfg, broken, encoding.vocab_size, encoding.pad_id, 1)
     with pytest.raises(RuntimeError, match="token_types"):
-        FinetuningModule(config("classification", input_format="full_sentences"), state, encoding.vocab_size, 1)
+        FinetuningModule(
+            config("classification", input_format="full_sentences"), state, encoding.vocab_size, encoding.pad_id, 1
+        )
 
 
 def test_the_encoder_starts_from_the_pretrained_weights_and_heads_from_the_seed(encoding: Encoding) -> None:
     state = encoder_state(config("span"), encoding.vocab_size)
-    one, two = (FinetuningModule(config("span", seed=s), state, encoding.vocab_size, 1) for s in (1, 2))
+    one, two = (
+        FinetuningModule(config("span", seed=s), state, encoding.vocab_size, encoding.pad_id, 1) for s in (1, 2)
+    )
     assert all(torch.equal(one.encoder.state_dict()[k], v) for k, v in state.items())
     assert not torch.equal(one.span.weight, two.span.weight)
 
@@ -169,7 +173,7 @@ def test_the_best_span_is_that_of_all_pairs() -> None:
 
 def test_answers_outside_the_context_are_impossible(encoding: Encoding) -> None:
     cfg = config("span")
-    module = FinetuningModule(cfg, encoder_state(cfg, encoding.vocab_size), encoding.vocab_size, 1)
+    module = FinetuningModule(cfg, encoder_state(cfg, encoding.vocab_size), encoding.vocab_size, encoding.pad_id, 1)
     feature = Feature(0, (Sequence([0, 9, 2, 10, 11, 2], [0] * 6),), (3, 4, 1), (3, 5), ((0, 1), (1, 2)))
     batch = to_batch([feature], 1)
     _, ends = module(batch)

@@ -11,11 +11,12 @@ import pytest
 
 from roberta_lab import input_format
 from roberta_lab.config import ConfigError, InputFormatConfig
-from roberta_lab.examples import Plan, Rows, gather
+from roberta_lab.examples import Plan, Rows, Vocabulary, gather
 from roberta_lab.input_format import FORMATS, plan
 
 FIRST = 10  # in these corpora the n-th token of the corpus has the id FIRST + n, so that an id tells its place
 PAIRED = ("segment_pair", "sentence_pair")
+VOCABULARY = Vocabulary(size=1 << 20, mask_id=4, special_ids=(0, 1, 2, 3, 4))
 Corpus = list[list[int]]  # sentence lengths, per document
 
 
@@ -48,7 +49,7 @@ def random_corpus(seed: int, documents: int = 12, longest: int = 25) -> Corpus:
 def make(name: str, corpus: Corpus, max_length: int, key: int = 1) -> tuple[Plan, Rows]:
     store = store_of(corpus)
     made = plan(store, InputFormatConfig(name, max_length), key)
-    return made, gather(store, made, np.arange(made.num_examples))
+    return made, gather(store, made, np.arange(made.num_examples), VOCABULARY)
 
 
 def unpadded(rows: Rows) -> list[list[int]]:
@@ -375,17 +376,17 @@ def test_segment_pair_is_a_function_of_its_key() -> None:
 def test_gather_takes_any_examples_in_any_order(name: str) -> None:
     store = store_of(random_corpus(2))
     made = plan(store, InputFormatConfig(name, 32), 1)
-    every = gather(store, made, np.arange(made.num_examples))
+    every = gather(store, made, np.arange(made.num_examples), VOCABULARY)
     assert every.input_ids.dtype == every.token_type_ids.dtype == every.lengths.dtype == np.int64
     for indices in (np.array([3, 0, 3, made.num_examples - 1]), np.array([1])):
-        some = gather(store, made, indices)
+        some = gather(store, made, indices, VOCABULARY)
         width = int(every.lengths[indices].max())
         assert np.array_equal(some.input_ids, every.input_ids[indices, :width])
         assert np.array_equal(some.special_mask, every.special_mask[indices, :width])
         assert np.array_equal(some.token_type_ids, every.token_type_ids[indices, :width])
         assert some.lengths.tolist() == made.lengths[indices].tolist()
     assert np.array_equal(every.special_mask, every.input_ids < FIRST)
-    assert gather(store, made, np.array([], int)).input_ids.shape == (0, 0)
+    assert gather(store, made, np.array([], int), VOCABULARY).input_ids.shape == (0, 0)
 
 
 # ---------------------------------------------------------------- mistakes
@@ -428,10 +429,10 @@ def test_a_lost_and_a_shifted_sentence_are_noticed() -> None:
     corpus = random_corpus(6)
     store = store_of(corpus)
     made = plan(store, InputFormatConfig("full_sentences", 32), 1)
-    kept = gather(store, made, np.delete(np.arange(made.num_examples), 2))
+    kept = gather(store, made, np.delete(np.arange(made.num_examples), 2), VOCABULARY)
     assert "a token is not in exactly one input, in order" in full_faults(corpus, 32, kept)
     shifted = dataclasses.replace(made, spans_start=np.maximum(made.spans_start - 1, 0))
-    assert full_faults(corpus, 32, gather(store, shifted, np.arange(made.num_examples)))
+    assert full_faults(corpus, 32, gather(store, shifted, np.arange(made.num_examples), VOCABULARY))
 
 
 @pytest.mark.parametrize("fault", ["unused sentences are dropped", "B is from the same document", "A is trimmed first"])

@@ -21,7 +21,8 @@ from roberta_lab.config import (
     TrainerConfig,
 )
 from roberta_lab.datamodule import PretrainingData
-from roberta_lab.masking import IGNORED, Vocabulary
+from roberta_lab.examples import Vocabulary
+from roberta_lab.masking import IGNORED
 from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
 from roberta_lab.tracking import MetricsFile, read
 
@@ -72,7 +73,7 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
     newest = checkpoint.newest(directory / "checkpoints")
     rows = Rows(directory / "metrics.jsonl", checkpoint.step_of(newest) if newest else 0, stop_after)
     data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
-    module = PretrainingModule(config, 60)
+    module = PretrainingModule(config, 60, 1)
     callback = StepEnd(config, data, rows, directory / "checkpoints")
     try:
         trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
@@ -146,7 +147,7 @@ def test_validation_masks_are_the_same_whatever_a_run_trains_on() -> None:
 
 def test_dropout_is_drawn_from_the_position_and_the_seed() -> None:
     def drawn(seed: int, position: int) -> int:
-        module = PretrainingModule(replace(make(), seed=seed), 60)
+        module = PretrainingModule(replace(make(), seed=seed), 60, 1)
         module.on_train_batch_start({"position": position}, 0)
         return torch.initial_seed()
 

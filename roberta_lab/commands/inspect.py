@@ -28,7 +28,7 @@ def main(config: Config, overrides: list[str]) -> None:
     store = token_store.open_store(prepared.store / "train").select(config.data_mix.train_tokens)
     plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
     examples = np.arange(min(config.inspect.examples, plan.num_examples))
-    rows = gather(store, plan, examples)
+    rows = gather(store, plan, examples, encoding.vocabulary)
     epochs = np.full_like(examples, config.inspect.epoch)
     seen, labels = masked_rows(rows, examples, epochs, config.masking, config.seed, encoding.vocabulary)
     legend = "  ".join(_paint(kind, kind) for kind in STYLES)
