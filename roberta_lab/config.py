@@ -36,10 +36,12 @@ class ModelConfig:
 
 @dataclass
 class TokenizerConfig:
-    """A text encoding (RoBERTa, Section 4.4), trained on the data mix in use."""
+    """A text encoding (RoBERTa, Section 4.4), trained on the data mix in use or published."""
 
     kind: str = MISSING
-    vocab_size: int = MISSING
+    vocab_size: int = MISSING  # of a tokenizer that is trained; a published one has its own
+    path: str = ""  # a folder with published files (roberta_lab/tokenizer_files.py), in place of training
+    train_characters: int | None = 500_000_000  # of the mix, in documents drawn at random; None: all of it
 
 
 @dataclass

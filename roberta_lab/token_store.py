@@ -110,7 +110,7 @@ class TokenStore:
 
     def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """The runs of tokens at `starts` (M,) with `lengths` (M,), joined; a run lies in one shard."""
-        places = _ranges(starts, lengths)
+        places = ranges(starts, lengths)
         if len(self.shards) == 1:
             return self.shards[0][places]
         shard_of = np.searchsorted(self._shard_starts, places, side="right") - 1
@@ -129,7 +129,7 @@ class TokenStore:
             return self
         firsts = np.concatenate([[0], self.document_ends])
         order = np.argsort(self.document_hashes, kind="stable")
-        shuffled = _ranges(firsts[order], np.diff(firsts)[order])  # sentences, document by document
+        shuffled = ranges(firsts[order], np.diff(firsts)[order])  # sentences, document by document
         enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
         sentences = np.sort(shuffled[:enough])
         counts = np.diff(np.searchsorted(sentences, firsts))
@@ -142,7 +142,7 @@ class TokenStore:
         )
 
 
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """starts[0], starts[0] + 1, ..., for `lengths[0]` numbers, then starts[1], ..., joined. int64."""
     ends = np.cumsum(lengths, dtype=np.int64)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)

@@ -1,6 +1,6 @@
-"""Text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece, both with RoBERTa's ids for the special tokens.
+"""Text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece.
 
-Special tokens are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is five ordinary
+Trained here, both have RoBERTa's ids for the special tokens; published ones keep their own (`tokenizer_files`). Special tokens are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is five ordinary
 characters of it.
 """
 
@@ -16,21 +16,40 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from roberta_lab.config import ConfigError
 from roberta_lab.examples import Vocabulary
+from roberta_lab.word_encoder import WordEncoder
 
 BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
+SPECIALS = ((BOS, "[CLS]"), (PAD, "[PAD]"), (EOS, "[SEP]"), (UNK, "[UNK]"), (MASK, "[MASK]"))  # RoBERTa's names, BERT's
 NUM_BYTES = 256
 INSIDE = "##"  # WordPiece's mark of a piece inside a word
 SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # byte-level BPE's spelling of a space
 
 
-def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE (GPT-2's pre-tokenization, no prefix space): every byte has a piece, so nothing is ever unknown."""
-    if vocab_size < (least := NUM_BYTES + len(FIRST_SPECIALS) + 1):
-        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: a byte-level vocabulary has {least} ids or more.")
-    tokenizer = Tokenizer(models.BPE())
+def bytelevel_bpe(model: models.BPE) -> Tokenizer:
+    """GPT-2's way to split text, no space put before it: every byte has a piece, so nothing is ever unknown."""
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def wordpiece(model: models.WordPiece, lowercase: bool = True) -> Tokenizer:
+    """BERT's: accents and case are dropped (if `lowercase`), words split at white space and punctuation, pieces inside a
+    word begin with `##`. A character that training never saw makes its word `<unk>`.
+    """
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=INSIDE)
+    return tokenizer
+
+
+def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE of so many ids, special tokens counted in."""
+    if vocab_size < (least := NUM_BYTES + len(FIRST_SPECIALS) + 1):
+        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: a byte-level vocabulary has {least} ids or more.")
+    tokenizer = bytelevel_bpe(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1,
         special_tokens=list(FIRST_SPECIALS),
@@ -42,13 +61,8 @@ def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 
 
 def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """BERT's WordPiece: accents and case are dropped, words split at white space and punctuation, pieces inside a word
-    begin with `##`. A character that training never saw makes its word `<unk>`.
-    """
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix=INSIDE)
+    """BERT's WordPiece of so many ids, special tokens counted in."""
+    tokenizer = wordpiece(models.WordPiece(unk_token=UNK))
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size - 1,
         special_tokens=list(FIRST_SPECIALS),
@@ -75,25 +89,37 @@ KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
 
 
 class Encoding:
-    """A trained tokenizer as the rest of the project sees it."""
+    """A tokenizer as the rest of the project sees it.
+
+    Raises: ConfigError if it lacks one of SPECIALS, or takes one that stands in text for more than text.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         # In text, special tokens are plain characters: they are found by id only.
         self._tokenizer.encode_special_tokens = True
         self.vocab_size: int = tokenizer.get_vocab_size()
-        self.bos_id, self.pad_id, self.eos_id, self.unk_id = (self._id(token) for token in FIRST_SPECIALS)
-        self.mask_id = self._id(MASK)
+        self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id = map(self._id, SPECIALS)
+        self._refuse_if_text_can_be_special()
 
-    def _id(self, token: str) -> int:
-        found = self._tokenizer.token_to_id(token)
-        assert found is not None, f"the tokenizer has no {token}"
-        return found
+    def _id(self, names: tuple[str, ...]) -> int:
+        found = [i for i in map(self._tokenizer.token_to_id, names) if i is not None]
+        if not found:
+            raise ConfigError(f"the tokenizer has no special token {' or '.join(names)}.")
+        return found[0]
 
-    @property
+    def _refuse_if_text_can_be_special(self) -> None:
+        for token in sorted({*self.special_ids} - {self.unk_id}):
+            name = self._tokenizer.id_to_token(token)
+            if token in self.encode_batch([f"a {name} b"])[0]:
+                raise ConfigError(f"the tokenizer reads {name} in a text as its special token, not as characters.")
+
+    @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids that stand for no text."""
-        return (self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id)
+        """Ids that stand for no text: the five that inputs know, then others that the vocabulary declares."""
+        known = (self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id)
+        declared = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+        return (*known, *sorted(set(declared) - set(known)))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -109,6 +135,14 @@ class Encoding:
     def fingerprint(self) -> str:
         """SHA-256 of the tokenizer's file."""
         return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
+
+    @cached_property
+    def _by_words(self) -> WordEncoder:
+        return WordEncoder(self._tokenizer)
+
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the texts, joined, uint32 (N,), and how many each of them has, int64 (len(texts),); for much text."""
+        return self._by_words(texts)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, no special tokens added."""
