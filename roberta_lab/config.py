@@ -48,8 +48,15 @@ class TokenizerConfig:
 class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
 
-    kind: str = MISSING  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor
-    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
+    kind: str = MISSING  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor | hub
+    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob; hub: OWNER/NAME
+    revision: str | None = None  # hub: a commit, all 40 digits of it
+    subset: str | None = None  # hub: the name of a configuration of the dataset, where it has several
+    split: str = "train"  # hub
+    repeats: float | None = None  # times that each document is read in a pass; None: once
+    weight: float | None = (
+        None  # in place of `repeats`: the source's share of a pass's tokens, in proportion to other weights
+    )
     text_field: str = "text"
     id_field: str | None = None  # None: the file's relative path and the position in it
     title_field: str | None = None
@@ -219,6 +226,13 @@ class PathsConfig:
 
 
 @dataclass
+class PrepareConfig:
+    """How text is prepared. Nothing here changes what is made of it."""
+
+    workers: int | None = None  # processes; None: one a core
+
+
+@dataclass
 class InspectConfig:
     """What `roberta-lab inspect` shows."""
 
@@ -247,10 +261,11 @@ class Config:
     logger: LoggerConfig = MISSING
     sweep: SweepConfig | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
     inspect: InspectConfig = field(default_factory=InspectConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
 TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
 DTYPES = ("fp32", "bf16")
-SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor")
+SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")

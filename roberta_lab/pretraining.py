@@ -23,6 +23,7 @@ from roberta_lab import checkpoint, token_store, tokenizer
 from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
+from roberta_lab.data_mix import training_documents
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.loop import build_trainer, fit
 from roberta_lab.model import PretrainingModel
@@ -190,7 +191,7 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
     train, validation = (token_store.open_store(prepared.store / split) for split in ("train", "validation"))
     data = PretrainingData(
         config,
-        train.select(config.data_mix.train_tokens),
+        training_documents(train, config.data_mix),
         validation.select(config.data_mix.validation_tokens),
         encoding.vocabulary,
     )

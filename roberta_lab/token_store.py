@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,70 +17,133 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SHARD_TOKENS = 1 << 27  # 256 MB of uint16
+SHARD_TOKENS = 1 << 30  # 2 GB of uint16
 
 
-class EncodedDocument(NamedTuple):
-    """The token ids of a document's sentences, no specials; a sentence may be empty."""
+class Part(NamedTuple):
+    """Some documents of a store, encoded: P tokens in S sentences of D documents, no special tokens."""
 
-    id: str
-    sentences: list[list[int]]
+    tokens: np.ndarray  # (P,) unsigned integers
+    sentence_lengths: np.ndarray  # (S,) integers; a sentence may be empty
+    document_sizes: np.ndarray  # (D,) integers, in sentences
+    document_hashes: np.ndarray  # (D,) uint64, which order documents at random
+    document_sources: np.ndarray  # (D,) integers, places in the list of the mix's sources
 
+    def save(self, path: Path) -> None:
+        """As one `.npz` file."""
+        np.savez(path, **self._asdict())
 
-def document_hash(document_id: str) -> int:
-    """64 bits that order documents at random, the same on every machine and for every run."""
-    return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:8], "little")
+    @classmethod
+    def load(cls, path: Path) -> Part:
+        """What `save` wrote."""
+        with np.load(path) as found:
+            return cls(**found)
 
 
 # ---------------------------------------------------------------- writing
 def write(
-    path: Path,
-    documents: Iterable[EncodedDocument],
-    vocab_size: int,
-    meta: dict[str, Any],
-    shard_tokens: int = SHARD_TOKENS,
+    path: Path, parts: Iterable[Part], vocab_size: int, meta: dict[str, Any], shard_tokens: int = SHARD_TOKENS
 ) -> None:
-    """Writes a store into the new folder `path`, in memory bounded by a shard; a document lies in one shard.
+    """Writes a store into the new folder `path`, in memory bounded by a part. How documents are cut into parts leaves no trace.
 
     Args:
         vocab_size: decides the type of the ids: uint16 up to 65,536 of them, else uint32.
         meta: what the manifest says of the store's origin.
     """
     path.mkdir(parents=True)
-    dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
-    lengths, document_ends, hashes, shards = [], [], [], []
-    for number, shard in enumerate(_shards(documents, shard_tokens)):
-        sentences = [sentence for document in shard for sentence in document.sentences]
-        tokens = np.fromiter((token for s in sentences for token in s), dtype, sum(map(len, sentences)))
-        name = f"tokens-{number:05d}.npy"
-        np.save(path / name, tokens)
-        digest = hashlib.sha256((path / name).read_bytes()).hexdigest()
-        shards.append({"file": name, "tokens": len(tokens), "sha256": digest})
-        lengths.append(np.array([len(s) for s in sentences], np.int32))
-        document_ends.append(np.array([len(d.sentences) for d in shard], np.int64))
-        hashes.append(np.array([document_hash(d.id) for d in shard], np.uint64))
-    np.save(path / "sentence_lengths.npy", np.concatenate([*lengths, np.empty(0, np.int32)]))
-    np.save(path / "document_ends.npy", np.cumsum(np.concatenate([*document_ends, np.empty(0, np.int64)])))
-    np.save(path / "document_hashes.npy", np.concatenate([*hashes, np.empty(0, np.uint64)]))
+    dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+    with ExitStack() as stack:
+        columns = {name: stack.enter_context(_Column(path / f"{name}.npy", kind)) for name, kind in _COLUMNS.items()}
+        shards = stack.enter_context(_Shards(path, dtype, shard_tokens))
+        for part in parts:
+            shards.append(part.tokens)
+            columns["sentence_lengths"].append(part.sentence_lengths)
+            columns["document_ends"].append(
+                columns["document_ends"].last + np.cumsum(part.document_sizes, dtype=np.int64)
+            )
+            columns["document_hashes"].append(part.document_hashes)
+            columns["document_sources"].append(part.document_sources)
     counts = {
-        "tokens": sum(shard["tokens"] for shard in shards),
-        "sentences": sum(map(len, lengths)),
-        "documents": sum(map(len, hashes)),
+        "tokens": shards.size,
+        "sentences": columns["sentence_lengths"].size,
+        "documents": columns["document_ends"].size,
     }
-    manifest = {"vocab_size": vocab_size, "dtype": np.dtype(dtype).name, **counts, "shards": shards, **meta}
+    manifest = {"vocab_size": vocab_size, "dtype": dtype.name, **counts, "shards": shards.described(), **meta}
     (path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def _shards(documents: Iterable[EncodedDocument], shard_tokens: int) -> Iterator[list[EncodedDocument]]:
-    shard, size = [], 0
-    for document in documents:
-        shard.append(document)
-        size += sum(map(len, document.sentences))
-        if size >= shard_tokens:
-            yield shard
-            shard, size = [], 0
-    if shard:
-        yield shard
+_COLUMNS = {
+    "sentence_lengths": np.dtype(np.int32),
+    "document_ends": np.dtype(np.int64),
+    "document_hashes": np.dtype(np.uint64),
+    "document_sources": np.dtype(np.uint16),
+}
+
+
+class _Column:
+    """A one-dimensional `.npy` file that grows; its header, which has room to grow too, is written again at the end."""
+
+    def __init__(self, path: Path, dtype: np.dtype) -> None:
+        self.path, self._dtype, self.size, self.last = path, dtype, 0, 0
+
+    def __enter__(self) -> _Column:
+        self._file = open(self.path, "wb")
+        self._header()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._header()
+        self._file.close()
+
+    def _header(self) -> None:
+        described = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.size,)}
+        np.lib.format.write_array_header_1_0(self._file, described)
+
+    def append(self, values: np.ndarray) -> None:
+        if len(values):
+            self.size, self.last = self.size + len(values), int(values[-1])
+            self._file.write(np.ascontiguousarray(values, self._dtype).data)
+
+
+class _Shards:
+    """Tokens in files of `shard_tokens` each, but for the last."""
+
+    def __init__(self, path: Path, dtype: np.dtype, shard_tokens: int) -> None:
+        self._path, self._dtype, self._room = path, dtype, shard_tokens
+        self._shards: list[_Column] = []
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._shards:
+            self._shards[-1].__exit__(*error)
+
+    @property
+    def size(self) -> int:
+        """Tokens of all shards."""
+        return sum(shard.size for shard in self._shards)
+
+    def append(self, tokens: np.ndarray) -> None:
+        while len(tokens):
+            if not self._shards or self._shards[-1].size == self._room:
+                self.__exit__(None, None, None)
+                self._shards.append(
+                    _Column(self._path / f"tokens-{len(self._shards):05d}.npy", self._dtype).__enter__()
+                )
+            room = self._room - self._shards[-1].size
+            self._shards[-1].append(tokens[:room])
+            tokens = tokens[room:]
+
+    def described(self) -> list[dict[str, Any]]:
+        """Name, size and SHA-256 of each file, for the manifest."""
+        found = []
+        for shard in self._shards:
+            with open(shard.path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found.append({"file": shard.path.name, "tokens": shard.size, "sha256": digest})
+        return found
 
 
 # ---------------------------------------------------------------- reading
@@ -92,6 +156,7 @@ class TokenStore:
     sentence_lengths: np.ndarray  # (S,) int32
     document_ends: np.ndarray  # (D,) int64, cumulative, in sentences
     document_hashes: np.ndarray  # (D,) uint64
+    document_sources: np.ndarray  # (D,) uint16, places in manifest["sources"]
     manifest: dict[str, Any]
 
     @property
@@ -109,7 +174,7 @@ class TokenStore:
         return np.cumsum([0, *map(len, self.shards)])
 
     def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The runs of tokens at `starts` (M,) with `lengths` (M,), joined; a run lies in one shard."""
+        """The runs of tokens at `starts` (M,) with `lengths` (M,), joined."""
         places = ranges(starts, lengths)
         if len(self.shards) == 1:
             return self.shards[0][places]
@@ -139,6 +204,7 @@ class TokenStore:
             sentence_lengths=self.sentence_lengths[sentences],
             document_ends=np.cumsum(counts[counts > 0]),
             document_hashes=self.document_hashes[counts > 0],
+            document_sources=self.document_sources[counts > 0],
         )
 
 
@@ -154,5 +220,5 @@ def open_store(path: Path) -> TokenStore:
     shards = tuple(np.load(path / shard["file"], mmap_mode="r") for shard in manifest["shards"])
     lengths = np.load(path / "sentence_lengths.npy")
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    ends, hashes = np.load(path / "document_ends.npy"), np.load(path / "document_hashes.npy")
-    return TokenStore(shards, starts, lengths, ends, hashes, manifest)
+    ends, hashes, sources = (np.load(path / f"document_{name}.npy") for name in ("ends", "hashes", "sources"))
+    return TokenStore(shards, starts, lengths, ends, hashes, sources, manifest)

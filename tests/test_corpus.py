@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 
 from roberta_lab import token_store
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.corpus import preparation, pydoc
-from roberta_lab.corpus.preparation import is_held_out, prepare, read_documents
+from roberta_lab.corpus import parts, pydoc
+from roberta_lab.corpus.parts import read_documents
+from roberta_lab.corpus.preparation import prepare as prepare_with_all_cores
 from roberta_lab.corpus.pydoc import Docstring, document, prose
 from roberta_lab.corpus.sentences import segment
+from roberta_lab.corpus.units import is_held_out
 
 
 @pytest.mark.parametrize(
@@ -102,16 +105,19 @@ MODULES = [
 
 @pytest.fixture
 def small_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pydoc, "docstrings", lambda: iter([record for module in MODULES for record in module]))
+    monkeypatch.setattr(
+        pydoc, "docstrings", lambda part, parts: iter([record for module in MODULES[part::parts] for record in module])
+    )
 
 
+prepare = partial(prepare_with_all_cores, num_workers=1)  # in this process, where the source is small
 MIX, BPE = DataMixConfig({"pydoc": SourceConfig("pydoc")}, held_out_share=0.3), TokenizerConfig("bytelevel_bpe", 280)
 
 
 @pytest.mark.usefixtures("small_source")
 def test_text_becomes_tokens_and_every_document_is_in_one_split(tmp_path: Path) -> None:
     prepared = prepare(MIX, BPE, tmp_path, progress=False)
-    found = {split: [d["id"] for d in read_documents(prepared.corpus, split)] for split in preparation.SPLITS}
+    found = {split: [d["id"] for d in read_documents(prepared.corpus, split)] for split in parts.SPLITS}
     assert sorted(found["train"] + found["validation"]) == sorted(module[0].module for module in MODULES)
     assert all(is_held_out(name, 0.3) == (split == "validation") for split, names in found.items() for name in names)
     from roberta_lab import tokenizer
@@ -132,14 +138,14 @@ def test_a_second_call_makes_nothing_and_other_inputs_make_another_folder(
     first = prepare(MIX, BPE, tmp_path, progress=False)
     other = prepare(MIX, TokenizerConfig("bytelevel_bpe", 270), tmp_path, progress=False)
     assert other.corpus == first.corpus and other.tokenizer != first.tokenizer and other.store != first.store
-    monkeypatch.setattr(pydoc, "docstrings", lambda: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(pydoc, "docstrings", lambda *_: pytest.fail("the cache was not used"))
     assert prepare(MIX, BPE, tmp_path, progress=False) == first
 
 
 @pytest.mark.usefixtures("small_source")
 def test_a_failure_leaves_nothing_behind_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "_sentences", lambda document: 1 / 0)
+        patch.setattr(parts, "_sentences", lambda document: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(MIX, BPE, tmp_path, progress=False)
     assert not [p for p in (tmp_path / "corpus").iterdir() if not p.name.startswith(".")]
@@ -163,7 +169,7 @@ ARTICLES = [
 def test_files_become_documents_sentences_and_splits(tmp_path: Path) -> None:
     write_articles(tmp_path / "a.jsonl", [*ARTICLES, ARTICLES[3], " "])
     prepared = prepare(mix(tmp_path / "a.jsonl"), BPE, tmp_path / "cache", progress=False)
-    found = {split: list(read_documents(prepared.corpus, split)) for split in preparation.SPLITS}
+    found = {split: list(read_documents(prepared.corpus, split)) for split in parts.SPLITS}
     texts = ["".join(d["sentences"]) for documents in found.values() for d in documents]
     assert sorted(texts) == sorted(article.replace("\n", "") for article in ARTICLES), "the duplicate is dropped"
     assert {d["package"] for d in found["train"]} == {"mine"} and found["validation"]
@@ -186,7 +192,7 @@ def test_a_source_is_known_by_its_content_and_not_by_its_place(tmp_path: Path) -
 def test_a_mix_without_sources_or_without_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data_mix\.sources is empty"):
         prepare(DataMixConfig(), BPE, tmp_path)
-    with pytest.raises(ConfigError, match=r"data_mix\.sources\.wiki\.path is missing \(stands for Wikipedia\)"):
+    with pytest.raises(ConfigError, match=r"data_mix\.wiki\.path is missing \(stands for Wikipedia\)"):
         prepare(DataMixConfig({"wiki": SourceConfig("jsonl", stands_for="Wikipedia")}), BPE, tmp_path)
 
 
@@ -216,6 +222,6 @@ def test_fingerprints_are_of_the_content(tmp_path: Path, monkeypatch: pytest.Mon
     one, two = (prepare(MIX, BPE, tmp_path / name, progress=False).fingerprints() for name in "ab")
     assert one == two and len(set(one.values())) == 3
     changed = [replace(record, text=record.text + " And more of it.") for module in MODULES for record in module]
-    monkeypatch.setattr(pydoc, "docstrings", lambda: iter(changed))
+    monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(changed if part == 0 else []))
     other = prepare(MIX, BPE, tmp_path / "c", progress=False).fingerprints()
     assert other["corpus"] != one["corpus"] and other["tokens"] != one["tokens"]

@@ -19,7 +19,7 @@ SMALL = [
     *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.validation_tokens=1000", "data_mix.held_out_share=0.3"),
     *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=24", "optimizer.warmup_steps=2"),
     *("model.layers=1", "model.hidden=16", "model.heads=2", "model.ffn=32", "trainer.num_validations=3"),
-    *("trainer.checkpoint_every_steps=5", "finetune.epochs=1", "trainer.jobs=1", "trainer.progress=false", "logger.wandb=off"),
+    *("trainer.checkpoint_every_steps=5", "finetune.epochs=1", "trainer.jobs=1", "trainer.progress=false", "logger.wandb=off", "prepare.workers=1"),
 ]  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for i in range(80)
         for j in range(2)
     ]  # fmt: skip
-    monkeypatch.setattr(pydoc, "docstrings", lambda: iter(found))
+    monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
     monkeypatch.chdir(tmp_path)
 
 
@@ -91,8 +91,8 @@ def test_finetuning_starts_from_the_final_weights_and_the_same_data_or_not_at_al
     finetune = ["finetune", "task=pydoc_span", *SMALL]
     assert cli.main(["pretrain", *SMALL]) == 0
     with monkeypatch.context() as other:
-        changed = [replace(r, text=r.text.replace("value", "worth")) for r in pydoc.docstrings()]
-        other.setattr(pydoc, "docstrings", lambda: iter(changed))
+        changed = [replace(r, text=r.text.replace("value", "worth")) for r in pydoc.docstrings(0, 1)]
+        other.setattr(pydoc, "docstrings", lambda part, parts: iter(changed if part == 0 else []))
         other.setattr(pydoc, "fingerprint", lambda: {"numpy": "another"})
         assert cli.main(finetune) == 2 and "other data" in capsys.readouterr().err
     [last] = (tmp_path / "outputs" / "pretrain").rglob("step-000000024.ckpt")

@@ -11,7 +11,7 @@ PACKAGE = Path(roberta_lab.__file__).parent
 FLOORS = (
     {"config", "rng"},
     {"examples", "input_format", "masking", "batching", "model", "objective", "optimizer"},
-    {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "composition", "corpus"},
+    {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
     {"run", "checkpoint", "loop", "tracking", "tasks"},
     {"datamodule", "pretraining", "finetuning", "sweeper", "reports"},
     {"registration"},

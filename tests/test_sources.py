@@ -551,7 +551,7 @@ def test_fingerprint_reads_a_file_once_and_says_what_it_holds(tmp_path: Path) ->
     def at(folder: str, **keys: object) -> tuple[dict[str, object], Counts]:
         counts: Counts = Counter()
         source = SourceConfig(kind="text", path=str(tmp_path / folder), licence=folder, **keys)  # type: ignore[arg-type]
-        return files.fingerprint(source, tmp_path / "cache", counts), counts
+        return files.scan(source, tmp_path / "cache", counts).fingerprint, counts
 
     for folder in ("one", "two"):
         (tmp_path / folder / "b").mkdir(parents=True)
@@ -570,7 +570,7 @@ def test_fingerprint_reads_a_file_once_and_says_what_it_holds(tmp_path: Path) ->
     changed, counts = at("one")
     assert changed != first and counts == {"files hashed": 1, "files known": 1}
     assert at("one")[1] == {"files hashed": 1, "files known": 1}, "a file as young as this is not trusted"
-    (tmp_path / "cache" / "file_hashes.json").write_text("torn {")
+    (tmp_path / "cache" / "file_scans.json").write_text("torn {")
     assert at("one")[0] == changed
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from roberta_lab import tasks
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.corpus import parts
 from roberta_lab.tasks.features import PairFormat, Sequence, features, pad
 from roberta_lab.tasks.items import Choice, Classification, Span
 from roberta_lab.tasks.metrics import exact_match, token_f1
@@ -50,8 +51,12 @@ def corpus(tmp_path: Path) -> Path:
                     "held_out": held_out,
                 }
             )
+    (path / "parts").mkdir()
+    records = np.zeros(60, parts.RECORD)
+    records["held_out"] = np.arange(60) % 3 == 0
+    np.save(path / "parts" / "0-0.records.npy", records)
     for split, held_out in (("train", False), ("validation", True)):
-        (path / f"{split}.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents[held_out]))
+        (path / "parts" / f"0-0.{split}.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents[held_out]))
     (path / "docstrings.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docstrings))
     return path
 

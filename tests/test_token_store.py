@@ -2,12 +2,34 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from roberta_lab import token_store
-from roberta_lab.token_store import EncodedDocument, TokenStore, document_hash
+from roberta_lab.corpus.parts import document_hash
+from roberta_lab.token_store import Part, TokenStore
+
+
+class EncodedDocument(NamedTuple):
+    id: str
+    sentences: list[list[int]]
+
+
+def write(
+    path: Path, content: list[EncodedDocument], vocab_size: int, meta: dict, *shard_tokens: int, size: int = 7
+) -> None:
+    """In parts of `size` documents, of two sources in turn."""
+    made = []
+    for first in range(0, len(content), size):
+        some = content[first : first + size]
+        flat = [sentence for document in some for sentence in document.sentences]
+        tokens = np.array([token for sentence in flat for token in sentence], np.uint32)
+        hashes = np.array([document_hash(d.id) for d in some], np.uint64)
+        sizes, sources = [len(d.sentences) for d in some], np.arange(first, first + len(some)) % 2
+        made.append(Part(tokens, np.array(list(map(len, flat)), int), np.array(sizes), hashes, sources))
+    token_store.write(path, made, vocab_size, meta, *shard_tokens)
 
 
 def documents(number: int = 40) -> list[EncodedDocument]:
@@ -33,7 +55,7 @@ def sentences(store: TokenStore) -> list[list[list[int]]]:
 @pytest.mark.parametrize("shard_tokens", [10, 97, 1 << 20])
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(1000, "uint16"), (65536, "uint16"), (65537, "uint32")])
 def test_it_reads_what_was_written(tmp_path: Path, shard_tokens: int, vocab_size: int, dtype: str) -> None:
-    token_store.write(tmp_path / "s", documents(), vocab_size, {"split": "train"}, shard_tokens)
+    write(tmp_path / "s", documents(), vocab_size, {"split": "train"}, shard_tokens)
     store = token_store.open_store(tmp_path / "s")
     assert sentences(store) == [d.sentences for d in documents()]
     assert {str(shard.dtype) for shard in store.shards} == {dtype}
@@ -43,7 +65,7 @@ def test_it_reads_what_was_written(tmp_path: Path, shard_tokens: int, vocab_size
 
 
 def test_runs_are_gathered_in_the_order_asked_for(tmp_path: Path) -> None:
-    token_store.write(tmp_path / "s", documents(), 1000, {}, 50)
+    write(tmp_path / "s", documents(), 1000, {}, 50)
     store = token_store.open_store(tmp_path / "s")
     order = np.random.default_rng(1).permutation(len(store.sentence_starts))
     joined = store.gather_tokens(store.sentence_starts[order], store.sentence_lengths[order])
@@ -54,7 +76,7 @@ def test_runs_are_gathered_in_the_order_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("num_tokens", [1, 60, 200, 10**6])
 def test_a_selection_is_of_documents_in_the_order_of_their_hashes(tmp_path: Path, num_tokens: int) -> None:
-    token_store.write(tmp_path / "s", documents(), 1000, {}, 50)
+    write(tmp_path / "s", documents(), 1000, {}, 50)
     store = token_store.open_store(tmp_path / "s")
     taken, rest = {}, num_tokens
     for document in sorted(documents(), key=lambda d: document_hash(d.id)):  # a slow reference
@@ -72,7 +94,7 @@ def test_a_selection_is_of_documents_in_the_order_of_their_hashes(tmp_path: Path
 
 
 def test_a_larger_selection_contains_a_smaller_one(tmp_path: Path) -> None:
-    token_store.write(tmp_path / "s", documents(), 1000, {})
+    write(tmp_path / "s", documents(), 1000, {})
     store = token_store.open_store(tmp_path / "s")
     small, large = store.select(60), store.select(120)
     assert set(small.sentence_starts[small.sentence_lengths > 0]) <= set(large.sentence_starts)
@@ -81,13 +103,13 @@ def test_a_larger_selection_contains_a_smaller_one(tmp_path: Path) -> None:
 def test_the_fingerprint_is_of_the_tokens(tmp_path: Path) -> None:
     changed = [*documents()[:-1], EncodedDocument("doc39", [[5, 6]])]
     for name, content in (("a", documents()), ("b", documents()), ("c", changed)):
-        token_store.write(tmp_path / name, content, 1000, {})
+        write(tmp_path / name, content, 1000, {})
     a, b, c = (token_store.open_store(tmp_path / name).fingerprint for name in "abc")
     assert a == b != c
     assert json.loads((tmp_path / "a" / "manifest.json").read_text())["shards"][0]["sha256"]
 
 
 def test_no_documents_make_an_empty_store(tmp_path: Path) -> None:
-    token_store.write(tmp_path / "s", [], 1000, {})
+    write(tmp_path / "s", [], 1000, {})
     store = token_store.open_store(tmp_path / "s")
     assert store.num_tokens == 0 and len(store.select(10).document_ends) == 0

@@ -85,10 +85,10 @@ def test_a_tokenizer_json_is_read_back(tmp_path: Path, kind: str, train: object,
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no published vocabulary. Allowed: .*vocab.json \+ merges.txt"):
         load(tmp_path, "wordpiece")
-    with pytest.raises(ConfigError, match="holds wordpiece, not tokenizer.kind=bytelevel_bpe"):
+    with pytest.raises(ConfigError, match=r"holds wordpiece, not tokenizer\.kind=bytelevel_bpe"):
         load(wordpiece_folder(tmp_path / "w"), "bytelevel_bpe")
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ConfigError, match="tokenizer.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"tokenizer\.json cannot be read"):
         load(tmp_path, "wordpiece")
     word_level = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))
     word_level.save(str(tmp_path / "tokenizer.json"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from roberta_lab import run
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.corpus.preparation import embedded, prepare
+from roberta_lab.corpus.preparation import embedded, prepared_for
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -19,8 +18,8 @@ def main(config: Config, overrides: list[str]) -> None:
         return
     if not run.is_complete(source):
         raise ConfigError(f"the pretrained run {source} is not complete: roberta-lab pretrain {_addressing(overrides)}")
-    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
-    docs = embedded(config.data_mix.held_out_share, Path(config.paths.cache), config.trainer.progress)
+    prepared = prepared_for(config)
+    docs = embedded(config)
     run.check_data(source, prepared.fingerprints())
     with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
         if not is_mine:

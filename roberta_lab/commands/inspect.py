@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from roberta_lab import input_format, token_store, tokenizer
 from roberta_lab.config import Config
-from roberta_lab.corpus.preparation import prepare
+from roberta_lab.corpus.preparation import prepared_for
+from roberta_lab.data_mix import training_documents
 from roberta_lab.examples import Rows, gather
 from roberta_lab.masking import IGNORED, masked_rows
 from roberta_lab.rng import stream_key
@@ -23,9 +23,9 @@ NSP = {0: "B is next", 1: "B is random"}
 
 def main(config: Config, overrides: list[str]) -> None:
     """Shows the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would."""
-    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
-    store = token_store.open_store(prepared.store / "train").select(config.data_mix.train_tokens)
+    store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
     plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
     examples = np.arange(min(config.inspect.examples, plan.num_examples))
     rows = gather(store, plan, examples, encoding.vocabulary)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from roberta_lab.config import Config
-from roberta_lab.corpus.preparation import prepare
+from roberta_lab.corpus.preparation import prepared_for
 
 
 def main(config: Config, overrides: list[str]) -> None:
     """Prints what lies where."""
-    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    prepared = prepared_for(config)
     for path in (prepared.corpus, prepared.tokenizer, prepared.store):
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         counts = ", ".join(f"{number:,} {name}" for name, number in manifest["counts"].items())

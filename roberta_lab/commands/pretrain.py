@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from roberta_lab import run
 from roberta_lab.config import Config
-from roberta_lab.corpus.preparation import prepare
+from roberta_lab.corpus.preparation import prepared_for
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -16,7 +15,7 @@ def main(config: Config, overrides: list[str]) -> None:
     if run.is_complete(path):
         print(f"{run.label(config)}: complete, {path}")
         return
-    prepared = prepare(config.data_mix, config.tokenizer, Path(config.paths.cache), config.trainer.progress)
+    prepared = prepared_for(config)
     with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
         if not is_mine:
             print(f"{run.label(config)}: complete, {path}")

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-import multiprocessing
-import os
 import platform
 import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -45,14 +42,13 @@ def fingerprint() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
-def docstrings() -> Iterator[Docstring]:
-    """Every docstring, module by module in the order of their names; all cores read."""
+def docstrings(part: int, parts: int) -> Iterator[Docstring]:
+    """The docstrings of one of so many parts; parts and modules go by name, topics of the language reference come last."""
     files = sorted(_files(), key=lambda entry: entry[1])
-    spawn = multiprocessing.get_context("spawn")  # the caller may have threads
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None, spawn) as pool:
-        for found in pool.map(_read_module, files, chunksize=64):
-            yield from found
-    yield from _topics()
+    for entry in files[part * len(files) // parts : (part + 1) * len(files) // parts]:
+        yield from _read_module(entry)
+    if part == parts - 1:
+        yield from _topics()
 
 
 def document(records: list[Docstring]) -> Document:

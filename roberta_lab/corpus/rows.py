@@ -27,9 +27,9 @@ def expect_fields(there: Iterable[str], file: SourceFile, wanted: Iterable[str |
             raise ConfigError(f"{file.path} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
 
 
-def json_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[Row]:
+def json_rows(stream: BinaryIO, counts: Counter[str], first_line: int = 0) -> Iterator[Row]:
     """One object a line; lines without text are none. Positions are those of lines in the file."""
-    position = -1
+    position = first_line - 1
     while raw := stream.readline(MAX_LINE):
         position += 1
         if len(raw) == MAX_LINE and not raw.endswith(b"\n"):

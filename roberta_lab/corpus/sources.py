@@ -39,11 +39,13 @@ class _Record:
     paragraphs: Iterable[str]
 
 
-def documents(source: SourceConfig, counts: Counter[str], name: str) -> Iterator[Document]:
-    """The documents of a source; `name` is what it is called, and becomes the documents' `package`."""
-    _check(source)
-    for file in files.find(source):
-        counts["files"] += 1
+def documents(
+    source: SourceConfig, counts: Counter[str], name: str, part: list[SourceFile] | None = None
+) -> Iterator[Document]:
+    """The documents of a source, or of some of its files; `name` is what it is called, and becomes the documents' `package`."""
+    check(source)
+    for file in files.find(source) if part is None else part:
+        counts["files"] += file.start == 0
         try:
             for record in _READERS[source.kind](file, source, counts):
                 yield from _kept(record, source, counts, name)
@@ -51,7 +53,7 @@ def documents(source: SourceConfig, counts: Counter[str], name: str) -> Iterator
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
 
 
-def _check(source: SourceConfig) -> None:
+def check(source: SourceConfig) -> None:
     """Keys that the kind does not read are a mistake, not noise."""
     for key, kinds in {
         "id_field": (*_WITH_FIELDS, "wikiextractor"),
@@ -169,13 +171,13 @@ def _wikiextractor_json(
 # ---------------------------------------------------------------- kinds with fields
 def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     """JSON lines, CSV and Parquet: a row is a document, a newline in its text ends a paragraph."""
-    readers = {"jsonl": json_rows, "csv": csv_rows}
     wanted = [name for name in (source.text_field, source.id_field, source.title_field) if name is not None]
     if source.kind == "parquet":
         yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
         return
-    with files.opened(file.path) as stream:
-        yield from _records(file, source, readers[source.kind](stream, counts), counts)
+    with files.opened_lines(file) as stream:
+        rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file.first_line)
+        yield from _records(file, source, rows, counts)
 
 
 def _records(file: SourceFile, source: SourceConfig, rows: Iterator[Row], counts: Counter[str]) -> Iterator[_Record]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.corpus.preparation import SPLITS, read_documents
+from roberta_lab.corpus.parts import SPLITS, read_documents
 from roberta_lab.corpus.pydoc import prose
 from roberta_lab.corpus.sentences import segment
 from roberta_lab.rng import generator

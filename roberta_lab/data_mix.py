@@ -1,0 +1,80 @@
+"""What a pass over the data holds: each source of the mix as often as the mix says, and no more tokens than it allows.
+
+A copy of a document is its address again, so a source that is read four times costs no token more on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from roberta_lab.config import ConfigError, DataMixConfig
+from roberta_lab.rng import hashed, stream_key, uniform
+from roberta_lab.token_store import TokenStore, ranges
+
+
+def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, float]:
+    """How many times each document of a source is read in a pass.
+
+    With weights, a pass has as many tokens as the sources together, each source its weight's share of them: so one with
+    twice the tokens that its share asks for is read half, another perhaps three times.
+
+    Args:
+        num_tokens: training tokens of each source.
+
+    Raises: ConfigError if a source has both, or only some have weights, or a number is not positive.
+    """
+    weighted = [name for name, source in config.sources.items() if source.weight is not None]
+    for name, source in config.sources.items():
+        for key in ("weight", "repeats"):
+            value = getattr(source, key)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"data_mix.{name}.{key}={value}: allowed are numbers above 0.")
+        if weighted and (source.weight is None or source.repeats is not None):
+            raise ConfigError(
+                f"data_mix.{name} has {'repeats' if source.repeats is not None else 'no weight'}, but {weighted[0]} has a "
+                "weight: give all sources of a mix a weight, or none."
+            )
+    if not weighted:
+        return {name: source.repeats or 1.0 for name, source in config.sources.items()}
+    weights = {name: source.weight or 0.0 for name, source in config.sources.items()}
+    if empty := [name for name in weights if not num_tokens.get(name)]:
+        raise ConfigError(f"data_mix.{empty[0]}.weight={weights[empty[0]]}: the source has no training text.")
+    per_weight = sum(num_tokens.values()) / sum(weights.values())
+    return {name: weight * per_weight / num_tokens[name] for name, weight in weights.items()}
+
+
+def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
+    """The documents of a pass: all of them once, then those that are read again, up to `train_tokens`."""
+    names = store.manifest["sources"]
+    first = np.concatenate([[0], store.document_ends])
+    tokens_before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])[first]
+    per_source = np.bincount(store.document_sources, np.diff(tokens_before), len(names)).astype(int)
+    wanted = repeats(config, dict(zip(names, per_source.tolist(), strict=True)))
+    return repeated(store, np.array([wanted[name] for name in names])).select(config.train_tokens)
+
+
+def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
+    """Each document of source i `times[i]` times, pass after pass so that copies do not lie together; of a fraction the
+    documents that a hash of their name picks, the same for every run.
+    """
+    if (times == 1).all():
+        return store
+    wanted = times[store.document_sources]
+    drawn = uniform(hashed(stream_key(0, "repeats"), store.document_hashes)) < wanted % 1
+    copies = np.floor(wanted).astype(np.int64) + drawn
+    documents = np.concatenate(
+        [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))] or [copies]
+    )
+    first = np.concatenate([[0], store.document_ends])
+    sizes = np.diff(first)[documents]
+    sentences = ranges(first[documents], sizes)
+    return replace(
+        store,
+        sentence_starts=store.sentence_starts[sentences],
+        sentence_lengths=store.sentence_lengths[sentences],
+        document_ends=np.cumsum(sizes),
+        document_hashes=store.document_hashes[documents],
+        document_sources=store.document_sources[documents],
+    )
