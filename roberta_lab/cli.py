@@ -144,6 +144,7 @@ def run_command(name: str, arguments: list[str]) -> None:
     from roberta_lab import composition, registration
 
     registration.register()
+    arguments = composition.spelled_out(arguments)
     if arguments[:1] not in ([flag] for flag in _COMPLETION):
         composition.check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import typing
+from collections.abc import Iterable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from roberta_lab import masking
+from roberta_lab import data_mix, masking
 from roberta_lab.batching import accumulation, micro_batch_size
-from roberta_lab.config import DTYPES, PAIRED_FORMATS, SOURCE_KINDS, Config, ConfigError
+from roberta_lab.config import DTYPES, PAIRED_FORMATS, SOURCE_KINDS, Config, ConfigError, DataMixConfig, SourceConfig
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -44,6 +47,22 @@ def nearest(name: str, allowed: list[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no allowed name is near."""
     match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def spelled_out(overrides: Iterable[str]) -> list[str]:
+    """`data_mix.NAME.key=`, which sets or adds a source of the mix, as Hydra knows it; other overrides as they are."""
+    fields = _fields(DataMixConfig)
+
+    def one(override: str) -> str:
+        found = _SOURCE_KEY.match(override)
+        if found is None or (found[1] in fields and found[1] != "sources"):
+            return override
+        return f"++data_mix.sources.{override[found.start(1) :].removeprefix('sources.')}"
+
+    return [one(override) for override in overrides]
+
+
+_SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
 
 
 def check_override_names(overrides: list[str]) -> None:
@@ -100,10 +119,30 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 def build(cfg: DictConfig) -> Config:
     """The typed config of a composed tree, resolved and checked for contradictions; raises ConfigError."""
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
+    for name, source in tree.data_mix.sources.items():
+        tree.data_mix.sources[name] = _source(name, source)
+    config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
     check(config)
     return config
+
+
+def _source(name: str, source: Any) -> Any:
+    """A source of the mix with every key it can have, typed."""
+    if not isinstance(source, DictConfig):
+        raise ConfigError(f"data_mix.{name}={source}: a source is {{kind: KIND, path: PATH, ...}}.")
+    allowed = list(_fields(SourceConfig))
+    for key in source:
+        if key not in allowed:
+            hint = nearest(str(key), allowed)
+            raise ConfigError(f"data_mix.{name}.{key}: no such key.{hint} Allowed: {', '.join(allowed)}.")
+    if "kind" not in source:
+        raise ConfigError(f"data_mix.{name}.kind is missing. Allowed: {', '.join(SOURCE_KINDS)}.")
+    try:
+        return OmegaConf.merge(OmegaConf.structured(SourceConfig), source)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"data_mix.{name}.{error.full_key}: {str(error).splitlines()[0]}.") from None
 
 
 def nsp_is_on(config: Config) -> bool:
@@ -130,7 +169,8 @@ def _check_ranges(config: Config) -> None:
     for name, source in config.data_mix.sources.items():
         if source.kind not in SOURCE_KINDS:
             allowed = f"{nearest(source.kind, list(SOURCE_KINDS))} Allowed: {', '.join(SOURCE_KINDS)}."
-            raise ConfigError(f"data_mix.sources.{name}.kind={source.kind}: unknown.{allowed}")
+            raise ConfigError(f"data_mix.{name}.kind={source.kind}: unknown.{allowed}")
+    data_mix.check(config.data_mix)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:

@@ -7,6 +7,7 @@ The dataclasses stand here, on the lowest floor, so that composing and checking 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -73,7 +74,7 @@ class SourceConfig:
 class DataMixConfig:
     """Where the text comes from, and how much of it pretraining reads."""
 
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    sources: dict[str, Any] = field(default_factory=dict)  # name -> SourceConfig, typed when the config is built
     deduplicate: bool = True  # of documents with the same text, the first stays
     held_out_share: float = 0.1
     train_tokens: int | None = None  # None: everything outside the held-out documents

@@ -14,6 +14,21 @@ from roberta_lab.rng import hashed, stream_key, uniform
 from roberta_lab.token_store import TokenStore, ranges
 
 
+def check(config: DataMixConfig) -> None:
+    """Raises ConfigError if only some sources have weights, one has both keys, or a number is not positive."""
+    weighted = [name for name, source in config.sources.items() if source.weight is not None]
+    for name, source in config.sources.items():
+        for key in ("weight", "repeats"):
+            value = getattr(source, key)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"data_mix.{name}.{key}={value}: allowed are numbers above 0.")
+        if weighted and (source.weight is None or source.repeats is not None):
+            has = "no weight" if source.weight is None else "repeats too"
+            raise ConfigError(
+                f"data_mix.{weighted[0]} has a weight and data_mix.{name} {has}: allowed are weights of all sources, or none."
+            )
+
+
 def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, float]:
     """How many times each document of a source is read in a pass.
 
@@ -23,20 +38,9 @@ def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, floa
     Args:
         num_tokens: training tokens of each source.
 
-    Raises: ConfigError if a source has both, or only some have weights, or a number is not positive.
+    Raises: ConfigError if a source that has a weight has no text.
     """
-    weighted = [name for name, source in config.sources.items() if source.weight is not None]
-    for name, source in config.sources.items():
-        for key in ("weight", "repeats"):
-            value = getattr(source, key)
-            if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(f"data_mix.{name}.{key}={value}: allowed are numbers above 0.")
-        if weighted and (source.weight is None or source.repeats is not None):
-            raise ConfigError(
-                f"data_mix.{name} has {'repeats' if source.repeats is not None else 'no weight'}, but {weighted[0]} has a "
-                "weight: give all sources of a mix a weight, or none."
-            )
-    if not weighted:
+    if all(source.weight is None for source in config.sources.values()):
         return {name: source.repeats or 1.0 for name, source in config.sources.items()}
     weights = {name: source.weight or 0.0 for name, source in config.sources.items()}
     if empty := [name for name in weights if not num_tokens.get(name)]:

@@ -36,8 +36,14 @@ def science(config: Config) -> dict[str, Any]:
         for k, v in values.items()
     }
     values["nsp"] = nsp_is_on(config)
-    for source in values["data_mix"]["sources"].values():  # where it lies is circumstance; its content is checked
-        del source["path"], source["stands_for"], source["licence"]
+    for source in values["data_mix"]["sources"].values():  # where files lie is circumstance; their content is checked
+        del source["stands_for"], source["licence"]
+        if source["kind"] != "hub":
+            del source["path"]
+    if path := values["tokenizer"].pop("path"):
+        from roberta_lab import tokenizer_files
+
+        values["tokenizer"] = {"kind": config.tokenizer.kind, "published": tokenizer_files.fingerprint(path)}
     if config.masking.name != "static":
         del values["masking"]["num_patterns"]
     return {"version": SCIENCE_VERSION, **values}

@@ -17,7 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from roberta_lab.composition import build, groups, nearest
+from roberta_lab.composition import build, groups, nearest, spelled_out
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig
 
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # set per column, and by which list
@@ -77,7 +77,7 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
     jobs = []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
-        paper = [*sweep.base, *own, *([f"task={task}"] if task else [])]
+        paper = spelled_out([*sweep.base, *own, *([f"task={task}"] if task else [])])
         settings = [config.scale.stands_for.get(o, o) for o in paper] + [f"seed={seed}", f"sweep.row={row}"]
         if finetune_seed is not None:
             settings.append(f"finetune.seed={finetune_seed}")

@@ -1,13 +1,14 @@
 """Every option composes; a user's mistake ends in one line that names the right thing; identity covers science and nothing else."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from roberta_lab import run
 from roberta_lab.batching import micro_batch_size
-from roberta_lab.composition import CONF, build, check_override_names, groups
+from roberta_lab.composition import CONF, build, check_override_names, groups, spelled_out
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.registration import register
 
@@ -20,8 +21,9 @@ def hydra() -> Iterator[None]:
 
 
 def config(*overrides: str) -> Config:
-    check_override_names(list(overrides))
-    return build(compose("config", overrides=list(overrides)))
+    given = spelled_out(overrides)
+    check_override_names(given)
+    return build(compose("config", overrides=given))
 
 
 def run_id(*overrides: str) -> str:
@@ -140,10 +142,54 @@ def test_the_advice_names_only_formats_that_exist() -> None:
 
 
 def test_where_a_corpus_lies_is_circumstance_and_how_it_is_read_is_science() -> None:
-    here, there = (f"data_mix.sources.wikipedia.path={path}" for path in ("here", "there"))
+    here, there = (f"data_mix.wikipedia.path={path}" for path in ("here", "there"))
     assert run_id("data_mix=books_wiki", here) == run_id("data_mix=books_wiki", there) != run_id()
-    assert run_id("data_mix=books_wiki") != run_id(
-        "data_mix=books_wiki", "data_mix.sources.wikipedia.kind=wikiextractor"
+    assert run_id("data_mix=books_wiki") != run_id("data_mix=books_wiki", "data_mix.wikipedia.kind=wikiextractor")
+    with pytest.raises(ConfigError, match=r"data_mix\.books\.kind=jsnl: unknown\. Did you mean 'jsonl'"):
+        config("data_mix=books_wiki", "data_mix.books.kind=jsnl")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data_mix.books.pth=x"], r"data_mix\.books\.pth: no such key\. Did you mean 'path'"),
+        (["data_mix.boks.path=x"], r"data_mix\.boks\.kind is missing\. Allowed: pydoc, text"),
+        (["data_mix.books.weight=many"], r"data_mix\.books\.weight: Value 'many'"),
+        (["data_mix.books.weight=1"], r"data_mix\.books has a weight and data_mix\.wikipedia no weight"),
+        (
+            ["data_mix.books.weight=1", "data_mix.wikipedia={kind: text, weight: 1, repeats: 2}"],
+            "wikipedia repeats too",
+        ),
+        (["data_mix.books.repeats=0"], r"data_mix\.books\.repeats=0\.0: allowed are numbers above 0"),
+    ],
+)
+def test_a_mistake_in_a_source_is_one_line(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config("data_mix=books_wiki", *overrides)
+
+
+def test_sources_are_set_and_added_by_their_names() -> None:
+    found = config("data_mix=own", "data_mix.own.path=a", "data_mix.more={kind: csv, path: b, repeats: 3}").data_mix
+    assert (found.sources["own"].path, found.sources["own"].kind) == ("a", "text")
+    assert (found.sources["more"].text_field, found.sources["more"].repeats) == ("text", 3.0)
+    assert (
+        found
+        == config(
+            "data_mix=own", "data_mix.sources.own.path=a", "data_mix.sources.more={kind: csv, path: b, repeats: 3}"
+        ).data_mix
     )
-    with pytest.raises(ConfigError, match=r"sources\.books\.kind=jsnl: unknown\. Did you mean 'jsonl'"):
-        config("data_mix=books_wiki", "data_mix.sources.books.kind=jsnl")
+    assert spelled_out(["data_mix.train_tokens=5", "data_mix=own", "seed=1"]) == [
+        "data_mix.train_tokens=5",
+        "data_mix=own",
+        "seed=1",
+    ]
+
+
+def test_a_published_tokenizer_is_known_by_its_content_and_a_dataset_by_its_name(tmp_path: Path) -> None:
+    for name, pieces in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vocab.txt").write_text(pieces)
+    one, two, three = (run_id("tokenizer=wordpiece_30k", f"tokenizer.path={tmp_path / name}") for name in "abc")
+    assert one == two != three and one != run_id("tokenizer=wordpiece_30k")
+    hub = [run_id(f"data_mix.web={{kind: hub, path: {name}, revision: {'0' * 40}}}") for name in ("me/a", "me/b")]
+    assert hub[0] != hub[1]

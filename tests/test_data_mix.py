@@ -1,0 +1,79 @@
+"""What a pass holds: each source as often as the mix says, copies apart, and the same for every run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roberta_lab import token_store
+from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
+from roberta_lab.corpus.parts import document_hash
+from roberta_lab.data_mix import repeats, training_documents
+from roberta_lab.token_store import Part, TokenStore
+
+NAMES = ["books", "web"]
+
+
+def mix(books: dict[str, float], web: dict[str, float], **options: int) -> DataMixConfig:
+    pair = zip(NAMES, (books, web), strict=True)
+    return DataMixConfig({name: SourceConfig("text", **keys) for name, keys in pair}, **options)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TokenStore:
+    """300 documents in two sources, one third and two thirds; the tokens of document i are i, in two sentences."""
+    numbers = np.arange(300)
+    tokens = np.repeat(numbers, 6).astype(np.uint16)
+    hashes = np.array([document_hash(f"d{i}") for i in numbers], np.uint64)
+    part = Part(tokens, np.tile([2, 4], 300), np.full(300, 2), hashes, (numbers % 3 > 0).astype(int))
+    token_store.write(tmp_path / "s", [part], 1000, {"sources": NAMES})
+    return token_store.open_store(tmp_path / "s")
+
+
+def documents(store: TokenStore) -> list[int]:
+    """The documents of a store by the number that all their tokens are."""
+    found, first = [], 0
+    for end in store.document_ends:
+        tokens = store.gather_tokens(store.sentence_starts[first:end], store.sentence_lengths[first:end])
+        assert len(tokens) == 6 and len(set(tokens.tolist())) == 1
+        found.append(int(tokens[0]))
+        first = int(end)
+    return found
+
+
+def test_without_numbers_every_document_is_read_once(store: TokenStore) -> None:
+    assert training_documents(store, mix({}, {})) is store
+    assert documents(store) == list(range(300))
+
+
+def test_repeats_are_whole_passes_and_a_fraction_that_names_decide(store: TokenStore) -> None:
+    found = documents(training_documents(store, mix({"repeats": 2.5}, {"repeats": 0.5})))
+    times = Counter(found)
+    books, web = ([times[i] for i in range(300) if (i % 3 > 0) == is_web] for is_web in (False, True))
+    assert set(books) == {2, 3} and set(web) == {0, 1}
+    assert 35 <= books.count(3) <= 65 and 75 <= web.count(1) <= 125
+    second = next(i for i, number in enumerate(found) if number in found[:i])
+    assert found[:second] == sorted(set(found)), "every document once before any comes again"
+    assert found == documents(training_documents(store, mix({"repeats": 2.5}, {"repeats": 0.5})))
+    more = Counter(documents(training_documents(store, mix({"repeats": 2.75}, {"repeats": 0.5}))))
+    assert all(more[i] >= times[i] for i in range(300)), "more repeats take no document away"
+
+
+def test_weights_are_shares_of_the_tokens(store: TokenStore) -> None:
+    assert repeats(mix({"weight": 1}, {"weight": 1}), {"books": 600, "web": 1200}) == {"books": 1.5, "web": 0.75}
+    assert repeats(mix({"weight": 2}, {"weight": 6}), {"books": 600, "web": 200}) == {"books": 1 / 3, "web": 3.0}
+    found = training_documents(store, mix({"weight": 3}, {"weight": 1}))
+    share = float((found.document_sources == 0).mean())
+    assert abs(share - 0.75) < 0.05 and abs(len(found.document_ends) - 300) < 30
+    with pytest.raises(ConfigError, match=r"data_mix\.web\.weight=1: the source has no training text"):
+        repeats(mix({"weight": 1}, {"weight": 1}), {"books": 600, "web": 0})
+
+
+def test_a_limit_of_tokens_holds_for_what_is_repeated(store: TokenStore) -> None:
+    found = training_documents(store, mix({"repeats": 4}, {"repeats": 1}, train_tokens=600))
+    assert 600 <= found.num_tokens < 606
+    times = Counter(documents(found))
+    assert {times[i] for i in times if i % 3 == 0} == {4} and {times[i] for i in times if i % 3} == {1}
