@@ -301,7 +301,7 @@ def _read_through(path: Path, bar: Any) -> dict[str, Any]:
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-            if at + len(block) > edge and (newline := block.find(b"\n", max(0, edge - at))) >= 0:
+            while at + len(block) > edge and (newline := block.find(b"\n", max(0, edge - at))) >= 0:
                 cuts.append([at + newline + 1, lines + block.count(b"\n", 0, newline + 1)])
                 edge = cuts[-1][0] + RANGE_BYTES
             lines += block.count(b"\n")

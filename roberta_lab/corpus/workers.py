@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from joblib import Parallel, delayed
@@ -41,7 +44,7 @@ def _sizes(function: Callable[..., None], items: dict[Any, int], workers: int) -
     if workers <= 1:
         return (_call(function, item, size) for item, size in items.items())
     parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-    return parallel(delayed(_call_alone)(function, item, size) for item, size in items.items())
+    return parallel(delayed(_call_in_worker)(os.getpid(), function, item, size) for item, size in items.items())
 
 
 def _call(function: Callable[..., None], item: Any, size: int) -> int:
@@ -49,6 +52,19 @@ def _call(function: Callable[..., None], item: Any, size: int) -> int:
     return size
 
 
-def _call_alone(function: Callable[..., None], item: Any, size: int) -> int:
+def _call_in_worker(parent: int, function: Callable[..., None], item: Any, size: int) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
+    _end_with(parent)
     return _call(function, item, size)
+
+
+@lru_cache  # once in each process
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed has nobody to work for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
