@@ -19,33 +19,31 @@ from pathlib import Path
 import numpy as np
 from side_by_side import Work, alternate, compared, one_thread, setting
 
-from roberta_lab import input_format
+from roberta_lab import input_format, token_store
 from roberta_lab.config import InputFormatConfig
 from roberta_lab.examples import Plan, Vocabulary, gather
-from roberta_lab.token_store import TokenStore
+from roberta_lab.token_store import Part, TokenStore
 
 VOCABULARY = Vocabulary(50_265, 50_264, (0, 1, 2, 3, 50_264))
 BATCH = 256
+PART_MEGABYTES = 10
 NUM_BATCHES = 400  # in turn, so that no example is still in the processor's cache
 
 
 def store_in(folder: Path, megabytes: int) -> TokenStore:
-    """A store of one shard; sentences of 26 tokens and documents of 33 sentences on average, both log-normal."""
-    draw = np.random.default_rng(0)
-    tokens = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.uint16, (megabytes * 500_000,))
-    for start in range(0, len(tokens), 1 << 22):
-        part = tokens[start : start + (1 << 22)]
-        part[:] = draw.integers(4, 50_264, len(part), dtype=np.uint16)
-    tokens.flush()
-    lengths = np.clip(draw.lognormal(3.1, 0.6, len(tokens) // 20), 1, 400).astype(np.int32)
-    ends = np.cumsum(lengths, dtype=np.int64)
-    num_sentences = int(np.searchsorted(ends, len(tokens), side="right"))
-    documents = np.cumsum(np.maximum(draw.lognormal(3.0, 1.0, num_sentences // 16).astype(np.int64), 1))
-    documents = np.append(documents[documents < num_sentences], num_sentences)
-    starts, lengths = (ends - lengths)[:num_sentences], lengths[:num_sentences]
-    shard = np.load(folder / "tokens.npy", mmap_mode="r")
-    hashes = np.arange(len(documents), dtype=np.uint64)
-    return TokenStore((shard,), starts, lengths, documents, hashes, {"dtype": "uint16"})
+    """A store of random tokens; sentences of 26 tokens and documents of 33 sentences on average, both log-normal."""
+    parts = (part(number) for number in range(-(-megabytes // PART_MEGABYTES)))
+    token_store.write(folder / "store", parts, VOCABULARY.size, {})
+    return token_store.open_store(folder / "store")
+
+
+def part(number: int) -> Part:
+    draw, num_sentences = np.random.default_rng(number), PART_MEGABYTES * 500_000 // 26
+    lengths = np.clip(draw.lognormal(3.1, 0.6, num_sentences), 1, 400).astype(np.int32)
+    ends = np.cumsum(np.maximum(draw.lognormal(3.0, 1.0, num_sentences // 16).astype(np.int64), 1))
+    sizes = np.diff(np.append(ends[ends < num_sentences], num_sentences), prepend=0)
+    tokens = draw.integers(4, 50_264, lengths.sum(), dtype=np.uint16)
+    return Part(tokens, lengths, sizes, np.arange(len(sizes), dtype=np.uint64), np.zeros_like(sizes))
 
 
 def batches_of(plan: Plan) -> list[np.ndarray]:

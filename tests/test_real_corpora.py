@@ -54,7 +54,7 @@ from roberta_lab.examples import Plan, Rows, Vocabulary, gather
 from roberta_lab.input_format import FORMATS, plan
 from roberta_lab.masking import IGNORED, masked_rows, num_maskable, num_masked
 from roberta_lab.rng import generator
-from roberta_lab.token_store import EncodedDocument, TokenStore
+from roberta_lab.token_store import Part, TokenStore
 from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
@@ -111,10 +111,20 @@ class Slice:
 @pytest.fixture(scope="module", params=FILES)
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Slice:
     path = tmp_path_factory.mktemp("real") / "store"
-    encoded = [EncodedDocument(name, encoding().encode_batch(split)) for name, split in texts(request.param)]
-    token_store.write(path, encoded, encoding().vocab_size, {}, SHARD_TOKENS)
-    corpus = [[len(s) for s in document.sentences] for document in encoded]
-    tokens = np.array([token for document in encoded for s in document.sentences for token in s])
+    encoded = [encoding().encode_batch(split) for _, split in texts(request.param)]
+    corpus = [[len(s) for s in document] for document in encoded]
+    parts = [
+        Part(
+            tokens=np.array([token for s in document for token in s], np.uint32),
+            sentence_lengths=np.array([len(s) for s in document], np.int64),
+            document_sizes=np.array([len(document)]),
+            document_hashes=np.array([number], np.uint64),
+            document_sources=np.array([0]),
+        )
+        for number, document in enumerate(encoded)
+    ]
+    token_store.write(path, parts, encoding().vocab_size, {}, SHARD_TOKENS)
+    tokens = np.concatenate([part.tokens for part in parts])
     return Slice(token_store.open_store(path), tokens, corpus, store_of(corpus))
 
 
