@@ -42,7 +42,7 @@ class TokenizerConfig:
     kind: str = MISSING
     vocab_size: int = MISSING  # of a tokenizer that is trained; a published one has its own
     path: str = ""  # a folder with published files (roberta_lab/tokenizer_files.py), in place of training
-    train_characters: int | None = 500_000_000  # of the mix, in documents drawn at random; None: all of it
+    train_characters: int | None = 100_000_000  # of the mix, in documents drawn at random; None: all of it
 
 
 @dataclass

@@ -70,7 +70,10 @@ class Rows:
 
 
 def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vocabulary) -> Rows:
-    """The inputs of the given examples, (B,) integers, as padded arrays."""
+    """The inputs of the given examples, (B,) integers, as padded arrays; in a pair, A stands before B.
+
+    Text is assigned through one boolean mask, run by run: no index is made per token.
+    """
     lasts = plan.example_ends[indices]
     num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
     row_of = np.repeat(np.arange(len(indices)), num_spans)
@@ -79,20 +82,22 @@ def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vo
     span_lengths = plan.spans_length[span_ids].astype(np.int64)
     lengths = plan.lengths[indices].astype(np.int64)
     width = int(lengths.max(initial=0))
-    before = np.concatenate([[0], np.cumsum(span_lengths + 1)])  # tokens and </s> before each span
-    columns = 1 + before[:-1] - before[(ends - num_spans)[row_of]]
-    places = row_of * width + columns  # where each span goes in the flattened rows
-    flat = np.repeat(places - (before[:-1] - np.arange(len(places))), span_lengths) + np.arange(span_lengths.sum())
+    after = np.cumsum(span_lengths + 1)  # tokens and </s> up to the end of each span
+    before = (after - span_lengths - 1)[ends - num_spans]  # and before each row
+    separators = row_of * width + after - before[row_of]  # in the flattened rows
 
-    shape = (len(indices), width)
-    input_ids, types = np.full(shape, vocabulary.pad_id, np.int64), np.zeros(shape, np.int64)
-    special = np.ones(shape, bool)
+    columns = np.arange(width, dtype=np.min_scalar_type(width))  # narrow: compared with every place
+    padding = columns >= lengths.astype(columns.dtype)[:, None]
+    special = padding.copy()
+    special[:, :1] = True
+    special.reshape(-1)[separators] = True
+    input_ids = np.full(special.shape, vocabulary.pad_id, np.int64)
     input_ids[:, :1] = vocabulary.bos_id
-    input_ids.reshape(-1)[flat] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
-    input_ids.reshape(-1)[places + span_lengths] = vocabulary.eos_id
-    special.reshape(-1)[flat] = False
-    kinds = plan.spans_kind[span_ids]
-    types.reshape(-1)[flat] = np.repeat(kinds, span_lengths)
-    types.reshape(-1)[places + span_lengths] = kinds
+    input_ids.reshape(-1)[separators] = vocabulary.eos_id
+    input_ids[~special] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
+    types, kinds = np.zeros(special.shape, np.int64), plan.spans_kind[span_ids]
+    if kinds.any():
+        a_ends = 1 + np.bincount(row_of, (span_lengths + 1) * (kinds == 0), len(indices))
+        np.greater(columns >= a_ends.astype(columns.dtype)[:, None], padding, out=types, casting="unsafe")
     label = plan.next_sentence_label
     return Rows(input_ids, types, lengths, special, None if label is None else label[indices].astype(np.int64))

@@ -64,13 +64,21 @@ def test_it_reads_what_was_written(tmp_path: Path, shard_tokens: int, vocab_size
     assert (len(store.shards) > 1) == (shard_tokens < 1000)
 
 
-def test_runs_are_gathered_in_the_order_asked_for(tmp_path: Path) -> None:
-    write(tmp_path / "s", documents(), 1000, {}, 50)
+@pytest.mark.parametrize("long_run", [1, 1 << 20])
+@pytest.mark.parametrize("shard_tokens", [7, 50, 1 << 20])
+def test_runs_are_gathered_in_the_order_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_tokens: int, long_run: int
+) -> None:
+    """Copied or indexed, apart or side by side, within a shard or across several."""
+    monkeypatch.setattr(token_store, "_LONG_RUN", long_run)
+    write(tmp_path / "s", documents(), 1000, {}, shard_tokens)
     store = token_store.open_store(tmp_path / "s")
-    order = np.random.default_rng(1).permutation(len(store.sentence_starts))
-    joined = store.gather_tokens(store.sentence_starts[order], store.sentence_lengths[order])
-    flat = [s for document in sentences(store) for s in document]
-    assert joined.tolist() == [token for i in order for token in flat[i]]
+    flat = [s for document in documents() for s in document.sentences]
+    number = len(flat)
+    shuffled = np.random.default_rng(1).permutation(number)
+    for order in (np.arange(number), shuffled, np.sort(shuffled[: number // 2]), np.repeat(shuffled, 2), shuffled[:1]):
+        joined = store.gather_tokens(store.sentence_starts[order], store.sentence_lengths[order])
+        assert joined.dtype == np.uint16 and joined.tolist() == [token for i in order for token in flat[i]]
     assert len(store.gather_tokens(np.empty(0, np.int64), np.empty(0, np.int64))) == 0
 
 
