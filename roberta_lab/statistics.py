@@ -69,6 +69,7 @@ class BatchStatistics:
 
     num_steps: int  # on which the rest is measured
     steps_per_epoch: float
+    run: tuple[int, float]  # steps of the whole run, and how many epochs they are
     inputs: tuple[int, float, int]  # of a step: fewest, mean, most
     tokens: tuple[int, float, int]
     padding: Share  # of the positions that the model computes
@@ -92,8 +93,7 @@ def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_len
     stops = starts + plan.spans_length[: ends[-1]]
     lengths = plan.lengths[:num_examples]
     documents, borders = _documents_of(store, starts, stops, ends)
-    labels = plan.next_sentence_label
-    random = None if labels is None else labels[:num_examples] == 1
+    random = None if plan.next_sentence_label is None else plan.next_sentence_label[:num_examples] == 1
     return PlanStatistics(
         num_examples=num_examples,
         num_planned=plan.num_examples,
@@ -162,28 +162,28 @@ def row_statistics(
     totals: Counter[str] = Counter()
     pieces = np.zeros(vocabulary.size, np.int64)
     positions = np.zeros((2, longest), np.int64)  # where a token was selected, and where one could be
-    digests, variance = np.empty(num_examples, np.uint64), 0.0
+    sizes = np.zeros(longest + 1, np.int64)  # how many rows have so many tokens that may be selected
+    digests = np.empty(num_examples, np.uint64)
     with tqdm(total=num_examples, unit="input", desc="statistics", leave=False, disable=not progress) as bar:
         for first in range(0, num_examples, size):
             examples = np.arange(first, min(first + size, num_examples))
             rows = gather(store, plan, examples, vocabulary)
             seen, labels = masked_rows(rows, examples, np.full_like(examples, epoch), masking, seed, vocabulary)
             may = _selectable(rows, masking)
-            variance += _variance(may.sum(axis=1), masking)
+            sizes += np.bincount(may.sum(axis=1), minlength=longest + 1)
             totals.update(_counted(rows, seen, labels, may, vocabulary))
-            width = labels.shape[1]
-            positions[:, :width] += (((labels != IGNORED) & may).sum(axis=0), may.sum(axis=0))
+            positions[:, : labels.shape[1]] += (((labels != IGNORED) & may).sum(axis=0), may.sum(axis=0))
             pieces += np.bincount(rows.input_ids[~rows.special_mask], minlength=vocabulary.size)
             digests[examples] = _digests(rows)
             bar.update(len(examples))
-    return _row_statistics(totals, pieces, positions, variance, digests, masking, vocabulary)
+    return _row_statistics(totals, pieces, positions, sizes, digests, masking, vocabulary)
 
 
 def _row_statistics(
     totals: Counter[str],
     pieces: np.ndarray,
     positions: np.ndarray,
-    variance: float,
+    sizes: np.ndarray,
     digests: np.ndarray,
     masking: MaskingConfig,
     vocabulary: Vocabulary,
@@ -198,7 +198,7 @@ def _row_statistics(
     rate = None if masking.whole_words else masking.mask_prob  # whole words must fit, so only a bound is known
     chosen, frequent = totals["selected"], np.argsort(-pieces, kind="stable")[:MOST_FREQUENT]
     return RowStatistics(
-        selected=Share(chosen, totals["selectable"], rate, variance),
+        selected=Share(chosen, totals["selectable"], rate, _variance(sizes, masking)),
         kinds={kind: binomial(totals[kind], chosen, share) for kind, share in asked.items()},
         specials_selected=Share(totals["specials selected"], totals["specials"]),
         by_position=binned(*positions, rate),
@@ -226,12 +226,13 @@ def _selectable(rows: Rows, masking: MaskingConfig) -> np.ndarray:
     return ~rows.special_mask
 
 
-def _variance(selectable: np.ndarray, masking: MaskingConfig) -> float:
+def _variance(sizes: np.ndarray, masking: MaskingConfig) -> float:
     """Of the number of tokens selected: `exact` and `fairseq` round it up or down in each row, `bernoulli` tosses coins."""
+    expected = masking.mask_prob * np.arange(len(sizes))  # of a row
     if masking.selection == "bernoulli":
-        return float(selectable.sum() * masking.mask_prob * (1 - masking.mask_prob))
-    rest = np.modf(masking.mask_prob * selectable)[0]
-    return float((rest * (1 - rest)).sum())
+        return float((sizes * expected).sum() * (1 - masking.mask_prob))
+    rest = np.modf(expected)[0]
+    return float((sizes * rest * (1 - rest)).sum())
 
 
 def _counted(
@@ -270,7 +271,7 @@ def _digests(rows: Rows) -> np.ndarray:
 
 # ---------------------------------------------------------------- from batches
 def batch_statistics(
-    batches: BatchPlan, lengths: np.ndarray, micro_batch_size: int, world_size: int = 1
+    batches: BatchPlan, lengths: np.ndarray, run_steps: int, micro_batch_size: int, world_size: int = 1
 ) -> BatchStatistics:
     """Cuts the first epoch's batches as training does, or the first steps of a long one; each pass is padded to its longest.
 
@@ -290,7 +291,8 @@ def batch_statistics(
                 share, _ = batches.micro_batch(step, index, micro_batch_size, rank, world_size)
                 positions += len(share) * int(lengths[share].max())
     padding = Share(positions - sum(tokens), positions)
-    return BatchStatistics(num_steps, steps_per_epoch, _range(inputs), _range(tokens), padding)
+    run = run_steps, batches.epochs(run_steps)
+    return BatchStatistics(num_steps, steps_per_epoch, run, _range(inputs), _range(tokens), padding)
 
 
 def _range(numbers: list[int]) -> tuple[int, float, int]:

@@ -82,5 +82,5 @@ def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocab
         statistics.row_statistics(
             store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
         ),
-        statistics.batch_statistics(batches, plan.lengths, size, config.trainer.devices),
+        statistics.batch_statistics(batches, plan.lengths, config.batch_size.steps, size, config.trainer.devices),
     )

@@ -40,6 +40,7 @@ class Section:
     title: str
     lines: tuple[Line, ...] = ()
     bars: tuple[Bin, ...] = ()
+    of: str = "length"  # what the bars stand beside
     note: str = ""
     page_only: bool = False  # too long for a console
 
@@ -82,7 +83,7 @@ def sections(statistics: EpochStatistics) -> list[Section]:
         Section("documents in an input", _documents(plan)),
         *pairs,
         Section("masking", _masking(rows), note=KEPT),
-        Section("selected by position in the input", bars=rows.by_position, note=where, page_only=True),
+        Section("selected by position in the input", bars=rows.by_position, of="position", note=where, page_only=True),
         Section("batches", _batches(statistics.batches)),
         Section("the plan of the whole corpus", counts),
     ]
@@ -144,6 +145,7 @@ def _batches(batches: BatchStatistics) -> tuple[Line, ...]:
     part = "the first epoch" if batches.num_steps == epoch else f"the first {batches.num_steps:,} of {epoch:,} steps"
     return (
         Line("steps an epoch", f"{batches.steps_per_epoch:,.1f}"),
+        Line("epochs of the run", f"{batches.run[1]:,.1f}", f"{batches.run[0]:,} steps"),
         Line("inputs a step", *_range(batches.inputs)),
         Line("tokens a step", *_range(batches.tokens)),
         of_whole("padding", batches.padding, f"cut as training cuts {part}"),
@@ -231,7 +233,7 @@ def settings(config: Config) -> dict[str, str]:
         del masking["num_patterns"]
     return {
         "input_format": f"{config.input_format.name}, max_length={config.input_format.max_length}",
-        "masking": ", ".join([name, *(f"{key}={value}" for key, value in masking.items())]),
+        "masking": ", ".join([name, *(f"{key}={str(value).lower()}" for key, value in masking.items())]),
         "nsp": f"{config.nsp.mode}, which is {'on' if nsp_is_on(config) else 'off'} here",
         "batch_size": f"sequences={batch.sequences}, steps={batch.steps:,}",
         "micro-batch": f"{micro_batch_size(batch.sequences, config.trainer)} sequences",
