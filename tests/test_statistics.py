@@ -370,16 +370,16 @@ documents in an input
   documents crossed    2  borders of documents inside inputs
 
 masking (kept: the token itself, also where it was drawn at random; 95 of 100 right epochs fall in the interval)
-  selected                                100%  16 of 16; asked for 100%, 95% interval 96.88% to 100%: fits
-  by position                     100% to 100%  in 6 parts of the input
-  of these masked                         100%  16 of 16; asked for 100%, 95% interval 96.88% to 100%: fits
-  of these random                           0%  0 of 16; asked for 0%, 95% interval 0% to 3.12%: fits
-  of these kept                             0%  0 of 16; asked for 0%, 95% interval 0% to 3.12%: fits
-  specials selected                          0  must be 0
-  padding selected                           0  must be 0
+  selected                                 100%  16 of 16; asked for 100%, 95% interval 96.88% to 100%: fits
+  by position                      100% to 100%  in 6 parts of the input
+  of these masked                          100%  16 of 16; asked for 100%, 95% interval 96.88% to 100%: fits
+  of these random                            0%  0 of 16; asked for 0%, 95% interval 0% to 3.12%: fits
+  of these kept                              0%  0 of 16; asked for 0%, 95% interval 0% to 3.12%: fits
+  specials selected                           0  must be 0
+  padding selected                            0  must be 0
   tokens changed but not selected             0  must be 0
-  labels other than the token                0  must be 0
-  special tokens drawn at random             0  must be 0
+  labels other than the token                 0  must be 0
+  special tokens drawn at random              0  must be 0
 
 batches
   steps an epoch          2.0
