@@ -370,11 +370,11 @@ documents in an input
   documents crossed    2  borders of documents inside inputs
 
 masking (kept: the token itself, also where it was drawn at random; 95 of 100 right epochs fall in the interval)
-  selected                                 100%  16 of 16; asked for 100%, 95% interval 96.88% to 100%: fits
+  selected                              100.00%  16 of 16; asked for 100%, 95% interval 96.88% to 100.00%: fits
   by position                      100% to 100%  in 6 parts of the input
-  of these masked                          100%  16 of 16; asked for 100%, 95% interval 96.88% to 100%: fits
-  of these random                            0%  0 of 16; asked for 0%, 95% interval 0% to 3.12%: fits
-  of these kept                              0%  0 of 16; asked for 0%, 95% interval 0% to 3.12%: fits
+  of these masked                       100.00%  16 of 16; asked for 100%, 95% interval 96.88% to 100.00%: fits
+  of these random                         0.00%  0 of 16; asked for 0%, 95% interval 0.00% to 3.12%: fits
+  of these kept                           0.00%  0 of 16; asked for 0%, 95% interval 0.00% to 3.12%: fits
   specials selected                           0  must be 0
   padding selected                            0  must be 0
   tokens changed but not selected             0  must be 0
@@ -389,13 +389,13 @@ batches
   padding              13.33%  4 of 30; cut as training cuts the first epoch
 
 the plan of the whole corpus
-  sentences          6
-  sentences empty    0
-  sentences split    1
-  documents          4
-  documents dropped  0
-  documents crossed  2
-  text tokens       16"""
+  sentences           6
+  sentences empty     0
+  sentences split     1
+  documents           4
+  documents dropped   0
+  documents crossed   2
+  text tokens        16"""
     )
 
 

@@ -57,12 +57,15 @@ def of_whole(name: str, share: Share, note: str = "") -> Line:
 
 
 def measured(name: str, share: Share) -> Line:
-    """A share beside what is asked for."""
+    """A share beside what is asked for, with as many digits as the interval is narrow."""
     if share.expected is None or not share.whole:
         return of_whole(name, share)
-    low, high = map(percent, share.interval)
-    note = f"asked for {percent(share.expected)}, 95% interval {low} to {high}: {share.verdict}"
-    return of_whole(name, share, note)._replace(wrong=share.verdict == "does not fit")
+    low, high = share.interval
+    digits = max(2, math.ceil(-math.log10(50 * (high - low))))
+    interval = f"{100 * low:.{digits}f}% to {100 * high:.{digits}f}%"
+    note = f"asked for {percent(share.expected)}, 95% interval {interval}: {share.verdict}"
+    line = of_whole(name, share, note)
+    return line._replace(value=f"{100 * share.share:.{digits}f}%", wrong=share.verdict == "does not fit")
 
 
 def must_be_zero(name: str, count: int) -> Line:
