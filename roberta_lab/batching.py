@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from roberta_lab.config import ConfigError, TrainerConfig
+from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config, ConfigError, TrainerConfig
+from roberta_lab.examples import Plan
 from roberta_lab.rng import generator
 
 LARGEST_BY_DEFAULT = 32
@@ -111,6 +112,13 @@ class BatchPlan:
         edges = _equal_shares(self.lengths[examples[by_length]], num_passes * world_size)
         chosen = by_length[edges[share] : edges[share + 1]]
         return examples[chosen], epochs[chosen]
+
+
+def batch_plan(plan: Plan, config: Config) -> BatchPlan:
+    """The batches of a run over the examples of its plan."""
+    matched = plan.lengths if config.input_format.name in TOKEN_MATCHED_FORMATS else None
+    sequences, max_length = config.batch_size.sequences, config.input_format.max_length
+    return BatchPlan(plan.num_examples, sequences, config.seed, matched, max_length)
 
 
 def _equal_shares(lengths: np.ndarray, number: int) -> np.ndarray:

@@ -36,8 +36,12 @@ COMMANDS = {
         ("", "tokenizer.vocab_size=8192", "paths.cache=elsewhere/cache"),
     ),
     "inspect": Command(
-        "decodes examples of the composed config: specials, masked, random and kept tokens, segments, the NSP label",
-        ("", "masking=static inspect.epoch=3", "input_format=full_sentences inspect.examples=5"),
+        "decodes examples as the model sees them, and counts a whole epoch: lengths, padding, masks, NSP labels",
+        (
+            "",
+            "masking=static inspect.epoch=3",
+            "input_format=full_sentences inspect.examples=5 inspect.statistics=false",
+        ),
     ),
     "pretrain": Command(
         "one pretraining run; -m or sweep=NAME makes it several",

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from roberta_lab import input_format
-from roberta_lab.batching import BatchPlan, accumulation, micro_batch_size
-from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config, MaskingConfig
+from roberta_lab.batching import accumulation, batch_plan, micro_batch_size
+from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.examples import Plan, Rows, SentenceStore, Vocabulary, gather
 from roberta_lab.masking import IGNORED, masked_rows, num_maskable, num_masked
 from roberta_lab.rng import stream_key
@@ -46,14 +46,7 @@ class MicroBatches(Dataset):
 
     def __init__(self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
-        matched = config.input_format.name in TOKEN_MATCHED_FORMATS
-        self.batches = BatchPlan(
-            plan.num_examples,
-            config.batch_size.sequences,
-            config.seed,
-            lengths=plan.lengths if matched else None,
-            max_length=config.input_format.max_length,
-        )
+        self.batches = batch_plan(plan, config)
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.per_step = accumulation(config.batch_size.sequences, 1, self.size)
         self._counts: dict[int, tuple[int, int]] = {}  # of the step at hand

@@ -10,7 +10,7 @@ import roberta_lab
 PACKAGE = Path(roberta_lab.__file__).parent
 FLOORS = (
     {"config", "rng"},
-    {"examples", "input_format", "masking", "batching", "model", "objective", "optimizer"},
+    {"examples", "input_format", "masking", "batching", "shares", "statistics", "model", "objective", "optimizer"},
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
     {"run", "checkpoint", "loop", "tracking", "tasks"},
     {"datamodule", "pretraining", "finetuning", "sweeper", "reports"},

@@ -1,68 +1,86 @@
-"""`inspect`: a few examples as the model sees them, in colour. What to look at first when data are in doubt."""
+"""`inspect`: examples as the model sees them, and statistics of a whole epoch. What to look at first when data are in doubt."""
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-from roberta_lab import input_format, token_store, tokenizer
-from roberta_lab.config import Config
-from roberta_lab.corpus.preparation import prepared_for
+from roberta_lab import input_format, run, statistics, token_store, tokenizer
+from roberta_lab.batching import batch_plan, micro_batch_size
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data_mix import training_documents
-from roberta_lab.examples import Rows, gather
-from roberta_lab.masking import IGNORED, masked_rows
+from roberta_lab.examples import Plan, SentenceStore, Vocabulary, gather
+from roberta_lab.masking import masked_rows
+from roberta_lab.reports import decoded
+from roberta_lab.reports import statistics as report
 from roberta_lab.rng import stream_key
-from roberta_lab.tokenizer import Encoding
-
-STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}
-NSP = {0: "B is next", 1: "B is random"}
 
 
 def main(config: Config, overrides: list[str]) -> None:
-    """Shows the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would."""
+    """Shows the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would, then counts
+    all of the epoch and writes a page of both."""
+    _check(config)
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
     store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
     plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
-    examples = np.arange(min(config.inspect.examples, plan.num_examples))
-    rows = gather(store, plan, examples, encoding.vocabulary)
-    epochs = np.full_like(examples, config.inspect.epoch)
-    seen, labels = masked_rows(rows, examples, epochs, config.masking, config.seed, encoding.vocabulary)
-    legend = "  ".join(_paint(kind, kind) for kind in STYLES)
-    print(f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}: {legend}")
-    print(f"{plan.num_examples:,} examples an epoch; " + ", ".join(f"{n:,} {name}" for name, n in plan.counts.items()))
-    for i in examples:
-        label = "" if rows.next_sentence_label is None else f", NSP label {NSP[int(rows.next_sentence_label[i])]}"
-        predicted = int((labels[i] != IGNORED).sum())
-        print(f"\nexample {i}: {rows.lengths[i]} tokens, {predicted} predicted{label}")
-        print("".join(_tokens(encoding, rows, seen[i], labels[i], int(i))))
+    numbers = np.arange(min(config.inspect.examples, plan.num_examples))
+    rows = gather(store, plan, numbers, encoding.vocabulary)
+    epochs = np.full_like(numbers, config.inspect.epoch)
+    seen, labels = masked_rows(rows, numbers, epochs, config.masking, config.seed, encoding.vocabulary)
+    examples = decoded.decoded(encoding, rows, numbers, seen, labels)
+    title = f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}"
+    print(f"{title}: {decoded.legend()}" if examples else title)
+    for example in examples:
+        print(f"\n{decoded.painted(example)}")
+    manifests = _manifests(prepared)
+    for name, lines in manifests.items():
+        print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
+    if config.inspect.statistics:
+        counted = _counted(config, store, plan, encoding.vocabulary)
+        run_id = run.directory(config, "pretrain").name
+        frequent = tuple((encoding.spelled(token), number) for token, number in counted.rows.most_frequent)
+        page = report.Page(title, run_id, report.settings(config), manifests, counted, frequent, examples)
+        file = Path(config.paths.outputs) / "inspect" / run_id / "index.html"
+        report.write(file, report.html(page))
+        print(f"\n{report.text(counted)}\n\n{file}")
+    sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
 
 
-def _tokens(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int) -> Iterator[str]:
-    """Each token as the model sees it; a random one with the original behind it."""
-    for j in range(int(rows.lengths[i])):
-        kind = _kind(encoding, rows, seen, labels, i, j)
-        text = encoding.spelled(int(seen[j]))
-        original = encoding.spelled(int(labels[j])) if kind in ("masked", "random") else ""
-        yield _paint(kind, f"{text}[{original}]" if original else text)
+def _check(config: Config) -> None:
+    most = config.inspect.max_examples
+    for key, value, least in (
+        ("examples", config.inspect.examples, 0),
+        ("epoch", config.inspect.epoch, 0),
+        ("max_examples", 1 if most is None else most, 1),
+    ):
+        if value < least:
+            raise ConfigError(f"inspect.{key}={value}: allowed is {least} or more.")
 
 
-def _kind(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int, j: int) -> str:
-    if labels[j] == IGNORED:
-        if rows.special_mask[i, j]:
-            return "special"
-        return "segment B" if rows.token_type_ids[i, j] else "text"
-    if seen[j] == encoding.mask_id:
-        return "masked"
-    return "kept" if seen[j] == labels[j] else "random"
+def _manifests(prepared: Prepared) -> dict[str, tuple[report.Line, ...]]:
+    """The counts that preparation noted, of each of its folders."""
+    folders = {"corpus": prepared.corpus, "tokenizer": prepared.tokenizer, "tokens": prepared.store}
+    return {
+        name: report.manifest_lines(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+        for name, folder in folders.items()
+    }
 
 
-def _paint(kind: str, text: str) -> str:
-    """In colour on a terminal; elsewhere predicted tokens carry the name of their kind."""
-    colour = (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
-    if not colour:
-        return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text
-    return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text
+def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocabulary) -> statistics.EpochStatistics:
+    number = min(config.inspect.max_examples or plan.num_examples, plan.num_examples)
+    epoch, size = config.inspect.epoch, micro_batch_size(config.batch_size.sequences, config.trainer)
+    return statistics.EpochStatistics(
+        epoch,
+        statistics.plan_statistics(store, plan, number, config.input_format.max_length),
+        statistics.row_statistics(
+            store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
+        ),
+        statistics.batch_statistics(
+            batch_plan(plan, config), plan.lengths, config.batch_size.steps, size, config.trainer.devices
+        ),
+    )

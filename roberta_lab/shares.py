@@ -1,0 +1,72 @@
+"""Counts beside what they should be: a share of a whole, the interval in which right data would fall, and a verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+NUM_BINS = 16
+
+
+@dataclass(frozen=True)
+class Share:
+    """A count among a whole; with `expected`, the share that the config asks for and the variance of the count under it."""
+
+    count: int
+    whole: int
+    expected: float | None = None
+    variance: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1; of nothing, 0."""
+        return self.count / self.whole if self.whole else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """In which 95 of 100 right epochs fall (normal approximation, half a count added on both sides)."""
+        assert self.expected is not None
+        reach = self._reach(1.96) / max(1, self.whole)
+        return max(0.0, self.expected - reach), min(1.0, self.expected + reach)
+
+    @property
+    def verdict(self) -> str:
+        """`fits`; `outside` the interval, as 1 of 20 right epochs is; `does not fit`, beyond 4 standard deviations."""
+        assert self.expected is not None
+        away = abs(self.count - self.expected * self.whole)
+        if away <= self._reach(1.96):
+            return "fits"
+        return "outside" if away <= self._reach(4.0) else "does not fit"
+
+    def _reach(self, deviations: float) -> float:
+        return deviations * math.sqrt(self.variance) + 0.5
+
+
+def binomial(count: int, whole: int, expected: float) -> Share:
+    """A share of independent draws."""
+    return Share(count, whole, expected, whole * max(0.0, expected * (1 - expected)))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Lengths, or positions counted from 1, `first` to `last`."""
+
+    first: int
+    last: int
+    share: Share
+
+
+def binned(counts: np.ndarray, wholes: np.ndarray | int, expected: float | None = None) -> tuple[Bin, ...]:
+    """Counts (L,) of the numbers 1 to L in about `NUM_BINS` bins of one width, the last cut off at L."""
+    width = -(-len(counts) // NUM_BINS)
+    firsts = np.arange(0, len(counts), width)
+    sums = np.add.reduceat(counts, firsts)
+    whole = np.add.reduceat(wholes, firsts) if isinstance(wholes, np.ndarray) else np.full(len(firsts), wholes)
+    shares = [
+        Share(int(n), int(of)) if expected is None else binomial(int(n), int(of), expected)
+        for n, of in zip(sums, whole, strict=True)
+    ]
+    lasts = np.minimum(firsts + width, len(counts))
+    return tuple(Bin(int(a) + 1, int(b), share) for a, b, share in zip(firsts, lasts, shares, strict=True))
