@@ -23,7 +23,7 @@ from roberta_lab.config import ConfigError
 from roberta_lab.corpus.rows import Row, _values
 
 _T = TypeVar("_T")
-_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BATCH = 64  # rows that are in memory at a time; a book has up to some megabytes
 _WAITS = (1.0, 4.0)  # seconds before the files are looked up again
@@ -144,10 +144,10 @@ def _builder(source: HubSource) -> Any:
         keys: dict[str, Any] = {"revision": source.revision, "cache_dir": nowhere}
         try:
             return datasets.load_dataset_builder(source.path, source.subset, **keys)
-        except ValueError as error:
-            if "config" not in str(error).lower():
-                raise
+        except ValueError:
             names = datasets.get_dataset_config_names(source.path, **keys)
+            if source.subset in names or (source.subset is None and len(names) == 1):
+                raise
         what = "needs a subset" if source.subset is None else f"has no subset {source.subset!r}"
         raise ConfigError(f"{_called(source)} {what}. Allowed: {', '.join(names)}.")
 
@@ -221,23 +221,31 @@ def _trouble(source: HubSource) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    """The libraries without logs and bars, calls that count their users, and torch, which they would import for nothing."""
     try:
-        datasets, hub = importlib.import_module("datasets"), importlib.import_module("huggingface_hub.utils")
+        datasets, hub = importlib.import_module("datasets"), importlib.import_module("huggingface_hub")
     except ImportError:  # which `_library` reports
         yield
         return
+    switches = (
+        (datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
+        (datasets.config, "TORCH_AVAILABLE", False),
+        (hub.constants, "HF_HUB_DISABLE_TELEMETRY", True),
+    )
+    before = [getattr(owner, name) for owner, name, _ in switches]
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    drawing = [library for library in (datasets, hub) if not library.are_progress_bars_disabled()]
-    counted = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS  # a call to a bucket of theirs for each look-up
+    drawing = [library for library in (datasets.utils, hub.utils) if not library.are_progress_bars_disabled()]
     try:
-        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-        for name in _LOGGERS:
+        for owner, name, value in switches:
+            setattr(owner, name, value)
+        for name in levels:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         for library in drawing:
             library.disable_progress_bars()
         yield
     finally:
-        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counted
+        for (owner, name, _), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         for library in drawing:
@@ -270,11 +278,11 @@ def _explained(source: HubSource, error: BaseException) -> str:
     status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"
     token = "log in with `hf auth login` or set HF_TOKEN"
     text = " ".join(str(error).split())
-    if "GatedRepoError" in kinds:
-        return f"its authors grant access one by one. Ask for it on {page}, then {token}."
-    if "RevisionNotFoundError" in kinds:
+    if "gated" in text:
+        return f"its authors grant access to each reader. Ask for it on {page}, then {token}."
+    if text.startswith("Revision"):
         return f"there is no such revision. Its commits are on {page} under Files and versions, History."
-    if "RepositoryNotFoundError" in kinds or status in (401, 403):
+    if "DatasetNotFoundError" in kinds or status in (401, 403):
         return f"there is no such dataset, or it is private. Look at {page}; for a private one, {token}."
     if "scripts are no longer supported" in text:
         return (
@@ -283,10 +291,8 @@ def _explained(source: HubSource, error: BaseException) -> str:
         )
     if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
         return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
-    if status == 429:
-        return f"the hub answers too many calls (429). Wait some minutes and start again, or {token}."
-    if status is not None and status >= 500:
-        return f"the hub is in trouble (HTTP {status}), also after several tries. Start again later."
+    if status in _BUSY:
+        return f"the hub has too much to do (HTTP {status}), also after several tries. Wait some minutes, or {token}."
     if _is_of_network(error):
         return f"the hub cannot be reached, or broke off, also after several tries. Look at the network. ({text[:200]})"
     return f"it cannot be read. {type(error).__name__}: {text[:300]}"
