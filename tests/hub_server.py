@@ -129,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        cut = next((ending for ending, times in self.server.cut.items() if path.endswith(ending) and times), None)
+        whole = unquote(urlsplit(self.path).path)
+        cut = next((ending for ending, times in self.server.cut.items() if whole.endswith(ending) and times), None)
         if cut is not None:
             self.server.cut[cut] -= 1
             part = part[: len(part) // 2]

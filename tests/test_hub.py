@@ -111,7 +111,7 @@ TWO = [
 ]
 LINES = [{"text": f"{row} " + "lorem ipsum " * 50, "url": f"u{row}"} for row in range(2000)]
 NOISE = random.Random(0)
-WIDE = [{"text": f"{row}", "noise": NOISE.randbytes(2000).hex()} for row in range(2000)]
+WIDE = [{"text": f"{row}", "noise": NOISE.randbytes(8000)} for row in range(2000)]
 SCRIPT = b"open('the_script_was_run', 'w').write('yes')\nimport datasets\nclass Script(datasets.GeneratorBasedBuilder): ...\n"
 
 
@@ -230,11 +230,11 @@ def test_bytes_that_are_not_utf_8_are_counted_as_in_files(call: Call) -> None:
 
 
 def test_only_the_wanted_columns_travel(there: Hub, call: Call) -> None:
-    """The column `noise` makes nearly all of a file of eight megabytes."""
+    """The column `noise` makes nearly all of a file of 16 MB; the libraries read 5 MB ahead."""
     size = len(there.repositories["owner/wide"].commits[PINNED]["train.parquet"])
     there.calls.clear()
     assert call(read, source("owner/wide"))[0] == [expected(WIDE, "text")]
-    assert 0 < asked_for(there, "train.parquet") < size // 4 and size > 7_000_000
+    assert 0 < asked_for(there, "train.parquet") < size // 2 and size > 15_000_000
 
 
 def test_reading_the_first_rows_does_not_need_the_last(there: Hub, call: Call) -> None:
@@ -324,16 +324,17 @@ def test_a_folder_of_that_name_is_not_read_in_its_place(call: Call) -> None:
 def test_nothing_is_said_kept_or_counted_and_torch_stays_out(there: Hub, tmp_path: Path) -> None:
     code = """
         import logging, sys
-        logging.basicConfig(level=logging.DEBUG)
+        import datasets
         from test_hub import hub, read, source
+        logging.basicConfig(level=logging.INFO)
         shards, _ = read(source("owner/two"))
         next(hub.rows(source("owner/two"), 0, {}))
-        print([len(shard) for shard in shards], "torch" in sys.modules, logging.getLogger("datasets").level)
+        print([len(shard) for shard in shards], "torch" in sys.modules, logging.root.manager.disable)
         """
     there.calls.clear()
     done = reader(there.url, tmp_path, textwrap.dedent(code))
-    assert (done.stdout, done.returncode) == ("[150, 3] False 30\n", 0), done.stderr
-    assert not [line for line in done.stderr.splitlines() if "asyncio" not in line], done.stderr
+    assert (done.stdout, done.returncode) == ("[150, 3] False 0\n", 0), done.stderr
+    assert done.stderr == ""
     assert not [one for one in there.calls if "owner/two" not in one]
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in kept) < 5000, kept  # the card

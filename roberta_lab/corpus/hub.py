@@ -28,7 +28,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BATCH = 64  # rows that are in memory at a time; a book has up to some megabytes
 _WAITS = (1.0, 4.0)  # seconds before the files are looked up again
 _BUSY = (408, 429, 500, 502, 503, 504)
-_LOGGERS = ("datasets", "huggingface_hub", "httpx", "httpx2", "filelock", "fsspec")
 _HTTP = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
 
 
@@ -78,7 +77,8 @@ def rows(source: HubSource, shard: int, counts: Counter[str]) -> Iterator[Row]:
     stream = _opened(source)
     assert 0 <= shard < stream.num_shards, (shard, stream.num_shards)
     pyarrow, position = importlib.import_module("pyarrow"), -1
-    batches = stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH)
+    with _trouble(source):
+        batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
     for table in _steps(source, batches):
         names = [name for name in _wanted(source) if name in table.column_names]
         if position < 0:
@@ -233,21 +233,19 @@ def _quiet() -> Iterator[None]:
         (hub.constants, "HF_HUB_DISABLE_TELEMETRY", True),
     )
     before = [getattr(owner, name) for owner, name, _ in switches]
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    disabled = logging.root.manager.disable
     drawing = [library for library in (datasets.utils, hub.utils) if not library.are_progress_bars_disabled()]
     try:
         for owner, name, value in switches:
             setattr(owner, name, value)
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        logging.disable(logging.CRITICAL)
         for library in drawing:
             library.disable_progress_bars()
         yield
     finally:
         for (owner, name, _), value in zip(switches, before, strict=True):
             setattr(owner, name, value)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(disabled)
         for library in drawing:
             library.enable_progress_bars()
 
