@@ -58,7 +58,6 @@ def check(source: HubSource) -> None:
 
 def fingerprint(source: HubSource) -> dict[str, Any]:
     """What decides the rows. Uses neither network nor `datasets`: a commit does not change."""
-    check(source)
     keys = ("path", "revision", "subset", "split", "text_field", "id_field", "title_field")
     return {key: getattr(source, key) for key in keys}
 
@@ -129,6 +128,9 @@ def _of_split(source: HubSource, builder: Any, splits: dict[str, Any]) -> Any:
         _expect_fields(source, stream.column_names)
     if hasattr(builder.config, "columns") and hasattr(builder.config, "batch_size"):
         builder.config.columns, builder.config.batch_size = _wanted(source), _BATCH
+        if hasattr(builder.config, "fragment_scan_options"):  # from 4.2 on; else Arrow reads far ahead and keeps it
+            options = importlib.import_module("pyarrow.dataset").ParquetFragmentScanOptions(pre_buffer=False)
+            builder.config.fragment_scan_options = options
         with _trouble(source):
             stream = _patiently(lambda: builder.as_streaming_dataset(source.split))
     return stream
@@ -283,10 +285,8 @@ def _explained(source: HubSource, error: BaseException) -> str:
     if "DatasetNotFoundError" in kinds or status in (401, 403):
         return f"there is no such dataset, or it is private. Look at {page}; for a private one, {token}."
     if "scripts are no longer supported" in text:
-        return (
-            "it is a script that builds the data, and such code is not run. Many have been converted: take a commit of its "
-            f"branch refs/convert/parquet as the revision, or another dataset; see {page}."
-        )
+        what = "it is a script that builds the data, and such code is not run"
+        return f"{what}. Take a commit of its branch refs/convert/parquet, or another dataset; see {page}."
     if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
         return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
     if status in _BUSY:
