@@ -1,0 +1,299 @@
+"""Datasets of the Hugging Face hub as sources: rows streamed from a pinned commit, a file of the split after the other.
+
+A branch or tag of a dataset moves and a run has to find the same documents next year, so only a full commit hash is taken.
+Nothing of a repository is run: `datasets` from version 4 on has no scripts, and older ones are refused. What a step of the
+library raises becomes one line; broken connections and busy servers are tried again, by the libraries while a file is read
+(`datasets.config.STREAMING_READ_*`, `huggingface_hub.utils.http_backoff`) and here while the files are looked up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from roberta_lab.config import ConfigError
+from roberta_lab.corpus.rows import Row, _values
+
+_T = TypeVar("_T")
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_BATCH = 64  # rows that are in memory at a time; a book has up to some megabytes
+_WAITS = (1.0, 4.0)  # seconds before the files are looked up again
+_BUSY = (408, 429, 500, 502, 503, 504)
+_HTTP = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
+
+
+class HubSource(Protocol):
+    """The keys of a source that are read here."""
+
+    path: str  # the dataset's id
+    revision: str | None
+    subset: str | None  # the builder's config; None: the only one, or the default of the dataset's card
+    split: str
+    text_field: str
+    id_field: str | None
+    title_field: str | None
+
+
+def check(source: HubSource) -> None:
+    """Raises ConfigError unless `path` is an id and `revision` a full commit. Uses no network."""
+    if not _ID.fullmatch(source.path) or ".." in source.path or "--" in source.path:
+        raise ConfigError(
+            f"path={source.path!r} is no id of a hub dataset. Allowed: OWNER/NAME, as its page is headed."
+        )
+    if source.revision is None or not _COMMIT.fullmatch(source.revision):
+        raise ConfigError(
+            f"revision={source.revision!r} of {source.path}: a branch or tag moves, so the full commit is needed, 40 digits "
+            f"0-9a-f. It is on https://huggingface.co/datasets/{source.path} under Files and versions, History."
+        )
+
+
+def fingerprint(source: HubSource) -> dict[str, Any]:
+    """What decides the rows. Uses neither network nor `datasets`: a commit does not change."""
+    keys = ("path", "revision", "subset", "split", "text_field", "id_field", "title_field")
+    return {key: getattr(source, key) for key in keys}
+
+
+def num_shards(source: HubSource) -> int:
+    """How many files the split is streamed from. Asks the hub once a process."""
+    return int(_opened(source).num_shards)
+
+
+def rows(source: HubSource, shard: int, counts: Counter[str]) -> Iterator[Row]:
+    """The rows of a shard in order, with the columns that are asked for, under their positions in the shard.
+
+    A second call reads the same again from its start. Raises ConfigError for a field that is not there and for every
+    trouble with the hub; in the midst of a shard the rows before are whole, and none comes twice.
+    """
+    stream = _opened(source)
+    assert 0 <= shard < stream.num_shards, (shard, stream.num_shards)
+    pyarrow, position = importlib.import_module("pyarrow"), -1
+    with _trouble(source):
+        batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
+    for table in _steps(source, batches):
+        names = [name for name in _wanted(source) if name in table.column_names]
+        if position < 0:
+            _expect_fields(source, table.column_names)
+        for batch in table.to_batches():
+            columns = [_values(pyarrow, batch.column(name), counts) for name in names]
+            for values in zip(*columns, strict=True):
+                position += 1
+                yield position, dict(zip(names, values, strict=True))
+
+
+def _wanted(source: HubSource) -> list[str]:
+    fields = (source.text_field, source.id_field, source.title_field)
+    return list(dict.fromkeys(name for name in fields if name is not None))
+
+
+def _expect_fields(source: HubSource, there: list[str]) -> None:
+    for name in _wanted(source):
+        if name not in there:
+            raise ConfigError(f"{_called(source)} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
+
+
+def _called(source: HubSource) -> str:
+    subset = f" ({source.subset})" if source.subset else ""
+    return f"hub dataset {source.path}{subset} at {source.revision}"
+
+
+# ---------------------------------------------------------------- opening
+def _opened(source: HubSource) -> Any:
+    """The split as an IterableDataset of the wanted columns; looked up once a process, since a commit does not change."""
+    check(source)
+    key = tuple(fingerprint(source).values())
+    if key not in _OPEN:
+        with _trouble(source):
+            builder = _patiently(lambda: _builder(source))
+            _expect_pinned(source, builder)
+            splits = _patiently(builder.as_streaming_dataset)
+        _OPEN[key] = _of_split(source, builder, splits)
+    return _OPEN[key]
+
+
+def _of_split(source: HubSource, builder: Any, splits: dict[str, Any]) -> Any:
+    """The split with, of Parquet, only the wanted columns read and decoded, a few rows at a time."""
+    if source.split not in splits:
+        raise ConfigError(f"{_called(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
+    stream = splits[source.split]
+    if stream.column_names is not None:
+        _expect_fields(source, stream.column_names)
+    if hasattr(builder.config, "columns") and hasattr(builder.config, "batch_size"):
+        builder.config.columns, builder.config.batch_size = _wanted(source), _BATCH
+        if hasattr(builder.config, "fragment_scan_options"):  # from 4.2 on; else Arrow reads far ahead and keeps it
+            options = importlib.import_module("pyarrow.dataset").ParquetFragmentScanOptions(pre_buffer=False)
+            builder.config.fragment_scan_options = options
+        with _trouble(source):
+            stream = _patiently(lambda: builder.as_streaming_dataset(source.split))
+    return stream
+
+
+def _builder(source: HubSource) -> Any:
+    """The library's plan of the dataset: subsets, files, features.
+
+    Its cache is a folder for the moment, so that nothing prepared earlier, of whatever revision, stands in for the hub.
+    """
+    datasets = _library(source)
+    with tempfile.TemporaryDirectory() as nowhere:
+        keys: dict[str, Any] = {"revision": source.revision, "cache_dir": nowhere}
+        try:
+            return datasets.load_dataset_builder(source.path, source.subset, **keys)
+        except ValueError:
+            names = datasets.get_dataset_config_names(source.path, **keys)
+            if source.subset in names or (source.subset is None and len(names) == 1):
+                raise
+        what = "needs a subset" if source.subset is None else f"has no subset {source.subset!r}"
+        raise ConfigError(f"{_called(source)} {what}. Allowed: {', '.join(names)}.")
+
+
+def _expect_pinned(source: HubSource, builder: Any) -> None:
+    """Folders and links are read by the library under the same id; what is not of the commit is refused."""
+    files = [name for names in (builder.config.data_files or {}).values() for name in names]
+    outside = [name for name in files if f"hf://datasets/{source.path}@{source.revision}/" not in name]
+    if outside or not files:
+        raise ConfigError(
+            f"{_called(source)}: its files would be read from {outside[0] if outside else 'a cache'}, not from this commit."
+        )
+
+
+def _library(source: HubSource) -> Any:
+    """The package `datasets`, which only these sources need."""
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError:
+        raise ConfigError(f"{_called(source)} needs the package datasets: pip install 'roberta_lab[hub]'") from None
+    if int(datasets.__version__.split(".")[0]) < 4:
+        raise ConfigError(
+            f"{_called(source)} needs datasets 4 or newer, which runs no code of a dataset; "
+            f"{datasets.__version__} is installed: pip install 'roberta_lab[hub]'"
+        )
+    if datasets.config.HF_HUB_OFFLINE:
+        raise ConfigError(
+            f"{_called(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. Unset it, or read files."
+        )
+    if os.path.exists(source.path):
+        raise ConfigError(
+            f"{_called(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
+        )
+    return datasets
+
+
+# ---------------------------------------------------------------- quiet, patience and trouble
+def _steps(source: HubSource, iterator: Iterator[_T]) -> Iterator[_T]:
+    """What an iterator of the library gives; its noise and its errors stay within its steps."""
+    while True:
+        with _trouble(source):
+            item = next(iterator, None)
+        if item is None:
+            return
+        yield item
+
+
+def _patiently(look_up: Callable[[], _T]) -> _T:
+    """Calls again after an error that may pass. While files are read, the libraries do this themselves."""
+    for wait in _WAITS:
+        try:
+            return look_up()
+        except Exception as error:  # whichever of four HTTP libraries raised
+            if isinstance(error, ConfigError) or not (_status(error) in _BUSY or _is_of_network(error)):
+                raise
+            time.sleep(wait)
+    return look_up()
+
+
+@contextmanager
+def _trouble(source: HubSource) -> Iterator[None]:
+    """Errors of the libraries, which are of many kinds, become one line. Within, they neither log nor draw nor count calls."""
+    try:
+        with _quiet():
+            yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{_called(source)}: {_explained(source, error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The libraries without logs and bars, calls that count their users, and torch, which they would import for nothing."""
+    try:
+        datasets, hub = importlib.import_module("datasets"), importlib.import_module("huggingface_hub")
+    except ImportError:  # which `_library` reports
+        yield
+        return
+    switches = (
+        (datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
+        (datasets.config, "TORCH_AVAILABLE", False),
+        (hub.constants, "HF_HUB_DISABLE_TELEMETRY", True),
+    )
+    before = [getattr(owner, name) for owner, name, _ in switches]
+    disabled = logging.root.manager.disable
+    drawing = [library for library in (datasets.utils, hub.utils) if not library.are_progress_bars_disabled()]
+    try:
+        for owner, name, value in switches:
+            setattr(owner, name, value)
+        logging.disable(logging.CRITICAL)
+        for library in drawing:
+            library.disable_progress_bars()
+        yield
+    finally:
+        for (owner, name, _), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
+        logging.disable(disabled)
+        for library in drawing:
+            library.enable_progress_bars()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status behind an error, if any."""
+    answers = (getattr(each, "response", None) for each in _chain(error))
+    return next((int(answer.status_code) for answer in answers if hasattr(answer, "status_code")), None)
+
+
+def _is_of_network(error: BaseException) -> bool:
+    """No answer, or one that broke off."""
+    return _status(error) is None and any(
+        isinstance(each, (ConnectionError, TimeoutError)) or type(each).__module__.split(".")[0] in _HTTP
+        for each in _chain(error)
+    )
+
+
+def _explained(source: HubSource, error: BaseException) -> str:
+    """What happened, and what to do about it."""
+    kinds = {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
+    status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"
+    token = "log in with `hf auth login` or set HF_TOKEN"
+    text = " ".join(str(error).split())
+    if "gated" in text:
+        return f"its authors grant access to each reader. Ask for it on {page}, then {token}."
+    if text.startswith("Revision"):
+        return f"there is no such revision. Its commits are on {page} under Files and versions, History."
+    if "DatasetNotFoundError" in kinds or status in (401, 403):
+        return f"there is no such dataset, or it is private. Look at {page}; for a private one, {token}."
+    if "scripts are no longer supported" in text:
+        what = "it is a script that builds the data, and such code is not run"
+        return f"{what}. Take a commit of its branch refs/convert/parquet, or another dataset; see {page}."
+    if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
+        return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
+    if status in _BUSY:
+        return f"the hub has too much to do (HTTP {status}), also after several tries. Wait some minutes, or {token}."
+    if _is_of_network(error):
+        return f"the hub cannot be reached, or broke off, also after several tries. Look at the network. ({text[:200]})"
+    return f"it cannot be read. {type(error).__name__}: {text[:300]}"
+
+
+_OPEN: dict[tuple[Any, ...], Any] = {}  # of this process
