@@ -46,14 +46,26 @@ class TokenizerConfig:
 
 
 @dataclass
+class HubConfig:
+    """A dataset of the Hugging Face hub, at one commit (roberta_lab/corpus/hub.py)."""
+
+    path: str = MISSING  # OWNER/NAME
+    revision: str | None = None  # a commit, all 40 digits of it
+    subset: str | None = None  # the name of a configuration of the dataset, where it has several
+    split: str = "train"
+    text_field: str = "text"
+    id_field: str | None = None  # None: the file's number and the position in it
+    title_field: str | None = None
+    size: str = ""  # what to expect
+
+
+@dataclass
 class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
 
     kind: str = MISSING  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor | hub
-    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob; hub: OWNER/NAME
-    revision: str | None = None  # hub: a commit, all 40 digits of it
-    subset: str | None = None  # hub: the name of a configuration of the dataset, where it has several
-    split: str = "train"  # hub
+    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
+    hub: HubConfig | None = None  # read in place of files when kind is hub
     repeats: float | None = None  # times that each document is read in a pass; None: once
     weight: float | None = (
         None  # in place of `repeats`: the source's share of a pass's tokens, in proportion to other weights

@@ -37,9 +37,11 @@ def science(config: Config) -> dict[str, Any]:
     }
     values["nsp"] = nsp_is_on(config)
     for source in values["data_mix"]["sources"].values():  # where files lie is circumstance; their content is checked
-        del source["stands_for"], source["licence"]
-        if source["kind"] != "hub":
-            del source["path"]
+        del source["path"], source["stands_for"], source["licence"]
+        if source["kind"] == "hub":
+            del source["hub"]["size"]
+        else:
+            del source["hub"]
     if path := values["tokenizer"].pop("path"):
         from roberta_lab import tokenizer_files
 

@@ -191,5 +191,8 @@ def test_a_published_tokenizer_is_known_by_its_content_and_a_dataset_by_its_name
         (tmp_path / name / "vocab.txt").write_text(pieces)
     one, two, three = (run_id("tokenizer=wordpiece_30k", f"tokenizer.path={tmp_path / name}") for name in "abc")
     assert one == two != three and one != run_id("tokenizer=wordpiece_30k")
-    hub = [run_id(f"data_mix.web={{kind: hub, path: {name}, revision: {'0' * 40}}}") for name in ("me/a", "me/b")]
+    hub = [
+        run_id(f"data_mix.web={{kind: hub, hub: {{path: {name}, revision: '{'0' * 40}'}}}}")
+        for name in ("me/a", "me/b")
+    ]
     assert hub[0] != hub[1]

@@ -277,3 +277,30 @@ def reader(url: str, home: Path, code: str, **more: str) -> "subprocess.Complete
     environ = {**environment(url, home), **more}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, timeout=60)
+
+
+# ---------------------------------------------------------------- as a source of a mix
+def test_a_dataset_is_prepared_from_the_command_line(there: Hub, tmp_path: Path) -> None:
+    """On two workers and on one: the same corpus, in the order of its files; the second time without the hub."""
+    command = [sys.executable, "-m", "roberta_lab", "prepare", "data_mix=own", "data_mix.own.kind=hub"]
+    command += [f"data_mix.own.hub={{path: owner/two, revision: '{PINNED}', id_field: id}}", "tokenizer.vocab_size=290"]
+    command += ["data_mix.held_out_share=0.2", "trainer.progress=false"]
+    said = []
+    for workers in (1, 2, 1):
+        cache = f"paths.cache={tmp_path}/{workers}"
+        done = subprocess.run(
+            [*command, cache, f"prepare.workers={workers}"],
+            env=environment(there.url, tmp_path),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        said.append(done.stdout.replace(f"{tmp_path}/{workers}", ""))
+        there.calls.clear()
+    assert said[0] == said[1] == said[2] and "153 documents kept" in said[0] and "2 files" in said[0]
+    one, two = (sorted(tmp_path.glob(f"{workers}/corpus/*/parts/*.jsonl")) for workers in (1, 2))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    first = json.loads(one[0].read_text().splitlines()[0])
+    assert first["id"].startswith("own:0-") and first["sentences"][0].startswith("Zeile")

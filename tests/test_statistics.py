@@ -491,7 +491,7 @@ def test_a_page_is_written_whole(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- the command
 SMALL = [
-    *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.held_out_share=0.3", "trainer.progress=false"),
+    *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.held_out_share=0.3", "trainer.progress=false", "prepare.workers=1"),
     *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=24", "model=tiny"),
 ]  # fmt: skip
 
@@ -502,7 +502,7 @@ def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Docstring(f"m{i}", pydoc.PACKAGES[i % 3], "f", "function", f"Return the value {i}. It is number {i} of all.")
         for i in range(80)
     ]
-    monkeypatch.setattr(pydoc, "docstrings", lambda: iter(found))
+    monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
     monkeypatch.chdir(tmp_path)
 
 

@@ -34,13 +34,8 @@ _ENDINGS = {
     "wikiextractor": (".txt", ".json", ".jsonl"),  # and every wiki_*, as it names its own files
 }
 KINDS = tuple(_ENDINGS)
-_NOT_IN_DOCUMENTS = (
-    "path",
-    "stands_for",
-    "licence",
-    "repeats",
-    "weight",
-)  # keys of SourceConfig that do not decide what is read
+# keys of SourceConfig that do not decide what is read of files
+_NOT_IN_DOCUMENTS = ("path", "hub", "stands_for", "licence", "repeats", "weight")
 _SETTLED_NS = 2_000_000_000  # a younger file could change again within its time stamp's resolution
 
 

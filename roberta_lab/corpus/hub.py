@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from roberta_lab.config import ConfigError
-from roberta_lab.corpus.rows import Row, _values
+from roberta_lab.config import ConfigError, HubConfig
+from roberta_lab.corpus.rows import Row, column_values
 
 _T = TypeVar("_T")
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -31,43 +31,31 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 _HTTP = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
 
 
-class HubSource(Protocol):
-    """The keys of a source that are read here."""
-
-    path: str  # the dataset's id
-    revision: str | None
-    subset: str | None  # the builder's config; None: the only one, or the default of the dataset's card
-    split: str
-    text_field: str
-    id_field: str | None
-    title_field: str | None
-
-
-def check(source: HubSource) -> None:
+def check(source: HubConfig) -> None:
     """Raises ConfigError unless `path` is an id and `revision` a full commit. Uses no network."""
     if not _ID.fullmatch(source.path) or ".." in source.path or "--" in source.path:
         raise ConfigError(
-            f"path={source.path!r} is no id of a hub dataset. Allowed: OWNER/NAME, as its page is headed."
+            f"hub.path={source.path!r} is no id of a hub dataset. Allowed: OWNER/NAME, as its page is headed."
         )
     if source.revision is None or not _COMMIT.fullmatch(source.revision):
         raise ConfigError(
-            f"revision={source.revision!r} of {source.path}: a branch or tag moves, so the full commit is needed, 40 digits "
+            f"hub.revision={source.revision!r} of {source.path}: a branch or tag moves, so the full commit is needed, 40 digits "
             f"0-9a-f. It is on https://huggingface.co/datasets/{source.path} under Files and versions, History."
         )
 
 
-def fingerprint(source: HubSource) -> dict[str, Any]:
+def fingerprint(source: HubConfig) -> dict[str, Any]:
     """What decides the rows. Uses neither network nor `datasets`: a commit does not change."""
     keys = ("path", "revision", "subset", "split", "text_field", "id_field", "title_field")
     return {key: getattr(source, key) for key in keys}
 
 
-def num_shards(source: HubSource) -> int:
+def num_shards(source: HubConfig) -> int:
     """How many files the split is streamed from. Asks the hub once a process."""
     return int(_opened(source).num_shards)
 
 
-def rows(source: HubSource, shard: int, counts: Counter[str]) -> Iterator[Row]:
+def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
     """The rows of a shard in order, with the columns that are asked for, under their positions in the shard.
 
     A second call reads the same again from its start. Raises ConfigError for a field that is not there and for every
@@ -83,30 +71,30 @@ def rows(source: HubSource, shard: int, counts: Counter[str]) -> Iterator[Row]:
         if position < 0:
             _expect_fields(source, table.column_names)
         for batch in table.to_batches():
-            columns = [_values(pyarrow, batch.column(name), counts) for name in names]
+            columns = [column_values(pyarrow, batch.column(name), counts) for name in names]
             for values in zip(*columns, strict=True):
                 position += 1
                 yield position, dict(zip(names, values, strict=True))
 
 
-def _wanted(source: HubSource) -> list[str]:
+def _wanted(source: HubConfig) -> list[str]:
     fields = (source.text_field, source.id_field, source.title_field)
     return list(dict.fromkeys(name for name in fields if name is not None))
 
 
-def _expect_fields(source: HubSource, there: list[str]) -> None:
+def _expect_fields(source: HubConfig, there: list[str]) -> None:
     for name in _wanted(source):
         if name not in there:
             raise ConfigError(f"{_called(source)} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
 
 
-def _called(source: HubSource) -> str:
+def _called(source: HubConfig) -> str:
     subset = f" ({source.subset})" if source.subset else ""
     return f"hub dataset {source.path}{subset} at {source.revision}"
 
 
 # ---------------------------------------------------------------- opening
-def _opened(source: HubSource) -> Any:
+def _opened(source: HubConfig) -> Any:
     """The split as an IterableDataset of the wanted columns; looked up once a process, since a commit does not change."""
     check(source)
     key = tuple(fingerprint(source).values())
@@ -119,7 +107,7 @@ def _opened(source: HubSource) -> Any:
     return _OPEN[key]
 
 
-def _of_split(source: HubSource, builder: Any, splits: dict[str, Any]) -> Any:
+def _of_split(source: HubConfig, builder: Any, splits: dict[str, Any]) -> Any:
     """The split with, of Parquet, only the wanted columns read and decoded, a few rows at a time."""
     if source.split not in splits:
         raise ConfigError(f"{_called(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
@@ -136,7 +124,7 @@ def _of_split(source: HubSource, builder: Any, splits: dict[str, Any]) -> Any:
     return stream
 
 
-def _builder(source: HubSource) -> Any:
+def _builder(source: HubConfig) -> Any:
     """The library's plan of the dataset: subsets, files, features.
 
     Its cache is a folder for the moment, so that nothing prepared earlier, of whatever revision, stands in for the hub.
@@ -154,7 +142,7 @@ def _builder(source: HubSource) -> Any:
         raise ConfigError(f"{_called(source)} {what}. Allowed: {', '.join(names)}.")
 
 
-def _expect_pinned(source: HubSource, builder: Any) -> None:
+def _expect_pinned(source: HubConfig, builder: Any) -> None:
     """Folders and links are read by the library under the same id; what is not of the commit is refused."""
     files = [name for names in (builder.config.data_files or {}).values() for name in names]
     outside = [name for name in files if f"hf://datasets/{source.path}@{source.revision}/" not in name]
@@ -164,7 +152,7 @@ def _expect_pinned(source: HubSource, builder: Any) -> None:
         )
 
 
-def _library(source: HubSource) -> Any:
+def _library(source: HubConfig) -> Any:
     """The package `datasets`, which only these sources need."""
     try:
         datasets = importlib.import_module("datasets")
@@ -187,7 +175,7 @@ def _library(source: HubSource) -> Any:
 
 
 # ---------------------------------------------------------------- quiet, patience and trouble
-def _steps(source: HubSource, iterator: Iterator[_T]) -> Iterator[_T]:
+def _steps(source: HubConfig, iterator: Iterator[_T]) -> Iterator[_T]:
     """What an iterator of the library gives; its noise and its errors stay within its steps."""
     while True:
         with _trouble(source):
@@ -210,7 +198,7 @@ def _patiently(look_up: Callable[[], _T]) -> _T:
 
 
 @contextmanager
-def _trouble(source: HubSource) -> Iterator[None]:
+def _trouble(source: HubConfig) -> Iterator[None]:
     """Errors of the libraries, which are of many kinds, become one line. Within, they neither log nor draw nor count calls."""
     try:
         with _quiet():
@@ -272,7 +260,7 @@ def _is_of_network(error: BaseException) -> bool:
     )
 
 
-def _explained(source: HubSource, error: BaseException) -> str:
+def _explained(source: HubConfig, error: BaseException) -> str:
     """What happened, and what to do about it."""
     kinds = {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
     status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"

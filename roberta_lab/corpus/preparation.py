@@ -91,7 +91,7 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
     inputs = {"version": VERSION, "segmentation": sentences.fingerprint(), **units.reading(data_mix, scans)}
 
     def write(path: Path) -> dict[str, Any]:
-        todo = units.units(scans)
+        todo = units.units(data_mix, scans)
         missing = {unit: unit.num_bytes for unit in todo if not parts.is_written(path, unit)}
         done = sum(unit.num_bytes for unit in todo) - sum(missing.values())
         workers.run(partial(_write_unit, path, data_mix), missing, num_workers, "corpus", progress, done)

@@ -114,7 +114,7 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
         with parquet.ParquetFile(file.path) as table:
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
-                columns = [_values(pyarrow, batch.column(name), counts) for name in wanted]
+                columns = [column_values(pyarrow, batch.column(name), counts) for name in wanted]
                 for values in zip(*columns, strict=True):
                     position += 1
                     yield position, dict(zip(wanted, values, strict=True))
@@ -122,7 +122,7 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
         raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
 
 
-def _values(pyarrow: Any, column: Any, counts: Counter[str]) -> list[Any]:
+def column_values(pyarrow: Any, column: Any, counts: Counter[str]) -> list[Any]:
     """Strings by way of their bytes, since pyarrow raises on those that are not UTF-8."""
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()

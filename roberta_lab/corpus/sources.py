@@ -15,12 +15,12 @@ import lzma
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.corpus import files, gutenberg, text, wikiextractor
+from roberta_lab.corpus import files, gutenberg, hub, text, wikiextractor
 from roberta_lab.corpus.document import Document
 from roberta_lab.corpus.files import SourceFile
 from roberta_lab.corpus.rows import Row, csv_rows, expect_fields, json_rows, parquet_rows
@@ -51,6 +51,22 @@ def documents(
                 yield from _kept(record, source, counts, name)
         except _BROKEN as error:
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
+
+
+def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[Document]:
+    """The documents of one file of a hub dataset; they are named by its number and their position, or by `hub.id_field`."""
+    assert source.hub is not None
+    check(source)
+    counts["files"] += 1
+    fields = replace(
+        source,
+        text_field=source.hub.text_field,
+        id_field=source.hub.id_field,
+        title_field=source.hub.title_field,
+    )
+    file = SourceFile(str(shard), Path(source.hub.path))
+    for record in _records(file, fields, hub.rows(source.hub, shard, counts), counts):
+        yield from _kept(record, fields, counts, name)
 
 
 def check(source: SourceConfig) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
-from roberta_lab.corpus import files, pydoc, sources
+from roberta_lab.corpus import files, hub, pydoc, sources
 from roberta_lab.corpus.document import Document
 from roberta_lab.corpus.files import Scan, SourceFile
 
@@ -38,22 +38,38 @@ def check(data_mix: DataMixConfig) -> None:
     if not data_mix.sources:
         raise ConfigError("data_mix.sources is empty: name at least one, or choose data_mix=pydoc.")
     for name, source in data_mix.sources.items():
-        if source.kind != "pydoc" and not source.path:
+        if source.kind == "hub":
+            if source.hub is None:
+                raise ConfigError(f"data_mix.{name}.hub is missing: {{path: OWNER/NAME, revision: COMMIT}}.")
+            try:
+                hub.check(source.hub)
+            except ConfigError as error:
+                raise ConfigError(f"data_mix.{name}.{error}") from None
+        elif source.kind != "pydoc" and not source.path:
             what = f" (stands for {source.stands_for})" if source.stands_for else ""
-            raise ConfigError(f"data_mix.{name}.path is missing{what}: a file, a folder or a glob of {source.kind}.")
+            offer = f"; or data_mix.{name}.kind=hub: {source.hub.path}, {source.hub.size}" if source.hub else ""
+            raise ConfigError(
+                f"data_mix.{name}.path is missing{what}: a file, a folder or a glob of {source.kind}{offer}."
+            )
 
 
 def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
     """What decides the documents of a source, without reading them again if that was done before."""
     if source.kind == "pydoc":
         return Scan(pydoc.fingerprint(), [[] for _ in range(PYDOC_SLICES)], [0] * PYDOC_SLICES)
+    if source.kind == "hub":
+        assert source.hub is not None
+        kept = {"min_characters": source.min_characters, "max_characters": source.max_characters}
+        return Scan({"hub": hub.fingerprint(source.hub), **kept}, [], [])
     return files.scan(source, cache, progress=progress)
 
 
-def units(scans: dict[str, Scan]) -> list[Unit]:
-    """The units of a mix, in the order of its documents."""
+def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
+    """The units of a mix, in the order of its documents. Of a hub dataset, its files are looked up."""
     made: list[Unit] = []
     for name, found in scans.items():
+        if (source := data_mix.sources[name]).kind == "hub":
+            made += [Unit(len(made) + shard, name, 0, slice=shard) for shard in range(hub.num_shards(source.hub))]
         for place, (group, num_bytes) in enumerate(zip(found.groups, found.num_bytes, strict=True)):
             made.append(Unit(len(made), name, num_bytes, tuple(group), place))
     return made
@@ -67,6 +83,10 @@ def documents(
     Of the embedded source, `docstrings` gets one line each, of which its tasks are made.
     """
     source = data_mix.sources[unit.source]
+    if source.kind == "hub":
+        for document in sources.hub_documents(source, counts, unit.source, unit.slice):
+            yield document, f"{unit.source}:{document.id}"
+        return
     if source.kind != "pydoc":
         for document in sources.documents(source, counts, unit.source, list(unit.files)):
             yield document, f"{unit.source}:{document.id}"
