@@ -5,14 +5,18 @@ joined. Here it is cut twice. First into words, at every space that has no white
 a word is its own affair, and no split of its own joins two of them. (One could only where white space meets white space;
 a text with such a place is encoded whole.) A word that is new is cut again if it is printable ASCII, for which the
 tokenizer's own rule is one line (`PIECES`): so `word,` and `word.` cost one encoding of `word`.
+
+A word's number is its place among the words that were met, which a `defaultdict` that counts gives out without a line of
+Python; from there on everything is arrays.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import count, islice
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -20,63 +24,13 @@ from tokenizers import Tokenizer
 from roberta_lab.token_store import ranges
 
 MAX_WORDS = 1 << 18  # that are remembered, some 80 MB with their pieces; then the later half is forgotten
+END = "\0"  # after each of the words that are cut in one go; no word has it
 PIECES: dict[str, Callable[[str], list[str]]] = {
-    "ByteLevel": re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^A-Za-z0-9 ]+").findall,  # GPT-2's pattern
+    "ByteLevel": re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^A-Za-z0-9 \0]+|\0").findall,  # GPT-2's
     "BertPreTokenizer": re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9 ]").findall,
 }
-_is_ascii = re.compile(r"[ -~]*").fullmatch
-_WHOLE = -1  # the number of a word that the text before it could change
-
-
-class _Words(dict[str, int]):
-    """word -> its number, given when it is first asked for; `new` has the words that nobody has encoded yet."""
-
-    def __init__(self, space: str, new: list[str], known: Callable[[], int]) -> None:
-        super().__init__()
-        self._space, self._new, self._known = space, new, known
-
-    def __missing__(self, word: str) -> int:
-        number = self._known() + len(self._new)
-        self._new.append(self._space + word)
-        self[word] = number
-        return number
-
-
-class _InnerWords(_Words):
-    """Words behind a space."""
-
-    def __missing__(self, word: str) -> int:
-        if word and not word[0].isspace():
-            return super().__missing__(word)
-        self[word] = _WHOLE
-        return _WHOLE
-
-
-class _Runs:
-    """Runs of ids: run i is `ids[starts[i] : starts[i] + lengths[i]]`."""
-
-    def __init__(self) -> None:
-        self.starts, self.lengths, self.ids = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32)
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def first(self, number: int) -> _Runs:
-        """The first so many runs."""
-        kept = _Runs()
-        kept.starts, kept.lengths = self.starts[:number], self.lengths[:number]
-        kept.ids = self.ids[: kept.starts[-1] + kept.lengths[-1]]
-        return kept
-
-    def and_more(self, runs: list[list[int]]) -> _Runs:
-        """These runs and those behind them; what was there keeps its number."""
-        lengths = np.fromiter(map(len, runs), np.int64, len(runs))
-        joined = np.fromiter((i for run in runs for i in run), np.uint32, int(lengths.sum()))
-        more = _Runs()
-        more.starts = np.concatenate([self.starts, len(self.ids) + np.cumsum(lengths) - lengths])
-        more.lengths = np.concatenate([self.lengths, lengths])
-        more.ids = np.concatenate([self.ids, joined])
-        return more
+_FIRST = "\0"  # marks the word at the start of a text, which has no space before it
+_WHOLE = -1  # in the place of a length: the text before this word could change it
 
 
 class WordEncoder:
@@ -88,61 +42,103 @@ class WordEncoder:
         kind = (spec["pre_tokenizer"] or {}).get("type")
         self._pieces_of = PIECES.get(kind) if _splits_as_expected(spec) else None
         self._space = " " if kind == "ByteLevel" else ""
-        self._new: list[str] = []
-        self._runs, self._pieces = _Runs(), dict[str, list[int]]()
-        self._first = _Words("", self._new, lambda: len(self._runs))
-        self._inner = _InnerWords(self._space, self._new, lambda: len(self._runs))
+        self._words, self._pieces = _Memory(), _Memory()
 
-    def _forget(self) -> None:
-        """Drops the words that came later: frequent ones come early."""
-        kept = MAX_WORDS // 2
-        for words in (self._first, self._inner):
-            for word in [word for word, number in words.items() if number >= kept]:
-                del words[word]
-        self._runs = self._runs.first(kept)
-        self._pieces = dict(islice(self._pieces.items(), kept))
+    def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the texts, joined, uint32 (N,), and how many each of them has, int64 (len(texts),). No special tokens."""
+        joined = _FIRST + f" {_FIRST}".join(texts)
+        if self._pieces_of is None or not texts or joined.count(_FIRST) > len(texts):
+            return _flat(self._encode(texts))
+        for memory in (self._words, self._pieces):
+            memory.forget_beyond(MAX_WORDS)
+        numbers, new = self._words.look_up(joined.split(" "))
+        self._learn(new)
+        text_of = np.repeat(np.arange(len(texts)), [1 + text.count(" ") for text in texts])
+        return self._joined(texts, numbers, text_of)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         return [found.ids for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the texts, joined, uint32 (N,), and how many each of them has, int64 (len(texts),). No special tokens."""
-        if self._pieces_of is None:
-            runs = _Runs().and_more(self._encode(texts))
-            return runs.ids, runs.lengths
-        if len(self._runs) > MAX_WORDS or len(self._pieces) > MAX_WORDS:
-            self._forget()
-        numbers, counts = list[int](), list[int]()
-        for text in texts:
-            first, *inner = text.split(" ")
-            numbers.append(self._first[first])
-            numbers.extend(map(self._inner.__getitem__, inner))
-            counts.append(1 + len(inner))
-        if self._new:
-            self._learn()
-        return self._joined(texts, np.array(numbers, np.int64), np.repeat(np.arange(len(texts)), counts))
-
-    def _learn(self) -> None:
-        """Encodes the words that are new, by their pieces."""
+    def _learn(self, new: list[str]) -> None:
+        """Encodes words by their pieces: printable ASCII cut by the rule, other words as one piece each."""
         assert self._pieces_of is not None
-        words = [self._pieces_of(word) if _is_ascii(word) else [word] for word in self._new]
-        new = list(dict.fromkeys(piece for pieces in words for piece in pieces if piece not in self._pieces))
-        self._pieces.update(zip(new, self._encode(new), strict=True))
-        self._runs = self._runs.and_more([[i for piece in pieces for i in self._pieces[piece]] for pieces in words])
-        self._new.clear()
+        words = [word[1:] if word[:1] == _FIRST else self._space + word for word in new]
+        by_rule = [word.isascii() and word.isprintable() for word in words]
+        cut = self._pieces_of("".join(word + END for word, is_cut in zip(words, by_rule, strict=True) if is_cut))
+        numbers, pieces = self._pieces.look_up(
+            [*cut, *(word for word, is_cut in zip(words, by_rule, strict=True) if not is_cut)]
+        )
+        self._pieces.learn(*_flat(self._encode([piece if piece != END else "" for piece in pieces])))
+        is_end = np.array([piece == END for piece in cut] + [True] * (len(numbers) - len(cut)), bool)
+        lengths = self._pieces.lengths[numbers]
+        ids = self._pieces.ids[ranges(self._pieces.starts[numbers], lengths)]
+        sizes = np.diff(np.cumsum(lengths)[is_end], prepend=0)  # of the words that were cut, then of the others
+        order = np.argsort(np.argsort(~np.array(by_rule, bool), kind="stable"), kind="stable")
+        starts, sizes = (np.cumsum(sizes) - sizes)[order], sizes[order]
+        sizes[[_hangs_on_what_is_before(word) for word in new]] = _WHOLE
+        self._words.learn(ids, sizes, starts)
 
     def _joined(self, texts: list[str], numbers: np.ndarray, text_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The runs of the numbered words, (W,), joined; texts that cannot be told by words count as one word each."""
-        runs, whole = self._runs, np.unique(text_of[numbers == _WHOLE])
+        """The ids of the numbered words, (W,), joined; texts that cannot be told by words are encoded whole."""
+        words = self._words
+        lengths = words.lengths[numbers]
+        whole = np.unique(text_of[lengths == _WHOLE])
         if len(whole):
-            is_first, in_whole = np.diff(text_of, prepend=-1) > 0, np.isin(text_of, whole)
-            numbers[is_first & in_whole] = len(runs) + np.arange(len(whole))
-            kept = is_first | ~in_whole
-            numbers, text_of = numbers[kept], text_of[kept]
-            runs = runs.and_more(self._encode([texts[i] for i in whole]))
-        lengths = runs.lengths[numbers]
-        ids = runs.ids[ranges(runs.starts[numbers], lengths)]
-        return ids, np.bincount(text_of, weights=lengths, minlength=len(texts)).astype(np.int64)
+            lengths[np.isin(text_of, whole)] = 0
+        ids = words.ids[ranges(words.starts[numbers], lengths)]
+        sizes = np.bincount(text_of, weights=lengths, minlength=len(texts)).astype(np.int64)
+        if len(whole):
+            extra, extra_sizes = _flat(self._encode([texts[i] for i in whole]))
+            ids = np.insert(ids, np.repeat(np.cumsum(sizes)[whole], extra_sizes), extra)
+            sizes[whole] = extra_sizes
+        return ids, sizes
+
+
+def _hangs_on_what_is_before(word: str) -> bool:
+    """Whether white space meets white space where a word begins."""
+    return not word or word[0].isspace()
+
+
+class _Memory:
+    """Words with their numbers and, once they are learnt, their ids: those of word i are `ids[starts[i]:][:lengths[i]]`."""
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        self.starts, self.lengths, self.ids = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def look_up(self, words: list[str]) -> tuple[np.ndarray, list[str]]:
+        """The numbers of the words, int64, and those that are new, in the order of their numbers, to be learnt next."""
+        known = len(self._numbers)
+        numbers = np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
+        new = list(islice(reversed(self._numbers), len(self._numbers) - known))
+        return numbers, new[::-1]
+
+    def learn(self, ids: np.ndarray, lengths: np.ndarray, starts: np.ndarray | None = None) -> None:
+        """The ids of the words that are new; without `starts` they follow each other."""
+        starts = np.cumsum(lengths) - lengths if starts is None else starts
+        self.starts = np.concatenate([self.starts, len(self.ids) + starts])
+        self.lengths = np.concatenate([self.lengths, lengths])
+        self.ids = np.concatenate([self.ids, ids])
+
+    def forget_beyond(self, limit: int) -> None:
+        """If there are more words than that, drops all but those met first, which are the frequent ones."""
+        if len(self) <= limit:
+            return
+        kept = limit // 2
+        first = islice(self._numbers.items(), kept)
+        self._numbers = defaultdict(count(kept).__next__, first)
+        self.starts, self.lengths = self.starts[:kept], self.lengths[:kept]
+        self.ids = self.ids[: int((self.starts + self.lengths).max(initial=0))]
+
+
+def _flat(runs: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of ids, joined, uint32, and their lengths, int64."""
+    runs = list(runs)
+    lengths = np.fromiter(map(len, runs), np.int64, len(runs))
+    return np.fromiter((i for run in runs for i in run), np.uint32, int(lengths.sum())), lengths
 
 
 def _splits_as_expected(spec: dict) -> bool:
