@@ -48,13 +48,13 @@ def one_thread() -> None:
         sys.modules["pyarrow"].set_cpu_count(1)
 
 
-def alternate(works: Sequence[Work], seconds: float) -> list[Timed]:
+def alternate(works: Sequence[Work], seconds: float, fewest_turns: int = FEWEST_TURNS) -> list[Timed]:
     """Times each piece of work in turn, about `seconds` for each in all; a first call of each is not counted."""
     for work in works:
         work.call()
     rates: list[list[float]] = [[] for _ in works]
     end = time.perf_counter() + seconds * len(works)
-    while time.perf_counter() < end or len(rates[0]) < FEWEST_TURNS:
+    while time.perf_counter() < end or len(rates[0]) < fewest_turns:
         for work, found in zip(works, rates, strict=True):
             found.append(_turn(work))
     return [Timed(work.name, found) for work, found in zip(works, rates, strict=True)]

@@ -1,6 +1,6 @@
 """Text -> ids with a published vocabulary: megabytes per second on one thread, each time from a cold start.
 
-    python benchmarks/tokenizing.py CORPUS.jsonl --tokenizer FOLDER [--megabytes 5 20] [--seconds 20]
+    python benchmarks/tokenizing.py CORPUS.jsonl --tokenizer FOLDER [--megabytes 20] [--seconds 20]
 
 The peer is what training scripts do, `datasets.map` over batches with Hugging Face's fast tokenizer. `tokenizers` alone and
 our memory of words get sentences, since that is what they are given here; a first check is that both give the same ids. The
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path, nargs="+")
     parser.add_argument("--tokenizer", required=True)
-    parser.add_argument("--megabytes", type=float, nargs="+", default=[5.0, 20.0])
+    parser.add_argument("--megabytes", type=float, nargs="+", default=[20.0])
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     one_thread()
@@ -73,7 +73,7 @@ def main() -> None:
             texts = documents(corpus, megabytes)
             size = sum(len(text.encode()) for text in texts) / 1e6
             print(f"\n{corpus.stem}, {size:.1f} MB, vocabulary {Path(options.tokenizer).name}\n")
-            print(compared("megabytes", alternate(works(texts, size, options.tokenizer), options.seconds)), flush=True)
+            print(compared("megabytes", alternate(works(texts, size, options.tokenizer), options.seconds, 3)), flush=True)
     print(f"\n{setting('tokenizers', 'transformers', 'datasets')}")
 
 
