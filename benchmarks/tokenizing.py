@@ -73,7 +73,9 @@ def main() -> None:
             texts = documents(corpus, megabytes)
             size = sum(len(text.encode()) for text in texts) / 1e6
             print(f"\n{corpus.stem}, {size:.1f} MB, vocabulary {Path(options.tokenizer).name}\n")
-            print(compared("megabytes", alternate(works(texts, size, options.tokenizer), options.seconds, 3)), flush=True)
+            print(
+                compared("megabytes", alternate(works(texts, size, options.tokenizer), options.seconds, 3)), flush=True
+            )
     print(f"\n{setting('tokenizers', 'transformers', 'datasets')}")
 
 
