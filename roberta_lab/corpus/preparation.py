@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.corpus import parts, sentences, tokens, units, workers
@@ -57,7 +58,7 @@ def prepare(
     """
     say = _say if progress else lambda line: None
     corpus = _corpus(data_mix, cache, progress, num_workers)
-    encoding = _tokenizer(tokenizer, corpus, cache, say)
+    encoding = _tokenizer(tokenizer, corpus, cache, progress)
     store = _made(
         cache / "tokens",
         {"version": VERSION, "corpus": _content(corpus), "tokenizer": _content(encoding)},
@@ -107,16 +108,16 @@ def _write_unit(path: Path, data_mix: DataMixConfig, unit: units.Unit) -> None:
 
 
 # ---------------------------------------------------------------- tokenizer
-def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, say: Callable[[str], None]) -> Path:
+def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: bool) -> Path:
     """Published and loaded, or trained on the corpus."""
     from roberta_lab import tokenizer_files
 
-    version = metadata.version("tokenizers")
+    version, say = metadata.version("tokenizers"), _say if progress else lambda line: None
     if config.path:
         inputs = {"kind": config.kind, "published": tokenizer_files.fingerprint(config.path), "tokenizers": version}
         return _made(cache / "tokenizer", inputs, lambda path: _publish(path, config), say)
     inputs = {**asdict(config), "corpus": _content(corpus), "tokenizers": version}
-    return _made(cache / "tokenizer", inputs, lambda path: _train(path, corpus, config), say)
+    return _made(cache / "tokenizer", inputs, lambda path: _train(path, corpus, config, progress), say)
 
 
 def _publish(path: Path, config: TokenizerConfig) -> dict[str, Any]:
@@ -126,15 +127,18 @@ def _publish(path: Path, config: TokenizerConfig) -> dict[str, Any]:
     return _described(path)
 
 
-def _train(path: Path, corpus: Path, config: TokenizerConfig) -> dict[str, Any]:
+def _train(path: Path, corpus: Path, config: TokenizerConfig, progress: bool) -> dict[str, Any]:
     from roberta_lab import tokenizer
 
     if config.kind not in tokenizer.KINDS:
         raise ConfigError(f"tokenizer.kind={config.kind!r} is unknown. Allowed: {', '.join(tokenizer.KINDS)}.")
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
-    share = (config.train_characters or float("inf")) / max(1, manifest["counts"]["characters kept"])
-    texts = (sentence for document in _sample(corpus, share) for sentence in document["sentences"])
-    tokenizer.KINDS[config.kind](texts, config.vocab_size).save(str(path / "tokenizer.json"))
+    characters = manifest["counts"].get("characters kept", 0)
+    wanted = min(config.train_characters or characters, characters)
+    bar = {"total": wanted, "unit": "B", "unit_scale": True, "desc": "tokenizer", "mininterval": 0.5}
+    with tqdm(disable=not progress, **bar) as shown:
+        trained = tokenizer.KINDS[config.kind](_sample(corpus, wanted, characters, shown), config.vocab_size)
+    trained.save(str(path / "tokenizer.json"))
     return _described(path)
 
 
@@ -146,11 +150,13 @@ def _described(path: Path) -> dict[str, Any]:
     return {"content": encoding.fingerprint[:16], "counts": {"pieces": encoding.vocab_size}}
 
 
-def _sample(corpus: Path, share: float) -> Iterator[dict[str, Any]]:
-    """About this share of the training documents, each in or out by its name."""
+def _sample(corpus: Path, wanted: int, characters: int, bar: Any) -> Iterator[str]:
+    """The sentences of training documents of about `wanted` of so many characters; each document is in or out by its name."""
     for document in read_documents(corpus, "train"):
-        if share >= 1 or units.is_held_out(f"tokenizer:{document['id']}", share):
-            yield document
+        if wanted == characters or units.is_held_out(f"tokenizer:{document['id']}", wanted / characters):
+            for sentence in document["sentences"]:
+                bar.update(len(sentence))
+                yield sentence
 
 
 # ---------------------------------------------------------------- made once
