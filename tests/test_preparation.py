@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.corpus import files, parts, sources, units
@@ -156,6 +157,14 @@ def _owners(cache: Path) -> str:
         return ""
     fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return " ".join(f[4] for f in fields if len(f) > 5 and f[5].split(":")[-1] in inodes)
+
+
+def test_within_a_worker_of_a_sweep_it_works_too(tmp_path: Path) -> None:
+    for seed, name in enumerate("abc"):  # a unit of work each
+        write_lines(tmp_path / f"{name}.jsonl", articles(200, seed))
+    mix = DataMixConfig({n: SourceConfig("jsonl", str(tmp_path / f"{n}.jsonl")) for n in "abc"}, held_out_share=0.2)
+    one, two = Parallel(n_jobs=2)(delayed(prepare)(mix, BPE, tmp_path / "cache", False, 2) for _ in range(2))
+    assert one == two == prepare(mix, BPE, tmp_path / "cache", progress=False)
 
 
 def test_a_users_mistake_leaves_nothing_and_names_the_file(tmp_path: Path) -> None:

@@ -53,8 +53,9 @@ def _call(function: Callable[..., None], item: Any, size: int) -> int:
 
 
 def _call_in_worker(parent: int, function: Callable[..., None], item: Any, size: int) -> int:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
-    _end_with(parent)
+    if os.getpid() != parent:  # within a worker of somebody else, joblib takes threads
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
+        _end_with(parent)
     return _call(function, item, size)
 
 
