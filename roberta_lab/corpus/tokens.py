@@ -16,7 +16,7 @@ from roberta_lab import token_store
 from roberta_lab.corpus import parts, workers
 from roberta_lab.token_store import Part
 
-DOCUMENTS_AT_ONCE = 256
+SENTENCES_AT_ONCE = 1 << 13
 
 
 def write_stores(
@@ -56,9 +56,9 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
     for number, split in enumerate(parts.SPLITS):
         documents = found[kept & (found["held_out"] == number)]
         tokens, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
-        rest = parts.lines(corpus, stem, split)
-        while some := list(islice(rest, DOCUMENTS_AT_ONCE)):
-            ids, sizes = encoding.encode([sentence for document in some for sentence in document["sentences"]])
+        rest = (sentence for document in parts.lines(corpus, stem, split) for sentence in document["sentences"])
+        while some := list(islice(rest, SENTENCES_AT_ONCE)):
+            ids, sizes = encoding.encode(some)
             tokens.append(ids.astype(np.uint16 if encoding.vocab_size <= 1 << 16 else np.uint32))
             lengths.append(sizes)
         part = Part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -25,7 +26,7 @@ def run(
 
     Args:
         items: item -> how many bytes it is worth on the bar.
-        workers: processes; None for one a core. With one, or one item, everything happens in this process.
+        workers: processes; None for one a core. With one, with one item, or within a worker, everything happens here.
         done: bytes that an earlier attempt did.
     """
     workers = min(workers or cores(), len(items))
@@ -41,7 +42,7 @@ def run(
 
 def _sizes(function: Callable[..., None], items: dict[Any, int], workers: int) -> Iterable[int]:
     """The size of each item as it is finished."""
-    if workers <= 1:
+    if workers <= 1 or multiprocessing.current_process().name != "MainProcess":  # the runs of a sweep have the cores
         return (_call(function, item, size) for item, size in items.items())
     parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
     return parallel(delayed(_call_in_worker)(os.getpid(), function, item, size) for item, size in items.items())
@@ -53,9 +54,8 @@ def _call(function: Callable[..., None], item: Any, size: int) -> int:
 
 
 def _call_in_worker(parent: int, function: Callable[..., None], item: Any, size: int) -> int:
-    if os.getpid() != parent:  # within a worker of somebody else, joblib takes threads
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
-        _end_with(parent)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
+    _end_with(parent)
     return _call(function, item, size)
 
 
