@@ -17,7 +17,7 @@ import pytest
 from joblib import Parallel, delayed
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.corpus import files, parts, sources, units
+from roberta_lab.corpus import parts, scanning, sources, units
 from roberta_lab.corpus.preparation import prepare
 
 BPE = TokenizerConfig("bytelevel_bpe", 300)
@@ -47,7 +47,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "RANGE_BYTES", 3000)
+    monkeypatch.setattr(scanning, "RANGE_BYTES", 3000)
     monkeypatch.setattr(parts, "PART_CHARACTERS", 1000)
 
 
@@ -58,7 +58,7 @@ def test_a_file_cut_into_ranges_reads_like_the_whole(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", texts)
     path.write_text("\ufeff" + path.read_text().replace("\n", "\n\n", 5).removesuffix("\n"))
     source = SourceConfig("jsonl", str(path))
-    found = files.scan(source, tmp_path / "cache")
+    found = scanning.scan(source, tmp_path / "cache")
     assert len(found.groups) > 5 and sum(found.num_bytes) == path.stat().st_size
     assert max(found.num_bytes) > 9000, "a line is never cut"
     whole, apart = Counter[str](), Counter[str]()
@@ -73,13 +73,13 @@ def test_small_files_go_together_and_the_second_scan_reads_none(tmp_path: Path) 
         (tmp_path / f"{i:02d}.txt").write_text("x" * 1000)
     source = SourceConfig("text", str(tmp_path))
     counts = Counter[str]()
-    found = files.scan(source, tmp_path / "cache", counts)
+    found = scanning.scan(source, tmp_path / "cache", counts)
     assert [len(group) for group in found.groups] == [3] * 6 + [2]
     for path in tmp_path.glob("*.txt"):
         os.utime(path, (1e9, 1e9))
-    files.scan(source, tmp_path / "cache", counts)
+    scanning.scan(source, tmp_path / "cache", counts)
     counts.clear()
-    assert files.scan(source, tmp_path / "cache", counts) == found and counts == {"files known": 20}
+    assert scanning.scan(source, tmp_path / "cache", counts) == found and counts == {"files known": 20}
 
 
 # ---------------------------------------------------------------- the same result
@@ -117,9 +117,9 @@ def start(tmp_path: Path, cache: Path, workers: int) -> subprocess.Popen[str]:
     code = (
         "import sys; from pathlib import Path\n"
         "from roberta_lab.config import *\n"
-        "from roberta_lab.corpus import files, parts\n"
+        "from roberta_lab.corpus import scanning, parts\n"
         "from roberta_lab.corpus.preparation import prepare\n"
-        "files.RANGE_BYTES = 200_000\n"
+        "scanning.RANGE_BYTES = 200_000\n"
         "source, cache, workers = sys.argv[1:]\n"
         "mix = DataMixConfig({'a': SourceConfig('jsonl', source)}, held_out_share=0.2)\n"
         "print(prepare(mix, TokenizerConfig('bytelevel_bpe', 300), Path(cache), False, int(workers)).store)\n"
@@ -196,7 +196,7 @@ def test_the_content_does_not_tell_how_the_corpus_was_cut(tmp_path: Path, monkey
     write_lines(tmp_path / "a.jsonl", articles(200))
     mix = DataMixConfig({"a": SourceConfig("jsonl", str(tmp_path / "a.jsonl"))}, held_out_share=0.2)
     whole = prepare(mix, BPE, tmp_path / "one", progress=False, num_workers=1)
-    monkeypatch.setattr(files, "RANGE_BYTES", 2000)
+    monkeypatch.setattr(scanning, "RANGE_BYTES", 2000)
     monkeypatch.setattr(parts, "PART_CHARACTERS", 500)
     apart = prepare(mix, BPE, tmp_path / "two", progress=False, num_workers=1)
     assert len(parts.names(apart.corpus)) > 1 == len(parts.names(whole.corpus))

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.corpus import files, rows, text
+from roberta_lab.corpus import rows, scanning, text
 from roberta_lab.corpus.document import Document
 from roberta_lab.corpus.sources import documents
 
@@ -551,7 +551,7 @@ def test_fingerprint_reads_a_file_once_and_says_what_it_holds(tmp_path: Path) ->
     def at(folder: str, **keys: object) -> tuple[dict[str, object], Counts]:
         counts: Counts = Counter()
         source = SourceConfig(kind="text", path=str(tmp_path / folder), licence=folder, **keys)  # type: ignore[arg-type]
-        return files.scan(source, tmp_path / "cache", counts).fingerprint, counts
+        return scanning.scan(source, tmp_path / "cache", counts).fingerprint, counts
 
     for folder in ("one", "two"):
         (tmp_path / folder / "b").mkdir(parents=True)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
-from roberta_lab.corpus import files, hub, pydoc, sources
+from roberta_lab.corpus import hub, pydoc, scanning, sources
 from roberta_lab.corpus.document import Document
-from roberta_lab.corpus.files import Scan, SourceFile
+from roberta_lab.corpus.files import SourceFile
+from roberta_lab.corpus.scanning import Scan
 
 PYDOC_SLICES = 8
 
@@ -61,7 +62,7 @@ def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
         assert source.hub is not None
         kept = {"min_characters": source.min_characters, "max_characters": source.max_characters}
         return Scan({"hub": hub.fingerprint(source.hub), **kept}, [], [])
-    return files.scan(source, cache, progress=progress)
+    return scanning.scan(source, cache, progress=progress)
 
 
 def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
