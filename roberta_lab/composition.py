@@ -120,8 +120,8 @@ def build(cfg: DictConfig) -> Config:
     """The typed config of a composed tree, resolved and checked for contradictions; raises ConfigError."""
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
     tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
-    for name, source in tree.data_mix.sources.items():
-        tree.data_mix.sources[name] = _source(name, source)
+    # sorted: the order in which a mix names its sources means nothing
+    tree.data_mix.sources = {name: _source(name, source) for name, source in sorted(tree.data_mix.sources.items())}
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
     check(config)

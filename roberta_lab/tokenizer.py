@@ -77,7 +77,8 @@ def _with_mask(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
     """Gives `<mask>` the last id, and refuses a vocabulary of another size than was asked for."""
     if (found := tokenizer.get_vocab_size() + 1) != vocab_size:
         some = "no more" if found < vocab_size else "no fewer"
-        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: the data mix yields {found} pieces and {some}.")
+        fits = f"the data mix yields {found} pieces and {some}; tokenizer.vocab_size={found} fits"
+        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: {fits}.")
     tokenizer.add_special_tokens([AddedToken(MASK, lstrip=True, special=True)])
     return tokenizer
 

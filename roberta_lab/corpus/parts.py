@@ -1,11 +1,11 @@
 """A corpus on disk: for each unit of work one or more parts, and of each part the documents of either split and a record of
 each document. A unit counts as written when its own file is there, which comes last.
 
-    units/000017.json                    counts, packages, number of parts
-    parts/000017-000.train.jsonl         {"id", "title", "package", "sentences"} a line
-    parts/000017-000.validation.jsonl
-    parts/000017-000.records.npy         RECORD of each document, in the order in which they were read
-    parts/000017-000.duplicates.npy      bool of each document, if any of them is one
+    units/000017.json                    counts, number of parts
+    parts/000017-000000.train.jsonl         {"id", "title", "package", "sentences"} a line
+    parts/000017-000000.validation.jsonl
+    parts/000017-000000.records.npy         RECORD of each document, in the order in which they were read
+    parts/000017-000000.duplicates.npy      bool of each document, if any of them is one
     docstrings/000017.jsonl              of the embedded source
 """
 
@@ -35,7 +35,6 @@ RECORD = np.dtype(
         ("text", "<u8", (2,)),  # hash of the text, by which duplicates are found
         ("name", "<u8"),  # hash of the name, by which documents are drawn at random
         ("source", "<u2"),  # place in the mix
-        ("package", "<u2"),  # place in the unit's list
         ("held_out", "?"),
         ("sentences", "<u4"),
         ("characters", "<u4"),
@@ -49,7 +48,8 @@ def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
     for name in ("parts", "units", "docstrings"):
         (folder / name).mkdir(exist_ok=True)
     counts: Counter[str] = Counter()
-    docstrings = folder / ".making" / f"{unit.number:06d}.docstrings"
+    making = making_in(folder)
+    docstrings = making / f"{unit.number:06d}.docstrings"
     with _Parts(folder, unit, data_mix) as parts, open(docstrings, "w", encoding="utf-8") as lines:
         for document, name in documents(unit, data_mix, counts, lines):
             if found := _sentences(document):
@@ -58,10 +58,19 @@ def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
                 counts["documents without text"] += 1
     if docstrings.stat().st_size:
         os.replace(docstrings, folder / "docstrings" / f"{unit.number:06d}.jsonl")
-    summary = {"counts": dict(counts), "packages": list(parts.packages), "parts": parts.number}
-    marker = folder / ".making" / f"{unit.number:06d}.json"
+    summary = {"counts": dict(counts), "parts": parts.number}
+    marker = making / f"{unit.number:06d}.json"
     marker.write_text(json.dumps(summary), encoding="utf-8")
     os.replace(marker, folder / "units" / marker.name)
+
+
+def making_in(folder: Path) -> Path:
+    """Where this process makes its files. The workers of a process that was killed live a moment longer: they shall not
+    move what others are writing.
+    """
+    path = folder / ".making" / str(os.getpid())
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def is_written(folder: Path, unit: Unit) -> bool:
@@ -73,17 +82,16 @@ class _Parts:
     """The parts of a unit, one after the other."""
 
     def __init__(self, folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
-        self.packages: dict[str, int] = {}
         self.number = 0
         self._folder, self._unit, self._share = folder, unit, data_mix.held_out_share
         self._source = list(data_mix.sources).index(unit.source)
         self._open()
 
     def _open(self) -> None:
-        self._stem = f"{self._unit.number:06d}-{self.number:03d}"
+        self._stem = f"{self._unit.number:06d}-{self.number:06d}"
         self._records: list[tuple[Any, ...]] = []
         self._characters = 0
-        making = self._folder / ".making"
+        making = making_in(self._folder)
         files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]
         self._out: list[TextIO] = [file.open("w", encoding="utf-8") for file in files]
 
@@ -91,27 +99,30 @@ class _Parts:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        for file in self._out:
-            file.close()
+        self._close()
         if error is None:
             self._finish()
+
+    def _close(self) -> None:
+        for file in self._out:
+            file.close()
 
     def add(self, document: Document, name: str, found: list[str]) -> None:
         held_out, size = is_held_out(name, self._share), sum(map(len, found))
         line = {"id": name, "title": document.title, "package": document.package, "sentences": found}
         self._out[held_out].write(json.dumps(line, ensure_ascii=False) + "\n")
-        package = self.packages.setdefault(document.package, len(self.packages))
         digest = hashlib.blake2b("\n".join(found).encode(), digest_size=16).digest()
         text = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
-        self._records.append((text, document_hash(name), self._source, package, held_out, len(found), size))
+        self._records.append((text, document_hash(name), self._source, held_out, len(found), size))
         self._characters += size
         if self._characters >= PART_CHARACTERS:
-            self.__exit__(None)
+            self._close()
+            self._finish()
             self._open()
 
     def _finish(self) -> None:
         """Puts the part at hand in its place, unless it is empty."""
-        making = self._folder / ".making"
+        making = making_in(self._folder)
         if not self._records:
             for split in SPLITS:
                 (making / f"{self._stem}.{split}.jsonl").unlink()
@@ -156,7 +167,7 @@ def mark_duplicates(folder: Path) -> None:
             found[stems[place]][row] = True
     for stem, duplicates in found.items():
         if duplicates.any():
-            making = folder / ".making" / f"{stem}.duplicates.npy"
+            making = making_in(folder) / f"{stem}.duplicates.npy"
             np.save(making, duplicates)
             os.replace(making, folder / "parts" / making.name)
 
@@ -206,13 +217,12 @@ def finish(folder: Path) -> dict[str, Any]:
     was cut into parts, and counts.
     """
     counts: Counter[str] = Counter()
-    by_package: Counter[str] = Counter()
     content = hashlib.sha256()
     for file in sorted((folder / "units").iterdir()):
         unit = json.loads(file.read_text(encoding="utf-8"))
         counts.update(unit["counts"])
         for number in range(unit["parts"]):
-            stem = f"{file.stem}-{number:03d}"
+            stem = f"{file.stem}-{number:06d}"
             found, stays = records(folder, stem), kept(folder, stem)
             counts["documents duplicate"] += int((~stays).sum())
             found = found[stays]
@@ -220,11 +230,10 @@ def finish(folder: Path) -> dict[str, Any]:
             totals = {
                 "sentences": found["sentences"],
                 "characters kept": found["characters"],
+                "characters held out": found["characters"] * found["held_out"],
                 "held out": found["held_out"],
             }
             counts.update({"documents kept": len(found), **{name: int(of.sum()) for name, of in totals.items()}})
-            sizes = np.bincount(found["package"], found["characters"], len(unit["packages"]))
-            by_package.update(dict(zip(unit["packages"], sizes.astype(int).tolist(), strict=True)))
     with open(folder / "docstrings.jsonl", "wb") as joined:
         for file in sorted((folder / "docstrings").iterdir()):
             joined.write(file.read_bytes())
@@ -232,5 +241,4 @@ def finish(folder: Path) -> dict[str, Any]:
     return {
         "content": content.hexdigest()[:16],
         "counts": {name: number for name, number in sorted(counts.items()) if number},
-        "characters_by_package": dict(by_package),
     }

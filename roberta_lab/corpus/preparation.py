@@ -28,7 +28,7 @@ from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig,
 from roberta_lab.corpus import parts, sentences, tokens, units, workers
 from roberta_lab.corpus.parts import read_documents
 
-VERSION = 2  # raised when the code makes other text of the same sources
+VERSION = 3  # raised when the code makes other text of the same sources
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ def prepare(
     say = _say if progress else lambda line: None
     corpus = _corpus(data_mix, cache, progress, num_workers)
     encoding = _tokenizer(tokenizer, corpus, cache, progress)
+    sources = list(data_mix.sources)
     store = _made(
         cache / "tokens",
-        {"version": VERSION, "corpus": _content(corpus), "tokenizer": _content(encoding)},
-        lambda path: tokens.write_stores(path, corpus, encoding, list(data_mix.sources), progress, num_workers),
+        {"version": VERSION, "sources": sources, "corpus": _content(corpus), "tokenizer": _content(encoding)},
+        lambda path: tokens.write_stores(path, corpus, encoding, sources, progress, num_workers),
         say,
     )
     return Prepared(corpus, encoding, store)
@@ -98,13 +99,29 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
         workers.run(partial(_write_unit, path, data_mix), missing, num_workers, "corpus", progress, done)
         if data_mix.deduplicate:
             parts.mark_duplicates(path)
-        return parts.finish(path)
+        return _with_text(parts.finish(path), data_mix)
 
     return _made(cache / "corpus", inputs, write, _say if progress else lambda line: None)
 
 
 def _write_unit(path: Path, data_mix: DataMixConfig, unit: units.Unit) -> None:
     parts.write_unit(path, unit, data_mix)
+
+
+def _with_text(manifest: dict[str, Any], data_mix: DataMixConfig) -> dict[str, Any]:
+    """The manifest of a corpus that can be trained on and measured with: one with documents in both splits."""
+    counts = manifest["counts"]
+    number, held_out = counts.get("documents kept", 0), counts.get("held out", 0)
+    if number > held_out > 0:
+        return manifest
+    found = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "no files"
+    if not number:
+        raise ConfigError(f"{' + '.join(data_mix.sources)}: no document with text ({found}).")
+    share = f"data_mix.held_out_share={data_mix.held_out_share} holds {held_out} of {number} documents out"
+    raise ConfigError(
+        f"{share}: both training and validation need some. Give more documents (of text files, "
+        "document_separator=blank_line or line makes more), or another share."
+    )
 
 
 # ---------------------------------------------------------------- tokenizer
@@ -114,9 +131,14 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
 
     version, say = metadata.version("tokenizers"), _say if progress else lambda line: None
     if config.path:
-        inputs = {"kind": config.kind, "published": tokenizer_files.fingerprint(config.path), "tokenizers": version}
+        inputs = {
+            "version": VERSION,
+            "kind": config.kind,
+            "published": tokenizer_files.fingerprint(config.path),
+            "tokenizers": version,
+        }
         return _made(cache / "tokenizer", inputs, lambda path: _publish(path, config), say)
-    inputs = {**asdict(config), "corpus": _content(corpus), "tokenizers": version}
+    inputs = {"version": VERSION, **asdict(config), "corpus": _content(corpus), "tokenizers": version}
     return _made(cache / "tokenizer", inputs, lambda path: _train(path, corpus, config, progress), say)
 
 
@@ -133,7 +155,7 @@ def _train(path: Path, corpus: Path, config: TokenizerConfig, progress: bool) ->
     if config.kind not in tokenizer.KINDS:
         raise ConfigError(f"tokenizer.kind={config.kind!r} is unknown. Allowed: {', '.join(tokenizer.KINDS)}.")
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
-    characters = manifest["counts"].get("characters kept", 0)
+    characters = manifest["counts"]["characters kept"] - manifest["counts"]["characters held out"]
     wanted = min(config.train_characters or characters, characters)
     bar = {"total": wanted, "unit": "B", "unit_scale": True, "desc": "tokenizer", "mininterval": 0.5}
     with tqdm(disable=not progress, **bar) as shown:
@@ -172,7 +194,7 @@ def _made(
     if path.is_dir():
         return path
     parent.mkdir(parents=True, exist_ok=True)
-    with _locked(parent / f".{key}.lock", lambda: say(f"waiting for another process that prepares {path} ...")):
+    with _locked(parent / f".{key}.lock", lambda: _say(f"waiting for another process that prepares {path} ...")):
         if path.is_dir():
             return path
         say(f"preparing {parent.name} ..." if not making.is_dir() else f"going on with {parent.name} ...")
@@ -181,12 +203,13 @@ def _made(
         (making / ".making").mkdir(parents=True)
         try:
             manifest = {"inputs": inputs, **make(making)}
-        except ConfigError:  # the user's to mend: then it is another folder
-            shutil.rmtree(making)
+        except ConfigError:
+            if not any(file.is_file() for file in making.glob("*/*")):  # nothing was finished that would be kept
+                shutil.rmtree(making)
             raise
         (making / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(making / ".making")
         os.replace(making, path)
+        shutil.rmtree(path / ".making", ignore_errors=True)
         counts = ", ".join(f"{number:,} {name}" for name, number in manifest["counts"].items())
         say(f"prepared {parent.name}: {counts}; {time.monotonic() - start:.1f} s; {path}")
     return path

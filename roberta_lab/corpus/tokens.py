@@ -32,7 +32,11 @@ def write_stores(
     stems = parts.names(corpus)
     (path / "parts").mkdir(exist_ok=True)
     sizes = {stem: int(parts.records(corpus, stem)["characters"].sum()) for stem in stems}
-    missing = {stem: size for stem, size in sizes.items() if not _encoded(path, stem, parts.SPLITS[-1]).is_file()}
+    missing = {
+        stem: size
+        for stem, size in sizes.items()
+        if not all(_encoded(path, stem, split).is_file() for split in parts.SPLITS)
+    }
     done = sum(sizes.values()) - sum(missing.values())
     workers.run(partial(encode_part, path, corpus, tokenizer), missing, num_workers, "tokens", progress, done)
     encoding = load(tokenizer)
@@ -45,7 +49,7 @@ def write_stores(
         store = token_store.open_store(path / split)
         counts[f"{split} tokens"] = store.num_tokens
         contents.append(store.fingerprint)
-    shutil.rmtree(path / "parts")
+    os.replace(path / "parts", path / ".making" / "parts")
     return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
 
 
@@ -68,7 +72,7 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
             documents["name"],
             documents["source"],
         )
-        making = path / ".making" / f"{stem}.{split}.npz"
+        making = parts.making_in(path) / f"{stem}.{split}.npz"
         part.save(making)
         os.replace(making, _encoded(path, stem, split))
 

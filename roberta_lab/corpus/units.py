@@ -109,7 +109,7 @@ def is_held_out(name: str, share: float) -> bool:
 def reading(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str, Any]:
     """What decides the corpus of a mix."""
     return {
-        "sources": {name: found.fingerprint for name, found in scans.items()},
+        "sources": [[name, found.fingerprint] for name, found in scans.items()],  # in order, as records number them
         "deduplicate": data_mix.deduplicate,
         "held_out_share": data_mix.held_out_share,
     }
