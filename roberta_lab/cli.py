@@ -153,7 +153,9 @@ def run_command(name: str, arguments: list[str]) -> None:
         composition.check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     multirun = ["--multirun"] if _is_multirun(name, arguments) else []
-    before, sys.argv = sys.argv, ["roberta-lab", *multirun, *arguments, f"hydra.job.name={name}"]
+    overrides = [a for a in arguments if not a.startswith("-") and (a.startswith("~") or "=" in a)]
+    flags = [a for a in arguments if a not in overrides]  # argparse wants overrides in one piece
+    before, sys.argv = sys.argv, ["roberta-lab", *multirun, *flags, *overrides, f"hydra.job.name={name}"]
     job = Job()
     try:
         hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")(job)()

@@ -54,6 +54,9 @@ def spelled_out(overrides: Iterable[str]) -> list[str]:
     fields = _fields(DataMixConfig)
 
     def one(override: str) -> str:
+        name = override.removeprefix("~data_mix.")
+        if name != override and name.isidentifier() and name not in fields:
+            return f"~data_mix.sources.{name}"
         found = _SOURCE_KEY.match(override)
         if found is None or (found[1] in fields and found[1] != "sources"):
             return override
@@ -163,6 +166,8 @@ def _check_ranges(config: Config) -> None:
     for key in AT_LEAST_ONE:
         if (number := attrgetter(key)(config)) < 1:
             raise ConfigError(f"{key}={number}: allowed is 1 or more.")
+    if (workers := config.prepare.workers) is not None and workers < 1:
+        raise ConfigError(f"prepare.workers={workers}: allowed is 1 or more, or null for one a core.")
     for key in BELOW_ONE:
         if not 0 <= (share := attrgetter(key)(config)) < 1:
             raise ConfigError(f"{key}={share}: allowed is 0 or more and less than 1.")

@@ -5,12 +5,13 @@ A copy of a document is its address again, so a source that is read four times c
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
 from roberta_lab.config import ConfigError, DataMixConfig
-from roberta_lab.rng import hashed, stream_key, uniform
+from roberta_lab.rng import hashed, stream_key
 from roberta_lab.token_store import TokenStore, ranges
 
 
@@ -49,8 +50,29 @@ def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, floa
     return {name: weight * per_weight / num_tokens[name] for name, weight in weights.items()}
 
 
+def science(config: DataMixConfig) -> dict[str, Any]:
+    """What of the sources decides a run: keys that their kind reads. Where files lie does not; their content is checked."""
+    total = sum(source.weight or 0.0 for source in config.sources.values())
+    found = {}
+    for name, source in config.sources.items():
+        values = asdict(source)
+        read = values if source.kind not in _READ else {key: values[key] for key in ("kind", *_READ[source.kind])}
+        for key in ("path", "stands_for", "licence", "weight", "repeats", *(["hub"] if source.kind != "hub" else [])):
+            read.pop(key, None)
+        if source.kind == "hub":
+            read["hub"].pop("size")
+        often = (
+            {"repeats": source.repeats or 1.0} if source.weight is None else {"weight": round(source.weight / total, 9)}
+        )
+        found[name] = read | (often if len(config.sources) > 1 or source.weight is None else {"repeats": 1.0})
+    return found
+
+
+_READ = {"pydoc": (), "hub": ("hub", "min_characters", "max_characters")}
+
+
 def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
-    """The documents of a pass: all of them once, then those that are read again, up to `train_tokens`."""
+    """The documents of a pass. A limit, `train_tokens`, takes documents with all their copies, so that shares stay."""
     names = store.manifest["sources"]
     first = np.concatenate([[0], store.document_ends])
     tokens_before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])[first]
@@ -60,18 +82,23 @@ def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
 
 
 def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
-    """Each document of source i `times[i]` times, pass after pass so that copies do not lie together; of a fraction the
-    documents that a hash of their name picks, the same for every run.
+    """Each document of source i `times[i]` times, pass after pass so that copies do not lie together. Of a fraction, as many
+    documents as come nearest to that share of the source's tokens, in the order of a hash of their names.
     """
     if (times == 1).all():
         return store
-    wanted = times[store.document_sources]
-    drawn = uniform(hashed(stream_key(0, "repeats"), store.document_hashes)) < wanted % 1
-    copies = np.floor(wanted).astype(np.int64) + drawn
+    first = np.concatenate([[0], store.document_ends])
+    tokens = np.diff(np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])[first])
+    order = np.argsort(hashed(stream_key(0, "repeats"), store.document_hashes), kind="stable")
+    copies = np.floor(times).astype(np.int64)[store.document_sources]
+    for source, number in enumerate(times):
+        own = order[store.document_sources[order] == source]
+        share = np.cumsum(tokens[own])
+        nearest = np.searchsorted(share - tokens[own] / 2, number % 1 * share[-1:].sum())
+        copies[own[: max(nearest, number < 1)]] += 1  # a source that is asked for is there
     documents = np.concatenate(
         [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))] or [copies]
     )
-    first = np.concatenate([[0], store.document_ends])
     sizes = np.diff(first)[documents]
     sentences = ranges(first[documents], sizes)
     return replace(

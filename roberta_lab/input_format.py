@@ -160,7 +160,7 @@ def _pairs(
 ) -> Plan:
     capacity = _capacity(config, specials=3, least=2)
     pieces = _pieces(store, capacity, config)
-    if len(pieces.document_ends) < 2:
+    if len(np.unique(pieces.starts[np.concatenate([[0], pieces.document_ends[:-1]])])) < 2:
         raise ConfigError(
             f"input_format={config.name} takes a random B from another document: the corpus has 1, allowed: 2 and more"
         )
@@ -217,11 +217,17 @@ def _random_b(
 
     The document is uniform over all others, the limit of BERT's ten tries, which can end in a mislabel.
     """
-    own = pieces.document_of[firsts]
-    others = np.full_like(own, len(pieces.document_ends) - 1)
-    document = _below(others, key, f"{name}/document", firsts)
-    document += document >= own
     document_starts = np.concatenate([[0], pieces.document_ends[:-1]])
+    # copies of a document, which a mix that repeats it holds, are that document: they stand together in this order
+    order = np.argsort(pieces.starts[document_starts], kind="stable")
+    _, first_copy, copy_of, copies = np.unique(
+        pieces.starts[document_starts[order]], return_index=True, return_inverse=True, return_counts=True
+    )
+    own = np.empty_like(copy_of)
+    own[order] = copy_of
+    own = own[pieces.document_of[firsts]]
+    drawn = _below(len(order) - copies[own], key, f"{name}/document", firsts)
+    document = order[drawn + np.where(drawn >= first_copy[own], copies[own], 0)]
     sizes = pieces.document_ends - document_starts
     first = document_starts[document] + _below(sizes[document], key, f"{name}/start", firsts)
     enough = np.searchsorted(pieces.cumulative, pieces.cumulative[first] + wanted)

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from roberta_lab import data_mix
 from roberta_lab.composition import ROOT, nsp_is_on
 from roberta_lab.config import Config, ConfigError, RunInUse
 
@@ -36,12 +37,7 @@ def science(config: Config) -> dict[str, Any]:
         for k, v in values.items()
     }
     values["nsp"] = nsp_is_on(config)
-    for source in values["data_mix"]["sources"].values():  # where files lie is circumstance; their content is checked
-        del source["path"], source["stands_for"], source["licence"]
-        if source["kind"] == "hub":
-            del source["hub"]["size"]
-        else:
-            del source["hub"]
+    values["data_mix"]["sources"] = data_mix.science(config.data_mix)
     if path := values["tokenizer"].pop("path"):
         from roberta_lab import tokenizer_files
 

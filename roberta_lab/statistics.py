@@ -105,7 +105,9 @@ def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_len
         full=Share(int((lengths == max_length).sum()), num_examples),
         too_long=int((lengths > max_length).sum()),
         histogram=binned(np.bincount(lengths, minlength=max_length + 1)[1:], num_examples),
-        covered=Share(_covered(starts, stops), int(store.sentence_lengths.sum(dtype=np.int64))),
+        covered=Share(
+            _covered(starts, stops), _covered(store.sentence_starts, store.sentence_starts + store.sentence_lengths)
+        ),
         documents=dict(sorted(Counter((1 + borders).tolist()).items())),
         crossings=int(borders.sum()),
         random_pairs=None if random is None else Share(int(random.sum()), num_examples),
@@ -122,7 +124,8 @@ def _documents_of(
     Looked up in the store, so a span that runs on into the next document counts as crossing too.
     """
     firsts = np.concatenate([[0], store.document_ends[:-1]])
-    document_starts = np.asarray(store.sentence_starts)[firsts[firsts < store.document_ends]]
+    # sorted, each once: a document that a mix repeats is the same document at the same place
+    document_starts = np.unique(np.asarray(store.sentence_starts)[firsts[firsts < store.document_ends]])
     first = np.searchsorted(document_starts, starts, side="right")
     last = np.searchsorted(document_starts, stops - 1, side="right")
     changes = first[1:] != last[:-1]

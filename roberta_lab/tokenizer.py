@@ -99,7 +99,7 @@ class Encoding:
         self._tokenizer = tokenizer
         # In text, special tokens are plain characters: they are found by id only.
         self._tokenizer.encode_special_tokens = True
-        self.vocab_size: int = tokenizer.get_vocab_size()
+        self.vocab_size: int = 1 + max(tokenizer.get_vocab().values())  # published ids may have gaps
         self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id = map(self._id, SPECIALS)
         self._refuse_if_text_can_be_special()
 
@@ -125,7 +125,7 @@ class Encoding:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What masking must know. A piece continues a word if it is marked so (WordPiece) or begins with no space (GPT-2)."""
-        pieces = [self._tokenizer.id_to_token(i) for i in range(self.vocab_size)]
+        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
         marked = isinstance(self._tokenizer.model, models.WordPiece)
         continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
         continues[list(self.special_ids)] = False

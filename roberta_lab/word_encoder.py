@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from roberta_lab.token_store import ranges
 
 MAX_WORDS = 1 << 18  # that are remembered, some 80 MB with their pieces; then the later half is forgotten
+MAX_CHARACTERS = 1 << 22  # of them all, where words are long, as in scripts without spaces
 END = "\0"  # after each of the words that are cut in one go; no word has it
 PIECES: dict[str, Callable[[str], list[str]]] = {
     "ByteLevel": re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^A-Za-z0-9 \0]+|\0").findall,  # GPT-2's
@@ -50,7 +51,7 @@ class WordEncoder:
         if self._pieces_of is None or not texts or joined.count(_FIRST) > len(texts):
             return _flat(self._encode(texts))
         for memory in (self._words, self._pieces):
-            memory.forget_beyond(MAX_WORDS)
+            memory.forget_beyond(MAX_WORDS, MAX_CHARACTERS)
         numbers, new = self._words.look_up(joined.split(" "))
         self._learn(new)
         text_of = np.repeat(np.arange(len(texts)), [1 + text.count(" ") for text in texts])
@@ -104,6 +105,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        self._characters = 0
         self.starts, self.lengths, self.ids = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32)
 
     def __len__(self) -> int:
@@ -114,6 +116,7 @@ class _Memory:
         known = len(self._numbers)
         numbers = np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
         new = list(islice(reversed(self._numbers), len(self._numbers) - known))
+        self._characters += sum(map(len, new))
         return numbers, new[::-1]
 
     def learn(self, ids: np.ndarray, lengths: np.ndarray, starts: np.ndarray | None = None) -> None:
@@ -123,13 +126,14 @@ class _Memory:
         self.lengths = np.concatenate([self.lengths, lengths])
         self.ids = np.concatenate([self.ids, ids])
 
-    def forget_beyond(self, limit: int) -> None:
-        """If there are more words than that, drops all but those met first, which are the frequent ones."""
-        if len(self) <= limit:
+    def forget_beyond(self, words: int, characters: int) -> None:
+        """If there are more than that, drops all but those met first, which are the frequent ones."""
+        if len(self) <= words and self._characters <= characters:
             return
-        kept = limit // 2
-        first = islice(self._numbers.items(), kept)
+        kept = len(self) // 2 if self._characters > characters else words // 2
+        first = dict(islice(self._numbers.items(), kept))
         self._numbers = defaultdict(count(kept).__next__, first)
+        self._characters = sum(map(len, first))
         self.starts, self.lengths = self.starts[:kept], self.lengths[:kept]
         self.ids = self.ids[: int((self.starts + self.lengths).max(initial=0))]
 
@@ -145,7 +149,7 @@ def _splits_as_expected(spec: dict) -> bool:
     """Whether words can be encoded one by one: the tokenizer splits as its kind does, and nothing else joins or drops."""
     pre, normalizer = spec["pre_tokenizer"] or {}, spec["normalizer"] or {}
     by_rule = {
-        "ByteLevel": not normalizer and pre.get("use_regex", True),
+        "ByteLevel": not normalizer and pre.get("use_regex", True) and not pre.get("add_prefix_space"),
         "BertPreTokenizer": normalizer.get("type", "BertNormalizer") == "BertNormalizer",
     }
     plain = all(token["special"] for token in spec["added_tokens"])

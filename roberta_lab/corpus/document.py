@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Document:
-    """`id` decides in which split it falls; `package` is the part of its source that it belongs to."""
+    """`package` is the part of its source that it belongs to. `whole`, or else `id`, decides in which split it falls."""
 
     id: str
     title: str
     package: str
     paragraphs: list[str]
+    whole: str | None = None  # the id of the long document of which this is a later part

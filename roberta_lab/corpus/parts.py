@@ -51,9 +51,9 @@ def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
     making = making_in(folder)
     docstrings = making / f"{unit.number:06d}.docstrings"
     with _Parts(folder, unit, data_mix) as parts, open(docstrings, "w", encoding="utf-8") as lines:
-        for document, name in documents(unit, data_mix, counts, lines):
+        for document in documents(unit, data_mix, counts, lines):
             if found := _sentences(document):
-                parts.add(document, name, found)
+                parts.add(document, found)
             else:
                 counts["documents without text"] += 1
     if docstrings.stat().st_size:
@@ -107,13 +107,13 @@ class _Parts:
         for file in self._out:
             file.close()
 
-    def add(self, document: Document, name: str, found: list[str]) -> None:
-        held_out, size = is_held_out(name, self._share), sum(map(len, found))
-        line = {"id": name, "title": document.title, "package": document.package, "sentences": found}
+    def add(self, document: Document, found: list[str]) -> None:
+        held_out, size = is_held_out(document.whole or document.id, self._share), sum(map(len, found))
+        line = {"id": document.id, "title": document.title, "package": document.package, "sentences": found}
         self._out[held_out].write(json.dumps(line, ensure_ascii=False) + "\n")
         digest = hashlib.blake2b("\n".join(found).encode(), digest_size=16).digest()
         text = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
-        self._records.append((text, document_hash(name), self._source, held_out, len(found), size))
+        self._records.append((text, document_hash(document.id), self._source, held_out, len(found), size))
         self._characters += size
         if self._characters >= PART_CHARACTERS:
             self._close()

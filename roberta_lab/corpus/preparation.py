@@ -200,7 +200,7 @@ def _made(
         say(f"preparing {parent.name} ..." if not making.is_dir() else f"going on with {parent.name} ...")
         start = time.monotonic()
         shutil.rmtree(making / ".making", ignore_errors=True)
-        (making / ".making").mkdir(parents=True)
+        (making / ".making").mkdir(parents=True, exist_ok=True)  # orphans of a killed process may hold a file there
         try:
             manifest = {"inputs": inputs, **make(making)}
         except ConfigError:

@@ -5,7 +5,8 @@ Order and names are part of the result: files go by relative path; a document is
 its name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
 
 A record that cannot be read (a line that is not a JSON object, a row without the field, a text that is not a string, a record
-that is too long) is dropped and counted. More than 10 and 1% of those read in a file, or all of them, are an error.
+that is too long) is dropped and counted. More than 10 and 1% of those read in a file (or in a range of a large one, if it is
+read in ranges), or all of them, are an error.
 """
 
 from __future__ import annotations
@@ -108,8 +109,10 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
             counts["documents"] += 1
             counts["paragraphs"] += len(paragraphs)
             counts["characters"] += characters
-            id = record.id if number == 1 else f"{record.id}#{number}"
-            yield Document(id, record.title, name, paragraphs)
+            if number == 1:
+                yield Document(record.id, record.title, name, paragraphs)
+            else:
+                yield Document(f"{record.id}#{number}", record.title, name, paragraphs, whole=record.id)
 
 
 # ---------------------------------------------------------------- kinds without fields
@@ -230,7 +233,8 @@ def _rows(
         counts["records malformed"] += 1
         if bad > SPARED + SHARE * (good + bad):
             break
-    if bad and (not good or bad > SPARED + SHARE * (good + bad)):
+    hopeless = not good and file.end is None  # of the lines of a large file, these may be the bad ones
+    if bad and (hopeless or bad > SPARED + SHARE * (good + bad)):
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
 
 

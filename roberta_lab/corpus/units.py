@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
@@ -46,12 +46,16 @@ def check(data_mix: DataMixConfig) -> None:
                 hub.check(source.hub)
             except ConfigError as error:
                 raise ConfigError(f"data_mix.{name}.{error}") from None
-        elif source.kind != "pydoc" and not source.path:
+        elif source.kind == "pydoc":
+            if source.path:
+                raise ConfigError(f"data_mix.{name}.path={source.path}: the embedded corpus has none; choose a kind.")
+        elif not source.path:
             what = f" (stands for {source.stands_for})" if source.stands_for else ""
             offer = f"; or data_mix.{name}.kind=hub: {source.hub.path}, {source.hub.size}" if source.hub else ""
             raise ConfigError(
                 f"data_mix.{name}.path is missing{what}: a file, a folder or a glob of {source.kind}{offer}."
             )
+        sources.check(source)
 
 
 def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
@@ -76,29 +80,34 @@ def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
     return made
 
 
-def documents(
-    unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO
-) -> Iterator[tuple[Document, str]]:
-    """The documents of a unit, each with its name in the mix, by which its split is chosen.
+def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
+    """The documents of a unit under their names in the mix.
 
     Of the embedded source, `docstrings` gets one line each, of which its tasks are made.
     """
     source = data_mix.sources[unit.source]
-    if source.kind == "hub":
-        for document in sources.hub_documents(source, counts, unit.source, unit.slice):
-            yield document, f"{unit.source}:{document.id}"
-        return
-    if source.kind != "pydoc":
-        for document in sources.documents(source, counts, unit.source, list(unit.files)):
-            yield document, f"{unit.source}:{document.id}"
-        return
+    if source.kind == "pydoc":
+        yield from _modules(unit, data_mix.held_out_share, counts, docstrings)
+    elif source.kind == "hub":
+        yield from _named(unit, sources.hub_documents(source, counts, unit.source, unit.slice))
+    else:
+        yield from _named(unit, sources.documents(source, counts, unit.source, list(unit.files)))
+
+
+def _named(unit: Unit, found: Iterator[Document]) -> Iterator[Document]:
+    for document in found:
+        whole = f"{unit.source}:{document.whole or document.id}"
+        yield replace(document, id=f"{unit.source}:{document.id}", whole=whole)
+
+
+def _modules(unit: Unit, held_out_share: float, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
     for module, group in groupby(pydoc.docstrings(unit.slice, PYDOC_SLICES), key=lambda record: record.module):
         records = list(group)
-        held_out = is_held_out(module, data_mix.held_out_share)
+        held_out = is_held_out(module, held_out_share)
         for record in records:
             docstrings.write(json.dumps({**asdict(record), "held_out": held_out}, ensure_ascii=False) + "\n")
         counts["docstrings"] += len(records)
-        yield pydoc.document(records), module
+        yield pydoc.document(records)
 
 
 def is_held_out(name: str, share: float) -> bool:

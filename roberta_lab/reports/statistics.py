@@ -234,13 +234,15 @@ def settings(config: Config) -> dict[str, str]:
     name = masking.pop("name")
     if name != "static":
         del masking["num_patterns"]
+    published = f"published, {config.tokenizer.path}"
+    vocabulary = published if config.tokenizer.path else f"vocab_size={config.tokenizer.vocab_size:,}"
     return {
         "input_format": f"{config.input_format.name}, max_length={config.input_format.max_length}",
         "masking": ", ".join([name, *(f"{key}={str(value).lower()}" for key, value in masking.items())]),
         "nsp": f"{config.nsp.mode}, which is {'on' if nsp_is_on(config) else 'off'} here",
         "batch_size": f"sequences={batch.sequences}, steps={batch.steps:,}",
         "micro-batch": f"{micro_batch_size(batch.sequences, config.trainer)} sequences",
-        "tokenizer": f"{config.tokenizer.kind}, vocab_size={config.tokenizer.vocab_size:,}",
+        "tokenizer": f"{config.tokenizer.kind}, {vocabulary}",
         "data_mix": f"{' + '.join(config.data_mix.sources)}, train_tokens={config.data_mix.train_tokens or 'all'}",
         "seed": str(config.seed),
         "scale": config.scale.name,
