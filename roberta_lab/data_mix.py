@@ -73,12 +73,20 @@ _READ = {"pydoc": (), "hub": ("hub", "min_characters", "max_characters")}
 
 def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
     """The documents of a pass. A limit, `train_tokens`, takes documents with all their copies, so that shares stay."""
+    wanted = repeats(config, tokens_by_source(store))
+    return repeated(store, np.array([wanted[name] for name in store.manifest["sources"]])).select(config.train_tokens)
+
+
+def tokens_by_source(store: TokenStore) -> dict[str, int]:
+    """Tokens of each source of the mix."""
     names = store.manifest["sources"]
-    first = np.concatenate([[0], store.document_ends])
-    tokens_before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])[first]
-    per_source = np.bincount(store.document_sources, np.diff(tokens_before), len(names)).astype(int)
-    wanted = repeats(config, dict(zip(names, per_source.tolist(), strict=True)))
-    return repeated(store, np.array([wanted[name] for name in names])).select(config.train_tokens)
+    found = np.bincount(store.document_sources, _tokens_by_document(store), len(names))
+    return dict(zip(names, found.astype(int).tolist(), strict=True))
+
+
+def _tokens_by_document(store: TokenStore) -> np.ndarray:
+    before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])
+    return np.diff(before[np.concatenate([[0], store.document_ends])])
 
 
 def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
@@ -87,18 +95,18 @@ def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
     """
     if (times == 1).all():
         return store
-    first = np.concatenate([[0], store.document_ends])
-    tokens = np.diff(np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])[first])
+    tokens = _tokens_by_document(store)
     order = np.argsort(hashed(stream_key(0, "repeats"), store.document_hashes), kind="stable")
     copies = np.floor(times).astype(np.int64)[store.document_sources]
     for source, number in enumerate(times):
         own = order[store.document_sources[order] == source]
         share = np.cumsum(tokens[own])
         nearest = np.searchsorted(share - tokens[own] / 2, number % 1 * share[-1:].sum())
-        copies[own[: max(nearest, number < 1)]] += 1  # a source that is asked for is there
+        copies[own[: max(int(nearest), int(number < 1))]] += 1  # a source that is asked for is there
     documents = np.concatenate(
         [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))] or [copies]
     )
+    first = np.concatenate([[0], store.document_ends])
     sizes = np.diff(first)[documents]
     sentences = ranges(first[documents], sizes)
     return replace(

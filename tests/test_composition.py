@@ -178,6 +178,8 @@ def test_sources_are_set_and_added_by_their_names() -> None:
             "data_mix=own", "data_mix.sources.own.path=a", "data_mix.sources.more={kind: csv, path: b, repeats: 3}"
         ).data_mix
     )
+    only = config("data_mix=own", "data_mix.b={kind: csv, path: b}", "data_mix.a={kind: csv, path: a}", "~data_mix.own")
+    assert list(only.data_mix.sources) == ["a", "b"], "their order means nothing"
     assert spelled_out(["data_mix.train_tokens=5", "data_mix=own", "seed=1"]) == [
         "data_mix.train_tokens=5",
         "data_mix=own",

@@ -459,3 +459,28 @@ def test_chunks_cover_what_counts_say() -> None:
     made, rows = make("segment_pair", PAIRS, 24)
     assert Counter(made.spans_kind.tolist()) == {0: made.num_examples, 1: made.num_examples}
     assert rows.lengths.sum() == made.counts["text_tokens"] + 3 * made.num_examples
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_a_copy_of_a_document_is_no_other_document(name: str) -> None:
+    """A mix may repeat documents: the addresses of three, each four times, pass after pass."""
+    once = store_of([[5] * 6, [4] * 5, [6] * 7])
+    sizes = np.diff(once.document_ends, prepend=0)
+    again = FakeStore(
+        once.tokens, np.tile(once.sentence_starts, 4), np.tile(once.sentence_lengths, 4), np.cumsum(np.tile(sizes, 4))
+    )
+    borders = once.sentence_starts[np.concatenate([[0], once.document_ends[:-1]])]
+    others = set()
+    for key in range(40):
+        made = plan(again, InputFormatConfig(name, 24), key)
+        a, b = (np.searchsorted(borders, made.spans_start.reshape(-1, 2)[:, side], "right") for side in (0, 1))
+        assert made.next_sentence_label is not None
+        assert ((a != b) == (made.next_sentence_label == 1)).all()
+        others |= set(zip(a[a != b].tolist(), b[a != b].tolist(), strict=True))
+    assert len(others) == 6
+    alone = store_of([[5] * 6])
+    doubled = FakeStore(
+        alone.tokens, np.tile(alone.sentence_starts, 2), np.tile(alone.sentence_lengths, 2), np.array([6, 12])
+    )
+    with pytest.raises(ConfigError, match="another document"):
+        plan(doubled, InputFormatConfig(name, 24), 1)

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
+from roberta_lab import token_store
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.corpus import parts, scanning, sources, units
+from roberta_lab.corpus import parts, scanning, sources, text, units
 from roberta_lab.corpus.preparation import prepare
 
 BPE = TokenizerConfig("bytelevel_bpe", 300)
@@ -227,3 +228,74 @@ def test_records_are_as_many_as_documents(tmp_path: Path) -> None:
     assert sorted(found["sentences"]) == sorted(len(d["sentences"]) for d in documents)
     assert sorted(found["name"].tolist()) == sorted(parts.document_hash(d["id"]) for d in documents)
     assert np.array_equal(np.unique(found["held_out"]), [False, True])
+
+
+# ---------------------------------------------------------------- what a stranger found
+def mix_of(folder: Path, *names: str, **options: object) -> DataMixConfig:
+    found = {name: SourceConfig("jsonl", str(folder / f"{name}.jsonl")) for name in names}
+    return DataMixConfig(found, **{"held_out_share": 0.2, **options})  # type: ignore[arg-type]
+
+
+def test_records_number_the_sources_of_their_own_mix(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        write_lines(tmp_path / f"{name}.jsonl", articles(60 + 20 * seed, seed))
+    write_lines(tmp_path / "e.jsonl", articles(60))  # a again: all of it duplicates
+    for names in (("a", "b"), ("b", "a"), ("a", "e"), ("a",)):
+        prepared = prepare(mix_of(tmp_path, *names), BPE, tmp_path / "c", progress=False, num_workers=1)
+        store = token_store.open_store(prepared.store / "train")
+        assert store.manifest["sources"] == list(names)
+        found = [d["id"].partition(":")[0] for d in parts.read_documents(prepared.corpus, "train")]
+        assert [names[i] for i in store.document_sources] == found
+
+
+def test_after_a_kill_among_the_encoded_parts_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lines(tmp_path / "a.jsonl", articles(60))
+    mix = mix_of(tmp_path, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(token_store, "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(mix, BPE, tmp_path / "c", progress=False, num_workers=1)
+    [one] = (tmp_path / "c").glob("tokens/.*.making/parts/*.train.npz")
+    one.unlink()
+    whole = prepare(mix, BPE, tmp_path / "c", progress=False, num_workers=1)
+    assert content_of(whole.store) == content_of(prepare(mix, BPE, tmp_path / "d", progress=False, num_workers=1).store)
+
+
+def test_a_mistake_late_in_a_mix_keeps_what_was_finished(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", articles(60))
+    (tmp_path / "b.jsonl").write_text("no json\n" * 20)
+    with pytest.raises(ConfigError, match="malformed"):
+        prepare(mix_of(tmp_path, "a", "b"), BPE, tmp_path / "c", progress=False, num_workers=1)
+    assert len(list((tmp_path / "c").glob("corpus/.*.making/units/*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([], r"a: no document with text \(1 files\)"),
+        ([" ", "\n"], r"no document with text \(2 documents empty, 1 files\)"),
+        (["One. Two."], r"held_out_share=0\.2 holds \d of 1 documents out: both training and validation need some"),
+    ],
+)
+def test_a_corpus_that_cannot_be_trained_on_is_one_line(tmp_path: Path, texts: list[str], said: str) -> None:
+    write_lines(tmp_path / "a.jsonl", texts)
+    with pytest.raises(ConfigError, match=said):
+        prepare(mix_of(tmp_path, "a"), BPE, tmp_path / "c", progress=False, num_workers=1)
+
+
+def test_the_parts_of_a_long_document_are_in_one_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MAX_DOCUMENT", 60)
+    write_lines(tmp_path / "a.jsonl", ["\n".join(articles(12, seed)) for seed in range(30)])
+    corpus = prepare(mix_of(tmp_path, "a"), BPE, tmp_path / "c", progress=False, num_workers=1).corpus
+    found = {split: {d["id"].partition("#")[0] for d in parts.read_documents(corpus, split)} for split in parts.SPLITS}
+    assert len(found["train"] | found["validation"]) == 30 and not found["train"] & found["validation"]
+    assert len(list(parts.read_documents(corpus, "train"))) > 100
+
+
+@pytest.mark.usefixtures("small_units")
+def test_bad_lines_that_a_range_begins_with_are_counted_as_in_a_whole_file(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [*articles(40), "x"])
+    with open(tmp_path / "a.jsonl", "a") as file:
+        file.write("no json " * 500 + "\n")
+    corpus = prepare(mix_of(tmp_path, "a"), BPE, tmp_path / "c", progress=False, num_workers=1).corpus
+    assert json.loads((corpus / "manifest.json").read_text())["counts"]["records malformed"] == 1

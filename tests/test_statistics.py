@@ -489,6 +489,29 @@ def test_a_page_is_written_whole(tmp_path: Path) -> None:
     assert {p.name: p.read_text() for p in (tmp_path / "a").iterdir()} == {"index.html": "two"}
 
 
+def test_a_mix_that_repeats_documents_is_no_fault() -> None:
+    once = store_of(random_corpus())
+    sizes = np.tile(np.diff(once.document_ends, prepend=0), 3)
+    again = FakeStore(
+        once.tokens, np.tile(once.sentence_starts, 3), np.tile(once.sentence_lengths, 3), np.cumsum(sizes)
+    )
+    plan = input_format.plan(again, InputFormatConfig("segment_pair", 32), 1)
+    found = plan_statistics(again, plan, plan.num_examples, 32)
+    assert found.mislabelled == 0
+    unpaired = input_format.plan(again, InputFormatConfig("full_sentences", 32), 1)
+    every = plan_statistics(again, unpaired, unpaired.num_examples, 32)
+    assert every.covered == Share(len(once.tokens), len(once.tokens))
+    assert every.crossings == len(sizes) - 1 - int((np.diff(unpaired.example_ends, prepend=0) == 0).sum()) - sum(
+        1 for _ in _starts_at_a_border(unpaired, again)
+    )
+
+
+def _starts_at_a_border(plan: Plan, store: FakeStore) -> list[int]:
+    """Examples, but for the first, that begin where a document does."""
+    firsts = {int(store.sentence_starts[i]) for i in np.concatenate([[0], store.document_ends[:-1]])}
+    return [i for i, end in enumerate(plan.example_ends[:-1]) if int(plan.spans_start[end]) in firsts]
+
+
 # ---------------------------------------------------------------- the command
 SMALL = [
     *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.held_out_share=0.3", "trainer.progress=false", "prepare.workers=1"),

@@ -96,6 +96,21 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
         load(tmp_path, "wordpiece")
 
 
+def test_gaps_and_doubled_lines_cost_ids_and_nothing_else(tmp_path: Path) -> None:
+    encoding = load(wordpiece_folder(tmp_path / "d", "the the cat"), "wordpiece")
+    assert encoding.vocab_size == 8 and encoding.encode_batch(["the cat"]) == [[6, 7]]
+    assert encoding.vocabulary.continues_word is not None and len(encoding.vocabulary.continues_word) == 8
+
+
+def test_a_tokenizer_that_puts_a_space_first_keeps_its_ids(tmp_path: Path) -> None:
+    folder = bytelevel_folder(tmp_path / "p", ("vocab.json", "merges.txt"), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    spaced = tokenizer_files.load(TokenizerConfig("bytelevel_bpe", 0, str(folder)))
+    spaced.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    encoding = Encoding(spaced)
+    ids, _ = encoding.encode(["the (the), 'the"])
+    assert ids.tolist() == encoding.encode_batch(["the (the), 'the"])[0]
+
+
 def test_a_tokenizer_that_takes_text_for_a_special_token_is_refused() -> None:
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "b"]
     by_space = Tokenizer(models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="<unk>"))

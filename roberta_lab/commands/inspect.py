@@ -12,7 +12,7 @@ from roberta_lab import input_format, run, statistics, token_store, tokenizer
 from roberta_lab.batching import batch_plan, micro_batch_size
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.corpus.preparation import Prepared, prepared_for
-from roberta_lab.data_mix import training_documents
+from roberta_lab.data_mix import tokens_by_source, training_documents
 from roberta_lab.examples import Plan, SentenceStore, Vocabulary, gather
 from roberta_lab.masking import masked_rows
 from roberta_lab.reports import decoded
@@ -40,6 +40,9 @@ def main(config: Config, overrides: list[str]) -> None:
     manifests = _manifests(prepared)
     for name, lines in manifests.items():
         print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
+    if len(shares := tokens_by_source(store)) > 1:
+        lines = (f"{name}  {number:,} tokens, {number / store.num_tokens:.1%}" for name, number in shares.items())
+        print("\n".join(["\na pass reads", *(f"  {line}" for line in lines)]))
     if config.inspect.statistics:
         counted = _counted(config, store, plan, encoding.vocabulary)
         run_id = run.directory(config, "pretrain").name
