@@ -72,9 +72,22 @@ _READ = {"pydoc": (), "hub": ("hub", "min_characters", "max_characters")}
 
 
 def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
-    """The documents of a pass. A limit, `train_tokens`, takes documents with all their copies, so that shares stay."""
+    """The documents of a pass. Where sources are read unequally often, a limit (`train_tokens`) falls on each by its share,
+    and takes documents with all their copies.
+    """
     wanted = repeats(config, tokens_by_source(store))
-    return repeated(store, np.array([wanted[name] for name in store.manifest["sources"]])).select(config.train_tokens)
+    times = np.array([wanted[name] for name in store.manifest["sources"]])
+    mixed = repeated(store, times)
+    if config.train_tokens is None or config.train_tokens >= mixed.num_tokens or (times == times[0]).all():
+        return mixed.select(config.train_tokens)
+    sentences = [
+        mixed.first_sentences(
+            np.flatnonzero(mixed.document_sources == source), config.train_tokens * number // mixed.num_tokens
+        )
+        for source, number in enumerate(tokens_by_source(mixed).values())
+        if number
+    ]
+    return mixed.keep(np.concatenate(sentences))
 
 
 def tokens_by_source(store: TokenStore) -> dict[str, int]:

@@ -214,12 +214,20 @@ class TokenStore:
         """
         if num_tokens is None or num_tokens >= self.num_tokens:
             return self
+        return self.keep(self.first_sentences(np.arange(len(self.document_ends)), num_tokens))
+
+    def first_sentences(self, documents: np.ndarray, num_tokens: int) -> np.ndarray:
+        """The sentences that hold the first `num_tokens` tokens of these documents in the order of their hashes, (S,) int64."""
         firsts = np.concatenate([[0], self.document_ends])
-        order = np.argsort(self.document_hashes, kind="stable")
+        order = documents[np.argsort(self.document_hashes[documents], kind="stable")]
         shuffled = ranges(firsts[order], np.diff(firsts)[order])  # sentences, document by document
         enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
-        sentences = np.sort(shuffled[:enough])
-        counts = np.diff(np.searchsorted(sentences, firsts))
+        return shuffled[:enough]
+
+    def keep(self, sentences: np.ndarray) -> TokenStore:
+        """These sentences alone, in the order in which they lie; documents without any go."""
+        sentences = np.sort(sentences)
+        counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
         return replace(
             self,
             sentence_starts=self.sentence_starts[sentences],

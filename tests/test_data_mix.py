@@ -11,7 +11,7 @@ import pytest
 from roberta_lab import token_store
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
 from roberta_lab.corpus.parts import document_hash
-from roberta_lab.data_mix import repeats, science, training_documents
+from roberta_lab.data_mix import repeats, science, tokens_by_source, training_documents
 from roberta_lab.token_store import Part, TokenStore
 
 NAMES = ["books", "web"]
@@ -72,11 +72,13 @@ def test_weights_are_shares_of_the_tokens(store: TokenStore) -> None:
         repeats(mix({"weight": 1}, {"weight": 1}), {"books": 600, "web": 0})
 
 
-def test_a_limit_of_tokens_holds_for_what_is_repeated(store: TokenStore) -> None:
-    found = training_documents(store, mix({"repeats": 4}, {"repeats": 1}, train_tokens=600))
-    assert 600 <= found.num_tokens < 606
+def test_a_limit_of_tokens_falls_on_each_source_by_its_share(store: TokenStore) -> None:
+    found = training_documents(store, mix({"repeats": 4}, {"repeats": 1}, train_tokens=720))
     times = Counter(documents(found))
-    assert {times[i] for i in times if i % 3 == 0} == {4} and {times[i] for i in times if i % 3} == {1}
+    assert set(times[i] for i in times if i % 3) == {1} and max(times.values()) == 4
+    assert tokens_by_source(found) == {"books": 480, "web": 240}, "4 x 600 and 1200 tokens: two thirds and one"
+    weighted = training_documents(store, mix({"weight": 3}, {"weight": 1}, train_tokens=720))
+    assert tokens_by_source(weighted) == {"books": 540, "web": 180}
 
 
 def test_few_documents_come_as_near_to_their_share_as_they_can(tmp_path: Path) -> None:
