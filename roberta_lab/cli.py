@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"roberta-lab: {error}; see paths.outputs and paths.cache.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("roberta-lab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("roberta-lab: interrupted; the same command goes on from what is finished or saved.", file=sys.stderr)
         return 130
     return 0
 

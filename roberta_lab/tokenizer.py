@@ -1,7 +1,7 @@
 """Text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece.
 
-Trained here, both have RoBERTa's ids for the special tokens; published ones keep their own (`tokenizer_files`). Special tokens are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is five ordinary
-characters of it.
+Trained here, both have RoBERTa's ids for the special tokens; published ones keep their own (`tokenizer_files`). Special tokens
+are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is six ordinary characters of it.
 """
 
 from __future__ import annotations

@@ -95,11 +95,11 @@ def test_workers_and_interruptions_leave_no_trace(tmp_path: Path, monkeypatch: p
 
     write, calls = parts.write_unit, [0]
 
-    def dies_at_the_fifth(*arguments: object) -> None:
+    def dies_at_the_fifth(*arguments: object, **options: object) -> None:
         calls[0] += 1
         if calls[0] % 5 == 0:
             raise KeyboardInterrupt
-        write(*arguments)  # type: ignore[arg-type]
+        write(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(parts, "write_unit", dies_at_the_fifth)
     attempts = 1

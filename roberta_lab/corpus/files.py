@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from omegaconf import MISSING
 
 from roberta_lab.config import ConfigError, SourceConfig
 
@@ -48,7 +47,7 @@ def find(source: SourceConfig) -> list[SourceFile]:
     """The files of a source by name. A folder gives the files of its kind, a file or glob what it names."""
     if source.kind not in KINDS:
         raise ConfigError(f"source kind={source.kind!r} is unknown. Allowed: {', '.join(KINDS)}.")
-    if source.path in ("", MISSING):
+    if not source.path:
         raise ConfigError(f"a source of kind={source.kind} needs a path: a file, a folder or a glob.")
     path = Path(source.path).expanduser()
     if path.is_dir():

@@ -96,16 +96,12 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
         todo = units.units(data_mix, scans)
         missing = {unit: unit.num_bytes for unit in todo if not parts.is_written(path, unit)}
         done = sum(unit.num_bytes for unit in todo) - sum(missing.values())
-        workers.run(partial(_write_unit, path, data_mix), missing, num_workers, "corpus", progress, done)
+        workers.run(partial(parts.write_unit, path, data_mix=data_mix), missing, num_workers, "corpus", progress, done)
         if data_mix.deduplicate:
             parts.mark_duplicates(path)
         return _with_text(parts.finish(path), data_mix)
 
     return _made(cache / "corpus", inputs, write, _say if progress else lambda line: None)
-
-
-def _write_unit(path: Path, data_mix: DataMixConfig, unit: units.Unit) -> None:
-    parts.write_unit(path, unit, data_mix)
 
 
 def _with_text(manifest: dict[str, Any], data_mix: DataMixConfig) -> dict[str, Any]:

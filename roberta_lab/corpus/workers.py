@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -55,17 +56,18 @@ def _call(function: Callable[..., None], item: Any, size: int) -> int:
 
 def _call_in_worker(parent: int, function: Callable[..., None], item: Any, size: int) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
-    _end_with(parent)
+    _follow(parent)
     return _call(function, item, size)
 
 
 @lru_cache  # once in each process
-def _end_with(parent: int) -> None:
-    """A worker whose parent was killed has nobody to work for."""
+def _follow(parent: int) -> None:
+    """A worker whose parent was killed has nobody to work for; Ctrl-C is for the parent, which then ends its workers."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
