@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-
 from roberta_lab.config import ConfigError, SourceConfig
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
