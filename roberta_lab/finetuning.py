@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab import tasks
 from roberta_lab.config import PAIRED_FORMATS, Config
-from roberta_lab.loop import build_trainer, fit
+from roberta_lab.loop import build_trainer, fit, seed_dropout
 from roberta_lab.model import Encoder, initialize
 from roberta_lab.optimizer import build_optimizer, linear_schedule
 from roberta_lab.rng import generator, stream_key
@@ -107,7 +107,7 @@ class FinetuningModule(L.LightningModule):
         return answerable + place
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        torch.manual_seed(stream_key(self.config.finetune.seed, "finetune/dropout", batch_idx) >> 1)
+        seed_dropout(self.device, stream_key(self.config.finetune.seed, "finetune/dropout", batch_idx))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self.loss(batch)

@@ -25,7 +25,7 @@ from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.data_mix import training_documents
 from roberta_lab.datamodule import PretrainingData
-from roberta_lab.loop import build_trainer, fit
+from roberta_lab.loop import build_trainer, fit, seed_dropout
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
@@ -61,7 +61,7 @@ class PretrainingModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Dropout is drawn from the position in the data, so that an interruption cannot change it."""
-        torch.manual_seed(stream_key(self.config.seed, "dropout", batch["position"]) >> 1)
+        seed_dropout(self.device, stream_key(self.config.seed, "dropout", batch["position"]))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         sums = loss_sums(self.model, batch)
