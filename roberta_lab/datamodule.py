@@ -137,6 +137,12 @@ class PretrainingData(L.LightningDataModule):
             persistent_workers=workers > 0,
         )
 
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """A batch is a flat dictionary: it needs no search for tensors, and from pinned memory nobody waits for it."""
+        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
     def validation_batches(self) -> Iterator[dict[str, Tensor]]:
         """The held-out examples with their one fixed pattern, in order."""
         size = VALIDATION_BATCH

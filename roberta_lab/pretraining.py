@@ -59,6 +59,13 @@ class PretrainingModule(L.LightningModule):
         self.tokens_seen = 0
         self.sums = torch.zeros(3)  # of this step so far: mlm / masked, nsp / sequences, correct / sequences
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook it is in some twenty times a step, by way of torch's search for parameters."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Dropout is drawn from the position in the data, so that an interruption cannot change it."""
         seed_dropout(self.device, stream_key(self.config.seed, "dropout", batch["position"]))
