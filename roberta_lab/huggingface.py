@@ -131,7 +131,7 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     files = ["model.safetensors"]
     if not (folder / files[0]).is_file() and index.is_file():
-        files = sorted({Path(name).name for name in _json(index)["weight_map"].values()})
+        files = sorted({Path(name).name for name in _json(index).get("weight_map", {}).values()})
     tensors: dict[str, Tensor] = {}
     for name in files:
         if not (folder / name).is_file():
@@ -147,16 +147,16 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
 
 
 # ---------------------------------------------------------------- writing
-def model_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
-    """The state of PretrainingModel in a pretraining checkpoint."""
-    prefix = "model."
-    return {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
-
-
 FILES = (
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
     *("README.md", "roberta_lab.json"),  # the last says that the folder is an export
 )
+
+
+def model_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """The state of PretrainingModel in a pretraining checkpoint."""
+    prefix = "model."
+    return {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
 
 
 def write(
@@ -177,6 +177,7 @@ def write(
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
+    shutil.rmtree(beside, ignore_errors=True)  # of a process of the same number that was killed
     try:
         beside.mkdir(parents=True)
         kind = _fill(beside, state, config, tokenizer)
@@ -210,8 +211,9 @@ def _fill(folder: Path, state: Mapping[str, Tensor], config: ModelConfig, tokeni
     encoding = Encoding(spec)
     kind = kind_of(state, encoding.pad_id)
     tensors = state_to_huggingface(state, config, kind)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", _config_json(tensors, config, kind, encoding))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which save_file makes the owner's alone
     bos, pad, eos, unk, mask = (
         spec.id_to_token(i)
         for i in (encoding.bos_id, encoding.pad_id, encoding.eos_id, encoding.unk_id, encoding.mask_id)

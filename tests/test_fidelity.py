@@ -309,7 +309,8 @@ def test_parameters_are_as_many_as_theirs(kind: str, config: ModelConfig, vocabu
 # ---------------------------------------------------------------- initialization
 def assert_initialized(state: Mapping[str, Tensor], std: float, pad_id: int) -> None:
     """N(0, std) in every matrix, zeros and ones elsewhere; five standard errors of mean, variance and the share of tails."""
-    for name, tensor in state.items():
+    for name, parameter in state.items():
+        tensor = parameter.detach()
         if tensor.dim() == 1:
             assert (tensor == float("norm.weight" in name)).all(), name
             continue
