@@ -53,6 +53,10 @@ COMMANDS = {
         ("masking=static task=pydoc_span", "-m task=pydoc_topic finetune.seed=1,2,3", "sweep=table1_masking"),
         sweeps=True,
     ),
+    "export": Command(
+        "a complete pretraining run -> a folder that Hugging Face's Auto classes load, with a model card",
+        ("", "masking=static export.path=my-model", "input_format=full_sentences seed=2"),
+    ),
     "table": Command(
         "renders what is there of a sweep (Markdown, CSV, one HTML page) and says what is missing",
         ("sweep=table1_masking", "sweep=table1_masking sweep.only=[static]", "sweep=table1_masking scale=mini"),

@@ -256,6 +256,13 @@ class InspectConfig:
 
 
 @dataclass
+class ExportConfig:
+    """Where `roberta-lab export` writes."""
+
+    path: str = ""  # a folder that is new, empty or an earlier export; empty: <paths.outputs>/export/<run id>
+
+
+@dataclass
 class Config:
     """The root of the tree."""
 
@@ -278,6 +285,7 @@ class Config:
     paths: PathsConfig = field(default_factory=PathsConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     inspect: InspectConfig = field(default_factory=InspectConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")

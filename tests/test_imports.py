@@ -12,7 +12,7 @@ FLOORS = (
     {"config", "rng"},
     {"examples", "input_format", "masking", "batching", "shares", "statistics", "model", "objective", "optimizer"},
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
-    {"run", "checkpoint", "loop", "tracking", "tasks"},
+    {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "tracking", "tasks"},
     {"datamodule", "pretraining", "finetuning", "sweeper", "reports"},
     {"registration"},
     {"commands", "cli", "__main__", "__init__"},
