@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from roberta_lab.config import ConfigError
+
 _MAGIC = b"roberta_lab sha256 "
 _SEAL = len(_MAGIC) + 32
 
@@ -64,6 +66,14 @@ def newest(directory: Path) -> Path | None:
         else:
             return path
     return None
+
+
+def final(run: Path, steps: int) -> dict[str, Any]:
+    """The last checkpoint of a complete run in its folder, verified. Raises ConfigError if it is not there or not whole."""
+    found = newest(run / "checkpoints")
+    if found is None or step_of(found) != steps:
+        raise ConfigError(f"{run} has no whole final checkpoint; delete its result.json and pretrain it again.")
+    return load(found)
 
 
 def step_of(path: Path) -> int:

@@ -71,6 +71,21 @@ def is_complete(path: Path) -> bool:
     return (path / "result.json").is_file()
 
 
+def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Path:
+    """The complete pretraining run that the overrides address.
+
+    Args:
+        own: how overrides begin that are the command's and not the run's.
+
+    Raises: ConfigError with the command that makes it.
+    """
+    path = directory(config, "pretrain")
+    if not is_complete(path):
+        command = " ".join(["roberta-lab pretrain", *(o for o in overrides if not o.startswith(own))])
+        raise ConfigError(f"the pretrained run {path} is not complete: {command}")
+    return path
+
+
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
     """Holds the run's directory for this process. The lock goes with the process, so a dead one's directory is free.

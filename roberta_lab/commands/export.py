@@ -8,24 +8,18 @@ from typing import Any
 
 from roberta_lab import run
 from roberta_lab.composition import nsp_is_on
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import prepared_for
 
 
 def main(config: Config, overrides: list[str]) -> None:
     """Writes the final weights and the tokenizer of the run that the overrides address."""
-    source = run.directory(config, "pretrain")
-    if not run.is_complete(source):
-        command = " ".join(["roberta-lab pretrain", *(o for o in overrides if not o.startswith("export."))])
-        raise ConfigError(f"the pretrained run {source} is not complete: {command}")
+    source = run.pretrained(config, overrides, own=("export.",))
     prepared = prepared_for(config)
     run.check_data(source, prepared.fingerprints())
     from roberta_lab import checkpoint, huggingface  # torch: only when there is work
 
-    newest = checkpoint.newest(source / "checkpoints")
-    if newest is None or checkpoint.step_of(newest) != config.batch_size.steps:
-        raise ConfigError(f"{source} has no whole final checkpoint; delete its result.json and pretrain it again.")
-    weights = huggingface.model_weights(checkpoint.load(newest))
+    weights = huggingface.model_weights(checkpoint.final(source, config.batch_size.steps))
     facts = {
         "run_id": source.name,
         "science": run.science(config),

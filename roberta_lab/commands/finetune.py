@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 
 from roberta_lab import run
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import embedded, prepared_for
 
 
 def main(config: Config, overrides: list[str]) -> None:
     """Finetunes once; a run that was interrupted starts again, for it is short."""
-    path, source = run.directory(config, "finetune"), run.directory(config, "pretrain")
+    path = run.directory(config, "finetune")
     name = f"{run.label(config)}, {config.task.name} {config.finetune.seed}"
     if run.is_complete(path):
         print(f"{name}: complete, {path}")
         return
-    if not run.is_complete(source):
-        raise ConfigError(f"the pretrained run {source} is not complete: roberta-lab pretrain {_addressing(overrides)}")
+    source = run.pretrained(config, overrides, own=("task", "finetune.", "sweep.row"))
     prepared = prepared_for(config)
     docs = embedded(config)
     run.check_data(source, prepared.fingerprints())
@@ -30,10 +29,7 @@ def main(config: Config, overrides: list[str]) -> None:
         from roberta_lab.tracking import Tracker
 
         start = time.monotonic()
-        newest = checkpoint.newest(source / "checkpoints")
-        if newest is None or checkpoint.step_of(newest) != config.batch_size.steps:
-            raise ConfigError(f"{source} has no whole final checkpoint; delete its result.json and pretrain it again.")
-        weights = encoder_weights(checkpoint.load(newest))
+        weights = encoder_weights(checkpoint.final(source, config.batch_size.steps))
         log = Tracker(config, path, "finetune", name, run.finetune_science(config))
         result = None
         try:
@@ -45,8 +41,3 @@ def main(config: Config, overrides: list[str]) -> None:
     print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}), {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
-
-
-def _addressing(overrides: list[str]) -> str:
-    """The overrides without those of the task: what addresses the pretrained run."""
-    return " ".join(o for o in overrides if not o.startswith(("task", "finetune.", "sweep.row")))
