@@ -58,22 +58,25 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 def newest(directory: Path) -> Path | None:
     """The newest checkpoint `step-*.ckpt` whose seal fits, or None."""
-    for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
-        try:
-            load(path)
-        except CorruptCheckpoint as error:
-            print(f"{error}; taking the one before it")
-        else:
-            return path
-    return None
+    found = _newest(directory)
+    return found[0] if found else None
 
 
 def final(run: Path, steps: int) -> dict[str, Any]:
-    """The last checkpoint of a complete run in its folder, verified. Raises ConfigError if it is not there or not whole."""
-    found = newest(run / "checkpoints")
-    if found is None or step_of(found) != steps:
+    """The last checkpoint of a complete run in its folder. Raises ConfigError if it is not there or not whole."""
+    found = _newest(run / "checkpoints")
+    if found is None or step_of(found[0]) != steps:
         raise ConfigError(f"{run} has no whole final checkpoint; delete its result.json and pretrain it again.")
-    return load(found)
+    return found[1]
+
+
+def _newest(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+    for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
+        try:
+            return path, load(path)
+        except CorruptCheckpoint as error:
+            print(f"{error}; taking the one before it")
+    return None
 
 
 def step_of(path: Path) -> int:

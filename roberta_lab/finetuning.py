@@ -81,7 +81,7 @@ class FinetuningModule(L.LightningModule):
         for part in (self.head, self.span):
             if part is not None:
                 initialize(part, model.init_std)
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []  # of each step, read when they are needed: nobody waits for a GPU
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Class logits (B, C) and, for spans, start and end logits (B, T, 2), -inf outside the context."""
@@ -111,7 +111,7 @@ class FinetuningModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self.loss(batch)
-        self.losses.append(loss.item())
+        self.losses.append(loss.detach())
         return loss
 
     def lr(self, step: int) -> float:
@@ -227,7 +227,7 @@ class EpochEnd(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
         if step % LOG_EVERY == 0:
-            recent = module.losses[-LOG_EVERY:]
+            recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
             row = {"step": step, "epoch": step / self.per_epoch, "lr": module.lr(step - 1)}
             self.write({**row, "train/loss": sum(recent) / len(recent)})
         if step % self.per_epoch == 0:
@@ -261,7 +261,7 @@ def finetune(
     fit(build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback]), module, loader)
     with open(directory / "predictions.jsonl", "w", encoding="utf-8") as file:
         file.writelines(json.dumps(prediction) + "\n" for prediction in callback.best["predictions"])
-    return _result(config, data, callback.best, module.losses)
+    return _result(config, data, callback.best, torch.stack(module.losses).tolist())
 
 
 def _result(config: Config, data: TaskData, best: dict[str, Any], losses: list[float]) -> dict[str, Any]:
