@@ -28,6 +28,9 @@ def seed_dropout(device: torch.device, key: int) -> None:
     """Keys what is drawn next on a device. `torch.manual_seed` would do it too, but before CUDA is in use it notes a stack
     trace for each kind of device, every time: more work than a small model's step, and memory that is never freed.
     """
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(key >> 1)
+        return
     torch.random.default_generator.manual_seed(key >> 1)
     if device.type == "cuda":
         torch.cuda.manual_seed(key >> 1)

@@ -77,9 +77,8 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config, vocab_size, max_positions, token_types, pad_id)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         initialize(self, config.init_std)
-        with (
-            torch.no_grad()
-        ):  # rows that no input reads: zeros, so that nothing is lost where a format has no such rows
+        # Rows that no input reads are zeros, so that nothing is lost in a layout that has no such rows.
+        with torch.no_grad():
             self.embeddings.positions.weight[:POSITION_OFFSET].zero_()
 
     def forward(

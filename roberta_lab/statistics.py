@@ -6,14 +6,13 @@ compared with expectations worked out here, not by the code under suspicion: a f
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from roberta_lab.batching import BatchPlan, accumulation
+from roberta_lab.batch_statistics import BatchStatistics
 from roberta_lab.config import MaskingConfig
 from roberta_lab.examples import Plan, Rows, SentenceStore, Vocabulary, gather
 from roberta_lab.masking import IGNORED, masked_rows
@@ -21,7 +20,6 @@ from roberta_lab.rng import hashed
 from roberta_lab.shares import Bin, Share, binned, binomial
 
 BLOCK_TOKENS = 1 << 18  # rows are gathered and masked in blocks of at most so many tokens: 2 MB an array
-MOST_STEPS, MOST_PASSES = 200, 4000  # of an epoch's batches, padding is measured on the first
 MOST_FREQUENT = 10
 
 
@@ -61,18 +59,6 @@ class RowStatistics:
     unknown: int  # text tokens with the id of a special token: <unk>
     pieces: Share  # of the vocabulary: ids that occur in the text
     most_frequent: tuple[tuple[int, int], ...]  # (id, occurrences)
-
-
-@dataclass(frozen=True)
-class BatchStatistics:
-    """Of the first steps of training."""
-
-    num_steps: int  # on which the rest is measured
-    steps_per_epoch: float
-    run: tuple[int, float]  # steps of the whole run, and how many epochs they are
-    inputs: tuple[int, float, int]  # of a step: fewest, mean, most
-    tokens: tuple[int, float, int]
-    padding: Share  # of the positions that the model computes
 
 
 @dataclass(frozen=True)
@@ -270,33 +256,3 @@ def _digests(rows: Rows) -> np.ndarray:
     words = hashed(0, columns[None, :], rows.input_ids)
     words[columns >= rows.lengths[:, None]] = 0
     return words.sum(axis=1, dtype=np.uint64)
-
-
-# ---------------------------------------------------------------- from batches
-def batch_statistics(
-    batches: BatchPlan, lengths: np.ndarray, run_steps: int, micro_batch_size: int, world_size: int = 1
-) -> BatchStatistics:
-    """Cuts the first epoch's batches as training does, or the first steps of a long one; each pass is padded to its longest.
-
-    Args:
-        lengths: (N,) tokens of each example.
-    """
-    passes = accumulation(batches.sequences, world_size, micro_batch_size)
-    steps_per_epoch = 1 / batches.epochs(1)
-    num_steps = min(math.ceil(steps_per_epoch), MOST_STEPS, max(1, MOST_PASSES // (passes * world_size)))
-    inputs, tokens, positions = [], [], 0
-    for step in range(num_steps):
-        examples, _ = batches.batch(step)
-        inputs.append(len(examples))
-        tokens.append(int(lengths[examples].sum(dtype=np.int64)))
-        for index in range(passes):
-            for rank in range(world_size):
-                share, _ = batches.micro_batch(step, index, micro_batch_size, rank, world_size)
-                positions += len(share) * int(lengths[share].max())
-    padding = Share(positions - sum(tokens), positions)
-    run = run_steps, batches.epochs(run_steps)
-    return BatchStatistics(num_steps, steps_per_epoch, run, _range(inputs), _range(tokens), padding)
-
-
-def _range(numbers: list[int]) -> tuple[int, float, int]:
-    return min(numbers), sum(numbers) / len(numbers), max(numbers)

@@ -31,7 +31,8 @@ def find(path: str) -> tuple[Path, ...]:
 
 def fingerprint(path: str) -> str:
     """SHA-256 of the files: the identity of a published vocabulary, wherever it lies."""
-    files = [*find(path), *_config_beside(find(path))]
+    found = find(path)
+    files = [*found, *_config_beside(found)]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 

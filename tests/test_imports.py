@@ -10,7 +10,18 @@ import roberta_lab
 PACKAGE = Path(roberta_lab.__file__).parent
 FLOORS = (
     {"config", "rng"},
-    {"examples", "input_format", "masking", "batching", "shares", "statistics", "model", "objective", "optimizer"},
+    {
+        "examples",
+        "input_format",
+        "masking",
+        "batching",
+        "shares",
+        "statistics",
+        "batch_statistics",
+        "model",
+        "objective",
+        "optimizer",
+    },
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
     {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "tracking", "tasks"},
     {"datamodule", "pretraining", "finetuning", "sweeper", "reports"},

@@ -8,37 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from fake_store import FIRST, Corpus, FakeStore, store_of
 
 from roberta_lab import input_format
 from roberta_lab.config import ConfigError, InputFormatConfig
 from roberta_lab.examples import Plan, Rows, Vocabulary, gather
 from roberta_lab.input_format import FORMATS, plan
 
-FIRST = 10  # in these corpora the n-th token of the corpus has the id FIRST + n, so that an id tells its place
 PAIRED = ("segment_pair", "sentence_pair")
 VOCABULARY = Vocabulary(size=1 << 20, mask_id=4, special_ids=(0, 1, 2, 3, 4))
-Corpus = list[list[int]]  # sentence lengths, per document
-
-
-@dataclass(frozen=True)
-class FakeStore:
-    """A token store in memory."""
-
-    tokens: np.ndarray
-    sentence_starts: np.ndarray
-    sentence_lengths: np.ndarray
-    document_ends: np.ndarray
-
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        runs = [self.tokens[s : s + n] for s, n in zip(starts, lengths, strict=True)]
-        return np.concatenate(runs) if runs else self.tokens[:0]
-
-
-def store_of(corpus: Corpus) -> FakeStore:
-    lengths = np.array([n for document in corpus for n in document], np.int32)
-    ends = np.cumsum(lengths, dtype=np.int64)
-    tokens = np.arange(FIRST, FIRST + lengths.sum(), dtype=np.uint32)
-    return FakeStore(tokens, ends - lengths, lengths, np.cumsum([len(d) for d in corpus], dtype=np.int64))
 
 
 def random_corpus(seed: int, documents: int = 12, longest: int = 25) -> Corpus:

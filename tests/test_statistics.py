@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_store import FIRST, Corpus, FakeStore, store_of
 
 from roberta_lab import cli, input_format, masking, statistics
+from roberta_lab.batch_statistics import batch_statistics
 from roberta_lab.batching import BatchPlan
 from roberta_lab.config import InputFormatConfig, MaskingConfig
 from roberta_lab.corpus import pydoc
@@ -25,32 +27,10 @@ from roberta_lab.examples import Plan, Vocabulary, gather
 from roberta_lab.reports import decoded
 from roberta_lab.reports import statistics as report
 from roberta_lab.shares import Share, binned, binomial
-from roberta_lab.statistics import EpochStatistics, batch_statistics, plan_statistics, row_statistics
+from roberta_lab.statistics import EpochStatistics, plan_statistics, row_statistics
 
-FIRST = 10  # the n-th token of a corpus has the id FIRST + n, so that an id tells its place
 SPECIAL = (0, 1, 2, 3, 4)
-Corpus = list[list[int]]  # sentence lengths, per document
 TINY: Corpus = [[2, 1], [1, 3], [8], [1]]
-
-
-@dataclasses.dataclass(frozen=True)
-class FakeStore:
-    """A token store in memory."""
-
-    tokens: np.ndarray
-    sentence_starts: np.ndarray
-    sentence_lengths: np.ndarray
-    document_ends: np.ndarray
-
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        return np.concatenate([self.tokens[s : s + n] for s, n in zip(starts, lengths, strict=True)])
-
-
-def store_of(corpus: Corpus) -> FakeStore:
-    lengths = np.array([n for document in corpus for n in document], np.int32)
-    ends = np.cumsum(lengths, dtype=np.int64)
-    tokens = np.arange(FIRST, FIRST + lengths.sum(), dtype=np.uint32)
-    return FakeStore(tokens, ends - lengths, lengths, np.cumsum([len(d) for d in corpus], dtype=np.int64))
 
 
 def random_corpus(documents: int = 40) -> Corpus:

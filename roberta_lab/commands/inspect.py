@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from roberta_lab import input_format, run, statistics, token_store, tokenizer
+from roberta_lab.batch_statistics import batch_statistics
 from roberta_lab.batching import batch_plan, micro_batch_size
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.corpus.preparation import Prepared, prepared_for
@@ -83,7 +84,5 @@ def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocab
         statistics.row_statistics(
             store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
         ),
-        statistics.batch_statistics(
-            batch_plan(plan, config), plan.lengths, config.batch_size.steps, size, config.trainer.devices
-        ),
+        batch_statistics(batch_plan(plan, config), plan.lengths, config.batch_size.steps, size, config.trainer.devices),
     )

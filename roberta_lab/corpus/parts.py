@@ -2,10 +2,10 @@
 each document. A unit counts as written when its own file is there, which comes last.
 
     units/000017.json                    counts, number of parts
-    parts/000017-000000.train.jsonl         {"id", "title", "package", "sentences"} a line
+    parts/000017-000000.train.jsonl      {"id", "title", "package", "sentences"} a line
     parts/000017-000000.validation.jsonl
-    parts/000017-000000.records.npy         RECORD of each document, in the order in which they were read
-    parts/000017-000000.duplicates.npy      bool of each document, if any of them is one
+    parts/000017-000000.records.npy      RECORD of each document, in the order in which they were read
+    parts/000017-000000.duplicates.npy   bool of each document, if any of them is one
     docstrings/000017.jsonl              of the embedded source
 """
 

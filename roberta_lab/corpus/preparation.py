@@ -56,7 +56,6 @@ def prepare(
     Args:
         num_workers: processes; None for one a core. The result is the same for any number.
     """
-    say = _say if progress else lambda line: None
     corpus = _corpus(data_mix, cache, progress, num_workers)
     encoding = _tokenizer(tokenizer, corpus, cache, progress)
     sources = list(data_mix.sources)
@@ -64,7 +63,7 @@ def prepare(
         cache / "tokens",
         {"version": VERSION, "sources": sources, "corpus": _content(corpus), "tokenizer": _content(encoding)},
         lambda path: tokens.write_stores(path, corpus, encoding, sources, progress, num_workers),
-        say,
+        progress,
     )
     return Prepared(corpus, encoding, store)
 
@@ -101,7 +100,7 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
             parts.mark_duplicates(path)
         return _with_text(parts.finish(path), data_mix)
 
-    return _made(cache / "corpus", inputs, write, _say if progress else lambda line: None)
+    return _made(cache / "corpus", inputs, write, progress)
 
 
 def _with_text(manifest: dict[str, Any], data_mix: DataMixConfig) -> dict[str, Any]:
@@ -125,7 +124,7 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
     """Published and loaded, or trained on the corpus."""
     from roberta_lab import tokenizer_files
 
-    version, say = metadata.version("tokenizers"), _say if progress else lambda line: None
+    version = metadata.version("tokenizers")
     if config.path:
         inputs = {
             "version": VERSION,
@@ -133,9 +132,9 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
             "published": tokenizer_files.fingerprint(config.path),
             "tokenizers": version,
         }
-        return _made(cache / "tokenizer", inputs, lambda path: _publish(path, config), say)
+        return _made(cache / "tokenizer", inputs, lambda path: _publish(path, config), progress)
     inputs = {"version": VERSION, **asdict(config), "corpus": _content(corpus), "tokenizers": version}
-    return _made(cache / "tokenizer", inputs, lambda path: _train(path, corpus, config, progress), say)
+    return _made(cache / "tokenizer", inputs, lambda path: _train(path, corpus, config, progress), progress)
 
 
 def _publish(path: Path, config: TokenizerConfig) -> dict[str, Any]:
@@ -178,9 +177,7 @@ def _sample(corpus: Path, wanted: int, characters: int, bar: Any) -> Iterator[st
 
 
 # ---------------------------------------------------------------- made once
-def _made(
-    parent: Path, inputs: dict[str, Any], make: Callable[[Path], dict[str, Any]], say: Callable[[str], None]
-) -> Path:
+def _made(parent: Path, inputs: dict[str, Any], make: Callable[[Path], dict[str, Any]], progress: bool) -> Path:
     """The folder of these inputs under `parent`; `make` fills it and returns its manifest if it is not there yet.
 
     `make` may find there what an earlier attempt finished; its unfinished files go into `.making`, which is emptied first.
@@ -190,7 +187,8 @@ def _made(
     if path.is_dir():
         return path
     parent.mkdir(parents=True, exist_ok=True)
-    with _locked(parent / f".{key}.lock", lambda: _say(f"waiting for another process that prepares {path} ...")):
+    say = _say if progress else lambda line: None
+    with _locked(parent / f".{key}.lock", f"waiting for another process that prepares {path} ..."):
         if path.is_dir():
             return path
         say(f"preparing {parent.name} ..." if not making.is_dir() else f"going on with {parent.name} ...")
@@ -212,12 +210,13 @@ def _made(
 
 
 @contextmanager
-def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def _locked(path: Path, waiting: str) -> Iterator[None]:
+    """Holds the lock; `waiting` is said, even where progress is not, when somebody else holds it."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        waiting()
+        _say(waiting)
         lock.acquire()
     try:
         yield

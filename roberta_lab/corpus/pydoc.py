@@ -15,6 +15,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,7 @@ def fingerprint() -> dict[str, str]:
 
 def docstrings(part: int, parts: int) -> Iterator[Docstring]:
     """The docstrings of one of so many parts; parts and modules go by name, topics of the language reference come last."""
-    files = sorted(_files(), key=lambda entry: entry[1])
+    files = _modules()
     for entry in files[part * len(files) // parts : (part + 1) * len(files) // parts]:
         yield from _read_module(entry)
     if part == parts - 1:
@@ -59,6 +60,11 @@ def document(records: list[Docstring]) -> Document:
 
 
 # ---------------------------------------------------------------- reading
+@lru_cache(maxsize=1)  # a process reads several parts
+def _modules() -> list[tuple[str, str, Path]]:
+    return sorted(_files(), key=lambda entry: entry[1])
+
+
 def _files() -> Iterator[tuple[str, str, Path]]:
     """(package, module, file) of every source file that is read."""
     roots = [("python", "", Path(sysconfig.get_path("stdlib")))]

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from roberta_lab.batch_statistics import BatchStatistics
 from roberta_lab.batching import micro_batch_size
 from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.reports.decoded import STYLES, Decoded
 from roberta_lab.shares import Bin, Share
-from roberta_lab.statistics import BatchStatistics, EpochStatistics, PlanStatistics, RowStatistics
+from roberta_lab.statistics import EpochStatistics, PlanStatistics, RowStatistics
 
 BAR = 32  # characters
 MOST_KINDS_OF_DOCUMENTS = 6

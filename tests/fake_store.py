@@ -1,0 +1,31 @@
+"""A token store in memory, for tests of what is planned over one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FIRST = 10  # the n-th token of a corpus has the id FIRST + n, so that an id tells its place
+Corpus = list[list[int]]  # sentence lengths, per document
+
+
+@dataclass(frozen=True)
+class FakeStore:
+    """What a format needs of a token store."""
+
+    tokens: np.ndarray
+    sentence_starts: np.ndarray
+    sentence_lengths: np.ndarray
+    document_ends: np.ndarray
+
+    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        runs = [self.tokens[s : s + n] for s, n in zip(starts, lengths, strict=True)]
+        return np.concatenate(runs) if runs else self.tokens[:0]
+
+
+def store_of(corpus: Corpus) -> FakeStore:
+    lengths = np.array([n for document in corpus for n in document], np.int32)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    tokens = np.arange(FIRST, FIRST + lengths.sum(), dtype=np.uint32)
+    return FakeStore(tokens, ends - lengths, lengths, np.cumsum([len(d) for d in corpus], dtype=np.int64))
