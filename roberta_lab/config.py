@@ -149,6 +149,14 @@ class PrecisionConfig:
 
 
 @dataclass
+class PretrainedConfig:
+    """Which weights finetuning and prediction start from."""
+
+    start: str = "run"  # run: that the overrides address, or the folder at `path` | none: random weights
+    path: str = ""  # a Hugging Face folder of RoBERTa or BERT type, in place of a run
+
+
+@dataclass
 class TaskConfig:
     """One downstream task. `head` names the shape of its input and of its prediction."""
 
@@ -276,6 +284,7 @@ class Config:
     batch_size: BatchSizeConfig = MISSING
     optimizer: OptimizerConfig = MISSING
     precision: PrecisionConfig = MISSING
+    pretrained: PretrainedConfig = MISSING
     task: TaskConfig = MISSING
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     scale: ScaleConfig = MISSING
