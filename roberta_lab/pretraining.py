@@ -101,8 +101,8 @@ class PretrainingModule(L.LightningModule):
         sequences = 0
         with self.trainer.precision_plugin.val_step_context():
             for batch in data.validation_batches():
-                sequences += len(batch["input_ids"])
-                sums = loss_sums(self.model, {k: v.to(self.device) for k, v in batch.items()})
+                sequences += len(batch["lengths"])
+                sums = loss_sums(self.model, data.transfer_batch_to_device(batch, self.device, 0))
                 totals += torch.stack([s.double().cpu() for s in sums])
         self.model.train()
         mlm, masked, nsp, correct = totals.tolist()

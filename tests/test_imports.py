@@ -18,6 +18,7 @@ FLOORS = (
         "shares",
         "statistics",
         "batch_statistics",
+        "attention",
         "model",
         "objective",
         "optimizer",
