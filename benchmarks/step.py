@@ -74,7 +74,7 @@ class Ours:
 
     def forward(self, batch: dict[str, Any]) -> torch.Tensor:
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
-            return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["lengths"]))
+            return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["cu_seq_lens"]) - 1)
 
     def step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -205,7 +205,9 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1
     micro_batch_size: int | None = None  # None: the largest up to 32 that divides the batch
-    workers: int = 0
+    workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
+    compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
+    activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
     threads: int | None = None  # CPU threads of torch; None: torch decides
     jobs: int = 1  # runs of a sweep that go side by side
     checkpoint_every_steps: int = 500
@@ -299,5 +301,5 @@ class Config:
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
 TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
-DTYPES = ("fp32", "bf16")
+DTYPES = ("fp32", "bf16", "fp16")
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")

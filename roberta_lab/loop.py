@@ -9,11 +9,41 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 
 from roberta_lab.checkpoint import SealedCheckpointIO
 from roberta_lab.config import Config
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+FIRST_SCALE = 2.0**16
+SMALLEST_SCALE = 2.0**-14  # gradients that overflow with less are no numbers with any
+
+
+class RetryingHalfPrecision(MixedPrecision):
+    """fp16 with a scaled loss. A step whose gradients overflow is computed again with a smaller scale: none is skipped, so
+    steps, schedule and position in the data stay one. The module gives its gradients anew by `gradients_again`.
+
+    Its scale is part of a checkpoint.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__("16-mixed", device, torch.amp.GradScaler(device, init_scale=FIRST_SCALE))
+
+    def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+        assert self.scaler is not None
+        result = closure()
+        self._after_closure(model, optimizer)
+        while True:
+            scale = self.scaler.get_scale()
+            self.scaler.step(optimizer, **kwargs)
+            self.scaler.update()
+            if self.scaler.get_scale() >= scale:
+                return result
+            if scale < SMALLEST_SCALE:
+                raise FloatingPointError(
+                    f"the gradients of step {model.trainer.global_step + 1} are not finite with any loss scale"
+                )
+            model.gradients_again()
 
 
 def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
@@ -43,12 +73,13 @@ def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
     warnings.filterwarnings(
         "ignore", message=".*does not have many workers.*"
     )  # `trainer.workers` is the user's choice
+    half = [RetryingHalfPrecision(_device(config))] if config.precision.dtype == "fp16" else []
     return L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
         devices=1,
-        precision=PRECISIONS[config.precision.dtype],
-        plugins=[SealedCheckpointIO()],
+        precision=PRECISIONS.get(config.precision.dtype),
+        plugins=[SealedCheckpointIO(), *half],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -57,3 +88,8 @@ def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
         limit_val_batches=0,
         **options,
     )
+
+
+def _device(config: Config) -> str:
+    """The kind of device that Lightning will choose."""
+    return "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
