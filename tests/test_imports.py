@@ -24,7 +24,7 @@ FLOORS = (
     },
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
     {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "tracking", "tasks"},
-    {"datamodule", "pretraining", "finetuning", "sweeper", "reports"},
+    {"datamodule", "pretraining", "finetuning", "predicting", "prediction_files", "sweeper", "reports"},
     {"registration"},
     {"commands", "cli", "__main__", "__init__"},
 )
