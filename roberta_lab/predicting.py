@@ -154,7 +154,7 @@ def nearest(vectors: np.ndarray, rows_at_once: int = 1024) -> tuple[np.ndarray, 
     return index, cosine
 
 
-def shown(text: str, width: int) -> str:
-    """A text in one line of at most `width` characters, without what a terminal would obey."""
+def shown(text: str, width: int | None = None) -> str:
+    """A text in one line, of at most `width` characters if given, without what a terminal would obey."""
     line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"

@@ -65,6 +65,7 @@ def test_help_and_composition_need_neither_torch_nor_lightning() -> None:
         "import sys; from roberta_lab import cli\n"
         "assert cli.main(['pretrain', '--help']) == 0\n"
         "import roberta_lab.registration, roberta_lab.commands.pretrain, roberta_lab.commands.prepare\n"
+        "import roberta_lab.commands.predict\n"
         "assert not {'torch', 'lightning', 'wandb', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

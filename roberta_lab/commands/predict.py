@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roberta_lab.predicting import Predictor
 
 MATRIX = 10  # texts whose similarities are all shown; of more, the nearest other text
-WIDTH = 100  # characters of a text that are shown
+WIDTH = 100  # characters of a text that stand beside similarities
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -116,7 +116,7 @@ def _show_masks(number: int, text: str, masks: list[Any]) -> None:
     from roberta_lab.predicting import shown
 
     if masks:
-        print(f"{number}  {shown(text, WIDTH)}")
+        print(f"{number}  {shown(text)}")
     for which, candidates in enumerate(masks, 1):
         if len(masks) > 1:
             print(f"   mask {which}")
