@@ -21,6 +21,7 @@ FLOORS = (
         "attention",
         "model",
         "objective",
+        "flops",
         "optimizer",
     },
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
