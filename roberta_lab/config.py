@@ -163,11 +163,13 @@ class TaskConfig:
     name: str = MISSING
     family: str = MISSING  # the module under roberta_lab/tasks
     head: str = MISSING  # classification | regression | span | choice | tagging
-    num_labels: int = 2
+    num_labels: int = 2  # classes; 0: as many as the files have
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
     path: str = ""  # a folder with the task's original files
     files: dict[str, str] = field(default_factory=dict)  # split -> file in that folder, in place of the original's name
-    columns: dict[str, str] = field(default_factory=dict)  # text_classification: text_a, text_b, label -> column
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # what is read from which column: text_a, text_b, label, id; ner: word, label
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
     max_length: int = 128
     num_train: int | None = None
