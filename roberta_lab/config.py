@@ -162,9 +162,15 @@ class TaskConfig:
 
     name: str = MISSING
     family: str = MISSING  # the module under roberta_lab/tasks
-    head: str = MISSING  # classification | span | choice
-    num_labels: int = 2
-    metric: str = MISSING  # the score that the table shows
+    head: str = MISSING  # classification | regression | span | choice | tagging
+    num_labels: int = 2  # classes; 0: as many as the files have
+    metric: str = MISSING  # the score that chooses the best epoch and that the table shows
+    path: str = ""  # a folder with the task's original files
+    files: dict[str, str] = field(default_factory=dict)  # split -> file in that folder, in place of the original's name
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # what is read from which column: text_a, text_b, label, id; ner: word, label
+    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
     max_length: int = 128
     num_train: int | None = None
     num_dev: int | None = None
@@ -180,10 +186,12 @@ class FinetuneConfig:
     batch: int = 16
     lr: float = 2e-5
     epochs: int = 10
+    patience: int | None = None  # epochs without a better dev score after which training stops; None: all epochs
     warmup_ratio: float = 0.06
     weight_decay: float = 0.1
     dropout: float = 0.1  # in place of the model's, on attention weights too
     beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
+    init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
 
 
 # ---------------------------------------------------------------- circumstance
