@@ -163,13 +163,16 @@ class TaskConfig:
     name: str = MISSING
     family: str = MISSING  # the module under roberta_lab/tasks
     head: str = MISSING  # classification | regression | span | choice | tagging
-    num_labels: int = 2
+    num_labels: int = 2  # classes; 0: as many as the files have
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
     path: str = ""  # a folder with the task's original files
     files: dict[str, str] = field(default_factory=dict)  # split -> file in that folder, in place of the original's name
-    columns: dict[str, str] = field(default_factory=dict)  # text_classification: text_a, text_b, label -> column
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # what is read from which column: text_a, text_b, label, id; ner: word, label
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
     max_length: int = 128
+    max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
     num_dev: int | None = None
     stands_for: str = ""  # the paper's task in whose column it is shown
@@ -189,6 +192,7 @@ class FinetuneConfig:
     weight_decay: float = 0.1
     dropout: float = 0.1  # in place of the model's, on attention weights too
     beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
+    save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
     init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
 
 

@@ -39,7 +39,8 @@ def fingerprint(path: str) -> str:
 def load(config: TokenizerConfig) -> Tokenizer:
     """The tokenizer at `config.path`, with its special tokens declared.
 
-    Raises: ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
+    Raises: ConfigError if the files cannot be read, hold another kind than `config.kind` (if it is not empty), or take special
+        tokens for text.
     """
     files = find(config.path)
     where = f"tokenizer.path={config.path}"
@@ -47,7 +48,7 @@ def load(config: TokenizerConfig) -> Tokenizer:
         tokenizer = _read(files)
     except Exception as error:  # `tokenizers` raises nothing narrower
         raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
-    if (kind := _kind(tokenizer)) != config.kind:
+    if (kind := _kind(tokenizer)) != config.kind and config.kind:
         raise ConfigError(f"{where} holds {kind}, not tokenizer.kind={config.kind}: choose the option that fits it.")
     known = [[name for name in role if tokenizer.token_to_id(name) is not None] for role in SPECIALS]
     style = next((role.index(names[0]) for role, names in zip(SPECIALS, known, strict=True) if names), 0)
