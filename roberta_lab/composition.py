@@ -159,7 +159,13 @@ AT_LEAST_ONE = (
     *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
 )
 BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
-METRICS = {"classification": ("accuracy",), "choice": ("accuracy",), "span": ("f1", "em")}  # of each head
+METRICS = {  # of each head (roberta_lab/tasks/metrics.py)
+    "classification": ("accuracy", "f1", "f1_macro", "mcc"),
+    "regression": ("pearson", "spearman"),
+    "choice": ("accuracy",),
+    "span": ("f1", "em", "exact", "best_f1", "best_exact"),
+    "tagging": ("f1", "precision", "recall", "accuracy"),
+}
 
 
 def _check_ranges(config: Config) -> None:
@@ -180,7 +186,10 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:
         raise ConfigError(f"task.head={config.task.head}: unknown. Allowed: {', '.join(METRICS)}.")
-    if config.task.metric not in (allowed := METRICS[config.task.head]):
+    allowed = METRICS[config.task.head]
+    if config.task.head == "classification" and config.task.num_labels > 2:
+        allowed = tuple(metric for metric in allowed if metric != "f1")  # that of the second of two classes
+    if config.task.metric not in allowed:
         raise ConfigError(
             f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
         )

@@ -9,14 +9,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks import pydoc
+from roberta_lab.tasks import glue, ner, pydoc, race, squad, text_classification
 from roberta_lab.tasks.items import TaskData
 
-FAMILIES: dict[str, Callable[[TaskConfig, Path], TaskData]] = {"pydoc": pydoc.load}
+FAMILIES: dict[str, Callable[[TaskConfig, Path], TaskData]] = {
+    "pydoc": pydoc.load,
+    "glue": glue.load,
+    "squad": squad.load,
+    "race": race.load,
+    "ner": ner.load,
+    "text_classification": text_classification.load,
+}
+READ_FROM_CORPUS = ("pydoc",)  # the others have files of their own
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The items of a task; `corpus` is the prepared corpus, which the embedded tasks are made of."""
     if task.family not in FAMILIES:
         raise ConfigError(f"task.family={task.family!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
-    return FAMILIES[task.family](task, corpus)
+    data = FAMILIES[task.family](task, corpus)
+    if task.num_labels and data.labels and len(data.labels) != task.num_labels:
+        found = f"{len(data.labels)} classes are there ({', '.join(data.labels)})"
+        raise ConfigError(
+            f"task.num_labels={task.num_labels}: {found}. Allowed: that number, or 0 for what the files have."
+        )
+    if task.head == "classification" and task.metric == "f1" and len(data.labels) > 2:
+        raise ConfigError(
+            f"task.metric=f1 is that of two classes, {len(data.labels)} are there. Use task.metric=f1_macro."
+        )
+    return data
+
+
+def counts(data: TaskData) -> dict[str, int]:
+    """The items of each split, as used: after `num_train` and `num_dev`."""
+    return {"train": len(data.train), "dev": len(data.dev), **{name: len(items) for name, items in data.others.items()}}

@@ -84,3 +84,4 @@ class TaskData:
     dev: list[Item]
     labels: tuple[str, ...] = ()
     others: Mapping[str, list[Item]] = field(default_factory=dict)  # dev_mm, test, ...: evaluated beside dev
+    notes: tuple[str, ...] = ()  # lines for the console: items left out, counts that are not the official ones

@@ -1,32 +1,174 @@
-"""Scores as their official definitions have them, per item, 0 to 1. A task's score is their mean, 0 to 100."""
+"""Scores of a task's predictions as their official definitions have them, 0 to 100, and what a constant prediction gets.
+
+Each head has two steps: what an item contributes, as a row of numbers, and the scores of a table of such rows. So a resample
+of the items (`at_chance`) is a resample of rows. Ratios of counts are written here, in float64; the two correlations are
+torchmetrics'. Where a definition has no value (one class only, no variance), the score is 0, as scikit-learn has it.
+"""
 
 from __future__ import annotations
 
-import re
-import string
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+import numpy as np
+
+from roberta_lab.config import TaskConfig
+from roberta_lab.rng import generator
+from roberta_lab.tasks.entity_metrics import entity_counts, entity_scores
+from roberta_lab.tasks.items import Choice, Item, Prediction, Regression, Span, Tagging, TaskData
+from roberta_lab.tasks.squad_metrics import best_of_golds, best_thresholds, exact_match, normalize_answer, span_scores
+from roberta_lab.tasks.squad_metrics import token_f1 as token_f1
+
+__all__ = ["at_chance", "constant_predictions", "exact_match", "normalize_answer", "score", "token_f1"]
+
+NUM_RESAMPLES = 400
+QUANTILE = 0.025  # of the resampled gains: above 0, the gain is no accident of these items
+Scores = dict[str, float]
 
 
-def normalize_answer(text: str) -> list[str]:
-    """SQuAD's words of an answer: lower case, no punctuation, no articles (Rajpurkar et al. 2016, official script)."""
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+def score(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> Scores:
+    """Every score of the task's head; {} where the items have no labels. Predictions are in the items' order.
+
+    classification: accuracy, mcc, f1_macro, and of two classes f1, that of class 1. regression: pearson, spearman.
+    choice: accuracy, and accuracy_GROUP of each group. tagging: precision, recall, f1, accuracy (of words). span: em, f1;
+    for all but squad1 also the official script's exact, HasAns_*, NoAns_*, and, with log-odds of no answer, best_*.
+    """
+    if not items or _label(items[0]) is None:
+        return {}
+    rows, scores = HEADS[task.head]
+    found = scores(task, rows(task, items, predictions))
+    if task.head == "span" and _version(task) == 2:
+        found |= best_thresholds(_spans(items), predictions)
+    if task.head == "choice":
+        groups = np.array([item.group if isinstance(item, Choice) else "" for item in items])
+        table = rows(task, items, predictions)
+        for group in dict.fromkeys(groups[groups != ""].tolist()):
+            found[f"accuracy_{group}"] = scores(task, table[groups == group])["accuracy"]
+    return found
 
 
-def exact_match(prediction: str, answer: str) -> float:
-    """1 when both say the same words; empty stands for no answer."""
-    return float(normalize_answer(prediction) == normalize_answer(answer))
+def _label(item: Item) -> Any:
+    """What is right; None where it is not public."""
+    if isinstance(item, Span):
+        return item.golds
+    return item.score if isinstance(item, Regression) else item.labels if isinstance(item, Tagging) else item.label
 
 
-def token_f1(prediction: str, answer: str) -> float:
-    """F1 of the words in common; if either is empty, 1 exactly when both are (SQuAD 2.0, official script)."""
-    predicted, true = normalize_answer(prediction), normalize_answer(answer)
-    if not predicted or not true:
-        return float(predicted == true)
-    common = sum((Counter(predicted) & Counter(true)).values())
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(predicted), common / len(true)
-    return 2 * precision * recall / (precision + recall)
+def _spans(items: Sequence[Item]) -> list[Span]:
+    return [item for item in items if isinstance(item, Span)]
+
+
+def _version(task: TaskConfig) -> int:
+    """Whose official script: 1.1 or 2.0."""
+    return 1 if task.name == "squad1" else 2
+
+
+# ---------------------------------------------------------------- what an item contributes
+def _pairs(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> np.ndarray:
+    """(N, 2) float64: predicted, right."""
+    return np.array([(p["prediction"], _label(item)) for item, p in _matched(items, predictions)], np.float64)
+
+
+def _span_rows(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> np.ndarray:
+    version = _version(task)
+    return np.array(
+        [
+            (*best_of_golds(item, p["prediction"], version), float(item.answer is not None))
+            for item, p in _matched(_spans(items), predictions)
+        ]
+    )
+
+
+def _entity_rows(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> np.ndarray:
+    return np.array([entity_counts(p["prediction"], _label(item)) for item, p in _matched(items, predictions)])
+
+
+def _matched(items: Sequence[Any], predictions: Sequence[Prediction]) -> list[tuple[Any, Prediction]]:
+    """Each item with its own prediction; raises ValueError for another order."""
+    pairs = list(zip(items, predictions, strict=True))
+    for item, prediction in pairs:
+        if item.id != prediction["id"]:
+            raise ValueError(f"the prediction of {prediction['id']!r} stands in the place of {item.id!r}")
+    return pairs
+
+
+# ---------------------------------------------------------------- the scores of a table of rows
+def _class_scores(task: TaskConfig, table: np.ndarray) -> Scores:
+    predicted, true = table.astype(np.int64).T
+    size = int(table.max()) + 1
+    confusion = np.bincount(true * size + predicted, minlength=size**2).reshape(size, size).astype(np.float64)
+    hits, of_true, of_predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    occurring = of_true + of_predicted > 0
+    f1 = 100 * 2 * hits[occurring] / (of_true + of_predicted)[occurring]
+    found = {"accuracy": 100 * float(hits.sum()) / len(table), "mcc": _matthews(hits, of_true, of_predicted)}
+    found["f1_macro"] = float(f1.mean())
+    if task.num_labels == 2 or (task.num_labels == 0 and size <= 2):
+        found["f1"] = float(f1[-1]) if size == 2 and occurring[1] else 0.0
+    return found
+
+
+def _matthews(hits: np.ndarray, of_true: np.ndarray, of_predicted: np.ndarray) -> float:
+    """Correlation of two classifications of any number of classes (Gorodkin 2004; scikit-learn's matthews_corrcoef)."""
+    total = of_true.sum()
+    covariance = hits.sum() * total - of_true @ of_predicted
+    variances = (total**2 - of_true @ of_true) * (total**2 - of_predicted @ of_predicted)
+    return 100 * float(covariance / np.sqrt(variances)) if variances > 0 else 0.0
+
+
+def _correlations(task: TaskConfig, table: np.ndarray) -> Scores:
+    import torch
+    from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
+
+    predicted, true = torch.from_numpy(np.ascontiguousarray(table.T))
+    if not np.isfinite(table).all() or predicted.max() == predicted.min() or true.max() == true.min():
+        return {"pearson": 0.0, "spearman": 0.0}
+    found = {"pearson": pearson_corrcoef(predicted, true), "spearman": spearman_corrcoef(predicted, true)}
+    return {name: 100 * float(value) for name, value in found.items()}
+
+
+def _accuracy(task: TaskConfig, table: np.ndarray) -> Scores:
+    return {"accuracy": 100 * float((table[:, 0] == table[:, 1]).sum()) / len(table)}
+
+
+Rows = Callable[[TaskConfig, Sequence[Item], Sequence[Prediction]], np.ndarray]
+HEADS: dict[str, tuple[Rows, Callable[[TaskConfig, np.ndarray], Scores]]] = {
+    "classification": (_pairs, _class_scores),
+    "regression": (_pairs, _correlations),
+    "choice": (_pairs, _accuracy),
+    "span": (_span_rows, lambda task, table: span_scores(table, _version(task))),
+    "tagging": (_entity_rows, lambda task, table: entity_scores(table)),
+}
+
+
+# ---------------------------------------------------------------- constants
+def constant_predictions(task: TaskConfig, data: TaskData) -> list[Prediction]:
+    """The best that one prediction for all of dev can get, by the task's metric: a class, no answer, O, the mean score."""
+    items = data.dev
+    if task.head == "span":
+        return [{"id": item.id, "prediction": ""} for item in items]
+    if task.head == "tagging":
+        return [{"id": item.id, "prediction": [0] * len(item.words)} for item in items if isinstance(item, Tagging)]
+    labels = [_label(item) for item in items]
+    if task.head == "regression":
+        return [{"id": item.id, "prediction": float(np.mean(labels))} for item in items]
+    constants = [[{"id": item.id, "prediction": label} for item in items] for label, _ in Counter(labels).most_common()]
+    return max(constants, key=lambda predictions: score(task, items, predictions).get(task.metric, 0.0))
+
+
+def at_chance(
+    task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction], constant: Sequence[Prediction]
+) -> bool:
+    """Whether predictions are no better than constant ones, by the task's metric, beyond what the choice of items explains.
+
+    A paired bootstrap: the items are drawn again with replacement, by a key that is the same for every run, and the gain must
+    be above 0 in all but 2.5% of the draws. Of best_f1 and best_exact, f1 and exact speak: a best threshold cannot lose.
+    """
+    rows, scores = HEADS[task.head]
+    ours, theirs = rows(task, items, predictions), rows(task, items, constant)
+    metric = task.metric.removeprefix("best_")
+    gains = np.empty(NUM_RESAMPLES)
+    for number in range(NUM_RESAMPLES):
+        drawn = generator(0, f"at_chance/{task.name}", number).integers(len(items), size=len(items))
+        gains[number] = scores(task, ours[drawn])[metric] - scores(task, theirs[drawn])[metric]
+    return not np.quantile(gains, QUANTILE) > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,10 +21,10 @@ from roberta_lab.corpus.pydoc import prose
 from roberta_lab.corpus.sentences import segment
 from roberta_lab.rng import generator
 from roberta_lab.tasks.items import Choice, Classification, Item, Span, TaskData
-from roberta_lab.tasks.metrics import token_f1
 
 T = TypeVar("T")
 PACKAGES = ("python", "torch", "numpy", "lightning")
+LABELS = {"pydoc_topic": PACKAGES, "pydoc_pair": ("false", "true")}
 NUM_CHOICES = 4
 BODY_WORDS = 40
 CONTEXT_CHARACTERS = 200
@@ -38,17 +38,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     for split, items in (("train", train), ("dev", dev)):
         if not items:
             raise ConfigError(f"task={task.name}: the corpus gives no {split} items; check data_mix.held_out_share.")
-    train, dev = train[: task.num_train], dev[: task.num_dev]
-    return TaskData(train, dev, _baseline(train, dev))
-
-
-def _baseline(train: list[Item], dev: list[Item]) -> list[float]:
-    """Per dev item, what always predicting the most frequent class gets; for spans, always `no answer`."""
-    if isinstance(dev[0], Span):
-        return [token_f1("", item.answer_text) for item in dev if isinstance(item, Span)]
-    labels = [item.label for item in dev if not isinstance(item, Span)]
-    [(most_frequent, _)] = Counter(labels).most_common(1)
-    return [float(label == most_frequent) for label in labels]
+    return TaskData(train[: task.num_train], dev[: task.num_dev], LABELS.get(task.name, ()))  # both are shuffled
 
 
 def _shuffled(items: Sequence[T], *name: str) -> list[T]:

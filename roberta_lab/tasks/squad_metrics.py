@@ -1,0 +1,111 @@
+"""Scores of answers as the official scripts of SQuAD have them, to the last digit (Rajpurkar et al. 2016, 2018).
+
+1.1 and 2.0 normalize alike and differ twice: 2.0 leaves out right answers of which normalizing leaves nothing, and to it an
+empty answer is right where none exists. Sums run over the items in their order, as theirs do: another order has other digits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from roberta_lab.tasks.items import Prediction, Span
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize_answer(text: str) -> list[str]:
+    """The words of an answer: lower case, no punctuation, no articles."""
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def exact_match(prediction: str, answer: str) -> float:
+    """1 when both say the same words; empty stands for no answer."""
+    return float(normalize_answer(prediction) == normalize_answer(answer))
+
+
+def token_f1(prediction: str, answer: str) -> float:
+    """F1 of the words in common; if either is empty, 1 exactly when both are (SQuAD 2.0)."""
+    predicted, true = normalize_answer(prediction), normalize_answer(answer)
+    if not predicted or not true:
+        return float(predicted == true)
+    return _f1(predicted, true)
+
+
+def _f1(predicted: list[str], true: list[str]) -> float:
+    common = sum((Counter(predicted) & Counter(true)).values())
+    if common == 0:
+        return 0.0
+    precision, recall = common / len(predicted), common / len(true)
+    return 2 * precision * recall / (precision + recall)
+
+
+def token_f1_v1(prediction: str, answer: str) -> float:
+    """F1 of the words in common; nothing in common is 0, even of nothing (SQuAD 1.1)."""
+    return _f1(normalize_answer(prediction), normalize_answer(answer))
+
+
+def best_of_golds(item: Span, text: str, version: int) -> tuple[float, float]:
+    """Exact match and F1 of a text with the right answer that it is nearest to, 0 to 1."""
+    golds: Sequence[str] = item.golds
+    f1: Callable[[str, str], float] = token_f1_v1
+    if version == 2:
+        golds, f1 = [gold for gold in golds if normalize_answer(gold)] or [""], token_f1
+    return max(exact_match(text, gold) for gold in golds), max(f1(text, gold) for gold in golds)
+
+
+def mean(scores: np.ndarray) -> float:
+    """0 to 100, summed one after another."""
+    return 100.0 * float(np.cumsum(scores)[-1]) / len(scores)
+
+
+def span_scores(table: np.ndarray, version: int) -> dict[str, float]:
+    """The scores that are means.
+
+    Args:
+        table: (N, 3), of each item exact match, F1, and 1 where it has an answer.
+    """
+    exact, f1, has_answer = table.T
+    found = {"em": mean(exact), "f1": mean(f1)}
+    if version == 1:
+        return found
+    found["exact"] = found["em"]
+    for name, chosen in (("HasAns", has_answer == 1), ("NoAns", has_answer == 0)):
+        if chosen.any():
+            found |= {f"{name}_exact": mean(exact[chosen]), f"{name}_f1": mean(f1[chosen])}
+    return found
+
+
+def no_answer_probability(prediction: Prediction) -> float:
+    """What the official script calls na_prob, of the prediction's log-odds."""
+    odds = float(prediction["no_answer"])
+    return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
+
+
+def best_thresholds(items: Sequence[Span], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """The best scores that any threshold on the probability of no answer gives the answers, and that threshold.
+
+    An answer is `answer`, the best text that is not empty; where that key is absent, `prediction`. {} without `no_answer`.
+    """
+    if not all("no_answer" in prediction for prediction in predictions):
+        return {}
+    texts = [str(prediction.get("answer", prediction["prediction"])) for prediction in predictions]
+    scores = np.array([best_of_golds(item, text, 2) for item, text in zip(items, texts, strict=True)])
+    has_answer = np.array([item.answer is not None for item in items])
+    cost = np.array([-float(bool(text)) for text in texts])  # of answering where there is no answer
+    probabilities = np.array([no_answer_probability(prediction) for prediction in predictions])
+    order = np.argsort(probabilities, kind="stable")
+    found = {}
+    for name, column in (("best_exact", scores[:, 0]), ("best_f1", scores[:, 1])):
+        gains = np.where(has_answer, column, cost)[order]
+        totals = np.cumsum(np.concatenate(([float((~has_answer).sum())], gains)))
+        best = int(totals.argmax())
+        found[name] = 100.0 * float(totals[best]) / len(items)
+        found[f"{name}_thresh"] = float(probabilities[order[best - 1]]) if best else 0.0
+    return found
