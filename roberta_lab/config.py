@@ -172,6 +172,7 @@ class TaskConfig:
     )  # what is read from which column: text_a, text_b, label, id; ner: word, label
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
     max_length: int = 128
+    max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
     num_dev: int | None = None
     stands_for: str = ""  # the paper's task in whose column it is shown
@@ -191,6 +192,7 @@ class FinetuneConfig:
     weight_decay: float = 0.1
     dropout: float = 0.1  # in place of the model's, on attention weights too
     beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
+    save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
     init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from roberta_lab import data_mix
+from roberta_lab import data_mix, fingerprints, tasks
 from roberta_lab.composition import ROOT, nsp_is_on
 from roberta_lab.config import Config, ConfigError, RunInUse
 
@@ -48,11 +48,39 @@ def science(config: Config) -> dict[str, Any]:
 
 
 def finetune_science(config: Config) -> dict[str, Any]:
-    """The science of the run it starts from, and of the task; in whose column it is shown does not count, but the metric
-    does: it chooses the best epoch."""
-    task = dataclasses.asdict(config.task)
-    del task["stands_for"], task["caution"]
-    return {"pretrained": science(config), "task": task, "finetune": dataclasses.asdict(config.finetune)}
+    """The science of what it starts from, and of the task; in whose column it is shown and where its files lie do not count,
+    but their content and the metric do: it chooses the best epoch."""
+    task, tune = dataclasses.asdict(config.task), dataclasses.asdict(config.finetune)
+    for name in ("stands_for", "caution", "path"):
+        del task[name]
+    task["content"] = fingerprints.of_task(config.task)
+    del tune["save_model"]
+    return {"pretrained": start_science(config), "task": task, "finetune": tune}
+
+
+def start_science(config: Config) -> dict[str, Any]:
+    """Of the weights that finetuning starts from, and of what it takes from the pretraining config beside them.
+
+    A run: all of its science. A folder: its content. Random weights: the model, its tokenizer and its inputs.
+    """
+    if config.pretrained.start == "run" and not config.pretrained.path:
+        return science(config)
+    values = science(config)
+    optimizer = {name: values["optimizer"][name] for name in ("beta1", "eps")}
+    found = {"version": SCIENCE_VERSION, "optimizer": optimizer, "precision": values["precision"]}
+    if config.pretrained.path:
+        found["folder"] = fingerprints.of_model(config.pretrained.path)
+    else:
+        found |= {"start": config.pretrained.start, **{k: values[k] for k in ("model", "tokenizer", "input_format")}}
+    if needs_corpus(config):
+        found["data_mix"] = values["data_mix"]
+    return found
+
+
+def needs_corpus(config: Config) -> bool:
+    """Whether finetuning reads anything that is prepared from the data mix: items, a tokenizer, or a run's own data."""
+    own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
+    return config.task.family in tasks.READ_FROM_CORPUS or own_tokenizer
 
 
 def identity(values: dict[str, Any]) -> str:

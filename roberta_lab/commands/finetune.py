@@ -1,43 +1,168 @@
-"""`finetune`: one downstream run, from the pretrained run that the same overrides address."""
+"""`finetune`: one downstream run, from the pretrained run that the same overrides address, a folder, or random weights."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from roberta_lab import run
-from roberta_lab.config import Config
-from roberta_lab.corpus.preparation import embedded, prepared_for
+from roberta_lab import run, tasks
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
+
+if TYPE_CHECKING:
+    from roberta_lab.finetuning import Finetuned
+    from roberta_lab.starting_points import Start
+
+OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
+NOT_THE_ENCODER_S = ("task", "finetune.init_from", "finetune.save_model", "sweep.row")  # nor the run's of `init_from`
+MODEL, WEIGHTS = "model", "finetuned.ckpt"  # in the run's directory, with finetune.save_model
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a finetuning run is made from, found and checked before any work."""
+
+    prepared: Prepared | None  # the corpus with its tokenizer, if either is needed
+    pretrained: Path | None  # a complete pretraining run
+    encoder: Path | None  # a complete finetuning run with its weights, of `finetune.init_from`
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of the data: the run goes on only with the same."""
+        found = self.prepared.fingerprints() if self.prepared else {}
+        return found | ({"init_from": self.encoder.name} if self.encoder else {})
 
 
 def main(config: Config, overrides: list[str]) -> None:
     """Finetunes once; a run that was interrupted starts again, for it is short."""
+    _check(config)
     path = run.directory(config, "finetune")
-    name = f"{run.label(config)}, {config.task.name} {config.finetune.seed}"
-    if run.is_complete(path):
+    name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
+    if is_complete(config, path):
         print(f"{name}: complete, {path}")
         return
-    source = run.pretrained(config, overrides, own=("task", "finetune.", "sweep.row"))
-    prepared = prepared_for(config)
-    docs = embedded(config)
-    run.check_data(source, prepared.fingerprints())
-    with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
+    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
+    sources = _sources(config, overrides)
+    with run.opened(path, config, overrides, sources.fingerprints()) as is_mine:
         if not is_mine:
             print(f"{name}: complete, {path}")
             return
-        from roberta_lab import checkpoint, tokenizer
-        from roberta_lab.finetuning import encoder_weights, finetune
-        from roberta_lab.tracking import Tracker
+        result = _finetune(config, sources, path, name)
+    _say(config, name, path, result)
 
-        start = time.monotonic()
-        weights = encoder_weights(checkpoint.final(source, config.batch_size.steps))
-        log = Tracker(config, path, "finetune", name, run.finetune_science(config))
-        result = None
-        try:
-            found = finetune(config, weights, tokenizer.load(prepared.tokenizer), docs, path, log.write)
-            result = {**found, "run_id": path.name, "pretrain_run_id": source.name, "label": name}
-        finally:
-            log.close(result)
-        run.finish(path, result, time.monotonic() - start)
-    print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}), {path}")
+
+def label(config: Config) -> str:
+    """What the run starts from, for the console and the table."""
+    if config.pretrained.path:
+        return Path(config.pretrained.path).name
+    return "random weights" if config.pretrained.start == "none" else run.label(config)
+
+
+def is_complete(config: Config, path: Path) -> bool:
+    """With everything that is asked for."""
+    return run.is_complete(path) and (not config.finetune.save_model or (path / MODEL).is_dir())
+
+
+def _check(config: Config) -> None:
+    if config.pretrained.start not in ("run", "none"):
+        raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
+    if config.pretrained.start == "none" and config.pretrained.path:
+        raise ConfigError("pretrained=none contradicts pretrained.path; leave one of them out.")
+
+
+def _sources(config: Config, overrides: list[str]) -> Sources:
+    prepared = prepared_for(config) if run.needs_corpus(config) or not config.pretrained.path else None
+    source = None
+    if config.pretrained.start == "run" and not config.pretrained.path:
+        source = run.pretrained(config, overrides, own=OWN)
+        assert prepared is not None
+        run.check_data(source, prepared.fingerprints())
+    encoder = _encoder_of(config, overrides) if config.finetune.init_from else None
+    return Sources(prepared, source, encoder)
+
+
+def _encoder_of(config: Config, overrides: list[str]) -> Path:
+    """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
+    from hydra import compose, initialize_config_dir
+
+    from roberta_lab.composition import CONF, build, groups
+
+    task = config.finetune.init_from
+    if task not in groups()["task"]:
+        raise ConfigError(f"finetune.init_from={task}: no such task. Allowed: {', '.join(groups()['task'])}.")
+    kept = [o for o in overrides if not o.lstrip("+~").startswith(NOT_THE_ENCODER_S)]
+    kept += [
+        f"task={task}",
+        *([f"task.path={config.task.path}"] if config.task.path else []),
+        "finetune.save_model=true",
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        other = build(compose("config", kept))
+    path = run.directory(other, "finetune")
+    if not is_complete(other, path):
+        raise ConfigError(
+            f"the run of finetune.init_from={task} is not there with its weights: roberta-lab finetune {' '.join(kept)}"
+        )
+    return path
+
+
+def _start(config: Config, sources: Sources) -> Start:
+    from roberta_lab import checkpoint, starting_points
+
+    if config.pretrained.path:
+        start = starting_points.of_folder(config.pretrained.path)
+    else:
+        assert sources.prepared is not None
+        tokenizer = sources.prepared.tokenizer
+        if sources.pretrained is None:
+            start = starting_points.of_nothing(config, tokenizer)
+        else:
+            start = starting_points.of_run(config, sources.pretrained, tokenizer)
+    if sources.encoder is None:
+        return start
+    saved = checkpoint.load(sources.encoder / WEIGHTS)
+    return replace(start, weights=starting_points.encoder_weights(saved["weights"], "encoder."))
+
+
+def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[str, Any]:
+    """The run itself, between claim and `result.json`."""
+    from roberta_lab.finetuning import finetune, load_data
+    from roberta_lab.tracking import Tracker
+
+    begin = time.monotonic()
+    data = load_data(config, embedded(config) if config.task.family in tasks.READ_FROM_CORPUS else None)
+    for note in data.notes:
+        print(note)
+    start = _start(config, sources)
+    log, result = Tracker(config, path, "finetune", name, run.finetune_science(config)), None
+    try:
+        found = finetune(config, start, data, path, log.write)
+        run_ids = {"run_id": path.name, "pretrain_run_id": sources.pretrained.name if sources.pretrained else None}
+        result = {**found.result, **run_ids, "label": name}
+        if config.finetune.save_model:
+            _save(config, start, found, path, result)
+    finally:
+        log.close(result)
+    run.finish(path, result, time.monotonic() - begin)
+    return result
+
+
+def _save(config: Config, start: Start, found: Finetuned, path: Path, result: dict[str, Any]) -> None:
+    """The best epoch's weights: sealed, as this project reads them; and as a folder that transformers loads."""
+    from roberta_lab import checkpoint, huggingface_tasks
+
+    assert found.weights is not None
+    facts = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
+    checkpoint.save({"weights": found.weights, **facts}, path / WEIGHTS)
+    facts |= {"run_id": path.name, "science": run.finetune_science(config), "result": result}
+    huggingface_tasks.write(path / MODEL, start, found.weights, found.head, found.labels, facts)
+
+
+def _say(config: Config, name: str, path: Path, result: dict[str, Any]) -> None:
+    marks = ["at chance"] if result["at_chance"] else []
+    marks += ["diverged: the loss never fell"] if result["diverged"] else []
+    said = "".join(f", {mark.upper()}" for mark in marks)
+    print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}){said}, {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")

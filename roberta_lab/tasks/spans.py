@@ -1,0 +1,117 @@
+"""Spans of several windows as one answer, and which answers no window can give (SQuAD; RoBERTa, Section 5.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from roberta_lab.tasks.feature_table import FeatureTable
+from roberta_lab.tasks.items import Prediction, Span
+
+NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
+
+
+def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """In each window the span of the context with the largest sum, last not before first, `most_tokens` at most.
+
+    Args:
+        ends: float (B, T, 2), log-probabilities of first and last tokens.
+        context: int (B, 2), the tokens that may be in an answer.
+
+    Returns: score float64 (B,), first and last int64 (B,), counted from the input's start. Without any context: NOWHERE, 0, 0.
+    """
+    batch, length, _ = ends.shape
+    column = np.arange(length)
+    allowed = (column >= context[:, :1]) & (column < context[:, 1:])
+    finite = np.nan_to_num(ends.astype(np.float64), nan=NOWHERE / 4, posinf=NOWHERE / 4, neginf=NOWHERE / 4)
+    first, last = np.where(allowed[:, :, None], finite, NOWHERE).transpose(2, 0, 1)
+    most_tokens = min(most_tokens, length)
+    padded = np.pad(last, ((0, 0), (0, most_tokens - 1)), constant_values=NOWHERE)
+    scores = first[:, :, None] + np.lib.stride_tricks.sliding_window_view(padded, most_tokens, axis=1)  # (B, T, most)
+    place = scores.reshape(batch, -1).argmax(1)
+    best = np.maximum(scores.reshape(batch, -1)[np.arange(batch), place], NOWHERE)
+    return best, place // most_tokens, place // most_tokens + place % most_tokens
+
+
+class Answers:
+    """Collects windows, in any order, and keeps the best answer of each item."""
+
+    def __init__(self, items: Sequence[Span], table: FeatureTable, most_tokens: int) -> None:
+        self.items, self.table, self.most_tokens = items, table, most_tokens
+        self.best: list[tuple[float, str]] = [(-math.inf, "")] * len(items)
+        self.answerable = [-math.inf] * len(items)
+
+    def add(self, rows: np.ndarray, ends: np.ndarray, answerable: np.ndarray | None) -> None:
+        """Windows `rows` of the table. ends: float (B, T, 2), log-probabilities; answerable: float (B,), log-odds.
+
+        A span's score is the log-probability of both ends, and with `answerable` of there being an answer in the window.
+        """
+        scores, first, last = best_spans(ends, self.table.context[rows], self.most_tokens)
+        if answerable is not None:
+            answerable = np.nan_to_num(answerable.astype(np.float64), nan=NOWHERE)
+            scores = scores - np.logaddexp(0, -answerable)
+        for i, row in enumerate(rows):
+            item = int(self.table.item[row])
+            if scores[i] > self.best[item][0]:
+                self.best[item] = (float(scores[i]), self._text(int(row), int(first[i]), int(last[i])))
+            if answerable is not None:
+                self.answerable[item] = max(self.answerable[item], float(answerable[i]))
+
+    def _text(self, row: int, first: int, last: int) -> str:
+        return text_of(self.items[self.table.item[row]], self.table, row, first, last)
+
+    def predictions(self) -> list[Prediction]:
+        """One of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""
+        found: list[Prediction] = []
+        for item, (score, text), answerable in zip(self.items, self.best, self.answerable, strict=True):
+            prediction: Prediction = {"id": item.id, "prediction": text, "answer": text, "score": score}
+            if answerable > -math.inf:
+                prediction |= {"prediction": text if answerable > 0 else "", "no_answer": -answerable}
+            found.append(prediction)
+        return found
+
+
+def text_of(item: Span, table: FeatureTable, row: int, first: int, last: int) -> str:
+    """The characters of an input's tokens first to last, without the white space that pieces may have around them."""
+    start, end = (int(i) for i in table.context[row])
+    if start == end:
+        return ""
+    places = table.places_of(row)
+    return item.context[places[first - start, 0] : places[last - start, 1]].strip()
+
+
+# ---------------------------------------------------------------- what can be reached
+INSIDE, LONG, CUT, UNSEEN = "inside a token", "too many tokens", "longer than a window", "of no token"
+
+
+def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) -> dict[str, str]:
+    """Items whose answer no prediction can be, each with the reason.
+
+    `inside a token`: a token that the answer shares has other letters too, so the best text has more than the answer;
+    `too many tokens`: more than an answer may have; `longer than a window`: no window has all of it; `of no token`: the
+    tokenizer makes nothing of its characters.
+    """
+    held: dict[int, int] = {}
+    covered = set()
+    for row, number in enumerate(table.item.tolist()):
+        if table.target[row, 2]:
+            held.setdefault(number, row)
+        if (answer := items[number].answer) is not None:
+            starts, ends = table.places_of(row).T
+            if ((starts < answer[1]) & (ends > answer[0])).any():
+                covered.add(number)
+    reasons: dict[str, str] = {}
+    for number, item in enumerate(items):
+        if item.answer is None:
+            continue
+        if number not in held:
+            reasons[item.id] = CUT if number in covered else UNSEEN
+            continue
+        first, last, _ = (int(i) for i in table.target[held[number]])
+        if last - first + 1 > most_tokens:
+            reasons[item.id] = LONG
+        elif text_of(item, table, held[number], first, last) != item.answer_text.strip():
+            reasons[item.id] = INSIDE
+    return reasons
