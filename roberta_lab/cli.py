@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from roberta_lab.config import ConfigError, RunInUse
+from roberta_lab.config import ConfigError, RankDied, RunInUse
 
 
 class Command(NamedTuple):
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 2
-    except RunInUse as error:
+    except (RunInUse, RankDied) as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -9,9 +9,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from roberta_lab.checkpoint import SealedCheckpointIO
 from roberta_lab.config import Config
+from roberta_lab.ranks import ALONE, Rank
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -36,17 +39,34 @@ def seed_dropout(device: torch.device, key: int) -> None:
         torch.cuda.manual_seed(key >> 1)
 
 
-def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
-    """A Trainer that prints nothing, logs nothing and saves nothing unasked."""
+class JoinedRanks(LightningEnvironment):
+    """Processes that roberta_lab/ranks.py has started and joined."""
+
+    def __init__(self, rank: Rank) -> None:
+        super().__init__()
+        self.rank = rank
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def local_rank(self) -> int:
+        return self.rank.number
+
+
+def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options: Any) -> L.Trainer:
+    """A Trainer that prints nothing, logs nothing and saves nothing unasked; with several ranks, one that is DDP."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
     warnings.filterwarnings(
         "ignore", message=".*does not have many workers.*"
     )  # `trainer.workers` is the user's choice
-    return L.Trainer(
+    if rank.world_size > 1:
+        options["strategy"] = DDPStrategy(cluster_environment=JoinedRanks(rank), gradient_as_bucket_view=True)
+    trainer = L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
-        devices=1,
+        devices=rank.world_size,
         precision=PRECISIONS[config.precision.dtype],
         plugins=[SealedCheckpointIO()],
         logger=False,
@@ -57,3 +77,7 @@ def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
         limit_val_batches=0,
         **options,
     )
+    # Lightning asks before each micro-batch whether rank 0 was told to stop, and waits for the device to know.
+    # Here the ranks agree on that at the end of a step.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer

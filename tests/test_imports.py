@@ -23,7 +23,7 @@ FLOORS = (
         "optimizer",
     },
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
-    {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "tracking", "tasks"},
+    {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "ranks", "tracking", "tasks"},
     {"datamodule", "pretraining", "finetuning", "sweeper", "reports"},
     {"registration"},
     {"commands", "cli", "__main__", "__init__"},
