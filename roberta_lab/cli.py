@@ -209,11 +209,13 @@ class Job:
 
         from roberta_lab.composition import build
 
+        if self.failures and isinstance(self.failures[-1], RankDied):
+            return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
         command = importlib.import_module(f"roberta_lab.commands.{hydra.job.name}")
         try:
             command.main(build(cfg), list(hydra.overrides.task))
-        except (ConfigError, RunInUse) as error:
+        except (ConfigError, RunInUse, RankDied) as error:
             self.failures.append(error)
             return error
         except BrokenPipeError:  # whoever read has read enough (`roberta-lab inspect | head`)

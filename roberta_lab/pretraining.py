@@ -32,7 +32,7 @@ from roberta_lab.optimizer import build_optimizer, linear_schedule
 from roberta_lab.ranks import Rank
 from roberta_lab.rng import stream_key
 from roberta_lab.run import label, science
-from roberta_lab.tracking import Row, Tracker, read
+from roberta_lab.tracking import NoRows, Row, Tracker, read
 
 
 class RowLog(Protocol):
@@ -41,16 +41,6 @@ class RowLog(Protocol):
     def write(self, row: dict[str, Any]) -> None: ...
 
     def flush(self) -> None: ...
-
-
-class NoRows:
-    """For the ranks that write none."""
-
-    def write(self, row: dict[str, Any]) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
 
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -105,7 +95,7 @@ class PretrainingModule(L.LightningModule):
 
     def on_load_checkpoint(self, saved: dict[str, Any]) -> None:
         self.tokens_seen = saved["tokens_seen"]
-        recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
+        checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
 
     def end_step(self, stop: bool) -> tuple[list[float], bool]:
         """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens."""
@@ -136,18 +126,6 @@ class PretrainingModule(L.LightningModule):
         if self.model.nsp_classifier is not None:
             found |= {"val/nsp_loss": nsp / sequences, "val/nsp_acc": correct / sequences}
         return found
-
-
-def recount(loops: dict[str, Any], consumed: int) -> None:
-    """Lightning counts micro-batches; a checkpoint of another cut of the batch is told how many of these ones it is.
-
-    Args:
-        loops: Lightning's state of the fit loop, changed in place.
-        consumed: micro-batches of one rank that the checkpoint has behind it.
-    """
-    for counts in (loops["epoch_loop.batch_progress"][key] for key in ("total", "current")):
-        behind = consumed - counts["ready"]
-        counts.update({name: count + behind for name, count in counts.items()})
 
 
 class StepEnd(L.Callback):
