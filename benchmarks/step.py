@@ -25,7 +25,7 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFas
 
 from roberta_lab.composition import CONF
 from roberta_lab.config import MaskingConfig, ModelConfig
-from roberta_lab.datamodule import to_batch
+from roberta_lab.datamodule import pack, to_batch
 from roberta_lab.examples import Rows, Vocabulary
 from roberta_lab.masking import masked_rows
 from roberta_lab.model import PretrainingModel
@@ -65,16 +65,16 @@ class Ours:
         self.optimizer = build_optimizer(self.model.named_parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01)
         self.seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
 
-    def data(self) -> dict[str, torch.Tensor]:
+    def data(self) -> dict[str, Any]:
         examples = np.arange(len(self.rows.lengths))
         epochs = np.full_like(examples, next(self.epochs))
         masked, labels = masked_rows(self.rows, examples, epochs, MaskingConfig("dynamic"), 1, VOCABULARY)
-        return {key: value.to(DEVICE) for key, value in to_batch(self.rows, masked, labels).items()}
+        batch = pack(to_batch(self.rows, masked, labels), self.rows.input_ids.shape[1])
+        return {k: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        masked = int((batch["labels"] >= 0).sum())
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
-            return batch_loss(loss_sums(self.model, batch), masked, len(batch["labels"]))
+            return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["lengths"]))
 
     def step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)

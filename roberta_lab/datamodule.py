@@ -42,6 +42,33 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
     return batch
 
 
+def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
+    """The same batch without padding: its real tokens joined end to end, (N,), with what the step would else ask the device.
+
+    Keys: input_ids, position_ids, cu_seq_lens (B + 1,) int32, lengths (a tuple of ints), max_length (of any input of the
+    run), masked_positions (M,) among the N tokens, masked_labels (M,); token_type_ids and next_sentence_label if given.
+    """
+    ids, labels = batch["input_ids"], batch["labels"]
+    real = batch.get("attention_mask", torch.ones_like(ids, dtype=torch.bool))
+    lengths = real.sum(1)
+    labels = labels[real]
+    masked = (labels != IGNORED).nonzero().squeeze(1)
+    packed: dict[str, Any] = {
+        "input_ids": ids[real],
+        "position_ids": torch.arange(ids.shape[1]).expand_as(ids)[real],
+        "cu_seq_lens": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).int(),
+        "lengths": tuple(lengths.tolist()),
+        "max_length": max_length,
+        "masked_positions": masked,
+        "masked_labels": labels[masked],
+    }
+    if "token_type_ids" in batch:
+        packed["token_type_ids"] = batch["token_type_ids"][real]
+    if "next_sentence_label" in batch:
+        packed["next_sentence_label"] = batch["next_sentence_label"]
+    return packed
+
+
 class MicroBatches(Dataset):
     """Micro-batch number i of one rank, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
 
@@ -61,9 +88,11 @@ class MicroBatches(Dataset):
     def __getitem__(self, i: int) -> dict[str, Any]:
         step, index = divmod(i, self.per_step)
         examples, epochs = self.batches.micro_batch(step, index, self.size, *self.rank)
+        by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # as attention wants them
+        examples, epochs = examples[by_length], epochs[by_length]
         rows = gather(self.store, self.plan, examples, self.vocabulary)
         masked, labels = masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
-        batch: dict[str, Any] = to_batch(rows, masked, labels)
+        batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
         batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
         batch["position"] = i * self.rank.world_size + self.rank.number  # the share's place among those of all ranks
@@ -154,7 +183,7 @@ class PretrainingData(L.LightningDataModule):
         """A batch is a flat dictionary: it needs no search for tensors, and from pinned memory nobody waits for it."""
         return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
-    def validation_batches(self, rank: Rank = ALONE) -> Iterator[dict[str, Tensor]]:
+    def validation_batches(self, rank: Rank = ALONE) -> Iterator[dict[str, Any]]:
         """The held-out examples with their one fixed pattern, in order; of several ranks, every so many-th batch."""
         size = VALIDATION_BATCH
         for start in range(rank.number * size, self.validation_plan.num_examples, rank.world_size * size):
@@ -162,7 +191,7 @@ class PretrainingData(L.LightningDataModule):
             rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
             epochs = np.zeros_like(examples)
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
-            yield to_batch(rows, masked, labels)
+            yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
 
     def unigram_perplexity(self) -> float:
         """Of the tokens that validation masks, under the training text's unigram frequencies (add-one smoothed)."""
@@ -170,5 +199,5 @@ class PretrainingData(L.LightningDataModule):
         tokens = train.gather_tokens(train.sentence_starts, train.sentence_lengths)
         counts = np.bincount(tokens, minlength=self.vocabulary.size) + 1.0
         log_share = np.log(counts / counts.sum())
-        labels = np.concatenate([batch["labels"].numpy().ravel() for batch in self.validation_batches()])
-        return float(np.exp(-log_share[labels[labels != IGNORED]].mean()))
+        labels = torch.cat([batch["masked_labels"] for batch in self.validation_batches()])
+        return float(np.exp(-log_share[labels.numpy()].mean()))

@@ -1,7 +1,8 @@
 """BERT's encoder and its two pretraining heads, in plain torch (Devlin et al. 2019; RoBERTa, Sections 2 and 3.1).
 
 Post-layer-norm, learned positions offset by pad + 1 = 2, exact GELU, tied embeddings. Logits are computed at the masked
-positions only: at small sizes the output layer over all positions would cost more than the encoder.
+positions only: at small sizes the output layer over all positions would cost more than the encoder. Padding need not be
+computed at all: `Encoder.packed` takes the real tokens of a batch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from roberta_lab.attention import Attention, Packed, Padded
 from roberta_lab.config import ModelConfig
 
 PAD_ID = 1  # RoBERTa's; a published tokenizer may have another
@@ -29,9 +32,13 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:  # (B, T) -> (B, T, H)
-        length = input_ids.shape[1]
-        x = self.tokens(input_ids) + self.positions.weight[POSITION_OFFSET : POSITION_OFFSET + length]
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """Ids (B, T) at positions 0 to T - 1, or (N,) each at its own, to (..., H)."""
+        if position_ids is None:
+            positions = self.positions.weight[POSITION_OFFSET : POSITION_OFFSET + input_ids.shape[1]]
+        else:
+            positions = self.positions(position_ids + POSITION_OFFSET)
+        x = self.tokens(input_ids) + positions
         if self.token_types is not None:
             x = x + (self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids))
         return self.dropout(self.norm(x))
@@ -52,22 +59,17 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:  # (B, T, H), (B, 1, 1, T) -> (B, T, H)
-        batch, length, hidden = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
-        dropout = self.attention_dropout if self.training else 0.0
-        context = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=attention_mask, dropout_p=dropout)
-        context = context.transpose(1, 2).reshape(batch, length, hidden)
-        x = self.attention_norm(x + self.dropout(self.attention_out(context)))
+    def forward(self, x: Tensor, attention: Attention) -> Tensor:  # (..., H) -> (..., H)
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        context = attention(query, key, value, self.attention_dropout if self.training else 0.0)
+        x = self.attention_norm(x + self.dropout(self.attention_out(context.flatten(-2))))
         return self.ffn_norm(x + self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))))
 
 
 class Encoder(nn.Module):
-    """Token ids to hidden states.
+    """Token ids to hidden states, of padded rows (`forward`) or of inputs joined end to end (`packed`)."""
 
-    Args of `forward`: input_ids int64 (B, T); attention_mask bool (B, T), True on real tokens, or None when there is no
-    padding; token_type_ids int64 (B, T) or None. Returns float (B, T, H).
-    """
+    checkpointing = False  # compute each layer again in the backward pass instead of keeping what it computed
 
     def __init__(
         self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0, pad_id: int = PAD_ID
@@ -84,10 +86,23 @@ class Encoder(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        x = self.embeddings(input_ids, token_type_ids)
+        """input_ids int64 (B, T); attention_mask bool (B, T), True on real tokens, or None when there is no padding;
+        token_type_ids int64 (B, T) or None. Returns float (B, T, H)."""
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+        return self._layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
+
+    def packed(
+        self, input_ids: Tensor, position_ids: Tensor, attention: Packed, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """input_ids, position_ids, token_type_ids int64 (N,), the tokens of all inputs. Returns float (N, H)."""
+        return self._layers(self.embeddings(input_ids, position_ids, token_type_ids), attention)
+
+    def _layers(self, x: Tensor, attention: Attention) -> Tensor:
         for layer in self.layers:
-            x = layer(x, mask)
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, attention, use_reentrant=False)
+            else:
+                x = layer(x, attention)
         return x
 
 
@@ -114,15 +129,23 @@ class PretrainingModel(nn.Module):
             if head is not None:
                 initialize(head, config.init_std)
 
+    def mlm_features(self, hidden: Tensor) -> Tensor:
+        """(M, H) hidden states at the masked positions -> (M, H), which the output layer reads."""
+        return self.mlm_norm(F.gelu(self.mlm_dense(hidden)))
+
+    @property
+    def output_layer(self) -> tuple[Tensor, Tensor]:
+        """Its matrix (V, H), tied to the token embeddings, and bias (V,)."""
+        return self.encoder.embeddings.tokens.weight, self.mlm_bias
+
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """(M, H) hidden states at the masked positions -> (M, V)."""
-        x = self.mlm_norm(F.gelu(self.mlm_dense(hidden)))
-        return F.linear(x, self.encoder.embeddings.tokens.weight, self.mlm_bias)
+        return F.linear(self.mlm_features(hidden), *self.output_layer)
 
-    def nsp_logits(self, hidden: Tensor) -> Tensor:
-        """(B, T, H) -> (B, 2): tanh pooler over `<s>`, then two classes (0 = is next, 1 = random)."""
+    def nsp_logits(self, first: Tensor) -> Tensor:
+        """Hidden states of `<s>`, (B, H) -> (B, 2): tanh pooler, then two classes (0 = is next, 1 = random)."""
         assert self.nsp_pooler is not None and self.nsp_classifier is not None
-        return self.nsp_classifier(torch.tanh(self.nsp_pooler(hidden[:, 0])))
+        return self.nsp_classifier(torch.tanh(self.nsp_pooler(first)))
 
 
 def initialize(module: nn.Module, std: float) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from roberta_lab import checkpoint, ranks, token_store, tokenizer
+from roberta_lab import checkpoint, micro_batch, ranks, token_store, tokenizer
 from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
@@ -99,7 +99,7 @@ class PretrainingModule(L.LightningModule):
 
     def end_step(self, stop: bool) -> tuple[list[float], bool]:
         """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens."""
-        numbers = torch.cat([self.sums.double(), torch.tensor([self.step_tokens, stop], device=self.sums.device)])
+        numbers = torch.tensor([*self.sums.tolist(), self.step_tokens, stop], dtype=torch.float64)
         *losses, tokens, stopping = self.over_ranks(numbers).tolist()
         self.tokens_seen += int(tokens)
         self.sums, self.step_tokens = torch.zeros(3), 0
@@ -118,8 +118,8 @@ class PretrainingModule(L.LightningModule):
         totals = torch.zeros(5, dtype=torch.float64)
         with self.trainer.precision_plugin.val_step_context():
             for batch in data.validation_batches(data.micro_batches.rank):
-                sums = loss_sums(self.model, {k: v.to(self.device) for k, v in batch.items()})
-                totals += torch.stack([*(s.double().cpu() for s in sums), totals.new_tensor(len(batch["input_ids"]))])
+                sums = loss_sums(self.model, data.transfer_batch_to_device(batch, self.device, 0))
+                totals += totals.new_tensor([*map(float, sums), len(batch["cu_seq_lens"]) - 1])
         self.model.train()
         mlm, masked, nsp, correct, sequences = self.over_ranks(totals).tolist()
         found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
@@ -216,6 +216,10 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
     ranks.check_devices(config.trainer)
+    if config.trainer.micro_batch_size == "auto":
+        encoding = tokenizer.load(prepared.tokenizer)
+        size, pad_id = encoding.vocab_size, encoding.pad_id
+        config = micro_batch.settled(config, size, lambda: PretrainingModule(config, size, pad_id).model)
     checkpoint.remove_unfinished(directory / "checkpoints")
     newest = checkpoint.newest(directory / "checkpoints")
     start = checkpoint.step_of(newest) if newest else 0

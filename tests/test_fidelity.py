@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from roberta_lab import model as model_module
+from roberta_lab.attention import Packed
 from roberta_lab.config import ModelConfig
+from roberta_lab.datamodule import pack
 from roberta_lab.huggingface_names import TOKEN_TYPES, state_from_huggingface, state_to_huggingface
 from roberta_lab.masking import IGNORED
 from roberta_lab.model import PAD_ID, PretrainingModel
@@ -101,21 +103,29 @@ def batch(kind: str, padded: bool) -> dict[str, Tensor]:
     return made
 
 
-def our_logits(model: PretrainingModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def our_logits(model: PretrainingModel, inputs: Mapping[str, Tensor], packed: bool = False) -> dict[str, Tensor]:
     """Of real positions."""
-    hidden = model.encoder(inputs["input_ids"], inputs.get("attention_mask"), inputs.get("token_type_ids"))
-    real = inputs["input_ids"] != PAD_ID
-    found = {"logits": model.mlm_logits(hidden[real])}
-    return found | ({"nsp logits": model.nsp_logits(hidden)} if model.nsp_classifier is not None else {})
+    if packed:
+        tokens = pack(dict(inputs), LENGTH)
+        attention = Packed(tokens["cu_seq_lens"], tokens["lengths"], LENGTH)
+        types = tokens.get("token_type_ids")
+        hidden = model.encoder.packed(tokens["input_ids"], tokens["position_ids"], attention, types)
+        real, firsts = hidden, hidden[tokens["cu_seq_lens"][:-1].long()]
+    else:
+        hidden = model.encoder(inputs["input_ids"], inputs.get("attention_mask"), inputs.get("token_type_ids"))
+        real, firsts = hidden[inputs["input_ids"] != PAD_ID], hidden[:, 0]
+    found = {"logits": model.mlm_logits(real)}
+    return found | ({"nsp logits": model.nsp_logits(firsts)} if model.nsp_classifier is not None else {})
 
 
-def our_results(model: PretrainingModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Logits, the loss as training computes it, and its gradient, by name."""
-    loss = batch_loss(loss_sums(model, inputs), int((inputs["labels"] != IGNORED).sum()), len(inputs["input_ids"]))
+def our_results(model: PretrainingModel, inputs: dict[str, Tensor], packed: bool = False) -> dict[str, Tensor]:
+    """Logits, the loss as training computes it, and its gradient, by name; of rows or of tokens joined end to end."""
+    given = pack(inputs, LENGTH) if packed else inputs
+    loss = batch_loss(loss_sums(model, given), int((inputs["labels"] != IGNORED).sum()), len(inputs["input_ids"]))
     model.zero_grad()
     loss.backward()
     gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {**our_logits(model, inputs), "loss": loss, **gradients}
+    return {**our_logits(model, inputs, packed), "loss": loss, **gradients}
 
 
 def their_results(pair: Pair, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -146,12 +156,13 @@ def differences(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str,
 
 
 # ---------------------------------------------------------------- logits, losses, gradients
+@pytest.mark.parametrize("packed", [False, True], ids=["rows", "packed"])
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_logits_losses_and_gradients_are_theirs(kind: str, attention: str, padded: bool) -> None:
+def test_logits_losses_and_gradients_are_theirs(kind: str, attention: str, padded: bool, packed: bool) -> None:
     both, inputs = pair(kind, attention), batch(kind, padded)
-    found = differences(our_results(both.ours, inputs), their_results(both, inputs))
+    found = differences(our_results(both.ours, inputs, packed), their_results(both, inputs))
     assert len(found) == len(list(both.ours.parameters())) + (3 if kind == "bert" else 2)
     assert max(found.values()) < TOLERANCE, sorted(found.items(), key=lambda item: -item[1])[:3]
 
@@ -240,12 +251,8 @@ def no_mask(model: PretrainingModel, patch: pytest.MonkeyPatch) -> None:
 
 def no_tie(model: PretrainingModel, patch: pytest.MonkeyPatch) -> None:
     """The same logits, another gradient."""
-    weight, bias = model.encoder.embeddings.tokens.weight, model.mlm_bias
-
-    def logits(hidden: Tensor) -> Tensor:
-        return F.linear(model.mlm_norm(F.gelu(model.mlm_dense(hidden))), weight.detach(), bias)
-
-    patch.setattr(model, "mlm_logits", logits)
+    weight, bias = model.output_layer
+    patch.setattr(PretrainingModel, "output_layer", property(lambda model: (weight.detach(), bias)))
 
 
 def scaled_by_frequency(model: PretrainingModel, patch: pytest.MonkeyPatch) -> None:
@@ -265,19 +272,36 @@ PLANTED = {
     "output matrix not tied": no_tie,
     "gradients scaled by frequency": scaled_by_frequency,
 }
+
+
+def attends_to_neighbours(model: PretrainingModel, patch: pytest.MonkeyPatch) -> None:
+    """As if all tokens were one input."""
+    exact = Packed.__call__
+
+    def joined(self: Packed, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        return exact(self._replace(lengths=(sum(self.lengths),)), query, key, value, dropout)
+
+    patch.setattr(Packed, "__call__", joined)
+
+
+PLANTED_IN_PACKED = {"neighbours attended to": attends_to_neighbours}
 PLANTED_IN_PAIRS = {"pooler is the MLM's dense": exchanged("nsp_pooler", "mlm_dense")}
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
-    [*((kind, name) for kind in CONFIGS for name in PLANTED), *(("bert", n) for n in PLANTED_IN_PAIRS)],
-)
-def test_a_planted_error_is_seen(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ("kind", "name", "packed"),
+    [
+        *((kind, name, False) for kind in CONFIGS for name in PLANTED),
+        *((kind, name, True) for kind in CONFIGS for name in {**PLANTED, **PLANTED_IN_PACKED} if PLANTED.get(name) is not no_mask),
+        *(("bert", name, packed) for name in PLANTED_IN_PAIRS for packed in (False, True)),
+    ],
+)  # fmt: skip
+def test_a_planted_error_is_seen(kind: str, name: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     both, inputs = pair(kind), batch(kind, padded=True)
     theirs = their_results(both, inputs)
-    assert max(differences(our_results(both.ours, inputs), theirs).values()) < TOLERANCE
-    (PLANTED | PLANTED_IN_PAIRS)[name](both.ours, monkeypatch)
-    assert max(differences(our_results(both.ours, inputs), theirs).values()) > 10 * TOLERANCE
+    assert max(differences(our_results(both.ours, inputs, packed), theirs).values()) < TOLERANCE
+    (PLANTED | PLANTED_IN_PACKED | PLANTED_IN_PAIRS)[name](both.ours, monkeypatch)
+    assert max(differences(our_results(both.ours, inputs, packed), theirs).values()) > 10 * TOLERANCE
 
 
 # ---------------------------------------------------------------- counts

@@ -1,0 +1,62 @@
+"""Scaled dot-product attention within inputs, by the fastest exact kernel for the case: dense, padded, or packed.
+
+A packed batch is the real tokens of its inputs, joined end to end: no padding is computed anywhere, and no token attends
+past its own input. On a GPU that is one kernel over all inputs (FlashAttention-2 in half precision, the memory-efficient one in
+float32); elsewhere one call for each run of inputs of equal length, so inputs should come sorted by length.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Attention(Protocol):
+    """From queries, keys and values of each token, (..., A, D) for A heads, to their contexts, (..., A, D)."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor: ...
+
+
+class Padded(NamedTuple):
+    """Over rows of one width, (B, T, A, D)."""
+
+    mask: Tensor | None  # (B, 1, 1, T) bool, True on real tokens; None when all are real, which is faster
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, dropout_p=dropout).transpose(1, 2)
+
+
+class Packed(NamedTuple):
+    """Over inputs joined end to end, (N, A, D)."""
+
+    cu_seq_lens: Tensor  # (B + 1,) int32, where each input starts, and the end of the last
+    lengths: tuple[int, ...]  # of the inputs, known without asking the device
+    max_length: int  # of any input of the run
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        if not query.is_cuda:
+            return self._by_length(query, key, value, dropout)
+        ends, longest = self.cu_seq_lens, self.max_length
+        if query.dtype in (torch.float16, torch.bfloat16):  # the kernels behind PyTorch's nested tensors
+            return torch.ops.aten._flash_attention_forward(
+                query, key, value, ends, ends, longest, longest, dropout, False, False
+            )[0]
+        parts = (x.unsqueeze(0) for x in (query, key, value))
+        return torch.ops.aten._efficient_attention_forward(
+            *parts, None, ends, ends, longest, longest, dropout, 0, torch.is_grad_enabled()
+        )[0].squeeze(0)
+
+    @torch.compiler.disable  # lengths change with every batch, and would be compiled in
+    def _by_length(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        runs = [(length, len(list(run))) for length, run in groupby(self.lengths)]
+        sizes = [length * number for length, number in runs]
+        contexts = []
+        for (length, number), *parts in zip(runs, *(x.split(sizes) for x in (query, key, value)), strict=True):
+            q, k, v = (x.unflatten(0, (number, length)) for x in parts)
+            contexts.append(Padded(None)(q, k, v, dropout).flatten(0, 1))
+        return torch.cat(contexts) if len(contexts) > 1 else contexts[0]
