@@ -1,0 +1,346 @@
+"""However a batch is cut, into micro-batches and over processes, the step is the same; and no process is left waiting."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+import torch.distributed as dist
+from test_end_to_end import SMALL, wait_for_a_new_checkpoint
+from test_pretraining import Store, make, train
+from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+from roberta_lab import checkpoint, micro_batch, ranks
+from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
+from roberta_lab.datamodule import PretrainingData
+from roberta_lab.examples import Vocabulary
+from roberta_lab.micro_batch import Known, largest
+from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
+from roberta_lab.ranks import ALONE, Rank
+
+FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
+SIZES = {1: (8, 4, 2, 1), 2: (4, 2, 1), 4: (2, 1)}  # of micro-batches, by number of ranks; a batch is 8 inputs
+Step = tuple[dict[str, Any], dict[str, Tensor], int]  # its row, its gradients, the times that ranks exchanged them
+
+
+class Kept:
+    """Rows in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def flush(self) -> None:
+        pass
+
+
+class FirstGradients(L.Callback):
+    """Those of the first step, as the optimizer gets them; and how often DDP exchanged some."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Tensor] = {}
+        self.exchanges: list[int] = []
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        if trainer.world_size > 1:
+            trainer.strategy.model.register_comm_hook(None, self._exchange)
+
+    def _exchange(self, state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        self.exchanges.append(bucket.index())
+        return allreduce_hook(None, bucket)
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        if not self.found:
+            self.found = {name: p.grad.clone() for name, p in module.named_parameters()}
+
+
+def config_for(name: str, size: int, devices: int, dropout: float = 0.0) -> Config:
+    config = make(size, dropout, input_format=name, masking="dynamic")
+    config.trainer.devices = devices
+    return config
+
+
+def fit(
+    rank: Rank, config: Config, directory: Path, newest: Path | None = None
+) -> tuple[list[dict[str, Any]], FirstGradients]:
+    data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank)
+    rows, gradients = Kept(), FirstGradients()
+    fitted = trainer(config, data, StepEnd(config, data, rows, directory / "checkpoints"), directory)
+    fitted.callbacks.append(gradients)
+    fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
+    return rows.rows, gradients
+
+
+def every_cut(rank: Rank, directory: Path) -> dict[tuple[str, int], tuple[list[dict[str, Any]], FirstGradients]]:
+    """Three steps of each format, in micro-batches of each size."""
+    found = {}
+    for name in FORMATS:
+        for size in SIZES[rank.world_size]:
+            config = config_for(name, size, rank.world_size)
+            config.batch_size.steps = 3
+            found[name, size] = fit(rank, config, directory / f"{name}-{size}")
+    return found
+
+
+def cuts_and_a_resume(rank: Rank, directory: Path, resumed: Path, newest: Path) -> tuple[Any, list[dict[str, Any]]]:
+    cuts = every_cut(rank, directory)
+    return cuts, fit(rank, config_for("segment_pair", 2, rank.world_size, 0.1), resumed, newest)[0]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return every_cut(ALONE, tmp_path_factory.mktemp("one"))
+
+
+def assert_same_steps(found: Any, reference: Any) -> None:
+    for (name, size), (rows, gradients) in found.items():
+        expected_rows, expected = reference[name, 8]
+        assert len(rows) == len(expected_rows) > 3, "a row for each step, and those of validation"
+        for row, other in zip(rows, expected_rows, strict=True):
+            assert row == pytest.approx(other, rel=1e-5), (name, size)
+        whole = torch.cat([g.flatten() for g in expected.found.values()]).norm()
+        for key, gradient in gradients.found.items():
+            difference = (gradient - expected.found[key]).norm()
+            # a gradient of nothing but rounding (of key biases, which softmax does not see) is compared with the whole
+            assert difference < 1e-5 * max(expected.found[key].norm(), 1e-2 * whole), (name, size, key)
+
+
+def test_a_step_does_not_depend_on_micro_batches(one_process: Any) -> None:
+    assert set(one_process) == {(name, size) for name in FORMATS for size in SIZES[1]}
+    assert "train/nsp_loss" in one_process["segment_pair", 1][0][0]
+    assert_same_steps(one_process, one_process)
+
+
+def test_nor_on_two_ranks_which_go_on_from_one_and_back(one_process: Any, tmp_path: Path) -> None:
+    whole, _ = train(config_for("segment_pair", 2, 1, 0.1), tmp_path / "whole")
+    train(config_for("segment_pair", 8, 1, 0.1), tmp_path / "cut", stop_after=0)
+    train(config_for("segment_pair", 2, 1, 0.1), tmp_path / "cut", stop_after=4)
+    newest = checkpoint.newest(tmp_path / "cut" / "checkpoints")
+    assert newest is not None and checkpoint.step_of(newest) == 3
+    arguments = tmp_path, tmp_path / "resumed", newest
+    with ranks.started(TrainerConfig("cpu", devices=2), cuts_and_a_resume, *arguments) as rank:
+        cuts, resumed = cuts_and_a_resume(rank, *arguments)
+    assert_same_steps(cuts, one_process)
+    assert {len(gradients.exchanges) for _, gradients in cuts.values()} == {3}, "one exchange a step, whatever its cut"
+    assert [row["step"] for row in resumed if "lr" in row] == list(range(4, 13))
+    for row, expected in zip(resumed, [r for r in whole if r["step"] > 3], strict=True):
+        assert row == pytest.approx(expected, rel=1e-5), "with dropout too: the micro-batches are the same"
+    two = tmp_path / "resumed" / "checkpoints" / "step-000000009.ckpt"
+    back, _ = fit(ALONE, config_for("segment_pair", 8, 1, 0.1), tmp_path / "back", two)
+    assert [row["step"] for row in back if "lr" in row] == [10, 11, 12]
+    assert back[-1]["tokens_seen"] == whole[-1]["tokens_seen"]
+
+
+def test_nor_on_four_ranks(one_process: Any, tmp_path: Path) -> None:
+    with ranks.started(TrainerConfig("cpu", devices=4), every_cut, tmp_path) as rank:
+        assert_same_steps(every_cut(rank, tmp_path), one_process)
+
+
+def test_ranks_take_shares_of_one_batch() -> None:
+    """Disjoint, together the batch, and with keys for dropout that one process gives the same micro-batches."""
+
+    def batches(size: int, devices: int) -> list[dict[str, Any]]:
+        config, vocabulary = config_for("doc_sentences", size, devices), Vocabulary(60, 59, (0, 1, 2, 3, 59))
+        data = [PretrainingData(config, Store(), Store(), vocabulary, Rank(r, devices)) for r in range(devices)]
+        assert len({len(d.micro_batches) for d in data}) == 1
+        return [d.micro_batches[i] for i in range(data[0].accumulation) for d in data]
+
+    alone, shared = batches(2, 1), batches(2, 2)
+    assert [b["position"] for b in shared] == [b["position"] for b in alone] == [0, 1, 2, 3]
+    assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(alone, shared, strict=True))
+
+
+def meet_once(rank: Rank, then: str) -> None:
+    """One exchange with the others; then one more, before which some rank ends badly."""
+    dist.all_reduce(torch.ones(1))
+    if rank.number == 1 and then == "raise":
+        raise ValueError("something is wrong here")
+    if rank.number == 1 and then == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if then == "wait":
+        time.sleep(100)
+    dist.all_reduce(torch.ones(1))
+
+
+@pytest.mark.parametrize(("then", "code"), [("raise", 1), ("kill", -9)])
+def test_a_rank_that_ends_badly_is_named(then: str, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    start = time.monotonic()
+    with (
+        pytest.raises(RankDied, match=f"rank 1 of 2 ended with exit code {code};"),
+        ranks.started(TrainerConfig("cpu", devices=2), meet_once, then) as rank,
+    ):
+        meet_once(rank, "meet")
+    assert time.monotonic() - start < 30 and not dist.is_initialized()
+    assert ("something is wrong here" in capfd.readouterr().err) == (then == "raise")
+
+
+ALONE_AT_LAST = """
+import os, sys, time
+from roberta_lab import ranks
+from roberta_lab.config import TrainerConfig
+from test_distributed import meet_once
+ranks.GRACE_SECONDS = 1.0
+if __name__ == "__main__":
+    with ranks.started(TrainerConfig("cpu", devices=2), meet_once, sys.argv[1]) as rank:
+        meet_once(rank, "meet" if sys.argv[1] == "wait" else "wait")
+"""
+
+
+def start_alone_at_last(then: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    command = [sys.executable, "-c", ALONE_AT_LAST, then]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def children(process: int) -> list[int]:
+    """Process ids, from /proc; none of a process that is gone."""
+    try:
+        return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def is_there(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads process ids from /proc")
+
+
+def test_a_collective_that_waits_for_a_dead_rank_does_not_wait_for_ever() -> None:
+    """As with NCCL: rank 0 is stuck where no exception reaches it."""
+    process = start_alone_at_last("kill")
+    error = process.communicate(timeout=40)[1]
+    assert process.returncode == 1
+    assert (
+        error
+        == "roberta-lab: rank 1 of 2 ended with exit code -9; the same command goes on from the last checkpoint.\n"
+    )
+
+
+@needs_proc
+def test_ranks_end_with_rank_0() -> None:
+    process = start_alone_at_last("wait")
+    deadline = time.monotonic() + 30
+    while not (others := children(process.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.kill()
+    process.communicate()
+    while any(map(is_there, others)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def start(outputs: Path, cache: Path, *overrides: str) -> subprocess.Popen[str]:
+    settings = [*SMALL, "batch_size.steps=200", "trainer.checkpoint_every_steps=20", "trainer.accelerator=cpu"]
+    places = f"paths.outputs={outputs}", f"paths.cache={cache}"
+    command = [sys.executable, "-m", "roberta_lab", "pretrain", *overrides, *settings, *places]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@needs_proc
+def test_a_multirun_on_two_ranks_each_and_a_run_that_is_killed_and_stopped(tmp_path: Path) -> None:
+    """Two rows are two runs, not four sweeps. One of them, with a rank killed, then one told to stop, ends bitwise the same."""
+    cache, two = tmp_path / "cache", ("trainer=ddp", "trainer.devices=2")
+    process = start(tmp_path / "whole", cache, "-m", "masking=static,dynamic", *two)
+    said, error = process.communicate()
+    assert process.returncode == 0, error
+    assert said.count("held-out perplexity") == 2
+    results = [json.loads(path.read_text()) for path in (tmp_path / "whole").rglob("result.json")]
+    assert len(results) == 2 and {result["steps"] for result in results} == {200}
+    for number, code in ((signal.SIGKILL, 1), (signal.SIGTERM, 130)):
+        known = set((tmp_path / "cut").rglob("step-*.ckpt"))
+        process = start(tmp_path / "cut", cache, "masking=static", *two)
+        wait_for_a_new_checkpoint(tmp_path / "cut", known, process)
+        [other] = children(process.pid)
+        killed = time.monotonic()
+        os.kill(other, number)
+        error = process.communicate(timeout=50)[1]
+        assert process.returncode == code and time.monotonic() - killed < 30, error
+        assert "rank 1 of 2 ended with exit code -9" in error if code == 1 else "interrupted" in error
+        assert error.count("\n") <= 2 and not is_there(other)
+    process = start(tmp_path / "cut", cache, "masking=static", *two)
+    error = process.communicate()[1]
+    assert process.returncode == 0, error
+    [metrics] = (tmp_path / "cut").rglob("metrics.jsonl")
+    whole = tmp_path / "whole" / "pretrain" / metrics.parent.name / "metrics.jsonl"
+    assert metrics.read_bytes() == whole.read_bytes() and metrics.read_text().count('"train/mlm_loss"') == 200
+
+
+@pytest.mark.parametrize(
+    ("share", "limit", "size"), [(256, 100, 64), (96, 50, 48), (96, 1000, 96), (17, 16, 1), (24, 1, 1), (1, 5, 1)]
+)
+def test_the_largest_micro_batch_that_fits_and_divides_is_tried_once(share: int, limit: int, size: int) -> None:
+    tried: list[int] = []
+
+    def fits(number: int) -> bool:
+        tried.append(number)
+        return number <= limit
+
+    assert largest(share, fits, Known())[0] == size
+    first, known = list(tried), largest(share, fits, Known())[1]
+    tried.clear()
+    assert largest(share, fits, known) == (size, known) and not tried and len(first) == len(set(first))
+    with pytest.raises(ConfigError, match="micro_batch_size=auto"):
+        largest(share, lambda number: False, Known())
+
+
+def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(micro_batch, "on_cuda", lambda accelerator: True)
+    monkeypatch.setattr(micro_batch, "device_facts", lambda: {"name": "a GPU"})
+    monkeypatch.setattr(micro_batch, "fits", lambda *a: tried.append(a[-1]) or a[-1] <= 3)
+
+    def settled(config: Config) -> int:
+        tried.clear()
+        config.paths.cache = str(tmp_path)
+        config.trainer.micro_batch_size = "auto"
+        found = micro_batch.settled(config, 60, lambda: pytest.fail("no trial builds a model here"))
+        assert config.trainer.micro_batch_size == "auto", "the caller's config is as before"
+        return found.trainer.micro_batch_size
+
+    assert settled(make()) == 2 and tried
+    assert settled(make()) == 2 and not tried
+    assert settled(replace(make(), seed=2)) == 2 and not tried
+    assert settled(make(precision="bf16")) == 2 and tried
+    config = make()
+    config.batch_size.sequences = 3
+    assert settled(config) == 3 and tried == [3], "another batch needs what is between"
+    [broken, *_] = (tmp_path / "micro_batch").glob("*.json")
+    for file in (tmp_path / "micro_batch").glob("*.json"):
+        file.write_text("{")
+    assert broken.is_file() and settled(make()) == 2 and tried
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_trial_is_as_large_as_micro_batches_get(name: str) -> None:
+    """And is what the model and the loss take."""
+    config = config_for(name, 2, 1)
+    trial = micro_batch.trial_batch(config, 60, 2)
+    batches = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches
+    assert len(trial["input_ids"]) >= max(len(batches[i]["input_ids"]) for i in range(len(batches)))
+    micro_batch.two_steps(config, PretrainingModule(config, 60, 1).model, trial, torch.device("cpu"))
+
+
+def test_auto_on_a_cpu_is_what_no_setting_is() -> None:
+    config = make()
+    config.trainer.micro_batch_size = "auto"
+    assert micro_batch.settled(config, 60, lambda: pytest.fail("nothing is tried")).trainer.micro_batch_size == 8
