@@ -98,7 +98,10 @@ class PretrainingModule(L.LightningModule):
         checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
 
     def end_step(self, stop: bool) -> tuple[list[float], bool]:
-        """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens."""
+        """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens.
+
+        One small exchange: it comes when the device is waited for anyway, since a loss that is no number ends the run.
+        """
         numbers = torch.tensor([*self.sums.tolist(), self.step_tokens, stop], dtype=torch.float64)
         *losses, tokens, stopping = self.over_ranks(numbers).tolist()
         self.tokens_seen += int(tokens)

@@ -1,6 +1,5 @@
 """However a batch is cut, into micro-batches and over processes, the step is the same; and no process is left waiting."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 import torch.distributed as dist
+from meeting import meet
 from test_end_to_end import SMALL, wait_for_a_new_checkpoint
 from test_pretraining import Store, make, train
 from torch import Tensor
@@ -24,7 +24,7 @@ from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.examples import Vocabulary
 from roberta_lab.micro_batch import Known, largest
-from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
+from roberta_lab.pretraining import PretrainingModule, StepEnd, stopping_at_a_step, trainer
 from roberta_lab.ranks import ALONE, Rank
 
 FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
@@ -71,14 +71,24 @@ def config_for(name: str, size: int, devices: int, dropout: float = 0.0) -> Conf
     return config
 
 
+class Stopped(L.Callback):
+    """The last rank alone is told to stop, in its fifth micro-batch."""
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 4 and trainer.global_rank == trainer.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def fit(
-    rank: Rank, config: Config, directory: Path, newest: Path | None = None
+    rank: Rank, config: Config, directory: Path, newest: Path | None = None, *callbacks: L.Callback
 ) -> tuple[list[dict[str, Any]], FirstGradients]:
     data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank)
     rows, gradients = Kept(), FirstGradients()
-    fitted = trainer(config, data, StepEnd(config, data, rows, directory / "checkpoints"), directory)
-    fitted.callbacks.append(gradients)
-    fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
+    step_end = StepEnd(config, data, rows, directory / "checkpoints")
+    fitted = trainer(config, data, step_end, directory)
+    fitted.callbacks += [gradients, *callbacks]
+    with stopping_at_a_step(step_end):
+        fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
     return rows.rows, gradients
 
 
@@ -93,9 +103,10 @@ def every_cut(rank: Rank, directory: Path) -> dict[tuple[str, int], tuple[list[d
     return found
 
 
-def cuts_and_a_resume(rank: Rank, directory: Path, resumed: Path, newest: Path) -> tuple[Any, list[dict[str, Any]]]:
-    cuts = every_cut(rank, directory)
-    return cuts, fit(rank, config_for("segment_pair", 2, rank.world_size, 0.1), resumed, newest)[0]
+def cuts_a_stop_and_a_resume(rank: Rank, directory: Path, newest: Path) -> tuple[Any, ...]:
+    cuts, config = every_cut(rank, directory), config_for("segment_pair", 2, rank.world_size, 0.1)
+    stopped = fit(rank, config, directory / "stopped", None, Stopped())[0]
+    return cuts, stopped, fit(rank, config, directory / "resumed", newest)[0]
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +133,19 @@ def test_a_step_does_not_depend_on_micro_batches(one_process: Any) -> None:
     assert_same_steps(one_process, one_process)
 
 
-def test_nor_on_two_ranks_which_go_on_from_one_and_back(one_process: Any, tmp_path: Path) -> None:
+def test_nor_on_two_ranks_which_stop_together_and_go_on_from_one_and_back(one_process: Any, tmp_path: Path) -> None:
     whole, _ = train(config_for("segment_pair", 2, 1, 0.1), tmp_path / "whole")
     train(config_for("segment_pair", 8, 1, 0.1), tmp_path / "cut", stop_after=0)
     train(config_for("segment_pair", 2, 1, 0.1), tmp_path / "cut", stop_after=4)
     newest = checkpoint.newest(tmp_path / "cut" / "checkpoints")
     assert newest is not None and checkpoint.step_of(newest) == 3
-    arguments = tmp_path, tmp_path / "resumed", newest
-    with ranks.started(TrainerConfig("cpu", devices=2), cuts_and_a_resume, *arguments) as rank:
-        cuts, resumed = cuts_and_a_resume(rank, *arguments)
+    arguments = tmp_path, newest
+    with ranks.started(TrainerConfig("cpu", devices=2), cuts_a_stop_and_a_resume, *arguments) as rank:
+        cuts, stopped, resumed = cuts_a_stop_and_a_resume(rank, *arguments)
     assert_same_steps(cuts, one_process)
     assert {len(gradients.exchanges) for _, gradients in cuts.values()} == {3}, "one exchange a step, whatever its cut"
+    assert [row["step"] for row in stopped if "lr" in row] == [1, 2, 3], "both ranks stop at the same step, and save it"
+    assert checkpoint.step_of(checkpoint.newest(tmp_path / "stopped" / "checkpoints") or newest) == 3
     assert [row["step"] for row in resumed if "lr" in row] == list(range(4, 13))
     for row, expected in zip(resumed, [r for r in whole if r["step"] > 3], strict=True):
         assert row == pytest.approx(expected, rel=1e-5), "with dropout too: the micro-batches are the same"
@@ -161,45 +174,19 @@ def test_ranks_take_shares_of_one_batch() -> None:
     assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(alone, shared, strict=True))
 
 
-def meet_once(rank: Rank, then: str) -> None:
-    """One exchange with the others; then one more, before which some rank ends badly."""
-    dist.all_reduce(torch.ones(1))
-    if rank.number == 1 and then == "raise":
-        raise ValueError("something is wrong here")
-    if rank.number == 1 and then == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if then == "wait":
-        time.sleep(100)
-    dist.all_reduce(torch.ones(1))
-
-
-@pytest.mark.parametrize(("then", "code"), [("raise", 1), ("kill", -9)])
-def test_a_rank_that_ends_badly_is_named(then: str, code: int, capfd: pytest.CaptureFixture[str]) -> None:
-    start = time.monotonic()
+def test_a_rank_that_ends_badly_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     with (
-        pytest.raises(RankDied, match=f"rank 1 of 2 ended with exit code {code};"),
-        ranks.started(TrainerConfig("cpu", devices=2), meet_once, then) as rank,
+        pytest.raises(RankDied, match="rank 1 of 2 ended with exit code 1;"),
+        ranks.started(TrainerConfig("cpu", devices=2), meet, "raise") as rank,
     ):
-        meet_once(rank, "meet")
-    assert time.monotonic() - start < 30 and not dist.is_initialized()
-    assert ("something is wrong here" in capfd.readouterr().err) == (then == "raise")
+        meet(rank, "meet")
+    assert not dist.is_initialized()
+    assert capfd.readouterr().err.count("ValueError: something is wrong here") == 1
 
 
-ALONE_AT_LAST = """
-import os, sys, time
-from roberta_lab import ranks
-from roberta_lab.config import TrainerConfig
-from test_distributed import meet_once
-ranks.GRACE_SECONDS = 1.0
-if __name__ == "__main__":
-    with ranks.started(TrainerConfig("cpu", devices=2), meet_once, sys.argv[1]) as rank:
-        meet_once(rank, "meet" if sys.argv[1] == "wait" else "wait")
-"""
-
-
-def start_alone_at_last(then: str) -> subprocess.Popen[str]:
+def start_meeting(first: str, second: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    command = [sys.executable, "-c", ALONE_AT_LAST, then]
+    command = [sys.executable, str(Path(__file__).with_name("meeting.py")), first, second]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -223,7 +210,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="re
 
 def test_a_collective_that_waits_for_a_dead_rank_does_not_wait_for_ever() -> None:
     """As with NCCL: rank 0 is stuck where no exception reaches it."""
-    process = start_alone_at_last("kill")
+    process = start_meeting("wait", "be killed")
     error = process.communicate(timeout=40)[1]
     assert process.returncode == 1
     assert (
@@ -234,7 +221,7 @@ def test_a_collective_that_waits_for_a_dead_rank_does_not_wait_for_ever() -> Non
 
 @needs_proc
 def test_ranks_end_with_rank_0() -> None:
-    process = start_alone_at_last("wait")
+    process = start_meeting("meet", "wait")
     deadline = time.monotonic() + 30
     while not (others := children(process.pid)):
         assert time.monotonic() < deadline
@@ -247,40 +234,45 @@ def test_ranks_end_with_rank_0() -> None:
         time.sleep(0.05)
 
 
-def start(outputs: Path, cache: Path, *overrides: str) -> subprocess.Popen[str]:
-    settings = [*SMALL, "batch_size.steps=200", "trainer.checkpoint_every_steps=20", "trainer.accelerator=cpu"]
-    places = f"paths.outputs={outputs}", f"paths.cache={cache}"
+def write_text(folder: Path) -> None:
+    """Two hundred documents of three sentences."""
+    folder.mkdir()
+    for i in range(200):
+        parts = [f"The value {i} of part {j} is computed in the way number {i * j} of all ways." for j in range(3)]
+        (folder / f"{i}.txt").write_text(" ".join(parts))
+
+
+def start(folder: Path, outputs: str, *overrides: str) -> subprocess.Popen[str]:
+    """On two ranks each, over the text in `folder`."""
+    settings = [*SMALL, "batch_size.steps=100", "trainer.checkpoint_every_steps=10", "trainer.accelerator=cpu"]
+    settings += ["data_mix=own", f"data_mix.own.path={folder / 'text'}", "trainer=ddp", "trainer.devices=2"]
+    places = f"paths.outputs={folder / outputs}", f"paths.cache={folder / 'cache'}"
     command = [sys.executable, "-m", "roberta_lab", "pretrain", *overrides, *settings, *places]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @needs_proc
-def test_a_multirun_on_two_ranks_each_and_a_run_that_is_killed_and_stopped(tmp_path: Path) -> None:
-    """Two rows are two runs, not four sweeps. One of them, with a rank killed, then one told to stop, ends bitwise the same."""
-    cache, two = tmp_path / "cache", ("trainer=ddp", "trainer.devices=2")
-    process = start(tmp_path / "whole", cache, "-m", "masking=static,dynamic", *two)
-    said, error = process.communicate()
-    assert process.returncode == 0, error
-    assert said.count("held-out perplexity") == 2
-    results = [json.loads(path.read_text()) for path in (tmp_path / "whole").rglob("result.json")]
-    assert len(results) == 2 and {result["steps"] for result in results} == {200}
-    for number, code in ((signal.SIGKILL, 1), (signal.SIGTERM, 130)):
-        known = set((tmp_path / "cut").rglob("step-*.ckpt"))
-        process = start(tmp_path / "cut", cache, "masking=static", *two)
-        wait_for_a_new_checkpoint(tmp_path / "cut", known, process)
-        [other] = children(process.pid)
-        killed = time.monotonic()
-        os.kill(other, number)
-        error = process.communicate(timeout=50)[1]
-        assert process.returncode == code and time.monotonic() - killed < 30, error
-        assert "rank 1 of 2 ended with exit code -9" in error if code == 1 else "interrupted" in error
-        assert error.count("\n") <= 2 and not is_there(other)
-    process = start(tmp_path / "cut", cache, "masking=static", *two)
+def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path) -> None:
+    """Two rows are two runs, not four sweeps. A dead rank ends all, and soon; the same command then ends bitwise the same."""
+    write_text(tmp_path / "text")
+    process = start(tmp_path, "whole", "masking=static")
     error = process.communicate()[1]
     assert process.returncode == 0, error
-    [metrics] = (tmp_path / "cut").rglob("metrics.jsonl")
-    whole = tmp_path / "whole" / "pretrain" / metrics.parent.name / "metrics.jsonl"
-    assert metrics.read_bytes() == whole.read_bytes() and metrics.read_text().count('"train/mlm_loss"') == 200
+    rows = ("-m", "masking=static,dynamic")
+    process = start(tmp_path, "cut", *rows)
+    wait_for_a_new_checkpoint(tmp_path / "cut", set(), process)
+    [other] = children(process.pid)
+    os.kill(other, signal.SIGKILL)
+    error = process.communicate(timeout=30)[1]
+    assert process.returncode == 1 and not is_there(other)
+    assert error.startswith("roberta-lab: rank 1 of 2 ended with exit code -9;") and error.count("\n") == 1
+    process = start(tmp_path, "cut", *rows)
+    said, error = process.communicate()
+    assert process.returncode == 0, error
+    assert said.count("held-out perplexity") == len(list((tmp_path / "cut" / "pretrain").iterdir())) == 2
+    [whole] = (tmp_path / "whole").rglob("metrics.jsonl")
+    cut = tmp_path / "cut" / "pretrain" / whole.parent.name / "metrics.jsonl"
+    assert cut.read_bytes() == whole.read_bytes() and whole.read_text().count('"train/mlm_loss"') == 100
 
 
 @pytest.mark.parametrize(
