@@ -57,7 +57,7 @@ def everywhere(model: PretrainingModel, batch: dict[str, Any]) -> objective.Loss
     logits = model.mlm_logits(hidden.flatten(0, 1)).float()
     loss = F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
     zero = torch.zeros((), device=loss.device)
-    return objective.LossSums(loss, zero, zero, zero)
+    return objective.LossSums(loss, 0, zero, zero)
 
 
 class Step:
