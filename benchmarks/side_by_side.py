@@ -93,11 +93,19 @@ def short(number: float) -> str:
 
 
 def setting(*packages: str) -> str:
-    """One line: versions, processor, threads, load. A package that is not installed is named as such."""
+    """One line: versions, GPU, processor, threads, load. A package that is not installed is named as such."""
     versions = [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in packages)]
     cores = os.cpu_count()
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
-    return f"{', '.join(versions)}; {_processor()}, {cores} cores, one thread used, {load} at the end."
+    return f"{', '.join(versions)}; {_gpu()}{_processor()}, {cores} cores, one thread used, {load} at the end."
+
+
+def _gpu() -> str:
+    """The GPU in use, if torch is loaded and sees one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return ""
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; "
 
 
 def _version(name: str) -> str:

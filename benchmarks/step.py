@@ -33,14 +33,18 @@ from roberta_lab.objective import batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer
 
 VOCAB_SIZE = 50_265
-VOCABULARY = Vocabulary(VOCAB_SIZE, VOCAB_SIZE - 1, (0, 1, 2, 3, VOCAB_SIZE - 1))
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def packed_rows(number: int, length: int) -> Rows:
+def vocabulary(vocab_size: int) -> Vocabulary:
+    """RoBERTa's special ids, `<mask>` the last."""
+    return Vocabulary(vocab_size, vocab_size - 1, (0, 1, 2, 3, vocab_size - 1))
+
+
+def packed_rows(number: int, length: int, vocab_size: int = VOCAB_SIZE) -> Rows:
     """Full inputs of random text, `<s> ... </s>`."""
-    ids = np.random.default_rng(0).integers(4, VOCAB_SIZE - 1, (number, length))
+    ids = np.random.default_rng(0).integers(4, vocab_size - 1, (number, length))
     ids[:, 0], ids[:, -1] = 0, 2
     special = np.zeros(ids.shape, bool)
     special[:, [0, -1]] = True
@@ -59,22 +63,23 @@ def synchronized() -> None:
 class Ours:
     """The step of a run, without Lightning."""
 
-    def __init__(self, config: ModelConfig, dtype: str, rows: Rows) -> None:
+    def __init__(self, config: ModelConfig, dtype: str, rows: Rows, vocab_size: int = VOCAB_SIZE) -> None:
         self.rows, self.dtype, self.epochs = rows, TYPES[dtype], count()
-        self.model = PretrainingModel(config, VOCAB_SIZE, rows.input_ids.shape[1], 0, nsp=False).to(DEVICE)
+        self.vocabulary = vocabulary(vocab_size)
+        self.model = PretrainingModel(config, vocab_size, rows.input_ids.shape[1], 0, nsp=False).to(DEVICE)
         self.optimizer = build_optimizer(self.model.named_parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01)
         self.seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
 
     def data(self) -> dict[str, Any]:
         examples = np.arange(len(self.rows.lengths))
         epochs = np.full_like(examples, next(self.epochs))
-        masked, labels = masked_rows(self.rows, examples, epochs, MaskingConfig("dynamic"), 1, VOCABULARY)
+        masked, labels = masked_rows(self.rows, examples, epochs, MaskingConfig("dynamic"), 1, self.vocabulary)
         batch = pack(to_batch(self.rows, masked, labels), self.rows.input_ids.shape[1])
         return {k: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
     def forward(self, batch: dict[str, Any]) -> torch.Tensor:
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
-            return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["lengths"]))
+            return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["cu_seq_lens"]) - 1)
 
     def step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -110,12 +115,16 @@ class Theirs:
         self.model = RobertaForMaskedLM(settings).to(DEVICE).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01, fused=True)
 
+    def data(self) -> dict[str, torch.Tensor]:
+        return {key: value.to(DEVICE) for key, value in self.collate(self.features).items()}
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.model(**batch).loss
+
     def step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        batch = {key: value.to(DEVICE) for key, value in self.collate(self.features).items()}
-        with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
-            loss = self.model(**batch).loss
-        loss.backward()
+        self.forward(self.data()).backward()
         self.optimizer.step()
         synchronized()
 

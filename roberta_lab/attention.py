@@ -35,7 +35,6 @@ class Packed(NamedTuple):
     """Over inputs joined end to end, (N, A, D)."""
 
     cu_seq_lens: Tensor  # (B + 1,) int32, where each input starts, and the end of the last
-    lengths: tuple[int, ...]  # of the inputs, known without asking the device
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
@@ -51,9 +50,9 @@ class Packed(NamedTuple):
             *parts, None, ends, ends, longest, longest, dropout, 0, torch.is_grad_enabled()
         )[0].squeeze(0)
 
-    @torch.compiler.disable  # lengths change with every batch, and would be compiled in
+    @torch.compiler.disable  # lengths differ from batch to batch, and would be compiled in
     def _by_length(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        runs = [(length, len(list(run))) for length, run in groupby(self.lengths)]
+        runs = [(length, len(list(run))) for length, run in groupby(self.cu_seq_lens.diff().tolist())]
         sizes = [length * number for length, number in runs]
         contexts = []
         for (length, number), *parts in zip(runs, *(x.split(sizes) for x in (query, key, value)), strict=True):

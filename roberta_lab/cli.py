@@ -57,6 +57,14 @@ COMMANDS = {
         "a complete pretraining run -> a folder that Hugging Face's Auto classes load, with a model card",
         ("", "masking=static export.path=my-model", "input_format=full_sentences seed=2"),
     ),
+    "predict": Command(
+        "fills <mask> in texts or gives a vector per text, with a pretrained run or a Hugging Face folder",
+        (
+            "'predict.text=Return the <mask> of x.'",
+            "masking=static predict.file=texts.txt predict.top_k=10 predict.output=filled.jsonl",
+            "pretrained.path=FOLDER predict.what=embed predict.pooling=mean predict.file=- predict.output=vectors.npy",
+        ),
+    ),
     "table": Command(
         "renders what is there of a sweep (Markdown, CSV, one HTML page) and says what is missing",
         ("sweep=table1_masking", "sweep=table1_masking sweep.only=[static]", "sweep=table1_masking scale=mini"),

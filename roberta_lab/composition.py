@@ -19,7 +19,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from roberta_lab import data_mix, masking
 from roberta_lab.batching import accumulation, micro_batch_size
-from roberta_lab.config import DTYPES, PAIRED_FORMATS, SOURCE_KINDS, Config, ConfigError, DataMixConfig, SourceConfig
+from roberta_lab.config import (
+    DTYPES,
+    PAIRED_FORMATS,
+    POOLINGS,
+    PREDICTIONS,
+    SOURCE_KINDS,
+    Config,
+    ConfigError,
+    DataMixConfig,
+    PredictConfig,
+    SourceConfig,
+)
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -50,10 +61,13 @@ def nearest(name: str, allowed: list[str]) -> str:
 
 
 def spelled_out(overrides: Iterable[str]) -> list[str]:
-    """`data_mix.NAME.key=`, which sets or adds a source of the mix, as Hydra knows it; other overrides as they are."""
+    """`data_mix.NAME.key=`, which sets or adds a source of the mix, and `predict.text=TEXT`, as Hydra knows them; other
+    overrides as they are."""
     fields = _fields(DataMixConfig)
 
     def one(override: str) -> str:
+        if override.startswith(_TEXT):
+            return _TEXT + _quoted(override.removeprefix(_TEXT))
         name = override.removeprefix("~data_mix.")
         if name != override and name.isidentifier() and name not in fields:
             return f"~data_mix.sources.{name}"
@@ -66,6 +80,22 @@ def spelled_out(overrides: Iterable[str]) -> list[str]:
 
 
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
+_TEXT = "predict.text="
+
+
+def _quoted(text: str) -> str:
+    """Running text, whose commas, quotes and brackets mean nothing, as a string of Hydra's; its lists and strings as they are."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if text.startswith(("[", "'", '"')) or text == "null":
+        try:
+            OverridesParser.create().parse_override(_TEXT + text)
+            return text
+        except HydraException:
+            pass
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # what OmegaConf would look up
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 def check_override_names(overrides: list[str]) -> None:
@@ -157,6 +187,7 @@ def nsp_is_on(config: Config) -> bool:
 AT_LEAST_ONE = (
     *("batch_size.sequences", "batch_size.steps", "model.layers", "model.hidden", "model.heads", "model.ffn"),
     *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
+    "predict.top_k",
 )
 BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
 METRICS = {"classification": ("accuracy",), "choice": ("accuracy",), "span": ("f1", "em")}  # of each head
@@ -176,6 +207,7 @@ def _check_ranges(config: Config) -> None:
             allowed = f"{nearest(source.kind, list(SOURCE_KINDS))} Allowed: {', '.join(SOURCE_KINDS)}."
             raise ConfigError(f"data_mix.{name}.kind={source.kind}: unknown.{allowed}")
     data_mix.check(config.data_mix)
+    _check_prediction(config.predict)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:
@@ -184,6 +216,26 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(
             f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
         )
+
+
+def _check_prediction(predict: PredictConfig) -> None:
+    for key, chosen, allowed in (
+        ("what", predict.what, list(PREDICTIONS)),
+        ("pooling", predict.pooling, list(POOLINGS)),
+    ):
+        if chosen not in allowed:
+            raise ConfigError(
+                f"predict.{key}={chosen}: unknown.{nearest(chosen, allowed)} Allowed: {', '.join(allowed)}."
+            )
+    if predict.text is not None and predict.file:
+        raise ConfigError("predict.text and predict.file are both set; choose one.")
+    texts = predict.text if isinstance(predict.text, list) else [predict.text or ""]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError("predict.text: allowed is a text or a list of texts, each in quotes.")
+    endings = PREDICTIONS[predict.what]
+    if predict.output and Path(predict.output).suffix not in endings:
+        allowed = " or ".join(f"FILE{ending}" for ending in endings)
+        raise ConfigError(f"predict.output={predict.output}: for {predict.what}, allowed is {allowed}.")
 
 
 def check(config: Config) -> None:

@@ -212,7 +212,9 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
     micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
-    workers: int = 0
+    workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
+    compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
+    activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
     threads: int | None = None  # CPU threads of torch; None: torch decides
     jobs: int = 1  # runs of a sweep that go side by side
     checkpoint_every_steps: int = 500
@@ -278,6 +280,18 @@ class ExportConfig:
 
 
 @dataclass
+class PredictConfig:
+    """What `roberta-lab predict` reads, computes and writes."""
+
+    what: str = "fill_mask"  # fill_mask: the likeliest tokens for each mask | embed: a vector per text
+    text: Any = None  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
+    file: str = ""  # in place of `text`: UTF-8, a text a line; -: standard input
+    top_k: int = 5  # tokens per mask
+    pooling: str = "bos"  # the vector of a text is the final hidden state of <s> (bos), or the mean over all tokens
+    output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
+
+
+@dataclass
 class Config:
     """The root of the tree."""
 
@@ -302,9 +316,12 @@ class Config:
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     inspect: InspectConfig = field(default_factory=InspectConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
 TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
-DTYPES = ("fp32", "bf16")
+DTYPES = ("fp32", "bf16", "fp16")
+PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy")}  # the files that each can be written to
+POOLINGS = ("bos", "mean")
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")

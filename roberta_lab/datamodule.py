@@ -45,8 +45,8 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
 def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
     """The same batch without padding: its real tokens joined end to end, (N,), with what the step would else ask the device.
 
-    Keys: input_ids, position_ids, cu_seq_lens (B + 1,) int32, lengths (a tuple of ints), max_length (of any input of the
-    run), masked_positions (M,) among the N tokens, masked_labels (M,); token_type_ids and next_sentence_label if given.
+    Keys: input_ids, position_ids, cu_seq_lens (B + 1,) int32, max_length (of any input of the run, an int), masked_positions
+    (M,) among the N tokens, masked_labels (M,); token_type_ids and next_sentence_label if given.
     """
     ids, labels = batch["input_ids"], batch["labels"]
     real = batch.get("attention_mask", torch.ones_like(ids, dtype=torch.bool))
@@ -57,7 +57,6 @@ def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
         "input_ids": ids[real],
         "position_ids": torch.arange(ids.shape[1]).expand_as(ids)[real],
         "cu_seq_lens": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).int(),
-        "lengths": tuple(lengths.tolist()),
         "max_length": max_length,
         "masked_positions": masked,
         "masked_labels": labels[masked],
@@ -167,6 +166,8 @@ class PretrainingData(L.LightningDataModule):
         assert self.trainer is not None
         start = self.trainer.global_step * self.accumulation
         workers = self.config.trainer.workers
+        if workers is None:
+            workers = 4 if torch.cuda.is_available() and self.config.trainer.accelerator != "cpu" else 0
         return PositionLoader(
             self.micro_batches,
             batch_size=None,

@@ -10,13 +10,43 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 
 from roberta_lab.checkpoint import SealedCheckpointIO
 from roberta_lab.config import Config
-from roberta_lab.ranks import ALONE, Rank
+from roberta_lab.ranks import ALONE, Rank, on_cuda
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+FIRST_SCALE = 2.0**16
+SMALLEST_SCALE = 2.0**-14  # gradients that overflow with less are no numbers with any
+
+
+class RetryingHalfPrecision(MixedPrecision):
+    """fp16 with a scaled loss. A step whose gradients overflow is computed again with a smaller scale: none is skipped, so
+    steps, schedule and position in the data stay one. The module gives its gradients anew by `gradients_again`.
+
+    Its scale is part of a checkpoint.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__("16-mixed", device, torch.amp.GradScaler(device, init_scale=FIRST_SCALE))
+
+    def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+        assert self.scaler is not None
+        result = closure()
+        self._after_closure(model, optimizer)
+        while True:
+            scale = self.scaler.get_scale()
+            self.scaler.step(optimizer, **kwargs)
+            self.scaler.update()
+            if self.scaler.get_scale() >= scale:
+                return result
+            if scale < SMALLEST_SCALE:
+                raise FloatingPointError(
+                    f"the gradients of step {model.trainer.global_step + 1} are not finite with any loss scale"
+                )
+            model.gradients_again()
 
 
 def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
@@ -61,14 +91,19 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     warnings.filterwarnings(
         "ignore", message=".*does not have many workers.*"
     )  # `trainer.workers` is the user's choice
+    half = (
+        [RetryingHalfPrecision("cuda" if on_cuda(config.trainer.accelerator) else "cpu")]
+        if config.precision.dtype == "fp16"
+        else []
+    )
     if rank.world_size > 1:
         options["strategy"] = DDPStrategy(cluster_environment=JoinedRanks(rank), gradient_as_bucket_view=True)
     trainer = L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
         devices=rank.world_size,
-        precision=PRECISIONS[config.precision.dtype],
-        plugins=[SealedCheckpointIO()],
+        precision=PRECISIONS.get(config.precision.dtype),
+        plugins=[SealedCheckpointIO(), *half],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

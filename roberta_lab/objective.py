@@ -28,7 +28,7 @@ def loss_sums(model: PretrainingModel, batch: dict[str, Any]) -> LossSums:
     """Forward pass of one micro-batch, packed (`datamodule.pack`) or padded: input_ids, labels (B, T) and, as they apply,
     attention_mask, token_type_ids, next_sentence_label."""
     if "cu_seq_lens" in batch:
-        attention = Packed(batch["cu_seq_lens"], batch["lengths"], batch["max_length"])
+        attention = Packed(batch["cu_seq_lens"], batch["max_length"])
         hidden = model.encoder.packed(batch["input_ids"], batch["position_ids"], attention, batch.get("token_type_ids"))
         positions, labels, firsts = batch["masked_positions"], batch["masked_labels"], batch["cu_seq_lens"][:-1]
     else:

@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from tqdm import tqdm
 
@@ -57,6 +58,10 @@ class PretrainingModule(L.LightningModule):
         self.model = PretrainingModel(
             config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config), pad_id
         )
+        self.model.encoder.checkpointing = config.trainer.activation_checkpointing
+        if config.trainer.compile:  # layer by layer: all have the same code, compiled once
+            for layer in self.model.encoder.layers:
+                layer.compile(dynamic=True)
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
         self.sums = torch.zeros(3)  # of this step so far: mlm / masked, nsp / sequences, correct / sequences
@@ -81,6 +86,21 @@ class PretrainingModule(L.LightningModule):
         self.step_tokens += batch["num_tokens"]
         # Lightning divides by the number of micro-batches, DDP takes the mean over ranks; the loss has its divisor already
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def gradients_again(self) -> None:
+        """Of the whole step at hand, as before; what is logged of it stands."""
+        assert self.trainer.datamodule is not None
+        sums, step_tokens, strategy = self.sums, self.step_tokens, self.trainer.strategy
+        micro_batches = self.trainer.datamodule.micro_batches
+        self.zero_grad()
+        for i in range(micro_batches.per_step):
+            number = self.trainer.global_step * micro_batches.per_step + i
+            batch = self.trainer.datamodule.transfer_batch_to_device(micro_batches[number], self.device, 0)
+            self.on_train_batch_start(batch, number)
+            last = i == micro_batches.per_step - 1
+            with strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) and not last else nullcontext():
+                strategy.backward(strategy.training_step(batch, number) / micro_batches.per_step, None)
+        self.sums, self.step_tokens = sums, step_tokens
 
     def configure_optimizers(self) -> dict[str, Any]:
         o, b = self.config.optimizer, self.config.batch_size

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, models
 
 from roberta_lab.config import ConfigError, TokenizerConfig
-from roberta_lab.tokenizer import SPECIALS, bytelevel_bpe, wordpiece
+from roberta_lab.tokenizer import KINDS, SPECIALS, bytelevel_bpe, wordpiece
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
 _GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary; inputs here have no use for it
@@ -41,14 +41,32 @@ def load(config: TokenizerConfig) -> Tokenizer:
 
     Raises: ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
     """
-    files = find(config.path)
-    where = f"tokenizer.path={config.path}"
-    try:
-        tokenizer = _read(files)
-    except Exception as error:  # `tokenizers` raises nothing narrower
-        raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
+    tokenizer = _opened(config.path, where := f"tokenizer.path={config.path}")
     if (kind := _kind(tokenizer)) != config.kind:
         raise ConfigError(f"{where} holds {kind}, not tokenizer.kind={config.kind}: choose the option that fits it.")
+    return _with_specials(tokenizer)
+
+
+def load_of_model(folder: Path) -> Tokenizer:
+    """The tokenizer beside a pretrained model, which says its kind itself, with its special tokens declared.
+
+    Raises: ConfigError if the files cannot be read or hold no kind that is known here.
+    """
+    tokenizer = _opened(str(folder), str(folder))
+    if (kind := _kind(tokenizer)) not in KINDS:
+        raise ConfigError(f"{folder} holds {kind}. Allowed: {', '.join(KINDS)}.")
+    return _with_specials(tokenizer)
+
+
+def _opened(path: str, where: str) -> Tokenizer:
+    files = find(path)
+    try:
+        return _read(files)
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
+
+
+def _with_specials(tokenizer: Tokenizer) -> Tokenizer:
     known = [[name for name in role if tokenizer.token_to_id(name) is not None] for role in SPECIALS]
     style = next((role.index(names[0]) for role, names in zip(SPECIALS, known, strict=True) if names), 0)
     specials = [name for role, names in zip(SPECIALS, known, strict=True) for name in names or [role[style]]]

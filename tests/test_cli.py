@@ -1,6 +1,7 @@
 """What a user types, and what they read: help, one line for each mistake, nothing left behind."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     jobs = []
     monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     for example in cli.COMMANDS[name].examples:
-        assert cli.main([name, *example.split(), "trainer.jobs=1"]) == 0
+        assert cli.main([name, *shlex.split(example), "trainer.jobs=1"]) == 0
     assert len(jobs) >= 3
 
 

@@ -21,11 +21,12 @@ FLOORS = (
         "attention",
         "model",
         "objective",
+        "flops",
         "optimizer",
     },
     {"tokenizer", "tokenizer_files", "word_encoder", "token_store", "data_mix", "composition", "corpus"},
     {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "ranks", "tracking", "tasks"},
-    {"datamodule", "micro_batch", "pretraining", "finetuning", "sweeper", "reports"},
+    {"datamodule", "micro_batch", "pretraining", "finetuning", "predicting", "prediction_files", "sweeper", "reports"},
     {"registration"},
     {"commands", "cli", "__main__", "__init__"},
 )
@@ -66,6 +67,7 @@ def test_help_and_composition_need_neither_torch_nor_lightning() -> None:
         "import sys; from roberta_lab import cli\n"
         "assert cli.main(['pretrain', '--help']) == 0\n"
         "import roberta_lab.registration, roberta_lab.commands.pretrain, roberta_lab.commands.prepare\n"
+        "import roberta_lab.commands.predict\n"
         "assert not {'torch', 'lightning', 'wandb', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -1,14 +1,16 @@
 """An interrupted run equals an uninterrupted one, bitwise; a batch cut differently gives the same losses."""
 
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
-from roberta_lab import checkpoint
+from roberta_lab import checkpoint, loop
 from roberta_lab.config import (
     BatchSizeConfig,
     Config,
@@ -88,6 +90,7 @@ OPTIONS = [
     {"input_format": "full_sentences", "masking": "dynamic", "precision": "bf16"},
     {"input_format": "sentence_pair", "masking": "dynamic"},
     {"input_format": "doc_sentences"},
+    {"precision": "fp16"},
 ]
 
 
@@ -129,7 +132,7 @@ def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, options: di
     for step in range(6):
         parts = [batches[step * 4 + i] for i in range(4)]
         assert {part["batch_masked"] for part in parts} == {sum(len(part["masked_labels"]) for part in parts)}
-        assert {part["batch_sequences"] for part in parts} == {sum(len(part["lengths"]) for part in parts)}
+        assert {part["batch_sequences"] for part in parts} == {sum(len(part["cu_seq_lens"]) - 1 for part in parts)}
         assert batches.counts(step) == (parts[0]["batch_masked"], parts[0]["batch_sequences"])
 
 
@@ -167,3 +170,65 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
 
 def finite(weights: dict[str, torch.Tensor]) -> bool:
     return all(bool(w.isfinite().all()) for w in weights.values())
+
+
+def test_a_step_that_overflows_in_half_precision_is_taken_again_and_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a scale that must overflow at first: as many steps, each with its own batch, losses near those of fp32."""
+    taken: list[int] = []
+    again = PretrainingModule.gradients_again
+
+    def counted(module: PretrainingModule) -> None:
+        taken.append(module.trainer.global_step)
+        again(module)
+
+    monkeypatch.setattr(PretrainingModule, "gradients_again", counted)
+    monkeypatch.setattr(loop, "FIRST_SCALE", 2.0**28)
+    rows, _ = train(make(precision="fp16"), tmp_path / "fp16")
+    assert len(taken) >= 2 and set(taken) == {0}, "too large for the first step, and then not"
+    exact, _ = train(make(), tmp_path / "fp32")
+    assert [(r["step"], r["tokens_seen"]) for r in rows] == [(r["step"], r["tokens_seen"]) for r in exact]
+    assert all(r["train/mlm_loss"] == pytest.approx(e["train/mlm_loss"], rel=0.01) for r, e in pairs(rows, exact))
+    saved = checkpoint.load(tmp_path / "fp16" / "checkpoints" / "step-000000012.ckpt")
+    [scale] = [v["scale"] for v in saved.values() if isinstance(v, dict) and "scale" in v]
+    assert scale == 2.0 ** (28 - len(taken))
+
+
+def pairs(rows: list[dict], others: list[dict]) -> list[tuple[dict, dict]]:
+    return [(r, o) for r, o in zip(rows, others, strict=True) if "lr" in r]
+
+
+def test_gradients_that_never_fit_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FIRST_SCALE", 2.0**28)
+    monkeypatch.setattr(loop, "SMALLEST_SCALE", 2.0**27)
+    with pytest.raises(FloatingPointError, match="step 1"):
+        train(make(precision="fp16"), tmp_path)
+
+
+def test_activation_checkpointing_changes_nothing(tmp_path: Path) -> None:
+    """Bitwise, dropout included."""
+    config = make()
+    rows, weights = train(config, tmp_path / "kept")
+    config.trainer.activation_checkpointing = True
+    again, weights_again = train(config, tmp_path / "again")
+    assert rows == again and all(torch.equal(weights[k], weights_again[k]) for k in weights)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # asked by the compiler
+def test_a_compiled_model_computes_the_same_and_is_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without code generation, which takes a minute: what is counted is how often shapes ask for another graph."""
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="eager"))
+    config = make(dropout=0.0, input_format="sentence_pair", masking="dynamic")
+    config.batch_size.steps = 6
+    config.model.layers = 2
+    rows, _ = train(config, tmp_path / "eager")
+    torch._dynamo.reset()
+    counters.clear()
+    config.trainer.compile = True
+    compiled, _ = train(config, tmp_path / "compiled")
+    assert all(r["train/mlm_loss"] == pytest.approx(c["train/mlm_loss"], rel=1e-5) for r, c in pairs(rows, compiled))
+    graphs = counters["stats"]["unique_graphs"]
+    assert 0 < graphs <= 6, f"{graphs} graphs: before, in and after attention, with and without gradients"

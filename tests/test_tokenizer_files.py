@@ -150,3 +150,21 @@ def test_published_vocabularies_give_hugging_faces_ids(name: str, kind: str, fas
         expected = peer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         assert ids.tolist() == [i for text in expected for i in text], corpus.name
         assert lengths.tolist() == list(map(len, expected))
+
+
+def test_a_models_own_tokenizer_needs_no_kind_and_is_of_a_known_one(tmp_path: Path) -> None:
+    names, specials = ("vocab.json", "merges.txt"), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    roberta, bert = bytelevel_folder(tmp_path / "r", names, specials), wordpiece_folder(tmp_path / "b")
+    for folder, kind in ((roberta, "bytelevel_bpe"), (bert, "wordpiece")):
+        found = Encoding(tokenizer_files.load_of_model(folder))
+        assert (found.fingerprint, found.special_ids) == (
+            load(folder, kind).fingerprint,
+            load(folder, kind).special_ids,
+        )
+    (tmp_path / "u").mkdir()
+    Tokenizer(models.Unigram([("a", 0.0)])).save(str(tmp_path / "u" / "tokenizer.json"))
+    with pytest.raises(ConfigError, match=r"/u holds a Unigram tokenizer\. Allowed: bytelevel_bpe, wordpiece"):
+        tokenizer_files.load_of_model(tmp_path / "u")
+    (tmp_path / "b" / "vocab.txt").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"/b: vocab\.txt cannot be read"):
+        tokenizer_files.load_of_model(tmp_path / "b")

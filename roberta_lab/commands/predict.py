@@ -1,0 +1,160 @@
+"""`predict`: tokens for `<mask>`, or a vector per text, by a complete pretraining run or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from roberta_lab import prediction_files, run
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.corpus.preparation import prepared_for
+
+if TYPE_CHECKING:
+    from roberta_lab.predicting import Predictor
+
+MATRIX = 10  # texts whose similarities are all shown; of more, the nearest other text
+WIDTH = 100  # characters of a text that stand beside similarities
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Shows what the model says of the texts, and writes it to `predict.output`."""
+    if config.pretrained.start != "run":
+        raise ConfigError(
+            f"pretrained={config.pretrained.start}: random weights predict nothing. Allowed: pretrained=run, or "
+            "pretrained.path=FOLDER."
+        )
+    prediction_files.check_input(config.predict)
+    prediction_files.check_output(config.predict)
+    predictor = _predictor(config, overrides)
+    show = _fill_mask if config.predict.what == "fill_mask" else _embed
+    show(config, predictor)
+    if config.predict.output:
+        print(config.predict.output)
+    sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
+
+
+def _predictor(config: Config, overrides: list[str]) -> Predictor:
+    """The model of `pretrained.path`, or of the run that the overrides address."""
+    path = Path(config.pretrained.path).expanduser()
+    if not config.pretrained.path:
+        source = run.pretrained(config, overrides, own=("predict.",))
+        prepared = prepared_for(config)
+        run.check_data(source, prepared.fingerprints())
+    import torch  # only when there is work
+
+    from roberta_lab import checkpoint, huggingface, tokenizer, tokenizer_files
+    from roberta_lab.predicting import Predictor
+
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    device = _device(config.trainer.accelerator)
+    if config.pretrained.path:
+        found = huggingface.read(path)
+        encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
+    else:
+        encoding = tokenizer.load(prepared.tokenizer)
+        weights = huggingface.model_weights(checkpoint.final(source, config.batch_size.steps))
+        pad_id, size = encoding.pad_id, encoding.vocab_size
+        found = huggingface.Pretrained(config.model, weights, pad_id, size, "run", prepared.tokenizer)
+    return Predictor(found.model(), encoding, found.max_length, device)
+
+
+def _device(accelerator: str) -> str:
+    """torch's name of `trainer.accelerator`."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        return next(name for name, available in there.items() if available)
+    name = next((n for n, is_there in there.items() if is_there), "cpu") if accelerator == "gpu" else accelerator
+    if not there.get(name) or (accelerator == "gpu" and name == "cpu"):
+        allowed = ", ".join(["auto", *(name for name, available in there.items() if available)])
+        raise ConfigError(f"trainer.accelerator={accelerator} is not there. Allowed: {allowed}.")
+    return name
+
+
+def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
+    """Blocks of texts, each with the number of its first text; a bar unless results scroll by on the same screen."""
+    scrolls = sys.stdout.isatty() and not config.predict.output
+    every = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        unit="text",
+        delay=2,
+        mininterval=every,
+        disable=scrolls or not config.trainer.progress,
+        desc=config.predict.what,
+    ) as bar:
+        first = 1
+        for block in prediction_files.blocks(config.predict):
+            yield first, block
+            first += len(block)
+            bar.update(len(block))
+
+
+def _fill_mask(config: Config, predictor: Predictor) -> None:
+    with prediction_files.writer(config.predict.output) as out:
+        for first, texts in _blocks(config):
+            found = predictor.fill_mask(texts, config.predict.top_k, first)
+            out.write(
+                [
+                    {"number": n, "text": text, "masks": [[c._asdict() for c in mask] for mask in masks]}
+                    for n, (text, masks) in enumerate(zip(texts, found, strict=True), first)
+                ]
+            )
+            if not config.predict.output:
+                for number, (text, masks) in enumerate(zip(texts, found, strict=True), first):
+                    _show_masks(number, text, masks)
+
+
+def _show_masks(number: int, text: str, masks: list[Any]) -> None:
+    from roberta_lab.predicting import shown
+
+    if masks:
+        print(f"{number}  {shown(text)}")
+    for which, candidates in enumerate(masks, 1):
+        if len(masks) > 1:
+            print(f"   mask {which}")
+        for candidate in candidates:
+            print(f"   {candidate.probability:8.4f}  {json.dumps(candidate.token, ensure_ascii=False)}")
+
+
+def _embed(config: Config, predictor: Predictor) -> None:
+    """To a file, block by block; only what is shown is kept."""
+    kept: list[np.ndarray] = []
+    heads: list[str] = []
+    num_cut = num_texts = 0
+    from roberta_lab.predicting import shown
+
+    with prediction_files.writer(config.predict.output) as out:
+        for first, texts in _blocks(config):
+            vectors, cut = predictor.embed(texts, config.predict.pooling)
+            rows = zip(texts, vectors, strict=True)
+            out.write([{"number": n, "text": text, "vector": vector} for n, (text, vector) in enumerate(rows, first)])
+            num_cut, num_texts = num_cut + cut, num_texts + len(texts)
+            if not config.predict.output or num_texts <= MATRIX:
+                kept.append(vectors)
+                heads += [shown(text, WIDTH) for text in texts]
+    if num_cut:
+        print(f"{num_cut:,} of {num_texts:,} texts were cut to {predictor.max_length} tokens", file=sys.stderr)
+    if num_texts == len(heads):
+        _show_similarities(np.concatenate(kept), heads)
+
+
+def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
+    """Cosines: of few texts all, of more the nearest other text of each."""
+    from roberta_lab.predicting import cosine_similarities, nearest
+
+    if len(heads) <= MATRIX:
+        table = cosine_similarities(vectors, vectors)
+        print("    " + "".join(f"{n:>8}" for n in range(1, len(heads) + 1)))
+        for number, (row, head) in enumerate(zip(table, heads, strict=True), 1):
+            print(f"{number:>4}" + "".join(f"{cosine:8.4f}" for cosine in row) + f"  {head}")
+        return
+    for number, (other, cosine, head) in enumerate(zip(*nearest(vectors), heads, strict=True), 1):
+        print(f"{number:>6}  nearest {other + 1:>6}  {cosine:.4f}  {head}")

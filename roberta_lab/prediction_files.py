@@ -1,0 +1,133 @@
+"""Texts in, results out: a file or standard input in blocks of lines; JSONL and .npy that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from roberta_lab.config import ConfigError, PredictConfig
+
+BLOCK = 1024  # texts in memory at once
+
+
+def blocks(config: PredictConfig) -> Iterator[list[str]]:
+    """The texts of `predict.text` or the lines of `predict.file`, so many at a time, in order.
+
+    Raises: ConfigError if there are none, or when a line is not UTF-8.
+    """
+    texts = iter([config.text] if isinstance(config.text, str) else config.text or [])
+    if config.file:
+        texts = _lines(config.file)
+    number = 0
+    while block := list(islice(texts, BLOCK)):
+        _refuse_surrogates(block)
+        number += len(block)
+        yield block
+    if not number:
+        raise ConfigError(f"predict.file={config.file} is empty." if config.file else "predict.text is empty.")
+
+
+def check_input(config: PredictConfig) -> None:
+    """Before any work: there is something to read, and it is not the file that will be written."""
+    if not config.file:
+        if not config.text:
+            raise ConfigError("predict.text or predict.file is missing; predict.file=- reads standard input.")
+        return
+    if config.file == "-":
+        return
+    if not Path(config.file).is_file() and not Path(config.file).is_fifo():
+        raise ConfigError(f"predict.file={config.file} is no file. Allowed: a text file, or - for standard input.")
+    if config.output and Path(config.output).exists() and Path(config.output).samefile(config.file):
+        raise ConfigError(f"predict.output={config.output} is the file that is read.")
+
+
+def check_output(config: PredictConfig) -> None:
+    """Before any work: what is written has a place, and takes that of no folder."""
+    if Path(config.output).is_dir() and config.output:
+        raise ConfigError(f"predict.output={config.output} is a folder.")
+
+
+def _lines(name: str) -> Iterator[str]:
+    """The lines of a file without their ends. They end at \\n only: a text may hold any other character."""
+    with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"predict.file={name}: line {number} is not UTF-8 ({error.reason}).") from None
+            yield text.removesuffix("\n").removesuffix("\r")
+
+
+def _refuse_surrogates(texts: list[str]) -> None:
+    """A terminal hands bytes that are not UTF-8 over as lone surrogates, which no tokenizer takes."""
+    for text in texts:
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise ConfigError("predict.text is not UTF-8.")
+
+
+class Writer(Protocol):
+    """Where the results of a block go."""
+
+    def write(self, records: list[dict[str, Any]]) -> None: ...
+
+
+class Jsonl:
+    """A record a line; arrays as lists."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def write(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            self.file.write(json.dumps(record, ensure_ascii=False, default=np.ndarray.tolist).encode() + b"\n")
+
+
+class Npy:
+    """The `vector` of each record as a row. The header says how many rows there are, so it is written again with each block;
+    NumPy leaves room in it for the number to grow."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.num_rows = file, 0
+
+    def write(self, records: list[dict[str, Any]]) -> None:
+        rows = np.stack([record["vector"] for record in records]).astype("<f4")
+        self.num_rows += len(rows)
+        self.file.seek(0)
+        shape = (self.num_rows, rows.shape[1])
+        np.lib.format.write_array_header_1_0(self.file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        self.file.seek(0, os.SEEK_END)
+        self.file.write(rows.tobytes())
+
+
+class Nowhere:
+    """Results that are only shown."""
+
+    def write(self, records: list[dict[str, Any]]) -> None:
+        pass
+
+
+@contextmanager
+def writer(output: str) -> Iterator[Writer]:
+    """Writes beside `output` and puts the whole in its place at the end; after an error nothing has changed."""
+    if not output:
+        yield Nowhere()
+        return
+    path = Path(output).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            yield Npy(file) if path.suffix == ".npy" else Jsonl(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
