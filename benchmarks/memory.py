@@ -64,11 +64,8 @@ def lines(model: str, dtype: str, turns: int) -> list[list[str]]:
         above = [(peak - before) / 1e6 for peak, before in found[way]]
         ratio = median(a[0] / b[0] for a, b in zip(found[way], found[WAYS[0]], strict=True))
         ratio_above = median((a[0] - a[1]) / (b[0] - b[1]) for a, b in zip(found[way], found[WAYS[0]], strict=True))
-        spread = f"{min(above):.0f} to {max(above):.0f}"
-        rows.append(
-            [f"{model}, {dtype}, {way}", f"{median(whole):.0f}", f"{ratio:.2f}", f"{median(above):.0f}"]
-            + [spread, f"{ratio_above:.2f}"]
-        )
+        line = [f"{median(whole):.0f}", f"{ratio:.2f}", f"{median(above):.0f}", f"{min(above):.0f} to {max(above):.0f}"]
+        rows.append([f"{model}, {dtype}, {way}", *line, f"{ratio_above:.2f}"])
     return rows
 
 
