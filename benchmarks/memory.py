@@ -29,7 +29,7 @@ def resident(field: str) -> int:
 def one(way: str, model: str, dtype: str, options: argparse.Namespace) -> tuple[int, int]:
     """Peak bytes of some steps in this process, and the bytes before the model was built."""
     import torch
-    from step import DEVICE, Ours, Theirs, model_config, packed_rows
+    from step import DEVICE, Ours, Theirs, model_config, packed_rows, step_of
 
     torch.set_num_threads(1)
     rows = packed_rows(options.batch, options.length)
@@ -38,8 +38,9 @@ def one(way: str, model: str, dtype: str, options: argparse.Namespace) -> tuple[
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         before = resident("VmRSS")
     side = {"transformers": Theirs, "roberta_lab": Ours}[way](model_config(model), dtype, rows)
+    step = step_of(side, ready=False)
     for _ in range(options.steps):
-        side.step()
+        step()
     peak = torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else resident("VmHWM")
     return peak, before
 

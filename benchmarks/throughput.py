@@ -59,10 +59,9 @@ class Step:
 
     def __init__(self, options: argparse.Namespace, length: int, vocab_size: int, number: int) -> None:
         self.config = model_config(options.model)
-        self.ours = Ours(self.config, options.dtype, packed_rows(number, length, vocab_size), vocab_size)
-        if options.compile:
-            for layer in self.ours.model.encoder.layers:
-                layer.compile(dynamic=True)
+        self.ours = Ours(
+            self.config, options.dtype, packed_rows(number, length, vocab_size), vocab_size, options.compile
+        )
         batches = [self.ours.data() for _ in range(READY)]
         self.batches: Iterator[dict[str, torch.Tensor]] = cycle(batches)
         masked = sum(len(batch["masked_labels"]) for batch in batches) / READY
