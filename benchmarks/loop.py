@@ -7,7 +7,9 @@ Each turn is a fresh process for either side, one after the other, on the same t
 of steps, peak learning rate and schedule. Theirs: `load_dataset`, `map` with the fast tokenizer, `map` with `group_texts`,
 `DataCollatorForLanguageModeling`, Trainer with fused AdamW, `save_model`. Ours: `prepare` (which also splits sentences, drops
 duplicates and holds documents out) and `pretrain` (which also validates and saves Adam's state), full_sentences, dynamic masking.
-The clock starts when everything is imported. Whole inputs of sentences leave some places free, so that rates are in real tokens.
+No side clips gradients. The clock starts when everything is imported. Inputs of whole sentences leave some places free, so rates are
+in real tokens. Waiting: the seconds between asking a loader for a batch and having it, as a share of training, making it
+included where no worker does. The Trainer needs `pip install accelerate`.
 Without --text the embedded corpus is read; without --tokenizer a vocabulary is trained on the text before the clock starts.
 """
 
@@ -29,7 +31,27 @@ from side_by_side import one_thread, setting, short, table
 
 PEAK_LR, WARMUP, MASK_PROB = 5e-4, 10, 0.15
 SPECIALS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
-Measured = dict[str, float]  # preparation, training (seconds), tokens (that training saw)
+Measured = dict[
+    str, float
+]  # preparation, training (seconds), tokens (that training saw), waited (seconds, in training)
+
+
+def waited_for_data() -> list[float]:
+    """From here on, the seconds that each `next` of a torch loader took; with workers, the first one starts them."""
+    from torch.utils.data.dataloader import _BaseDataLoaderIter as Batches
+
+    found: list[float] = []
+    original = Batches.__next__
+
+    def timed(self: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return original(self)
+        finally:
+            found.append(time.perf_counter() - start)
+
+    Batches.__next__ = timed
+    return found
 
 
 def theirs(options: argparse.Namespace, folder: Path) -> Measured:
@@ -164,8 +186,17 @@ def report(turns: list[dict[str, Measured]]) -> str:
         seconds = {name: [t[way][name] for t in turns] for name in ("preparation", "training")}
         seconds["whole"] = [t[way]["preparation"] + t[way]["training"] for t in turns]
         rates = [t[way]["tokens"] / t[way]["training"] for t in turns]
+        waits = [t[way]["waited"] / t[way]["training"] for t in turns]
         cells = [f"{median(found):.1f} ({min(found):.1f} to {max(found):.1f})" for found in seconds.values()]
-        rows.append([way, *cells, f"{median(t[way]['tokens'] for t in turns):,.0f}", short(median(rates))])
+        rows.append(
+            [
+                way,
+                *cells,
+                f"{median(t[way]['tokens'] for t in turns):,.0f}",
+                short(median(rates)),
+                f"{median(waits):.1%}",
+            ]
+        )
     first, second = WAYS
 
     def ratio(value: Any) -> str:
@@ -173,8 +204,9 @@ def report(turns: list[dict[str, Measured]]) -> str:
 
     ratios = [ratio(lambda one: 1 / one["preparation"]), ratio(lambda one: 1 / one["training"])]
     ratios += [ratio(lambda one: 1 / (one["preparation"] + one["training"])), ratio(lambda one: one["tokens"])]
-    rows.append(["ratio", *ratios, ratio(lambda one: one["tokens"] / one["training"])])
-    head = ("seconds, median (spread)", "preparation", "training", "whole", "tokens trained on", "tokens per second")
+    rows.append(["ratio", *ratios, ratio(lambda one: one["tokens"] / one["training"]), ""])
+    head = ("seconds, median (spread)", "preparation", "training", "whole", "tokens trained on")
+    head = (*head, "tokens per second", "waiting for batches")
     return table(head, rows)
 
 
@@ -199,7 +231,9 @@ def main() -> None:
 
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
-            print("\n" + json.dumps(WAYS[options.way](options, Path(folder))))
+            waited = waited_for_data()
+            found = WAYS[options.way](options, Path(folder))
+            print("\n" + json.dumps({**found, "waited": sum(waited)}))
         return
     compare(options)
 
