@@ -195,6 +195,11 @@ class PretrainingData(L.LightningDataModule):
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
             yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
 
+    def num_bytes(self, batch: dict[str, Any]) -> int:
+        """Bytes of the text that a batch masks; 0 when the vocabulary does not know its pieces' lengths."""
+        lengths = self.vocabulary.num_bytes
+        return 0 if lengths is None else int(lengths[batch["masked_labels"].numpy()].sum())
+
     def unigram_perplexity(self) -> float:
         """Of the tokens that validation masks, under the training text's unigram frequencies (add-one smoothed)."""
         train = self.micro_batches.store

@@ -29,6 +29,7 @@ FLOORS = (
     {
         "datamodule",
         "micro_batch",
+        "step_end",
         "pretraining",
         "finetuning",
         "predicting",
