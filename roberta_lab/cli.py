@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from roberta_lab.config import ConfigError, RunInUse
+from roberta_lab.config import ConfigError, RankDied, RunInUse
 
 
 class Command(NamedTuple):
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 2
-    except RunInUse as error:
+    except (RunInUse, RankDied) as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -217,11 +217,13 @@ class Job:
 
         from roberta_lab.composition import build
 
+        if self.failures and isinstance(self.failures[-1], RankDied):
+            return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
         command = importlib.import_module(f"roberta_lab.commands.{hydra.job.name}")
         try:
             command.main(build(cfg), list(hydra.overrides.task))
-        except (ConfigError, RunInUse) as error:
+        except (ConfigError, RunInUse, RankDied) as error:
             self.failures.append(error)
             return error
         except BrokenPipeError:  # whoever read has read enough (`roberta-lab inspect | head`)

@@ -268,8 +268,8 @@ def check(config: Config) -> None:
             raise ConfigError(
                 f"{key}={chosen}: unknown.{nearest(chosen, list(allowed))} Allowed: {', '.join(allowed)}."
             )
-    if config.trainer.devices != 1:
-        raise ConfigError(f"trainer.devices={config.trainer.devices}: one process is what works today; allowed is 1.")
+    if (size := config.trainer.micro_batch_size) not in (None, "auto") and type(size) is not int:
+        raise ConfigError(f"trainer.micro_batch_size={size}: allowed is 1 and more, null or auto.")
     accumulation(batch.sequences, config.trainer.devices, micro_batch_size(batch.sequences, config.trainer))
     if config.model.hidden % config.model.heads:
         raise ConfigError(f"model.hidden={config.model.hidden} does not divide by model.heads={config.model.heads}.")

@@ -20,6 +20,13 @@ class RunInUse(RuntimeError):
     """The run's directory is claimed by a live process."""
 
 
+class RankDied(RuntimeError):
+    """A process of a run on several devices is gone, and with it the run. Says which, and how it ended."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; the same command goes on from the last checkpoint."
+
+
 # ---------------------------------------------------------------- science
 @dataclass
 class ModelConfig:
@@ -213,8 +220,8 @@ class TrainerConfig:
     """How a run is executed. Nothing here changes what is learned."""
 
     accelerator: str = "auto"
-    devices: int = 1
-    micro_batch_size: int | None = None  # None: the largest up to 32 that divides the batch
+    devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
+    micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
     workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
     compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models

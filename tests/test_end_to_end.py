@@ -118,7 +118,7 @@ def start(outputs: Path, cache: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not set(outputs.rglob("step-*.ckpt")) - known:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.002)
