@@ -194,7 +194,7 @@ def test_microsoft_s_own_mrpc_files_are_split_by_glue_s_ids(dev: str, named: boo
 
 def test_what_is_missing_is_said_with_its_place(tmp_path: Path) -> None:
     write(tmp_path, {"train.tsv": GOOD})
-    hub = HubConfig("nyu-mll/glue", "0" * 40)
+    hub = HubConfig("nyu-mll/glue", "main")
     for wrong, expected in (
         (
             task("rte", ""),
@@ -205,7 +205,7 @@ def test_what_is_missing_is_said_with_its_place(tmp_path: Path) -> None:
         (task("rte", tmp_path, files={"dev": "other.tsv"}), "task.files.dev=other.tsv: there is no"),
         (task("mrpc", write(tmp_path / "raw", {"msr_paraphrase_train.txt": RAW})), "has no dev_ids.tsv or dev.tsv"),
         (task("rtee", tmp_path), "'rtee' is unknown in family glue. Allowed: cola, "),
-        (task("rte", tmp_path, hub=hub), "task.hub: rte is read from files only"),
+        (task("rte", tmp_path, hub=hub), "a branch or tag moves"),
     ):
         with pytest.raises(ConfigError) as error:
             tasks.load(wrong, tmp_path)

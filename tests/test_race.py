@@ -66,18 +66,18 @@ def test_passages_give_these_items_in_the_order_of_their_numbers(tmp_path: Path)
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (passage("A?", answers=["E"]), "question 1 has 4 options and the answer 'E'"),
+        (passage("A?", answers=["E"]), "question 2:0 has 4 options and the answer 'E'"),
         (passage("A?", answers=["AB"]), "the answer 'AB'"),
-        (passage("A?", options=[["one", "two"]]), "question 1 has 2 options"),
+        (passage("A?", options=[["one", "two"]]), "question 2:0 has 2 options"),
         (passage("A?", answers=[]), "1 questions, 1 lists of options and 0 answers"),
         (passage("A?", article=None), "a text is no text"),
-        (passage("A?", options=[[1, 2, 3, 4]]), "question 1 has"),
+        (passage("A?", options=[[1, 2, 3, 4]]), "a number"),
         ({"article": "x"}, "no key 'questions'. It has: article"),
     ],
 )
 def test_a_wrong_passage_is_an_error_with_its_file(wrong: dict[str, Any], reason: str, tmp_path: Path) -> None:
     task = write(tmp_path, {"train/high/2.txt": wrong, "dev/high/3.txt": passage("A?")})
-    if reason == "question 1 has":
+    if reason == "a number":
         reason = "a text is no text"
         wrong["questions"] = ["_?"]
         write(tmp_path, {"train/high/2.txt": wrong})

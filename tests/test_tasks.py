@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from omegaconf import OmegaConf
 
 from roberta_lab import tasks
