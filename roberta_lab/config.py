@@ -170,7 +170,7 @@ class TaskConfig:
     columns: dict[str, str] = field(
         default_factory=dict
     )  # what is read from which column: text_a, text_b, label, id; ner: word, label
-    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
+    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
     max_length: int = 128
     num_train: int | None = None
     num_dev: int | None = None

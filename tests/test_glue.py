@@ -205,7 +205,8 @@ def test_what_is_missing_is_said_with_its_place(tmp_path: Path) -> None:
         (task("rte", tmp_path, files={"dev": "other.tsv"}), "task.files.dev=other.tsv: there is no"),
         (task("mrpc", write(tmp_path / "raw", {"msr_paraphrase_train.txt": RAW})), "has no dev_ids.tsv or dev.tsv"),
         (task("rtee", tmp_path), "'rtee' is unknown in family glue. Allowed: cola, "),
-        (task("rte", tmp_path, hub=hub), "a branch or tag moves"),
+        (task("rte", "", hub=hub), "a branch or tag moves"),
+        (task("rte", tmp_path, hub=hub), "both say where rte is"),
     ):
         with pytest.raises(ConfigError) as error:
             tasks.load(wrong, tmp_path)

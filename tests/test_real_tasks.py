@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from roberta_lab import tasks
 from roberta_lab.composition import CONF
@@ -44,11 +45,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(name: str, path: Path, **options: Any) -> tuple[TaskConfig, tasks.TaskData]:
-    from omegaconf import OmegaConf
-
-    settings = OmegaConf.to_container(OmegaConf.load(CONF / "task" / f"{name}.yaml"))
-    assert isinstance(settings, dict)
-    task = TaskConfig(**{**settings, "path": str(path), **options})
+    settings = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / "task" / f"{name}.yaml"))
+    task = OmegaConf.to_object(OmegaConf.merge(settings, {"path": str(path), **options}))
+    assert isinstance(task, TaskConfig)
     return task, tasks.load(task, path)
 
 

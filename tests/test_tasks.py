@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from roberta_lab import tasks
-from roberta_lab.composition import CONF, METRICS
+from roberta_lab.composition import CONF, METRICS, build, check_override_names, spelled_out
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.corpus import parts
+from roberta_lab.registration import register
 from roberta_lab.tasks.features import PairFormat, Sequence, features, pad
 from roberta_lab.tasks.items import Choice, Classification, Span
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
@@ -252,6 +254,16 @@ def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path:
             tasks.load(task, tmp_path)
         assert str(error.value).startswith(f"task={name} needs its original files: task.path=FOLDER with ")
         assert "\n" not in str(error.value)
+
+
+def test_files_columns_and_the_hub_are_set_from_the_command_line() -> None:
+    overrides = ["task=text_classification", "task.files.train=x.csv", "task.columns.label=topic", "task.hub.path=a/b", "task.hub.revision=c"]  # fmt: skip
+    check_override_names(overrides)
+    register()
+    with initialize_config_dir(str(CONF), version_base=None):
+        task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
+    assert task.files == {"train": "x.csv"} and task.columns == {"label": "topic"}
+    assert task.hub is not None and (task.hub.path, task.hub.revision, task.hub.subset) == ("a/b", "c", "d")
 
 
 # ---------------------------------------------------------------- metrics, by hand

@@ -34,7 +34,9 @@ def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     """`task.path`, or the sub-folder of one of `names` in it (in any case of letters). `files` says what belongs there."""
     if not task.path:
-        raise ConfigError(f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.")
+        raise ConfigError(
+            f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
+        )
     path = Path(task.path).expanduser()
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
