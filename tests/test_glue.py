@@ -25,7 +25,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
     ),
     "SST-2": (
         {
-            "train.tsv": 'sentence\tlabel\r\na " dull film \t0\r\n',
+            "train.tsv": 'sentence\tlabel\r\na " dull film \t0\r\n\r\n',
             "dev.tsv": "sentence\tlabel\nfine\u2028film\t1\n\n",
             "test.tsv": "index\tsentence\n0\tso so\n",
         },

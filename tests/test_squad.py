@@ -186,6 +186,16 @@ def test_a_best_threshold_by_hand() -> None:
     assert "best_f1" not in score(task("squad2", Path()), items, [{**p, "no_answer": 0.0} for p in predictions[:3]] + [{"id": "3", "prediction": ""}])  # fmt: skip
 
 
+def test_a_best_threshold_may_fall_between_equal_odds_and_empty_answers_cost_nothing() -> None:
+    """The official script goes from question to question in the file's order, also where their odds are the same."""
+    items = [Span(str(i), "?", "x", (0, 1) if i < 100 else None, ("cat",) if i < 100 else ()) for i in range(200)]
+    predictions = [{"id": str(i), "prediction": "cat", "no_answer": float(i % 2)} for i in range(200)]
+    assert score(task("squad2", Path()), items, predictions)["best_exact"] == 75.0  # 100 without answer, then 50 more
+    empty = [{**prediction, "no_answer": odds} for prediction, odds in zip(predictions[99:101], (1.0, -1.0), strict=True)]  # fmt: skip
+    empty[1]["prediction"] = ""
+    assert score(task("squad2", Path()), items[99:101], empty)["best_exact"] == 100.0
+
+
 def test_extreme_odds_do_not_overflow() -> None:
     items = [Span("a", "?", "x", (0, 1), ("x",)), Span("b", "?", "x", None)]
     predictions = [
