@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from roberta_lab import tasks
+from roberta_lab.composition import CONF, METRICS, build, check_override_names, spelled_out
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.corpus import parts
+from roberta_lab.registration import register
 from roberta_lab.tasks.features import PairFormat, Sequence, features, pad
 from roberta_lab.tasks.items import Choice, Classification, Span
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
@@ -236,6 +240,30 @@ def test_padding_is_masked() -> None:
     ids, types, real = pad([Sequence([0, 9, 2], [0, 0, 0]), Sequence([0, 9, 9, 9, 2], [0, 0, 1, 1, 1])], 1)
     assert ids.tolist() == [[0, 9, 2, 1, 1], [0, 9, 9, 9, 2]]
     assert types.tolist() == [[0, 0, 0, 0, 0], [0, 0, 1, 1, 1]] and real.sum(1).tolist() == [3, 5]
+
+
+# ---------------------------------------------------------------- the options of the group
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
+def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path: Path) -> None:
+    settings = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), settings))
+    assert isinstance(task, TaskConfig)
+    assert task.name == name and task.metric in METRICS[task.head] and not task.path
+    if task.family not in tasks.READ_FROM_CORPUS:
+        with pytest.raises(ConfigError) as error:
+            tasks.load(task, tmp_path)
+        assert str(error.value).startswith(f"task={name} needs its original files: task.path=FOLDER with ")
+        assert "\n" not in str(error.value)
+
+
+def test_files_columns_and_the_hub_are_set_from_the_command_line() -> None:
+    overrides = ["task=text_classification", "task.files.train=x.csv", "task.columns.label=topic", "task.hub.path=a/b", "task.hub.revision=c"]  # fmt: skip
+    check_override_names(overrides)
+    register()
+    with initialize_config_dir(str(CONF), version_base=None):
+        task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
+    assert task.files == {"train": "x.csv"} and task.columns == {"label": "topic"}
+    assert task.hub is not None and (task.hub.path, task.hub.revision, task.hub.subset) == ("a/b", "c", "d")
 
 
 # ---------------------------------------------------------------- metrics, by hand
