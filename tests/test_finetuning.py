@@ -39,9 +39,13 @@ METRICS = {"span": "f1", "regression": "pearson", "tagging": "f1"}
 LEARNED = ["classification", "regression", "span", "choice", "tagging"]
 
 
+def trained() -> Tokenizer:
+    return train_bytelevel_bpe(iter([" ".join(WORDS)] * 5), 290)
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_bytelevel_bpe(iter([" ".join(WORDS)] * 5), 290)
+    return trained()
 
 
 def config(head: str, path: Path = Path(), **options: Any) -> Config:
@@ -135,7 +139,9 @@ def test_a_run_whose_weights_are_nan_ends_and_says_so(head: str, tokenizer: Toke
 
 def test_training_stops_when_the_score_has_not_risen_for_so_many_epochs(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """The schedule stays that of all epochs: what was trained is the same as without stopping."""
-    whole, stopped = (run(config("classification", tmp_path, epochs=9, patience=p), tokenizer, tmp_path) for p in (None, 2))
+    whole, stopped = (
+        run(config("classification", tmp_path, epochs=9, patience=p), tokenizer, tmp_path) for p in (None, 2)
+    )
     result = stopped[0].result
     assert result["epochs"] == result["best_epoch"] + 2 < 9 == whole[0].result["epochs"]
     assert stopped[1] == whole[1][: len(stopped[1])]
@@ -230,7 +236,9 @@ def test_the_span_losses_are_those_of_their_definitions() -> None:
     found = both.loss({"ends": logits, "answerable": odds}, batch).item()
     assert found == pytest.approx(np.mean(expected) + np.mean(there), rel=1e-5), "summed"
     nowhere = {k: v[1:2] for k, v in batch.items()}
-    assert both.loss({"ends": logits[1:2], "answerable": odds[1:2]}, nowhere).item() == pytest.approx(there[1], rel=1e-5)
+    assert both.loss({"ends": logits[1:2], "answerable": odds[1:2]}, nowhere).item() == pytest.approx(
+        there[1], rel=1e-5
+    )
 
 
 def test_tags_lose_on_words_first_pieces_only() -> None:
