@@ -75,7 +75,8 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
     if command == "finetune":
         _check_tasks(sweep, config.scale)
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
-    jobs = []
+    jobs: list[Job] = []
+    made: set[tuple[str, ...]] = set()
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
         paper = spelled_out([*sweep.base, *own, *([f"task={task}"] if task else [])])
         settings = [config.scale.stands_for.get(o, o) for o in paper] + [f"seed={seed}", f"sweep.row={row}"]
@@ -83,6 +84,10 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
             settings.append(f"finetune.seed={finetune_seed}")
         given = {key_of(o) for o in user}
         overrides = [o for o in settings if key_of(o) not in given] + list(user)
+        pretraining = tuple(o for o in overrides if key_of(o).split(".")[0] not in ("finetune", "sweep"))
+        if command == "pretrain" and pretraining in made:  # rows that differ in finetuning share their run
+            continue
+        made.add(pretraining)
         jobs.append(Job(row, seed, task, finetune_seed, tuple(overrides)))
     return jobs
 
