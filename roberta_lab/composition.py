@@ -50,13 +50,18 @@ def nearest(name: str, allowed: list[str]) -> str:
 
 
 def spelled_out(overrides: Iterable[str]) -> list[str]:
-    """`data_mix.NAME.key=`, which sets or adds a source of the mix, as Hydra knows it; other overrides as they are."""
+    """`data_mix.NAME.key=`, which sets or adds a source of the mix, as Hydra knows it, and likewise a task's files and columns.
+
+    Other overrides stay as they are.
+    """
     fields = _fields(DataMixConfig)
 
     def one(override: str) -> str:
         name = override.removeprefix("~data_mix.")
         if name != override and name.isidentifier() and name not in fields:
             return f"~data_mix.sources.{name}"
+        if _TASK_KEY.match(override):
+            return f"++{override}"
         found = _SOURCE_KEY.match(override)
         if found is None or (found[1] in fields and found[1] != "sources"):
             return override
@@ -65,6 +70,7 @@ def spelled_out(overrides: Iterable[str]) -> list[str]:
     return [one(override) for override in overrides]
 
 
+_TASK_KEY = re.compile(r"task\.(files|columns)\.\w+=")
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
 
 

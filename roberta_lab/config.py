@@ -166,11 +166,11 @@ class TaskConfig:
     num_labels: int = 2  # classes; 0: as many as the files have
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
     path: str = ""  # a folder with the task's original files
-    files: dict[str, str] = field(default_factory=dict)  # split -> file in that folder, in place of the original's name
+    files: dict[str, str] = field(default_factory=dict)  # split -> file there, or split of the hub's, of another name
     columns: dict[str, str] = field(
         default_factory=dict
     )  # what is read from which column: text_a, text_b, label, id; ner: word, label
-    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
+    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
     max_length: int = 128
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None

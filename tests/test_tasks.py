@@ -1,4 +1,4 @@
-"""Tasks of the embedded corpus: no module in both splits, labels that are what they say; metrics by hand."""
+"""Tasks of the embedded corpus: no module in both splits, labels that are what they say; features and metrics by hand."""
 
 import json
 from pathlib import Path
@@ -6,16 +6,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from roberta_lab import tasks
+from roberta_lab.composition import CONF, METRICS, build, check_override_names, spelled_out
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.corpus import parts
+from roberta_lab.registration import register
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 from roberta_lab.tasks.pydoc import described_parameters
+from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
 
 GOOGLE = "Do it.\n\nArgs:\n    alpha (int): the first of them,\n        on two lines\n    beta: the second\n\nReturns:\n    gamma: no parameter\n"
 NUMPY = "Do it.\n\nParameters\n----------\nalpha : int\n    The first of them,\n    on two lines\nbeta : int, optional\n    The second.\n\nReturns\n-------\ngamma : int\n    No parameter.\n"
 REST = "Do it.\n\n:param alpha: the first of them,\n    on two lines\n:param int beta: the second\n:returns: nothing\n"
+
+
+@pytest.fixture(scope="module")
+def encoding() -> Encoding:
+    return Encoding(train_bytelevel_bpe(iter(["alpha beta gamma delta the of which is"] * 5), 290))
 
 
 @pytest.fixture
@@ -170,6 +180,30 @@ def test_unknown_names_are_refused(corpus: Path) -> None:
         load("pydoc_topc", corpus)
     with pytest.raises(ConfigError, match="family"):
         tasks.load(TaskConfig("x", "gleu", "x"), corpus)
+
+
+# ---------------------------------------------------------------- the options of the group
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
+def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path: Path) -> None:
+    settings = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), settings))
+    assert isinstance(task, TaskConfig)
+    assert task.name == name and task.metric in METRICS[task.head] and not task.path
+    if task.family not in tasks.READ_FROM_CORPUS:
+        with pytest.raises(ConfigError) as error:
+            tasks.load(task, tmp_path)
+        assert str(error.value).startswith(f"task={name} needs its original files: task.path=FOLDER with ")
+        assert "\n" not in str(error.value)
+
+
+def test_files_columns_and_the_hub_are_set_from_the_command_line() -> None:
+    overrides = ["task=text_classification", "task.files.train=x.csv", "task.columns.label=topic", "task.hub.path=a/b", "task.hub.revision=c"]  # fmt: skip
+    check_override_names(overrides)
+    register()
+    with initialize_config_dir(str(CONF), version_base=None):
+        task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
+    assert task.files == {"train": "x.csv"} and task.columns == {"label": "topic"}
+    assert task.hub is not None and (task.hub.path, task.hub.revision, task.hub.subset) == ("a/b", "c", "d")
 
 
 # ---------------------------------------------------------------- metrics, by hand
