@@ -1,4 +1,4 @@
-"""Tasks of the embedded corpus: no module in both splits, labels that are what they say; metrics by hand."""
+"""Tasks of the embedded corpus: no module in both splits, labels that are what they say; features and metrics by hand."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,16 @@ from roberta_lab.corpus import parts
 from roberta_lab.registration import register
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 from roberta_lab.tasks.pydoc import described_parameters
+from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
 
 GOOGLE = "Do it.\n\nArgs:\n    alpha (int): the first of them,\n        on two lines\n    beta: the second\n\nReturns:\n    gamma: no parameter\n"
 NUMPY = "Do it.\n\nParameters\n----------\nalpha : int\n    The first of them,\n    on two lines\nbeta : int, optional\n    The second.\n\nReturns\n-------\ngamma : int\n    No parameter.\n"
 REST = "Do it.\n\n:param alpha: the first of them,\n    on two lines\n:param int beta: the second\n:returns: nothing\n"
+
+
+@pytest.fixture(scope="module")
+def encoding() -> Encoding:
+    return Encoding(train_bytelevel_bpe(iter(["alpha beta gamma delta the of which is"] * 5), 290))
 
 
 @pytest.fixture
