@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from roberta_lab.checkpoint import SealedCheckpointIO
@@ -47,6 +49,22 @@ class RetryingHalfPrecision(MixedPrecision):
                     f"the gradients of step {model.trainer.global_step + 1} are not finite with any loss scale"
                 )
             model.gradients_again()
+
+
+class NoProfiler(Profiler):
+    """Lightning times thirty places a step; its own way of not doing so makes a context manager for each."""
+
+    def start(self, action_name: str) -> None:
+        pass
+
+    def stop(self, action_name: str) -> None:
+        pass
+
+    def profile(self, action_name: str) -> Any:
+        return _NOTHING
+
+
+_NOTHING = nullcontext()
 
 
 def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
@@ -101,6 +119,7 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
         devices=rank.world_size,
         precision=PRECISIONS.get(config.precision.dtype),
         plugins=[SealedCheckpointIO(), *half],
+        profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -23,6 +23,10 @@ class LossSums(NamedTuple):
     nsp: Tensor  # () float32, sum over sequences (0 without NSP)
     nsp_correct: Tensor  # () int64
 
+    def detached(self) -> LossSums:
+        """Without the graph behind them."""
+        return self._replace(mlm=self.mlm.detach(), nsp=self.nsp.detach())
+
 
 def loss_sums(model: PretrainingModel, batch: dict[str, Any]) -> LossSums:
     """Forward pass of one micro-batch, packed (`datamodule.pack`) or padded: input_ids, labels (B, T) and, as they apply,

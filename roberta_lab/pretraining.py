@@ -25,7 +25,7 @@ from roberta_lab.data_mix import training_documents
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.loop import build_trainer, fit, seed_dropout
 from roberta_lab.model import PretrainingModel
-from roberta_lab.objective import batch_loss, loss_sums
+from roberta_lab.objective import LossSums, batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
 from roberta_lab.ranks import Rank
 from roberta_lab.rng import stream_key
@@ -51,7 +51,7 @@ class PretrainingModule(L.LightningModule):
                 layer.compile(dynamic=True)
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
-        self.sums = torch.zeros(3)  # of this step so far: mlm / masked, nsp / sequences, correct / sequences
+        self.sums: list[LossSums] = []  # of this step's micro-batches so far, read at its end: nobody waits for a GPU
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the hook it is in some twenty times a step, by way of torch's search for parameters."""
@@ -66,10 +66,9 @@ class PretrainingModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         sums = loss_sums(self.model, batch)
-        masked, sequences = batch["batch_masked"], batch["batch_sequences"]
-        loss = batch_loss(sums, masked, sequences)
-        parts = [sums.mlm.detach() / max(masked, 1), sums.nsp.detach() / sequences, sums.nsp_correct / sequences]
-        self.sums = self.sums.to(loss.device) + torch.stack(parts)
+        self.divisors = batch["batch_masked"], batch["batch_sequences"]
+        loss = batch_loss(sums, *self.divisors)
+        self.sums.append(sums.detached())
         self.step_tokens += batch["num_tokens"]
         # Lightning divides by the number of micro-batches, DDP takes the mean over ranks; the loss has its divisor already
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
@@ -77,7 +76,7 @@ class PretrainingModule(L.LightningModule):
     def gradients_again(self) -> None:
         """Of the whole step at hand, as before; what is logged of it stands."""
         assert self.trainer.datamodule is not None
-        sums, step_tokens, strategy = self.sums, self.step_tokens, self.trainer.strategy
+        sums, step_tokens, strategy = self.sums.copy(), self.step_tokens, self.trainer.strategy
         micro_batches = self.trainer.datamodule.micro_batches
         self.zero_grad()
         for i in range(micro_batches.per_step):
@@ -109,11 +108,13 @@ class PretrainingModule(L.LightningModule):
 
         One small exchange: it comes when the device is waited for anyway, since a loss that is no number ends the run.
         """
-        numbers = torch.tensor([*self.sums.tolist(), self.step_tokens, stop], dtype=torch.float64)
-        *losses, tokens, stopping = self.over_ranks(numbers).tolist()
+        parts = torch.stack([torch.stack((s.mlm, s.nsp, s.nsp_correct.float())) for s in self.sums]).tolist()
+        numbers = torch.tensor([*map(sum, zip(*parts, strict=True)), self.step_tokens, stop], dtype=torch.float64)
+        mlm, nsp, correct, tokens, stopping = self.over_ranks(numbers).tolist()
+        masked, sequences = self.divisors
         self.tokens_seen += int(tokens)
-        self.sums, self.step_tokens = torch.zeros(3), 0
-        return losses, stopping > 0
+        self.sums, self.step_tokens = [], 0
+        return [mlm / max(masked, 1), nsp / sequences, correct / sequences], stopping > 0
 
     def over_ranks(self, numbers: Tensor) -> Tensor:
         """The sums over all ranks, float64, which counts tokens exactly."""
