@@ -54,6 +54,12 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+def sources_of(mix: str) -> set[str]:
+    """The names of the sources of an option of data_mix, by its file and those it is made of."""
+    option = OmegaConf.load(CONF / "data_mix" / f"{mix}.yaml")
+    return set(option.get("sources", {})).union(*(sources_of(name) for name in option.get("defaults", [])))
+
+
 def nearest(name: str, allowed: list[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no allowed name is near."""
     match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
@@ -154,7 +160,10 @@ def build(cfg: DictConfig) -> Config:
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
     tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
     # sorted: the order in which a mix names its sources means nothing
-    tree.data_mix.sources = {name: _source(name, source) for name, source in sorted(tree.data_mix.sources.items())}
+    sources = sorted(tree.data_mix.sources.items())
+    if tree.sweep is not None and tree.sweep.row is None:  # of all rows at once: `data_mix.NAME.path` is of those with NAME
+        sources = [(name, source) for name, source in sources if "kind" in source]
+    tree.data_mix.sources = {name: _source(name, source) for name, source in sources}
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
     check(config)

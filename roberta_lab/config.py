@@ -205,7 +205,8 @@ class ScaleConfig:
     batch_divisor: int = 1
     steps_divisor: int = 1
     lr_factor: float = 1.0
-    stands_for: dict[str, str] = field(default_factory=dict)  # override in a sweep file -> override that replaces it
+    # override in a sweep file -> what replaces it: an override, or several with blanks between them
+    stands_for: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
