@@ -28,9 +28,11 @@ from roberta_lab.config import (
     Config,
     ConfigError,
     DataMixConfig,
+    PlanConfig,
     PredictConfig,
     SourceConfig,
 )
+from roberta_lab.hardware import HARDWARE
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -161,7 +163,9 @@ def build(cfg: DictConfig) -> Config:
     tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
     # sorted: the order in which a mix names its sources means nothing
     sources = sorted(tree.data_mix.sources.items())
-    if tree.sweep is not None and tree.sweep.row is None:  # of all rows at once: `data_mix.NAME.path` is of those with NAME
+    if (
+        tree.sweep is not None and tree.sweep.row is None
+    ):  # of all rows at once: `data_mix.NAME.path` is of those with NAME
         sources = [(name, source) for name, source in sources if "kind" in source]
     tree.data_mix.sources = {name: _source(name, source) for name, source in sources}
     config = OmegaConf.to_object(tree)
@@ -196,7 +200,7 @@ def nsp_is_on(config: Config) -> bool:
 AT_LEAST_ONE = (
     *("batch_size.sequences", "batch_size.steps", "model.layers", "model.hidden", "model.heads", "model.ffn"),
     *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
-    "predict.top_k",
+    *("predict.top_k", "plan.devices"),
 )
 BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
 METRICS = {  # of each head (roberta_lab/tasks/metrics.py)
@@ -223,6 +227,7 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"data_mix.{name}.kind={source.kind}: unknown.{allowed}")
     data_mix.check(config.data_mix)
     _check_prediction(config.predict)
+    _check_plan(config.plan)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:
@@ -234,6 +239,19 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(
             f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
         )
+
+
+def _check_plan(plan: PlanConfig) -> None:
+    if plan.hardware not in HARDWARE:
+        raise ConfigError(
+            f"plan.hardware={plan.hardware}: unknown.{nearest(plan.hardware, list(HARDWARE))} Allowed: {', '.join(HARDWARE)}."
+        )
+    for key in ("mfu", "tokens_per_second", "price_per_hour"):
+        value = getattr(plan, key)
+        if value is not None and not (value > 0 or (key == "price_per_hour" and value == 0)):
+            raise ConfigError(f"plan.{key}={value:g}: allowed are numbers above 0.")
+    if plan.mfu is not None and plan.mfu > 1:
+        raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is 1 or less.")
 
 
 def _check_prediction(predict: PredictConfig) -> None:

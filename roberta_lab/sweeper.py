@@ -129,7 +129,7 @@ def _check_tasks(sweep: SweepConfig, scale: ScaleConfig) -> None:
             )
 
 
-_PER_JOB = ("seed", "sweep", "sweep.row", "finetune.seed")
+_PER_JOB = ("seed", "finetune.seed")  # and all of `sweep`
 
 
 class Configs:
@@ -145,7 +145,7 @@ class Configs:
 
     def of(self, job: Job, sweep: SweepConfig) -> Config:
         """As `build(compose(job.overrides))` has it."""
-        shared = [o for o in job.overrides if key_of(o) not in _PER_JOB]
+        shared = [o for o in job.overrides if key_of(o) not in _PER_JOB and key_of(o).split(".")[0] != "sweep"]
         of_task = [o for o in shared if o.startswith(("task", "finetune."))]
         pretraining = self._composed(tuple(o for o in shared if o not in of_task))
         tuning = self._composed(tuple(o for o in shared if o in of_task or key_of(o) == "scale"))

@@ -22,6 +22,7 @@ FLOORS = (
         "model",
         "objective",
         "flops",
+        "hardware",
         "optimizer",
     },
     {
@@ -31,6 +32,7 @@ FLOORS = (
         "token_store",
         "data_mix",
         "composition",
+        "costs",
         "corpus",
         "fingerprints",
     },
@@ -45,6 +47,7 @@ FLOORS = (
         "finetuning",
         "huggingface_tasks",
         "sweeper",
+        "plans",
         "reports",
     },
     {"registration"},

@@ -76,7 +76,7 @@ def test_where_a_corpus_lies_reaches_the_rows_that_read_it() -> None:
     read = [{n: s.path for n, s in config(*job.overrides).data_mix.sources.items()} for job in found]
     assert read[0] == {"books": "/books", "wikipedia": ""}
     assert read[1] == {"books": "/books", "wikipedia": "", "cc_news": "", "openwebtext": "", "stories": "/stories"}
-    with pytest.raises(ConfigError, match="sweep.only"):
+    with pytest.raises(ConfigError, match=r"sweep\.only"):
         jobs("pretrain", "sweep=table4_data", "data_mix=own")
     with pytest.raises(ConfigError, match="no row of sweep=table4_data reads the source 'boks'"):
         jobs("pretrain", "sweep=table4_data", "scale=paper", "++data_mix.sources.boks.path=/books")
