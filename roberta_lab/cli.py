@@ -65,6 +65,14 @@ COMMANDS = {
             "pretrained.path=FOLDER predict.what=embed predict.pooling=mean predict.file=- predict.output=vectors.npy",
         ),
     ),
+    "plan": Command(
+        "before spending anything: tokens, steps, FLOPs, memory, hours and cost of a run or of each row of a sweep",
+        (
+            "sweep=table4_data scale=paper plan.devices=1024",
+            "model=base batch_size=bsz2k scale=mini plan.hardware=a100 plan.price_per_hour=2",
+            "sweep=table1_masking plan.tokens_per_second=17600 plan.output=plan.md",
+        ),
+    ),
     "table": Command(
         "renders what is there of a sweep (Markdown, CSV, one HTML page) and says what is missing",
         ("sweep=table1_masking", "sweep=table1_masking sweep.only=[static]", "sweep=table1_masking scale=mini"),

@@ -28,9 +28,11 @@ from roberta_lab.config import (
     Config,
     ConfigError,
     DataMixConfig,
+    PlanConfig,
     PredictConfig,
     SourceConfig,
 )
+from roberta_lab.hardware import HARDWARE
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -52,6 +54,12 @@ def groups() -> dict[str, list[str]]:
     }
     found["sweep"] = sorted(p.stem for p in SWEEPS.glob("*.yaml"))
     return found
+
+
+def sources_of(mix: str) -> set[str]:
+    """The names of the sources of an option of data_mix, by its file and those it is made of."""
+    option = OmegaConf.load(CONF / "data_mix" / f"{mix}.yaml")
+    return set(option.get("sources", {})).union(*(sources_of(name) for name in option.get("defaults", [])))
 
 
 def nearest(name: str, allowed: list[str]) -> str:
@@ -157,7 +165,12 @@ def build(cfg: DictConfig) -> Config:
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
     tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
     # sorted: the order in which a mix names its sources means nothing
-    tree.data_mix.sources = {name: _source(name, source) for name, source in sorted(tree.data_mix.sources.items())}
+    sources = sorted(tree.data_mix.sources.items())
+    if (
+        tree.sweep is not None and tree.sweep.row is None
+    ):  # of all rows at once: `data_mix.NAME.path` is of those with NAME
+        sources = [(name, source) for name, source in sources if "kind" in source]
+    tree.data_mix.sources = {name: _source(name, source) for name, source in sources}
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
     check(config)
@@ -190,7 +203,7 @@ def nsp_is_on(config: Config) -> bool:
 AT_LEAST_ONE = (
     *("batch_size.sequences", "batch_size.steps", "model.layers", "model.hidden", "model.heads", "model.ffn"),
     *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
-    "predict.top_k",
+    *("predict.top_k", "plan.devices"),
 )
 BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
 METRICS = {  # of each head (roberta_lab/tasks/metrics.py)
@@ -217,6 +230,7 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"data_mix.{name}.kind={source.kind}: unknown.{allowed}")
     data_mix.check(config.data_mix)
     _check_prediction(config.predict)
+    _check_plan(config.plan)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:
@@ -228,6 +242,19 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(
             f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
         )
+
+
+def _check_plan(plan: PlanConfig) -> None:
+    if plan.hardware not in HARDWARE:
+        raise ConfigError(
+            f"plan.hardware={plan.hardware}: unknown.{nearest(plan.hardware, list(HARDWARE))} Allowed: {', '.join(HARDWARE)}."
+        )
+    for key in ("mfu", "tokens_per_second", "price_per_hour"):
+        value = getattr(plan, key)
+        if value is not None and not (value > 0 or (key == "price_per_hour" and value == 0)):
+            raise ConfigError(f"plan.{key}={value:g}: allowed are numbers above 0.")
+    if plan.mfu is not None and plan.mfu > 1:
+        raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is 1 or less.")
 
 
 def _check_prediction(predict: PredictConfig) -> None:

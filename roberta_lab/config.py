@@ -212,7 +212,8 @@ class ScaleConfig:
     batch_divisor: int = 1
     steps_divisor: int = 1
     lr_factor: float = 1.0
-    stands_for: dict[str, str] = field(default_factory=dict)  # override in a sweep file -> override that replaces it
+    # override in a sweep file -> what replaces it: an override, or several with blanks between them
+    stands_for: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -302,6 +303,18 @@ class PredictConfig:
 
 
 @dataclass
+class PlanConfig:
+    """The machine that `roberta-lab plan` reckons with; each scale has its own."""
+
+    hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (roberta_lab/hardware.py)
+    devices: int = 1  # that a run is spread over; of a CPU, cores
+    mfu: float | None = None  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
+    tokens_per_second: float | None = None  # of one device, measured; in place of the peak and the share
+    price_per_hour: float | None = None  # of one device, in any currency
+    output: str = ""  # a Markdown file to write as well
+
+
+@dataclass
 class Config:
     """The root of the tree."""
 
@@ -327,6 +340,7 @@ class Config:
     inspect: InspectConfig = field(default_factory=InspectConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")

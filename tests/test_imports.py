@@ -11,12 +11,12 @@ PACKAGE = Path(roberta_lab.__file__).parent
 FLOORS = (
     "config rng",
     "examples input_format masking batching shares statistics batch_statistics",
-    "attention model objective flops optimizer",
-    "tokenizer tokenizer_files word_encoder token_store data_mix composition corpus fingerprints",
-    "run checkpoint huggingface huggingface_names ranks loop tracking tasks heads costs",
+    "attention model objective flops hardware optimizer",
+    "tokenizer tokenizer_files word_encoder token_store data_mix composition costs corpus fingerprints",
+    "run checkpoint huggingface huggingface_names ranks loop tracking tasks heads",
     "starting_points",
     "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files",
-    "sweeper reports",
+    "sweeper plans reports",
     "registration",
     "commands cli __main__ __init__",
 )
