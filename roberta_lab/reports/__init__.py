@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from roberta_lab.config import Config
 from roberta_lab.reports import latex, page, render
 from roberta_lab.reports.chosen_figures import figures as figures_of
 from roberta_lab.reports.chosen_figures import main_figure
+from roberta_lab.reports.figures import Figure
 from roberta_lab.reports.figures import files as drawn_files
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.origins import provenance
@@ -56,9 +58,8 @@ def write_table(
     return made, [folder / name for name in (*names, "index.html")]
 
 
-def _summary(made: Table, command: str, main: Any) -> dict[str, Any]:
+def _summary(made: Table, command: str, main: Figure | None) -> dict[str, Any]:
     """A table as the landing page lists it."""
-    drawn = inline(main) if main is not None else None
     return {
         "name": made.name,
         "title": made.title,
@@ -68,8 +69,14 @@ def _summary(made: Table, command: str, main: Any) -> dict[str, Any]:
         "num_missing": made.num_missing,
         "command": command,
         "runs": sorted({record.run_id for record in made.records}),
-        "figure": {"title": main.title, "note": main.note, "slug": main.slug, "svg": drawn.svg} if drawn else None,
+        "figure": _shown(main) if main is not None else None,
     }
+
+
+def _shown(main: Figure) -> dict[str, Any]:
+    drawn = inline(main)
+    legend = [asdict(key) for key in drawn.legend]
+    return {"title": main.title, "note": main.note, "kind": main.kind, "svg": drawn.svg, "legend": legend}
 
 
 def write(path: Path, data: bytes) -> None:

@@ -63,7 +63,7 @@ def _curves(table: Table, first: dict[str, Record], folder: Path) -> Iterator[Fi
             "perplexity",
             held_out,
             reference=level,
-            log_y=_wide(held_out),
+            log_y=_wide(held_out, unigram),
             note=note,
         )
     if losses := _series(metrics, "train/mlm_loss", 50):
@@ -86,9 +86,10 @@ def _series(metrics: dict[str, list[dict[str, Any]]], key: str, parts: int) -> t
     return tuple(found)
 
 
-def _wide(series: tuple[Series, ...]) -> bool:
+def _wide(series: tuple[Series, ...], level: float | None) -> bool:
     """Whether values span more than a factor of five, so that a linear axis would hide the lower ones."""
-    values = [y for s in series for _, y in s.points if math.isfinite(y) and y > 0]
+    drawn = [y for s in series for _, y in s.points] + ([level] if level is not None else [])
+    values = [y for y in drawn if math.isfinite(y) and y > 0]
     return bool(values) and max(values) > 5 * min(values)
 
 
@@ -224,7 +225,8 @@ def _glue(table: Table, key: str | None) -> Figure | None:
     note = f"Ours are of stand-in tasks ({', '.join(stand_ins)}), which are not GLUE." if stand_ins else ""
     names = tuple(c.metric for _, c in columns)
     drawn = tuple(s for s in series if s.points)
-    return Figure("glue", "GLUE dev scores beside the published ones", "", "score", drawn, "bars", names, note=note)
+    title = "GLUE dev scores" + (" beside the published ones" if any(s.published for s in drawn) else "")
+    return Figure("glue", title, "", "score", drawn, "bars", names, note=note)
 
 
 def _bars(name: str, cells: list[tuple[Column, Cell | None]]) -> Series:

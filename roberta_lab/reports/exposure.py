@@ -12,7 +12,7 @@ from roberta_lab.reports.figures import Figure, Series
 NUM_EXAMPLES, NUM_TOKENS = 64, 128
 NOTE = (
     f"Counted: {NUM_EXAMPLES} examples of {NUM_TOKENS} tokens, masked by this project's own code with the row's settings (whole words "
-    "off). Grey: 1 - (1 - p)^k for k patterns of share p."
+    "off). Dots: 1 - (1 - p)^k for k patterns of share p."
 )
 
 

@@ -21,7 +21,7 @@ Points = tuple[tuple[float, float], ...]
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # 5 beside 6: thirty lines before a pair repeats
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
-GREY = "#8a8a8a"  # of published figures, which are not ours
+GREYS = ("#8a8a8a", "#b9b9b9", "#666666")  # of published figures, which are not ours
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ def shown(figure: Figure) -> list[list[tuple[float, float, str]]]:
 def style(figure: Figure, number: int) -> dict[str, Any]:
     """Colour, line and mark of a series."""
     if figure.series[number].published:
-        return {"color": GREY, "linestyle": STYLES[number % len(STYLES)], "marker": MARKS[number % len(MARKS)]}
+        if figure.kind == "lines" and len(figure.series[number].points) > 12:  # a formula on top of what was counted
+            return {"color": "#000000", "linestyle": ":", "marker": "", "linewidth": 1.2, "zorder": 3}
+        grey = GREYS[sum(series.published for series in figure.series[:number]) % len(GREYS)]
+        return {"color": grey, "linestyle": STYLES[number % len(STYLES)], "marker": MARKS[number % len(MARKS)]}
     ours = sum(not series.published for series in figure.series[:number])
     return {
         "color": COLOURS[ours % len(COLOURS)],
@@ -180,8 +183,6 @@ def _lines(axes: Any, figure: Figure) -> None:
             look["linestyle"] = "none"
         x, y = zip(*((x, y) for x, y, _ in points), strict=True) if points else ((), ())
         size = 3 if len(points) > 12 else 5
-        if series.published and len(points) > 12:  # a formula beside what was counted
-            look |= {"marker": "", "linestyle": ":", "linewidth": 1.2, "zorder": 3}
         axes.plot(x, y, markersize=size, label=plain(series.name), gid=f"series{number}", **look)
     _name_places(axes, figure)
 
@@ -206,7 +207,7 @@ def _bars(axes: Any, figure: Figure) -> None:
         series = figure.series[number]
         left = (number - (len(figure.series) - 1) / 2) * width
         look = {"color": style(figure, number)["color"], "hatch": "//" if series.published else None}
-        edge = {"edgecolor": "white", "linewidth": 0.6}
+        edge = {"edgecolor": "white" if series.published else "none", "linewidth": 0}
         drawn = axes.bar([x + left for x, _, _ in points], [y for _, y, _ in points], width, **look, **edge, label=plain(series.name))  # fmt: skip
         for i, bar in enumerate(drawn):
             bar.set_gid(f"series{number}.{i}")

@@ -11,6 +11,15 @@ from roberta_lab.reports.figures import Figure, shown, style, svg_for_page
 
 SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 Element = ElementTree.Element
+SHAPES = {  # matplotlib's marks as paths
+    "o": "M0 4a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
+    "s": "M0 0h8v8h-8z",
+    "^": "M4 0L8 8H0z",
+    "D": "M4 0L8 4L4 8L0 4z",
+    "v": "M0 0H8L4 8z",
+    "P": "M3 0h2v3h3v2h-3v3h-2v-3h-3v-2h3z",
+    "X": "M0 2L2 0L4 2L6 0L8 2L6 4L8 6L6 8L4 6L2 8L0 6L2 4z",
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Key:
     name: str
     colour: str
     dashes: str | None
-    published: bool
+    mark: str | None  # a path in a box of 8 x 8; None where a line or a bar says enough
 
 
 @dataclass(frozen=True)
@@ -126,9 +135,19 @@ def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:
         return ()
     dashes = dict(_dashes(root))
     return tuple(
-        Key(number, series.name, style(figure, number)["color"], dashes.get(number), series.published)
+        Key(number, series.name, _colour(figure, number), dashes.get(number), _mark(figure, number))
         for number, series in enumerate(figure.series)
     )
+
+
+def _colour(figure: Figure, number: int) -> str:
+    colour = style(figure, number)["color"]
+    return "currentColor" if colour == "#000000" else colour
+
+
+def _mark(figure: Figure, number: int) -> str | None:
+    joined = figure.kind != "lines" or figure.series[number].joined
+    return None if joined else SHAPES[style(figure, number)["marker"]]
 
 
 def _dashes(root: Element) -> Iterator[tuple[int, str]]:

@@ -101,6 +101,12 @@ def baselines(table: Table) -> list[str]:
     return [f"{task}: {text}" for task, text in said.items()]
 
 
+def cautions(table: Table) -> list[str]:
+    """What a reader must mind of a task's scores."""
+    said = {column.stand_in or column.task: column.caution for column in table.columns if column.caution}
+    return [f"{task}: {text}" for task, text in said.items()]
+
+
 def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
     """The rows that are compared with the reference, with what there is to say."""
     found = []
