@@ -27,9 +27,9 @@ def pretrained(row: str, ppl: float | None, seed: int = 1, **more: Any) -> Recor
     return Record("pretrain", row, seed, None, None, f"p-{row}-{seed}", f"../../pretrain/p-{row}-{seed}", result if ppl else None)  # fmt: skip
 
 
-def finetuned(row: str, task: str, seed: int, score: float | None, **more: Any) -> Record:
-    result = {"score": score, "majority": 50.0, "task": f"pydoc_{task}", "metric": "accuracy", "num_dev": 1000, "at_chance": False, "diverged": False, "caution": "Mind the <style>.", "seconds": 1.0, **more}  # fmt: skip
-    return Record("finetune", row, 1, task, seed, f"f-{row}-{task}-{seed}", "../../finetune/x", result if score is not None else None)  # fmt: skip
+def finetuned(row: str, column: str, seed: int, score: float | None, /, **more: Any) -> Record:
+    result = {"score": score, "majority": 50.0, "task": f"pydoc_{column}", "metric": "accuracy", "num_dev": 1000, "at_chance": False, "diverged": False, "caution": "Mind the <style>.", "seconds": 1.0, **more}  # fmt: skip
+    return Record("finetune", row, 1, column, seed, f"f-{row}-{column}-{seed}", "../../finetune/x", result if score is not None else None)  # fmt: skip
 
 
 def records() -> list[Record]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import META, SWEEP, Page, config, finetuned, pretrained, records
+from report_runs import META, SWEEP, Page, config, finetuned, pretrained, records, write_run
 
 from roberta_lab.config import ConfigError
-from roberta_lab.reports import page, provenance, render
+from roberta_lab.reports import page, provenance, render, write_table
 from roberta_lab.reports.columns import published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
@@ -157,3 +157,107 @@ def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None
     meta = provenance(config(SWEEP, tmp_path), found, tmp_path)
     assert meta["code"] == "commit aaa with uncommitted changes; commit bbb"
     assert meta["date"] == "2026-01-02 to 2026-01-04" and meta["data"] == "pydoc (corpus c, tokens t)"
+
+
+# ---------------------------------------------------------------- several figures of a task, held-out columns, grids
+def test_a_task_has_a_column_for_each_figure_that_the_paper_gives() -> None:
+    """Table 5's MNLI-m and -mm, Table 6's EM and F1, Table 7's middle and high: each from its place in result.json."""
+    results = {
+        "mnli": {"score": 86.0, "metrics": {"accuracy": 86.0}, "others": {"dev_mm": {"accuracy": 87.0}}},
+        "squad2": {"score": 80.0, "metric": "f1", "metrics": {"f1": 80.0, "em": 77.0}},
+        "race": {"score": 70.0, "metrics": {"accuracy": 70.0, "accuracy_middle": 75.0, "accuracy_high": 68.0}},
+    }
+    keys = {"mnli": "table5_glue_dev", "squad2": "table6_squad", "race": "table7_race"}
+    found = {}
+    for task, result in results.items():
+        sweep = replace(SWEEP, rows={"roberta": []}, tasks=[task], published=keys[task])
+        run = finetuned("roberta", task, 1, 0.0, **{"task": task, "metric": "accuracy", **result})
+        made = table(sweep, "paper", [run])
+        found |= {c.metric: (cell.median, cell.published) for c, cell in zip(made.columns, made.rows[0].cells, strict=True)}  # fmt: skip
+    assert found == {
+        "mnli_m_acc": (86.0, 90.2),
+        "mnli_mm_acc": (87.0, 90.2),
+        "squad2_em": (77.0, 86.5),
+        "squad2_f1": (80.0, 89.4),
+        "race_acc": (70.0, 83.2),
+        "race_middle_acc": (75.0, 86.5),
+        "race_high_acc": (68.0, 81.3),
+    }
+
+
+def test_what_a_stand_in_does_not_measure_is_said_and_not_shown_as_broken() -> None:
+    sweep = replace(SWEEP, rows={"roberta": []}, tasks=["race"], published="table7_race")
+    run = finetuned("roberta", "race", 1, 40.0, metrics={"accuracy": 40.0})
+    made = table(sweep, "smoke", [replace(run, result={**(run.result or {}), "task": "pydoc_choice"})])
+    whole, middle, _ = made.rows[0].cells
+    assert whole.median == 40.0 and middle.median is None
+    assert "not measured by pydoc_choice" in middle.marks and not any("nan" in mark for mark in middle.marks)
+    assert [c.majority for c in made.columns] == [50.0, None, None], "the baseline is of the score alone"
+
+
+def test_another_metric_than_the_papers_is_named() -> None:
+    run = finetuned("static", "squad2", 1, 61.0, task="squad2", metric="best_f1", metrics={"f1": 60.0, "best_f1": 61.0})
+    made = table(SWEEP, "smoke", [run])
+    assert made.rows[0].cells[0].median == 61.0 and "squad2 (squad2_f1), by best_f1" in render.markdown(made, {})
+
+
+def test_bits_per_byte_is_a_column_when_a_run_measured_it(made: Table) -> None:
+    assert [c.metric for c in made.held_out] == ["ppl"]
+    runs = [pretrained("static", 50.0, **{"val/bits_per_byte": 1.2345}), pretrained("dynamic", 40.0)]
+    made = table(replace(SWEEP, tasks=[]), "smoke", runs)
+    assert [c.metric for c in made.held_out] == ["ppl", "bits_per_byte"]
+    assert "| 1.234 (n=1) |" in render.markdown(made, {}) or "| 1.235 (n=1) |" in render.markdown(made, {})
+    assert "1 of 1 runs nan" in made.rows[1].held_out[1].marks
+
+
+GRID = replace(
+    SWEEP,
+    name="grid",
+    rows={"a": ["finetune.lr=1e-5"], "b": ["finetune.lr=2e-5", "finetune.batch=32"]},
+    published=None,
+)
+
+
+def test_of_a_grid_the_best_median_counts() -> None:
+    runs = [finetuned(row, task, seed, score) for row, task, seed, score in (
+        ("a", "squad2", 1, 50.0), ("a", "squad2", 2, 60.0), ("a", "squad2", 3, 61.0),  # median 60
+        ("b", "squad2", 1, 99.0), ("b", "squad2", 2, 55.0), ("b", "squad2", 3, 56.0),  # median 56, though the best run
+        ("b", "mnli", 1, 40.0),
+    )]  # fmt: skip
+    made = table(GRID, "smoke", runs)
+    assert [(b.column.task, b.row, b.cell.median, b.num_settings) for b in made.best] == [("squad2", "a", 60.0, 2), ("mnli", "b", 40.0, 1)]  # fmt: skip
+    assert "Best setting of each task" in Page(page.html(made, [], {})).text
+    assert "chosen on dev" in render.markdown(made, {})
+    assert not table(SWEEP, "smoke", records()).best
+
+
+def test_a_run_that_two_rows_share_is_counted_once_and_not_compared_with_itself() -> None:
+    shared = [replace(pretrained(row, 5.0), run_id="same") for row in ("static", "dynamic")]
+    made = table(replace(SWEEP, tasks=[]), "smoke", shared)
+    assert made.num_runs == 1 and "the same runs" in render.markdown(made, {})
+    missing = table(replace(SWEEP, tasks=[]), "smoke", [replace(r, result=None) for r in shared])
+    assert missing.num_missing == 1
+
+
+def test_the_reference_row_is_the_sweeps_choice() -> None:
+    made = table(replace(SWEEP, reference="dynamic"), "smoke", records())
+    assert made.reference == "dynamic"
+    assert made.rows[1].cells[0].difference is None and made.rows[0].cells[0].difference is not None
+    assert made.rows[0].cells[0].difference.mean == pytest.approx(2.75)  # (70 - 70 + 65.5 - 60) / 2, seeds 1 and 3
+    with pytest.raises(ConfigError, match="Allowed: static, dynamic"):
+        table(replace(SWEEP, reference="nothing"), "smoke", records())
+
+
+def test_all_files_are_written_and_again_the_same(tmp_path: Path) -> None:
+    found = [write_run(tmp_path, pretrained(row, 5.0), {"masking": {"name": row}}) for row in ("static", "dynamic")]
+    folder = tmp_path / "tables" / "t" / "smoke"
+    folder.mkdir(parents=True)
+    _, files = write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
+    assert [f.name for f in files] == ["table.md", "table.csv", "table.tex", "tabular.tex", "index.html"]
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    assert drawn == {f"{name}.{kind}" for name in ("perplexity", "loss", "mask_exposure") for kind in ("svg", "png")}
+    for target in re.findall(r"!\[[^]]*\]\(([^)]*)\)", files[0].read_text()):
+        assert (folder / target).is_file()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -30,7 +30,7 @@ def main(config: Config, overrides: list[str]) -> None:
     print(files[0].read_text(encoding="utf-8"))
     print("\n".join(map(str, [*files, landing])))
     if table.num_missing:
-        print(f"{table.num_missing} of {len(records)} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
+        print(f"{table.num_missing} of {table.num_runs} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
     else:
         print(f"next: open {files[-1]}, or roberta-lab reproduce {' '.join(overrides)} sweep.seeds=[1,2]")
 

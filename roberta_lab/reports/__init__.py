@@ -65,7 +65,7 @@ def _summary(made: Table, command: str, main: Figure | None) -> dict[str, Any]:
         "title": made.title,
         "question": made.question,
         "scale": made.scale,
-        "num_runs": len(made.records),
+        "num_runs": made.num_runs,
         "num_missing": made.num_missing,
         "command": command,
         "runs": sorted({record.run_id for record in made.records}),

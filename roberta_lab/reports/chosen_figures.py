@@ -49,7 +49,10 @@ def main_figure(made: list[Figure]) -> Figure | None:
 
 # ---------------------------------------------------------------- curves of pretraining
 def _curves(table: Table, first: dict[str, Record], folder: Path) -> Iterator[Figure]:
-    metrics = {name: read(folder / record.directory / "metrics.jsonl") for name, record in first.items()}
+    rows_of: dict[str, list[str]] = {}
+    for name, record in first.items():
+        rows_of.setdefault(record.directory, []).append(name)
+    metrics = {_names(names): read(folder / directory / "metrics.jsonl") for directory, names in rows_of.items()}
     several = any(len(row.perplexity.records) > 1 for row in table.rows)
     note = "Of each row the first pretraining seed." if several else ""
     held_out = _series(metrics, "val/ppl", 1)
@@ -71,6 +74,17 @@ def _curves(table: Table, first: dict[str, Record], folder: Path) -> Iterator[Fi
         yield Figure(
             "loss", "Training loss of MLM by tokens seen", "tokens seen", "nats per token", losses, note=smooth
         )
+
+
+def _names(rows: list[str]) -> str:
+    """Of a run: its row, or those that share it."""
+    return (
+        rows[0]
+        if len(rows) == 1
+        else f"{', '.join(rows)} (one run)"
+        if len(rows) < 4
+        else f"{len(rows)} rows (one run)"
+    )
 
 
 def _series(metrics: dict[str, list[dict[str, Any]]], key: str, parts: int) -> tuple[Series, ...]:

@@ -17,6 +17,7 @@ from roberta_lab.reports.wording import (
     compared,
     facts,
     interval,
+    legend,
     marks,
     number,
     paper,
@@ -56,7 +57,13 @@ def _plain(character: str) -> str:
 
 def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.tex") -> str:
     """A whole document around `tabular`, with warning and footnotes."""
-    notes = [*baselines(table), CHOSEN, *([TESTS] if compared(table) else []), *([GRID] if table.best else [])]
+    notes = [
+        legend(table),
+        *baselines(table),
+        CHOSEN,
+        *([TESTS] if compared(table) else []),
+        *([GRID] if table.best else []),
+    ]
     notes += [f"{row.name}: {facts(row)}" for row in table.rows]
     notes += [f"{key}: {value}" for key, value in meta.items()] + [f"published values: {SOURCE}"]
     said = warning(table)
@@ -75,6 +82,7 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
                 r"\noindent\input{" + tabular_file + "}",
                 r"\par\medskip\noindent\footnotesize",
                 *_difference_table(table),
+                *_best_table(table),
                 r"\begin{itemize}\raggedright",
                 *(r"\item " + _breakable(note) for note in notes),
                 r"\end{itemize}",
@@ -99,6 +107,7 @@ def tabular(table: Table) -> str:
     lines += [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule", _row(["row", *heads]), r"\midrule"]
     for row in table.rows:
         lines.append(_row([escaped(row.name), *(_cell(cell, column) for column, cell in table.cells(row))]))
+        lines.append(r"\addlinespace")
     if table.published_only:
         lines.append(r"\midrule")
     for name, values in table.published_only.items():
@@ -145,6 +154,21 @@ def _difference_table(table: Table) -> list[str]:
         for column, d in differences:
             cells = [row.name, column.title, interval(d, column.digits), test(d)]
             lines.append(_row([escaped(cell) for cell in cells]))
+    return [*lines, r"\bottomrule", r"\end{longtable}"]
+
+
+def _best_table(table: Table) -> list[str]:
+    if not table.best:
+        return []
+    lines = [
+        r"\begin{longtable}[l]{llrr}",
+        r"\toprule",
+        _row(["task", "best setting", "score", "of settings"]),
+        r"\midrule",
+    ]
+    for best in table.best:
+        names = [escaped(best.column.title), escaped(best.row)]
+        lines.append(_row([*names, _cell(best.cell, best.column), str(best.num_settings)]))
     return [*lines, r"\bottomrule", r"\end{longtable}"]
 
 

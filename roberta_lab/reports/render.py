@@ -12,7 +12,6 @@ from roberta_lab.reports.rows import Cell, Row, Table
 from roberta_lab.reports.wording import (
     CHOSEN,
     GRID,
-    LEGEND,
     SOURCE,
     TESTS,
     baselines,
@@ -20,6 +19,7 @@ from roberta_lab.reports.wording import (
     compared,
     facts,
     interval,
+    legend,
     marks,
     number,
     paper,
@@ -39,8 +39,7 @@ def markdown(table: Table, meta: dict[str, str], figures: dict[str, str] | None 
     lines = [f"# {_line(table.title)}", "", _line(table.question), ""]
     if said := warning(table):
         lines += [f"> **{_line(said)}**", ""]
-    like = f" ≈: the seeds do not tell it from {_line(table.reference or '')}." if compared(table) else ""
-    lines += [*_main(table), "", LEGEND + like, ""]
+    lines += [*_main(table), "", _line(legend(table)), ""]
     lines += _differences(table) + _best(table)
     for title, path in (figures or {}).items():
         lines += [f"![{_line(title)}]({quote(path)})", ""]

@@ -110,9 +110,14 @@ class Table:
         return list({id(record): record for record in found}.values())
 
     @property
+    def num_runs(self) -> int:
+        """Runs of the sweep; one that several rows or columns share counts once."""
+        return len({record.run_id for record in self.records})
+
+    @property
     def num_missing(self) -> int:
-        """Runs of the sweep that are not there yet."""
-        return sum(record.result is None for record in self.records)
+        """Those that are not there yet."""
+        return len({record.run_id for record in self.records if record.result is None})
 
 
 def table(sweep: SweepConfig, scale: str, records: Iterable[Record]) -> Table:
@@ -225,5 +230,5 @@ def _best(columns: tuple[Column, ...], rows: tuple[Row, ...]) -> tuple[Best, ...
         there = [row for row in rows if row.cells[i].median is not None]
         if column.principal and there:
             row = max(there, key=lambda row, i=i: row.cells[i].median)  # of equal ones the first
-            found.append(Best(column, row.name, row.cells[i], len(there)))
+            found.append(Best(column, row.name, replace(row.cells[i], difference=None), len(there)))
     return tuple(found)

@@ -10,7 +10,6 @@ from roberta_lab.reports.rows import Cell, Row, Table
 
 DASH = "\N{EN DASH}"
 SOURCE = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
-LEGEND = "Median, smallest to largest, number of runs; [published value]."
 TESTS = (
     "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
     "test; below p = 0.05 rows count as told apart. With n pairs p is at least 2/2^n, so fewer than 6 seeds never tell rows "
@@ -33,6 +32,12 @@ def warning(table: Table) -> str | None:
         f"Made at {table.scale} scale: a small model, little text{tasks}. This shows that the machinery works and says "
         "nothing about the paper's claim."
     )
+
+
+def legend(table: Table) -> str:
+    """How a cell is read."""
+    like = f" ≈: the seeds do not tell it from {table.reference}." if compared(table) else ""
+    return f"Median, smallest to largest, number of runs; [published value].{like}"
 
 
 def number(value: float | None, digits: int = 1) -> str:
