@@ -65,7 +65,7 @@ def test_every_row_has_every_column(made: Table) -> None:
 
 def test_the_cells_say_what_the_table_says() -> None:
     text = tabular(table(SWEEP, "smoke", records()))
-    assert r"65.5 [78.3]\\{\scriptsize 60.0 to 70.0, n=3}" in text
+    assert r"65.5\textsuperscript{\textdagger{}} [78.3]\\{\scriptsize 60.0 to 70.0, n=3}" in text
     assert r"\textit{at chance}" in text and r"\textit{1 of 3 runs missing}" in text
     assert r"{}[76.3]" in text, "a bracket at the beginning of a cell would be an argument of the line before"
     whole = document(table(SWEEP, "smoke", records()), META)

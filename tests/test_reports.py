@@ -52,7 +52,7 @@ def test_markdown_has_the_warning_and_both_figures_in_a_table_of_equal_columns(m
     assert "says nothing about the paper's claim" in text and "smoke scale" in text
     rows = [line for line in text.partition("## ")[0].splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1 and len(rows) == 2 + 2 + 1
-    assert "65.5 (60.0 to 70.0, n=3) [78.3]" in text and "at chance" in text and "[p-static-1](../../pretrain/p-static-1)" in text  # fmt: skip
+    assert "65.5† (60.0 to 70.0, n=3) [78.3]" in text and "at chance" in text and "[p-static-1](../../pretrain/p-static-1)" in text  # fmt: skip
 
 
 def test_csv_reads_back(made: Table) -> None:
@@ -198,7 +198,11 @@ def test_what_a_stand_in_does_not_measure_is_said_and_not_shown_as_broken() -> N
 def test_another_metric_than_the_papers_is_named() -> None:
     run = finetuned("static", "squad2", 1, 61.0, task="squad2", metric="best_f1", metrics={"f1": 60.0, "best_f1": 61.0})
     made = table(SWEEP, "smoke", [run])
-    assert made.rows[0].cells[0].median == 61.0 and "squad2 (squad2_f1), by best_f1" in render.markdown(made, {})
+    assert (
+        made.rows[0].cells[0].median == 61.0
+        and "squad2 (squad2_f1), by best_f1" in render.markdown(made, {})
+        and "†" not in render.markdown(made, {})
+    )
 
 
 def test_bits_per_byte_is_a_column_when_a_run_measured_it(made: Table) -> None:

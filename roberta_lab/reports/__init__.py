@@ -18,10 +18,9 @@ from roberta_lab.reports.figures import files as drawn_files
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.origins import provenance
 from roberta_lab.reports.rows import Record, Table, table
+from roberta_lab.reports.writing import SUMMARY, write
 
 __all__ = ["Record", "Table", "provenance", "table", "write_table"]
-
-SUMMARY = "table.json"  # what the landing page reads
 
 
 def write_table(
@@ -54,7 +53,7 @@ def write_table(
     for name, data in pictures.items():
         write(folder / "figures" / name, data)
     for name, text in texts.items():
-        write(folder / name, text.encode("utf-8", "backslashreplace"))
+        write(folder / name, text)
     return made, [folder / name for name in (*names, "index.html")]
 
 
@@ -77,10 +76,3 @@ def _shown(main: Figure) -> dict[str, Any]:
     drawn = inline(main)
     legend = [asdict(key) for key in drawn.legend]
     return {"title": main.title, "note": main.note, "kind": main.kind, "svg": drawn.svg, "legend": legend}
-
-
-def write(path: Path, data: bytes) -> None:
-    """Atomically: whoever reads sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

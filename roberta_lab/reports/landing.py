@@ -15,9 +15,9 @@ from roberta_lab import run
 from roberta_lab.reports import run_files
 from roberta_lab.reports.page import rendered
 from roberta_lab.reports.wording import number
+from roberta_lab.reports.writing import SUMMARY, write
 from roberta_lab.tracking import read
 
-SUMMARY = "table.json"  # of each table's folder
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 NOT_A_RUNS_OWN = ("sweep=", "sweep.", "hydra.", "hydra/")  # overrides that do not change which run is meant
 STATES = ("complete", "in progress", "interrupted")
@@ -47,9 +47,7 @@ def write_landing(outputs: Path) -> Path:
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
     page = rendered("landing.html.j2", tables=tables, runs=lines, counts=counts)
     path = outputs / "index.html"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
-    os.replace(temporary, path)
+    write(path, page)
     return path
 
 

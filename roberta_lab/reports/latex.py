@@ -21,6 +21,7 @@ from roberta_lab.reports.wording import (
     marks,
     number,
     paper,
+    signs,
     test,
     warning,
 )
@@ -39,6 +40,7 @@ _SPECIAL = {
     "\N{EN DASH}": "--",
     "\N{MINUS SIGN}": "$-$",
     "\N{ALMOST EQUAL TO}": r"$\approx$",
+    "\N{DAGGER}": r"\textdagger{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -124,8 +126,10 @@ def _cell(cell: Cell, column: Column) -> str:
     digits = column.digits
     ends = f"{number(cell.spread[0], digits)} to {number(cell.spread[1], digits)}, " if cell.spread else ""
     published = f" [{paper(cell.published, column)}]" if cell.published is not None else ""
-    like = r"$^{\approx}$" if cell.difference is not None and not cell.difference.apart else ""
-    shown = escaped(number(cell.median, digits)) + like + published
+    small = signs(cell, column).strip()
+    shown = (
+        escaped(number(cell.median, digits)) + (rf"\textsuperscript{{{escaped(small)}}}" if small else "") + published
+    )
     return _stack(shown, escaped(f"{ends}n={len(cell.values)}"), *(rf"\textit{{{escaped(m)}}}" for m in marks(cell)))
 
 

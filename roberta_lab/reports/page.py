@@ -38,7 +38,7 @@ def rendered(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    words = ("number", "spread", "facts", "paper", "marks", "by", "signed")
+    words = ("number", "spread", "facts", "paper", "marks", "by", "signed", "signs")
     environment.globals |= {name: getattr(wording, name) for name in words}
     parts = {"css": _text("page.css"), "js": _text("page.js"), "policy": policy()}
     return environment.get_template(template).render(**values, **parts)
@@ -67,5 +67,6 @@ def html(
         source=wording.SOURCE,
         tests=wording.TESTS,
         grid=wording.GRID,
+        legend_text=wording.legend(table).replace("[published value]", "published value"),
         chosen=wording.CHOSEN,
     )

@@ -23,6 +23,7 @@ from roberta_lab.reports.wording import (
     marks,
     number,
     paper,
+    signs,
     spread,
     test,
     warning,
@@ -67,9 +68,9 @@ def _main(table: Table) -> list[str]:
 
 def _cell(cell: Cell, column: Column) -> str:
     published = f" [{paper(cell.published, column)}]" if cell.published is not None else ""
-    like = " ≈" if cell.difference is not None and not cell.difference.apart else ""
     warned = f" ⚠ {', '.join(map(_line, marks(cell)))}" if marks(cell) else ""
-    return f"{number(cell.median, column.digits)} ({spread(cell, column.digits)}){published}{like}{warned}"
+    shown = number(cell.median, column.digits) + signs(cell, column)
+    return f"{shown} ({spread(cell, column.digits)}){published}{warned}"
 
 
 def _differences(table: Table) -> list[str]:

@@ -9,6 +9,7 @@ from roberta_lab.reports.differences import Difference
 from roberta_lab.reports.rows import Cell, Row, Table
 
 DASH = "\N{EN DASH}"
+STAND_IN, LIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}"
 SOURCE = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
 TESTS = (
     "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
@@ -36,8 +37,15 @@ def warning(table: Table) -> str | None:
 
 def legend(table: Table) -> str:
     """How a cell is read."""
-    like = f" ≈: the seeds do not tell it from {table.reference}." if compared(table) else ""
-    return f"Median, smallest to largest, number of runs; [published value].{like}"
+    like = f" {LIKE}: the seeds do not tell it from {table.reference}." if compared(table) else ""
+    stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
+    return f"Median, smallest to largest, number of runs; [published value].{like}{stand_in}"
+
+
+def signs(cell: Cell, column: Column) -> str:
+    """What stands right behind a median."""
+    like = cell.difference is not None and not cell.difference.apart
+    return (STAND_IN if column.stand_in and cell.values else "") + (f" {LIKE}" if like else "")
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -63,7 +71,7 @@ def paper(value: float, column: Column) -> str:
 
 
 def marks(cell: Cell) -> list[str]:
-    """The marks that belong in the cell; stand-ins are in the column's head."""
+    """The marks in words; a stand-in has a sign, and its name in the column's head."""
     return [mark for mark in cell.marks if not mark.startswith("stand-in")]
 
 
