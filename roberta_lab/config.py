@@ -254,6 +254,7 @@ class SweepConfig:
     seeds: list[int] = field(default_factory=lambda: [1])
     finetune_seeds: list[int] = field(default_factory=lambda: [1])
     published: str | None = None  # key in reports/published.yaml
+    reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows
     row: str | None = None  # set by the sweeper in each job
 
