@@ -20,6 +20,10 @@ class RunInUse(RuntimeError):
     """The run's directory is claimed by a live process."""
 
 
+class Unfinished(RuntimeError):
+    """Some runs of a sweep failed; the message lists them. What could be made is made."""
+
+
 # ---------------------------------------------------------------- science
 @dataclass
 class ModelConfig:
@@ -295,6 +299,13 @@ class PredictConfig:
 
 
 @dataclass
+class ReproduceConfig:
+    """What `roberta-lab reproduce` makes."""
+
+    sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]
+
+
+@dataclass
 class Config:
     """The root of the tree."""
 
@@ -320,6 +331,7 @@ class Config:
     inspect: InspectConfig = field(default_factory=InspectConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
+    reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")

@@ -30,7 +30,7 @@ class MetricsFile:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(b"".join(kept))
         os.replace(temporary, path)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close; whole rows for readers)
 
     def write(self, row: Row) -> None:
         self._file.write(json.dumps(row) + "\n")
