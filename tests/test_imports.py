@@ -34,7 +34,7 @@ FLOORS = (
         "corpus",
         "fingerprints",
     },
-    {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "tracking", "tasks", "heads"},
+    {"run", "checkpoint", "huggingface", "huggingface_names", "loop", "tracking", "wandb_mirror", "tasks", "heads"},
     {"starting_points"},
     {
         "datamodule",
