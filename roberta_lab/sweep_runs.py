@@ -21,7 +21,6 @@ from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config
 from roberta_lab.sweeper import Job, expand, key_of
 
-NOT_COMPOSED = ("sweep", "sweep.row", "finetune.seed")  # set below, on the composed config
 _composed: dict[tuple[tuple[str, ...], tuple[str, ...]], Config] = {}
 
 
@@ -91,7 +90,7 @@ def runs_of(config: Config, user: Sequence[str]) -> list[SweepRun]:
 
 def _addressed(kind: str, job: Job, config: Config, num_user: int) -> SweepRun:
     assert config.sweep is not None
-    kept = [key_of(o) not in NOT_COMPOSED for o in job.overrides]
+    kept = [key_of(o).split(".")[0] != "sweep" and key_of(o) != "finetune.seed" for o in job.overrides]  # set below
     settings = [o for o, keep in zip(job.overrides, kept, strict=True) if keep]
     num_user = sum(kept[len(kept) - num_user :])
     own, user = settings[: len(settings) - num_user], settings[len(settings) - num_user :]

@@ -21,9 +21,8 @@ from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import Config
 
 Row = dict[str, Any]
-PUBLIC = "https://api.wandb.ai"
 CONNECT_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3.0, 30.0, 30.0
-GIVE_UP_SECONDS = 2.0
+GRACE_SECONDS = 3.0  # beyond W&B's own timeouts; and for its process to end
 LONGEST_TAG = 64  # W&B refuses longer ones
 
 
@@ -80,13 +79,14 @@ def axes(config: Config) -> Row:
     }
 
 
-def settings_of(config: Config, kind: str, science: Row) -> Row:
+def settings_of(config: Config, kind: str, run_id: str, science: Row) -> Row:
     """The axes, a finetuning run's own ones, and beneath them the whole science and circumstance."""
     found = axes(config)
     if kind == "finetune":
         tune = config.finetune
         found |= {"task": config.task.name, "stands_for": config.task.stands_for or None}
         found |= {"finetune_seed": tune.seed, "finetune_batch": tune.batch, "finetune_lr": tune.lr}
+    found["run_id"] = run_id
     circumstance = {"trainer": asdict(config.trainer), "paths": asdict(config.paths)}
     return {**found, "science": science, "circumstance": circumstance}
 
@@ -127,7 +127,7 @@ def give_up() -> None:
     process has to do with it."""
     import wandb
 
-    within(GIVE_UP_SECONDS, lambda: wandb.teardown(1))
+    within(GRACE_SECONDS, lambda: wandb.teardown(1))
 
 
 class Mirror:
@@ -148,30 +148,29 @@ class Mirror:
 
     def made(self, kind: str, directory: Path) -> None:
         """Notes that this run made what lies in `directory`."""
-        self._try(lambda: self.run.log_artifact(artifact(kind, directory)))
+        self.attempt(lambda: self.run.log_artifact(artifact(kind, directory)))
 
     def used(self, kind: str, directory: Path) -> None:
         """Notes that this run was made from another. `use_artifact` needs a server that answers at once; this is its own way
         for an artifact that is logged and used, it works offline too, and the server takes equal content as the same."""
 
         def use() -> None:
-            self.run._log_artifact(
-                artifact(kind, directory), aliases=[], is_user_created=True, use_after_commit=True
-            )
+            self.run._log_artifact(artifact(kind, directory), aliases=[], is_user_created=True, use_after_commit=True)
 
-        self._try(use)
+        self.attempt(use)
 
     def summarize(self, result: Row) -> None:
-        self._try(lambda: self.run.summary.update(numbers(result)))
+        self.attempt(lambda: self.run.summary.update(numbers(result)))
 
     def finish(self, succeeded: bool) -> None:
         """Ends the run, also a failed one, so that the next job starts its own; after a failure with a new process of W&B's."""
-        self._try(lambda: self.run.finish(exit_code=0 if succeeded else 1))
+        self.attempt(lambda: self.run.finish(exit_code=0 if succeeded else 1))
         if self.failed:
             give_up()
 
-    def _try(self, work: Callable[[], Any]) -> None:
-        if error := within(FINISH_SECONDS + 5, work):
+    def attempt(self, work: Callable[[], Any]) -> None:
+        """Does something with the run; what goes wrong is said once."""
+        if error := within(FINISH_SECONDS + GRACE_SECONDS, work):
             self._drop(error)
 
     def _drop(self, error: BaseException) -> None:
@@ -194,7 +193,15 @@ def artifact(kind: str, directory: Path) -> Any:
 
 def start(config: Config, directory: Path, kind: str, name: str, science: Row) -> Mirror | None:
     """The mirror of a pretraining or finetuning run; None when W&B is off or does not start."""
-    mirror = begin(config, directory, kind, directory.name, name, settings_of(config, kind, science), tags(config, kind))
+    mirror = begin(
+        config,
+        directory,
+        kind,
+        directory.name,
+        name,
+        settings_of(config, kind, directory.name, science),
+        tags(config, kind),
+    )
     if mirror is not None:
         axis = "tokens_seen" if kind == "pretrain" else "step"
         mirror.run.define_metric(axis)
@@ -212,9 +219,11 @@ def begin(
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    url = os.environ.get("WANDB_BASE_URL") or PUBLIC
+    url = wandb.setup().settings.base_url  # of the environment, of `wandb login`, or the public one
     if chosen == "online" and not answers(url):
-        print(f"W&B: {url} does not answer; offline, `wandb sync {directory / 'wandb'}/offline-*` later.", file=sys.stderr)
+        print(
+            f"W&B: {url} does not answer; offline, `wandb sync {directory / 'wandb'}/offline-*` later.", file=sys.stderr
+        )
         chosen = "offline"
     try:
         started = wandb.init(

@@ -49,6 +49,7 @@ FLOORS = (
         "estimates",
         "overview",
         "launching",
+        "wandb_tables",
         "reports",
     },
     {"registration"},

@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
         self.summaries: dict[str, dict[str, Any]] = {}
         self.artifacts: dict[str, dict[str, Any]] = {}  # artifact id -> variables of CreateArtifact
         self.used: list[dict[str, Any]] = []  # variables of UseArtifact
+        self.views: dict[str, dict[str, Any]] = {}  # id -> variables of UpsertView
         self.files: dict[str, bytes] = {}
         self.unknown: list[str] = []
         self.lock = threading.Lock()
@@ -195,3 +196,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _useartifact(self, variables: dict[str, Any]) -> dict[str, Any]:
         self.server.used.append(variables["input"])
         return {"useArtifact": {"artifact": {"id": variables["input"]["artifactID"]}}}
+
+    def _upsertview(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """A workspace or a report; an id of before is updated."""
+        view_id = variables.get("id") or f"view-{len(self.server.views) + 1}"
+        self.server.views[view_id] = variables
+        project = {"name": variables["projectName"], "entityName": variables["entityName"]}
+        view = {k: variables.get(k) for k in ("name", "displayName", "description", "type", "spec")}
+        view |= {"id": view_id, "project": project, "createdAt": None, "updatedAt": None}
+        return {"upsertView": {"view": view, "inserted": not variables.get("id")}}
+
+    _upsertview2 = _upsertview
+
+    def _projectinternalid(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"id": "1", "internalId": "1"}}
+
+    def _getprojects(self, variables: dict[str, Any]) -> dict[str, Any]:
+        names = {facts["project"] for facts in self.server.runs.values()}
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        facts = {"__typename": "Project", "entityName": ENTITY, "createdAt": "", "isBenchmark": False, "user": None}
+        return {"models": {"pageInfo": page, "edges": [{"node": {"id": "1", "name": n, **facts}} for n in names]}}
+
+    def _serverfeaturesquery(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"serverInfo": {"features": []}}

@@ -19,7 +19,7 @@ from typing import Any
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 
-from roberta_lab import estimates, launching, run
+from roberta_lab import estimates, launching, run, wandb_mirror
 from roberta_lab.composition import build
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.corpus.preparation import prepared_for
@@ -222,4 +222,14 @@ def _tables(work: Work) -> None:
     from roberta_lab.cli import main_of
 
     for sweep in work.sweeps:
+        folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
+        before = _read(folder / "table.csv")
         main_of("table")(sweep.config, sweep.overrides)
+        if before != _read(folder / "table.csv") and wandb_mirror.mode(sweep.config) != "off":
+            from roberta_lab.wandb_tables import log_table
+
+            log_table(sweep.config, folder, list({one.path: one for one in sweep.runs}.values()))
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
