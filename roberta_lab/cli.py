@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from roberta_lab.config import ConfigError, RankDied, RunInUse
+from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished
 
 
 class Command(NamedTuple):
@@ -21,15 +21,15 @@ class Command(NamedTuple):
     examples: tuple[str, str, str]
     sweeps: bool = False  # `sweep=NAME` makes it a multirun
     needs_sweep: bool = False
-    steps: tuple[str, ...] = ()  # commands it is made of
+    many_sweeps: bool = False  # `sweep=all` and `sweep=[NAME,NAME]` too
 
 
 COMMANDS = {
     "reproduce": Command(
-        "everything that is missing for a table, then the table",
-        ("sweep=table1_masking", "sweep=table1_masking sweep.only=[dynamic]", "sweep=table1_masking scale=mini"),
+        "everything that is missing for a table, then the table; sweep=all for every table",
+        ("sweep=table1_masking", "sweep=table1_masking sweep.only=[dynamic] scale=mini", "sweep=all"),
         needs_sweep=True,
-        steps=("prepare", "pretrain", "finetune", "table"),
+        many_sweeps=True,
     ),
     "prepare": Command(
         "text -> documents -> sentences -> tokenizer -> token store",
@@ -140,12 +140,11 @@ def main(argv: list[str] | None = None) -> int:
             from roberta_lab.composition import groups
 
             raise ConfigError(f"{name}: sweep=NAME is missing. Allowed: {', '.join(groups()['sweep'])}.")
-        for step in COMMANDS[name].steps or (name,):
-            run_command(step, rest)
+        run_command(name, _several_sweeps(rest) if COMMANDS[name].many_sweeps else rest)
     except ConfigError as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 2
-    except (RunInUse, RankDied) as error:
+    except (RunInUse, RankDied, Unfinished) as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -204,6 +203,21 @@ def _chosen_sweep(arguments: list[str]) -> str | None:
     return chosen[-1] if chosen and chosen[-1] != "null" else None
 
 
+def _several_sweeps(arguments: list[str]) -> list[str]:
+    """`sweep=all`, `sweep=[A,B]` and `sweep=A,B` as Hydra takes them: the first, and the names of all in `reproduce.sweeps`."""
+    from roberta_lab.composition import check_override_names, groups
+
+    chosen = _chosen_sweep(arguments)
+    assert chosen is not None
+    text = chosen.strip("[]").replace(" ", "")
+    names = list(dict.fromkeys(groups()["sweep"] if text == "all" else text.split(",")))
+    if names == [chosen]:
+        return arguments
+    check_override_names([f"sweep={name}" for name in names])
+    rest = [a for a in arguments if not a.startswith("sweep=")]
+    return [*rest, f"sweep={names[0]}", f"reproduce.sweeps=[{','.join(names)}]"]
+
+
 def _is_multirun(name: str, arguments: list[str]) -> bool:
     """`sweep=NAME` implies `-m`, unless Hydra is only asked to show something."""
     asks = {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}
@@ -228,15 +242,19 @@ class Job:
         if self.failures and isinstance(self.failures[-1], RankDied):
             return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
-        command = importlib.import_module(f"roberta_lab.commands.{hydra.job.name}")
         try:
-            command.main(build(cfg), list(hydra.overrides.task))
-        except (ConfigError, RunInUse, RankDied) as error:
+            main_of(hydra.job.name)(build(cfg), list(hydra.overrides.task))
+        except (ConfigError, RunInUse, RankDied, Unfinished) as error:
             self.failures.append(error)
             return error
         except BrokenPipeError:  # whoever read has read enough (`roberta-lab inspect | head`)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return None
+
+
+def main_of(name: str) -> Any:
+    """What a command does: its `main(config, overrides)`."""
+    return importlib.import_module(f"roberta_lab.commands.{name}").main
 
 
 def _registered_job() -> Job:

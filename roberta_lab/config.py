@@ -27,6 +27,10 @@ class RankDied(RuntimeError):
         return f"{super().__str__()}; the same command goes on from the last checkpoint."
 
 
+class Unfinished(RuntimeError):
+    """Some runs of a sweep failed; the message lists them. What could be made is made."""
+
+
 # ---------------------------------------------------------------- science
 @dataclass
 class ModelConfig:
@@ -316,6 +320,13 @@ class PlanConfig:
 
 
 @dataclass
+class ReproduceConfig:
+    """What `roberta-lab reproduce` makes."""
+
+    sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]
+
+
+@dataclass
 class Config:
     """The root of the tree."""
 
@@ -342,6 +353,7 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from roberta_lab import wandb_mirror
 from roberta_lab.config import Config
 
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ class MetricsFile:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(b"".join(kept))
         os.replace(temporary, path)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close; whole rows for readers)
 
     def write(self, row: Row) -> None:
         self._file.write(json.dumps(row) + "\n")
@@ -85,15 +85,15 @@ class Tracker:
     def __init__(
         self, config: Config, directory: Path, kind: str, name: str, science: Row, up_to_step: int = 0
     ) -> None:
-        self.directory = directory
+        self.directory, self.kind = directory, kind
         self.file = MetricsFile(directory / "metrics.jsonl", up_to_step)
-        self.wandb = _start_wandb(config, directory, kind, name, science)
+        self.mirror = wandb_mirror.start(config, directory, kind, name, science)
         self.observers: list[Callable[[Row], None]] = []
 
     def write(self, row: Row) -> None:
         self.file.write(row)
-        if self.wandb is not None:
-            self.wandb.log(row)
+        if self.mirror is not None:
+            self.mirror.log(row)
         for observe in self.observers:
             observe(row)
 
@@ -105,53 +105,11 @@ class Tracker:
         self.file.close()
         if result is not None:
             write_csv(self.directory / "metrics.csv", read(self.file.path))
-        if self.wandb is not None:
-            if result is not None:
-                self.wandb.summary.update(result)
-            self.wandb.finish(exit_code=0 if result is not None else 1)
-
-
-def wandb_mode(config: Config) -> str:
-    """online | offline | off: what `logger.wandb=auto` means here."""
-    if config.logger.wandb != "auto":
-        return config.logger.wandb
-    if mode := os.environ.get("WANDB_MODE"):
-        return {"disabled": "off"}.get(mode, mode)
-    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
-
-
-def _start_wandb(config: Config, directory: Path, kind: str, name: str, science: Row) -> Any:
-    mode = wandb_mode(config)
-    if mode == "off":
-        return None
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-
-    sweep = config.sweep.name if config.sweep is not None else None
-    settings = wandb.Settings(
-        silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False
-    )
-    try:
-        started = wandb.init(
-            project=config.logger.project,
-            id=directory.name,
-            name=name,
-            group=sweep,
-            job_type=kind,
-            config={"science": science, "trainer": vars(config.trainer), "scale": config.scale.name},
-            dir=directory,
-            mode=mode,  # type: ignore[arg-type]
-            resume="allow" if mode == "online" else None,
-            reinit="finish_previous",
-            settings=settings,
-        )
-    except (wandb.Error, OSError) as error:
-        print(f"W&B did not start ({error}); metrics.jsonl has everything.", file=sys.stderr)
-        return None
-    if kind == "pretrain":
-        started.define_metric("tokens_seen")
-        started.define_metric("*", step_metric="tokens_seen")
-    else:
-        started.define_metric("step")
-        started.define_metric("*", step_metric="step")
-    return started
+        if self.mirror is None:
+            return
+        if result is not None:
+            self.mirror.summarize(result)
+            if made_from := result.get("pretrain_run_id"):
+                self.mirror.used("pretrain", self.directory.parent.parent / "pretrain" / made_from)
+            self.mirror.made(self.kind, self.directory)
+        self.mirror.finish(succeeded=result is not None)

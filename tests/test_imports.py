@@ -13,11 +13,11 @@ FLOORS = (
     "examples input_format masking batching shares statistics batch_statistics",
     "attention model objective flops hardware optimizer",
     "tokenizer tokenizer_files word_encoder token_store data_mix composition costs corpus fingerprints",
-    "run checkpoint huggingface huggingface_names ranks loop tracking tasks heads",
+    "run checkpoint huggingface huggingface_names ranks loop wandb_mirror tracking tasks heads",
     "starting_points",
     "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files",
-    "sweeper plans reports",
-    "registration",
+    "sweeper plans reports sweep_runs estimates overview wandb_tables",
+    "registration launching",
     "commands cli __main__ __init__",
 )
 

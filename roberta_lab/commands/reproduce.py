@@ -1,0 +1,235 @@
+"""`reproduce`: everything that is missing for one table or several, then the tables. What is there is not made again.
+
+The plan comes first, then preparation, pretraining, finetuning; a job that fails is noted and the others go on. The tables
+are written whatever happened, with what is missing marked, and what failed is listed last, each with the command for it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+
+from roberta_lab import estimates, launching, run, wandb_mirror
+from roberta_lab.composition import build
+from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
+from roberta_lab.corpus.preparation import prepared_for
+from roberta_lab.overview import Overview
+from roberta_lab.sweep_runs import SweepRun, composing, runs_of
+from roberta_lab.sweeper import key_of
+
+OWN = ("sweep", "reproduce.sweeps")
+LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
+
+
+@dataclass
+class Sweep:
+    """One table: its config, the overrides it was composed with, its runs."""
+
+    config: Config
+    overrides: list[str]
+    runs: list[SweepRun]
+
+    @property
+    def name(self) -> str:
+        assert self.config.sweep is not None
+        return self.config.sweep.name
+
+
+@dataclass
+class Work:
+    """The tables and their runs, each run once however many tables show it."""
+
+    sweeps: list[Sweep]
+    user: list[str]  # overrides without `sweep`
+    failures: dict[Path, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.runs: dict[Path, SweepRun] = {}
+        for one in (one for sweep in self.sweeps for one in sweep.runs):
+            self.runs.setdefault(one.path, one)
+        self.there = {path for path, one in self.runs.items() if one.is_complete}
+
+    @property
+    def num_shared(self) -> int:
+        """Runs that more than one table shows."""
+        tables: dict[Path, set[str]] = {}
+        for sweep in self.sweeps:
+            for one in sweep.runs:
+                tables.setdefault(one.path, set()).add(sweep.name)
+        return sum(len(names) > 1 for names in tables.values())
+
+    def missing(self, kind: str) -> list[SweepRun]:
+        return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
+
+    def num_trained(self, kind: str) -> int:
+        return sum(o.kind == kind and o.is_complete and path not in self.there for path, o in self.runs.items())
+
+
+class QuietJob:
+    """A job whose words go to a file beside the others', and whose failure is returned as one line."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __reduce__(self) -> Any:
+        return _registered, (self.log,)
+
+    def __call__(self, cfg: Any) -> str | None:
+        from roberta_lab.cli import Job
+
+        with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+            try:
+                said = Job()(cfg)
+                return str(said) if said else None
+            except Exception as error:
+                traceback.print_exc()
+                return launching.one_line(error)
+
+
+def _registered(log: Path) -> QuietJob:
+    from roberta_lab import registration
+
+    registration.register()
+    return QuietJob(log)
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Raises Unfinished, after the tables, when a run failed."""
+    start = time.monotonic()
+    hydra = [o for o in HydraConfig.get().overrides.hydra if key_of(o) not in ("hydra.job.name", "hydra.mode")]
+    work = gather(config, overrides)
+    print(plan(work, config))
+    try:
+        _prepare(work)
+        for kind in run.KINDS:
+            _make(work, kind, config, hydra)
+    finally:
+        sys.stdout.flush()
+    _tables(work)
+    print(totals(work, time.monotonic() - start))
+    if work.failures:
+        raise Unfinished(failed(work))
+
+
+def gather(config: Config, overrides: Sequence[str]) -> Work:
+    """Composes every run of every table that is asked for."""
+    assert config.sweep is not None
+    user = [o for o in overrides if key_of(o) not in OWN]
+    names = config.reproduce.sweeps or [config.sweep.name]
+    if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
+        raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
+    sweeps = []
+    with composing():
+        for name in names:
+            own = [f"sweep={name}", *user]
+            chosen = build(compose("config", own))
+            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
+    return Work(sweeps, user)
+
+
+# ---------------------------------------------------------------- what is said
+def plan(work: Work, config: Config) -> str:
+    """Rows, what is there and what is missing, and how long it may take."""
+    lines = [f"reproduce: {len(work.sweeps)} table{'s' * (len(work.sweeps) > 1)} at scale={config.scale.name}"]
+    width = max(len(sweep.name) for sweep in work.sweeps)
+    for sweep in work.sweeps:
+        rows = dict.fromkeys(one.job.row for one in sweep.runs)
+        counts = [f"{len(rows)} rows"]
+        for kind in run.KINDS:
+            runs = {one.path: one.is_complete for one in sweep.runs if one.kind == kind}
+            counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
+        lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
+    todo = {kind: work.missing(kind) for kind in run.KINDS}
+    if not any(todo.values()):
+        return "\n".join([*lines, "nothing is missing"])
+    shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
+    jobs = config.trainer.jobs
+    missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
+    rates = estimates.measured(Path(config.paths.outputs))
+    known, unknown = estimates.seconds([one for runs in todo.values() for one in runs], rates)
+    took = f"about {estimates.words(known / jobs)}" if known else "time unknown: no complete run of like size yet"
+    took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
+    return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
+
+
+def totals(work: Work, seconds: float) -> str:
+    """What was done, in one line."""
+    trained = ", ".join(f"{work.num_trained(kind)} {kind}" for kind in run.KINDS)
+    parts = [f"{trained} runs trained", f"{len(work.there)} were there", f"{work.num_shared} shared between tables"]
+    parts += [f"{len(work.failures)} failed"] if work.failures else []
+    return f"reproduce: {estimates.words(seconds)}; {', '.join(parts)}"
+
+
+def failed(work: Work) -> str:
+    """Every failed run with what it said and the command for it alone; runs that only wait for one are counted."""
+    lines = [f"{len(work.failures)} of {len(work.runs)} runs failed; {_log(work)} has what they said."]
+    for path, said in work.failures.items():
+        one = work.runs[path]
+        lines += [f"  {one.kind} {one.name}: {said}", f"    {one.command(work.user)}"]
+    if waiting := [one for one in work.missing("finetune") if one.needs in work.failures]:
+        lines.append(
+            f"  {len(waiting)} finetuning runs wait for them; the same reproduce goes on with what is missing."
+        )
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- what is done
+def _prepare(work: Work) -> None:
+    """The data of every pretraining run that is missing, each mix once and with all cores."""
+    prepared: dict[str, str | None] = {}
+    for one in work.missing("pretrain"):
+        config = one.config
+        key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
+        if key not in prepared:
+            try:
+                prepared_for(config)
+                prepared[key] = None
+            except (ConfigError, RunInUse) as error:
+                prepared[key] = str(error)
+        if (said := prepared[key]) is not None:
+            work.failures[one.path] = said
+
+
+def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
+    """Runs what is missing of one kind, unless what it needs is missing."""
+    todo = [one for one in work.missing(kind) if one.path not in work.failures]
+    todo = [one for one in todo if one.needs is None or run.is_complete(one.needs)]
+    if not todo:
+        return
+    Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
+    launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
+    shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
+    with shown:
+        work.failures |= launching.run_all(launch, todo, lambda said: print(said, file=sys.stderr))
+
+
+def _log(work: Work) -> Path:
+    return Path(work.sweeps[0].config.paths.outputs) / LOG
+
+
+def _tables(work: Work) -> None:
+    """Each table as `roberta-lab table` writes it, with what is missing marked."""
+    from roberta_lab.cli import main_of
+
+    for sweep in work.sweeps:
+        folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
+        before = _read(folder / "table.csv")
+        main_of("table")(sweep.config, sweep.overrides)
+        if before != _read(folder / "table.csv") and wandb_mirror.mode(sweep.config) != "off":
+            from roberta_lab.wandb_tables import log_table
+
+            log_table(sweep.config, folder, list({one.path: one for one in sweep.runs}.values()))
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
