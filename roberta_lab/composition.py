@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from roberta_lab import data_mix, masking
+from roberta_lab import data_mix, hardware, masking
 from roberta_lab.batching import accumulation, micro_batch_size
 from roberta_lab.config import (
     DTYPES,
@@ -28,11 +28,9 @@ from roberta_lab.config import (
     Config,
     ConfigError,
     DataMixConfig,
-    PlanConfig,
     PredictConfig,
     SourceConfig,
 )
-from roberta_lab.hardware import HARDWARE
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -230,7 +228,7 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"data_mix.{name}.kind={source.kind}: unknown.{allowed}")
     data_mix.check(config.data_mix)
     _check_prediction(config.predict)
-    _check_plan(config.plan)
+    hardware.check(config.plan)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:
@@ -242,19 +240,6 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(
             f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
         )
-
-
-def _check_plan(plan: PlanConfig) -> None:
-    if plan.hardware not in HARDWARE:
-        raise ConfigError(
-            f"plan.hardware={plan.hardware}: unknown.{nearest(plan.hardware, list(HARDWARE))} Allowed: {', '.join(HARDWARE)}."
-        )
-    for key in ("mfu", "tokens_per_second", "price_per_hour"):
-        value = getattr(plan, key)
-        if value is not None and not (value > 0 or (key == "price_per_hour" and value == 0)):
-            raise ConfigError(f"plan.{key}={value:g}: allowed are numbers above 0.")
-    if plan.mfu is not None and plan.mfu > 1:
-        raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is 1 or less.")
 
 
 def _check_prediction(predict: PredictConfig) -> None:

@@ -42,7 +42,6 @@ CORPORA = {
     "openwebtext": (38.0, 4.2),
     "stories": (31.0, 4.2),
 }
-GIGABYTE = 1e9
 AT_WORK = 0.5
 EMBEDDED = {2048: 1_391_553, 16384: 1_008_447}  # tokens of the embedded corpus, training and held out, by vocabulary
 
@@ -210,7 +209,7 @@ def _stated_tokens(config: Config) -> float | None:
         return EMBEDDED[nearest] * (1 - mix.held_out_share) * (mix.sources["pydoc"].repeats or 1)
     if not set(mix.sources) <= set(CORPORA):
         return None
-    tokens = {name: CORPORA[name][0] * GIGABYTE / CORPORA[name][1] for name in mix.sources}
+    tokens = {name: CORPORA[name][0] * 1e9 / CORPORA[name][1] for name in mix.sources}
     times = data_mix.repeats(mix, {name: round(number) for name, number in tokens.items()})
     return sum(tokens[name] * times[name] for name in tokens) * (1 - mix.held_out_share)
 
@@ -237,8 +236,7 @@ def _manifests(folder: Path) -> dict[str, dict]:
 
 
 def _is_of(mix: DataMixConfig, inputs: dict) -> bool:
-    same = ("deduplicate", "held_out_share")
-    return all(inputs.get(name) == getattr(mix, name) for name in same)
+    return all(inputs.get(name) == getattr(mix, name) for name in ("deduplicate", "held_out_share"))
 
 
 def _encodes(config: Config, inputs: dict) -> bool:
@@ -247,18 +245,8 @@ def _encodes(config: Config, inputs: dict) -> bool:
 
 # ---------------------------------------------------------------- finetuning
 TRAIN_ITEMS = {  # of the tasks' published training sets
-    "cola": 8_551,
-    "sst2": 67_349,
-    "mrpc": 3_668,
-    "stsb": 5_749,
-    "qqp": 363_849,
-    "mnli": 392_702,
-    "qnli": 104_743,
-    "rte": 2_490,
-    "wnli": 635,
-    "squad1": 87_599,
-    "squad2": 130_319,
-    "race": 87_866,
+    **{"cola": 8_551, "sst2": 67_349, "mrpc": 3_668, "stsb": 5_749, "qqp": 363_849, "mnli": 392_702, "qnli": 104_743},
+    **{"rte": 2_490, "wnli": 635, "squad1": 87_599, "squad2": 130_319, "race": 87_866},
 }
 CHOICES = 4  # inputs of an item of multiple choice
 

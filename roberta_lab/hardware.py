@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roberta_lab.config import ConfigError, PlanConfig
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -49,3 +51,15 @@ HARDWARE = {
         unit="core",
     ),
 }
+
+
+def check(plan: PlanConfig) -> None:
+    """Raises ConfigError for unknown hardware and for numbers that cannot be."""
+    if plan.hardware not in HARDWARE:
+        raise ConfigError(f"plan.hardware={plan.hardware}: unknown. Allowed: {', '.join(HARDWARE)}.")
+    if plan.mfu is not None and not 0 < plan.mfu <= 1:
+        raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is more than 0 and up to 1.")
+    if plan.tokens_per_second is not None and not plan.tokens_per_second > 0:
+        raise ConfigError(f"plan.tokens_per_second={plan.tokens_per_second:g}: allowed is more than 0.")
+    if plan.price_per_hour is not None and not plan.price_per_hour >= 0:
+        raise ConfigError(f"plan.price_per_hour={plan.price_per_hour:g}: allowed is 0 or more.")

@@ -172,7 +172,7 @@ def plan_of_jobs(config: Config, pretrain: Iterable[tuple[Job, Config]], finetun
     return Plan(title, runs, _tuning(finetune), config.plan.hardware, config.trainer.jobs)
 
 
-def cost_line(plans: dict[str, Plan]) -> str:
+def cost_lines(plans: dict[str, Plan]) -> str:
     """What a sweep file says of its cost: of each scale, all runs of pretraining."""
 
     def one(scale: str, plan: Plan) -> str:
@@ -180,9 +180,9 @@ def cost_line(plans: dict[str, Plan]) -> str:
         tokens, flops = (sum(getattr(p.costs, name) for p in distinct) for name in ("tokens", "flops"))
         hours = sum(p.costs.device_hours for p in distinct)
         runs = _count(len(distinct), "run")
-        return f"{scale} {runs}, {short(tokens)} tokens, {flops:.1e} FLOPs, {short(hours)} {plan.hardware} {device.unit}-hours"
+        return f"{scale}: {runs}, {short(tokens)} tokens, {flops:.1e} FLOPs, {short(hours)} {device.unit}-hours ({plan.hardware})"
 
-    return "# Cost: " + "; ".join(one(scale, plan) for scale, plan in plans.items()) + "."
+    return "\n".join(f"# Cost, {one(scale, plan)}" for scale, plan in plans.items())
 
 
 def _hydra() -> AbstractContextManager[Any]:

@@ -37,6 +37,27 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     assert len(jobs) >= 3
 
 
+def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
+    jobs = []
+    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
+    arguments = ["sweep=table5_glue", "sweep.only=[base]", "sweep.finetune_seeds=[1]", "trainer.jobs=1"]
+    assert cli.main(["finetune", *arguments]) == 0
+    assert sorted(jobs) == ["pydoc_pair", "pydoc_topic"]
+
+
+def test_where_corpora_lie_is_said_of_a_whole_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row takes the paths of the corpora that it reads."""
+    jobs = []
+    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
+    paths = [f"data_mix.{name}.path=/{name}" for name in ("books", "wikipedia", "cc_news", "openwebtext", "stories")]
+    only = "sweep.only=[books_wiki_100k,all_100k]"
+    assert cli.main(["pretrain", "sweep=table4_data", "scale=paper", only, "trainer.jobs=1", *paths]) == 0
+    found = [{name: source.path for name, source in sources.items()} for sources in jobs]
+    assert found[0] == {"books": "/books", "wikipedia": "/wikipedia"}
+    assert set(found[1].values()) == {path.partition("=")[2] for path in paths}
+
+
 def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2 and cli.main(["--help"]) == 0
     text = capsys.readouterr().out
