@@ -112,6 +112,13 @@ def test_sorting_up_down_and_back(table: chromium.Browser) -> None:
     assert "published only" in table.run(published), "rows of the paper stay below"
 
 
+def test_numbers_sort_as_numbers(table: chromium.Browser) -> None:
+    body = "document.querySelector('[aria-label=Differences] table')"
+    table.run(f"{body}.tHead.rows[0].cells[2].querySelector('button').click()")
+    found = [float(v) for v in table.run(f"[...{body}.tBodies[0].rows].map(r => r.cells[2].dataset.value)")]
+    assert found == sorted(found) == [-410.0, -2.0, -1.0, 1.0, 2.0, 700.0]
+
+
 def test_keys_reach_the_buttons_and_sort(table: chromium.Browser) -> None:
     for _ in range(20):
         table.press("Tab", 9)
