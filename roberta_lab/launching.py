@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -99,13 +99,5 @@ def _wait_until_free(runs: Sequence[SweepRun], seconds: float = 10.0) -> None:
     """Until the processes that had the runs are gone, for their claims go with them."""
     deadline = time.monotonic() + seconds
     for one in runs:
-        while time.monotonic() < deadline and _lives(one.path):
-            time.sleep(0.05)
-
-
-def _lives(path: Path) -> bool:
-    try:
-        os.kill(json.loads(_owner(path) or b"{}").get("pid", 0) or 2**30, 0)
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True
+        with suppress(Timeout), FileLock(one.path / ".lock", timeout=max(0.0, deadline - time.monotonic())):
+            pass
