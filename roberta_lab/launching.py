@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -18,6 +18,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
 from roberta_lab.sweep_runs import SweepRun, composing
+from roberta_lab.sweeper import key_of, set_jobs
 
 ATTEMPTS = 2  # at a job that is there when the launcher breaks off: it may have been killed for another one's memory
 KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"
@@ -29,10 +30,12 @@ def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user
     with composing():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        overrides = [*user, *hydra_overrides, f"hydra.job.name={kind}"]
+        circumstance = [o for o in user if key_of(o).split(".")[0] != "sweep"]
+        overrides = [*circumstance, *hydra_overrides, f"hydra.job.name={kind}"]
         config = hydra.compose_config("config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
         with open_dict(config):
             config.hydra.job.config_name = "config"
+        set_jobs(config)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         found = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task_function, config=config
@@ -96,13 +99,5 @@ def _wait_until_free(runs: Sequence[SweepRun], seconds: float = 10.0) -> None:
     """Until the processes that had the runs are gone, for their claims go with them."""
     deadline = time.monotonic() + seconds
     for one in runs:
-        while time.monotonic() < deadline and _lives(one.path):
-            time.sleep(0.05)
-
-
-def _lives(path: Path) -> bool:
-    try:
-        os.kill(json.loads(_owner(path) or b"{}").get("pid", 0) or 2**30, 0)
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True
+        with suppress(Timeout), FileLock(one.path / ".lock", timeout=max(0.0, deadline - time.monotonic())):
+            pass

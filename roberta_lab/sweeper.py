@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 from roberta_lab import run
 from roberta_lab.composition import build, check, groups, nearest, sources_of, spelled_out
@@ -156,6 +156,15 @@ class Configs:
         return config
 
 
+def set_jobs(config: DictConfig) -> None:
+    """`trainer.jobs` for a launcher that counts jobs (joblib), unless `hydra.launcher.n_jobs` is given. Not in the YAML, for
+    other launchers have no such key."""
+    given = any(key_of(o) == "hydra.launcher.n_jobs" for o in config.hydra.overrides.hydra)
+    if "n_jobs" in config.hydra.launcher and not given:
+        with flag_override(config, ["readonly", "struct"], False):
+            config.hydra.launcher.n_jobs = config.trainer.jobs
+
+
 class RowSweeper(Sweeper):
     """Hydra's own sweeper for plain multiruns; with `sweep=NAME`, the rows of that sweep. Any launcher runs the jobs."""
 
@@ -164,6 +173,7 @@ class RowSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
+        set_jobs(config)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

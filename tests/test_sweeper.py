@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 
 from roberta_lab import run
 from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.registration import register
-from roberta_lab.sweeper import expand
+from roberta_lab.sweeper import expand, set_jobs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,3 +110,17 @@ def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: 
     configs = Configs(lambda overrides: compose("config", overrides))
     for job in found[:: len(found) - 1]:
         assert configs.of(job, sweep) == config(*job.overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "jobs"),
+    [((), 3), (("hydra.launcher.n_jobs=5",), 5), (("hydra/launcher=basic",), None)],
+)
+def test_any_launcher_runs_the_jobs_and_joblib_as_many_as_trainer_jobs(
+    overrides: tuple[str, ...], jobs: int | None
+) -> None:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    made = hydra.compose_config("config", ["trainer.jobs=3", *overrides], run_mode=RunMode.MULTIRUN)
+    set_jobs(made)
+    assert made.hydra.launcher.get("n_jobs") == jobs

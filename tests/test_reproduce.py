@@ -1,0 +1,357 @@
+"""`reproduce`: the plan first, each run once, on after a failure, killed jobs included, and the same command goes on."""
+
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose
+from hydra.core.utils import JobReturn, JobStatus
+from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
+
+from roberta_lab import cli, composition, estimates, launching, registration, run, sweep_runs
+from roberta_lab.composition import SWEEPS, build
+from roberta_lab.overview import Overview, last_row
+from roberta_lab.registration import register
+from roberta_lab.sweep_runs import SweepRun
+
+FEW = [*SMALL, "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
+QUESTION = """
+name: a_question
+title: A question
+question: Is it so?
+base: [model=base, data_mix=books_wiki, input_format=segment_pair, nsp=auto, batch_size=bsz256]
+rows:
+  as in table 1: [masking=dynamic]
+  more: [masking=dynamic, masking.mask_prob=0.4]
+tasks: [sst2]
+finetune_seeds: [1]
+"""
+
+
+@pytest.fixture
+def two_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table 1 and a question that shares a row with it."""
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    (folder / "table1_masking.yaml").write_bytes((SWEEPS / "table1_masking.yaml").read_bytes())
+    (folder / "a_question.yaml").write_text(QUESTION)
+    monkeypatch.setattr(composition, "SWEEPS", folder)
+    monkeypatch.setattr(registration, "SWEEPS", folder)
+
+
+def runs_of(outputs: Path, *overrides: str) -> list[SweepRun]:
+    """As they would lie in `outputs`; composed once for all tests."""
+    register()
+    own = ["sweep=table1_masking", *overrides]
+    with sweep_runs.composing():
+        found = sweep_runs.runs_of(build(compose("config", own)), own)
+    return [replace(one, path=outputs / one.kind / one.path.name) for one in found]
+
+
+# ---------------------------------------------------------------- the whole way
+@pytest.mark.usefixtures("small_source", "two_sweeps")
+def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the way one job fails: the others are made, it is listed, and its command makes it."""
+    from roberta_lab.commands import finetune
+
+    broken = {"on": True}
+    real = finetune._finetune
+
+    def fails(config: Any, *rest: Any) -> Any:
+        if broken["on"] and config.masking.mask_prob == 0.4:
+            raise MemoryError("no room\nat all")
+        return real(config, *rest)
+
+    monkeypatch.setattr(finetune, "_finetune", fails)
+    command = ["reproduce", "sweep=all", *FEW]
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert "a_question      2 rows, pretrain 0 of 2 there, finetune 0 of 2 there" in out
+    assert "missing: 3 pretrain and 3 finetune runs, 1 side by side; 2 runs are shared between tables; time unknown" in out  # fmt: skip
+    assert out.index("missing: 3") < out.index("1 of 4 runs are missing"), (
+        "the plan first, the tables whatever happened"
+    )
+    assert "; 3 pretrain, 2 finetune runs trained, 0 were there, 2 shared between tables, 1 failed" in out
+    assert "finetune more seed 1, sst2 1: MemoryError: no room\n" in err and "Traceback" not in err
+    assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
+    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
+    broken["on"] = False
+    assert cli.main(shlex.split(typed)) == 0
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    out, err = capsys.readouterr()
+    assert "nothing is missing" in out and "0 pretrain, 0 finetune runs trained, 6 were there" in out and err == ""
+
+
+@pytest.mark.usefixtures("small_source", "two_sweeps")
+def test_a_pretraining_run_that_fails_leaves_its_finetuning_runs_waiting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roberta_lab import pretraining
+
+    real = pretraining.pretrain
+
+    def fails(config: Any, *rest: Any) -> Any:
+        if config.masking.name == "static":
+            raise FloatingPointError("the loss of step 7 is nan")
+        return real(config, *rest)
+
+    monkeypatch.setattr(pretraining, "pretrain", fails)
+    command = ["reproduce", "sweep=table1_masking", *FEW, "hydra/launcher=basic"]
+    assert cli.main(command) == 1
+    out, err = capsys.readouterr()
+    assert "1 pretrain, 1 finetune runs trained" in out
+    assert "pretrain static seed 1: FloatingPointError: the loss of step 7 is nan" in err
+    assert "1 finetuning runs wait for them" in err
+
+
+@pytest.mark.usefixtures("small_source")
+def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real process beside the command gets SIGKILL in the middle of its work, as from the kernel without memory."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            for path in (tmp_path / "outputs" / "pretrain").glob("*/metrics.jsonl"):
+                owner = path.with_name("owner.json")
+                if path.stat().st_size and owner.is_file():
+                    killed.append(json.loads(owner.read_text())["pid"])
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    small = [o for o in FEW if not o.startswith(("batch_size.steps", "trainer.jobs"))]
+    command = [
+        "reproduce",
+        "sweep=table1_masking",
+        *small,
+        "sweep.only=[dynamic]",
+        "batch_size.steps=300",
+        "trainer.jobs=2",
+    ]
+    code = cli.main(command)
+    thread.join()
+    out, err = capsys.readouterr()
+    assert killed and killed[0] != os.getpid()
+    assert code == 0, err
+    assert "TerminatedWorkerError" in err and "cut off; going on" in err and "Traceback" not in err
+    assert "1 pretrain, 1 finetune runs trained" in out
+
+
+# ---------------------------------------------------------------- what is typed
+@pytest.mark.parametrize("text", ["all", "[table1_masking,a_question]", "table1_masking,a_question"])
+@pytest.mark.usefixtures("two_sweeps")
+def test_several_tables_are_the_first_and_the_names_of_all(text: str) -> None:
+    found = cli._several_sweeps([f"sweep={text}", "scale=mini"])
+    names = ["a_question", "table1_masking"] if text == "all" else ["table1_masking", "a_question"]
+    assert found == ["scale=mini", f"sweep={names[0]}", f"reproduce.sweeps=[{','.join(names)}]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["sweep=[table1_masking,table9]"], ["sweep=table9", "Allowed: "]),
+        (["sweep=all", "sweep.only=[static]"], ["sweep.only", "sweep=NAME"]),
+        (["sweep=all", "masking=static"], ["masking=static", "sweep=", "rows"]),
+    ],
+)
+@pytest.mark.usefixtures("two_sweeps")
+def test_a_mistake_is_one_line(
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["reproduce", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and all(part in err for part in parts), err
+
+
+def test_the_command_of_one_run_addresses_that_run_alone(tmp_path: Path) -> None:
+    found = runs_of(tmp_path, "sweep.seeds=[1,2]")
+    one = found[-1]
+    words = shlex.split(one.command([]))
+    assert words[:2] == ["roberta-lab", "finetune"]
+    with sweep_runs.composing():
+        [same] = [r for r in sweep_runs.runs_of(build(compose("config", words[2:])), words[2:]) if r.kind == one.kind]
+    assert (same.path.name, same.name) == (one.path.name, one.name)
+
+
+def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> None:
+    """Settings composed once for several runs give the runs that composing each of them gives."""
+    found = runs_of(tmp_path)
+    for one in [found[1], found[2], found[-1]]:
+        with sweep_runs.composing():
+            config = build(compose("config", list(one.job.overrides)))
+        assert run.directory(config, one.kind).name == one.path.name
+
+
+# ---------------------------------------------------------------- launching
+class Launcher:
+    """Runs jobs as it is told, by the number of the launch."""
+
+    def __init__(self, runs: Sequence[SweepRun], *scripts: Any) -> None:
+        self.runs, self.scripts, self.launched = runs, list(scripts), []
+
+    def __call__(self, jobs: list[list[str]]) -> list[JobReturn]:
+        self.launched.append(len(jobs))
+        return self.scripts.pop(0)(self.runs)
+
+
+def complete(one: SweepRun) -> None:
+    one.path.mkdir(parents=True, exist_ok=True)
+    (one.path / "owner.json").unlink(missing_ok=True)
+    (one.path / "result.json").write_text("{}")
+
+
+def begun(one: SweepRun, pid: int) -> None:
+    one.path.mkdir(parents=True, exist_ok=True)
+    (one.path / "owner.json").write_text(json.dumps({"pid": pid}))
+
+
+def returned(value: Any, status: JobStatus = JobStatus.COMPLETED) -> JobReturn:
+    found = JobReturn()
+    found.return_value, found.status = value, status
+    return found
+
+
+def test_a_job_that_breaks_the_launcher_twice_is_given_up_and_the_others_are_made(tmp_path: Path) -> None:
+    runs = [one for one in runs_of(tmp_path, "sweep.seeds=[1,2]") if one.kind == "pretrain"]
+    gone = 2**22 + 1  # above every process id
+
+    def first(_: Any) -> Any:
+        complete(runs[0])
+        begun(runs[1], gone)
+        begun(runs[2], gone)
+        raise RuntimeError("a worker process was killed")
+
+    def second(_: Any) -> Any:
+        complete(runs[2])
+        begun(runs[1], gone + 1)
+        raise RuntimeError("a worker process was killed")
+
+    def third(_: Any) -> Any:
+        return [returned("ValueError: no")]
+
+    launcher, said = Launcher(runs, first, second, third), []
+    failures = launching.run_all(launcher, runs, said.append)
+    assert launcher.launched == [4, 3, 1]
+    assert failures == {runs[1].path: launching.KILLED, runs[3].path: "ValueError: no"}
+    assert [line.count("going on") for line in said] == [1, 1] and runs[1].name in said[0] and runs[2].name in said[0]
+
+
+def test_a_launcher_that_cannot_start_jobs_is_not_tried_again(tmp_path: Path) -> None:
+    runs = [one for one in runs_of(tmp_path) if one.kind == "pretrain"]
+
+    def refuses(_: Any) -> Any:
+        raise OSError("no queue")
+
+    launcher = Launcher(runs, refuses)
+    assert launching.run_all(launcher, runs, print) == {o.path: "the launcher failed: OSError: no queue" for o in runs}
+
+
+def test_ctrl_c_goes_through(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path)
+
+    def stopped(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launching.run_all(Launcher(runs, stopped), runs, print)
+
+
+# ---------------------------------------------------------------- estimates
+def test_time_is_estimated_from_complete_runs_of_like_size(tmp_path: Path) -> None:
+    """Twice the steps take twice as long; of another model nothing is known."""
+    from omegaconf import OmegaConf
+
+    runs = [one for one in runs_of(tmp_path, "sweep.seeds=[1,2]") if one.kind == "pretrain"]
+    for one, seconds in zip(runs[:3], (90.0, 100.0, 500.0), strict=True):
+        complete(one)
+        (one.path / "result.json").write_text(json.dumps({"seconds": seconds}))
+        (one.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(one.config)))
+    (tmp_path / "pretrain" / "old").mkdir()
+    (tmp_path / "pretrain" / "old" / "result.json").write_text("{}")
+    rates = estimates.measured(tmp_path)
+    assert estimates.seconds([runs[3]], rates) == (pytest.approx(100.0), 0)
+    batch = runs[3].config.batch_size
+    longer = replace(runs[3], config=replace(runs[3].config, batch_size=replace(batch, steps=2 * batch.steps)))
+    wider = replace(runs[3], config=replace(runs[3].config, model=replace(runs[3].config.model, hidden=512)))
+    assert estimates.seconds([longer, wider], rates) == (pytest.approx(200.0), 1)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])
+def test_durations_in_words(seconds: float, said: str) -> None:
+    assert estimates.words(seconds) == said
+
+
+# ---------------------------------------------------------------- overview
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def working(tmp_path: Path) -> list[SweepRun]:
+    """Two runs that work and one that did not begin."""
+    runs = [one for one in runs_of(tmp_path, "sweep.seeds=[1,2]") if one.kind == "pretrain"][:3]
+    for one in runs[:2]:
+        begun(one, 1)
+    rows = [{"step": 400, "train/mlm_loss": 3.0}, {"step": 400, "val/ppl": 45.25}]
+    (runs[0].path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4')
+    return runs
+
+
+def test_a_file_gets_a_line_for_what_runs_and_one_for_each_that_ends(working: list[SweepRun]) -> None:
+    stream = io.StringIO()
+    overview = Overview("pretrain", working, stream, every=1e9)
+    overview.look()
+    [line] = stream.getvalue().splitlines()
+    assert line.startswith("pretrain: 0 of 3 done, 2 running, ") and "static seed 2: starts" in line
+    assert "static seed 1: 400 of 2,000 steps, val/ppl 45.2" in line
+    complete(working[0])
+    result = {"val/ppl": 30.0, "unigram_ppl": 99.0, "seconds": 61.0}
+    (working[0].path / "result.json").write_text(json.dumps(result))
+    overview.look(last=True)
+    [_, last] = stream.getvalue().splitlines()
+    assert last == f"static seed 1: held-out perplexity 30.0 (unigram 99.0), 1 min 1 s, {working[0].path}"
+
+
+def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: list[SweepRun]) -> None:
+    stream = Terminal()
+    with Overview("pretrain", working, stream, every=1e9) as overview:
+        overview.look()
+        assert stream.getvalue().count("\n") == 3 and "\x1b" not in stream.getvalue()
+        overview.look()
+        assert "\x1b[3A\x1b[J" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[3A\x1b[J")
+
+
+def test_speed_and_what_is_left_follow_from_two_looks(working: list[SweepRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("roberta_lab.overview.time.monotonic", lambda: now[0])
+    overview = Overview("pretrain", working, io.StringIO(), every=1e9)
+    overview.look()
+    (working[0].path / "metrics.jsonl").write_text('{"step": 500}\n')
+    now[0] = 110.0
+    assert overview._progress(working[0]) == "500 of 2,000 steps, 10.0 steps/s, 2 min 30 s left"
+
+
+def test_the_newest_values_are_read_from_the_end_of_a_long_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": s, "train/mlm_loss": 1.0}) + "\n" for s in range(10_000)))
+    assert last_row(path) == {"step": 9999, "train/mlm_loss": 1.0}
+    assert last_row(tmp_path / "none") == {}
