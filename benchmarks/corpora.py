@@ -33,7 +33,8 @@ def composed(text: Path, folder: Path, overrides: Sequence[str]) -> Config:
     """The config of a run on a file of JSON lines, everything it writes under `folder`; one process, one thread, no W&B."""
     from hydra import compose, initialize_config_dir
 
-    from roberta_lab.composition import CONF, build, spelled_out
+    from roberta_lab.composition import CONF, build
+    from roberta_lab.overrides import spelled_out
     from roberta_lab.registration import register
 
     register()

@@ -165,11 +165,12 @@ def run_command(name: str, arguments: list[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from roberta_lab import composition, registration
+    from roberta_lab.overrides import check_override_names, spelled_out
 
     registration.register()
-    arguments = composition.spelled_out(arguments)
+    arguments = spelled_out(arguments)
     if arguments[:1] not in ([flag] for flag in _COMPLETION):
-        composition.check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
+        check_override_names([a for a in arguments if not a.startswith("-") and "=" in a])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     multirun = ["--multirun"] if _is_multirun(name, arguments) else []
     overrides = [a for a in arguments if not a.startswith("-") and (a.startswith("~") or "=" in a)]
@@ -205,7 +206,8 @@ def _chosen_sweep(arguments: list[str]) -> str | None:
 
 def _several_sweeps(arguments: list[str]) -> list[str]:
     """`sweep=all`, `sweep=[A,B]` and `sweep=A,B` as Hydra takes them: the first, and the names of all in `reproduce.sweeps`."""
-    from roberta_lab.composition import check_override_names, groups
+    from roberta_lab.composition import groups
+    from roberta_lab.overrides import check_override_names
 
     chosen = _chosen_sweep(arguments)
     assert chosen is not None

@@ -19,8 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, flag_override
 
 from roberta_lab import run
-from roberta_lab.composition import build, check, groups, nearest, sources_of, spelled_out
+from roberta_lab.composition import build, check, groups, nearest, sources_of
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig
+from roberta_lab.overrides import spelled_out
 
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # set per column, and by which list
 

@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 
 from roberta_lab import run
 from roberta_lab.batching import micro_batch_size
-from roberta_lab.composition import CONF, build, check_override_names, groups, spelled_out
+from roberta_lab.composition import CONF, build, groups
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.overrides import check_override_names, spelled_out
 from roberta_lab.registration import register
 
 

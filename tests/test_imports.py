@@ -9,10 +9,10 @@ import roberta_lab
 
 PACKAGE = Path(roberta_lab.__file__).parent
 FLOORS = (
-    "config rng",
+    "circumstance config rng",
     "examples input_format masking batching shares statistics batch_statistics",
     "attention model objective flops hardware optimizer",
-    "tokenizer tokenizer_files word_encoder token_store data_mix composition costs corpus fingerprints",
+    "tokenizer tokenizer_files word_encoder token_store data_mix composition overrides costs corpus fingerprints",
     "run checkpoint huggingface huggingface_names ranks loop wandb_mirror tracking tasks heads",
     "starting_points",
     "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
-from roberta_lab.composition import spelled_out
+from roberta_lab.overrides import spelled_out
 from roberta_lab.reports import write_table
 from roberta_lab.reports.landing import state_of, write_landing
 

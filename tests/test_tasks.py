@@ -10,9 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from roberta_lab import tasks
-from roberta_lab.composition import CONF, METRICS, build, check_override_names, spelled_out
+from roberta_lab.composition import CONF, METRICS, build
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.corpus import parts
+from roberta_lab.overrides import check_override_names, spelled_out
 from roberta_lab.registration import register
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 from roberta_lab.tasks.pydoc import described_parameters

@@ -1,0 +1,126 @@
+"""The half of the schema that does not change what is learned: how a run is executed, where things lie, what commands show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ScaleConfig:
+    """What divides the paper's numbers, and what stands in for what a machine cannot hold."""
+
+    name: str = MISSING
+    batch_divisor: int = 1
+    steps_divisor: int = 1
+    lr_factor: float = 1.0
+    # override in a sweep file -> what replaces it: an override, or several with blanks between them
+    stands_for: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class TrainerConfig:
+    """How a run is executed. Nothing here changes what is learned."""
+
+    accelerator: str = "auto"
+    devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
+    micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
+    workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
+    compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
+    activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
+    threads: int | None = None  # CPU threads of torch; None: torch decides
+    jobs: int = 1  # runs of a sweep that go side by side
+    checkpoint_every_steps: int = 500
+    num_validations: int = 10
+    progress: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go besides `metrics.jsonl`."""
+
+    wandb: str = "auto"  # auto (online with a key, offline without) | offline | online | off
+    project: str = "roberta_lab"
+
+
+@dataclass
+class SweepConfig:
+    """A table of the paper, or a question: named rows, each a list of overrides, and the columns beside them."""
+
+    name: str = MISSING
+    title: str = MISSING
+    question: str = MISSING
+    base: list[str] = field(default_factory=list)  # overrides that every row shares
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [1])
+    finetune_seeds: list[int] = field(default_factory=lambda: [1])
+    published: str | None = None  # key in reports/published.yaml
+    reference: str | None = None  # the row that the others are compared with; None: the first
+    only: list[str] | None = None  # some of the rows
+    row: str | None = None  # set by the sweeper in each job
+
+
+@dataclass
+class PathsConfig:
+    """Where results and prepared data lie."""
+
+    outputs: str = "outputs"
+    cache: str = "${paths.outputs}/cache"
+
+
+@dataclass
+class PrepareConfig:
+    """How text is prepared. Nothing here changes what is made of it."""
+
+    workers: int | None = None  # processes; None: one a core
+
+
+@dataclass
+class InspectConfig:
+    """What `roberta-lab inspect` shows."""
+
+    examples: int = 3  # decoded in full; 0: statistics only
+    epoch: int = 0
+    statistics: bool = True  # of the whole epoch, with an HTML page; false: a quick look
+    max_examples: int | None = None  # the statistics' first examples of the plan; None: all
+
+
+@dataclass
+class ExportConfig:
+    """Where `roberta-lab export` writes."""
+
+    path: str = ""  # a folder that is new, empty or an earlier export; empty: <paths.outputs>/export/<run id>
+
+
+@dataclass
+class PredictConfig:
+    """What `roberta-lab predict` reads, computes and writes."""
+
+    what: str = "fill_mask"  # fill_mask: the likeliest tokens for each mask | embed: a vector per text
+    text: Any = None  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
+    file: str = ""  # in place of `text`: UTF-8, a text a line; -: standard input
+    top_k: int = 5  # tokens per mask
+    pooling: str = "bos"  # the vector of a text is the final hidden state of <s> (bos), or the mean over all tokens
+    output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
+
+
+@dataclass
+class PlanConfig:
+    """The machine that `roberta-lab plan` reckons with; each scale has its own."""
+
+    hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (roberta_lab/hardware.py)
+    devices: int = 1  # that a run is spread over; of a CPU, cores
+    mfu: float | None = None  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
+    tokens_per_second: float | None = None  # of one device, measured; in place of the peak and the share
+    price_per_hour: float | None = None  # of one device, in any currency
+    output: str = ""  # a Markdown file to write as well
+
+
+@dataclass
+class ReproduceConfig:
+    """What `roberta-lab reproduce` makes."""
+
+    sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]
