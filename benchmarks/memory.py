@@ -29,7 +29,7 @@ def resident(field: str) -> int:
 def one(way: str, model: str, dtype: str, options: argparse.Namespace) -> tuple[int, int]:
     """Peak bytes of some steps in this process, and the bytes before the model was built."""
     import torch
-    from step import DEVICE, Ours, Theirs, model_config, packed_rows
+    from step import DEVICE, Ours, Theirs, model_config, packed_rows, step_of
 
     torch.set_num_threads(1)
     rows = packed_rows(options.batch, options.length)
@@ -38,8 +38,9 @@ def one(way: str, model: str, dtype: str, options: argparse.Namespace) -> tuple[
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         before = resident("VmRSS")
     side = {"transformers": Theirs, "roberta_lab": Ours}[way](model_config(model), dtype, rows)
+    step = step_of(side, ready=False)
     for _ in range(options.steps):
-        side.step()
+        step()
     peak = torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else resident("VmHWM")
     return peak, before
 
@@ -64,11 +65,8 @@ def lines(model: str, dtype: str, turns: int) -> list[list[str]]:
         above = [(peak - before) / 1e6 for peak, before in found[way]]
         ratio = median(a[0] / b[0] for a, b in zip(found[way], found[WAYS[0]], strict=True))
         ratio_above = median((a[0] - a[1]) / (b[0] - b[1]) for a, b in zip(found[way], found[WAYS[0]], strict=True))
-        spread = f"{min(above):.0f} to {max(above):.0f}"
-        rows.append(
-            [f"{model}, {dtype}, {way}", f"{median(whole):.0f}", f"{ratio:.2f}", f"{median(above):.0f}"]
-            + [spread, f"{ratio_above:.2f}"]
-        )
+        line = [f"{median(whole):.0f}", f"{ratio:.2f}", f"{median(above):.0f}", f"{min(above):.0f} to {max(above):.0f}"]
+        rows.append([f"{model}, {dtype}, {way}", *line, f"{ratio_above:.2f}"])
     return rows
 
 

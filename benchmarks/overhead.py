@@ -29,9 +29,10 @@ from roberta_lab.datamodule import PretrainingData
 from roberta_lab.examples import Vocabulary
 from roberta_lab.loop import fit
 from roberta_lab.objective import batch_loss, loss_sums
-from roberta_lab.pretraining import PretrainingModule, StepEnd, progress, trainer
+from roberta_lab.pretraining import PretrainingModule, progress, trainer
 from roberta_lab.registration import register
 from roberta_lab.run import science
+from roberta_lab.step_end import StepEnd
 from roberta_lab.token_store import Part, TokenStore, open_store, write
 from roberta_lab.tracking import Tracker
 

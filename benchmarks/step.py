@@ -1,25 +1,26 @@
 """A training step against Hugging Face's: batch making, forward, backward and optimizer, tokens per second.
 
     python benchmarks/step.py [--models tiny mini small base] [--dtypes fp32 bf16] [--length 128] [--batch 16] [--seconds 10]
+                              [--shortest N] [--ready] [--compile]
 
 The peer is `RobertaForMaskedLM` (sdpa attention, dropout 0.1) with `DataCollatorForLanguageModeling` and the same fused AdamW, on
-the same examples. Both run eagerly, on the GPU if there is one, else on one CPU thread. Which part takes how long is printed for
-ours, as shares of the step.
+the same examples, on the GPU if there is one, else on one CPU thread. With --shortest, inputs have N to LENGTH tokens, as
+doc_sentences makes them, and real tokens count; with --ready, batches lie on the device beforehand, as workers would leave
+them on either side; with --compile, both are also compiled. `shares.py` says which part of a step takes how long.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from side_by_side import Work, alternate, compared, one_thread, setting, table
+from side_by_side import Work, alternate, compared, one_thread, setting
 from tokenizers import Tokenizer, models
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
@@ -42,13 +43,17 @@ def vocabulary(vocab_size: int) -> Vocabulary:
     return Vocabulary(vocab_size, vocab_size - 1, (0, 1, 2, 3, vocab_size - 1))
 
 
-def packed_rows(number: int, length: int, vocab_size: int = VOCAB_SIZE) -> Rows:
-    """Full inputs of random text, `<s> ... </s>`."""
-    ids = np.random.default_rng(0).integers(4, vocab_size - 1, (number, length))
-    ids[:, 0], ids[:, -1] = 0, 2
-    special = np.zeros(ids.shape, bool)
-    special[:, [0, -1]] = True
-    return Rows(ids, np.zeros_like(ids), np.full(number, length), special, None)
+def packed_rows(number: int, length: int, vocab_size: int = VOCAB_SIZE, shortest: int | None = None) -> Rows:
+    """Inputs of random text, `<s> ... </s>`: full ones, or of `shortest` to `length` tokens, in the order of their lengths."""
+    draw = np.random.default_rng(0)
+    ids = draw.integers(4, vocab_size - 1, (number, length))
+    lengths = np.sort(draw.integers(shortest or length, length + 1, number))
+    position = np.arange(length)
+    ids[:, 0] = 0
+    ids[np.arange(number), lengths - 1] = 2
+    ids[position >= lengths[:, None]] = 1
+    special = (position == 0) | (position >= lengths[:, None] - 1)
+    return Rows(ids, np.zeros_like(ids), lengths, special, None)
 
 
 def model_config(name: str) -> ModelConfig:
@@ -63,12 +68,16 @@ def synchronized() -> None:
 class Ours:
     """The step of a run, without Lightning."""
 
-    def __init__(self, config: ModelConfig, dtype: str, rows: Rows, vocab_size: int = VOCAB_SIZE) -> None:
+    def __init__(
+        self, config: ModelConfig, dtype: str, rows: Rows, vocab_size: int = VOCAB_SIZE, compiled: bool = False
+    ) -> None:
         self.rows, self.dtype, self.epochs = rows, TYPES[dtype], count()
         self.vocabulary = vocabulary(vocab_size)
         self.model = PretrainingModel(config, vocab_size, rows.input_ids.shape[1], 0, nsp=False).to(DEVICE)
         self.optimizer = build_optimizer(self.model.named_parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01)
-        self.seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
+        if compiled:
+            for layer in self.model.encoder.layers:
+                layer.compile(dynamic=True)
 
     def data(self) -> dict[str, Any]:
         examples = np.arange(len(self.rows.lengths))
@@ -81,38 +90,25 @@ class Ours:
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
             return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["cu_seq_lens"]) - 1)
 
-    def step(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        batch = self._timed("data", self.data)
-        loss = self._timed("forward", lambda: self.forward(batch))
-        self._timed("backward", loss.backward)
-        self._timed("optimizer", self.optimizer.step)
-
-    def _timed(self, name: str, call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        found = call()
-        synchronized()
-        self.seconds[name] += time.perf_counter() - start
-        return found
-
 
 class Theirs:
     """Hugging Face's model and collator."""
 
-    def __init__(self, config: ModelConfig, dtype: str, rows: Rows) -> None:
-        self.rows, self.dtype = rows, TYPES[dtype]
+    def __init__(self, config: ModelConfig, dtype: str, rows: Rows, compiled: bool = False) -> None:
+        self.dtype = TYPES[dtype]
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer(models.WordLevel({f"{i}": i for i in range(VOCAB_SIZE)}, unk_token="3")),
             bos_token="0", pad_token="1", eos_token="2", unk_token="3", mask_token=f"{VOCAB_SIZE - 1}",
         )  # fmt: skip
         self.collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-        self.features = [{"input_ids": row} for row in rows.input_ids.tolist()]
+        self.features = [{"input_ids": row[:n]} for row, n in zip(rows.input_ids.tolist(), rows.lengths, strict=True)]
         settings = RobertaConfig(
             vocab_size=VOCAB_SIZE, hidden_size=config.hidden, num_hidden_layers=config.layers, num_attention_heads=config.heads,
             intermediate_size=config.ffn, max_position_embeddings=rows.input_ids.shape[1] + 2, type_vocab_size=1,
             hidden_dropout_prob=config.dropout, attention_probs_dropout_prob=config.attention_dropout, attn_implementation="sdpa",
         )  # fmt: skip
         self.model = RobertaForMaskedLM(settings).to(DEVICE).train()
+        self.call = torch.compile(self.model, dynamic=None) if compiled else self.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01, fused=True)
 
     def data(self) -> dict[str, torch.Tensor]:
@@ -120,13 +116,32 @@ class Theirs:
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.model(**batch).loss
+            return self.call(**batch).loss
 
-    def step(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.forward(self.data()).backward()
-        self.optimizer.step()
+
+def step_of(side: Ours | Theirs, ready: bool) -> Callable[[], None]:
+    """A training step; with `ready`, over batches that were made beforehand."""
+    batches = cycle([side.data() for _ in range(4)]) if ready else None
+
+    def step() -> None:
+        side.optimizer.zero_grad(set_to_none=True)
+        batch = side.data() if batches is None else next(batches)
+        side.forward(batch).backward()
+        side.optimizer.step()
         synchronized()
+
+    return step
+
+
+def works(name: str, dtype: str, rows: Rows, options: argparse.Namespace) -> list[Work]:
+    """Both sides, as they are and compiled."""
+    found, tokens = [], int(rows.lengths.sum())
+    for compiled in (False, True) if options.compile else (False,):
+        for kind, side in (("transformers", Theirs), ("roberta_lab", Ours)):
+            made = side(model_config(name), dtype, rows, compiled=compiled)
+            label = f"{kind}, compiled" if compiled else kind
+            found.append(Work(label, step_of(made, options.ready), tokens))
+    return found
 
 
 def main() -> None:
@@ -136,21 +151,22 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each line of a table")
+    parser.add_argument("--shortest", type=int, help="tokens of the shortest input; without it all are full")
+    parser.add_argument("--ready", action="store_true", help="batches are made beforehand")
+    parser.add_argument("--compile", action="store_true", help="also compiled")
     options = parser.parse_args()
     one_thread()
     torch.set_num_threads(1)
-    rows, shares = packed_rows(options.batch, options.length), []
+    rows = packed_rows(options.batch, options.length, shortest=options.shortest)
     for name in options.models:
         for dtype in options.dtypes:
-            ours, theirs = Ours(model_config(name), dtype, rows), Theirs(model_config(name), dtype, rows)
-            tokens = options.batch * options.length
-            works = [Work("transformers", theirs.step, tokens), Work("roberta_lab", ours.step, tokens)]
-            print(f"{name}, {dtype}, {options.batch} x {options.length} tokens, {DEVICE}\n")
-            print(compared("tokens", alternate(works, options.seconds, 3)), end="\n\n", flush=True)
-            total = sum(ours.seconds.values())
-            shares.append([f"{name}, {dtype}", *(f"{part / total:.0%}" for part in ours.seconds.values())])
-    print(table(("roberta_lab", *ours.seconds), shares))
-    print(f"\n{setting('torch', 'transformers')}")
+            print(f"{name}, {dtype}, {options.batch} x {options.length} tokens, {rows.lengths.sum()} real, {DEVICE}\n")
+            print(
+                compared("tokens", alternate(works(name, dtype, rows, options), options.seconds, 3)),
+                end="\n\n",
+                flush=True,
+            )
+    print(f"{setting('torch', 'transformers')}")
 
 
 if __name__ == "__main__":

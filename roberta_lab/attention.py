@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+HEAD_SIZES = 8  # the kernels over inputs joined end to end take multiples of it
+
 
 class Attention(Protocol):
     """From queries, keys and values of each token, (..., A, D) for A heads, to their contexts, (..., A, D)."""
@@ -38,7 +40,7 @@ class Packed(NamedTuple):
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        if not query.is_cuda:
+        if not query.is_cuda or query.shape[-1] % HEAD_SIZES:
             return self._by_length(query, key, value, dropout)
         ends, longest = self.cu_seq_lens, self.max_length
         if query.dtype in (torch.float16, torch.bfloat16):  # the kernels behind PyTorch's nested tensors

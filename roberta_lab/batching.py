@@ -153,10 +153,13 @@ def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
 
 
 def micro_batch_size(sequences: int, config: TrainerConfig) -> int:
-    """Sequences of one forward pass: as asked for, or the largest number up to 32 that divides each rank's share."""
-    if config.micro_batch_size is not None:
-        return min(sequences, config.micro_batch_size)
-    share = max(1, sequences // config.devices)
+    """Sequences of one forward pass: as asked for, or the largest number up to 32 that divides each rank's share.
+
+    `auto` counts as the latter until roberta_lab/micro_batch.py has tried what fits.
+    """
+    share = max(1, sequences // max(1, config.devices))
+    if isinstance(config.micro_batch_size, int):
+        return min(share, config.micro_batch_size)
     return max(size for size in range(1, LARGEST_BY_DEFAULT + 1) if share % size == 0)
 
 

@@ -96,6 +96,18 @@ def keep_newest(directory: Path, number: int = 2) -> None:
         path.unlink()
 
 
+def recount(loops: dict[str, Any], consumed: int) -> None:
+    """Lightning counts micro-batches; a checkpoint of another cut of the batch is told how many of these ones it is.
+
+    Args:
+        loops: Lightning's state of the fit loop, changed in place.
+        consumed: micro-batches of one rank that the checkpoint has behind it.
+    """
+    for counts in (loops["epoch_loop.batch_progress"][key] for key in ("total", "current")):
+        behind = consumed - counts["ready"]
+        counts.update({name: count + behind for name, count in counts.items()})
+
+
 class SealedCheckpointIO(CheckpointIO):
     """Lightning's door to `save` and `load`."""
 

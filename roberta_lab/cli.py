@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from roberta_lab.config import ConfigError, RunInUse, Unfinished
+from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished
 
 
 class Command(NamedTuple):
@@ -63,6 +63,14 @@ COMMANDS = {
             "'predict.text=Return the <mask> of x.'",
             "masking=static predict.file=texts.txt predict.top_k=10 predict.output=filled.jsonl",
             "pretrained.path=FOLDER predict.what=embed predict.pooling=mean predict.file=- predict.output=vectors.npy",
+        ),
+    ),
+    "plan": Command(
+        "before spending anything: tokens, steps, FLOPs, memory, hours and cost of a run or of each row of a sweep",
+        (
+            "sweep=table4_data scale=paper plan.devices=1024",
+            "model=base batch_size=bsz2k scale=mini plan.hardware=a100 plan.price_per_hour=2",
+            "sweep=table1_masking plan.tokens_per_second=17600 plan.output=plan.md",
         ),
     ),
     "table": Command(
@@ -136,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 2
-    except (RunInUse, Unfinished) as error:
+    except (RunInUse, RankDied, Unfinished) as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -231,10 +239,12 @@ class Job:
 
         from roberta_lab.composition import build
 
+        if self.failures and isinstance(self.failures[-1], RankDied):
+            return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
         try:
             main_of(hydra.job.name)(build(cfg), list(hydra.overrides.task))
-        except (ConfigError, RunInUse, Unfinished) as error:
+        except (ConfigError, RunInUse, RankDied, Unfinished) as error:
             self.failures.append(error)
             return error
         except BrokenPipeError:  # whoever read has read enough (`roberta-lab inspect | head`)

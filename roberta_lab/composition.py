@@ -28,9 +28,11 @@ from roberta_lab.config import (
     Config,
     ConfigError,
     DataMixConfig,
+    PlanConfig,
     PredictConfig,
     SourceConfig,
 )
+from roberta_lab.hardware import HARDWARE
 from roberta_lab.input_format import FORMATS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -54,6 +56,12 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+def sources_of(mix: str) -> set[str]:
+    """The names of the sources of an option of data_mix, by its file and those it is made of."""
+    option = OmegaConf.load(CONF / "data_mix" / f"{mix}.yaml")
+    return set(option.get("sources", {})).union(*(sources_of(name) for name in option.get("defaults", [])))
+
+
 def nearest(name: str, allowed: list[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no allowed name is near."""
     match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
@@ -61,8 +69,8 @@ def nearest(name: str, allowed: list[str]) -> str:
 
 
 def spelled_out(overrides: Iterable[str]) -> list[str]:
-    """`data_mix.NAME.key=`, which sets or adds a source of the mix, and `predict.text=TEXT`, as Hydra knows them; other
-    overrides as they are."""
+    """`data_mix.NAME.key=`, which sets or adds a source of the mix, a task's files and columns, and `predict.text=TEXT`, as
+    Hydra knows them; other overrides as they are."""
     fields = _fields(DataMixConfig)
 
     def one(override: str) -> str:
@@ -71,6 +79,8 @@ def spelled_out(overrides: Iterable[str]) -> list[str]:
         name = override.removeprefix("~data_mix.")
         if name != override and name.isidentifier() and name not in fields:
             return f"~data_mix.sources.{name}"
+        if _TASK_KEY.match(override):
+            return f"++{override}"
         found = _SOURCE_KEY.match(override)
         if found is None or (found[1] in fields and found[1] != "sources"):
             return override
@@ -79,6 +89,7 @@ def spelled_out(overrides: Iterable[str]) -> list[str]:
     return [one(override) for override in overrides]
 
 
+_TASK_KEY = re.compile(r"task\.(files|columns)\.\w+=")
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
 _TEXT = "predict.text="
 
@@ -154,7 +165,12 @@ def build(cfg: DictConfig) -> Config:
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
     tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
     # sorted: the order in which a mix names its sources means nothing
-    tree.data_mix.sources = {name: _source(name, source) for name, source in sorted(tree.data_mix.sources.items())}
+    sources = sorted(tree.data_mix.sources.items())
+    if (
+        tree.sweep is not None and tree.sweep.row is None
+    ):  # of all rows at once: `data_mix.NAME.path` is of those with NAME
+        sources = [(name, source) for name, source in sources if "kind" in source]
+    tree.data_mix.sources = {name: _source(name, source) for name, source in sources}
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
     check(config)
@@ -187,7 +203,7 @@ def nsp_is_on(config: Config) -> bool:
 AT_LEAST_ONE = (
     *("batch_size.sequences", "batch_size.steps", "model.layers", "model.hidden", "model.heads", "model.ffn"),
     *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
-    "predict.top_k",
+    *("predict.top_k", "plan.devices"),
 )
 BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
 METRICS = {  # of each head (roberta_lab/tasks/metrics.py)
@@ -214,6 +230,7 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"data_mix.{name}.kind={source.kind}: unknown.{allowed}")
     data_mix.check(config.data_mix)
     _check_prediction(config.predict)
+    _check_plan(config.plan)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
     if config.task.head not in METRICS:
@@ -225,6 +242,19 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(
             f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
         )
+
+
+def _check_plan(plan: PlanConfig) -> None:
+    if plan.hardware not in HARDWARE:
+        raise ConfigError(
+            f"plan.hardware={plan.hardware}: unknown.{nearest(plan.hardware, list(HARDWARE))} Allowed: {', '.join(HARDWARE)}."
+        )
+    for key in ("mfu", "tokens_per_second", "price_per_hour"):
+        value = getattr(plan, key)
+        if value is not None and not (value > 0 or (key == "price_per_hour" and value == 0)):
+            raise ConfigError(f"plan.{key}={value:g}: allowed are numbers above 0.")
+    if plan.mfu is not None and plan.mfu > 1:
+        raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is 1 or less.")
 
 
 def _check_prediction(predict: PredictConfig) -> None:
@@ -268,8 +298,8 @@ def check(config: Config) -> None:
             raise ConfigError(
                 f"{key}={chosen}: unknown.{nearest(chosen, list(allowed))} Allowed: {', '.join(allowed)}."
             )
-    if config.trainer.devices != 1:
-        raise ConfigError(f"trainer.devices={config.trainer.devices}: one process is what works today; allowed is 1.")
+    if (size := config.trainer.micro_batch_size) not in (None, "auto") and type(size) is not int:
+        raise ConfigError(f"trainer.micro_batch_size={size}: allowed is 1 and more, null or auto.")
     accumulation(batch.sequences, config.trainer.devices, micro_batch_size(batch.sequences, config.trainer))
     if config.model.hidden % config.model.heads:
         raise ConfigError(f"model.hidden={config.model.hidden} does not divide by model.heads={config.model.heads}.")

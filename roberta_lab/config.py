@@ -20,6 +20,13 @@ class RunInUse(RuntimeError):
     """The run's directory is claimed by a live process."""
 
 
+class RankDied(RuntimeError):
+    """A process of a run on several devices is gone, and with it the run. Says which, and how it ended."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; the same command goes on from the last checkpoint."
+
+
 class Unfinished(RuntimeError):
     """Some runs of a sweep failed; the message lists them. What could be made is made."""
 
@@ -170,11 +177,11 @@ class TaskConfig:
     num_labels: int = 2  # classes; 0: as many as the files have
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
     path: str = ""  # a folder with the task's original files
-    files: dict[str, str] = field(default_factory=dict)  # split -> file in that folder, in place of the original's name
+    files: dict[str, str] = field(default_factory=dict)  # split -> file there, or split of the hub's, of another name
     columns: dict[str, str] = field(
         default_factory=dict
     )  # what is read from which column: text_a, text_b, label, id; ner: word, label
-    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files
+    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
     max_length: int = 128
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
@@ -209,7 +216,8 @@ class ScaleConfig:
     batch_divisor: int = 1
     steps_divisor: int = 1
     lr_factor: float = 1.0
-    stands_for: dict[str, str] = field(default_factory=dict)  # override in a sweep file -> override that replaces it
+    # override in a sweep file -> what replaces it: an override, or several with blanks between them
+    stands_for: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -217,8 +225,8 @@ class TrainerConfig:
     """How a run is executed. Nothing here changes what is learned."""
 
     accelerator: str = "auto"
-    devices: int = 1
-    micro_batch_size: int | None = None  # None: the largest up to 32 that divides the batch
+    devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
+    micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
     workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
     compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
@@ -250,6 +258,7 @@ class SweepConfig:
     seeds: list[int] = field(default_factory=lambda: [1])
     finetune_seeds: list[int] = field(default_factory=lambda: [1])
     published: str | None = None  # key in reports/published.yaml
+    reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows
     row: str | None = None  # set by the sweeper in each job
 
@@ -306,6 +315,18 @@ class ReproduceConfig:
 
 
 @dataclass
+class PlanConfig:
+    """The machine that `roberta-lab plan` reckons with; each scale has its own."""
+
+    hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (roberta_lab/hardware.py)
+    devices: int = 1  # that a run is spread over; of a CPU, cores
+    mfu: float | None = None  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
+    tokens_per_second: float | None = None  # of one device, measured; in place of the peak and the share
+    price_per_hour: float | None = None  # of one device, in any currency
+    output: str = ""  # a Markdown file to write as well
+
+
+@dataclass
 class Config:
     """The root of the tree."""
 
@@ -332,6 +353,7 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
 
 
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")

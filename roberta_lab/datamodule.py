@@ -19,8 +19,10 @@ from roberta_lab.batching import accumulation, batch_plan, micro_batch_size
 from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.examples import Plan, Rows, SentenceStore, Vocabulary, gather
 from roberta_lab.masking import IGNORED, masked_rows, num_maskable, num_masked
+from roberta_lab.ranks import ALONE, Rank, on_cuda
 from roberta_lab.rng import stream_key
 
+WORKERS_BESIDE_A_GPU = 4
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
 VALIDATION_SEED = 0  # one fixed pattern for every run, whatever it trains on, so that perplexities compare
 VALIDATION_MASKING = MaskingConfig("static")  # the paper's 15%, 80/10/10
@@ -68,13 +70,16 @@ def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
 
 
 class MicroBatches(Dataset):
-    """Micro-batch number i of the run, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
+    """Micro-batch number i of one rank, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
 
-    def __init__(self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary, rank: Rank = ALONE
+    ) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
         self.batches = batch_plan(plan, config)
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
-        self.per_step = accumulation(config.batch_size.sequences, 1, self.size)
+        self.rank = rank
+        self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
         self._counts: dict[int, tuple[int, int]] = {}  # of the step at hand
 
     def __len__(self) -> int:
@@ -82,7 +87,7 @@ class MicroBatches(Dataset):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         step, index = divmod(i, self.per_step)
-        examples, epochs = self.batches.micro_batch(step, index, self.size, 0, 1)
+        examples, epochs = self.batches.micro_batch(step, index, self.size, *self.rank)
         by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # as attention wants them
         examples, epochs = examples[by_length], epochs[by_length]
         rows = gather(self.store, self.plan, examples, self.vocabulary)
@@ -90,7 +95,7 @@ class MicroBatches(Dataset):
         batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
         batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
-        batch["position"] = i
+        batch["position"] = i * self.rank.world_size + self.rank.number  # the share's place among those of all ranks
         return batch
 
     def counts(self, step: int) -> tuple[int, int]:
@@ -136,7 +141,14 @@ class PositionLoader(DataLoader):
 class PretrainingData(L.LightningDataModule):
     """Training and validation data of one run, over the token stores of its data mix."""
 
-    def __init__(self, config: Config, train: SentenceStore, validation: SentenceStore, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        config: Config,
+        train: SentenceStore,
+        validation: SentenceStore,
+        vocabulary: Vocabulary,
+        rank: Rank = ALONE,
+    ) -> None:
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.validation_store = validation
@@ -144,7 +156,7 @@ class PretrainingData(L.LightningDataModule):
             validation, config.input_format, stream_key(VALIDATION_SEED, "validation")
         )
         plan = input_format.plan(train, config.input_format, stream_key(config.seed, "plan"))
-        self.micro_batches = MicroBatches(train, plan, config, vocabulary)
+        self.micro_batches = MicroBatches(train, plan, config, vocabulary, rank)
 
     @property
     def accumulation(self) -> int:
@@ -156,7 +168,7 @@ class PretrainingData(L.LightningDataModule):
         start = self.trainer.global_step * self.accumulation
         workers = self.config.trainer.workers
         if workers is None:
-            workers = 4 if torch.cuda.is_available() and self.config.trainer.accelerator != "cpu" else 0
+            workers = WORKERS_BESIDE_A_GPU if on_cuda(self.config.trainer.accelerator) else 0
         return PositionLoader(
             self.micro_batches,
             batch_size=None,
@@ -173,15 +185,20 @@ class PretrainingData(L.LightningDataModule):
         """A batch is a flat dictionary: it needs no search for tensors, and from pinned memory nobody waits for it."""
         return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
-    def validation_batches(self) -> Iterator[dict[str, Any]]:
-        """The held-out examples with their one fixed pattern, in order."""
+    def validation_batches(self, rank: Rank = ALONE) -> Iterator[dict[str, Any]]:
+        """The held-out examples with their one fixed pattern, in order; of several ranks, every so many-th batch."""
         size = VALIDATION_BATCH
-        for start in range(0, self.validation_plan.num_examples, size):
+        for start in range(rank.number * size, self.validation_plan.num_examples, rank.world_size * size):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
             rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
             epochs = np.zeros_like(examples)
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
             yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
+
+    def num_bytes(self, batch: dict[str, Any]) -> int:
+        """Bytes of the text that a batch masks; 0 when the vocabulary does not know its pieces' lengths."""
+        lengths = self.vocabulary.num_bytes
+        return 0 if lengths is None else int(lengths[batch["masked_labels"].numpy()].sum())
 
     def unigram_perplexity(self) -> float:
         """Of the tokens that validation masks, under the training text's unigram frequencies (add-one smoothed)."""

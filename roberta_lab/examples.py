@@ -34,6 +34,9 @@ class Vocabulary:
     mask_id: int
     special_ids: tuple[int, ...]
     continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
+    num_bytes: np.ndarray | None = (
+        None  # (size,) int64, UTF-8 bytes of text that a token stands for, its space included
+    )
     bos_id: int = 0  # of <s>; these three as in RoBERTa, unless a published tokenizer has others
     pad_id: int = 1
     eos_id: int = 2

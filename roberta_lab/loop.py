@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import DDPStrategy
 
 from roberta_lab.checkpoint import SealedCheckpointIO
 from roberta_lab.config import Config
+from roberta_lab.ranks import ALONE, Rank, on_cuda
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 FIRST_SCALE = 2.0**16
@@ -46,6 +51,22 @@ class RetryingHalfPrecision(MixedPrecision):
             model.gradients_again()
 
 
+class NoProfiler(Profiler):
+    """Lightning times thirty places a step; its own way of not doing so makes a context manager for each."""
+
+    def start(self, action_name: str) -> None:
+        pass
+
+    def stop(self, action_name: str) -> None:
+        pass
+
+    def profile(self, action_name: str) -> Any:
+        return _NOTHING
+
+
+_NOTHING = nullcontext()
+
+
 def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
     """`Trainer.fit`. Lightning turns Ctrl-C and SIGTERM into an exit of its own; here both are KeyboardInterrupt."""
     try:
@@ -66,20 +87,39 @@ def seed_dropout(device: torch.device, key: int) -> None:
         torch.cuda.manual_seed(key >> 1)
 
 
-def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
-    """A Trainer that prints nothing, logs nothing and saves nothing unasked."""
+class JoinedRanks(LightningEnvironment):
+    """Processes that roberta_lab/ranks.py has started and joined."""
+
+    def __init__(self, rank: Rank) -> None:
+        super().__init__()
+        self.rank = rank
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def local_rank(self) -> int:
+        return self.rank.number
+
+
+def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options: Any) -> L.Trainer:
+    """A Trainer that prints nothing, logs nothing and saves nothing unasked; with several ranks, one that is DDP."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
     warnings.filterwarnings(
         "ignore", message=".*does not have many workers.*"
     )  # `trainer.workers` is the user's choice
-    half = [RetryingHalfPrecision(_device(config))] if config.precision.dtype == "fp16" else []
-    return L.Trainer(
+    device = "cuda" if on_cuda(config.trainer.accelerator) else "cpu"
+    half = [RetryingHalfPrecision(device)] if config.precision.dtype == "fp16" else []
+    if rank.world_size > 1:
+        options["strategy"] = DDPStrategy(cluster_environment=JoinedRanks(rank), gradient_as_bucket_view=True)
+    trainer = L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
-        devices=1,
+        devices=rank.world_size,
         precision=PRECISIONS.get(config.precision.dtype),
         plugins=[SealedCheckpointIO(), *half],
+        profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -88,8 +128,7 @@ def build_trainer(config: Config, directory: Path, **options: Any) -> L.Trainer:
         limit_val_batches=0,
         **options,
     )
-
-
-def _device(config: Config) -> str:
-    """The kind of device that Lightning will choose."""
-    return "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
+    # Lightning asks before each micro-batch whether rank 0 was told to stop, and waits for the device to know.
+    # Here the ranks agree on that at the end of a step.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer

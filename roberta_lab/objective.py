@@ -19,9 +19,13 @@ class LossSums(NamedTuple):
     """Sums over one micro-batch; dividing by a batch's counts gives means, adding over micro-batches stays exact."""
 
     mlm: Tensor  # () float32, sum of negative log-likelihoods over masked tokens
-    masked: Tensor  # () int64
+    masked: int  # known without asking the device
     nsp: Tensor  # () float32, sum over sequences (0 without NSP)
     nsp_correct: Tensor  # () int64
+
+    def detached(self) -> LossSums:
+        """Without the graph behind them."""
+        return self._replace(mlm=self.mlm.detach(), nsp=self.nsp.detach())
 
 
 def loss_sums(model: PretrainingModel, batch: dict[str, Any]) -> LossSums:
@@ -44,7 +48,7 @@ def loss_sums(model: PretrainingModel, batch: dict[str, Any]) -> LossSums:
         nsp_logits, target = model.nsp_logits(hidden.index_select(0, firsts)).float(), batch["next_sentence_label"]
         nsp = F.cross_entropy(nsp_logits, target, reduction="sum")
         correct = (nsp_logits.argmax(1) == target).sum()
-    return LossSums(mlm, torch.tensor(len(positions), device=mlm.device), nsp, correct)
+    return LossSums(mlm, len(labels), nsp, correct)
 
 
 def batch_loss(sums: LossSums, batch_masked: int, batch_sequences: int) -> Tensor:

@@ -1,17 +1,14 @@
-"""The LightningModule of every ablation, and the callback that logs, validates and saves at the end of optimizer steps."""
+"""The LightningModule of every ablation, and one pretraining run with it, on one process or several."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -20,7 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from tqdm import tqdm
 
-from roberta_lab import checkpoint, token_store, tokenizer
+from roberta_lab import checkpoint, micro_batch, ranks, token_store, tokenizer
 from roberta_lab.composition import nsp_is_on
 from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
@@ -28,22 +25,13 @@ from roberta_lab.data_mix import training_documents
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.loop import build_trainer, fit, seed_dropout
 from roberta_lab.model import PretrainingModel
-from roberta_lab.objective import batch_loss, loss_sums
+from roberta_lab.objective import LossSums, batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
+from roberta_lab.ranks import Rank
 from roberta_lab.rng import stream_key
 from roberta_lab.run import label, science
-from roberta_lab.tracking import Row, Tracker, read
-
-
-class RowLog(Protocol):
-    """Where the rows of a run go; `flush` makes them durable."""
-
-    def write(self, row: dict[str, Any]) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+from roberta_lab.step_end import RowLog, StepEnd, stopping_at_a_step
+from roberta_lab.tracking import NoRows, Row, Tracker, read
 
 
 class PretrainingModule(L.LightningModule):
@@ -61,8 +49,9 @@ class PretrainingModule(L.LightningModule):
         if config.trainer.compile:  # layer by layer: all have the same code, compiled once
             for layer in self.model.encoder.layers:
                 layer.compile(dynamic=True)
-        self.tokens_seen = 0
-        self.sums = torch.zeros(3)  # of this step so far: mlm / masked, nsp / sequences, correct / sequences
+        self.tokens_seen = 0  # by all ranks
+        self.step_tokens = 0  # of this step so far, by this rank
+        self.sums: list[LossSums] = []  # of this step's micro-batches so far, read at its end: nobody waits for a GPU
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the hook it is in some twenty times a step, by way of torch's search for parameters."""
@@ -77,17 +66,17 @@ class PretrainingModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         sums = loss_sums(self.model, batch)
-        masked, sequences = batch["batch_masked"], batch["batch_sequences"]
-        loss = batch_loss(sums, masked, sequences)
-        parts = [sums.mlm.detach() / max(masked, 1), sums.nsp.detach() / sequences, sums.nsp_correct / sequences]
-        self.sums = self.sums.to(loss.device) + torch.stack(parts)
-        self.tokens_seen += batch["num_tokens"]
-        return loss * self.trainer.accumulate_grad_batches  # which Lightning divides by
+        self.divisors = batch["batch_masked"], batch["batch_sequences"]
+        loss = batch_loss(sums, *self.divisors)
+        self.sums.append(sums.detached())
+        self.step_tokens += batch["num_tokens"]
+        # Lightning divides by the number of micro-batches, DDP takes the mean over ranks; the loss has its divisor already
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def gradients_again(self) -> None:
         """Of the whole step at hand, as before; what is logged of it stands."""
         assert self.trainer.datamodule is not None
-        sums, tokens_seen, strategy = self.sums, self.tokens_seen, self.trainer.strategy
+        sums, step_tokens, strategy = self.sums.copy(), self.step_tokens, self.trainer.strategy
         micro_batches = self.trainer.datamodule.micro_batches
         self.zero_grad()
         for i in range(micro_batches.per_step):
@@ -97,7 +86,7 @@ class PretrainingModule(L.LightningModule):
             last = i == micro_batches.per_step - 1
             with strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) and not last else nullcontext():
                 strategy.backward(strategy.training_step(batch, number) / micro_batches.per_step, None)
-        self.sums, self.tokens_seen = sums, tokens_seen
+        self.sums, self.step_tokens = sums, step_tokens
 
     def configure_optimizers(self) -> dict[str, Any]:
         o, b = self.config.optimizer, self.config.batch_size
@@ -112,87 +101,45 @@ class PretrainingModule(L.LightningModule):
 
     def on_load_checkpoint(self, saved: dict[str, Any]) -> None:
         self.tokens_seen = saved["tokens_seen"]
+        checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
+
+    def end_step(self, stop: bool) -> tuple[list[float], bool]:
+        """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens.
+
+        One small exchange: it comes when the device is waited for anyway, since a loss that is no number ends the run.
+        """
+        parts = torch.stack([torch.stack((s.mlm, s.nsp, s.nsp_correct.float())) for s in self.sums]).tolist()
+        numbers = torch.tensor([*map(sum, zip(*parts, strict=True)), self.step_tokens, stop], dtype=torch.float64)
+        mlm, nsp, correct, tokens, stopping = self.over_ranks(numbers).tolist()
+        masked, sequences = self.divisors
+        self.tokens_seen += int(tokens)
+        self.sums, self.step_tokens = [], 0
+        return [mlm / max(masked, 1), nsp / sequences, correct / sequences], stopping > 0
+
+    def over_ranks(self, numbers: Tensor) -> Tensor:
+        """The sums over all ranks, float64, which counts tokens exactly."""
+        if self.trainer.world_size == 1:
+            return numbers
+        return self.trainer.strategy.reduce(numbers.to(self.device), reduce_op="sum")
 
     @torch.no_grad()
     def validate(self, data: PretrainingData) -> dict[str, float]:
-        """Held-out loss on the fixed masks: sums over all batches, divided once. ppl = exp(total NLL / masked tokens)."""
+        """Held-out loss on the fixed masks: sums over all batches, divided once. ppl = exp(total NLL / masked tokens); bits per
+        byte of the masked text, which compares between tokenizers."""
         self.model.eval()
-        totals = torch.zeros(4, dtype=torch.float64)
-        sequences = 0
+        totals = torch.zeros(6, dtype=torch.float64)
         with self.trainer.precision_plugin.val_step_context():
-            for batch in data.validation_batches():
-                sequences += len(batch["cu_seq_lens"]) - 1
+            for batch in data.validation_batches(data.micro_batches.rank):
                 sums = loss_sums(self.model, data.transfer_batch_to_device(batch, self.device, 0))
-                totals += torch.stack([s.double().cpu() for s in sums])
+                totals += totals.new_tensor([*map(float, sums), len(batch["cu_seq_lens"]) - 1, data.num_bytes(batch)])
         self.model.train()
-        mlm, masked, nsp, correct = totals.tolist()
+        mlm, masked, nsp, correct, sequences, num_bytes = self.over_ranks(totals).tolist()
         found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
+        if num_bytes:
+            found["val/bits_per_byte"] = mlm / math.log(2) / num_bytes
         if self.model.nsp_classifier is not None:
             found |= {"val/nsp_loss": nsp / sequences, "val/nsp_acc": correct / sequences}
         return found
-
-
-class StepEnd(L.Callback):
-    """What happens when an optimizer step is complete, in this order: its row, validation, checkpoint, and a stop if asked.
-
-    One place and one order, so that a run resumed from a checkpoint repeats exactly what came after it.
-    """
-
-    def __init__(self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path) -> None:
-        self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
-        self.stop_asked = False
-        self.parent = multiprocessing.parent_process()  # of a job beside others: the command, without which it stops
-
-    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """From here on SIGINT and SIGTERM only set a flag: the step in progress is finished and saved. Here, because
-        Lightning sets handlers of its own before."""
-
-        def ask(number: int, frame: Any) -> None:
-            self.stop_asked = True
-
-        if threading.current_thread() is threading.main_thread():
-            for number in STOPPING:
-                signal.signal(number, ask)
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        step, steps = trainer.global_step, self.config.batch_size.steps
-        self.rows.write(self._row(module, step))
-        module.sums = torch.zeros(3)
-        last = step == steps
-        self.stop_asked |= self.parent is not None and os.getppid() != self.parent.pid
-        if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
-            self.rows.write({"step": step, "tokens_seen": module.tokens_seen, **module.validate(self.data)})
-        if last or self.stop_asked or step % self.config.trainer.checkpoint_every_steps == 0:
-            self._refuse_broken(module, step)
-            self.rows.flush()
-            trainer.save_checkpoint(self.checkpoints / f"step-{step:09d}.ckpt")
-            checkpoint.keep_newest(self.checkpoints)
-        trainer.should_stop = trainer.should_stop or self.stop_asked
-
-    def _refuse_broken(self, module: PretrainingModule, step: int) -> None:
-        """A checkpoint of weights that are no numbers would make every later attempt fail."""
-        if not all(bool(p.isfinite().all()) for p in module.parameters()):
-            raise FloatingPointError(
-                f"the weights after step {step} are not finite; the last checkpoint is from before"
-            )
-
-    def _row(self, module: PretrainingModule, step: int) -> dict[str, Any]:
-        mlm, nsp, correct = module.sums.tolist()
-        if not math.isfinite(mlm + nsp):
-            raise FloatingPointError(f"the loss of step {step} is {mlm + nsp}; the last checkpoint is from before it")
-        row = {
-            "step": step,
-            "tokens_seen": module.tokens_seen,
-            "epoch": self.data.micro_batches.batches.epochs(step),
-            "lr": self.config.batch_size.peak_lr
-            * linear_schedule(step - 1, self.config.optimizer.warmup_steps, self.config.batch_size.steps),
-            "train/mlm_loss": mlm,
-        }
-        if module.model.nsp_classifier is not None:
-            row |= {"train/nsp_loss": nsp, "train/nsp_acc": correct}
-        return row
 
 
 def trainer(config: Config, data: PretrainingData, callback: StepEnd, directory: Path) -> L.Trainer:
@@ -200,6 +147,7 @@ def trainer(config: Config, data: PretrainingData, callback: StepEnd, directory:
     return build_trainer(
         config,
         directory,
+        data.micro_batches.rank,
         accumulate_grad_batches=data.accumulation,
         max_steps=config.batch_size.steps,
         max_epochs=1,
@@ -210,10 +158,44 @@ def trainer(config: Config, data: PretrainingData, callback: StepEnd, directory:
 def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, Any]:
     """Trains in `directory` from its newest whole checkpoint to the end, and returns the run's result.
 
-    Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved.
+    This process writes everything; with several devices it is rank 0, and the others only train.
+
+    Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
+    ranks.check_devices(config.trainer)
+    if config.trainer.micro_batch_size == "auto":
+        encoding = tokenizer.load(prepared.tokenizer)
+        size, pad_id = encoding.vocab_size, encoding.pad_id
+        config = micro_batch.settled(config, size, lambda: PretrainingModule(config, size, pad_id).model)
+    checkpoint.remove_unfinished(directory / "checkpoints")
+    newest = checkpoint.newest(directory / "checkpoints")
+    start = checkpoint.step_of(newest) if newest else 0
+    log = Tracker(config, directory, "pretrain", label(config), science(config), start)
+    result = None
+    try:
+        job = config, prepared, directory, newest
+        with progress(config, start, log), ranks.started(config.trainer, follow, *job) as rank:
+            module, data = train(rank, *job, log)
+        log.flush()
+        result = _result(config, module, data, read(log.file.path))
+    finally:
+        log.close(result)
+    return result
+
+
+def follow(rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None) -> None:
+    """What the ranks after the first do; the rows are the first one's."""
+    train(rank, config, prepared, directory, newest, NoRows())
+
+
+def train(
+    rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog
+) -> tuple[PretrainingModule, PretrainingData]:
+    """One rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
+    elif rank.world_size > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
     encoding = tokenizer.load(prepared.tokenizer)
     train, validation = (token_store.open_store(prepared.store / split) for split in ("train", "validation"))
     data = PretrainingData(
@@ -221,24 +203,15 @@ def pretrain(config: Config, prepared: Prepared, directory: Path) -> dict[str, A
         training_documents(train, config.data_mix),
         validation.select(config.data_mix.validation_tokens),
         encoding.vocabulary,
+        rank,
     )
     module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
-    checkpoint.remove_unfinished(directory / "checkpoints")
-    newest = checkpoint.newest(directory / "checkpoints")
-    start = checkpoint.step_of(newest) if newest else 0
-    log = Tracker(config, directory, "pretrain", label(config), science(config), start)
-    callback = StepEnd(config, data, log, directory / "checkpoints")
-    result = None
-    try:
-        with progress(config, start, log), stopping_at_a_step(callback):
-            fit(trainer(config, data, callback, directory), module, datamodule=data, ckpt_path=newest)
-        if callback.stop_asked:
-            raise KeyboardInterrupt
-        log.flush()
-        result = _result(config, module, data, read(log.file.path))
-    finally:
-        log.close(result)
-    return result
+    callback = StepEnd(config, data, rows, directory / "checkpoints")
+    with stopping_at_a_step(callback):
+        fit(trainer(config, data, callback, directory), module, datamodule=data, ckpt_path=newest)
+    if callback.stop_asked:
+        raise KeyboardInterrupt
+    return module, data
 
 
 def _result(config: Config, module: PretrainingModule, data: PretrainingData, rows: list[dict]) -> dict[str, Any]:
@@ -254,20 +227,6 @@ def _result(config: Config, module: PretrainingModule, data: PretrainingData, ro
         "plan": data.micro_batches.plan.counts,
         **{name: value for name, value in validation.items() if name.startswith("val/")},
     }
-
-
-@contextmanager
-def stopping_at_a_step(callback: StepEnd) -> Iterator[None]:
-    """Gives SIGINT and SIGTERM back to whoever had them, after `StepEnd` took them at the start of training."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -31,9 +31,10 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
 
 
-def _num_cpus() -> int:
-    """Cores that this process may use, four at most: each job side by side has a process, and its memory, of its own."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def _num_cpus(devices: int = 1) -> int:
+    """Jobs of so many processes each that the cores have room for, with four processes at most: each has its memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores) // max(1, devices))
 
 
 def _run_directory(*, _root_: DictConfig) -> str:

@@ -54,6 +54,8 @@ def finetune_science(config: Config) -> dict[str, Any]:
     for name in ("stands_for", "caution", "path"):
         del task[name]
     task["content"] = fingerprints.of_task(config.task)
+    if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
+        del task["hub"]
     del tune["save_model"]
     return {"pretrained": start_science(config), "task": task, "finetune": tune}
 

@@ -71,8 +71,7 @@ def of_run(config: Config, run: Path, tokenizer: Path) -> Start:
     Args:
         tokenizer: the prepared folder with its `tokenizer.json`.
     """
-    changed = max((path.stat().st_mtime_ns for path in run.glob("checkpoints/step-*.ckpt")), default=0)
-    weights = _run_weights(run, config.batch_size.steps, changed)
+    weights = _run_weights(run, config.batch_size.steps, _state_of(run / "checkpoints"))
     return _of_config(config, weights, tokenizer)
 
 
@@ -91,8 +90,7 @@ def _of_config(config: Config, weights: dict[str, Tensor] | None, tokenizer: Pat
 def of_folder(path: str) -> Start:
     """A Hugging Face folder of RoBERTa or BERT type, with its own tokenizer and sizes."""
     folder = Path(path).expanduser()
-    changed = max((file.stat().st_mtime_ns for file in folder.glob("*.*")), default=0)
-    found = _folder(folder, changed)
+    found = _folder(folder, _state_of(folder))
     try:
         tokenizer = tokenizer_files.load_of_model(folder)
         weights = encoder_weights(found.state, "encoder.")
@@ -104,13 +102,18 @@ def of_folder(path: str) -> Start:
     return start
 
 
+def _state_of(folder: Path) -> tuple[tuple[str, int], ...]:
+    """The files of a folder and when they changed: what was read of others is not taken for what it holds."""
+    return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.glob("[!.]*")))
+
+
 @lru_cache(maxsize=1)
-def _folder(folder: Path, changed: int) -> huggingface.Pretrained:
+def _folder(folder: Path, state: tuple[tuple[str, int], ...]) -> huggingface.Pretrained:
     return huggingface.read(folder)
 
 
 @lru_cache(maxsize=1)
-def _run_weights(run: Path, steps: int, changed: int) -> dict[str, Tensor]:
+def _run_weights(run: Path, steps: int, state: tuple[tuple[str, int], ...]) -> dict[str, Tensor]:
     return encoder_weights(checkpoint.final(run, steps)["state_dict"], "model.encoder.")
 
 

@@ -6,8 +6,9 @@ Sweep files are written in the paper's own terms. A scale replaces what a machin
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -17,7 +18,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, flag_override
 
-from roberta_lab.composition import build, groups, nearest, spelled_out
+from roberta_lab import run
+from roberta_lab.composition import build, check, groups, nearest, sources_of, spelled_out
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig
 
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # set per column, and by which list
@@ -60,9 +62,9 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
     """
     sweep = config.sweep
     assert sweep is not None
-    differing = {key_of(o).split(".")[0] for overrides in sweep.rows.values() for o in overrides}
+    differing = _differing(sweep)
     for override in user:
-        if key_of(override).split(".")[0] in differing:
+        if key_of(override).split(".")[0] in differing and _source_of(override) is None:
             raise ConfigError(
                 f"{override}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
             )
@@ -75,16 +77,45 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
     if command == "finetune":
         _check_tasks(sweep, config.scale)
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
-    jobs = []
+    jobs: list[Job] = []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
         paper = spelled_out([*sweep.base, *own, *([f"task={task}"] if task else [])])
-        settings = [config.scale.stands_for.get(o, o) for o in paper] + [f"seed={seed}", f"sweep.row={row}"]
+        settings = [*_at_scale(paper, config.scale, user), f"seed={seed}", f"sweep.row={row}"]
         if finetune_seed is not None:
             settings.append(f"finetune.seed={finetune_seed}")
         given = {key_of(o) for o in user}
-        overrides = [o for o in settings if key_of(o) not in given] + list(user)
+        overrides = [o for o in settings if key_of(o) not in given] + [o for o in user if _reaches(o, settings, sweep)]
         jobs.append(Job(row, seed, task, finetune_seed, tuple(overrides)))
+    for override in user:
+        if jobs and not any(override in job.overrides for job in jobs):
+            raise ConfigError(f"{override}: no row of sweep={sweep.name} reads the source {_source_of(override)!r}.")
     return jobs
+
+
+def _at_scale(paper: list[str], scale: ScaleConfig, user: Sequence[str]) -> list[str]:
+    """The overrides with what stands for them at this scale, but for those that the user sets."""
+    given = {key_of(o) for o in user}
+    return [own for o in paper if key_of(o) not in given for own in scale.stands_for.get(o, o).split()]
+
+
+def _reaches(override: str, settings: list[str], sweep: SweepConfig) -> bool:
+    """Whether a user's override is meant for a row: where a corpus lies matters only to rows that read it."""
+    name = _source_of(override)
+    mix = [o.partition("=")[2] for o in settings if key_of(o) == "data_mix"]
+    if name is None or not mix or "data_mix" not in _differing(sweep):
+        return True
+    return name in sources_of(mix[-1])
+
+
+def _source_of(override: str) -> str | None:
+    """`++data_mix.sources.books.path=x` -> books."""
+    parts = key_of(override).split(".")
+    return parts[2] if parts[:2] == ["data_mix", "sources"] and len(parts) > 3 else None
+
+
+def _differing(sweep: SweepConfig) -> set[str]:
+    """The groups in which rows of the sweep differ."""
+    return {key_of(o).split(".")[0] for overrides in sweep.rows.values() for o in overrides}
 
 
 def _check_tasks(sweep: SweepConfig, scale: ScaleConfig) -> None:
@@ -107,6 +138,33 @@ def set_jobs(config: DictConfig) -> None:
             config.hydra.launcher.n_jobs = config.trainer.jobs
 
 
+_PER_JOB = ("seed", "finetune.seed")  # and all of `sweep`
+
+
+class Configs:
+    """The typed configs of many jobs. Composing takes a sixth of a second, so what jobs share is composed once: pretraining
+    settings, which those of finetuning do not touch, and the settings of each task.
+
+    Args:
+        compose: from overrides to a composed tree, as Hydra's own within `initialize_config_dir`.
+    """
+
+    def __init__(self, compose: Callable[[list[str]], DictConfig]) -> None:
+        self._composed = cache(lambda overrides: build(compose(list(overrides))))
+
+    def of(self, job: Job, sweep: SweepConfig) -> Config:
+        """As `build(compose(job.overrides))` has it."""
+        shared = [o for o in job.overrides if key_of(o) not in _PER_JOB and key_of(o).split(".")[0] != "sweep"]
+        of_task = [o for o in shared if o.startswith(("task", "finetune."))]
+        pretraining = self._composed(tuple(o for o in shared if o not in of_task))
+        tuning = self._composed(tuple(o for o in shared if o in of_task or key_of(o) == "scale"))
+        finetune = replace(tuning.finetune, seed=job.finetune_seed or tuning.finetune.seed)
+        own = {"seed": job.seed, "sweep": replace(sweep, row=job.row), "task": tuning.task, "finetune": finetune}
+        config = replace(pretraining, **own)
+        check(config)
+        return config
+
+
 class RowSweeper(Sweeper):
     """Hydra's own sweeper for plain multiruns; with `sweep=NAME`, the rows of that sweep. Any launcher runs the jobs."""
 
@@ -123,14 +181,21 @@ class RowSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launches every job once all of them compose and pass the checks; then the first failure speaks."""
         assert self.context is not None
-        jobs = self._jobs(arguments)
-        for job in jobs:
-            build(self.context.config_loader.load_sweep_config(self.config, job))
-        results = self.launcher.launch(jobs, initial_job_idx=0)
+        results = self.launcher.launch(self._once(self._jobs(arguments)), initial_job_idx=0)
         for result in results:
             if isinstance(failure := result.return_value, Exception):
                 raise failure
         return results
+
+    def _once(self, jobs: list[list[str]]) -> list[list[str]]:
+        """The jobs, checked, each run once: rows and columns that have the same stand-ins are one run. Raises: ConfigError."""
+        assert self.context is not None
+        command, runs = self.config.hydra.job.name, {}
+        for number, job in enumerate(jobs):
+            config = build(self.context.config_loader.load_sweep_config(self.config, job))
+            key = run.directory(config, command) if command in run.KINDS else number
+            runs.setdefault(key, job)
+        return list(runs.values())
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
         assert self.context is not None

@@ -129,8 +129,11 @@ class Encoding:
         marked = isinstance(self._tokenizer.model, models.WordPiece)
         continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
         continues[list(self.special_ids)] = False
+        # A character of byte-level BPE's alphabet is a byte; WordPiece drops spaces, so a word's first piece counts one.
+        num_bytes = np.array([len(self.spelled(i).encode()) if marked and p else len(p) for i, p in enumerate(pieces)])
+        num_bytes[list(self.special_ids)] = 0
         ids = (self.bos_id, self.pad_id, self.eos_id)
-        return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues, *ids)
+        return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues, num_bytes, *ids)
 
     @cached_property
     def fingerprint(self) -> str:

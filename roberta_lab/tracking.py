@@ -69,6 +69,16 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         writer.writerows(rows)
 
 
+class NoRows:
+    """For the ranks that write none."""
+
+    def write(self, row: Row) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
 class Tracker:
     """The metrics file of one run, and its mirror in W&B; `close` ends both, so that the next job starts its own."""
 

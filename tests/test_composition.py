@@ -74,7 +74,8 @@ def test_a_misspelling_is_answered_with_the_nearest_name(override: str, right: s
         (["masking.mask_prob=1.5"], "masking.mask_prob=1.5"),
         (["masking.mask_share=0.8", "masking.random_share=0.3"], "random_share=0.3"),
         (["batch_size.sequences=0"], "batch_size.sequences=0"),
-        (["trainer.devices=2"], "trainer.devices=2"),
+        (["trainer.devices=3"], "batch_size.sequences=16 does not divide into 3"),
+        (["trainer.micro_batch_size=most"], "trainer.micro_batch_size=most"),
     ],
 )
 def test_contradictions_are_refused(overrides: list[str], named: str) -> None:
@@ -92,7 +93,15 @@ def test_identity_is_of_values_not_of_option_names() -> None:
 
 @pytest.mark.parametrize(
     "circumstance",
-    ["trainer.micro_batch_size=4", "paths.outputs=elsewhere", "logger.wandb=off", "sweep=table1_masking"],
+    [
+        "trainer.micro_batch_size=4",
+        "trainer.micro_batch_size=auto",
+        "trainer.devices=2",
+        "trainer=ddp",
+        "paths.outputs=elsewhere",
+        "logger.wandb=off",
+        "sweep=table1_masking",
+    ],
 )
 def test_circumstance_does_not_change_the_id(circumstance: str) -> None:
     assert run_id(circumstance) == run_id()

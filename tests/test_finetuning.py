@@ -39,9 +39,13 @@ METRICS = {"span": "f1", "regression": "pearson", "tagging": "f1"}
 LEARNED = ["classification", "regression", "span", "choice", "tagging"]
 
 
+def trained() -> Tokenizer:
+    return train_bytelevel_bpe(iter([" ".join(WORDS)] * 5), 290)
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_bytelevel_bpe(iter([" ".join(WORDS)] * 5), 290)
+    return trained()
 
 
 def config(head: str, path: Path = Path(), **options: Any) -> Config:

@@ -24,8 +24,9 @@ from roberta_lab.config import (
 )
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.examples import Vocabulary
-from roberta_lab.pretraining import PretrainingModule, StepEnd, trainer
-from roberta_lab.tracking import MetricsFile, read
+from roberta_lab.pretraining import PretrainingModule, trainer
+from roberta_lab.step_end import StepEnd
+from roberta_lab.tracking import MetricsFile, NoRows, read
 
 
 class Store:
@@ -232,3 +233,19 @@ def test_a_compiled_model_computes_the_same_and_is_compiled_once(
     assert all(r["train/mlm_loss"] == pytest.approx(c["train/mlm_loss"], rel=1e-5) for r, c in pairs(rows, compiled))
     graphs = counters["stats"]["unique_graphs"]
     assert 0 < graphs <= 6, f"{graphs} graphs: before, in and after attention, with and without gradients"
+
+
+def test_bits_per_byte_are_those_of_the_masked_text(tmp_path: Path) -> None:
+    """With tokens of one byte, perplexity and bits per byte say the same; with two bytes each, half as many bits."""
+
+    def validated(num_bytes: int) -> dict[str, float]:
+        config = make()
+        vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), num_bytes=np.full(60, num_bytes))
+        data = PretrainingData(config, Store(), Store(), vocabulary)
+        module = PretrainingModule(config, 60, 1)
+        module.trainer = trainer(config, data, StepEnd(config, data, NoRows(), tmp_path), tmp_path)
+        return module.validate(data)
+
+    one, two = validated(1), validated(2)
+    assert one["val/bits_per_byte"] == pytest.approx(np.log2(one["val/ppl"]))
+    assert two["val/bits_per_byte"] == pytest.approx(one["val/bits_per_byte"] / 2)

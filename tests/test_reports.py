@@ -1,53 +1,25 @@
-"""Tables: medians and marks by hand; three renderings that agree, survive hostile names, and need nothing remote."""
+"""Tables: medians and marks by hand; renderings that agree, survive hostile names, and need nothing remote."""
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
+from report_runs import META, SWEEP, Page, config, finetuned, pretrained, records, write_run
 
-from roberta_lab.config import Config, ConfigError, DataMixConfig, ScaleConfig, SourceConfig, SweepConfig
-from roberta_lab.reports import provenance, render
-from roberta_lab.reports.figures import curves
-from roberta_lab.reports.rows import Record, Table, published, table
-
-SWEEP = SweepConfig(
-    name="table1_masking",
-    title="Table 1",
-    question="Which?",
-    rows={"static": ["masking=static"], "dynamic": ["masking=dynamic"]},
-    tasks=["squad2", "mnli"],
-    finetune_seeds=[1, 2, 3],
-    published="table1_masking",
-)
-META = {"data": "pydoc", "code": "commit abc"}
-
-
-def pretrained(row: str, ppl: float | None, seed: int = 1) -> Record:
-    result = {"val/ppl": ppl, "unigram_ppl": 700.0, "tokens_seen": 2000000, "epochs": 40.0, "steps": 2000}
-    return Record("pretrain", row, seed, None, None, f"p-{row}-{seed}", f"../../pretrain/p-{row}-{seed}", result if ppl else None)  # fmt: skip
-
-
-def finetuned(row: str, task: str, seed: int, score: float | None, **more: Any) -> Record:
-    result = {"score": score, "majority": 50.0, "task": f"pydoc_{task}", "num_dev": 1000, "at_chance": False, "diverged": False, "caution": "Mind the <style>.", **more}  # fmt: skip
-    return Record("finetune", row, 1, task, seed, f"f-{row}-{task}-{seed}", "../../finetune/x", result if score is not None else None)  # fmt: skip
-
-
-def records() -> list[Record]:
-    return [
-        pretrained("static", 500.0),
-        pretrained("dynamic", None),
-        *(finetuned("static", "squad2", s, v) for s, v in ((1, 70.0), (2, 60.0), (3, 65.5))),
-        *(finetuned("static", "mnli", s, 51.0, at_chance=True) for s in (1, 2, 3)),
-        *(finetuned("dynamic", "squad2", s, v) for s, v in ((1, 70.0), (2, None), (3, 60.0))),
-        *(finetuned("dynamic", "mnli", s, None) for s in (1, 2, 3)),
-    ]
+from roberta_lab.config import ConfigError
+from roberta_lab.reports import page, provenance, render, write_table
+from roberta_lab.reports.columns import published
+from roberta_lab.reports.figures import Figure, Series
+from roberta_lab.reports.inline_svg import inline
+from roberta_lab.reports.rows import Table, table
+from roberta_lab.reports.wording import warning
 
 
 @pytest.fixture
@@ -64,7 +36,7 @@ def test_cells_are_medians_with_spread_and_marks(made: Table) -> None:
     assert dynamic.cells[1].median is None and dynamic.cells[1].spread is None
     assert (static.perplexity.median, static.unigram_ppl, static.passes) == (500.0, 700.0, 40.0)
     assert made.num_missing == 1 + 1 + 3
-    assert made.published_only == {"reference": (76.3, 84.3)}
+    assert made.published_only == {"reference": (76.3, 84.3, None)}
     assert [(c.metric, c.majority, c.num_dev) for c in made.columns] == [("squad2_f1", 50.0, 1000), ("mnli_m_acc", 50.0, 1000)]  # fmt: skip
 
 
@@ -78,9 +50,9 @@ def test_published_figures_are_the_papers() -> None:
 def test_markdown_has_the_warning_and_both_figures_in_a_table_of_equal_columns(made: Table) -> None:
     text = render.markdown(made, META)
     assert "says nothing about the paper's claim" in text and "smoke scale" in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
+    rows = [line for line in text.partition("## ")[0].splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1 and len(rows) == 2 + 2 + 1
-    assert "65.5 (60.0 to 70.0, n=3) [78.3]" in text and "at chance" in text and "[p-static-1](../../pretrain/p-static-1)" in text  # fmt: skip
+    assert "65.5† (60.0 to 70.0, n=3) [78.3]" in text and "at chance" in text and "[p-static-1](../../pretrain/p-static-1)" in text  # fmt: skip
 
 
 def test_csv_reads_back(made: Table) -> None:
@@ -90,49 +62,29 @@ def test_csv_reads_back(made: Table) -> None:
     assert rows[5]["median"] == "" and rows[5]["expected"] == "1"
 
 
-class Page(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attributes
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+CURVE = Figure("curve", "Curve", "x", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0))),))
 
 
-def test_the_page_is_one_file_without_scripts_or_remote_parts(made: Table) -> None:
-    text = render.html(made, {"Curve": curves({"a": [(1, 2), (2, 3)]}, "Curve", "x", "y")}, META)
-    page = Page(text)
-    assert "script" not in page.tags and "link" not in page.tags and "svg" in page.tags
-    policy = next(v for k, v in page.attributes if k == "content" and "default-src" in (v or ""))
-    assert "default-src 'none'" in policy and "script" not in policy
-    remote = [
-        v for k, v in page.attributes if k in ("src", "href", "xlink:href") and v and v.startswith(("http", "//"))
-    ]
+def test_the_page_is_one_file_and_runs_its_own_script_alone(made: Table) -> None:
+    text = page.html(made, [inline(CURVE)], META)
+    shown = Page(text)
+    assert shown.tags.count("script") == shown.tags.count("style") == 1 and "link" not in shown.tags and "svg" in shown.tags  # fmt: skip
+    policy = next(v for k, v in shown.attributes if k == "content" and "default-src" in (v or ""))
+    for name in ("script", "style"):
+        [content] = re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy, name
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    assert not [k for k, _ in shown.attributes if k == "style" or k.startswith("on")], "the policy forbids them"
+    remote = [v for k, v in shown.attributes if k in ("src", "href", "xlink:href") and v and v.startswith(("http", "//"))]  # fmt: skip
     assert not remote and "url(http" not in text and "@import" not in text
-    assert "says nothing about the paper's claim" in page.text.split("Row")[0], "the warning comes first"
-    for shown in (
-        "Mind the <style>.",
-        "65.5",
-        "78.3",
-        "at chance",
-        "1 of 3 runs missing",
-        "published only",
-        "commit abc",
-    ):
-        assert shown in page.text
+    assert "says nothing about the paper's claim" in shown.text.split("Row")[0], "the warning comes first"
+    for said in ("Mind the <style>.", "65.5", "78.3", "at chance", "1 of 3 runs missing", "published only", "commit abc"):  # fmt: skip
+        assert said in shown.text
 
 
 def test_at_paper_scale_there_is_no_warning(made: Table) -> None:
-    assert render.warning(replace(made, scale="paper")) is None
+    assert warning(replace(made, scale="paper")) is None
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "a|b\n| c", "`x` & \"y\" 'z'", "$\\frac{1}$"])
@@ -140,9 +92,11 @@ def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
     sweep = replace(SWEEP, title=hostile, question=hostile, rows={hostile: []})
     found = [replace(record, row=hostile) for record in records()[:8] if record.row == "static"]
     made = table(sweep, "smoke", found)
-    page = Page(render.html(made, {hostile: curves({hostile: [(1, 1)]}, hostile, hostile, "y")}, {hostile: hostile}))
-    assert "script" not in page.tags and hostile in page.text
-    lines = [line for line in render.markdown(made, {hostile: hostile}).splitlines() if line.startswith("|")]
+    drawn = inline(Figure("a", hostile, hostile, hostile, (Series(hostile, ((1.0, 1.0),)),), note=hostile))
+    shown = Page(page.html(made, [drawn], {hostile: hostile}, command=hostile))
+    assert shown.tags.count("script") == 1 and hostile in shown.text
+    main = render.markdown(made, {hostile: hostile}).partition("\n## ")[0]
+    lines = [line for line in main.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert "<script" not in render.markdown(made, {hostile: hostile})
     assert next(csv.DictReader(io.StringIO(render.csv_text(made))))["row"] == hostile
@@ -151,25 +105,12 @@ def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
 def test_a_score_that_is_no_number_is_shown_as_such() -> None:
     found = [pretrained("static", 1.0), finetuned("static", "squad2", 1, float("nan"), diverged=True)]
     made = table(SWEEP, "smoke", found)
-    assert "nan" in render.markdown(made, {}) and "1 diverged" in render.html(made, {}, {})
-
-
-def test_figures_are_well_formed_deterministic_and_apart() -> None:
-    series = {"static": [(1.0, 5.0), (2.0, 4.0)], "dynamic": [(1.0, 5.0), (2.0, 3.0)]}
-    one = curves(series, "Curve", "tokens seen", "ppl", ("unigram", 7.0))
-    assert one == curves(series, "Curve", "tokens seen", "ppl", ("unigram", 7.0))
-    root = ElementTree.fromstring(one)
-    texts = "".join(root.itertext())
-    assert all(name in texts for name in ("static", "dynamic", "unigram", "tokens seen", "Curve"))
-    other = curves(series, "Other", "tokens seen", "ppl")
-    ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (one, other)]
-    assert ids[0] and not ids[0] & ids[1]
-    assert set(re.findall(r'(?:href="|url\()#([^")]+)', one)) <= ids[0]
+    assert "nan" in render.markdown(made, {}) and "1 diverged" in page.html(made, [], {})
 
 
 def test_an_empty_sweep_still_renders(tmp_path: Path) -> None:
     made = table(SWEEP, "smoke", [replace(r, result=None) for r in records()])
-    assert "14 runs are missing" in Page(render.html(made, {}, {})).text
+    assert "14 runs are missing" in Page(page.html(made, [], {})).text
     assert "not pretrained yet" in render.markdown(made, {})
 
 
@@ -198,23 +139,8 @@ def test_names_begin_no_markdown_of_their_own() -> None:
 
 def test_each_row_stands_beside_its_own_unigram_model(made: Table) -> None:
     other = replace(made.rows[1], unigram_ppl=321.5)
-    text = Page(render.html(replace(made, rows=(made.rows[0], other)), {}, META)).text
+    text = Page(page.html(replace(made, rows=(made.rows[0], other)), [], META)).text
     assert "unigram 700.0" in text and "unigram 321.5" in text
-
-
-@pytest.mark.parametrize("name", ["_hidden", "\N{CJK UNIFIED IDEOGRAPH-65E5}", "a\x0bb", "--><b>", "$x$"])
-def test_figures_name_every_line_and_leave_out_what_an_axis_cannot_hold(name: str) -> None:
-    points = [(1.0, 10.0), (2.0, float("nan")), (3.0, float("inf")), (4.0, 0.0), (5.0, 1.0)]
-    root = ElementTree.fromstring(curves({name: points}, "Curve", "x", "y", ("none", float("nan")), log_y=True))
-    shown = "".join(root.itertext())
-    assert name.replace("\x0b", "\N{REPLACEMENT CHARACTER}") in shown and "nan" not in ElementTree.tostring(root, "unicode")  # fmt: skip
-
-
-def test_lines_differ_in_colour_or_style_beyond_the_sixth() -> None:
-    from roberta_lab.reports.figures import COLOURS, STYLES
-
-    pairs = {(COLOURS[n % len(COLOURS)], STYLES[n % len(STYLES)]) for n in range(12)}
-    assert len(pairs) == 12
 
 
 def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None:
@@ -228,7 +154,114 @@ def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None
     (tmp_path / "run" / "provenance.json").write_text(json.dumps(said))
     done = pretrained("static", 5.0)
     found = [replace(done, directory="run", result={**(done.result or {}), "seconds": 3.0})]
-    config = Config(data_mix=DataMixConfig({"pydoc": SourceConfig("pydoc")}), scale=ScaleConfig(name="smoke"))
-    meta = provenance(config, found, tmp_path)
+    meta = provenance(config(SWEEP, tmp_path), found, tmp_path)
     assert meta["code"] == "commit aaa with uncommitted changes; commit bbb"
     assert meta["date"] == "2026-01-02 to 2026-01-04" and meta["data"] == "pydoc (corpus c, tokens t)"
+
+
+# ---------------------------------------------------------------- several figures of a task, held-out columns, grids
+def test_a_task_has_a_column_for_each_figure_that_the_paper_gives() -> None:
+    """Table 5's MNLI-m and -mm, Table 6's EM and F1, Table 7's middle and high: each from its place in result.json."""
+    results = {
+        "mnli": {"score": 86.0, "metrics": {"accuracy": 86.0}, "others": {"dev_mm": {"accuracy": 87.0}}},
+        "squad2": {"score": 80.0, "metric": "f1", "metrics": {"f1": 80.0, "em": 77.0}},
+        "race": {"score": 70.0, "metrics": {"accuracy": 70.0, "accuracy_middle": 75.0, "accuracy_high": 68.0}},
+    }
+    keys = {"mnli": "table5_glue_dev", "squad2": "table6_squad", "race": "table7_race"}
+    found = {}
+    for task, result in results.items():
+        sweep = replace(SWEEP, rows={"roberta": []}, tasks=[task], published=keys[task])
+        run = finetuned("roberta", task, 1, 0.0, **{"task": task, "metric": "accuracy", **result})
+        made = table(sweep, "paper", [run])
+        found |= {c.metric: (cell.median, cell.published) for c, cell in zip(made.columns, made.rows[0].cells, strict=True)}  # fmt: skip
+    assert found == {
+        "mnli_m_acc": (86.0, 90.2),
+        "mnli_mm_acc": (87.0, 90.2),
+        "squad2_em": (77.0, 86.5),
+        "squad2_f1": (80.0, 89.4),
+        "race_acc": (70.0, 83.2),
+        "race_middle_acc": (75.0, 86.5),
+        "race_high_acc": (68.0, 81.3),
+    }
+
+
+def test_what_a_stand_in_does_not_measure_is_said_and_not_shown_as_broken() -> None:
+    sweep = replace(SWEEP, rows={"roberta": []}, tasks=["race"], published="table7_race")
+    run = finetuned("roberta", "race", 1, 40.0, metrics={"accuracy": 40.0})
+    made = table(sweep, "smoke", [replace(run, result={**(run.result or {}), "task": "pydoc_choice"})])
+    whole, middle, _ = made.rows[0].cells
+    assert whole.median == 40.0 and middle.median is None
+    assert "not measured by pydoc_choice" in middle.marks and not any("nan" in mark for mark in middle.marks)
+    assert [c.majority for c in made.columns] == [50.0, None, None], "the baseline is of the score alone"
+
+
+def test_another_metric_than_the_papers_is_named() -> None:
+    run = finetuned("static", "squad2", 1, 61.0, task="squad2", metric="best_f1", metrics={"f1": 60.0, "best_f1": 61.0})
+    made = table(SWEEP, "smoke", [run])
+    assert (
+        made.rows[0].cells[0].median == 61.0
+        and "squad2 (squad2_f1), by best_f1" in render.markdown(made, {})
+        and "†" not in render.markdown(made, {})
+    )
+
+
+def test_bits_per_byte_is_a_column_when_a_run_measured_it(made: Table) -> None:
+    assert [c.metric for c in made.held_out] == ["ppl"]
+    runs = [pretrained("static", 50.0, **{"val/bits_per_byte": 1.2345}), pretrained("dynamic", 40.0)]
+    made = table(replace(SWEEP, tasks=[]), "smoke", runs)
+    assert [c.metric for c in made.held_out] == ["ppl", "bits_per_byte"]
+    assert "| 1.234 (n=1) |" in render.markdown(made, {}) or "| 1.235 (n=1) |" in render.markdown(made, {})
+    assert "1 of 1 runs nan" in made.rows[1].held_out[1].marks
+
+
+GRID = replace(
+    SWEEP,
+    name="grid",
+    rows={"a": ["finetune.lr=1e-5"], "b": ["finetune.lr=2e-5", "finetune.batch=32"]},
+    published=None,
+)
+
+
+def test_of_a_grid_the_best_median_counts() -> None:
+    runs = [finetuned(row, task, seed, score) for row, task, seed, score in (
+        ("a", "squad2", 1, 50.0), ("a", "squad2", 2, 60.0), ("a", "squad2", 3, 61.0),  # median 60
+        ("b", "squad2", 1, 99.0), ("b", "squad2", 2, 55.0), ("b", "squad2", 3, 56.0),  # median 56, though the best run
+        ("b", "mnli", 1, 40.0),
+    )]  # fmt: skip
+    made = table(GRID, "smoke", runs)
+    assert [(b.column.task, b.row, b.cell.median, b.num_settings) for b in made.best] == [("squad2", "a", 60.0, 2), ("mnli", "b", 40.0, 1)]  # fmt: skip
+    assert "Best setting of each task" in Page(page.html(made, [], {})).text
+    assert "chosen on dev" in render.markdown(made, {})
+    assert not table(SWEEP, "smoke", records()).best
+
+
+def test_a_run_that_two_rows_share_is_counted_once_and_not_compared_with_itself() -> None:
+    shared = [replace(pretrained(row, 5.0), run_id="same") for row in ("static", "dynamic")]
+    made = table(replace(SWEEP, tasks=[]), "smoke", shared)
+    assert made.num_runs == 1 and "the same runs" in render.markdown(made, {})
+    missing = table(replace(SWEEP, tasks=[]), "smoke", [replace(r, result=None) for r in shared])
+    assert missing.num_missing == 1
+
+
+def test_the_reference_row_is_the_sweeps_choice() -> None:
+    made = table(replace(SWEEP, reference="dynamic"), "smoke", records())
+    assert made.reference == "dynamic"
+    assert made.rows[1].cells[0].difference is None and made.rows[0].cells[0].difference is not None
+    assert made.rows[0].cells[0].difference.mean == pytest.approx(2.75)  # (70 - 70 + 65.5 - 60) / 2, seeds 1 and 3
+    with pytest.raises(ConfigError, match="Allowed: static, dynamic"):
+        table(replace(SWEEP, reference="nothing"), "smoke", records())
+
+
+def test_all_files_are_written_and_again_the_same(tmp_path: Path) -> None:
+    found = [write_run(tmp_path, pretrained(row, 5.0), {"masking": {"name": row}}) for row in ("static", "dynamic")]
+    folder = tmp_path / "tables" / "t" / "smoke"
+    folder.mkdir(parents=True)
+    _, files = write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
+    assert [f.name for f in files] == ["table.md", "table.csv", "table.tex", "tabular.tex", "index.html"]
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    assert drawn == {f"{name}.{kind}" for name in ("perplexity", "loss", "mask_exposure") for kind in ("svg", "png")}
+    for target in re.findall(r"!\[[^]]*\]\(([^)]*)\)", files[0].read_text()):
+        assert (folder / target).is_file()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from roberta_lab import run
-from roberta_lab.composition import CONF, build, groups
+from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.registration import register
 from roberta_lab.sweeper import expand, set_jobs
@@ -29,13 +29,11 @@ def jobs(command: str, *user: str) -> list:
     return expand(config(*user), command, list(user))
 
 
-@pytest.mark.parametrize("command", run.KINDS)
-@pytest.mark.parametrize("scale", ["smoke", "mini"])
-@pytest.mark.parametrize("sweep", groups()["sweep"])
-def test_every_sweep_expands_and_each_job_builds_a_run_of_its_own(sweep: str, scale: str, command: str) -> None:
-    found = jobs(command, f"sweep={sweep}", f"scale={scale}")
-    ids = {str(run.directory(config(*job.overrides), command)) for job in found}
-    assert len(ids) == len(found) > 1
+def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
+    pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in run.KINDS)
+    assert len(finetune) == 6 * 9 * 5 and len({job.row for job in finetune}) == 6
+    [made] = {run.directory(config(*job.overrides), "pretrain") for job in (*pretrain, *finetune)}
+    assert made.name
 
 
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
@@ -92,3 +90,37 @@ def test_any_launcher_runs_the_jobs_and_joblib_as_many_as_trainer_jobs(
     made = hydra.compose_config("config", ["trainer.jobs=3", *overrides], run_mode=RunMode.MULTIRUN)
     set_jobs(made)
     assert made.hydra.launcher.get("n_jobs") == jobs
+
+
+def test_where_a_corpus_lies_reaches_the_rows_that_read_it() -> None:
+    """Rows of Table 4 differ in their corpora, and still the user says where those are."""
+    paths = [f"++data_mix.sources.{name}.path=/{name}" for name in ("books", "stories")]
+    found = jobs("pretrain", "sweep=table4_data", "scale=paper", *paths)
+    read = [{n: s.path for n, s in config(*job.overrides).data_mix.sources.items()} for job in found]
+    assert read[0] == {"books": "/books", "wikipedia": ""}
+    assert read[1] == {"books": "/books", "wikipedia": "", "cc_news": "", "openwebtext": "", "stories": "/stories"}
+    with pytest.raises(ConfigError, match=r"sweep\.only"):
+        jobs("pretrain", "sweep=table4_data", "data_mix=own")
+    with pytest.raises(ConfigError, match="no row of sweep=table4_data reads the source 'boks'"):
+        jobs("pretrain", "sweep=table4_data", "scale=paper", "++data_mix.sources.boks.path=/books")
+
+
+def test_what_replaces_a_setting_goes_with_it() -> None:
+    """`all` stands for more of the embedded corpus; the user's own text is not cut to that."""
+    [job] = jobs("pretrain", "sweep=table4_data", "sweep.only=[all_100k]")
+    assert config(*job.overrides).data_mix.train_tokens == 413_200
+    [job] = jobs("pretrain", "sweep=table5_glue", "sweep.only=[base]", "data_mix=own")
+    assert "data_mix.train_tokens=413200" not in job.overrides and "data_mix=own" in job.overrides
+
+
+@pytest.mark.parametrize("command", run.KINDS)
+@pytest.mark.parametrize("user", [["scale=paper"], ["finetune.lr=1e-3", "model.dropout=0", "seed=3"]])
+def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
+    from roberta_lab.sweeper import Configs
+
+    found = jobs(command, "sweep=table2_input_format", *user)
+    sweep = config("sweep=table2_input_format").sweep
+    assert sweep is not None
+    configs = Configs(lambda overrides: compose("config", overrides))
+    for job in found[:: len(found) - 1]:
+        assert configs.of(job, sweep) == config(*job.overrides)

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from roberta_lab import tasks
+from roberta_lab.composition import CONF, METRICS, build, check_override_names, spelled_out
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.corpus import parts
-from roberta_lab.tasks.features import PairFormat, Sequence, features, pad
-from roberta_lab.tasks.items import Choice, Classification, Span
+from roberta_lab.registration import register
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 from roberta_lab.tasks.pydoc import described_parameters
 from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
@@ -180,62 +182,28 @@ def test_unknown_names_are_refused(corpus: Path) -> None:
         tasks.load(TaskConfig("x", "gleu", "x"), corpus)
 
 
-# ---------------------------------------------------------------- features
-def test_pair_formats_are_bert_s_and_roberta_s(encoding: Encoding) -> None:
-    a, b = [10, 11], [20, 21, 22]
-    assert PairFormat(16, True).join(a, b, encoding) == Sequence([0, 10, 11, 2, 20, 21, 22, 2], [0] * 4 + [1] * 4)
-    assert PairFormat(16, False).join(a, b, encoding) == Sequence([0, 10, 11, 2, 2, 20, 21, 22, 2], [0] * 9)
-    assert PairFormat(16, True).join(a, None, encoding) == Sequence([0, 10, 11, 2], [0] * 4)
+# ---------------------------------------------------------------- the options of the group
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
+def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path: Path) -> None:
+    settings = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), settings))
+    assert isinstance(task, TaskConfig)
+    assert task.name == name and task.metric in METRICS[task.head] and not task.path
+    if task.family not in tasks.READ_FROM_CORPUS:
+        with pytest.raises(ConfigError) as error:
+            tasks.load(task, tmp_path)
+        assert str(error.value).startswith(f"task={name} needs its original files: task.path=FOLDER with ")
+        assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize(("len_a", "len_b"), [(0, 40), (3, 40), (40, 3), (20, 20), (21, 20), (2, 2)])
-def test_the_longer_text_is_cut_first(encoding: Encoding, len_a: int, len_b: int, paired: bool) -> None:
-    a, b = list(range(100, 100 + len_a)), list(range(200, 200 + len_b))
-    pairs = PairFormat(16, paired)
-    joined = pairs.join(a, b, encoding)
-    while len(a) + len(b) > 16 - pairs.num_specials:  # a slow reference: one token at a time, at a tie from B
-        (a if len(a) > len(b) else b).pop()
-    assert [i for i in joined.ids if i >= 100] == a + b and len(joined.ids) == len(joined.types) <= 16
-
-
-def test_every_window_s_answer_maps_back_to_its_text(encoding: Encoding) -> None:
-    context = "alpha the of beta which is gamma delta and so on until the end is here"
-    items = [
-        Span("x", "beta", context, (13, 30)),
-        Span("y", "none", context, None),
-        Span("z", "end", context, (66, 70)),
-    ]
-    assert items[0].answer_text == "beta which is gam"[:17]
-    found = features("span", items, encoding, PairFormat(24, True))
-    seen = set()
-    for feature in found:
-        item, [sequence] = items[feature.item], feature.sequences
-        first, last, here = feature.target
-        start, end = feature.context
-        assert len(sequence.ids) <= 24 and len(feature.offsets) == end - start
-        text = encoding.decode(sequence.ids[start:end])
-        assert text == item.context[feature.offsets[0][0] : feature.offsets[-1][1]]
-        if here:
-            left, right = feature.offsets[first - start][0], feature.offsets[last - start][1]
-            assert left <= item.answer[0] and item.answer[1] <= right and right - left <= len(item.answer_text) + 12
-            seen.add(feature.item)
-    assert seen == {0, 2}
-    covered = {c for f in found if f.item == 1 for left, right in f.offsets for c in range(left, right)}
-    assert covered == set(range(len(context))), "windows leave nothing of the context out"
-
-
-def test_choices_share_their_item_and_one_text_has_no_second(encoding: Encoding) -> None:
-    [choice] = features("choice", [Choice("x", "alpha", ("beta", "gamma", "delta", "is"), 2)], encoding, PairFormat(32, False))  # fmt: skip
-    assert len(choice.sequences) == 4 and choice.target == (2,)
-    one, two = features("classification", [Classification("a", "alpha", None, 1), Classification("b", "alpha", "beta", 0)], encoding, PairFormat(32, True))  # fmt: skip
-    assert one.sequences[0].ids.count(2) == 1 and two.sequences[0].ids.count(2) == 2 and two.sequences[0].types[-1] == 1
-
-
-def test_padding_is_masked() -> None:
-    ids, types, real = pad([Sequence([0, 9, 2], [0, 0, 0]), Sequence([0, 9, 9, 9, 2], [0, 0, 1, 1, 1])], 1)
-    assert ids.tolist() == [[0, 9, 2, 1, 1], [0, 9, 9, 9, 2]]
-    assert types.tolist() == [[0, 0, 0, 0, 0], [0, 0, 1, 1, 1]] and real.sum(1).tolist() == [3, 5]
+def test_files_columns_and_the_hub_are_set_from_the_command_line() -> None:
+    overrides = ["task=text_classification", "task.files.train=x.csv", "task.columns.label=topic", "task.hub.path=a/b", "task.hub.revision=c"]  # fmt: skip
+    check_override_names(overrides)
+    register()
+    with initialize_config_dir(str(CONF), version_base=None):
+        task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
+    assert task.files == {"train": "x.csv"} and task.columns == {"label": "topic"}
+    assert task.hub is not None and (task.hub.path, task.hub.revision, task.hub.subset) == ("a/b", "c", "d")
 
 
 # ---------------------------------------------------------------- metrics, by hand

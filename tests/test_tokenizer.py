@@ -91,3 +91,14 @@ def test_in_byte_level_bpe_a_word_begins_with_its_space(encoding: Encoding) -> N
     continues = encoding.vocabulary.continues_word[ids]
     spaces = [encoding.decode([i]).startswith(" ") for i in ids]
     assert continues.tolist() == [not space for space in spaces] and continues.any()
+
+
+@pytest.mark.parametrize("name", ["bytelevel_bpe", "wordpiece"])
+def test_the_bytes_of_a_texts_tokens_are_its_bytes(name: str) -> None:
+    """WordPiece drops spaces and gives them back before words; the text has one before each, none before a piece inside."""
+    text = " the naïve café of words the" if name == "bytelevel_bpe" else " the word of words the"
+    encoding = Encoding(tokenizer.KINDS[name](iter([text] * 5), 280 if name == "bytelevel_bpe" else 24))
+    [ids] = encoding.encode_batch([text])
+    num_bytes = encoding.vocabulary.num_bytes
+    assert num_bytes is not None and num_bytes[ids].sum() == len(text.encode())
+    assert not num_bytes[list(encoding.special_ids)].any()

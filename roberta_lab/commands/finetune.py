@@ -72,21 +72,18 @@ def _check(config: Config) -> None:
 
 
 def _sources(config: Config, overrides: list[str]) -> Sources:
-    prepared = prepared_for(config) if run.needs_corpus(config) or not config.pretrained.path else None
-    source = None
-    if config.pretrained.start == "run" and not config.pretrained.path:
-        source = run.pretrained(config, overrides, own=OWN)
-        assert prepared is not None
-        run.check_data(source, prepared.fingerprints())
+    is_run = config.pretrained.start == "run" and not config.pretrained.path
+    source = run.pretrained(config, overrides, own=OWN) if is_run else None
     encoder = _encoder_of(config, overrides) if config.finetune.init_from else None
+    prepared = prepared_for(config) if run.needs_corpus(config) or not config.pretrained.path else None
+    if source is not None and prepared is not None:
+        run.check_data(source, prepared.fingerprints())
     return Sources(prepared, source, encoder)
 
 
 def _encoder_of(config: Config, overrides: list[str]) -> Path:
     """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
-    from hydra import compose, initialize_config_dir
-
-    from roberta_lab.composition import CONF, build, groups
+    from roberta_lab.composition import groups
 
     task = config.finetune.init_from
     if task not in groups()["task"]:
@@ -97,14 +94,29 @@ def _encoder_of(config: Config, overrides: list[str]) -> Path:
         *([f"task.path={config.task.path}"] if config.task.path else []),
         "finetune.save_model=true",
     ]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        other = build(compose("config", kept))
+    other = _composed(kept)
     path = run.directory(other, "finetune")
     if not is_complete(other, path):
         raise ConfigError(
             f"the run of finetune.init_from={task} is not there with its weights: roberta-lab finetune {' '.join(kept)}"
         )
     return path
+
+
+def _composed(overrides: list[str]) -> Config:
+    """The config of other overrides than this job's. Hydra's own state is as before afterwards: more jobs may follow."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from roberta_lab.composition import CONF, build
+
+    state = GlobalHydra.instance()
+    before, state.hydra = state.hydra, None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return build(compose("config", overrides))
+    finally:
+        state.hydra = before
 
 
 def _start(config: Config, sources: Sources) -> Start:

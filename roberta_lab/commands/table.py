@@ -14,21 +14,23 @@ from roberta_lab import run
 from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config
 from roberta_lab.reports import write_table
+from roberta_lab.reports.landing import write_landing
 from roberta_lab.reports.rows import Record
 from roberta_lab.sweeper import Job, expand
 
 
 def main(config: Config, overrides: list[str]) -> None:
-    """Composes the config of each cell, looks its run up, and writes Markdown, CSV and one HTML page."""
+    """Composes the config of each cell, looks its run up, writes the table in all its forms and the page over all tables and runs."""
     assert config.sweep is not None
     folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
     folder.mkdir(parents=True, exist_ok=True)
     records = find(config, overrides, folder)
-    table, files = write_table(config, records, folder)
+    table, files = write_table(config, records, folder, overrides)
+    landing = write_landing(Path(config.paths.outputs))
     print(files[0].read_text(encoding="utf-8"))
-    print("\n".join(map(str, files)))
+    print("\n".join(map(str, [*files, landing])))
     if table.num_missing:
-        print(f"{table.num_missing} of {len(records)} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
+        print(f"{table.num_missing} of {table.num_runs} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
     else:
         print(f"next: open {files[-1]}, or roberta-lab reproduce {' '.join(overrides)} sweep.seeds=[1,2]")
 

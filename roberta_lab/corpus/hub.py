@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from roberta_lab.config import ConfigError, HubConfig
@@ -29,6 +30,13 @@ _BATCH = 64  # rows that are in memory at a time; a book has up to some megabyte
 _WAITS = (1.0, 4.0)  # seconds before the files are looked up again
 _BUSY = (408, 429, 500, 502, 503, 504)
 _HTTP = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
+
+
+@dataclass
+class HubTable(HubConfig):
+    """A dataset of which these columns are read, in place of a document's fields."""
+
+    columns: tuple[str, ...] = ()
 
 
 def check(source: HubConfig) -> None:
@@ -77,7 +85,25 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
                 yield position, dict(zip(names, values, strict=True))
 
 
+def split_names(source: HubConfig) -> list[str]:
+    """The splits of the dataset. Asks the hub at every call."""
+    check(source)
+    with _trouble(source):
+        builder = _patiently(lambda: _builder(source))
+        _expect_pinned(source, builder)
+        return [str(name) for name in _patiently(builder.as_streaming_dataset)]
+
+
+def class_names(source: HubConfig, column: str) -> list[str] | None:
+    """What the numbers of a column, or of its lists, stand for; None where the dataset does not say."""
+    feature = (_opened(source).features or {}).get(column)
+    names = getattr(getattr(feature, "feature", feature), "names", None)
+    return None if names is None else [str(name) for name in names]
+
+
 def _wanted(source: HubConfig) -> list[str]:
+    if isinstance(source, HubTable):
+        return list(dict.fromkeys(source.columns))
     fields = (source.text_field, source.id_field, source.title_field)
     return list(dict.fromkeys(name for name in fields if name is not None))
 
@@ -97,7 +123,7 @@ def _called(source: HubConfig) -> str:
 def _opened(source: HubConfig) -> Any:
     """The split as an IterableDataset of the wanted columns; looked up once a process, since a commit does not change."""
     check(source)
-    key = tuple(fingerprint(source).values())
+    key = (*fingerprint(source).values(), *_wanted(source))
     if key not in _OPEN:
         with _trouble(source):
             builder = _patiently(lambda: _builder(source))

@@ -1,4 +1,7 @@
-"""Figures as inline SVG, drawn by matplotlib: text as text, the same bytes for the same numbers, readable in dark mode."""
+"""What a figure is, and drawing it by matplotlib: SVG and PNG files, and SVG for a page whose marks know their values.
+
+The same bytes for the same numbers; text stays text; readable in dark mode; told apart by the colour-blind.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +10,227 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-Points = list[tuple[float, float]]
+Points = tuple[tuple[float, float], ...]
 
-# Okabe and Ito's colours, told apart by the colour-blind; each with a line style of its own.
+# Okabe and Ito's colours; each with a line style and a mark of its own.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # 5 beside 6: thirty lines before a pair repeats
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+GREYS = ("#8a8a8a", "#b9b9b9", "#666666")  # of published figures, which are not ours
 
 
-def curves(
-    series: dict[str, Points],
-    title: str,
-    x_label: str,
-    y_label: str,
-    reference: tuple[str, float] | None = None,
-    log_y: bool = False,
-) -> str:
-    """One line per name, and a dotted level for reference. Returns `<svg>` for a page; axes and text take the page's colour.
+@dataclass(frozen=True)
+class Series:
+    """A line of points, or the bars of one row; with a mark's own words, where a number is not enough."""
 
-    Points that the axis can't hold (not finite; not positive, if it is logarithmic) are left out.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
-    salt = hashlib.sha256(repr((series, title, x_label, y_label, reference, log_y)).encode()).hexdigest()[:8]
-    settings = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 10}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-        axes = figure.add_subplot()
-        for number, (name, points) in enumerate(series.items()):
-            shown = [p for p in points if _holds(p[0]) and _holds(p[1], log_y)]
-            x, y = zip(*shown, strict=True) if shown else ((), ())
-            style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)]}
-            axes.plot(x, y, marker="o", markersize=3, label=_plain(name), **style)
-        if reference is not None and _holds(reference[1], log_y):
-            axes.axhline(reference[1], color="black", linewidth=1, linestyle=(0, (1, 3)), label=_plain(reference[0]))
-        axes.set(xlabel=_plain(x_label), ylabel=_plain(y_label), yscale="log" if log_y else "linear")
-        axes.xaxis.set_major_formatter(EngFormatter())
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False)
-        written = io.StringIO()
-        with warnings.catch_warnings():  # text stays text: the reader's fonts draw it, not matplotlib's
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_a_page(written.getvalue(), title, salt)
+    name: str
+    points: Points
+    notes: tuple[str, ...] = ()  # of each point
+    published: bool = False
+    joined: bool = True  # a line through the points
+    ends: tuple[tuple[float, float], ...] = ()  # smallest and largest value at each point
 
 
-def _holds(value: float, log: bool = False) -> bool:
-    return math.isfinite(value) and (value > 0 or not log)
+@dataclass(frozen=True)
+class Figure:
+    """Everything that is drawn. x of bars and steps is the number of a category."""
+
+    slug: str  # of its files
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    kind: str = "lines"  # lines | bars | steps
+    categories: tuple[str, ...] = ()
+    reference: tuple[str, float] | None = None  # a dotted level
+    log_x: bool = False
+    log_y: bool = False
+    note: str = ""  # below it: what the numbers are
+
+    @property
+    def salt(self) -> str:
+        """Sets the ids of one figure in a page apart from another's."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
 
-def _plain(text: str) -> str:
+def holds(figure: Figure, point: tuple[float, float]) -> bool:
+    """Whether the axes can hold a point: finite, and positive where they are logarithmic."""
+    x, y = point
+    return math.isfinite(x) and math.isfinite(y) and (x > 0 or not figure.log_x) and (y > 0 or not figure.log_y)
+
+
+def shown(figure: Figure) -> list[list[tuple[float, float, str]]]:
+    """Of each series the points that the axes hold, with their notes."""
+    found = []
+    for series in figure.series:
+        notes = series.notes or ("",) * len(series.points)
+        pairs = zip(series.points, notes, strict=True)
+        found.append([(x, y, note) for (x, y), note in pairs if holds(figure, (x, y))])
+    return found
+
+
+def style(figure: Figure, number: int) -> dict[str, Any]:
+    """Colour, line and mark of a series."""
+    if figure.series[number].published:
+        if figure.kind == "lines" and len(figure.series[number].points) > 12:  # a formula on top of what was counted
+            return {"color": "#000000", "linestyle": ":", "marker": "", "linewidth": 1.2, "zorder": 3}
+        grey = GREYS[sum(series.published for series in figure.series[:number]) % len(GREYS)]
+        return {"color": grey, "linestyle": STYLES[number % len(STYLES)], "marker": MARKS[number % len(MARKS)]}
+    ours = sum(not series.published for series in figure.series[:number])
+    return {
+        "color": COLOURS[ours % len(COLOURS)],
+        "linestyle": STYLES[ours % len(STYLES)],
+        "marker": MARKS[ours % len(MARKS)],
+    }
+
+
+def plain(text: str) -> str:
     """No formulas, no characters that XML forbids; and no leading underscore, which hides a line from the legend."""
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
     text = "\N{WORD JOINER}" + text if text.startswith("_") else text
     return text.replace("$", r"\$")
 
 
-def _for_a_page(svg: str, title: str, salt: str) -> str:
-    """Without prologue and metadata; black is the page's colour; ids are the figure's own; a title for screen readers."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(fill|stroke): ?#000000", r"\1: currentColor", svg)
-    svg = re.sub(r'id="([^"]+)"', rf'id="f{salt}-\1"', svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#f{salt}-", svg)
-    escaped = _plain(title).replace(r"\$", "$").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    svg = re.sub(r'width="[^"]+pt" height="[^"]+pt"', 'role="img"', svg, count=1)
-    return svg.replace(">", f"><title>{escaped}</title><style>text {{ fill: currentColor }}</style>", 1)
+# ---------------------------------------------------------------- drawing
+def svg_for_page(figure: Figure) -> str:
+    """Raw SVG without a legend, which the page has; each series' marks in groups whose id says so (`series0`, `series0.1`)."""
+    with _drawn(figure, legend=False) as drawn:
+        return _saved(drawn, "svg", transparent=True).decode()
+
+
+def files(figure: Figure) -> dict[str, bytes]:
+    """`SLUG.svg` and `SLUG.png`, with a legend, on white."""
+    with _drawn(figure, legend=True) as drawn:
+        return {f"{figure.slug}.{kind}": _saved(drawn, kind) for kind in ("svg", "png")}
+
+
+def _saved(drawn: Any, kind: str, transparent: bool = False) -> bytes:
+    written = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    drawn.savefig(written, format=kind, transparent=transparent, metadata=metadata, dpi=200)
+    return written.getvalue()
+
+
+@contextmanager
+def _drawn(figure: Figure, legend: bool) -> Iterator[Any]:
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    salt = {"svg.fonttype": "none", "svg.hashsalt": figure.salt}
+    with matplotlib.rc_context({**salt, "font.family": "sans-serif", "font.size": 10}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's fonts draw it
+        canvas = Canvas(figsize=(6.4, 3.6 + (0.5 if legend else 0)), layout="constrained")
+        axes = canvas.add_subplot()
+        {"lines": _lines, "bars": _bars, "steps": _steps}[figure.kind](axes, figure)
+        _dress(axes, figure)
+        if legend:
+            axes.set_title(plain(figure.title), fontsize=10, loc="left")
+            if axes.get_legend_handles_labels()[0]:
+                canvas.legend(loc="outside lower left", frameon=False, ncols=3, fontsize=8)
+        yield canvas
+
+
+def _dress(axes: Any, figure: Figure) -> None:
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
+    if figure.reference is not None and holds(figure, (1.0, figure.reference[1])):
+        name, level = figure.reference
+        axes.axhline(level, color="black", linewidth=1, linestyle=(0, (1, 3)), label=plain(name))
+        if figure.kind == "lines":
+            place = {"xy": (0.995, level), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            axes.annotate(plain(name), fontsize=8, **place)
+    axes.set(xlabel=plain(figure.x_label), ylabel=plain(figure.y_label))
+    if figure.categories:
+        turned = len(figure.categories) > 6 or max(map(len, figure.categories)) > 14
+        turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if turned else {}
+        axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories], **turn)
+    else:
+        axes.set_xscale("log" if figure.log_x else "linear")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yscale("log" if figure.log_y else "linear")
+    if figure.log_y or figure.log_x:
+        _few_ticks(axes, figure)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, axis="y" if figure.categories else "both")
+    axes.set_axisbelow(True)
+
+
+def _few_ticks(axes: Any, figure: Figure) -> None:
+    """Numbers on a logarithmic axis also where it spans less than a decade."""
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator
+
+    if figure.log_y:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    if figure.log_x and not figure.categories:
+        values = sorted({x for points in shown(figure) for x, _, _ in points})
+        if 0 < len(values) <= 8:
+            axes.set_xticks(values, [EngFormatter(sep="")(x) for x in values])
+            axes.set_xticks([], minor=True)
+
+
+def _lines(axes: Any, figure: Figure) -> None:
+    for number, points in enumerate(shown(figure)):
+        series, look = figure.series[number], style(figure, number)
+        if not series.joined:
+            look["linestyle"] = "none"
+        x, y = zip(*((x, y) for x, y, _ in points), strict=True) if points else ((), ())
+        size = 3 if len(points) > 12 else 5
+        axes.plot(x, y, markersize=size, label=plain(series.name), gid=f"series{number}", **look)
+    _name_places(axes, figure)
+
+
+def _name_places(axes: Any, figure: Figure) -> None:
+    """Above the highest mark at each x, whose marks they are, where no line joins them."""
+    highest: dict[float, tuple[float, dict[str, None]]] = {}
+    for series, points in zip(figure.series, shown(figure), strict=True):
+        for x, y, note in points if not series.joined and not series.published else []:
+            before, names = highest.get(x, (y, {}))
+            highest[x] = (max(before, y), {**names, note.partition(":")[0]: None})
+    for x, (y, names) in highest.items():
+        place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 7}
+        axes.annotate(plain("\n".join(names)), (x, y), **place)
+    if highest:
+        axes.margins(x=0.12, y=0.2)
+
+
+def _bars(axes: Any, figure: Figure) -> None:
+    width = 0.8 / max(1, len(figure.series))
+    for number, points in enumerate(shown(figure)):
+        series = figure.series[number]
+        left = (number - (len(figure.series) - 1) / 2) * width
+        look = {"color": style(figure, number)["color"], "hatch": "//" if series.published else None}
+        edge = {"edgecolor": "white" if series.published else "none", "linewidth": 0}
+        drawn = axes.bar([x + left for x, _, _ in points], [y for _, y, _ in points], width, **look, **edge, label=plain(series.name))  # fmt: skip
+        for i, bar in enumerate(drawn):
+            bar.set_gid(f"series{number}.{i}")
+        for (x, _, _), (low, high) in zip(points, series.ends, strict=False):
+            [line] = axes.plot([x + left] * 2, [low, high], color="black", linewidth=1)
+            line.set_gid(f"series{number}.ends")
+
+
+def _steps(axes: Any, figure: Figure) -> None:
+    """A waterfall of one series: each bar begins where the one before it ended; x counts categories."""
+    from matplotlib.transforms import offset_copy
+
+    [points], before = shown(figure)[:1], 0.0
+    for i, (x, y, note) in enumerate(points):
+        look = {
+            "color": COLOURS[2] if y >= before else COLOURS[1],
+            "hatch": "//" if figure.series[0].published else None,
+        }
+        [bar] = axes.bar([x], [y - before], 0.6, bottom=before, edgecolor="white", linewidth=0.6, **look)
+        bar.set_gid(f"series0.{i}")
+        above = offset_copy(axes.transData, axes.figure, y=2, units="points")
+        axes.text(x, max(y, before), plain(note.partition(":")[0]), transform=above, ha="center", fontsize=8)
+        if i:
+            axes.plot([x - 0.7, x - 0.3], [before, before], color="black", linewidth=0.6)
+        before = y
+    axes.margins(y=0.15)

@@ -1,90 +1,106 @@
-"""A table as Markdown, CSV, and one HTML page that needs nothing else."""
+"""A table as Markdown and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import re
-from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
-
+from roberta_lab.reports.columns import Column
 from roberta_lab.reports.rows import Cell, Row, Table
-
-DASH = "\N{EN DASH}"
-SOURCE = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
-
-
-def warning(table: Table) -> str | None:
-    """What a reader must know first: which numbers are no evidence."""
-    if table.scale == "paper":
-        return None
-    stand_ins = ", ".join(f"{c.stand_in} for {c.task}" for c in table.columns if c.stand_in)
-    tasks = f" and stand-in tasks ({stand_ins})" if stand_ins else ""
-    return (
-        f"Made at {table.scale} scale: a small model, little text{tasks}. This shows that the machinery works and says "
-        "nothing about the paper's claim."
-    )
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """A figure for people; a dash where there is none."""
-    return DASH if value is None else (f"{value:,.{digits}f}" if math.isfinite(value) else str(value))
-
-
-def spread(cell: Cell) -> str:
-    """`37.1 to 39.4, n=3`."""
-    ends = f"{number(cell.spread[0])} to {number(cell.spread[1])}, " if cell.spread else ""
-    return f"{ends}n={len(cell.values)}"
-
-
-def facts(row: Row) -> str:
-    """What a row's pretraining was."""
-    if row.tokens_seen is None:
-        return "not pretrained yet"
-    return f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
+from roberta_lab.reports.wording import (
+    CHOSEN,
+    GRID,
+    SOURCE,
+    TESTS,
+    baselines,
+    by,
+    compared,
+    facts,
+    interval,
+    legend,
+    marks,
+    number,
+    paper,
+    signs,
+    spread,
+    test,
+    warning,
+)
 
 
 # ---------------------------------------------------------------- Markdown
-def markdown(table: Table, meta: dict[str, str]) -> str:
-    """The table with its warning, footnotes and links to runs, for a terminal or a repository."""
-    heads = ["row", *(_head(c.task, c.stand_in, c.metric) for c in table.columns), "held-out ppl", "unigram ppl"]
+def markdown(table: Table, meta: dict[str, str], figures: dict[str, str] | None = None) -> str:
+    """The table with its warning, footnotes and links to runs, for a terminal or a repository.
+
+    Args:
+        figures: title -> path of a picture beside the table.
+    """
     lines = [f"# {_line(table.title)}", "", _line(table.question), ""]
     if said := warning(table):
         lines += [f"> **{_line(said)}**", ""]
-    lines += [_cells(heads), _cells(["---"] + ["---:"] * (len(heads) - 1))]
-    for row in table.rows:
-        shown = [_cell(cell) for cell in row.cells]
-        lines.append(_cells([_line(row.name), *shown, _cell(row.perplexity), number(row.unigram_ppl)]))
-    for name, values in table.published_only.items():
-        lines.append(_cells([f"{_line(name)} (published only)", *(f"[{number(v)}]" for v in values), "", ""]))
-    lines += ["", "Median, smallest to largest, number of runs; [published value].", ""]
-    for column in table.columns:
-        if column.majority is not None:
-            baseline = f"{column.num_dev:,} dev items, baseline {number(column.majority)}"
-            caution = f". {_line(column.caution)}" if column.caution else ""
-            lines.append(f"- {_line(column.stand_in or column.task)}: {baseline}{caution}")
+    lines += [*_main(table), "", _line(legend(table)), ""]
+    lines += _differences(table) + _best(table)
+    for title, path in (figures or {}).items():
+        lines += [f"![{_line(title)}]({quote(path)})", ""]
+    lines += [f"- {_line(text)}" for text in baselines(table)]
+    if any(record.task and record.result for record in table.records):
+        lines.append(f"- {CHOSEN}")
     lines += [f"- {_line(row.name)}: {facts(row)}; runs {_links(row)}" for row in table.rows]
     lines += [f"- {_line(key)}: {_line(value)}" for key, value in meta.items()]
     lines.append(f"- published values: {SOURCE}")
     return "\n".join(lines) + "\n"
 
 
-def _head(task: str, stand_in: str | None, metric: str) -> str:
-    return _line(f"{task} ({metric})" + (f", by {stand_in}" if stand_in else ""))
+def _main(table: Table) -> list[str]:
+    columns = table.all_columns
+    heads = ["row", *(_line(c.title + (f", by {by(c)}" if by(c) else "")) for c in columns), "unigram ppl"]
+    lines = [_cells(heads), _cells(["---"] + ["---:"] * (len(heads) - 1))]
+    for row in table.rows:
+        shown = [_cell(cell, column) for column, cell in table.cells(row)]
+        lines.append(_cells([_line(row.name), *shown, number(row.unigram_ppl)]))
+    for name, values in table.published_only.items():
+        shown = [f"[{paper(v, c)}]" if v is not None else "" for c, v in zip(columns, values, strict=True)]
+        lines.append(_cells([f"{_line(name)} (published only)", *shown, ""]))
+    return lines
 
 
-def _cell(cell: Cell) -> str:
-    paper = f" [{number(cell.published)}]" if cell.published is not None else ""
-    marks = [mark for mark in cell.marks if not mark.startswith("stand-in")]
-    return f"{number(cell.median)} ({spread(cell)}){paper}" + (f" ⚠ {', '.join(marks)}" if marks else "")
+def _cell(cell: Cell, column: Column) -> str:
+    published = f" [{paper(cell.published, column)}]" if cell.published is not None else ""
+    warned = f" ⚠ {', '.join(map(_line, marks(cell)))}" if marks(cell) else ""
+    shown = number(cell.median, column.digits) + signs(cell, column)
+    return f"{shown} ({spread(cell, column.digits)}){published}{warned}"
+
+
+def _differences(table: Table) -> list[str]:
+    found = compared(table)
+    if not found or table.reference is None:
+        return []
+    lines = [f"## Differences from {_line(table.reference)}", "", _cells(["row", "column", "difference", "seeds"])]
+    lines.append(_cells(["---", "---", "---:", "---"]))
+    for row, differences in found:
+        for column, d in differences:
+            cells = [_line(row.name), _line(column.title), interval(d, column.digits), test(d)]
+            lines.append(_cells(cells))
+    return [*lines, "", TESTS, ""]
+
+
+def _best(table: Table) -> list[str]:
+    if not table.best:
+        return []
+    lines = ["## Best setting of each task", "", _cells(["task", "best setting", "score", "of settings"])]
+    lines.append(_cells(["---", "---", "---:", "---:"]))
+    for best in table.best:
+        shown = _cell(best.cell, best.column)
+        lines.append(_cells([_line(best.column.title), _line(best.row), shown, str(best.num_settings)]))
+    return [*lines, "", GRID, ""]
 
 
 def _links(row: Row) -> str:
-    records = [record for cell in (row.perplexity, *row.cells) for record in cell.records if record.result]
-    return ", ".join(f"[{_line(record.run_id)}]({quote(record.directory)})" for record in records) or "none"
+    cells = [row.perplexity, *row.cells]
+    records = {r.run_id: r for cell in cells for r in cell.records if r.result}
+    return ", ".join(f"[{_line(r.run_id)}]({quote(r.directory)})" for r in records.values()) or "none"
 
 
 def _cells(texts: list[str]) -> str:
@@ -98,12 +114,13 @@ def _line(text: str) -> str:
 
 
 # ---------------------------------------------------------------- CSV
-CSV_FIELDS = (
-    *(
+CSV_FIELDS = tuple(
+    [
         "row",
         "column",
         "metric",
         "stand_in",
+        "measured",
         "median",
         "low",
         "high",
@@ -112,41 +129,50 @@ CSV_FIELDS = (
         "published",
         "majority",
         "marks",
-    ),
-    "runs",
+        "reference",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "pairs",
+        "p",
+        "told_apart",
+        "runs",
+    ]
 )
 
 
 def csv_text(table: Table) -> str:
-    """One line per cell; perplexity is a column like the tasks, its `majority` the unigram model's. Runs are ids separated by spaces."""
+    """One line per cell, unrounded; held-out figures are columns like the tasks, perplexity's `majority` is the unigram model's.
+
+    Runs are ids separated by spaces; `told_apart` is empty where nothing could be compared.
+    """
     written = io.StringIO()
     writer = csv.DictWriter(written, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for row in table.rows:
-        cells = [
-            (c.task, c.metric, c.stand_in, c.majority, cell) for c, cell in zip(table.columns, row.cells, strict=True)
-        ]
-        for task, metric, stand_in, majority, cell in [
-            *cells,
-            ("held_out", "ppl", None, row.unigram_ppl, row.perplexity),
-        ]:
+        for column, cell in table.cells(row):
             low, high = cell.spread or (cell.median, cell.median)
+            baseline = row.unigram_ppl if column.metric == "ppl" else column.majority
+            named = {"row": row.name, "column": column.task, "metric": column.metric, "stand_in": column.stand_in}
+            values = {"median": cell.median, "low": low, "high": high, "n": len(cell.values)}
+            said = {"expected": len(cell.records), "published": cell.published, "majority": baseline}
+            runs = {"runs": " ".join(record.run_id for record in cell.records if record.result)}
             writer.writerow(
                 {
-                    **{"row": row.name, "column": task, "metric": metric, "stand_in": stand_in, "median": cell.median},
-                    **{"low": low, "high": high, "n": len(cell.values), "expected": len(cell.records)},
-                    **{"published": cell.published, "majority": majority, "marks": "; ".join(cell.marks)},
-                    "runs": " ".join(record.run_id for record in cell.records if record.result),
+                    **named,
+                    **{"measured": column.measured, "marks": "; ".join(cell.marks)},
+                    **values,
+                    **said,
+                    **_compared(table, cell),
+                    **runs,
                 }
             )
     return written.getvalue()
 
 
-# ---------------------------------------------------------------- HTML
-def html(table: Table, figures: dict[str, str], meta: dict[str, str]) -> str:
-    """One file: no script, nothing remote, which its content security policy says aloud. `figures` are title -> SVG of our own."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.globals |= {"number": number, "spread": spread, "facts": facts, "source": SOURCE}
-    page = environment.get_template("page.html.j2")
-    return page.render(table=table, figures=figures, meta=meta, warning=warning(table))
+def _compared(table: Table, cell: Cell) -> dict[str, object]:
+    d = cell.difference
+    if d is None:
+        return {}
+    ends = {"difference": d.mean, "difference_low": d.low, "difference_high": d.high}
+    return {"reference": table.reference, **ends, "pairs": d.n, "p": d.p, "told_apart": str(d.apart).lower()}

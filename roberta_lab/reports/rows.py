@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-import yaml
-
 from roberta_lab.config import ConfigError, SweepConfig
-
-# The figure of each task that the paper's tables show.
-METRIC_OF_TASK = {
-    "squad1": "squad1_f1",
-    "squad2": "squad2_f1",
-    "mnli": "mnli_m_acc",
-    "sst2": "sst2_acc",
-    "race": "race_acc",
-    "qnli": "qnli_acc",
-    "qqp": "qqp_acc",
-    "rte": "rte_acc",
-    "mrpc": "mrpc_acc",
-    "cola": "cola_mcc",
-    "stsb": "stsb_pearson",
-    "wnli": "wnli_acc",
-}
+from roberta_lab.reports.columns import Column, of_pretraining, of_tasks, published
+from roberta_lab.reports.differences import Difference, Seeds, difference
 
 
 @dataclass(frozen=True)
@@ -50,13 +32,19 @@ class Cell:
     """Some runs of one row, and the figure they give together."""
 
     records: tuple[Record, ...]
-    values: tuple[float, ...]  # of the runs that are there; finite ones only, the others are marked
+    by_seed: dict[Seeds, float]  # of the runs that are there; finite ones only, the others are marked
     published: float | None = None
     marks: tuple[str, ...] = ()
+    difference: Difference | None = None  # from the reference row; None in that row itself
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """One per run."""
+        return tuple(self.by_seed.values())
 
     @property
     def median(self) -> float | None:
-        return median(self.values) if self.values else None
+        return median(self.values) if self.by_seed else None
 
     @property
     def spread(self) -> tuple[float, float] | None:
@@ -65,28 +53,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A task of the paper, what stands in for it here, and the baseline on its dev items."""
-
-    task: str
-    metric: str
-    stand_in: str | None
-    majority: float | None
-    num_dev: int | None
-    caution: str
-
-
-@dataclass(frozen=True)
 class Row:
     """One row: a cell per column, and what its pretraining gave."""
 
     name: str
-    cells: tuple[Cell, ...]
-    perplexity: Cell
+    cells: tuple[Cell, ...]  # of the tasks' columns
+    held_out: tuple[Cell, ...]  # of pretraining's columns; the first is perplexity
     unigram_ppl: float | None
     tokens_seen: int | None
     passes: float | None
     steps: int | None
+
+    @property
+    def perplexity(self) -> Cell:
+        return self.held_out[0]
+
+
+@dataclass(frozen=True)
+class Best:
+    """Of a grid over finetuning settings, the one with the best median on dev."""
+
+    column: Column
+    row: str
+    cell: Cell
+    num_settings: int  # with at least one run
 
 
 @dataclass(frozen=True)
@@ -98,71 +88,85 @@ class Table:
     question: str
     scale: str
     columns: tuple[Column, ...]
+    held_out: tuple[Column, ...]
     rows: tuple[Row, ...]
-    published_only: dict[str, tuple[float | None, ...]]
+    published_only: dict[str, tuple[float | None, ...]]  # by all columns
+    reference: str | None = None  # the row that the others are compared with
+    best: tuple[Best, ...] = field(default=())
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The tasks' columns, then pretraining's."""
+        return (*self.columns, *self.held_out)
+
+    def cells(self, row: Row) -> list[tuple[Column, Cell]]:
+        """All cells of a row with their columns."""
+        return list(zip(self.all_columns, (*row.cells, *row.held_out), strict=True))
+
+    @property
+    def records(self) -> list[Record]:
+        """Every run of the sweep once per row it is in."""
+        found = [record for row in self.rows for _, cell in self.cells(row) for record in cell.records]
+        return list({id(record): record for record in found}.values())
+
+    @property
+    def num_runs(self) -> int:
+        """Runs of the sweep; one that several rows or columns share counts once."""
+        return len({record.run_id for record in self.records})
 
     @property
     def num_missing(self) -> int:
-        """Runs of the sweep that are not there yet."""
-        cells = [cell for row in self.rows for cell in (row.perplexity, *row.cells)]
-        return sum(record.result is None for cell in cells for record in cell.records)
-
-
-@cache
-def published(key: str) -> dict[str, dict[str, float | None]]:
-    """The paper's figures of one table: row -> metric -> value."""
-    tables = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
-    if key not in tables:
-        raise ConfigError(f"sweep.published={key}: no such table. Allowed: {', '.join(tables)}.")
-    table = tables[key]
-    return {str(name): dict(zip(table["metrics"], values, strict=True)) for name, values in table["rows"].items()}
+        """Those that are not there yet."""
+        return len({record.run_id for record in self.records if record.result is None})
 
 
 def table(sweep: SweepConfig, scale: str, records: Iterable[Record]) -> Table:
-    """Groups the records by row and column, in the sweep's order."""
+    """Groups the records by row and column, in the sweep's order.
+
+    Raises: ConfigError when `sweep.reference` is no row of the sweep.
+    """
     records = list(records)
+    if sweep.reference is not None and sweep.reference not in sweep.rows:
+        raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
     paper = published(sweep.published) if sweep.published else {}
-    columns = tuple(_column(task, records) for task in sweep.tasks)
+    by_task = {task: [r.result for r in records if r.task == task and r.result] for task in sweep.tasks}
+    columns = of_tasks(sweep, by_task)
+    held_out = of_pretraining(r.result for r in records if r.kind == "pretrain" and r.result)
     names = list(dict.fromkeys(record.row for record in records))
-    metrics = [column.metric for column in columns]
+    rows = [_row(n, columns, held_out, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
+    reference = sweep.reference if sweep.reference in names else next(iter(names), None)
+    compared = _compared(sweep.name, rows, reference, (*columns, *held_out))
+    metrics = [column.metric for column in (*columns, *held_out)]
     return Table(
         name=sweep.name,
         title=sweep.title,
         question=sweep.question,
         scale=scale,
         columns=columns,
-        rows=tuple(_row(name, columns, [r for r in records if r.row == name], paper.get(name, {})) for name in names),
+        held_out=held_out,
+        rows=compared,
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
+        reference=reference,
+        best=_best(columns, compared) if is_grid(sweep) else (),
     )
 
 
-def _column(task: str, records: list[Record]) -> Column:
-    results = [r.result for r in records if r.task == task and r.result is not None]
-    first = results[0] if results else {}
-    stand_in = first["task"] if first.get("task", task) != task else None
-    metric = METRIC_OF_TASK.get(task, task)
-    return Column(task, metric, stand_in, first.get("majority"), first.get("num_dev"), first.get("caution", ""))
-
-
-def _row(name: str, columns: tuple[Column, ...], records: list[Record], paper: dict[str, float | None]) -> Row:
+def _row(
+    name: str,
+    columns: tuple[Column, ...],
+    held_out: tuple[Column, ...],
+    records: list[Record],
+    paper: dict[str, float | None],
+) -> Row:
     pretrained = [record for record in records if record.kind == "pretrain"]
-    cells = [
-        _cell(
-            [r for r in records if r.task == c.task],
-            lambda result: result.get("score"),
-            paper.get(c.metric),
-            c.stand_in,
-        )
-        for c in columns
-    ]
 
     def shared(key: str) -> Any:
         return next((record.result.get(key) for record in pretrained if record.result), None)
 
     return Row(
         name=name,
-        cells=tuple(cells),
-        perplexity=_cell(pretrained, lambda result: result.get("val/ppl"), paper.get("ppl"), None),
+        cells=tuple(_cell([r for r in records if r.task == c.task], c, paper) for c in columns),
+        held_out=tuple(_cell(pretrained, c, paper) for c in held_out),
         unigram_ppl=shared("unigram_ppl"),
         tokens_seen=shared("tokens_seen"),
         passes=shared("epochs"),
@@ -170,23 +174,61 @@ def _row(name: str, columns: tuple[Column, ...], records: list[Record], paper: d
     )
 
 
-def _cell(
-    records: list[Record],
-    value: Callable[[dict[str, Any]], float | None],
-    paper: float | None,
-    stand_in: str | None,
-) -> Cell:
-    results = [record.result for record in records if record.result is not None]
-    values = [float(v) for v in map(value, results) if v is not None and math.isfinite(v)]
+def _cell(records: list[Record], column: Column, paper: dict[str, float | None]) -> Cell:
+    values = [(r, column.value(r.result)) for r in records if r.result is not None]
+    # What no run of the row measures is another matter than a run that broke.
+    unmeasured = bool(values) and not column.principal and all(value is None for _, value in values)
+    found = {(r.seed, r.finetune_seed): float(v) for r, v in values if v is not None and math.isfinite(v)}
+    results = [r.result for r, _ in values if r.result is not None]
     marks = []
-    if len(results) < len(records):
-        marks.append(f"{len(records) - len(results)} of {len(records)} runs missing")
-    if len(values) < len(results):  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
-        marks.append(f"{len(results) - len(values)} of {len(results)} runs nan")
+    if len(values) < len(records):
+        marks.append(f"{len(records) - len(values)} of {len(records)} runs missing")
+    if unmeasured:
+        marks.append(f"not measured{f' by {column.stand_in}' if column.stand_in else ''}")
+    elif len(found) < len(values):  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
+        marks.append(f"{len(values) - len(found)} of {len(values)} runs nan")
     if results and 2 * sum(bool(result.get("at_chance")) for result in results) >= len(results):
         marks.append("at chance")
     if diverged := sum(bool(result.get("diverged")) for result in results):
         marks.append(f"{diverged} diverged")
-    if stand_in:
-        marks.append(f"stand-in: {stand_in}")
-    return Cell(tuple(records), tuple(values), paper, tuple(marks))
+    if column.stand_in:
+        marks.append(f"stand-in: {column.stand_in}")
+    return Cell(tuple(records), found, paper.get(column.metric), tuple(marks))
+
+
+# ---------------------------------------------------------------- rows against each other
+def _compared(name: str, rows: list[Row], reference: str | None, columns: tuple[Column, ...]) -> tuple[Row, ...]:
+    """The rows, each cell with its difference from the reference row's."""
+    against = next((row for row in rows if row.name == reference), None)
+    if against is None:
+        return tuple(rows)
+    size = len(against.cells)
+    found = []
+    for row in rows:
+        pairs = zip((*row.cells, *row.held_out), (*against.cells, *against.held_out), columns, strict=True)
+        cells = [c if row is against else _with_difference(c, a, f"{name}/{row.name}/{k.metric}") for c, a, k in pairs]
+        found.append(replace(row, cells=tuple(cells[:size]), held_out=tuple(cells[size:])))
+    return tuple(found)
+
+
+def _with_difference(cell: Cell, against: Cell, name: str) -> Cell:
+    found = difference(cell.by_seed, against.by_seed, name)
+    if found is not None and {r.run_id for r in cell.records} == {r.run_id for r in against.records}:
+        found = replace(found, same_runs=True)
+    return replace(cell, difference=found)
+
+
+def is_grid(sweep: SweepConfig) -> bool:
+    """Whether the rows are settings of finetuning, of which the best one counts (RoBERTa, Section 5.1)."""
+    keys = [o.lstrip("+~").partition("=")[0] for overrides in sweep.rows.values() for o in overrides]
+    return len(sweep.rows) > 1 and all(sweep.rows.values()) and all(key.startswith("finetune.") for key in keys)
+
+
+def _best(columns: tuple[Column, ...], rows: tuple[Row, ...]) -> tuple[Best, ...]:
+    found = []
+    for i, column in enumerate(columns):
+        there = [row for row in rows if row.cells[i].median is not None]
+        if column.principal and there:
+            row = max(there, key=lambda row, i=i: row.cells[i].median)  # of equal ones the first
+            found.append(Best(column, row.name, replace(row.cells[i], difference=None), len(there)))
+    return tuple(found)

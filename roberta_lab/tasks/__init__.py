@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks import glue, ner, pydoc, race, squad, text_classification
+from roberta_lab.tasks import glue, hub, ner, pydoc, race, squad, text_classification
 from roberta_lab.tasks.items import TaskData
 
 FAMILIES: dict[str, Callable[[TaskConfig, Path], TaskData]] = {
@@ -27,7 +27,12 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The items of a task; `corpus` is the prepared corpus, which the embedded tasks are made of."""
     if task.family not in FAMILIES:
         raise ConfigError(f"task.family={task.family!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
-    data = FAMILIES[task.family](task, corpus)
+    if task.path and task.hub is not None and task.hub.revision:
+        raise ConfigError(
+            f"task.path={task.path} and task.hub.revision: both say where {task.name} is. Allowed is one."
+        )
+    from_hub = task.hub is not None and task.hub.revision
+    data = hub.load(task) if from_hub else FAMILIES[task.family](task, corpus)
     if task.num_labels and data.labels and len(data.labels) != task.num_labels:
         found = f"{len(data.labels)} classes are there ({', '.join(data.labels)})"
         raise ConfigError(

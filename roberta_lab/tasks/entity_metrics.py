@@ -41,9 +41,11 @@ def entity_scores(table: np.ndarray) -> dict[str, float]:
         table: (N, 5), `entity_counts` of each sentence.
     """
     correct, found, true, right, words = (int(total) for total in table.sum(0))
+    precision, recall = correct / max(1, found), correct / max(1, true)
+    f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
     return {
-        "precision": 100 * correct / max(1, found),
-        "recall": 100 * correct / max(1, true),
-        "f1": 200 * correct / max(1, found + true),
+        "precision": 100 * precision,
+        "recall": 100 * recall,
+        "f1": 100 * f1,
         "accuracy": 100 * right / max(1, words),
     }

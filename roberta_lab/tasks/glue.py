@@ -86,9 +86,7 @@ FORMATS = {
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
-    if task.name not in FORMATS:
-        raise ConfigError(f"task.name={task.name!r} is unknown in family glue. Allowed: {', '.join(FORMATS)}.")
-    form = FORMATS[task.name]
+    form = format_of(task)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
     folder = task_folder(task, what, form.folder)
     files = split_files(task, folder, form.splits, needed=("train",))
@@ -102,6 +100,13 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     if raw:
         items = _without_dev(files, items, notes)
     return assembled(task, files, items, form.labels, form.official, notes)
+
+
+def format_of(task: TaskConfig) -> Format:
+    """The task's files; raises ConfigError for a name that is none of GLUE's."""
+    if task.name not in FORMATS:
+        raise ConfigError(f"task.name={task.name!r} is unknown in family glue. Allowed: {', '.join(FORMATS)}.")
+    return FORMATS[task.name]
 
 
 def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:

@@ -1,8 +1,9 @@
 """Scores of a task's predictions as their official definitions have them, 0 to 100, and what a constant prediction gets.
 
 Each head has two steps: what an item contributes, as a row of numbers, and the scores of a table of such rows. So a resample
-of the items (`at_chance`) is a resample of rows. Ratios of counts are written here, in float64; the two correlations are
-torchmetrics'. Where a definition has no value (one class only, no variance), the score is 0, as scikit-learn has it.
+of the items (`at_chance`) is a resample of rows. All is float64, as in scikit-learn and SciPy, which GLUE's own code uses;
+torchmetrics, with which the tests compare, divides counts in float32 and adds an epsilon to Spearman's denominator. Where a
+definition has no value (one class only, no variance), the score is 0.
 """
 
 from __future__ import annotations
@@ -117,14 +118,16 @@ def _matthews(hits: np.ndarray, of_true: np.ndarray, of_predicted: np.ndarray) -
 
 
 def _correlations(task: TaskConfig, table: np.ndarray) -> Scores:
-    import torch
-    from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
-
-    predicted, true = torch.from_numpy(np.ascontiguousarray(table.T))
-    if not np.isfinite(table).all() or predicted.max() == predicted.min() or true.max() == true.min():
+    if not np.isfinite(table).all() or (table.max(0) == table.min(0)).any():
         return {"pearson": 0.0, "spearman": 0.0}
-    found = {"pearson": pearson_corrcoef(predicted, true), "spearman": spearman_corrcoef(predicted, true)}
-    return {name: 100 * float(value) for name, value in found.items()}
+    ranks = np.stack([_ranks(column) for column in table.T])
+    return {name: 100 * float(np.corrcoef(x)[0, 1]) for name, x in (("pearson", table.T), ("spearman", ranks))}
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def _accuracy(task: TaskConfig, table: np.ndarray) -> Scores:

@@ -7,14 +7,14 @@ numbers say what they are: 0 is O, 2t-1 begins an entity of type t, 2t continues
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.items import Item, Tagging, TaskData
-from roberta_lab.tasks.reading import CANDIDATES, assembled, lines, malformed, split_files, task_folder
+from roberta_lab.tasks.reading import Candidates, assembled, lines, malformed, split_files, task_folder
 
-FILES: dict[str, CANDIDATES] = {
+FILES: dict[str, Candidates] = {
     "ner_conll2003": {
         "train": ("eng.train", "train.txt"),
         "dev": ("eng.testa", "valid.txt", "dev.txt"),
@@ -38,6 +38,7 @@ OFFICIAL = {
 COLUMNS = {"word": "0", "label": "-1"}
 _IOB = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}
 _BEGINS_ALWAYS, _ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
+Tagged = tuple[list[str], list[str] | None]  # words, tags
 Sentence = tuple[int, list[list[str]]]  # the number of its first line, and the fields of its words
 
 
@@ -49,6 +50,12 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     files = split_files(task, folder, candidates)
     notes: list[str] = []
     tagged = {split: read(path, _columns(task), split, notes) for split, path in files.items()}
+    labels, items = numbered(tagged)
+    return assembled(task, files, items, labels, OFFICIAL.get(task.name), notes)
+
+
+def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[str, list[Item]]]:
+    """The classes of all splits, and their items."""
     everything = [tags for sentences in tagged.values() for _, tags in sentences if tags is not None]
     types = sorted({tag[2:] for tags in everything for tag in tags if tag != "O"})
     labels = ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
@@ -60,7 +67,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
         ]
         for split, sentences in tagged.items()
     }
-    return assembled(task, files, items, labels, OFFICIAL.get(task.name), notes)
+    return labels, items
 
 
 def _columns(task: TaskConfig) -> tuple[int, int]:
@@ -75,11 +82,9 @@ def _columns(task: TaskConfig) -> tuple[int, int]:
     return int(word), int(label)
 
 
-def read(
-    path: Path, columns: tuple[int, int], split: str, notes: list[str]
-) -> list[tuple[list[str], list[str] | None]]:
+def read(path: Path, columns: tuple[int, int], split: str, notes: list[str]) -> list[Tagged]:
     """Words and IOB2 tags of each sentence; no tags where a test file has one column only."""
-    found: list[tuple[list[str], list[str] | None]] = []
+    found: list[Tagged] = []
     rewritten = 0
     for first, rows in _sentences(path):
         untagged = len(rows[0]) == 1 and split.startswith("test")

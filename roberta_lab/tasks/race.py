@@ -6,6 +6,7 @@ A candidate is the question and one of its options; where the question has a bla
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,20 @@ def _passage(path: Path, group: str) -> list[Choice]:
         raise malformed(path, None, f"{counts}; allowed is the same number of each.")
     rows = enumerate(zip(questions, options, answers, strict=True))
     try:
-        return [_choice(path, group, squeezed(record["article"]), number, *row) for number, row in rows]
+        return [choice(path, (group, f"{path.stem}:{number}"), record["article"], *row) for number, row in rows]
     except (TypeError, AttributeError) as error:
         raise malformed(path, None, f"a text is no text ({error}).") from None
 
 
-def _choice(path: Path, group: str, text: str, number: int, question: str, options: list[Any], answer: str) -> Choice:
+def choice(
+    path: Path, name: tuple[str, str], article: str, question: str, options: Sequence[Any], answer: str
+) -> Choice:
+    """One question; `name` is its group and its id in it. Raises ConfigError."""
     if len(options) != len(LETTERS) or answer not in tuple(LETTERS):
-        what = f"question {number + 1} has {len(options)} options and the answer {answer!r}"
+        what = f"question {name[1]} has {len(options)} options and the answer {answer!r}"
         raise malformed(path, None, f"{what}; allowed are {len(LETTERS)} options and one of {', '.join(LETTERS)}.")
     choices = tuple(candidate(question, option) for option in options)
-    return Choice(f"{group}/{path.stem}:{number}", text, choices, LETTERS.index(answer), group)
+    return Choice("/".join(name), squeezed(article), choices, LETTERS.index(answer), name[0])
 
 
 def candidate(question: str, option: str) -> str:

@@ -20,7 +20,7 @@ from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
 Row = tuple[int, dict[str, Any]]  # the number of its line, from 1, and its values by column
-CANDIDATES = Mapping[str, Sequence[str]]  # split -> the names that its file may have, the official one first
+Candidates = Mapping[str, Sequence[str]]  # split -> the names that its file may have, the official one first
 NEEDED = ("train", "dev")
 _LONGEST_FIELD = 1 << 24  # characters of a CSV field; the csv module stops at 131,072 unless told
 
@@ -33,10 +33,10 @@ def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
 # ---------------------------------------------------------------- where they lie
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     """`task.path`, or the sub-folder of one of `names` in it (in any case of letters). `files` says what belongs there."""
-    if task.hub is not None:
-        raise ConfigError(f"task.hub: {task.name} is read from files only; give task.path=FOLDER with {files}.")
     if not task.path:
-        raise ConfigError(f"task={task.name} needs its original files: task.path=FOLDER with {files}.")
+        raise ConfigError(
+            f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
+        )
     path = Path(task.path).expanduser()
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
@@ -46,7 +46,7 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
 
 
 def split_files(
-    task: TaskConfig, folder: Path, candidates: CANDIDATES, needed: Sequence[str] = NEEDED
+    task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
 ) -> dict[str, Path]:
     """split -> file: what `task.files` names, else the first candidate that is there; the `needed` ones must be."""
     found = {split: _named(folder, split, name) for split, name in task.files.items() if name}

@@ -37,7 +37,7 @@ def read(path: Path, may_lack_answer: bool) -> list[Item]:
             if question["id"] in seen:
                 raise malformed(path, None, f"question {question['id']} is there twice.")
             seen.add(question["id"])
-            found.append(_span(path, context, question, may_lack_answer))
+            found.append(span(path, context, question, may_lack_answer))
     except (KeyError, TypeError, AttributeError) as error:
         where = f"after question {found[-1].id}" if found else "at its start"
         raise malformed(path, None, f"not SQuAD's structure {where} ({type(error).__name__}: {error}).") from None
@@ -51,7 +51,8 @@ def _questions(file: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield paragraph["context"], question
 
 
-def _span(path: Path, context: str, question: dict[str, Any], may_lack_answer: bool) -> Span:
+def span(path: Path, context: str, question: dict[str, Any], may_lack_answer: bool) -> Span:
+    """One question with its answers' places checked; raises ConfigError."""
     name, answers = question["id"], question["answers"]
     if bool(question.get("is_impossible", not answers)) != (not answers):
         raise malformed(path, None, f"question {name}: is_impossible contradicts its {len(answers)} answers.")

@@ -6,7 +6,7 @@ The ending of a file says how it is read: .csv with quotes, .tsv without (a quot
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,14 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     candidates = {split: tuple(f"{split}{ending}" for ending in READERS) for split in ("train", "dev", "test")}
     folder = task_folder(task, "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file")
     files = split_files(task, folder, candidates, needed=("train",))
+    return of_rows(task, {split: (path, _rows(path)) for split, path in files.items()})
+
+
+def of_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
+    """The items of tables, each under its path's name; those of train give the classes, and dev where it is not there."""
     columns = _columns(task)
-    read = {split: list(_labelled(path, columns, split)) for split, path in files.items()}
+    read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
+    files = {split: path for split, (path, _) in tables.items()}
     labels = _classes(read["train"]) if task.head == "classification" else ()
     items = {split: [_item(files[split], row, labels) for row in rows] for split, rows in read.items()}
     notes: list[str] = []
@@ -47,9 +53,15 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
         items["train"], items["dev"] = _shared(items["train"], task.name)
         files = {**files, "dev": files["train"]}
         notes.append(
-            f"{files['train']}: without a dev file, {len(items['dev']):,} of its items, drawn by key, are dev."
+            f"{files['train']}: without a dev split, {len(items['dev']):,} of its items, drawn by key, are dev."
         )
     return assembled(task, files, items, labels, notes=notes)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if path.suffix not in READERS:
+        raise malformed(path, None, f"the ending {path.suffix!r} is unknown. Allowed: {', '.join(READERS)}.")
+    return READERS[path.suffix](path)
 
 
 def _columns(task: TaskConfig) -> dict[str, str]:
@@ -59,10 +71,8 @@ def _columns(task: TaskConfig) -> dict[str, str]:
     return {**COLUMNS, **task.columns}
 
 
-def _labelled(path: Path, columns: dict[str, str], split: str) -> Iterator[Labelled]:
-    if path.suffix not in READERS:
-        raise malformed(path, None, f"the ending {path.suffix!r} is unknown. Allowed: {', '.join(READERS)}.")
-    for number, (line, row) in enumerate(READERS[path.suffix](path)):
+def _labelled(path: Path, rows: Iterable[Row], columns: dict[str, str], split: str) -> Iterator[Labelled]:
+    for number, (line, row) in enumerate(rows):
         wanted = [columns[key] for key in ("text_a", "text_b", "id") if columns[key]]
         for name in [*wanted, *([] if split.startswith("test") else [columns["label"]])]:
             if name not in row:

@@ -1,0 +1,51 @@
+"""What machines can do on paper, and the share of it that training gets: for planning, where nothing was measured.
+
+Peaks are the makers' data sheets, dense (without sparsity), FLOP/s of one device. The share that is reached (MFU, model FLOPs
+utilization; Chowdhery et al. 2022) depends on the model, the batch and the network, so each number says where it comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device."""
+
+    what: str
+    peak: dict[str, float]  # precision -> FLOP/s
+    memory: float | None  # bytes; None: not planned for
+    mfu: float
+    mfu_source: str
+    unit: str = "device"
+
+    def flops_per_second(self, dtype: str) -> float:
+        """In a precision; what the device lacks is computed in float32."""
+        return self.peak.get(dtype, self.peak["fp32"])
+
+
+_ASSUMED = "assumed, not measured"
+HARDWARE = {
+    "v100": Hardware(
+        "NVIDIA V100, 32 GB",
+        {"fp32": 15.7e12, "fp16": 125e12},
+        32e9,
+        0.08,
+        # 2.0 GFLOP a token x 8192 x 512 x 100K = 8.4e20 FLOP in 24 h on 1,024 devices: 9.5 TFLOP/s each
+        "the paper's: large, 100K steps of 8K in about a day on 1,024 of them, communication included",
+    ),
+    "a100": Hardware("NVIDIA A100, 80 GB", {"fp32": 19.5e12, "bf16": 312e12, "fp16": 312e12}, 80e9, 0.3, _ASSUMED),
+    "h100": Hardware("NVIDIA H100 SXM, 80 GB", {"fp32": 66.9e12, "bf16": 989e12, "fp16": 989e12}, 80e9, 0.3, _ASSUMED),
+    "h200": Hardware(
+        "NVIDIA H200 SXM, 141 GB", {"fp32": 66.9e12, "bf16": 989e12, "fp16": 989e12}, 141e9, 0.3, _ASSUMED
+    ),
+    "cpu": Hardware(
+        "one core of a CPU",
+        {"fp32": 100e9, "bf16": 100e9, "fp16": 100e9},  # AVX2: 2 x 8 multiply-adds at about 3.1 GHz
+        None,
+        0.5,
+        "measured on an AMD EPYC, one thread: 0.43 (tiny) to 0.75 (base)",
+        unit="core",
+    ),
+}

@@ -1,0 +1,256 @@
+"""The plan of a run or of a sweep: a row for each, what is there already, and what the rest costs. Reads no data, starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roberta_lab import run
+from roberta_lab.composition import CONF
+from roberta_lab.config import Config
+from roberta_lab.costs import Costs, costs_of, finetune_seconds
+from roberta_lab.hardware import HARDWARE
+from roberta_lab.sweeper import Configs, Job, expand
+
+COLUMNS = (
+    *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
+    *("hours", "device-hours", "cost"),
+)
+_WITHOUT_PRICE = COLUMNS[:-1]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One pretraining run of a row."""
+
+    row: str
+    seed: int
+    run_id: str
+    complete: bool
+    same_as: str | None  # an earlier row with the same run
+    costs: Costs
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """The runs of the columns, each counted once."""
+
+    runs: int
+    complete: int
+    seconds: float  # of those that are missing, at most
+    unknown: int  # missing runs of tasks of unknown size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `plan` says; `reproduce` prints it first."""
+
+    title: str
+    runs: tuple[PlannedRun, ...]
+    finetuning: Finetuning | None
+    hardware: str
+    jobs: int  # runs that go side by side
+
+    @property
+    def distinct(self) -> list[PlannedRun]:
+        """Each run once."""
+        return [planned for planned in self.runs if planned.same_as is None]
+
+    @property
+    def missing(self) -> list[PlannedRun]:
+        """Runs that would be trained, each once."""
+        return [planned for planned in self.distinct if not planned.complete]
+
+    @property
+    def hours(self) -> float:
+        """Of pretraining what is missing, one run after the other."""
+        return sum(planned.costs.hours for planned in self.missing)
+
+    def cells(self) -> list[list[str]]:
+        """The table, a row for each run."""
+        return [_cells(planned, self._shows_seeds) for planned in self.runs]
+
+    @property
+    def _shows_seeds(self) -> bool:
+        return len({planned.seed for planned in self.runs}) > 1
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return COLUMNS if any(planned.costs.price is not None for planned in self.runs) else _WITHOUT_PRICE
+
+    def text(self) -> str:
+        """For the console."""
+        columns = self._columns
+        rows = [list(columns), *(cells[: len(columns)] for cells in self.cells())]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        return "\n".join([self.title, "", *(line.rstrip() for line in lines), "", *self.notes()])
+
+    def markdown(self) -> str:
+        """The same as a Markdown page."""
+        columns = self._columns
+        rows = [
+            columns,
+            ["---", "---", "---", *["---:"] * (len(columns) - 3)],
+            *(c[: len(columns)] for c in self.cells()),
+        ]
+        table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        return "\n".join([f"# {self.title}", "", table, "", *(f"- {note}" for note in self.notes())]) + "\n"
+
+    def notes(self) -> list[str]:
+        """What the numbers rest on, what is there, the sum of the rest, and what would not work as asked."""
+        one, missing = self.runs[0].costs, self.missing
+        used = f"{one.devices} x {HARDWARE[self.hardware].what}"
+        lines = [f"hardware: {used} a run; throughput {_one_of(p.costs.basis for p in self.runs)}"]
+        lines.append(f"passes over the data: {_one_of(p.costs.pass_basis for p in self.runs)}; memory is of one device")
+        lines.append(self._pretraining())
+        if self.finetuning is not None:
+            lines.append(self._finetuning())
+        lines.append(self._estimate())
+        if missing and one.price_per_hour is not None:
+            lines.append(
+                f"cost of pretraining: {sum(p.costs.price or 0 for p in missing):,.2f}, at {one.price_per_hour:g} a device-hour"
+            )
+        warnings = dict.fromkeys(f"{p.row}: {warning}" for p in missing for warning in p.costs.warnings)
+        return lines + [f"WARNING {warning}" for warning in warnings]
+
+    def _pretraining(self) -> str:
+        distinct, missing = self.distinct, self.missing
+        tokens, flops = (sum(getattr(p.costs, name) for p in missing) for name in ("tokens", "flops"))
+        hours = sum(p.costs.device_hours for p in missing)
+        return (
+            f"pretraining: {_count(len(distinct), 'run')}, {len(distinct) - len(missing)} complete, {len(missing)} to train: "
+            f"{short(tokens)} tokens, {flops:.1e} FLOPs, {short(hours)} device-hours"
+        )
+
+    def _finetuning(self) -> str:
+        tuning = self.finetuning
+        assert tuning is not None
+        unknown = f", {tuning.unknown} of them of unknown size" if tuning.unknown else ""
+        return (
+            f"finetuning: {_count(tuning.runs, 'run')}, {tuning.complete} complete, {tuning.runs - tuning.complete} to train{unknown}: "
+            f"{short(tuning.seconds / 3600)} device-hours, were all inputs of full length"
+        )
+
+    def _estimate(self) -> str:
+        parts = [f"{duration(self.hours / self.jobs)} of pretraining"]
+        if self.finetuning is not None:
+            parts.append(f"{duration(self.finetuning.seconds / 3600 / self.jobs)} of finetuning")
+        side_by_side = f"{self.jobs} runs side by side" if self.jobs > 1 else "one run after the other"
+        return f"estimated: {' and '.join(parts)}, {side_by_side}"
+
+
+def plan_of(config: Config, overrides: Sequence[str]) -> Plan:
+    """The plan of the run that the overrides address or, with `sweep=NAME`, of all of its runs."""
+    if config.sweep is None:
+        planned = _planned(run.label(config), config, {})
+        return Plan(f"{run.label(config)} at scale={config.scale.name}", (planned,), None, config.plan.hardware, 1)
+    from hydra import compose
+
+    with _hydra():
+        configs = Configs(lambda composed: compose("config", composed))
+        jobs = {kind: expand(config, kind, list(overrides)) for kind in run.KINDS}
+        pretrain = [(job, configs.of(job, config.sweep)) for job in jobs["pretrain"]]
+        finetune = [configs.of(job, config.sweep) for job in jobs["finetune"]]
+    return plan_of_jobs(config, pretrain, finetune)
+
+
+def plan_of_jobs(config: Config, pretrain: Iterable[tuple[Job, Config]], finetune: Iterable[Config]) -> Plan:
+    """The plan of a sweep whose jobs are composed."""
+    assert config.sweep is not None
+    seen: dict[str, str] = {}
+    runs = tuple(_planned(job.row, own, seen) for job, own in pretrain)
+    title = f"{config.sweep.title} ({config.sweep.name}) at scale={config.scale.name}"
+    return Plan(title, runs, _tuning(finetune), config.plan.hardware, config.trainer.jobs)
+
+
+def cost_line(plans: dict[str, Plan]) -> str:
+    """What a sweep file says of its cost: of each scale, all runs of pretraining."""
+
+    def one(scale: str, plan: Plan) -> str:
+        distinct, device = plan.distinct, HARDWARE[plan.hardware]
+        tokens, flops = (sum(getattr(p.costs, name) for p in distinct) for name in ("tokens", "flops"))
+        hours = sum(p.costs.device_hours for p in distinct)
+        runs = _count(len(distinct), "run")
+        return f"{scale} {runs}, {short(tokens)} tokens, {flops:.1e} FLOPs, {short(hours)} {plan.hardware} {device.unit}-hours"
+
+    return "# Cost: " + "; ".join(one(scale, plan) for scale, plan in plans.items()) + "."
+
+
+def _hydra() -> AbstractContextManager[Any]:
+    """Hydra as it is, or started for this one call."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
+    return initialize_config_dir(str(CONF), version_base="1.3")
+
+
+def _planned(row: str, config: Config, seen: dict[str, str]) -> PlannedRun:
+    path = run.directory(config, "pretrain")
+    earlier = seen.get(path.name)
+    seen.setdefault(path.name, row)
+    return PlannedRun(row, config.seed, path.name, run.is_complete(path), earlier, costs_of(config))
+
+
+def _tuning(configs: Iterable[Config]) -> Finetuning:
+    runs: dict[Path, Config] = {}
+    for config in configs:
+        runs.setdefault(run.directory(config, "finetune"), config)
+    missing = [finetune_seconds(config) for path, config in runs.items() if not run.is_complete(path)]
+    seconds = sum(found for found in missing if found is not None)
+    return Finetuning(len(runs), len(runs) - len(missing), seconds, missing.count(None))
+
+
+def _cells(planned: PlannedRun, shows_seeds: bool) -> list[str]:
+    costs = planned.costs
+    state = "complete" if planned.complete else "missing"
+    if planned.same_as is not None:
+        state = f"same run as {planned.same_as}"
+    return [
+        f"{planned.row} seed {planned.seed}" if shows_seeds else planned.row,
+        planned.run_id,
+        state,
+        short(costs.parameters),
+        f"{costs.sequences:,} x {costs.steps:,}",
+        short(costs.tokens),
+        "?" if costs.passes is None else f"{costs.passes:.3g}",
+        f"{costs.accumulation} x {costs.micro_batch}",
+        f"{costs.flops:.1e}",
+        f"{costs.memory.total / 1e9:.2g} GB",
+        short(costs.hours),
+        short(costs.device_hours),
+        "" if costs.price is None else f"{costs.price:,.2f}",
+    ]
+
+
+def short(number: float) -> str:
+    """1,234,567 -> 1.23M: three digits and a letter."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(number) >= 0.9995 * size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}" if number >= 0.001 or not number else "<0.001"
+
+
+def duration(hours: float) -> str:
+    """As people say it."""
+    if hours < 1:
+        return _count(max(1, round(hours * 60)), "minute") if hours else "nothing"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _one_of(found: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(found))

@@ -1,0 +1,130 @@
+"""The words and digits that all renderings of a table share."""
+
+from __future__ import annotations
+
+import math
+
+from roberta_lab.reports.columns import Column
+from roberta_lab.reports.differences import Difference
+from roberta_lab.reports.rows import Cell, Row, Table
+
+DASH = "\N{EN DASH}"
+STAND_IN, LIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}"
+SOURCE = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
+TESTS = (
+    "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
+    "test; below p = 0.05 rows count as told apart. With n pairs p is at least 2/2^n, so fewer than 6 seeds never tell rows "
+    "apart, and intervals of so few are too narrow. Finetuning seeds of one pretraining run say nothing of what another "
+    "pretraining seed would give; with several pretraining seeds, those are the pairs. Many comparisons are made: one in "
+    "twenty falls below 0.05 by chance."
+)
+CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
+GRID = "The best setting is chosen on dev, as in the paper, so its score is optimistic: the more settings, the more."
+
+
+def warning(table: Table) -> str | None:
+    """What a reader must know first: which numbers are no evidence."""
+    if table.scale == "paper":
+        return None
+    pairs = dict.fromkeys((c.stand_in, c.task) for c in table.columns if c.stand_in)
+    stand_ins = ", ".join(f"{stand_in} for {task}" for stand_in, task in pairs)
+    tasks = f" and stand-in tasks ({stand_ins})" if stand_ins else ""
+    return (
+        f"Made at {table.scale} scale: a small model, little text{tasks}. This shows that the machinery works and says "
+        "nothing about the paper's claim."
+    )
+
+
+def legend(table: Table) -> str:
+    """How a cell is read."""
+    like = f" {LIKE}: the seeds do not tell it from {table.reference}." if compared(table) else ""
+    stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
+    return f"Median, smallest to largest, number of runs; [published value].{like}{stand_in}"
+
+
+def signs(cell: Cell, column: Column) -> str:
+    """What stands right behind a median."""
+    like = cell.difference is not None and not cell.difference.apart
+    return (STAND_IN if column.stand_in and cell.values else "") + (f" {LIKE}" if like else "")
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A figure for people; a dash where there is none."""
+    return DASH if value is None else (f"{value:,.{digits}f}" if math.isfinite(value) else str(value))
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """`+1.5`, `-0.3`, `0.0`."""
+    text = f"{value:+,.{digits}f}"
+    return text[1:] if float(text.replace(",", "")) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def spread(cell: Cell, digits: int = 1) -> str:
+    """`37.1 to 39.4, n=3`."""
+    ends = f"{number(cell.spread[0], digits)} to {number(cell.spread[1], digits)}, " if cell.spread else ""
+    return f"{ends}n={len(cell.values)}"
+
+
+def paper(value: float, column: Column) -> str:
+    """A published value with the paper's own digits: perplexities have two."""
+    return number(value, 2 if column.lower_is_better else 1)
+
+
+def marks(cell: Cell) -> list[str]:
+    """The marks in words; a stand-in has a sign, and its name in the column's head."""
+    return [mark for mark in cell.marks if not mark.startswith("stand-in")]
+
+
+def by(column: Column) -> str | None:
+    """What is shown in the place of the paper's figure: `pydoc_topic (accuracy)`, `best_f1`."""
+    if column.stand_in:
+        return column.stand_in + (f" ({column.measured})" if column.measured else "")
+    return column.measured
+
+
+def interval(difference: Difference, digits: int = 1) -> str:
+    """`+1.5 (0.2 to 2.6)`."""
+    ends = f" ({signed(difference.low, digits)} to {signed(difference.high, digits)})" if difference.n > 1 else ""
+    return signed(difference.mean, digits) + ends
+
+
+def test(difference: Difference) -> str:
+    """`n=3, p=0.250, not told apart: 3 seeds never can`."""
+    if difference.same_runs:
+        return difference.verdict
+    p = f"p={difference.p:.3f}, " if difference.n > 1 else ""
+    return f"n={difference.n}, {p}{difference.verdict}"
+
+
+def facts(row: Row) -> str:
+    """What a row's pretraining was."""
+    if row.tokens_seen is None:
+        return "not pretrained yet"
+    return f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
+
+
+def baselines(table: Table) -> list[str]:
+    """Of each task: how many dev items, what a constant prediction gets, and what a reader must mind."""
+    said = {}
+    for column in table.columns:
+        if column.majority is not None and column.num_dev is not None:
+            caution = f". {column.caution}" if column.caution else ""
+            baseline = f"{column.num_dev:,} dev items, constant prediction {number(column.majority)}"
+            said[column.stand_in or column.task] = f"{baseline}{caution}"
+    return [f"{task}: {text}" for task, text in said.items()]
+
+
+def cautions(table: Table) -> list[str]:
+    """What a reader must mind of a task's scores."""
+    said = {column.stand_in or column.task: column.caution for column in table.columns if column.caution}
+    return [f"{task}: {text}" for task, text in said.items()]
+
+
+def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
+    """The rows that are compared with the reference, with what there is to say."""
+    found = []
+    for row in table.rows:
+        differences = [(column, cell.difference) for column, cell in table.cells(row) if cell.difference is not None]
+        if differences:
+            found.append((row, differences))
+    return found

@@ -1,0 +1,339 @@
+"""However a batch is cut, into micro-batches and over processes, the step is the same; and no process is left waiting."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+import torch.distributed as dist
+from meeting import meet
+from test_end_to_end import SMALL, wait_for_a_new_checkpoint
+from test_pretraining import Store, make, train
+from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+from roberta_lab import checkpoint, micro_batch, ranks
+from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
+from roberta_lab.datamodule import PretrainingData
+from roberta_lab.examples import Vocabulary
+from roberta_lab.micro_batch import Known, largest
+from roberta_lab.pretraining import PretrainingModule, trainer
+from roberta_lab.ranks import ALONE, Rank
+from roberta_lab.step_end import StepEnd, stopping_at_a_step
+
+FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
+SIZES = {1: (8, 4, 2, 1), 2: (4, 2, 1), 4: (2, 1)}  # of micro-batches, by number of ranks; a batch is 8 inputs
+Step = tuple[dict[str, Any], dict[str, Tensor], int]  # its row, its gradients, the times that ranks exchanged them
+
+
+class Kept:
+    """Rows in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def flush(self) -> None:
+        pass
+
+
+class FirstGradients(L.Callback):
+    """Those of the first step, as the optimizer gets them; and how often DDP exchanged some."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Tensor] = {}
+        self.exchanges: list[int] = []
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        if trainer.world_size > 1:
+            trainer.strategy.model.register_comm_hook(None, self._exchange)
+
+    def _exchange(self, state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        self.exchanges.append(bucket.index())
+        return allreduce_hook(None, bucket)
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        if not self.found:
+            self.found = {name: p.grad.clone() for name, p in module.named_parameters()}
+
+
+def config_for(name: str, size: int, devices: int, dropout: float = 0.0) -> Config:
+    config = make(size, dropout, input_format=name, masking="dynamic")
+    config.trainer.devices = devices
+    return config
+
+
+class Stopped(L.Callback):
+    """The last rank alone is told to stop, in its fifth micro-batch."""
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 4 and trainer.global_rank == trainer.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def fit(
+    rank: Rank, config: Config, directory: Path, newest: Path | None = None, *callbacks: L.Callback
+) -> tuple[list[dict[str, Any]], FirstGradients]:
+    data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank)
+    rows, gradients = Kept(), FirstGradients()
+    step_end = StepEnd(config, data, rows, directory / "checkpoints")
+    fitted = trainer(config, data, step_end, directory)
+    fitted.callbacks += [gradients, *callbacks]
+    with stopping_at_a_step(step_end):
+        fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
+    return rows.rows, gradients
+
+
+def every_cut(rank: Rank, directory: Path) -> dict[tuple[str, int], tuple[list[dict[str, Any]], FirstGradients]]:
+    """Three steps of each format, in micro-batches of each size."""
+    found = {}
+    for name in FORMATS:
+        for size in SIZES[rank.world_size]:
+            config = config_for(name, size, rank.world_size)
+            config.batch_size.steps = 3
+            found[name, size] = fit(rank, config, directory / f"{name}-{size}")
+    return found
+
+
+def cuts_a_stop_and_a_resume(rank: Rank, directory: Path, newest: Path) -> tuple[Any, ...]:
+    cuts, config = every_cut(rank, directory), config_for("segment_pair", 2, rank.world_size, 0.1)
+    stopped = fit(rank, config, directory / "stopped", None, Stopped())[0]
+    return cuts, stopped, fit(rank, config, directory / "resumed", newest)[0]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return every_cut(ALONE, tmp_path_factory.mktemp("one"))
+
+
+def assert_same_steps(found: Any, reference: Any) -> None:
+    for (name, size), (rows, gradients) in found.items():
+        expected_rows, expected = reference[name, 8]
+        assert len(rows) == len(expected_rows) > 3, "a row for each step, and those of validation"
+        for row, other in zip(rows, expected_rows, strict=True):
+            assert row == pytest.approx(other, rel=1e-5), (name, size)
+        whole = torch.cat([g.flatten() for g in expected.found.values()]).norm()
+        for key, gradient in gradients.found.items():
+            difference = (gradient - expected.found[key]).norm()
+            # a gradient of nothing but rounding (of key biases, which softmax does not see) is compared with the whole
+            assert difference < 1e-5 * max(expected.found[key].norm(), 1e-2 * whole), (name, size, key)
+
+
+def test_a_step_does_not_depend_on_micro_batches(one_process: Any) -> None:
+    assert set(one_process) == {(name, size) for name in FORMATS for size in SIZES[1]}
+    assert "train/nsp_loss" in one_process["segment_pair", 1][0][0]
+    assert_same_steps(one_process, one_process)
+
+
+def test_nor_on_two_ranks_which_stop_together_and_go_on_from_one_and_back(one_process: Any, tmp_path: Path) -> None:
+    whole, _ = train(config_for("segment_pair", 2, 1, 0.1), tmp_path / "whole")
+    train(config_for("segment_pair", 8, 1, 0.1), tmp_path / "cut", stop_after=0)
+    train(config_for("segment_pair", 2, 1, 0.1), tmp_path / "cut", stop_after=4)
+    newest = checkpoint.newest(tmp_path / "cut" / "checkpoints")
+    assert newest is not None and checkpoint.step_of(newest) == 3
+    arguments = tmp_path, newest
+    with ranks.started(TrainerConfig("cpu", devices=2), cuts_a_stop_and_a_resume, *arguments) as rank:
+        cuts, stopped, resumed = cuts_a_stop_and_a_resume(rank, *arguments)
+    assert_same_steps(cuts, one_process)
+    assert {len(gradients.exchanges) for _, gradients in cuts.values()} == {3}, "one exchange a step, whatever its cut"
+    assert [row["step"] for row in stopped if "lr" in row] == [1, 2, 3], "both ranks stop at the same step, and save it"
+    assert checkpoint.step_of(checkpoint.newest(tmp_path / "stopped" / "checkpoints") or newest) == 3
+    assert [row["step"] for row in resumed if "lr" in row] == list(range(4, 13))
+    for row, expected in zip(resumed, [r for r in whole if r["step"] > 3], strict=True):
+        assert row == pytest.approx(expected, rel=1e-5), "with dropout too: the micro-batches are the same"
+    two = tmp_path / "resumed" / "checkpoints" / "step-000000009.ckpt"
+    back, _ = fit(ALONE, config_for("segment_pair", 8, 1, 0.1), tmp_path / "back", two)
+    assert [row["step"] for row in back if "lr" in row] == [10, 11, 12]
+    assert back[-1]["tokens_seen"] == whole[-1]["tokens_seen"]
+
+
+def test_nor_on_four_ranks(one_process: Any, tmp_path: Path) -> None:
+    with ranks.started(TrainerConfig("cpu", devices=4), every_cut, tmp_path) as rank:
+        assert_same_steps(every_cut(rank, tmp_path), one_process)
+
+
+def test_ranks_take_shares_of_one_batch() -> None:
+    """Disjoint, together the batch, and with keys for dropout that one process gives the same micro-batches."""
+
+    def batches(size: int, devices: int) -> list[dict[str, Any]]:
+        config, vocabulary = config_for("doc_sentences", size, devices), Vocabulary(60, 59, (0, 1, 2, 3, 59))
+        data = [PretrainingData(config, Store(), Store(), vocabulary, Rank(r, devices)) for r in range(devices)]
+        assert len({len(d.micro_batches) for d in data}) == 1
+        return [d.micro_batches[i] for i in range(data[0].accumulation) for d in data]
+
+    alone, shared = batches(2, 1), batches(2, 2)
+    assert [b["position"] for b in shared] == [b["position"] for b in alone] == [0, 1, 2, 3]
+    assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(alone, shared, strict=True))
+
+
+def test_a_rank_that_ends_badly_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.raises(RankDied, match="rank 1 of 2 ended with exit code 1;"),
+        ranks.started(TrainerConfig("cpu", devices=2), meet, "raise") as rank,
+    ):
+        meet(rank, "meet")
+    assert not dist.is_initialized()
+    assert capfd.readouterr().err.count("ValueError: something is wrong here") == 1
+
+
+def start_meeting(first: str, second: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    command = [sys.executable, str(Path(__file__).with_name("meeting.py")), first, second]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def children(process: int) -> list[int]:
+    """Process ids, from /proc; none of a process that is gone."""
+    try:
+        return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def is_there(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads process ids from /proc")
+
+
+def test_a_collective_that_waits_for_a_dead_rank_does_not_wait_for_ever() -> None:
+    """As with NCCL: rank 0 is stuck where no exception reaches it."""
+    process = start_meeting("wait", "be killed")
+    error = process.communicate(timeout=40)[1]
+    assert process.returncode == 1
+    assert (
+        error
+        == "roberta-lab: rank 1 of 2 ended with exit code -9; the same command goes on from the last checkpoint.\n"
+    )
+
+
+@needs_proc
+def test_ranks_end_with_rank_0() -> None:
+    process = start_meeting("meet", "wait")
+    deadline = time.monotonic() + 30
+    while not (others := children(process.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.kill()
+    process.communicate()
+    while any(map(is_there, others)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def write_text(folder: Path) -> None:
+    """Two hundred documents of three sentences."""
+    folder.mkdir()
+    for i in range(200):
+        parts = [f"The value {i} of part {j} is computed in the way number {i * j} of all ways." for j in range(3)]
+        (folder / f"{i}.txt").write_text(" ".join(parts))
+
+
+def start(folder: Path, outputs: str, *overrides: str) -> subprocess.Popen[str]:
+    """On two ranks each, over the text in `folder`."""
+    settings = [*SMALL, "batch_size.steps=40", "trainer.checkpoint_every_steps=4", "trainer.accelerator=cpu"]
+    settings += ["data_mix=own", f"data_mix.own.path={folder / 'text'}", "trainer=ddp", "trainer.devices=2"]
+    places = f"paths.outputs={folder / outputs}", f"paths.cache={folder / 'cache'}"
+    command = [sys.executable, "-m", "roberta_lab", "pretrain", *overrides, *settings, *places]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@needs_proc
+def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path) -> None:
+    """Two rows are two runs, not four sweeps. A dead rank ends all, and soon; the same command then ends bitwise the same."""
+    write_text(tmp_path / "text")
+    process = start(tmp_path, "whole", "masking=static")
+    error = process.communicate()[1]
+    assert process.returncode == 0, error
+    rows = ("-m", "masking=static,dynamic")
+    process = start(tmp_path, "cut", *rows)
+    wait_for_a_new_checkpoint(tmp_path / "cut", set(), process)
+    [other] = children(process.pid)
+    os.kill(other, signal.SIGKILL)
+    error = process.communicate(timeout=30)[1]
+    assert process.returncode == 1 and not is_there(other)
+    assert error.startswith("roberta-lab: rank 1 of 2 ended with exit code -9;") and error.count("\n") == 1
+    process = start(tmp_path, "cut", *rows)
+    said, error = process.communicate()
+    assert process.returncode == 0, error
+    assert said.count("held-out perplexity") == len(list((tmp_path / "cut" / "pretrain").iterdir())) == 2
+    [whole] = (tmp_path / "whole").rglob("metrics.jsonl")
+    cut = tmp_path / "cut" / "pretrain" / whole.parent.name / "metrics.jsonl"
+    assert cut.read_bytes() == whole.read_bytes() and whole.read_text().count('"train/mlm_loss"') == 40
+
+
+@pytest.mark.parametrize(
+    ("share", "limit", "size"), [(256, 100, 64), (96, 50, 48), (96, 1000, 96), (17, 16, 1), (24, 1, 1), (1, 5, 1)]
+)
+def test_the_largest_micro_batch_that_fits_and_divides_is_tried_once(share: int, limit: int, size: int) -> None:
+    tried: list[int] = []
+
+    def fits(number: int) -> bool:
+        tried.append(number)
+        return number <= limit
+
+    assert largest(share, fits, Known())[0] == size
+    first, known = list(tried), largest(share, fits, Known())[1]
+    tried.clear()
+    assert largest(share, fits, known) == (size, known) and not tried and len(first) == len(set(first))
+    with pytest.raises(ConfigError, match="micro_batch_size=auto"):
+        largest(share, lambda number: False, Known())
+
+
+def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(micro_batch, "on_cuda", lambda accelerator: True)
+    monkeypatch.setattr(micro_batch, "device_facts", lambda: {"name": "a GPU"})
+    monkeypatch.setattr(micro_batch, "fits", lambda *a: tried.append(a[-1]) or a[-1] <= 3)
+
+    def settled(config: Config) -> int:
+        tried.clear()
+        config.paths.cache = str(tmp_path)
+        config.trainer.micro_batch_size = "auto"
+        found = micro_batch.settled(config, 60, lambda: pytest.fail("no trial builds a model here"))
+        assert config.trainer.micro_batch_size == "auto", "the caller's config is as before"
+        return found.trainer.micro_batch_size
+
+    assert settled(make()) == 2 and tried
+    assert settled(make()) == 2 and not tried
+    assert settled(replace(make(), seed=2)) == 2 and not tried
+    assert settled(make(precision="bf16")) == 2 and tried
+    config = make()
+    config.batch_size.sequences = 3
+    assert settled(config) == 3 and tried == [3], "another batch needs what is between"
+    [broken, *_] = (tmp_path / "micro_batch").glob("*.json")
+    for file in (tmp_path / "micro_batch").glob("*.json"):
+        file.write_text("{")
+    assert broken.is_file() and settled(make()) == 2 and tried
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_trial_is_as_large_as_micro_batches_get(name: str) -> None:
+    """And is what the model and the loss take."""
+    config = config_for(name, 2, 1)
+    trial = micro_batch.trial_batch(config, 60, 2)
+    batches = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches
+    assert len(trial["input_ids"]) >= max(len(batches[i]["input_ids"]) for i in range(len(batches)))
+    micro_batch.two_steps(config, PretrainingModule(config, 60, 1).model, trial, torch.device("cpu"))
+
+
+def test_auto_on_a_cpu_is_what_no_setting_is() -> None:
+    config = make()
+    config.trainer.micro_batch_size = "auto"
+    assert micro_batch.settled(config, 60, lambda: pytest.fail("nothing is tried")).trainer.micro_batch_size == 8

@@ -1,0 +1,178 @@
+"""Scores of classes and numbers against slow definitions and torchmetrics; constants; what chance explains."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional import classification as reference
+from torchmetrics.functional import regression
+
+from roberta_lab.composition import METRICS
+from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.items import Choice, Classification, Item, Prediction, Regression, Span, TaskData
+from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
+
+
+def task(head: str, metric: str = "accuracy", num_labels: int = 0) -> TaskConfig:
+    return TaskConfig("x", "x", head, num_labels, metric)
+
+
+def classes(labels: Any) -> list[Item]:
+    return [Classification(str(i), "", None, int(label)) for i, label in enumerate(labels)]
+
+
+def numbers(scores: Any) -> list[Item]:
+    return [Regression(str(i), "", None, float(value)) for i, value in enumerate(scores)]
+
+
+def predict(values: Any) -> list[Prediction]:
+    return [{"id": str(i), "prediction": value} for i, value in enumerate(values)]
+
+
+# ---------------------------------------------------------------- classes
+def test_two_classes_by_hand() -> None:
+    """tp 3, fn 1, fp 2, tn 4: precision 3/5, recall 3/4; Matthews (12 - 2) / sqrt(5 * 4 * 6 * 5)."""
+    right = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    found = score(task("classification"), classes(right), predict([1, 1, 1, 0, 1, 1, 0, 0, 0, 0]))
+    assert found == {
+        "accuracy": 70.0,
+        "f1": pytest.approx(200 / 3),
+        "f1_macro": pytest.approx(100 * (2 / 3 + 8 / 11) / 2),
+        "mcc": pytest.approx(1000 / math.sqrt(600)),
+    }
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5])
+def test_classes_equal_torchmetrics(num_classes: int) -> None:
+    rng = np.random.default_rng(num_classes)
+    right = rng.integers(num_classes, size=300)
+    guess = np.where(rng.random(300) < 0.5, right, rng.integers(num_classes, size=300))
+    found = score(task("classification", num_labels=num_classes), classes(right), predict(guess.tolist()))
+    a, b = torch.from_numpy(guess), torch.from_numpy(right)
+    assert found["mcc"] == pytest.approx(
+        100 * float(reference.multiclass_matthews_corrcoef(a, b, num_classes)), abs=1e-4
+    )
+    macro = reference.multiclass_f1_score(a, b, num_classes, average="macro")
+    assert found["f1_macro"] == pytest.approx(100 * float(macro), abs=1e-4)
+    assert found["accuracy"] == 100 * int((right == guess).sum()) / 300
+    if num_classes == 2:
+        assert found["f1"] == pytest.approx(100 * float(reference.binary_f1_score(a, b)), abs=1e-4)
+    else:
+        assert "f1" not in found
+
+
+def test_one_class_only_has_no_correlation_and_f1_is_of_the_second_class() -> None:
+    assert score(task("classification"), classes([0, 0]), predict([0, 0])) == {"accuracy": 100.0, "mcc": 0.0, "f1_macro": 100.0, "f1": 0.0}  # fmt: skip
+    assert score(task("classification"), classes([0, 1]), predict([1, 1]))["mcc"] == 0.0
+    assert "f1" not in score(task("classification", num_labels=3), classes([0, 1]), predict([1, 1]))
+
+
+# ---------------------------------------------------------------- numbers
+def slow_pearson(x: list[float], y: list[float]) -> float:
+    a, b = sum(x) / len(x), sum(y) / len(y)
+    top = sum((p - a) * (q - b) for p, q in zip(x, y, strict=True))
+    return top / math.sqrt(sum((p - a) ** 2 for p in x) * sum((q - b) ** 2 for q in y))
+
+
+def slow_ranks(x: list[float]) -> list[float]:
+    """Ties share the mean of their ranks."""
+    return [sum(other < value for other in x) + (x.count(value) + 1) / 2 for value in x]
+
+
+def test_correlations_equal_their_definitions_with_ties() -> None:
+    rng = np.random.default_rng(1)
+    right = np.round(rng.uniform(0, 5, 200), 1)
+    guess = np.round(right * 0.5 + rng.normal(size=200), 1)
+    found = score(task("regression"), numbers(right), predict(guess.tolist()))
+    assert found["pearson"] == pytest.approx(100 * slow_pearson(guess.tolist(), right.tolist()), abs=1e-9)
+    ranks = [slow_ranks(values.tolist()) for values in (guess, right)]
+    assert found["spearman"] == pytest.approx(100 * slow_pearson(*ranks), abs=1e-9)
+    a, b = torch.from_numpy(guess), torch.from_numpy(right)
+    assert found["pearson"] == pytest.approx(100 * float(regression.pearson_corrcoef(a, b)), abs=1e-9)
+    assert found["spearman"] == pytest.approx(100 * float(regression.spearman_corrcoef(a, b)), abs=1e-4)
+
+
+@pytest.mark.parametrize("guess", [[2.0, 2.0, 2.0], [1.0, math.nan, 2.0], [1.0, math.inf, 2.0]])
+def test_correlations_without_a_value_are_zero(guess: list[float]) -> None:
+    assert score(task("regression"), numbers([1, 2, 3]), predict(guess)) == {"pearson": 0.0, "spearman": 0.0}
+
+
+def test_predictions_that_hardly_vary_give_no_warning() -> None:
+    found = score(task("regression"), numbers([1, 2, 3]), predict([2.0, 2.0 + 1e-9, 2.0 + 2e-9]))
+    assert found["pearson"] == pytest.approx(100.0, abs=1e-4) and found["spearman"] == pytest.approx(100.0)
+
+
+def test_items_without_labels_have_no_score() -> None:
+    assert score(task("classification"), [Classification("0", "", None, None)], predict([1])) == {}
+    assert score(task("regression"), [Regression("0", "", None, None)], predict([1.0])) == {}
+
+
+# ---------------------------------------------------------------- constants and chance
+def test_the_best_constant_is_best_by_the_task_s_metric() -> None:
+    labels = [0] * 6 + [1] * 4
+    data = TaskData(classes(labels), classes(labels))
+    for metric, best in (("accuracy", 0), ("f1", 1), ("mcc", 0)):
+        config = task("classification", metric, 2)
+        constant = constant_predictions(config, data)
+        assert {p["prediction"] for p in constant} == {best} and [p["id"] for p in constant] == [
+            str(i) for i in range(10)
+        ]
+    scores: list[Item] = numbers([1, 2, 6])
+    constant = constant_predictions(task("regression", "pearson"), TaskData(scores, scores))
+    assert [p["prediction"] for p in constant] == [3.0] * 3
+    spans: list[Item] = [Span("a", "?", "x", None), Span("b", "?", "x", (0, 1))]
+    constant = constant_predictions(task("span", "f1"), TaskData(spans, spans))
+    assert score(task("span", "f1"), spans, constant)["f1"] == 50.0
+    choices: list[Item] = [Choice(str(i), "", ("a", "b", "c"), label) for i, label in enumerate((2, 1, 2))]
+    assert constant_predictions(task("choice"), TaskData(choices, choices))[0]["prediction"] == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "metric"),
+    [("classification", "accuracy"), ("classification", "mcc"), ("classification", "f1"), ("regression", "spearman"), ("span", "best_f1")],
+)  # fmt: skip
+def test_chance_is_what_the_choice_of_items_explains(head: str, metric: str) -> None:
+    """Informed predictions are better than a constant; random ones are not, but for the one draw in forty that may."""
+    rng = np.random.default_rng(0)
+    number, config = 200, task(head, metric, 2)
+
+    def of(share: float) -> bool:
+        informed = rng.random(number) < share
+        if head == "regression":
+            right = rng.normal(size=number)
+            guess, items = np.where(informed, right, rng.normal(size=number)), numbers(right)
+        elif head == "span":
+            has = rng.random(number) < 0.5
+            items = [Span(str(i), "?", "cat", (0, 3) if h else None) for i, h in enumerate(has)]
+            guess = np.where(informed, np.where(has, "cat", ""), np.where(rng.random(number) < 0.5, "cat", ""))
+        else:
+            right = rng.integers(2, size=number)
+            guess, items = np.where(informed, right, rng.integers(2, size=number)), classes(right)
+        predictions = predict(guess.tolist())
+        constant = constant_predictions(config, TaskData(items, items))
+        return at_chance(config, items, predictions, constant)
+
+    strong = 0.6 if metric == "f1" else 0.45  # always the second class has an F1 of 67 already
+    assert not of(strong) and sum(of(0.0) for _ in range(5)) >= 4
+
+
+def test_predictions_that_are_no_numbers_are_at_chance() -> None:
+    items = numbers(range(20))
+    good, constant = predict([float(i) for i in range(20)]), predict([1.0] * 20)
+    assert not at_chance(task("regression", "pearson"), items, good, constant)
+    assert at_chance(task("regression", "pearson"), items, constant, constant)
+    assert at_chance(task("regression", "pearson"), items, predict([math.nan] * 20), predict([1.0] * 20))
+
+
+def test_every_metric_that_may_be_chosen_is_scored() -> None:
+    span: list[Item] = [Span("0", "?", "cat", (0, 3))]
+    found = {
+        "classification": score(task("classification"), classes([0, 1]), predict([0, 1])),
+        "regression": score(task("regression"), numbers([0, 1]), predict([0.0, 1.0])),
+        "span": score(task("span"), span, [{"id": "0", "prediction": "", "answer": "cat", "no_answer": 1.0}]),
+    }
+    for head, scores in found.items():
+        assert set(METRICS[head]) <= set(scores)
+    assert found["span"]["f1"] == 0.0 and found["span"]["best_f1"] == 100.0

@@ -1,0 +1,160 @@
+"""Tagged columns in four schemes, and entities counted as conlleval counts them, by hand and by its own rules."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from roberta_lab import tasks
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.entity_metrics import entities
+from roberta_lab.tasks.items import Tagging
+from roberta_lab.tasks.metrics import constant_predictions, score
+
+CONLL = """-DOCSTART- -X- -X- O
+
+EU NNP I-NP I-ORG
+rejects VBZ I-VP O
+German JJ I-NP I-MISC
+British JJ I-NP B-MISC
+
+Peter NNP I-NP I-PER
+Blackburn NNP I-NP I-PER
+-DOCSTART- -X- -X- O
+Rome NNP I-NP I-LOC
+Paris NNP I-NP B-LOC"""
+
+
+def task(path: Path, name: str = "ner", **options: Any) -> TaskConfig:
+    return TaskConfig(name, "ner", "tagging", 0, "f1", str(path), **options)
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_conll_s_own_format_becomes_iob2(tmp_path: Path) -> None:
+    write(tmp_path, eng_train=CONLL, eng_testa="x X X O\n", eng_testb="x X X B-NEW\n")
+    data = tasks.load(task(tmp_path, "ner_conll2003"), tmp_path)
+    types = ("LOC", "MISC", "NEW", "ORG", "PER")
+    assert data.labels == ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+    named = [(item.words, tuple(data.labels[number] for number in item.labels)) for item in data.train]
+    assert named == [
+        (("EU", "rejects", "German", "British"), ("B-ORG", "O", "B-MISC", "B-MISC")),
+        (("Peter", "Blackburn"), ("B-PER", "I-PER")),
+        (("Rome", "Paris"), ("B-LOC", "B-LOC")),
+    ]
+    assert any("4 tags are now IOB2" in note for note in data.notes)
+    assert any("3 items; the official eng.train has 14,041" in note for note in data.notes)
+
+
+def test_tabs_blanks_and_odd_characters(tmp_path: Path) -> None:
+    text = "a b\tO\n\u00a0\u200b\tB-X\r\n\t\n\n#\tO\nU+2028:\u2028\tI-X\n"
+    data = tasks.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
+    assert [item.words for item in data.dev] == [("a b", "\u200b"), ("#", "U+2028:")]
+    assert [item.labels for item in data.dev] == [(0, 1), (0, 1)]
+    other = "O word 1\nB-X name 2\n"
+    write(tmp_path, train_txt=other, dev_txt=other)
+    data = tasks.load(task(tmp_path, columns={"word": "1", "label": "0"}), tmp_path)
+    assert data.dev == [Tagging("0", ("word", "name"), (0, 1))]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("O I-A I-A O", "O B-A I-A O"),
+        ("I-A B-A I-A", "B-A B-A I-A"),
+        ("B-A I-B I-B", "B-A B-B I-B"),
+        ("B-A I-A E-A S-A S-B", "B-A I-A I-A B-A B-B"),
+        ("B-A L-A I-A U-A", "B-A I-A B-A B-A"),
+        ("B-A-1 I-A-1", "B-A-1 I-A-1"),
+    ],
+)
+def test_schemes_of_tags(given: str, expected: str, tmp_path: Path) -> None:
+    text = "".join(f"w {tag}\n" for tag in given.split())
+    data = tasks.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
+    [item] = data.dev
+    assert [data.labels[number] for number in item.labels] == expected.split()
+
+
+def test_a_test_file_of_words_has_no_labels(tmp_path: Path) -> None:
+    write(tmp_path, train_txt="a O\n", dev_txt="b B-X\n", test_txt="c\nd\n\ne\n")
+    data = tasks.load(task(tmp_path), tmp_path)
+    assert data.others["test"] == [Tagging("0", ("c", "d"), None), Tagging("1", ("e",), None)]
+    assert score(task(tmp_path), data.others["test"], []) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "reason"),
+    [
+        ("a O\nb\n", {}, "line 2: 1 columns ('b'), where the lines before have 2"),
+        ("a O\n\nb X Y O\n", {}, "line 3: 4 columns"),
+        ("a O\nb PER\n", {}, "line 2: the tag is 'PER'. Allowed: O, and B-TYPE, I-TYPE"),
+        ("a O\nb B-\n", {}, "line 2: the tag is 'B-'"),
+        ("a\tO\n\tO\n", {}, "line 2: 2 columns"),
+        ("a\n", {}, "line 1: one column"),
+        ("a O\n", {"columns": {"label": "3"}}, "line 1: 2 columns, but task.columns asks for 0 and 3"),
+        ("a O\n", {"columns": {"tag": "3"}}, "task.columns.tag=3: allowed are word and label"),
+        ("a O\n", {"columns": {"word": "x"}}, "task.columns.word=x"),
+        ("\n", {}, "holds no items of ner"),
+    ],
+)
+def test_a_wrong_line_is_an_error_with_its_place(text: str, options: Any, reason: str, tmp_path: Path) -> None:
+    write(tmp_path, train_txt=text, dev_txt="a O\n")
+    with pytest.raises(ConfigError) as error:
+        tasks.load(task(tmp_path, **options), tmp_path)
+    assert reason in str(error.value)
+
+
+# ---------------------------------------------------------------- entities
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ([0, 0], set()),
+        ([1, 2, 2, 0], {(0, 3, 1)}),
+        ([1, 1, 2], {(0, 1, 1), (1, 3, 1)}),
+        ([0, 2, 2], {(1, 3, 1)}),  # I- after O begins
+        ([1, 4, 4], {(0, 1, 1), (1, 3, 2)}),  # a change of type begins
+        ([2, 1, 0, 4], {(0, 1, 1), (1, 2, 1), (3, 4, 2)}),
+        ([], set()),
+    ],
+)
+def test_entities_by_hand(classes: list[int], expected: set[Any]) -> None:
+    assert entities(classes) == expected
+
+
+def slow_entities(tags: list[str]) -> set[tuple[int, int, str]]:
+    """conlleval's rules for each pair of neighbours: does one end between them, does one start."""
+    found, start = set(), None
+    for i in range(len(tags) + 1):
+        before, here = tags[i - 1] if i else "O", tags[i] if i < len(tags) else "O"
+        changes = before[2:] != here[2:]
+        ends = before != "O" and (here == "O" or here.startswith("B") or changes)
+        starts = here != "O" and (before == "O" or here.startswith("B") or changes)
+        if ends and start is not None:
+            found.add((start, i, before[2:]))
+        if starts:
+            start = i
+    return found
+
+
+def test_entity_scores_are_those_of_conlleval_s_rules() -> None:
+    labels = ("O", "B-A", "I-A", "B-B", "I-B", "B-C", "I-C")
+    rng, items, predictions = np.random.default_rng(0), [], []
+    correct = found = true = 0
+    for i in range(200):
+        right = rng.integers(7, size=rng.integers(1, 12))
+        guess = np.where(rng.random(len(right)) < 0.4, rng.integers(7, size=len(right)), right)
+        items.append(Tagging(str(i), ("w",) * len(right), tuple(right.tolist())))
+        predictions.append({"id": str(i), "prediction": guess.tolist()})
+        ours, theirs = (slow_entities([labels[n] for n in numbers]) for numbers in (guess, right))
+        correct, found, true = correct + len(ours & theirs), found + len(ours), true + len(theirs)
+    scores = score(task(Path()), items, predictions)
+    assert scores["precision"] == 100 * correct / found and scores["recall"] == 100 * correct / true
+    assert scores["f1"] == pytest.approx(200 * correct / (found + true), abs=1e-9) and 20 < scores["f1"] < 80
+    data = tasks.TaskData(items, items, labels)
+    constant = score(task(Path()), items, constant_predictions(task(Path()), data))
+    assert constant["f1"] == constant["precision"] == constant["recall"] == 0.0 < constant["accuracy"]

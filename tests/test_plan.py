@@ -1,0 +1,113 @@
+"""`plan`: a row for each run, what is there, the sum of the rest; cheap, and from any folder without data."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from roberta_lab import cli, run
+from roberta_lab.plans import duration, short
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert cli.main(["plan", *arguments]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def row(lines: list[str], name: str) -> list[str]:
+    [found] = [line.split() for line in lines if line.startswith(name + " ")]
+    return found
+
+
+def test_a_sweep_is_a_table_and_leaves_nothing_behind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = planned(capsys, "sweep=table4_data", "scale=paper", "plan.devices=1024")
+    assert lines[0] == "Table 4: more data, longer training (table4_data) at scale=paper"
+    assert row(lines, "all_500k")[2:] == [
+        *(
+            "missing",
+            "355M",
+            "8,192",
+            "x",
+            "500,000",
+            "2.1T",
+            "63.2",
+            "1",
+            "x",
+            "8",
+            "4.2e+21",
+            "12",
+            "GB",
+            "114",
+            "117K",
+        ),
+    ]
+    assert "pretraining: 4 runs, 0 complete, 4 to train: 4.19T tokens, 8.4e+21 FLOPs, 234K device-hours" in lines
+    assert any(line.startswith("finetuning: 48 runs, 0 complete, 48 to train: ") for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_that_exist_are_complete_and_not_counted_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = planned(capsys, "sweep=table1_masking")
+    name = row(before, "static")[1]
+    (folder := tmp_path / "outputs" / "pretrain" / name).mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({}))
+    assert run.is_complete(folder)
+    after = planned(capsys, "sweep=table1_masking")
+    assert row(after, "static")[2] == "complete" and row(after, "dynamic")[2] == "missing"
+    assert any(line.startswith("pretraining: 2 runs, 1 complete, 1 to train: 2.05M tokens") for line in after)
+
+
+def test_rows_with_the_same_stand_in_are_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = planned(capsys, "sweep=corpora_one_by_one", "scale=mini", "sweep.tasks=[sst2]")
+    assert " ".join(row(lines, "stories")[2:6]) == "same run as books_wiki"
+    assert any(line.startswith("pretraining: 1 run, 0 complete, 1 to train") for line in lines)
+    assert any(line.startswith("finetuning: 3 runs") for line in lines)
+
+
+def test_a_single_run_with_its_price_in_markdown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options = ["plan.tokens_per_second=17600", "plan.price_per_hour=0.5", "plan.output=plans/one.md"]
+    lines = planned(capsys, *options)
+    assert "segment_pair dynamic seed 1 at scale=smoke" in lines[0]
+    assert any("measured: plan.tokens_per_second=17600 a core" in line for line in lines)
+    assert "cost of pretraining: 0.02, at 0.5 a device-hour" in lines
+    page = (tmp_path / "plans" / "one.md").read_text()
+    header = next(line for line in page.splitlines() if line.startswith("| row"))
+    assert header.endswith("| cost |") and page.count("\n| ") == 3
+
+
+def test_what_does_not_fit_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = planned(capsys, "sweep=table3_batch_size", "scale=paper", "plan.devices=512")
+    assert [line for line in lines if line.startswith("WARNING")] == [
+        "WARNING 256: 512 devices for 256 sequences: 256 have no work"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0, "0"),
+        (0.0004, "<0.001"),
+        (0.0321, "0.0321"),
+        (999, "999"),
+        (999_900, "1M"),
+        (131.07e9, "131G"),
+        (2.1e12, "2.1T"),
+    ],
+)
+def test_numbers_have_three_digits(number: float, said: str) -> None:
+    assert short(number) == said
+
+
+def test_durations() -> None:
+    assert [duration(h) for h in (0, 0.001, 0.5, 3, 60)] == [
+        "nothing",
+        "1 minute",
+        "30 minutes",
+        "3.0 hours",
+        "2.5 days",
+    ]

@@ -1,0 +1,94 @@
+"""The page over all tables and runs: states, progress, and commands that address the runs they stand beside."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
+
+from roberta_lab.composition import spelled_out
+from roberta_lab.reports import write_table
+from roberta_lab.reports.landing import state_of, write_landing
+
+
+def own(folder: Path, **owner: object) -> None:
+    (folder / "owner.json").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), **owner}))
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    record = write_run(tmp_path, pretrained("dynamic", None), {"batch_size": {"steps": 2000}})
+    return tmp_path / "pretrain" / record.run_id
+
+
+def test_the_state_of_a_run(unfinished: Path) -> None:
+    assert state_of(unfinished) == ("interrupted", "step 10 of 2,000")
+    own(unfinished)
+    state, detail = state_of(unfinished)
+    assert state == "in progress" and detail.startswith("step 10 of 2,000; process ")
+    own(unfinished, host="elsewhere")
+    assert state_of(unfinished)[0] == "in progress", "of another machine's processes nothing is known here"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    own(unfinished, pid=gone.pid)
+    assert state_of(unfinished)[0] == "interrupted", "its owner is dead"
+    own(unfinished, pid="no number")
+    assert state_of(unfinished)[0] == "interrupted"
+    (unfinished / "result.json").write_text("{}")
+    assert state_of(unfinished) == ("complete", "")
+
+
+def test_looking_at_a_run_does_not_touch_its_lock(unfinished: Path) -> None:
+    before = sorted(path.name for path in unfinished.iterdir())
+    write_landing(unfinished.parents[1])
+    assert sorted(path.name for path in unfinished.iterdir()) == before
+
+
+def test_the_command_beside_a_run_addresses_it_without_its_sweep(unfinished: Path) -> None:
+    overrides = ["masking=dynamic", "seed=1", "sweep=t", "sweep.row=dynamic", "hydra.job.name=x", "task.path=a b"]
+    (unfinished / "overrides.yaml").write_text(json.dumps(overrides))
+    text = Page(write_landing(unfinished.parents[1]).read_text()).text
+    command = next(line for line in text.splitlines() if "roberta-lab pretrain masking" in line)
+    start = command.index("roberta-lab")
+    assert shlex.split(command[start:])[:5] == ["roberta-lab", "pretrain", "masking=dynamic", "seed=1", "task.path=a b"]
+    assert spelled_out(["masking=dynamic"]) and "sweep" not in command
+
+
+def test_what_cannot_be_read_is_still_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "finetune" / "abc"
+    folder.mkdir(parents=True)
+    for name in ("config.yaml", "overrides.yaml", "owner.json"):
+        (folder / name).write_text("{: [")
+    bad = tmp_path / "tables" / "t" / "smoke"
+    bad.mkdir(parents=True)
+    (bad / "table.json").write_text("{}")
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "a file").write_text("")
+    text = Page(write_landing(tmp_path).read_text()).text
+    assert "0 tables; 1 runs: 0 complete, 0 in progress, 1 interrupted" in text and "no step logged" in text
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    assert "roberta-lab reproduce sweep=table1_masking" in Page(write_landing(tmp_path).read_text()).text
+
+
+def test_tables_and_their_runs(tmp_path: Path) -> None:
+    found = [write_run(tmp_path, pretrained(row, ppl)) for row, ppl in (("static", 5.0), ("dynamic", None))]
+    for scale in ("smoke", "mini"):
+        folder = tmp_path / "tables" / "t" / scale
+        folder.mkdir(parents=True)
+        sweep = replace(SWEEP, tasks=[], title=HOSTILE)
+        write_table(config(sweep, tmp_path, scale), found, folder, ["sweep=table1_masking", f"scale={scale}"])
+    shown = Page(write_landing(tmp_path).read_text())
+    assert "2 tables; 2 runs: 1 complete, 0 in progress, 1 interrupted" in shown.text
+    assert shown.text.count("1 of 2 runs missing") == 2 and HOSTILE in shown.text and shown.tags.count("script") == 1
+    assert "roberta-lab reproduce sweep=table1_masking scale=mini" in shown.text
+    assert shown.tags.count("figure") == 2 and "table1_masking mini" in shown.text
+    links = [value for key, value in shown.attributes if key == "href" and value and not value.startswith("#")]
+    assert "tables/t/mini/index.html" in links and not [link for link in links if not (tmp_path / link).exists()]

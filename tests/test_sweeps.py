@@ -1,0 +1,194 @@
+"""The sweep files: each expands and builds at every scale, has the published settings, and shares the runs it can share."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from roberta_lab import reports, run
+from roberta_lab.composition import CONF, SWEEPS, build, groups, nsp_is_on
+from roberta_lab.config import Config, SweepConfig
+from roberta_lab.plans import cost_line, plan_of_jobs
+from roberta_lab.registration import register
+from roberta_lab.reports.rows import METRIC_OF_TASK, published
+from roberta_lab.sweeper import Configs, Job, expand
+
+SCALES = groups()["scale"]
+TABLES = yaml.safe_load((Path(reports.__file__).parent / "published.yaml").read_text())
+CONFIGS = Configs(lambda overrides: compose("config", overrides))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+@cache
+def chosen(sweep: str, scale: str) -> Config:
+    """The config of the sweep itself; that `sweep=NAME` composes is a test of its own (test_composition)."""
+    file = OmegaConf.merge(OmegaConf.structured(SweepConfig), OmegaConf.load(SWEEPS / f"{sweep}.yaml"))
+    return replace(scaled(scale), sweep=OmegaConf.to_object(file))
+
+
+@cache
+def scaled(scale: str) -> Config:
+    return build(compose("config", [f"scale={scale}"]))
+
+
+@cache
+def jobs(sweep: str, scale: str, command: str) -> list[tuple[Job, Config]]:
+    config = chosen(sweep, scale)
+    assert config.sweep is not None
+    return [
+        (job, CONFIGS.of(job, config.sweep)) for job in expand(config, command, [f"sweep={sweep}", f"scale={scale}"])
+    ]
+
+
+def runs(sweep: str, scale: str) -> dict[str, str]:
+    """Row -> the id of its pretraining run."""
+    return {job.row: run.identity(run.science(config)) for job, config in jobs(sweep, scale, "pretrain")}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
+    """Jobs of one run are those whose stand-ins are the same: of tasks below paper scale, of corpora at mini."""
+    found = jobs(sweep, scale, "finetune")
+    ids = {run.identity(run.finetune_science(config)) for _, config in found}
+    file = chosen(sweep, scale).sweep
+    assert file is not None and file.name == sweep
+    assert len(found) == len(file.rows) * len(file.tasks) * len(file.finetune_seeds)
+    if scale == "paper":
+        assert len(ids) == len(found) and len(set(runs(sweep, scale).values())) in (len(file.rows), 1)
+        assert all(config.task.name == job.task for job, config in found)
+    else:
+        tasks = {config.task.name for _, config in found}
+        assert {config.task.family for _, config in found} == {"pydoc"}
+        rows = len({(run.identity(run.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
+        assert len(ids) == rows * len(tasks) * len(file.finetune_seeds)
+
+
+ONE_RUN = {  # at mini all corpora are the embedded one; nothing else coincides
+    "table4_data": [{"books_wiki_100k", "all_100k"}],
+    "table8_glue_by_config": [{"large_books_wiki_100k", "large_all_100k"}],
+    "corpora_one_by_one": [{"books_wiki", "cc_news", "openwebtext", "stories"}],
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_rows_are_runs_of_their_own_but_where_the_scale_says_so(sweep: str, scale: str) -> None:
+    rows = runs(sweep, scale)
+    same = [{row for row, other in rows.items() if other == own} for own in dict.fromkeys(rows.values())]
+    expected = ONE_RUN.get(sweep, []) if scale == "mini" else []
+    if sweep == "finetune_glue":  # a grid of finetuning settings
+        expected = [set(rows)]
+    assert [group for group in same if len(group) > 1] == expected
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Of a config, under the names that the data file has."""
+    batch, optimizer, masking = config.batch_size, config.optimizer, config.masking
+    found = {name: getattr(config.model, name) for name in ("layers", "hidden", "heads", "ffn", "dropout")}
+    found |= {f"adam_{name}": getattr(optimizer, name) for name in ("beta1", "beta2", "eps")}
+    found |= {"weight_decay": optimizer.weight_decay, "warmup_steps": optimizer.warmup_steps, "nsp": nsp_is_on(config)}
+    found |= {"batch": batch.sequences, "steps": batch.steps, "peak_lr": pytest.approx(batch.peak_lr, rel=1e-12)}
+    found |= {"input_format": config.input_format.name, "max_length": config.input_format.max_length}
+    found |= {"masking": masking.name, "mask_prob": masking.mask_prob, "num_patterns": masking.num_patterns}
+    return found | {"corpora": sorted(config.data_mix.sources)}
+
+
+@pytest.mark.parametrize(
+    "table", ["table1_masking", "table2_input_format", "table3_batch_size", "table3_extended", "table4_data"]
+)
+def test_at_paper_scale_rows_have_exactly_the_published_settings(table: str) -> None:
+    every = TABLES[table]["settings"]["every"]
+    for job, config in jobs(table, "paper", "pretrain"):
+        stated = every | TABLES[table]["settings"][job.row]
+        stated["corpora"] = sorted(stated["corpora"])
+        found = settings(config)
+        assert {name: found[name] for name in stated} == stated, job.row
+    rows = {job.row for job, _ in jobs(table, "paper", "pretrain")}
+    assert rows == set(TABLES[table]["settings"]) - {"every"}
+
+
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_rows_and_columns_stand_beside_published_ones(sweep: str) -> None:
+    file = chosen(sweep, "paper").sweep
+    assert file is not None
+    if file.published is None:
+        return
+    figures = published(file.published)
+    assert [row for row in file.rows if row not in figures] == (["base"] if "base" in file.rows else [])
+    metrics = set(TABLES[file.published]["metrics"])
+    assert {METRIC_OF_TASK[task] for task in file.tasks} <= metrics
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_equal_rows_of_different_tables_are_one_run(scale: str) -> None:
+    one, two, three, longer = (
+        runs(name, scale) for name in ("table1_masking", "table2_input_format", "table3_batch_size", "table3_extended")
+    )
+    assert one["dynamic"] == two["segment_pair+nsp"]
+    assert two["full_sentences"] == three["256"] == longer["256x1m"], "Section 4.3 comes after full_sentences won"
+    assert (three["2k"], three["8k"]) == (longer["2kx125k"], longer["8kx31k"])
+    four, five, eight = (runs(name, scale) for name in ("table4_data", "table5_glue", "table8_glue_by_config"))
+    assert four["all_500k"] == five["roberta"] == eight["large_all_500k"]
+    assert five == runs("table6_squad", scale) == runs("table7_race", scale) and five["base"] == eight["base_all_500k"]
+    assert list(four.values()) == list(eight.values())[1:]
+    corpora = runs("corpora_one_by_one", scale)
+    assert (corpora["books_wiki"], corpora["stories"]) == (four["books_wiki_100k"], four["all_100k"])
+    patterns, pairs = runs("static_patterns", scale), runs("nsp_off_with_segment_pair", scale)
+    assert (patterns["10"], patterns["dynamic"]) == (one["static"], one["dynamic"])
+    assert (pairs["segment_pair+nsp"], pairs["full_sentences"]) == (two["segment_pair+nsp"], two["full_sentences"])
+    assert (
+        runs("masking_rate", scale)["15%"] == two["full_sentences"] == runs("text_encoding", scale)["bytelevel_bpe_50k"]
+    )
+
+
+@pytest.mark.parametrize("scale", ["smoke", "mini"])
+def test_every_task_and_corpus_of_the_paper_has_a_stand_in(scale: str) -> None:
+    stands_for = chosen("table1_masking", scale).scale.stands_for
+    assert {f"task={task}" for task in METRIC_OF_TASK} <= set(stands_for)
+    corpora = set(groups()["data_mix"]) - {"own", "pydoc"}
+    assert {f"data_mix={mix}" for mix in corpora} <= set(stands_for)
+
+
+def test_at_smoke_corpora_have_the_ratio_of_their_gigabytes() -> None:
+    tokens = [config.data_mix.train_tokens for _, config in jobs("corpora_one_by_one", "smoke", "pretrain")]
+    assert [round(16 * number / tokens[0], 2) for number in tokens] == [16, 92, 130, 160]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_share_of_the_warmup_is_the_same_at_every_scale(scale: str) -> None:
+    for table, row, share in (("table1_masking", "static", 0.01), ("table4_data", "all_500k", 0.06), ("table5_glue", "base", 0.048)):  # fmt: skip
+        config = next(config for job, config in jobs(table, scale, "pretrain") if job.row == row)
+        assert config.optimizer.warmup_steps / config.batch_size.steps == pytest.approx(share), (table, scale)
+
+
+@pytest.mark.parametrize(("task", "stated"), [("squad2", (48, 1.5e-5, 2, 0.01)), ("race", (16, 1e-5, 4, 0.1))])
+def test_finetuning_at_paper_scale_is_table_10(task: str, stated: tuple[float, ...]) -> None:
+    tune = next(c.finetune for j, c in jobs("table2_input_format", "paper", "finetune") if j.task == task)
+    assert (tune.batch, tune.lr, tune.epochs, tune.weight_decay) == stated
+
+
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str) -> None:
+    lines = (SWEEPS / f"{sweep}.yaml").read_text().splitlines()
+    assert lines[0].startswith("# Question: ") and lines[0].endswith("?")
+    assert lines[1].startswith(
+        ("# Paper: RoBERTa, Section", "# Paper: RoBERTa, appendix", "# Paper: RoBERTa as", "# Open: RoBERTa")
+    )
+    plans = {}
+    for scale in ("smoke", "mini", "paper"):
+        config = chosen(sweep, scale)
+        plans[scale] = plan_of_jobs(config, jobs(sweep, scale, "pretrain"), [])
+    assert cost_line(plans) in lines, "the cost that `plan` reckons"
