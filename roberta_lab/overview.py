@@ -78,7 +78,7 @@ class Overview:
             text += "".join(f"{line[:width]}\n" for line in block)
             self.drawn = len(block)
         elif not last and running:
-            text += f"{self._summary(len(running))}: {';'.join(lines[:MOST_LINES]).strip()}\n"
+            text += f"{self._summary(len(running))}: {'; '.join(line.strip() for line in lines[:MOST_LINES])}\n"
         self.stream.write(text)
         self.stream.flush()
 

@@ -1,8 +1,4 @@
-"""The runs of a sweep with their configs and folders, before anything is started: what is there, what is missing.
-
-Composing a config takes a tenth of a second, and the runs of one row differ in little; so each setting is composed once in
-a process, whichever sweeps and seeds of finetuning it serves.
-"""
+"""The runs of a sweep with their configs and folders, before anything is started: what is there, what is missing."""
 
 from __future__ import annotations
 
@@ -10,18 +6,18 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from roberta_lab import run
-from roberta_lab.composition import CONF, build
+from roberta_lab.composition import CONF
 from roberta_lab.config import Config
-from roberta_lab.sweeper import Job, expand, key_of
+from roberta_lab.sweeper import Configs, Job, expand, key_of
 
-_composed: dict[tuple[tuple[str, ...], tuple[str, ...]], Config] = {}
+_configs = Configs(lambda overrides: compose("config", overrides))  # composes each setting once in a process
 
 
 @dataclass(frozen=True)
@@ -85,19 +81,10 @@ def runs_of(config: Config, user: Sequence[str]) -> list[SweepRun]:
     Args:
         user: the overrides that `config` was composed with, `sweep=NAME` among them.
     """
-    return [_addressed(kind, job, config, len(user)) for kind in run.KINDS for job in expand(config, kind, user)]
+    return [_addressed(kind, job, config) for kind in run.KINDS for job in expand(config, kind, user)]
 
 
-def _addressed(kind: str, job: Job, config: Config, num_user: int) -> SweepRun:
+def _addressed(kind: str, job: Job, config: Config) -> SweepRun:
     assert config.sweep is not None
-    kept = [key_of(o).split(".")[0] != "sweep" and key_of(o) != "finetune.seed" for o in job.overrides]  # set below
-    settings = [o for o, keep in zip(job.overrides, kept, strict=True) if keep]
-    num_user = sum(kept[len(kept) - num_user :])
-    own, user = settings[: len(settings) - num_user], settings[len(settings) - num_user :]
-    key = (tuple(sorted(own)), tuple(user))
-    if key not in _composed:
-        _composed[key] = build(compose("config", settings))
-    made = replace(_composed[key], sweep=replace(config.sweep, row=job.row))
-    if job.finetune_seed is not None:
-        made = replace(made, finetune=replace(made.finetune, seed=job.finetune_seed))
+    made = _configs.of(job, config.sweep)
     return SweepRun(kind, job, made, run.directory(made, kind))

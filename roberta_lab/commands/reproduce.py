@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from tqdm import tqdm
 
 from roberta_lab import estimates, launching, run, wandb_mirror
 from roberta_lab.composition import build
@@ -28,6 +30,7 @@ from roberta_lab.sweep_runs import SweepRun, composing, runs_of
 from roberta_lab.sweeper import key_of
 
 OWN = ("sweep", "reproduce.sweeps")
+MANY = 3  # tables beyond which composing takes noticeably long
 LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
 
 
@@ -87,6 +90,7 @@ class QuietJob:
     def __call__(self, cfg: Any) -> str | None:
         from roberta_lab.cli import Job
 
+        tqdm.set_lock(threading.RLock())  # its own lock is between processes, and would be lost when one is killed
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
                 said = Job()(cfg)
@@ -129,6 +133,8 @@ def gather(config: Config, overrides: Sequence[str]) -> Work:
     if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
         raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
     sweeps = []
+    if len(names) > MANY:
+        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
     with composing():
         for name in names:
             own = [f"sweep={name}", *user]
