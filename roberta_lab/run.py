@@ -111,7 +111,8 @@ def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Pa
     """
     path = directory(config, "pretrain")
     if not is_complete(path):
-        command = " ".join(["roberta-lab pretrain", *(o for o in overrides if not o.startswith(own))])
+        kept = (o for o in overrides if not o.lstrip("+~").startswith(own))
+        command = " ".join(["roberta-lab pretrain", *kept])
         raise ConfigError(f"the pretrained run {path} is not complete: {command}")
     return path
 
