@@ -9,7 +9,6 @@ import os
 import platform
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +110,8 @@ def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Pa
     """
     path = directory(config, "pretrain")
     if not is_complete(path):
-        command = " ".join(["roberta-lab pretrain", *(o for o in overrides if not o.startswith(own))])
+        kept = (o for o in overrides if not o.lstrip("+~").startswith(own))
+        command = " ".join(["roberta-lab pretrain", *kept])
         raise ConfigError(f"the pretrained run {path} is not complete: {command}")
     return path
 
@@ -177,11 +177,11 @@ def opened(path: Path, config: Config, overrides: list[str], data: dict[str, str
             yield False
             return
         check_data(path, data)
-        file = path / "provenance.json"
+        file, command = path / "provenance.json", ["roberta-lab", path.parent.name, *overrides]
         earlier = json.loads(file.read_text()) if file.is_file() else {"attempts": []}
         (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
         (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
-        write_json(file, {"data": data, "attempts": [*earlier["attempts"], attempt()]})
+        write_json(file, {"data": data, "attempts": [*earlier["attempts"], attempt(command)]})
         start = time.monotonic()
         try:
             yield True
@@ -216,15 +216,16 @@ def _end_attempt(path: Path, seconds: float) -> list[dict[str, Any]]:
     return provenance["attempts"]
 
 
-def attempt() -> dict[str, Any]:
-    """Who runs here and now: code, packages, hardware, command, start."""
+def attempt(command: list[str]) -> dict[str, Any]:
+    """Who runs here and now: code, packages, hardware, start, and the command that makes this run alone, to be typed
+    again: `sys.argv` is that of a whole grid, of a worker, or as Hydra wants it."""
     packages = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf", "wandb")
     return {
         "git": _git(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in packages},
         "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), "host": socket.gethostname()},
-        "command": sys.argv,
+        "command": command,
         "start": _now(),
     }
 

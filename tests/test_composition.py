@@ -208,3 +208,13 @@ def test_a_published_tokenizer_is_known_by_its_content_and_a_dataset_by_its_name
         for name in ("me/a", "me/b")
     ]
     assert hub[0] != hub[1]
+
+
+def test_the_command_that_makes_a_missing_run_leaves_out_the_finetuning_s_own_keys_however_they_are_added(
+    tmp_path: Path,
+) -> None:
+    given = spelled_out(["masking=static", "task=mnli", "task.files.train=train.10k.tsv", "finetune.seed=2"])
+    assert "++task.files.train=train.10k.tsv" in given
+    with pytest.raises(ConfigError) as found:
+        run.pretrained(config(f"paths.outputs={tmp_path}", *given), given, own=("task", "finetune."))
+    assert str(found.value).endswith(": roberta-lab pretrain masking=static")

@@ -38,15 +38,17 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
 
 
 def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None:
-    with run.opened(tmp_path, Config(), ["masking=static"], {"tokens": "abc"}):
-        assert not run.is_complete(tmp_path)
-        run.finish(tmp_path, {"val/ppl": 9.0}, 2.5)
-    found = json.loads((tmp_path / "provenance.json").read_text())
+    path = tmp_path / "pretrain" / "a1"
+    with run.opened(path, Config(), ["masking=static"], {"tokens": "abc"}):
+        assert not run.is_complete(path)
+        run.finish(path, {"val/ppl": 9.0}, 2.5)
+    found = json.loads((path / "provenance.json").read_text())
     [attempt] = found["attempts"]
+    assert attempt["command"] == ["roberta-lab", "pretrain", "masking=static"]
     assert found["data"] == {"tokens": "abc"} and attempt["packages"]["torch"] and attempt["end"] >= attempt["start"]
     assert set(attempt["git"]) == {"commit", "dirty"}
-    assert (tmp_path / "overrides.yaml").read_text() == "- masking=static\n"
-    assert run.is_complete(tmp_path)
+    assert (path / "overrides.yaml").read_text() == "- masking=static\n"
+    assert run.is_complete(path)
 
 
 def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> None:
