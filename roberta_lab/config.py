@@ -200,6 +200,7 @@ class FinetuneConfig:
     dropout: float = 0.1  # in place of the model's, on attention weights too
     beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
     save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
+    submission: bool = False  # write the files that others score: GLUE's leaderboard, SQuAD's official scripts
     init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
 
 
@@ -293,9 +294,9 @@ class ExportConfig:
 class PredictConfig:
     """What `roberta-lab predict` reads, computes and writes."""
 
-    what: str = "fill_mask"  # fill_mask: the likeliest tokens for each mask | embed: a vector per text
+    what: str = "fill_mask"  # fill_mask: the likeliest tokens for each mask | embed: a vector per text | task: what it was finetuned for
     text: Any = None  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
-    file: str = ""  # in place of `text`: UTF-8, a text a line; -: standard input
+    file: str = ""  # in place of `text`: UTF-8, a text (of `task` also a JSON object) a line; -: standard input
     top_k: int = 5  # tokens per mask
     pooling: str = "bos"  # the vector of a text is the final hidden state of <s> (bos), or the mean over all tokens
     output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
@@ -332,6 +333,10 @@ class Config:
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
 TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
 DTYPES = ("fp32", "bf16", "fp16")
-PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy")}  # the files that each can be written to
+PREDICTIONS = {
+    "fill_mask": (".jsonl",),
+    "embed": (".jsonl", ".npy"),
+    "task": (".jsonl",),
+}  # the files that each can be written to
 POOLINGS = ("bos", "mean")
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")
