@@ -99,9 +99,11 @@ class ExportConfig:
 class PredictConfig:
     """What `roberta-lab predict` reads, computes and writes."""
 
-    what: str = "fill_mask"  # fill_mask: the likeliest tokens for each mask | embed: a vector per text
+    what: str = (
+        "fill_mask"  # fill_mask: tokens for each mask | embed: a vector per text | task: what it was finetuned for
+    )
     text: Any = None  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
-    file: str = ""  # in place of `text`: UTF-8, a text a line; -: standard input
+    file: str = ""  # in place of `text`: UTF-8, a text (of `task` also a JSON object) a line; -: standard input
     top_k: int = 5  # tokens per mask
     pooling: str = "bos"  # the vector of a text is the final hidden state of <s> (bos), or the mean over all tokens
     output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)

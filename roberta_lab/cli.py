@@ -58,10 +58,10 @@ COMMANDS = {
         ("", "masking=static export.path=my-model", "input_format=full_sentences seed=2"),
     ),
     "predict": Command(
-        "fills <mask> in texts or gives a vector per text, with a pretrained run or a Hugging Face folder",
+        "fills <mask> in texts, gives a vector per text, or does with new text what a run was finetuned for",
         (
             "'predict.text=Return the <mask> of x.'",
-            "masking=static predict.file=texts.txt predict.top_k=10 predict.output=filled.jsonl",
+            "task=pydoc_topic finetune.seed=2 predict.what=task predict.file=texts.jsonl predict.output=classes.jsonl",
             "pretrained.path=FOLDER predict.what=embed predict.pooling=mean predict.file=- predict.output=vectors.npy",
         ),
     ),

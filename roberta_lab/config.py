@@ -218,6 +218,7 @@ class FinetuneConfig:
     dropout: float = 0.1  # in place of the model's, on attention weights too
     beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
     save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
+    submission: bool = False  # write the files that others score: GLUE's leaderboard, SQuAD's official scripts
     init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
 
 
@@ -254,6 +255,10 @@ class Config:
 PAIRED_FORMATS = ("segment_pair", "sentence_pair")
 TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
 DTYPES = ("fp32", "bf16", "fp16")
-PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy")}  # the files that each can be written to
+PREDICTIONS = {
+    "fill_mask": (".jsonl",),
+    "embed": (".jsonl", ".npy"),
+    "task": (".jsonl",),
+}  # the files that each can be written to
 POOLINGS = ("bos", "mean")
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from roberta_lab import tasks
 from roberta_lab.config import Config
 from roberta_lab.evaluation import predict
 from roberta_lab.heads import TaskModel
@@ -35,6 +34,7 @@ from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.items import Item, Prediction, Span, TaskData
 from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 from roberta_lab.tasks.spans import unreachable
+from roberta_lab.tasks.submission import predictions_file
 
 LOG_EVERY = 20  # steps
 BUCKET_BATCHES = 64  # batches that are sorted by length together
@@ -209,9 +209,7 @@ def finetune(config: Config, start: Start, data: TaskData, directory: Path, writ
         module.model.load_state_dict(best.weights)
         found |= {split: predicted(split) for split in data.others}
     for split, predictions in found.items():
-        write_predictions(
-            directory / ("predictions.jsonl" if split == "dev" else f"predictions.{split}.jsonl"), predictions
-        )
+        write_predictions(predictions_file(directory, split), predictions)
     result = _result(config, data, best, torch.stack(module.losses).tolist())
     result |= {
         "others": {s: found_scores for s in data.others if (found_scores := _finite(score(task, splits[s], found[s])))}
@@ -267,8 +265,3 @@ def _counts(config: Config, tables: dict[str, FeatureTable], splits: dict[str, l
         }
         counts["unreachable"] = {split: dict(Counter(found.values())) for split, found in reasons.items()}
     return counts
-
-
-def load_data(config: Config, corpus: Path | None) -> TaskData:
-    """The task's items; `corpus` is the prepared corpus, if the task needs one."""
-    return tasks.load(config.task, corpus or Path())

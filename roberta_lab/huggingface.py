@@ -91,6 +91,11 @@ def read(folder: Path) -> Pretrained:
     return found
 
 
+def model_config(folder: Path) -> ModelConfig:
+    """The sizes of a folder's model. Raises ConfigError."""
+    return _model_config(_json(folder / "config.json"))
+
+
 def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"there is no {file.name}. Allowed: a folder with config.json and model.safetensors.")

@@ -25,6 +25,7 @@ from roberta_lab.config import Config, ConfigError, RunInUse
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 KINDS = ("pretrain", "finetune")  # commands that make a run
+MODEL, WEIGHTS = "model", "finetuned.ckpt"  # in the directory of a finetuning run, with finetune.save_model
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
@@ -55,7 +56,7 @@ def finetune_science(config: Config) -> dict[str, Any]:
     task["content"] = fingerprints.of_task(config.task)
     if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
         del task["hub"]
-    del tune["save_model"]
+    del tune["save_model"], tune["submission"]
     return {"pretrained": start_science(config), "task": task, "finetune": tune}
 
 

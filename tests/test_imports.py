@@ -15,7 +15,7 @@ FLOORS = (
     "tokenizer tokenizer_files word_encoder token_store data_mix composition overrides costs corpus fingerprints",
     "run checkpoint huggingface huggingface_names ranks loop wandb_mirror tracking tasks heads",
     "starting_points",
-    "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files",
+    "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files task_predicting",
     "sweeper plans reports sweep_runs estimates overview wandb_tables",
     "registration launching",
     "commands cli __main__ __init__",

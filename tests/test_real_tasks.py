@@ -33,10 +33,14 @@ pytestmark = pytest.mark.skipif(PACKED is None, reason=f"no data/tasks in {', '.
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked(tmp_path_factory.mktemp("tasks"))
+
+
+def unpacked(folder: Path, names: str = "*") -> Path:
+    """The archives of the shared folder, in `folder`."""
     zstandard = pytest.importorskip("zstandard")
     assert PACKED is not None
-    folder = tmp_path_factory.mktemp("tasks")
-    for packed in PACKED.glob("*.tar.zst"):
+    for packed in PACKED.glob(f"{names}.tar.zst"):
         with open(packed, "rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as plain:
             content = io.BytesIO(plain.read())
         with tarfile.open(fileobj=content) as files:

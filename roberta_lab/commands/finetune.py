@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 from roberta_lab import run, tasks
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
+from roberta_lab.tasks import submission
+from roberta_lab.tasks.items import TaskData
 
 if TYPE_CHECKING:
     from roberta_lab.finetuning import Finetuned
     from roberta_lab.starting_points import Start
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
-NOT_THE_ENCODER_S = ("task", "finetune.init_from", "finetune.save_model", "sweep.row")  # nor the run's of `init_from`
-MODEL, WEIGHTS = "model", "finetuned.ckpt"  # in the run's directory, with finetune.save_model
+NOT_THE_ENCODER_S = (
+    "task",
+    "finetune.init_from",
+    "finetune.save_model",
+    "finetune.submission",
+    "sweep.row",
+)  # nor the run's of `init_from`
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,9 @@ def main(config: Config, overrides: list[str]) -> None:
     path = run.directory(config, "finetune")
     name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
     if is_complete(config, path):
+        if config.finetune.submission and not (path / submission.FOLDER).is_dir():
+            with run.claim(path):
+                submission.write_all(path, config.task, _data(config))
         print(f"{name}: complete, {path}")
         return
     (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
@@ -60,8 +70,8 @@ def label(config: Config) -> str:
 
 
 def is_complete(config: Config, path: Path) -> bool:
-    """With everything that is asked for."""
-    return run.is_complete(path) and (not config.finetune.save_model or (path / MODEL).is_dir())
+    """With everything that is asked for and that only training gives."""
+    return run.is_complete(path) and (not config.finetune.save_model or (path / run.MODEL).is_dir())
 
 
 def _check(config: Config) -> None:
@@ -69,6 +79,8 @@ def _check(config: Config) -> None:
         raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
     if config.pretrained.start == "none" and config.pretrained.path:
         raise ConfigError("pretrained=none contradicts pretrained.path; leave one of them out.")
+    if config.finetune.submission:
+        submission.check(config.task)
 
 
 def _sources(config: Config, overrides: list[str]) -> Sources:
@@ -133,17 +145,25 @@ def _start(config: Config, sources: Sources) -> Start:
             start = starting_points.of_run(config, sources.pretrained, tokenizer)
     if sources.encoder is None:
         return start
-    saved = checkpoint.load(sources.encoder / WEIGHTS)
+    saved = checkpoint.load(sources.encoder / run.WEIGHTS)
     return replace(start, weights=starting_points.encoder_weights(saved["weights"], "encoder."))
+
+
+def _data(config: Config) -> TaskData:
+    """The task's items; raises ConfigError when no split of them is one that a submission is asked of."""
+    data = tasks.load(config.task, embedded(config) if config.task.family in tasks.READ_FROM_CORPUS else Path())
+    if config.finetune.submission:
+        submission.splits(config.task, data)
+    return data
 
 
 def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[str, Any]:
     """The run itself, between claim and `result.json`."""
-    from roberta_lab.finetuning import finetune, load_data
+    from roberta_lab.finetuning import finetune
     from roberta_lab.tracking import Tracker
 
     begin = time.monotonic()
-    data = load_data(config, embedded(config) if config.task.family in tasks.READ_FROM_CORPUS else None)
+    data = _data(config)
     for note in data.notes:
         print(note)
     start = _start(config, sources)
@@ -153,22 +173,25 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[s
         run_ids = {"run_id": path.name, "pretrain_run_id": sources.pretrained.name if sources.pretrained else None}
         result = {**found.result, **run_ids, "label": name}
         if config.finetune.save_model:
-            _save(config, start, found, path, result)
+            _save(config, start, found, path, result, data)
+        if config.finetune.submission:
+            submission.write_all(path, config.task, data)
     finally:
         log.close(result)
     run.finish(path, result, time.monotonic() - begin)
     return result
 
 
-def _save(config: Config, start: Start, found: Finetuned, path: Path, result: dict[str, Any]) -> None:
+def _save(config: Config, start: Start, found: Finetuned, path: Path, result: dict[str, Any], data: TaskData) -> None:
     """The best epoch's weights: sealed, as this project reads them; and as a folder that transformers loads."""
     from roberta_lab import checkpoint, huggingface_tasks
 
     assert found.weights is not None
-    facts = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
-    checkpoint.save({"weights": found.weights, **facts}, path / WEIGHTS)
+    facts: dict[str, Any] = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
+    facts["is_pair"] = any(getattr(item, "text_b", None) is not None for item in data.train)
+    checkpoint.save({"weights": found.weights, **facts}, path / run.WEIGHTS)
     facts |= {"run_id": path.name, "science": run.finetune_science(config), "result": result}
-    huggingface_tasks.write(path / MODEL, start, found.weights, found.head, found.labels, facts)
+    huggingface_tasks.write(path / run.MODEL, start, found.weights, found.head, found.labels, facts)
 
 
 def _say(config: Config, name: str, path: Path, result: dict[str, Any]) -> None:

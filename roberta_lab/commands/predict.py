@@ -1,4 +1,5 @@
-"""`predict`: tokens for `<mask>`, or a vector per text, by a complete pretraining run or a Hugging Face folder."""
+"""`predict`: tokens for `<mask>`, or a vector per text, by a complete pretraining run or a Hugging Face folder; or what a
+finetuned run says of new text."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from roberta_lab.corpus.preparation import prepared_for
 
 if TYPE_CHECKING:
     from roberta_lab.predicting import Predictor
+    from roberta_lab.task_predicting import TaskPredictor
 
 MATRIX = 10  # texts whose similarities are all shown; of more, the nearest other text
 WIDTH = 100  # characters of a text that stand beside similarities
@@ -24,16 +26,19 @@ WIDTH = 100  # characters of a text that stand beside similarities
 
 def main(config: Config, overrides: list[str]) -> None:
     """Shows what the model says of the texts, and writes it to `predict.output`."""
-    if config.pretrained.start != "run":
+    is_task = config.predict.what == "task"
+    if config.pretrained.start != "run" and not is_task:
         raise ConfigError(
             f"pretrained={config.pretrained.start}: random weights predict nothing. Allowed: pretrained=run, or "
             "pretrained.path=FOLDER."
         )
     prediction_files.check_input(config.predict)
     prediction_files.check_output(config.predict)
-    predictor = _predictor(config, overrides)
-    show = _fill_mask if config.predict.what == "fill_mask" else _embed
-    show(config, predictor)
+    if is_task:
+        _task(config, _task_predictor(config, overrides))
+    else:
+        show = _fill_mask if config.predict.what == "fill_mask" else _embed
+        show(config, _predictor(config, overrides))
     if config.predict.output:
         print(config.predict.output)
     sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
@@ -46,14 +51,10 @@ def _predictor(config: Config, overrides: list[str]) -> Predictor:
         source = run.pretrained(config, overrides, own=("predict.",))
         prepared = prepared_for(config)
         run.check_data(source, prepared.fingerprints())
-    import torch  # only when there is work
-
-    from roberta_lab import checkpoint, huggingface, tokenizer, tokenizer_files
+    from roberta_lab import checkpoint, huggingface, tokenizer, tokenizer_files  # torch: only when there is work
     from roberta_lab.predicting import Predictor
 
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-    device = _device(config.trainer.accelerator)
+    device = _device(config)
     if config.pretrained.path:
         found = huggingface.read(path)
         encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
@@ -65,10 +66,25 @@ def _predictor(config: Config, overrides: list[str]) -> Predictor:
     return Predictor(found.model(), encoding, found.max_length, device)
 
 
-def _device(accelerator: str) -> str:
-    """torch's name of `trainer.accelerator`."""
+def _task_predictor(config: Config, overrides: list[str]) -> TaskPredictor:
+    """The model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
+    folder = run.directory(config, "finetune")
+    if not run.is_complete(folder) or not (folder / run.MODEL).is_dir() or not (folder / run.WEIGHTS).is_file():
+        kept = [o for o in overrides if not o.startswith(("predict.", "finetune.save_model="))]
+        command = " ".join(["roberta-lab finetune", *kept, "finetune.save_model=true"])
+        raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")
+    from roberta_lab.task_predicting import TaskPredictor
+
+    return TaskPredictor(folder, config.task, _device(config))
+
+
+def _device(config: Config) -> str:
+    """torch's name of `trainer.accelerator`; torch takes `trainer.threads`."""
     import torch
 
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    accelerator = config.trainer.accelerator
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator == "auto":
         return next(name for name, available in there.items() if available)
@@ -158,3 +174,28 @@ def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
         return
     for number, (other, cosine, head) in enumerate(zip(*nearest(vectors), heads, strict=True), 1):
         print(f"{number:>6}  nearest {other + 1:>6}  {cosine:.4f}  {head}")
+
+
+def _task(config: Config, predictor: TaskPredictor) -> None:
+    with prediction_files.writer(config.predict.output) as out:
+        for first, lines in _blocks(config):
+            found = predictor.predict(lines, first)
+            out.write(found)
+            if not config.predict.output:
+                for record in found:
+                    _show_prediction(record)
+
+
+def _show_prediction(record: dict[str, Any]) -> None:
+    """A line: the prediction, its probability if it has one, and the beginning of the text."""
+    from roberta_lab.predicting import shown
+
+    said, shares = record["prediction"], record.get("probabilities")
+    if isinstance(said, list):
+        said = " ".join(w if tag == "O" else f"{w}[{tag}]" for w, tag in zip(record["words"], said, strict=True))
+        print(f"{record['number']}  {shown(said)}")
+        return
+    likely = f"  {max(shares.values() if isinstance(shares, dict) else shares):.4f}" if shares else ""
+    said = f"{said:.4f}" if isinstance(said, float) else shown(said) or "(no answer)"
+    texts = [record[name] for name in ("text_a", "text_b", "question", "text") if name in record]
+    print(f"{record['number']}  {said}{likely}  {shown(' | '.join(texts), WIDTH)}")

@@ -7,19 +7,64 @@ every other score too; `evaluate-v1.1.py DEV predictions.json` those of SQuAD 1.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.tasks.items import Prediction, TaskData
 from roberta_lab.tasks.squad_metrics import no_answer_probability
 
+FOLDER = "submission"  # in the run's
 GLUE_FILES = {
     **{("cola", "test"): "CoLA", ("sst2", "test"): "SST-2", ("mrpc", "test"): "MRPC", ("stsb", "test"): "STS-B"},
     **{("qqp", "test"): "QQP", ("mnli", "test"): "MNLI-m", ("mnli", "test_mm"): "MNLI-mm", ("qnli", "test"): "QNLI"},
     **{("rte", "test"): "RTE", ("wnli", "test"): "WNLI"},
 }
+
+
+def check(task: TaskConfig) -> None:
+    """Raises ConfigError for a task that has no such files."""
+    if task.family not in WRITERS:
+        raise ConfigError(f"finetune.submission: {task.name} has no such files. Allowed: {', '.join(WRITERS)} tasks.")
+
+
+def splits(task: TaskConfig, data: TaskData) -> list[str]:
+    """The splits that have files: GLUE's tests, SQuAD's dev and whatever is beside it. Raises ConfigError if none is there."""
+    check(task)
+    if task.family == "squad":
+        return ["dev", *data.others]
+    wanted = [split for name, split in GLUE_FILES if name == task.name]
+    found = [split for split in wanted if split in data.others]
+    if not found:
+        raise ConfigError(f"finetune.submission: {task.name}'s files have no split {' or '.join(wanted)}.")
+    return found
+
+
+def write_all(run: Path, task: TaskConfig, data: TaskData) -> Path:
+    """The files of all splits as the run's folder `submission/`, whole or not there; returns it.
+
+    They are made of the predictions that the run has written. SQuAD's are in a folder per split, GLUE's side by side.
+    """
+    folder, beside = run / FOLDER, run / f".{FOLDER}.{os.getpid()}"
+    shutil.rmtree(beside, ignore_errors=True)  # of a process of the same number that was killed
+    try:
+        for split in splits(task, data):
+            lines = predictions_file(run, split).read_bytes().splitlines()  # of bytes: at line feeds only
+            place = beside / split if task.family == "squad" else beside
+            write(place, task, split, [json.loads(line) for line in lines], data.labels)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def predictions_file(run: Path, split: str) -> Path:
+    """Where a run's predictions of a split lie: `predictions.jsonl` is dev's."""
+    return run / ("predictions.jsonl" if split == "dev" else f"predictions.{split}.jsonl")
 
 
 def write(
@@ -30,8 +75,7 @@ def write(
     Args:
         labels: of `TaskData`.
     """
-    if task.family not in WRITERS:
-        raise ConfigError(f"finetune.submission: {task.name} has no such files. Allowed: {', '.join(WRITERS)} tasks.")
+    check(task)
     folder.mkdir(parents=True, exist_ok=True)
     return WRITERS[task.family](folder, task, split, predictions, labels)
 
