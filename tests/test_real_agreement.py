@@ -116,11 +116,14 @@ def answers(run: Run, most_tokens: int = 30) -> Iterator[str]:
     model, tokens = theirs(run, "AutoModelForQuestionAnswering")
     specials = tokens.num_special_tokens_to_add(pair=True)
     for item in run.items:
-        length = len(tokens(item.question, add_special_tokens=False)["input_ids"])
-        assert length <= 64, "no question is cut in this data"
+        ends = tokens(item.question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        question, length = item.question[: ends[:64][-1][1]], min(64, len(ends))
+        assert len(tokens(question, add_special_tokens=False)["input_ids"]) == length, (
+            "the cut question has these tokens"
+        )
         overlap = run.max_length - specials - length - run.max_length // 4
         options = {"truncation": "only_second", "max_length": run.max_length, "stride": overlap, "padding": True}
-        batch = tokens(item.question, item.context, return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt", **options)  # fmt: skip
+        batch = tokens(question, item.context, return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt", **options)  # fmt: skip
         inside = [[part == 1 for part in batch.sequence_ids(i)] for i in range(len(batch["input_ids"]))]
         offsets = batch.pop("offset_mapping").tolist()
         batch.pop("overflow_to_sample_mapping")

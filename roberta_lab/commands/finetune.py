@@ -18,13 +18,9 @@ if TYPE_CHECKING:
     from roberta_lab.starting_points import Start
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
-NOT_THE_ENCODER_S = (
-    "task",
-    "finetune.init_from",
-    "finetune.save_model",
-    "finetune.submission",
-    "sweep.row",
-)  # nor the run's of `init_from`
+NOT_THE_ENCODER_S = (  # nor the run's of `init_from`
+    *("task", "finetune.init_from", "finetune.save_model", "finetune.submission", "sweep.row"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +48,8 @@ def main(config: Config, overrides: list[str]) -> None:
                 submission.write_all(path, config.task, _data(config))
         print(f"{name}: complete, {path}")
         return
-    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
     sources = _sources(config, overrides)
+    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
     with run.opened(path, config, overrides, sources.fingerprints()) as is_mine:
         if not is_mine:
             print(f"{name}: complete, {path}")
