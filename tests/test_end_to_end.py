@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
     assert cli.main(["pretrain", "masking=static", *SMALL]) == 0
     assert cli.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
-    capsys.readouterr()
+    assert re.search(r"^pydoc_span: \d+ train, \d+ dev items$", capsys.readouterr().out, re.MULTILINE)
     assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said

@@ -144,8 +144,9 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[s
 
     begin = time.monotonic()
     data = load_data(config, embedded(config) if config.task.family in tasks.READ_FROM_CORPUS else None)
-    for note in data.notes:
-        print(note)
+    sizes = {"train": len(data.train), "dev": len(data.dev), **{s: len(items) for s, items in data.others.items()}}
+    for line in (*data.notes, f"{config.task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items"):
+        print(line)
     start = _start(config, sources)
     log, result = Tracker(config, path, "finetune", name, run.finetune_science(config)), None
     try:
