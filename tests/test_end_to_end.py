@@ -1,5 +1,6 @@
 """The whole way at a size of seconds: text, tokenizer, store, two rows, finetuning, table; again it trains nothing."""
 
+import contextlib
 import json
 import os
 import re
@@ -74,6 +75,11 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
 ) -> None:
     assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
     assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
+    assert cli.main(["finetune", "masking=static", *SMALL]) == 2 and not list((tmp_path / "outputs").glob("finetune/*"))
+    (tmp_path / "empty").mkdir()
+    with contextlib.chdir(tmp_path / "empty"):
+        assert cli.main(["export", "masking=static", f"paths.outputs={tmp_path}/outputs", *SMALL]) == 2
+    assert (tmp_path / "empty").is_dir()
     assert cli.main(["pretrain", "masking=static", *SMALL]) == 0
     assert cli.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
     assert re.search(r"^pydoc_span: \d+ train, \d+ dev items$", capsys.readouterr().out, re.MULTILINE)
