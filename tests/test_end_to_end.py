@@ -82,7 +82,9 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     assert (tmp_path / "empty").is_dir()
     assert cli.main(["pretrain", "masking=static", *SMALL]) == 0
     assert cli.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
-    assert re.search(r"^pydoc_span: \d+ train, \d+ dev items$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^pydoc_span: \d+ train, \d+ dev items, of at most 32 tokens: ", capsys.readouterr().out, re.MULTILINE
+    )
     assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said
