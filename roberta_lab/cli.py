@@ -9,6 +9,7 @@ import errno
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished
@@ -240,6 +241,7 @@ class Job:
         from hydra.core.hydra_config import HydraConfig
 
         from roberta_lab.composition import build
+        from roberta_lab.run import KINDS
 
         if self.failures and isinstance(self.failures[-1], RankDied):
             return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
@@ -248,6 +250,9 @@ class Job:
             main_of(hydra.job.name)(build(cfg), list(hydra.overrides.task))
         except (ConfigError, RunInUse, RankDied, Unfinished) as error:
             self.failures.append(error)
+            if hydra.job.name in KINDS:  # Hydra made the run's directory beforehand; one that holds anything stays
+                with suppress(OSError):
+                    os.rmdir(hydra.runtime.output_dir)
             return error
         except BrokenPipeError:  # whoever read has read enough (`roberta-lab inspect | head`)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

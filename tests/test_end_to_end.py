@@ -1,7 +1,9 @@
 """The whole way at a size of seconds: text, tokenizer, store, two rows, finetuning, table; again it trains nothing."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,9 +76,16 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
 ) -> None:
     assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
     assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
+    assert cli.main(["finetune", "masking=static", *SMALL]) == 2 and not list((tmp_path / "outputs").glob("finetune/*"))
+    (tmp_path / "empty").mkdir()
+    with contextlib.chdir(tmp_path / "empty"):
+        assert cli.main(["export", "masking=static", f"paths.outputs={tmp_path}/outputs", *SMALL]) == 2
+    assert (tmp_path / "empty").is_dir()
     assert cli.main(["pretrain", "masking=static", *SMALL]) == 0
     assert cli.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
-    capsys.readouterr()
+    assert re.search(
+        r"^pydoc_span: \d+ train, \d+ dev items, of at most 32 tokens: ", capsys.readouterr().out, re.MULTILINE
+    )
     assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said

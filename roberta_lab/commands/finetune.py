@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roberta_lab import run, tasks
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.items import TaskData
@@ -16,6 +16,7 @@ from roberta_lab.tasks.items import TaskData
 if TYPE_CHECKING:
     from roberta_lab.finetuning import Finetuned
     from roberta_lab.starting_points import Start
+    from roberta_lab.tasks.items import TaskData
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
 NOT_THE_ENCODER_S = (  # nor the run's of `init_from`
@@ -163,6 +164,7 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[s
     for note in data.notes:
         print(note)
     start = _start(config, sources)
+    print(_inputs(config.task, data, start.max_length))
     log, result = Tracker(config, path, "finetune", name, run.finetune_science(config)), None
     try:
         found = finetune(config, start, data, path, log.write)
@@ -176,6 +178,13 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[s
         log.close(result)
     run.finish(path, result, time.monotonic() - begin)
     return result
+
+
+def _inputs(task: TaskConfig, data: TaskData, most: int) -> str:
+    """For the console: the items of each split, and when the model is too short for `task.max_length` tokens."""
+    sizes = {"train": len(data.train), "dev": len(data.dev), **{s: len(items) for s, items in data.others.items()}}
+    cut = f", of at most {most} tokens: the model has no more (task.max_length={task.max_length})"
+    return f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items" + cut * (most < task.max_length)
 
 
 def _save(config: Config, start: Start, found: Finetuned, path: Path, result: dict[str, Any], data: TaskData) -> None:

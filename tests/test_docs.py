@@ -1,0 +1,50 @@
+"""Every command that the README and the docs show composes into jobs; every page and file they point to is there."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roberta_lab import cli, fingerprints
+from roberta_lab.composition import build
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("    roberta-lab "):
+                yield page.name, line.strip()
+
+
+@pytest.mark.parametrize(("page", "line"), list(commands()))
+def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All of its jobs build; only the work is left out, and the user's files. Of seeds in a sweep, one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fingerprints, "of_task", lambda task: {})
+    monkeypatch.setattr(fingerprints, "of_model", lambda folder: {})
+    jobs = []
+    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    arguments = shlex.split(line, comments=True)[1:]
+    if arguments[0] == "finetune" and any(a.startswith("sweep=") for a in arguments):
+        arguments.append("sweep.finetune_seeds=[1]")
+    assert cli.main([*arguments, "trainer.jobs=1"]) == 0 and jobs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / link).exists() for link in links if "://" not in link), links
+
+
+def test_scripts_and_sweeps_that_pages_name_are_there_and_all_are_named() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = {name for name in re.findall(r"`([a-z0-9_]+)`", text)}
+    assert {path.stem for path in (ROOT / "sweeps").glob("*.yaml")} <= named
+    assert {path.stem for path in (ROOT / "conf" / "task").glob("*.yaml")} <= named
+    scripts = set(re.findall(r"`([a-z_]+\.py)`", text))
+    assert all(list(ROOT.rglob(script)) for script in scripts)
