@@ -2,7 +2,7 @@
 
 A packed batch is the real tokens of its inputs, joined end to end: no padding is computed anywhere, and no token attends
 past its own input. On a GPU that is one kernel over all inputs (FlashAttention-2 in half precision, the memory-efficient one in
-float32); elsewhere one call for each run of inputs of equal length, so inputs should come sorted by length.
+float32 and on GPUs before Ampere); elsewhere one call for each run of inputs of equal length, so inputs should come sorted by length.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 HEAD_SIZES = 8  # the kernels over inputs joined end to end take multiples of it
+FLASH_HEAD_SIZE, FLASH_CAPABILITY = 256, (8, 0)  # the largest head of FlashAttention-2, and the oldest GPUs (Ampere)
 
 
 class Attention(Protocol):
@@ -40,10 +41,10 @@ class Packed(NamedTuple):
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        if not query.is_cuda or query.shape[-1] % HEAD_SIZES:
+        if not self._is_joined(query):
             return self._by_length(query, key, value, dropout)
         ends, longest = self.cu_seq_lens, self.max_length
-        if query.dtype in (torch.float16, torch.bfloat16):  # the kernels behind PyTorch's nested tensors
+        if _flash_takes(query):  # the kernels behind PyTorch's nested tensors
             return torch.ops.aten._flash_attention_forward(
                 query, key, value, ends, ends, longest, longest, dropout, False, False
             )[0]
@@ -51,6 +52,10 @@ class Packed(NamedTuple):
         return torch.ops.aten._efficient_attention_forward(
             *parts, None, ends, ends, longest, longest, dropout, 0, torch.is_grad_enabled()
         )[0].squeeze(0)
+
+    def _is_joined(self, query: Tensor) -> bool:
+        """Whether there is a kernel over all inputs at once."""
+        return query.is_cuda and query.shape[-1] % HEAD_SIZES == 0
 
     @torch.compiler.disable  # lengths differ from batch to batch, and would be compiled in
     def _by_length(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
@@ -61,3 +66,9 @@ class Packed(NamedTuple):
             q, k, v = (x.unflatten(0, (number, length)) for x in parts)
             contexts.append(Padded(None)(q, k, v, dropout).flatten(0, 1))
         return torch.cat(contexts) if len(contexts) > 1 else contexts[0]
+
+
+def _flash_takes(query: Tensor) -> bool:
+    """Half precision, on Ampere GPUs and newer; others have the memory-efficient kernel."""
+    half = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= FLASH_HEAD_SIZE
+    return half and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY

@@ -5,6 +5,7 @@ The position in the data is the number of micro-batches consumed, nothing else: 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,6 +129,12 @@ class Positions(Sampler[int]):
         return self.total
 
 
+def leave_signals_to_the_run(worker: int) -> None:
+    """A Ctrl-C reaches all processes of a terminal; workers go on until the step in progress has its batches."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class PositionLoader(DataLoader):
     """A loader that needs no state of its own: its position is derived from the step."""
 
@@ -174,7 +181,8 @@ class PretrainingData(L.LightningDataModule):
             batch_size=None,
             sampler=Positions(start, len(self.micro_batches)),
             num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=on_cuda(self.config.trainer.accelerator),
+            worker_init_fn=leave_signals_to_the_run,
             generator=torch.Generator().manual_seed(0),
             persistent_workers=workers > 0,
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
         trainer.fit(*arguments, **options)
     except SystemExit:
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many CPU threads of torch within; sums depend on their number, so what comes after has as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seed_dropout(device: torch.device, key: int) -> None:

@@ -27,6 +27,7 @@ from roberta_lab.optimizer import build_optimizer
 from roberta_lab.ranks import on_cuda
 from roberta_lab.run import identity, write_json
 
+ALMOST_ALL = 0.95  # of a GPU's memory, which is free when nobody else is on it
 MEMORY_SHARE = 0.92  # of what is free; the rest is for DDP, validation, and memory in pieces
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -54,8 +55,9 @@ def settled(config: Config, vocab_size: int, make_model: Callable[[], Pretrainin
         facts = key(config, vocab_size, device_facts())
         file = Path(config.paths.cache) / "micro_batch" / f"{identity(facts)}.json"
         known = remembered(file)
+        free, total = torch.cuda.mem_get_info()
         size, found = largest(share, lambda number: fits(config, vocab_size, make_model, number), known)
-        if found != known:
+        if found != known and free > ALMOST_ALL * total:  # beside other processes it would be remembered wrongly
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, {**found._asdict(), "of": facts})
     return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, micro_batch_size=size))

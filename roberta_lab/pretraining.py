@@ -23,7 +23,7 @@ from roberta_lab.config import PAIRED_FORMATS, Config
 from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.data_mix import training_documents
 from roberta_lab.datamodule import PretrainingData
-from roberta_lab.loop import build_trainer, fit, seed_dropout
+from roberta_lab.loop import build_trainer, fit, seed_dropout, threads
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import LossSums, batch_loss, loss_sums
 from roberta_lab.optimizer import build_optimizer, linear_schedule
@@ -192,10 +192,13 @@ def train(
     rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog
 ) -> tuple[PretrainingModule, PretrainingData]:
     """One rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-    elif rank.world_size > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // rank.world_size))
+    with threads(config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)):
+        return _train(rank, config, prepared, directory, newest, rows)
+
+
+def _train(
+    rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog
+) -> tuple[PretrainingModule, PretrainingData]:
     encoding = tokenizer.load(prepared.tokenizer)
     train, validation = (token_store.open_store(prepared.store / split) for split in ("train", "validation"))
     data = PretrainingData(

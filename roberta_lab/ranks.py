@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -81,6 +81,7 @@ def started(trainer: TrainerConfig, function: Callable[..., Any], *arguments: An
         followers.wait_for(lambda: store.check([_joined(m.rank) for m in meetings[1:]]))
         _join(store, meetings[0])
         yield meetings[0].rank
+        dist.destroy_process_group()  # together with the others: NCCL waits for all
         followers.end(END_SECONDS)
     except RuntimeError as error:  # what a collective raises when a rank does not answer
         followers.raise_if_dead(error)
@@ -88,7 +89,7 @@ def started(trainer: TrainerConfig, function: Callable[..., Any], *arguments: An
     finally:
         followers.end(0.0)
         if dist.is_initialized():
-            dist.destroy_process_group()
+            _leave(cuda)
 
 
 def _joined(rank: Rank) -> str:
@@ -102,6 +103,14 @@ def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
         torch.cuda.set_device(device)
     backend = "nccl" if meeting.cuda else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=world_size, device_id=device)
+
+
+def _leave(cuda: bool) -> None:
+    """Ends the group when the others are gone: with NCCL an orderly end would wait for them."""
+    if cuda:
+        dist.distributed_c10d._abort_process_group()
+    else:
+        dist.destroy_process_group()
 
 
 class Followers:
@@ -124,7 +133,7 @@ class Followers:
             env={**os.environ, "PYTHONPATH": path, "LOCAL_RANK": str(meeting.rank.number)},
         )
         assert process.stdin is not None
-        with process.stdin:
+        with suppress(BrokenPipeError), process.stdin:  # of one that died at once the watch tells
             process.stdin.write(pickle.dumps(meeting) + job)
         return process
 
@@ -187,9 +196,8 @@ def follow() -> None:
         function(meeting.rank, *arguments)
     except KeyboardInterrupt:
         pass
-    except Exception as error:
-        if isinstance(error, RuntimeError):
-            time.sleep(6 * POLL_SECONDS)
+    except Exception:
+        time.sleep(6 * POLL_SECONDS)
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

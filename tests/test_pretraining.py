@@ -1,16 +1,20 @@
 """An interrupted run equals an uninterrupted one, bitwise; a batch cut differently gives the same losses."""
 
+import os
+import signal
+import time
 from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from roberta_lab import checkpoint, loop
+from roberta_lab import checkpoint, loop, model
 from roberta_lab.config import (
     BatchSizeConfig,
     Config,
@@ -207,12 +211,15 @@ def test_gradients_that_never_fit_are_an_error(tmp_path: Path, monkeypatch: pyte
         train(make(precision="fp16"), tmp_path)
 
 
-def test_activation_checkpointing_changes_nothing(tmp_path: Path) -> None:
-    """Bitwise, dropout included."""
+def test_activation_checkpointing_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bitwise, dropout included; and the layers are computed again."""
     config = make()
     rows, weights = train(config, tmp_path / "kept")
+    calls = mock.Mock(side_effect=model.checkpoint)
+    monkeypatch.setattr(model, "checkpoint", calls)
     config.trainer.activation_checkpointing = True
     again, weights_again = train(config, tmp_path / "again")
+    assert calls.call_count == config.model.layers * config.batch_size.steps * 2, "two micro-batches a step"
     assert rows == again and all(torch.equal(weights[k], weights_again[k]) for k in weights)
 
 
@@ -249,3 +256,25 @@ def test_bits_per_byte_are_those_of_the_masked_text(tmp_path: Path) -> None:
     one, two = validated(1), validated(2)
     assert one["val/bits_per_byte"] == pytest.approx(np.log2(one["val/ppl"]))
     assert two["val/bits_per_byte"] == pytest.approx(one["val/bits_per_byte"] / 2)
+
+
+def test_a_run_leaves_torch_the_threads_it_found() -> None:
+    before = torch.get_num_threads()
+    with loop.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
+    """A Ctrl-C that reaches a worker in the middle of a step costs nothing."""
+    config = make()
+    config.trainer.workers = 1
+    data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
+    data.trainer = mock.Mock(global_step=0)
+    loader = iter(data.train_dataloader())
+    first = next(loader)
+    for worker in loader._workers:
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+    time.sleep(0.1)
+    assert first["position"] == 0 and [next(loader)["position"] for _ in range(10)] == list(range(1, 11))
