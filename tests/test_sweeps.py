@@ -16,7 +16,7 @@ from roberta_lab.composition import CONF, SWEEPS, build, groups, nsp_is_on
 from roberta_lab.config import Config, SweepConfig
 from roberta_lab.plans import cost_lines, plan_of_jobs
 from roberta_lab.registration import register
-from roberta_lab.reports.rows import METRIC_OF_TASK, published
+from roberta_lab.reports.columns import METRIC_OF_TASK, published
 from roberta_lab.sweeper import Configs, Job, expand
 
 SCALES = groups()["scale"]
