@@ -140,9 +140,11 @@ def _check_ranges(config: Config) -> None:
     allowed = METRICS[config.task.head]
     if config.task.head == "classification" and config.task.num_labels > 2:
         allowed = tuple(metric for metric in allowed if metric != "f1")  # that of the second of two classes
+    if config.task.name == "squad1":
+        allowed = ("f1", "em")  # its official script has no other, and every question has an answer
     if config.task.metric not in allowed:
         raise ConfigError(
-            f"task.metric={config.task.metric}: unknown for {config.task.head}. Allowed: {', '.join(allowed)}."
+            f"task.metric={config.task.metric}: unknown for {config.task.head} ({config.task.name}). Allowed: {', '.join(allowed)}."
         )
 
 

@@ -199,7 +199,7 @@ class TaskConfig:
     max_length: int = 128
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
-    num_dev: int | None = None
+    num_dev: int | None = None  # of dev and what is scored beside it; then test is predicted for a submission only
     stands_for: str = ""  # the paper's task in whose column it is shown
     caution: str = ""  # what a reader of its scores must know; shown below the table
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from roberta_lab.config import Config
+from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.evaluation import predict
 from roberta_lab.heads import TaskModel
 from roberta_lab.loop import build_trainer, fit, seed_dropout
@@ -37,6 +37,7 @@ from roberta_lab.tasks.spans import unreachable
 from roberta_lab.tasks.submission import predictions_file
 
 LOG_EVERY = 20  # steps
+FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
 Write = Callable[[dict[str, Any]], None]
@@ -167,8 +168,16 @@ class Finetuned:
 
 
 def head_of(config: Config, data: TaskData) -> str:
-    """Which of `heads.HEADS` a task has: answerability is trained where some questions have no answer."""
+    """Which of `heads.HEADS` a task has: answerability is trained where some questions have no answer.
+
+    Raises ConfigError for a metric of best thresholds on answerability where it is not trained.
+    """
     unanswerable = any(isinstance(item, Span) and item.answer is None for item in data.train)
+    if config.task.metric.startswith("best_") and not unanswerable:
+        raise ConfigError(
+            f"task.metric={config.task.metric} needs training questions without an answer; {config.task.name} has none. "
+            f"Use task.metric={config.task.metric.removeprefix('best_')}."
+        )
     return "span with answerability" if unanswerable else config.task.head
 
 
@@ -179,13 +188,13 @@ def finetune(config: Config, start: Start, data: TaskData, directory: Path, writ
     """
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    task, pad_id = config.task, start.encoding.pad_id
+    head, num_labels = head_of(config, data), config.task.num_labels or len(data.labels)
+    task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
     pairs = PairFormat(min(task.max_length, start.max_length), start.paired)
     cache = Path(config.paths.cache)
     splits: dict[str, list[Item]] = {"dev": data.dev, **data.others}
     tables = {name: cached(task.head, items, start.encoding, pairs, cache) for name, items in splits.items()}
     batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
-    head, num_labels = head_of(config, data), task.num_labels or len(data.labels)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
     def predicted(split: str) -> list[Prediction]:
@@ -210,7 +219,7 @@ def finetune(config: Config, start: Start, data: TaskData, directory: Path, writ
         found |= {split: predicted(split) for split in data.others}
     for split, predictions in found.items():
         write_predictions(predictions_file(directory, split), predictions)
-    result = _result(config, data, best, torch.stack(module.losses).tolist())
+    result = _result(config, task, data, best, torch.stack(module.losses).tolist())
     result |= {
         "others": {s: found_scores for s in data.others if (found_scores := _finite(score(task, splits[s], found[s])))}
     }
@@ -233,9 +242,21 @@ def _finite(scores: dict[str, float]) -> dict[str, float]:
     return {name: value if math.isfinite(value) else 0.0 for name, value in scores.items()}
 
 
-def _result(config: Config, data: TaskData, best: Best, losses: list[float]) -> dict[str, Any]:
+def diverged(losses: Sequence[float]) -> bool:
+    """Whether the loss ended as no number, or no lower than it began: means of the last and the first tenth of the steps.
+
+    A run may blow up within the first tenth already; so twice the very first loss is high, too. A loss of 0 is none of that,
+    and of fewer than `FEWEST_STEPS` steps, single batches, only what is no number counts.
+    """
+    part = max(1, len(losses) // 10)
+    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
+    if not math.isfinite(last):
+        return True
+    return len(losses) >= FEWEST_STEPS and last > 0 and last >= min(first, 2 * losses[0])
+
+
+def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> dict[str, Any]:
     """Chance and divergence are said aloud: no better than the best constant prediction; a loss that never fell."""
-    task, part = config.task, max(1, len(losses) // 10)
     constant = constant_predictions(task, data)
     return {
         "kind": "finetune",
@@ -244,10 +265,10 @@ def _result(config: Config, data: TaskData, best: Best, losses: list[float]) -> 
         "caution": task.caution,
         "metric": task.metric,
         "score": best.scores[task.metric],
-        "majority": score(task, data.dev, constant)[task.metric],
+        "majority": score(task, data.dev, constant)[task.metric.removeprefix("best_")],
         "metrics": best.scores,
         "at_chance": at_chance(task, data.dev, best.predictions, constant),
-        "diverged": not sum(losses[-part:]) / part < losses[0],  # also when it is no number
+        "diverged": diverged(losses),
         "best_epoch": best.epoch,
         "num_train": len(data.train),
         "num_dev": len(data.dev),

@@ -55,12 +55,18 @@ def settled(config: Config, vocab_size: int, make_model: Callable[[], Pretrainin
         facts = key(config, vocab_size, device_facts())
         file = Path(config.paths.cache) / "micro_batch" / f"{identity(facts)}.json"
         known = remembered(file)
-        free, total = torch.cuda.mem_get_info()
+        alone = nobody_else()  # before the trials
         size, found = largest(share, lambda number: fits(config, vocab_size, make_model, number), known)
-        if found != known and free > ALMOST_ALL * total:  # beside other processes it would be remembered wrongly
+        if found != known and alone:  # beside other processes it would be remembered wrongly
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, {**found._asdict(), "of": facts})
     return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, micro_batch_size=size))
+
+
+def nobody_else() -> bool:
+    """Whether nearly all of the GPU's memory is free."""
+    free, total = torch.cuda.mem_get_info()
+    return free > ALMOST_ALL * total
 
 
 def largest(share: int, fits: Callable[[int], bool], known: Known) -> tuple[int, Known]:

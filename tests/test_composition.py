@@ -146,6 +146,13 @@ def test_values_out_of_range_are_refused_before_any_work(override: str) -> None:
         config(override)
 
 
+@pytest.mark.parametrize("metric", ["exact", "best_f1", "best_exact"])
+def test_squad1_has_no_metrics_of_unanswerable_questions(metric: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^task\.metric={metric}: unknown for span \(squad1\)\. Allowed: f1, em\.$"):
+        config("task=squad1", f"task.metric={metric}")
+    assert config("task=squad2", f"task.metric={metric}").task.metric == metric
+
+
 def test_the_advice_names_only_formats_that_exist() -> None:
     with pytest.raises(ConfigError, match=r"input_format=segment_pair\|sentence_pair\.$"):
         config("nsp=on", "input_format=full_sentences")

@@ -301,6 +301,8 @@ def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
     monkeypatch.setattr(micro_batch, "on_cuda", lambda accelerator: True)
     monkeypatch.setattr(micro_batch, "device_facts", lambda: {"name": "a GPU"})
     monkeypatch.setattr(micro_batch, "fits", lambda *a: tried.append(a[-1]) or a[-1] <= 3)
+    monkeypatch.setattr(micro_batch, "nobody_else", lambda: bool(alone))
+    alone = []
 
     def settled(config: Config) -> int:
         tried.clear()
@@ -310,6 +312,8 @@ def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
         assert config.trainer.micro_batch_size == "auto", "the caller's config is as before"
         return found.trainer.micro_batch_size
 
+    assert settled(make()) == 2 and tried and not (tmp_path / "micro_batch").exists(), "beside others nothing is kept"
+    alone.append(True)
     assert settled(make()) == 2 and tried
     assert settled(make()) == 2 and not tried
     assert settled(replace(make(), seed=2)) == 2 and not tried

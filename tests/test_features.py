@@ -345,3 +345,9 @@ def test_all_of_squad_s_dev_questions(
     items = shared_squad(file, tmp_path)
     assert len(items) == {"dev-v1.1.json": 10_570, "dev-v2.0.json": 11_873}[file]
     assert compare(items, shared_tokenizer(vocabulary, tmp_path), PairFormat(384, paired)) == reasons
+
+
+def test_targets_are_of_a_type_that_every_device_has() -> None:
+    """Metal has no float64."""
+    table = packed([Feature(0, (Sequence([0, 2], [0, 0]),), (2.6,))])
+    assert table.batch(np.arange(1), 1)["target"].dtype == np.float32

@@ -1,6 +1,7 @@
 """One module for every head: it learns what can be learned, says when it did not, and repeats itself bitwise."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from roberta_lab import finetuning
 from roberta_lab.config import (
     Config,
     ConfigError,
@@ -135,6 +137,44 @@ def test_a_run_whose_weights_are_nan_ends_and_says_so(head: str, tokenizer: Toke
     assert result["diverged"] and result["at_chance"] and np.isfinite(result["score"]), result
     text = (tmp_path / "predictions.jsonl").read_text()
     assert "NaN" not in text and "Infinity" not in text, "which are no JSON"
+
+
+def test_other_splits_are_predicted_by_the_best_epoch(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each later score is lower, so the first epoch is best; dev once more is then dev."""
+    falling = iter(range(100, 0, -1))
+    monkeypatch.setattr(finetuning, "score", lambda *given: {**score(*given), "accuracy": float(next(falling))})
+    data = replace(data_of("classification"), others={"again": items("classification", 60, 1)})
+    found = run(config("classification", tmp_path, epochs=2), tokenizer, tmp_path, data)[0]
+    assert (found.result["best_epoch"], found.result["epochs"]) == (1, 2)
+    assert (tmp_path / "predictions.again.jsonl").read_text() == (tmp_path / "predictions.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("metric", "majority"), [("best_f1", 50.0), ("best_exact", 25.0), ("exact", 25.0)])
+def test_spans_may_be_chosen_by_any_metric(metric: str, majority: float, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A quarter has no answer; in the others the second word is right, and the first two have an F1 of 2/3."""
+    cfg = config("span", tmp_path, epochs=1)
+    cfg.task.metric = metric
+    result = run(cfg, tokenizer, tmp_path)[0].result
+    assert result["score"] == result["metrics"][metric]
+    assert result["majority"] == pytest.approx(majority)
+
+
+def test_best_thresholds_need_questions_without_an_answer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    cfg, data = config("span", tmp_path), data_of("span")
+    cfg.task.metric = "best_f1"
+    data = replace(data, train=[item for item in data.train if isinstance(item, Span) and item.answer])
+    with pytest.raises(ConfigError, match=r"^task\.metric=best_f1 needs [^\n]* t has none\. Use task\.metric=f1\.$"):
+        run(cfg, tokenizer, tmp_path, data)
+
+
+def test_f1_is_of_two_classes_also_where_dev_has_but_two_of_three(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    cfg, data = config("classification", tmp_path, epochs=1), data_of("classification")
+    cfg.task.num_labels = 0
+    for labels in (("no", "yes", "maybe"), ("no", "yes")):
+        result = run(cfg, tokenizer, tmp_path, replace(data, labels=labels))[0].result
+        assert ("f1" in result["metrics"]) == (len(labels) == 2) == ("f1" in result["others"]["dev_mm"])
 
 
 def test_training_stops_when_the_score_has_not_risen_for_so_many_epochs(tokenizer: Tokenizer, tmp_path: Path) -> None:

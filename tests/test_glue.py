@@ -238,6 +238,16 @@ def test_a_part_of_the_items_is_drawn_by_key_in_file_order(tmp_path: Path) -> No
         drawn(num_train=0)
 
 
+def test_num_dev_is_of_all_splits_that_are_scored_and_not_of_tests(tmp_path: Path) -> None:
+    rows = "".join(f"{i}\tA{i}\tB\tentailment\n" for i in range(20))
+    tests = "index\tsentence1\tsentence2\n" + "".join(f"{i}\tA{i}\tB\n" for i in range(20))
+    write(
+        tmp_path, {"train.tsv": HEADER + rows, "dev.tsv": HEADER + rows, "mine.tsv": HEADER + rows, "test.tsv": tests}
+    )
+    data = tasks.load(task("rte", tmp_path, files={"mine": "mine.tsv"}, num_dev=6), tmp_path)
+    assert tasks.counts(data) == {"train": 20, "dev": 6, "mine": 6, "test": 20}
+
+
 def test_leaderboard_files_have_official_names_and_labels(tmp_path: Path) -> None:
     def lines(name: str, split: str, labels: tuple[str, ...], predictions: list[Any]) -> tuple[str, list[str]]:
         rows = [{"id": str(i), "prediction": prediction} for i, prediction in enumerate(predictions)]

@@ -11,7 +11,7 @@ from torchmetrics.functional import regression
 
 from roberta_lab.composition import METRICS
 from roberta_lab.config import TaskConfig
-from roberta_lab.tasks.items import Choice, Classification, Item, Prediction, Regression, Span, TaskData
+from roberta_lab.tasks.items import Choice, Classification, Item, Prediction, Regression, Span, Tagging, TaskData
 from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 
 
@@ -164,6 +164,66 @@ def test_predictions_that_are_no_numbers_are_at_chance() -> None:
     assert not at_chance(task("regression", "pearson"), items, good, constant)
     assert at_chance(task("regression", "pearson"), items, constant, constant)
     assert at_chance(task("regression", "pearson"), items, predict([math.nan] * 20), predict([1.0] * 20))
+
+
+def test_constant_tags_are_the_best_class_for_all_words() -> None:
+    """B-type for all: 3 of 4 entities of one word among 6 words found, F1 60; O finds none, and has more words right."""
+    items: list[Item] = [Tagging("0", ("w",) * 4, (1, 1, 0, 3)), Tagging("1", ("w",) * 2, (1, 0))]
+    best = {"f1": ([1], 60.0), "accuracy": ([1], 50.0)}
+    for metric, (tags, expected) in best.items():
+        config = task("tagging", metric)
+        constant = constant_predictions(config, TaskData(items, items))
+        assert [p["prediction"] for p in constant] == [tags * 4, tags * 2]
+        assert score(config, items, constant)[metric] == expected
+    nothing: list[Item] = [Tagging("0", ("w",) * 4, (0, 0, 0, 0))]
+    assert constant_predictions(task("tagging", "f1"), TaskData(nothing, nothing))[0]["prediction"] == [0] * 4
+
+
+def test_random_tags_are_at_chance() -> None:
+    rng = np.random.default_rng(0)
+    right = [np.where(rng.random(8) < 0.2, 1, 0).tolist() for _ in range(100)]
+    items: list[Item] = [Tagging(str(i), ("w",) * 8, tuple(tags)) for i, tags in enumerate(right)]
+    config, data = task("tagging", "f1"), TaskData(items, items)
+    guess = predict([np.where(rng.random(8) < 0.2, 1, 0).tolist() for _ in right])
+    assert score(config, items, guess)["f1"] > 10
+    assert at_chance(config, items, guess, constant_predictions(config, data))
+    assert not at_chance(config, items, predict(right), constant_predictions(config, data))
+
+
+def test_a_constant_answer_is_the_first_words_where_all_questions_have_one() -> None:
+    """The second word is right: of one to three words, two have the best F1, 2/3."""
+    items: list[Item] = [Span(str(i), "?", f"red cat{i} sat there on a log", (4, 8)) for i in range(9)]
+    squad1 = TaskConfig("squad1", "squad", "span", 0, "f1")
+    constant = constant_predictions(squad1, TaskData(items, items))
+    assert [p["prediction"] for p in constant] == [f"red cat{i}" for i in range(9)]
+    assert score(squad1, items, constant)["f1"] == pytest.approx(200 / 3)
+
+
+def test_random_spans_are_at_chance() -> None:
+    rng = np.random.default_rng(0)
+
+    def spans(words: list[list[str]]) -> list[tuple[int, int]]:
+        return [(int(f := rng.integers(18)), int(f + rng.integers(1, 4))) for _ in words]
+
+    words = [[f"w{rng.integers(60)}" for _ in range(20)] for _ in range(150)]
+    items: list[Item] = []
+    for i, (text, (first, last)) in enumerate(zip(words, spans(words), strict=True)):
+        start = len(" ".join([*text[:first], ""]))
+        items.append(Span(str(i), "?", " ".join(text), (start, start + len(" ".join(text[first:last])))))
+    config = TaskConfig("squad1", "squad", "span", 0, "f1")
+    constant = constant_predictions(config, TaskData(items, items))
+    guess = predict([" ".join(text[a:b]) for text, (a, b) in zip(words, spans(words), strict=True)])
+    assert score(config, items, guess)["f1"] > 3
+    assert at_chance(config, items, guess, constant)
+    right = predict([item.answer_text for item in items if isinstance(item, Span)])
+    assert not at_chance(config, items, right, constant)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(9, True), (10, False)])
+def test_of_fewer_than_ten_items_nothing_is_better_than_chance(number: int, expected: bool) -> None:
+    items = numbers(range(number))
+    good, constant = predict([float(i) for i in range(number)]), predict([1.0] * number)
+    assert at_chance(task("regression", "pearson"), items, good, constant) is expected
 
 
 def test_every_metric_that_may_be_chosen_is_scored() -> None:

@@ -144,6 +144,21 @@ def test_a_submission_with_the_run_is_the_same_as_after_it(start: Path) -> None:
     assert [row[0] for row in rows] == ["index", *"789", "10", "11"] and {row[1] for row in rows[1:]} <= {"0", "1"}
 
 
+def test_num_dev_leaves_tests_to_a_submission(start: Path) -> None:
+    """It limits what is scored; a run without test's predictions trains again when they are asked for, to the same score."""
+    command = ["finetune", *arguments("mnli"), "task.num_dev=2"]
+    assert cli.main(command) == 0
+    folder = run_folder()
+    sizes = {path.name: len(lines(path)) for path in folder.glob("predictions*.jsonl")}
+    assert sizes == {"predictions.jsonl": 2, "predictions.dev_mm.jsonl": 2}
+    before = json.loads((folder / "result.json").read_bytes())
+    assert cli.main([*command, "finetune.submission=true"]) == 0 and run_folder() == folder
+    assert {p.name for p in (folder / "submission").iterdir()} == {"MNLI-m.tsv", "MNLI-mm.tsv"}
+    after = json.loads((folder / "result.json").read_bytes())
+    assert (after["score"], after["metrics"]) == (before["score"], before["metrics"]) and before["at_chance"]
+    assert [len(lines(folder / f"predictions.{split}jsonl")) for split in ("", "test.", "test_mm.")] == [2, 3, 6]
+
+
 def test_squads_files_hold_what_was_predicted_of_dev(start: Path) -> None:
     assert cli.main(["finetune", *arguments("squad2"), "finetune.submission=true"]) == 0
     folder, files = run_folder(), {}

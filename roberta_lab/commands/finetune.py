@@ -11,12 +11,11 @@ from roberta_lab import run, tasks
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.tasks import submission
-from roberta_lab.tasks.items import TaskData
+from roberta_lab.tasks.items import TaskData, label_of
 
 if TYPE_CHECKING:
     from roberta_lab.finetuning import Finetuned
     from roberta_lab.starting_points import Start
-    from roberta_lab.tasks.items import TaskData
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
 NOT_THE_ENCODER_S = (  # nor the run's of `init_from`
@@ -43,20 +42,29 @@ def main(config: Config, overrides: list[str]) -> None:
     _check(config)
     path = run.directory(config, "finetune")
     name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
-    if is_complete(config, path):
-        if config.finetune.submission and not (path / submission.FOLDER).is_dir():
-            with run.claim(path):
-                submission.write_all(path, config.task, _data(config))
+    if is_complete(config, path) and _is_submitted(config, path):
         print(f"{name}: complete, {path}")
         return
     sources = _sources(config, overrides)
-    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
+    (path / "result.json").unlink(missing_ok=True)  # complete, but without what is asked for now
     with run.opened(path, config, overrides, sources.fingerprints()) as is_mine:
         if not is_mine:
             print(f"{name}: complete, {path}")
             return
         result = _finetune(config, sources, path, name)
     _say(config, name, path, result)
+
+
+def _is_submitted(config: Config, path: Path) -> bool:
+    """Makes what a complete run lacks of a submission; False if it has not predicted all of it (`task.num_dev`)."""
+    if not config.finetune.submission or (path / submission.FOLDER).is_dir():
+        return True
+    data = _data(config)
+    if not all(submission.predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
+        return False
+    with run.claim(path):
+        submission.write_all(path, config.task, data)
+    return True
 
 
 def label(config: Config) -> str:
@@ -151,6 +159,9 @@ def _data(config: Config) -> TaskData:
     data = tasks.load(config.task, embedded(config) if config.task.family in tasks.READ_FROM_CORPUS else Path())
     if config.finetune.submission:
         submission.splits(config.task, data)
+    elif config.task.num_dev is not None:  # a quick look: nobody asks for predictions of all of test
+        scored = {split: items for split, items in data.others.items() if items and label_of(items[0]) is not None}
+        data = replace(data, others=scored)
     return data
 
 

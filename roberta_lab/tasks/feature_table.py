@@ -76,7 +76,7 @@ class FeatureTable:
         """Arrays of some features, padded to the longest; S = len(rows) x width sequences of T tokens.
 
         Returns: input_ids, token_type_ids int64 (S, T); attention_mask bool (S, T) only if there is padding; target
-        float64 (len(rows), K); for spans context bool (S, T); for words labels int64 (S, T).
+        float32 (len(rows), K), as some devices know no float64; for spans context bool (S, T); for words labels int64 (S, T).
         """
         lengths, starts = self.lengths[rows].ravel(), self.starts[rows].ravel()
         column = np.arange(lengths.max())
@@ -85,7 +85,7 @@ class FeatureTable:
         found = {
             "input_ids": np.where(real, self.ids[index], pad_id).astype(np.int64),
             "token_type_ids": np.where(real, self.types[index], 0).astype(np.int64),
-            "target": self.target[rows],
+            "target": self.target[rows].astype(np.float32),
         }
         if not real.all():
             found["attention_mask"] = real

@@ -70,6 +70,14 @@ class Tagging:
 
 Item = Classification | Regression | Span | Choice | Tagging
 
+
+def label_of(item: Item) -> Any:
+    """What is right; None where it is not public."""
+    if isinstance(item, Span):
+        return item.golds
+    return item.score if isinstance(item, Regression) else item.labels if isinstance(item, Tagging) else item.label
+
+
 # Of one item, written as a line of predictions.jsonl. `id`, and `prediction`: a class (its number), a score, a text (empty
 # where there is no answer), the number of a candidate, or the classes of the words. Beside it `logits` (classes, candidates),
 # or for spans `answer` (the best text that is not empty), `score` and `no_answer` (log-odds that there is none).

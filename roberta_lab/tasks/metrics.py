@@ -17,7 +17,7 @@ import numpy as np
 from roberta_lab.config import TaskConfig
 from roberta_lab.rng import generator
 from roberta_lab.tasks.entity_metrics import entity_counts, entity_scores
-from roberta_lab.tasks.items import Choice, Item, Prediction, Regression, Span, Tagging, TaskData
+from roberta_lab.tasks.items import Choice, Item, Prediction, Span, TaskData, label_of
 from roberta_lab.tasks.squad_metrics import best_of_golds, best_thresholds, exact_match, normalize_answer, span_scores
 from roberta_lab.tasks.squad_metrics import token_f1 as token_f1
 
@@ -25,6 +25,8 @@ __all__ = ["at_chance", "constant_predictions", "exact_match", "normalize_answer
 
 NUM_RESAMPLES = 400
 QUANTILE = 0.025  # of the resampled gains: above 0, the gain is no accident of these items
+FEWEST_ITEMS = 10  # of fewer, draws say nothing
+FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 Scores = dict[str, float]
 
 
@@ -35,7 +37,7 @@ def score(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Predict
     choice: accuracy, and accuracy_GROUP of each group. tagging: precision, recall, f1, accuracy (of words). span: em, f1;
     for all but squad1 also the official script's exact, HasAns_*, NoAns_*, and, with log-odds of no answer, best_*.
     """
-    if not items or _label(items[0]) is None:
+    if not items or label_of(items[0]) is None:
         return {}
     rows, scores = HEADS[task.head]
     found = scores(task, rows(task, items, predictions))
@@ -47,13 +49,6 @@ def score(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Predict
         for group in dict.fromkeys(groups[groups != ""].tolist()):
             found[f"accuracy_{group}"] = scores(task, table[groups == group])["accuracy"]
     return found
-
-
-def _label(item: Item) -> Any:
-    """What is right; None where it is not public."""
-    if isinstance(item, Span):
-        return item.golds
-    return item.score if isinstance(item, Regression) else item.labels if isinstance(item, Tagging) else item.label
 
 
 def _spans(items: Sequence[Item]) -> list[Span]:
@@ -68,7 +63,7 @@ def _version(task: TaskConfig) -> int:
 # ---------------------------------------------------------------- what an item contributes
 def _pairs(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> np.ndarray:
     """(N, 2) float64: predicted, right."""
-    return np.array([(p["prediction"], _label(item)) for item, p in _matched(items, predictions)], np.float64)
+    return np.array([(p["prediction"], label_of(item)) for item, p in _matched(items, predictions)], np.float64)
 
 
 def _span_rows(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> np.ndarray:
@@ -82,7 +77,7 @@ def _span_rows(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Pr
 
 
 def _entity_rows(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> np.ndarray:
-    return np.array([entity_counts(p["prediction"], _label(item)) for item, p in _matched(items, predictions)])
+    return np.array([entity_counts(p["prediction"], label_of(item)) for item, p in _matched(items, predictions)])
 
 
 def _matched(items: Sequence[Any], predictions: Sequence[Prediction]) -> list[tuple[Any, Prediction]]:
@@ -146,17 +141,28 @@ HEADS: dict[str, tuple[Rows, Callable[[TaskConfig, np.ndarray], Scores]]] = {
 
 # ---------------------------------------------------------------- constants
 def constant_predictions(task: TaskConfig, data: TaskData) -> list[Prediction]:
-    """The best that one prediction for all of dev can get, by the task's metric: a class, no answer, O, the mean score."""
-    items = data.dev
-    if task.head == "span":
-        return [{"id": item.id, "prediction": ""} for item in items]
-    if task.head == "tagging":
-        return [{"id": item.id, "prediction": [0] * len(item.words)} for item in items if isinstance(item, Tagging)]
-    labels = [_label(item) for item in items]
+    """The best that one prediction for all of dev can get, by the task's metric; of equal ones the first.
+
+    Classes and candidates: one of them. Tags: one class for every word, O first. Scores: their mean. Spans: no answer, or the
+    first words of the context, as many for all (`FIRST_WORDS`). Of best_f1 and best_exact f1 and exact speak: with one
+    probability of no answer for all, every threshold answers all questions or none.
+    """
+    items, metric = data.dev, task.metric.removeprefix("best_")
     if task.head == "regression":
-        return [{"id": item.id, "prediction": float(np.mean(labels))} for item in items]
-    constants = [[{"id": item.id, "prediction": label} for item in items] for label, _ in Counter(labels).most_common()]
-    return max(constants, key=lambda predictions: score(task, items, predictions).get(task.metric, 0.0))
+        constants = [[float(np.mean([label_of(item) for item in items]))] * len(items)]
+    elif task.head == "span":
+        constants = [[" ".join(item.context.split()[:n]) for item in _spans(items)] for n in FIRST_WORDS]
+    elif task.head == "tagging":
+        classes = {0} | {number for item in items for number in label_of(item)}
+        constants = [[[number] * len(label_of(item)) for item in items] for number in sorted(classes)]
+    else:
+        labels = [label for label, _ in Counter(map(label_of, items)).most_common()]
+        constants = [[label] * len(items) for label in labels]
+    found = [
+        [{"id": item.id, "prediction": value} for item, value in zip(items, values, strict=True)]
+        for values in constants
+    ]
+    return max(found, key=lambda predictions: score(task, items, predictions).get(metric, 0.0))
 
 
 def at_chance(
@@ -166,7 +172,10 @@ def at_chance(
 
     A paired bootstrap: the items are drawn again with replacement, by a key that is the same for every run, and the gain must
     be above 0 in all but 2.5% of the draws. Of best_f1 and best_exact, f1 and exact speak: a best threshold cannot lose.
+    Fewer than `FEWEST_ITEMS` items are always at chance.
     """
+    if len(items) < FEWEST_ITEMS:
+        return True
     rows, scores = HEADS[task.head]
     ours, theirs = rows(task, items, predictions), rows(task, items, constant)
     metric = task.metric.removeprefix("best_")

@@ -16,7 +16,7 @@ import numpy as np
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.rng import generator
-from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.items import Item, TaskData, label_of
 
 T = TypeVar("T")
 Row = tuple[int, dict[str, Any]]  # the number of its line, from 1, and its values by column
@@ -180,7 +180,7 @@ def assembled(
     official: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
 ) -> TaskData:
-    """The splits with `num_train` and `num_dev` applied. `official`: file name -> items that the published file has."""
+    """The splits with `num_train` applied, and `num_dev` to those with labels that are evaluated (dev, dev_mm). `official`: file name -> items that the published file has."""
     for split in NEEDED:
         if not items[split]:
             raise malformed(files[split], None, f"holds no items of {task.name}.")
@@ -193,6 +193,10 @@ def assembled(
         train=sample(items["train"], task.num_train, f"{task.name}/train"),
         dev=sample(items["dev"], task.num_dev, f"{task.name}/dev"),
         labels=tuple(labels),
-        others={split: found for split, found in items.items() if split not in NEEDED},
+        others={
+            split: found if not found or label_of(found[0]) is None else sample(found, task.num_dev, f"{task.name}/dev")
+            for split, found in items.items()
+            if split not in NEEDED
+        },
         notes=tuple(told),
     )
