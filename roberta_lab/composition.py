@@ -26,6 +26,7 @@ from roberta_lab.config import (
     ConfigError,
     PredictConfig,
     SourceConfig,
+    TaskConfig,
 )
 from roberta_lab.input_format import FORMATS
 
@@ -94,6 +95,25 @@ def _source(name: str, source: Any) -> Any:
         return OmegaConf.merge(OmegaConf.structured(SourceConfig), source)
     except OmegaConfBaseException as error:
         raise ConfigError(f"data_mix.{name}.{error.full_key}: {str(error).splitlines()[0]}.") from None
+
+
+def encoder_config(config: Config) -> Config:
+    """Of the run whose encoder `finetune.init_from` names: the same settings on that task, in the same folder of tasks or at
+    the same commit of the hub. Raises ConfigError for an unknown task."""
+    name, own = config.finetune.init_from, config.task
+    if name not in groups()["task"]:
+        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(groups()['task'])}.")
+    task = OmegaConf.to_object(
+        OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / "task" / f"{name}.yaml"))
+    )
+    assert isinstance(task, TaskConfig)
+    path = Path(own.path)
+    is_own = "".join(c for c in path.name.lower() if c.isalnum()) == own.name  # GLUE/RTE, and MNLI lies beside it
+    task.path = str(path.parent if is_own else path) if own.path else ""
+    if task.hub is not None and own.hub is not None:
+        task.hub.revision = own.hub.revision
+    finetune = dataclasses.replace(config.finetune, init_from=None, save_model=True, submission=False)
+    return dataclasses.replace(config, task=task, finetune=finetune)
 
 
 def nsp_is_on(config: Config) -> bool:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.evaluation import predict
 from roberta_lab.heads import TaskModel
-from roberta_lab.loop import build_trainer, fit, seed_dropout
+from roberta_lab.loop import build_trainer, fit, seed_dropout, threads
 from roberta_lab.optimizer import build_optimizer, linear_schedule
 from roberta_lab.rng import generator, stream_key
 from roberta_lab.starting_points import Start
@@ -186,8 +186,11 @@ def finetune(config: Config, start: Start, data: TaskData, directory: Path, writ
 
     `predictions.jsonl` is of dev, `predictions.SPLIT.jsonl` of each other split; what others without labels are for.
     """
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
+    with threads(config.trainer.threads or torch.get_num_threads()):
+        return _finetune(config, start, data, directory, write)
+
+
+def _finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
     head, num_labels = head_of(config, data), config.task.num_labels or len(data.labels)
     task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
     pairs = PairFormat(min(task.max_length, start.max_length), start.paired)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from roberta_lab import tokenizer_files
+from roberta_lab import tasks, tokenizer_files
 from roberta_lab.config import ConfigError, TaskConfig
 
 _DIGITS = 16
@@ -15,11 +15,14 @@ _DIGITS = 16
 
 def of_files(files: Iterable[Path], folder: Path) -> str:
     """Hex digits of the files' content and of their places in the folder."""
+    return _of_named({file.relative_to(folder).as_posix(): file for file in files})
+
+
+def _of_named(files: Mapping[str, Path]) -> str:
     found = hashlib.sha256()
-    for file in sorted(files):
+    for name, file in sorted(files.items()):
         status = file.stat()
-        content = _of_file(str(file), status.st_size, status.st_mtime_ns)
-        found.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+        found.update(f"{name}\0{_of_file(str(file), status.st_size, status.st_mtime_ns)}\n".encode())
     return found.hexdigest()[:_DIGITS]
 
 
@@ -43,23 +46,19 @@ def of_model(path: str) -> dict[str, str]:
 
 
 def of_task(task: TaskConfig) -> str:
-    """Of the files that a task is read from: those that `task.files` names, and all of its folder. Empty without a path.
+    """Of the files that `tasks.load` opens, each by what it is read as (a split), so neither its own name nor the folder's.
+
+    Empty where no files are read. Where some are missing no run can come of it, and `tasks.load` says which: other tasks of
+    the same sweep go on.
 
     Raises: ConfigError when the folder is not there.
     """
-    if not task.path:
+    if not task.path or task.family not in tasks.FILES:
         return ""
-    path = Path(task.path).expanduser()
-    if not path.exists():
+    if not Path(task.path).expanduser().is_dir():
         raise ConfigError(f"task.path={task.path}: there is no such folder.")
-    if path.is_file():
-        return of_files([path], path.parent)
-    names = {_plain(task.name), _plain(task.family)}
-    own = sorted(folder for folder in path.iterdir() if folder.is_dir() and _plain(folder.name) in names)
-    folder = own[0] if own else path
-    return of_files([f for f in folder.rglob("*") if f.is_file() and not f.name.startswith(".")], folder)
-
-
-def _plain(name: str) -> str:
-    """`SST-2` -> `sst2`: how folders and tasks are called."""
-    return "".join(c for c in name.lower() if c.isalnum())
+    try:
+        files = tasks.FILES[task.family](task)
+    except ConfigError:
+        return "incomplete"
+    return _of_named({name: file for name, file in files.items() if file.is_file()})

@@ -10,7 +10,7 @@ import platform
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from roberta_lab import data_mix, fingerprints, tasks
-from roberta_lab.composition import ROOT, nsp_is_on
+from roberta_lab.composition import ROOT, encoder_config, nsp_is_on
 from roberta_lab.config import Config, ConfigError, RunInUse
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
@@ -48,16 +48,21 @@ def science(config: Config) -> dict[str, Any]:
 
 
 def finetune_science(config: Config) -> dict[str, Any]:
-    """The science of what it starts from, and of the task; in whose column it is shown and where its files lie do not count,
-    but their content and the metric do: it chooses the best epoch."""
+    """The science of what it starts from, with that of `init_from`'s run, and of the task; in whose column it is shown, where
+    its files lie and their names do not count, but their content and the metric do: it chooses the best epoch."""
     task, tune = dataclasses.asdict(config.task), dataclasses.asdict(config.finetune)
     for name in ("stands_for", "caution", "path"):
         del task[name]
     task["content"] = fingerprints.of_task(config.task)
+    if config.task.path:
+        task["files"] = {}  # which are in the content, by split
     if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
         del task["hub"]
     del tune["save_model"], tune["submission"]
-    return {"pretrained": start_science(config), "task": task, "finetune": tune}
+    found = {"pretrained": start_science(config), "task": task, "finetune": tune}
+    if config.finetune.init_from:
+        found["encoder"] = identity(finetune_science(encoder_config(config)))
+    return found
 
 
 def start_science(config: Config) -> dict[str, Any]:
@@ -166,15 +171,25 @@ def label(config: Config) -> str:
 
 
 @contextmanager
-def opened(path: Path, config: Config, overrides: list[str], data: dict[str, str]) -> Iterator[bool]:
+def opened(
+    path: Path,
+    config: Config,
+    overrides: list[str],
+    data: dict[str, str],
+    has_all: Callable[[], bool] = lambda: True,
+) -> Iterator[bool]:
     """The claimed directory with its config, overrides and provenance; a run goes on only with the data it started with.
+
+    Args:
+        has_all: whether a complete run has what is asked for now. If not, it is made again, and whoever makes it removes
+            `result.json` once everything is ready: until then nothing is lost.
 
     Yields False, with nothing touched, when another process completed the run before this one had the claim.
 
     Raises: RunInUse; ConfigError when the data are others than before.
     """
     with claim(path):
-        if is_complete(path):
+        if is_complete(path) and has_all():
             yield False
             return
         check_data(path, data)
@@ -187,7 +202,7 @@ def opened(path: Path, config: Config, overrides: list[str], data: dict[str, str
         try:
             yield True
         finally:
-            if not is_complete(path):
+            if "end" not in json.loads(file.read_text())["attempts"][-1]:
                 _end_attempt(path, time.monotonic() - start)
 
 

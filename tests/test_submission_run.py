@@ -11,7 +11,7 @@ import pytest
 from test_predicting import exported
 from test_real_tasks import load
 
-from roberta_lab import cli, finetuning
+from roberta_lab import cli, finetuning, run
 from roberta_lab.config import ConfigError
 from roberta_lab.tasks import records
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
@@ -182,6 +182,50 @@ def test_what_has_no_such_files_is_one_line_before_any_work(start: Path, capsys:
     assert not list(Path("outputs").rglob("predictions*"))
 
 
+# ---------------------------------------------------------------- weights, and runs that start from them
+def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["finetune", *arguments("sst2")]
+    assert cli.main(command) == 0
+    folder = run_folder()
+    before = (folder / "result.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("roberta_lab.starting_points.of_folder", refused)
+        assert cli.main([*command, "finetune.save_model=true"]) == 2
+    with run.claim(folder):
+        assert cli.main([*command, "finetune.save_model=true"]) == 1
+    assert (folder / "result.json").read_bytes() == before and not (folder / "model").exists()
+    assert cli.main([*command, "finetune.save_model=true"]) == 0
+    assert (folder / "model").is_dir() and (folder / "result.json").read_bytes() != before
+    assert all("end" in one for one in json.loads((folder / "provenance.json").read_text())["attempts"])
+
+
+def refused(path: str) -> None:
+    raise ConfigError(f"{path} is refused")
+
+
+def test_init_from_asks_for_the_run_on_the_files_as_they_are_now(
+    start: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments("mnli")
+    command = ["finetune", *arguments("stsb"), "finetune.init_from=mnli"]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert "finetune.init_from=mnli is not there with its weights: roberta-lab finetune " in said
+    needed = said.split("roberta-lab finetune ")[1].split()
+    assert "task.path=." in needed and cli.main(["finetune", *needed]) == 0
+    [encoder] = [path.parent for path in Path("outputs/finetune").glob("*/model")]
+    assert cli.main(command) == 0
+    [made] = [path.parent for path in Path("outputs/finetune").glob("*/result.json") if path.parent != encoder]
+    assert json.loads((made / "provenance.json").read_text())["data"] == {"init_from": encoder.name}
+    file = Path("mnli/train.tsv")
+    file.write_text(file.read_text().replace("the cat", "no cat"))
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == said, "and not: complete"
+
+
 # ---------------------------------------------------------------- new text
 def record_of(item: Any) -> dict[str, Any]:
     """A dev item as somebody would write it."""
@@ -202,15 +246,15 @@ def test_dev_read_as_new_text_gets_devs_predictions(
     task: str, kind: str, start: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also from the run's own folder alone: the model it began with is not opened."""
-    run = arguments(task, kind)
+    own = arguments(task, kind)
     items: list[Any] = load(task, Path(task))[1].dev
     Path("new.jsonl").write_text("".join(json.dumps({**record_of(i), "id": f"x{i.id}"}) + "\n" for i in items))
-    predict = ["predict", *run, "predict.what=task", "predict.file=new.jsonl"]
+    predict = ["predict", *own, "predict.what=task", "predict.file=new.jsonl"]
     assert cli.main(predict) == 2
     said = capsys.readouterr().err
-    command = " ".join(["roberta-lab finetune", *run, "finetune.save_model=true"])
+    command = " ".join(["roberta-lab finetune", *own, "finetune.save_model=true"])
     assert said.endswith(f" is not there with its weights: {command}\n") and said.count("\n") == 1
-    assert cli.main(["finetune", *run, "finetune.save_model=true"]) == 0
+    assert cli.main(["finetune", *own, "finetune.save_model=true"]) == 0
     capsys.readouterr()
     assert cli.main([*predict, "predict.output=out/new.jsonl"]) == 0 == cli.main(predict)
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(items)
@@ -238,32 +282,32 @@ def test_dev_read_as_new_text_gets_devs_predictions(
 def test_plain_text_is_shown_with_its_class_and_blanks_change_nothing(
     start: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = [*arguments("sst2"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *run]) == 0
+    own = [*arguments("sst2"), "finetune.save_model=true"]
+    assert cli.main(["finetune", *own]) == 0
     capsys.readouterr()
     text = 'predict.text=["the cat sat", "  the cat sat ", "{\\"text_a\\": \\"the cat sat\\"}", ""]'
-    assert cli.main(["predict", *run, "predict.what=task", text]) == 0
+    assert cli.main(["predict", *own, "predict.what=task", text]) == 0
     first, *rest, empty = capsys.readouterr().out.splitlines()
     number, name, share, shown = first.split("  ")
     assert number == "1" and name in ("0", "1") and 0.5 <= float(share) <= 1 and shown == "the cat sat"
     assert rest == [f"{n}{first[1:]}" for n in (2, 3)] and empty.startswith("4  ")
-    assert cli.main(["predict", *run, "predict.what=task", 'predict.text={"text_a": "a", "text_b": "b"}']) == 2
+    assert cli.main(["predict", *own, "predict.what=task", 'predict.text={"text_a": "a", "text_b": "b"}']) == 2
     assert capsys.readouterr().err == 'roberta-lab: line 1 has two texts; the task\'s items are {"text_a": TEXT}.\n'
 
 
 def test_words_come_plain_and_candidates_in_any_number(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = [*arguments("ner"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *run]) == 0
+    own = [*arguments("ner"), "finetune.save_model=true"]
+    assert cli.main(["finetune", *own]) == 0
     Path("new").write_text('the cat\tsat\n\n{"words": ["the", "cat", "sat"]}\n')
-    assert cli.main(["predict", *run, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
+    assert cli.main(["predict", *own, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
     one, none, same = lines(Path("new.jsonl"))
     assert one["words"] == ["the", "cat", "sat"] and (none["words"], none["prediction"]) == ([], [])
     assert (same["words"], same["prediction"]) == (one["words"], one["prediction"])
-    run = [*arguments("race"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *run]) == 0
+    own = [*arguments("race"), "finetune.save_model=true"]
+    assert cli.main(["finetune", *own]) == 0
     choices = [["a cat", "a dog"], ["a cat", "a dog", "a log"], ["a dog", "a cat"]]
     Path("new").write_text("".join(json.dumps({"text": "the cat sat", "choices": c}) + "\n" for c in choices))
-    assert cli.main(["predict", *run, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
+    assert cli.main(["predict", *own, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
     two, three, swapped = lines(Path("new.jsonl"))
     assert [len(r["probabilities"]) for r in (two, three, swapped)] == [2, 3, 2]
     assert two["probabilities"] == pytest.approx(swapped["probabilities"][::-1], rel=1e-4)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roberta_lab import run, tasks
+from roberta_lab.composition import encoder_config
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.tasks import submission
@@ -46,8 +48,8 @@ def main(config: Config, overrides: list[str]) -> None:
         print(f"{name}: complete, {path}")
         return
     sources = _sources(config, overrides)
-    (path / "result.json").unlink(missing_ok=True)  # complete, but without what is asked for now
-    with run.opened(path, config, overrides, sources.fingerprints()) as is_mine:
+    has_all = partial(_has_all, config, path)
+    with run.opened(path, config, overrides, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             print(f"{name}: complete, {path}")
             return
@@ -79,6 +81,11 @@ def is_complete(config: Config, path: Path) -> bool:
     return run.is_complete(path) and (not config.finetune.save_model or (path / run.MODEL).is_dir())
 
 
+def _has_all(config: Config, path: Path) -> bool:
+    """With the files of a submission too, if they are asked for."""
+    return is_complete(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
+
+
 def _check(config: Config) -> None:
     if config.pretrained.start not in ("run", "none"):
         raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
@@ -100,40 +107,16 @@ def _sources(config: Config, overrides: list[str]) -> Sources:
 
 def _encoder_of(config: Config, overrides: list[str]) -> Path:
     """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
-    from roberta_lab.composition import groups
-
-    task = config.finetune.init_from
-    if task not in groups()["task"]:
-        raise ConfigError(f"finetune.init_from={task}: no such task. Allowed: {', '.join(groups()['task'])}.")
-    kept = [o for o in overrides if not o.lstrip("+~").startswith(NOT_THE_ENCODER_S)]
-    kept += [
-        f"task={task}",
-        *([f"task.path={config.task.path}"] if config.task.path else []),
-        "finetune.save_model=true",
-    ]
-    other = _composed(kept)
+    other = encoder_config(config)
     path = run.directory(other, "finetune")
     if not is_complete(other, path):
-        raise ConfigError(
-            f"the run of finetune.init_from={task} is not there with its weights: roberta-lab finetune {' '.join(kept)}"
-        )
+        task, kept = other.task, [o for o in overrides if not o.lstrip("+~").startswith(NOT_THE_ENCODER_S)]
+        kept.append(f"task={task.name}")
+        kept += [f"task.path={task.path}"] if task.path else []
+        kept += [f"task.hub.revision={task.hub.revision}"] if task.hub is not None and task.hub.revision else []
+        command = " ".join(["roberta-lab finetune", *kept, "finetune.save_model=true"])
+        raise ConfigError(f"the run of finetune.init_from={task.name} is not there with its weights: {command}")
     return path
-
-
-def _composed(overrides: list[str]) -> Config:
-    """The config of other overrides than this job's. Hydra's own state is as before afterwards: more jobs may follow."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from roberta_lab.composition import CONF, build
-
-    state = GlobalHydra.instance()
-    before, state.hydra = state.hydra, None
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return build(compose("config", overrides))
-    finally:
-        state.hydra = before
 
 
 def _start(config: Config, sources: Sources) -> Start:
@@ -176,6 +159,7 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[s
         print(note)
     start = _start(config, sources)
     print(_inputs(config.task, data, start.max_length))
+    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
     log, result = Tracker(config, path, "finetune", name, run.finetune_science(config)), None
     try:
         found = finetune(config, start, data, path, log.write)

@@ -1,6 +1,7 @@
 """Downstream tasks. One file is one task family: it reads items; features and metrics are shared.
 
-A new family is a module with `load(task, corpus) -> TaskData`, one entry in `FAMILIES`, and a YAML per task.
+A new family is a module with `load(task, corpus) -> TaskData` and an entry in `FAMILIES`; where it has files of its own,
+`read_from(task)` and an entry in `FILES`; and a YAML per task.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ FAMILIES: dict[str, Callable[[TaskConfig, Path], TaskData]] = {
     "race": race.load,
     "ner": ner.load,
     "text_classification": text_classification.load,
+}
+FILES: dict[str, Callable[[TaskConfig], dict[str, Path]]] = {  # what `load` opens: as what (a split) -> file
+    "glue": glue.read_from,
+    "squad": squad.read_from,
+    "race": race.read_from,
+    "ner": ner.read_from,
+    "text_classification": text_classification.read_from,
 }
 READ_FROM_CORPUS = ("pydoc",)  # the others have files of their own
 

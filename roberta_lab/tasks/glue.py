@@ -86,20 +86,29 @@ FORMATS = {
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
+    form, files = format_of(task), files_of(task)
+    notes: list[str] = []
+    items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
+    if files["train"].name == _RAW_TRAIN:
+        items = _without_dev(files, items, notes)
+    return assembled(task, files, items, form.labels, form.official, notes)
+
+
+def files_of(task: TaskConfig) -> dict[str, Path]:
+    """split -> its file. Of Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
     form = format_of(task)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
     folder = task_folder(task, what, form.folder)
     files = split_files(task, folder, form.splits, needed=("train",))
-    raw = files["train"].name == _RAW_TRAIN
-    if raw:
-        files = split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")})
-    elif "dev" not in files:
-        split_files(task, folder, form.splits)  # which says what is missing
-    notes: list[str] = []
-    items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
-    if raw:
-        items = _without_dev(files, items, notes)
-    return assembled(task, files, items, form.labels, form.official, notes)
+    if files["train"].name == _RAW_TRAIN:
+        return split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")})
+    return files if "dev" in files else split_files(task, folder, form.splits)  # which says what is missing
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """What `load` opens, by split, and by name where the name says how it is read."""
+    by_name = (_RAW_TRAIN, _DEV_IDS)
+    return {f"{s}/{f.name}" if f.name in by_name else s: f for s, f in files_of(task).items()}
 
 
 def format_of(task: TaskConfig) -> Format:

@@ -44,14 +44,19 @@ Sentence = tuple[int, list[list[str]]]  # the number of its first line, and the 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The sentences of a tagged corpus; `corpus` is not read. The types are those of all files together, sorted by name."""
-    candidates = FILES.get(task.name, FILES["ner"])
-    what = f"files of a word and its tag a line ({', '.join(names[0] for names in candidates.values())})"
-    folder = task_folder(task, what, task.name, task.name.removeprefix("ner_"))
-    files = split_files(task, folder, candidates)
+    files = read_from(task)
     notes: list[str] = []
     tagged = {split: read(path, _columns(task), split, notes) for split, path in files.items()}
     labels, items = numbered(tagged)
     return assembled(task, files, items, labels, OFFICIAL.get(task.name), notes)
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """split -> the file that `load` opens."""
+    candidates = FILES.get(task.name, FILES["ner"])
+    what = f"files of a word and its tag a line ({', '.join(names[0] for names in candidates.values())})"
+    folder = task_folder(task, what, task.name, task.name.removeprefix("ner_"))
+    return split_files(task, folder, candidates)
 
 
 def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[str, list[Item]]]:

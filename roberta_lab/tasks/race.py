@@ -24,9 +24,7 @@ OFFICIAL = {
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The questions of both groups, middle first; `corpus` is not read."""
-    what = "RACE's folders train and dev, with middle/*.txt and high/*.txt"
-    folder = task_folder(task, what, "RACE")
-    files = split_files(task, folder, {split: (split,) for split in ("train", "dev", "test")})
+    files = files_of(task)
     items, notes = {}, []
     for split, path in files.items():
         by_group = {group: read(path / group, group) for group in GROUPS if (path / group).is_dir()}
@@ -40,10 +38,26 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     return assembled(task, files, items, notes=notes)
 
 
+def files_of(task: TaskConfig) -> dict[str, Path]:
+    """split -> its folder."""
+    what = "RACE's folders train and dev, with middle/*.txt and high/*.txt"
+    folder = task_folder(task, what, "RACE")
+    return split_files(task, folder, {split: (split,) for split in ("train", "dev", "test")})
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """What `load` opens: each passage, by split, group and name. Folders may be links."""
+    folders = [(split, group, path / group) for split, path in files_of(task).items() for group in GROUPS]
+    return {f"{split}/{group}/{path.name}": path for split, group, folder in folders for path in _passages(folder)}
+
+
 def read(folder: Path, group: str) -> list[Item]:
     """The questions of one folder, passages in the order of their numbers."""
-    passages = sorted(folder.glob("*.txt"), key=lambda path: (len(path.stem), path.stem))
-    return [item for path in passages for item in _passage(path, group)]
+    return [item for path in _passages(folder) for item in _passage(path, group)]
+
+
+def _passages(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.txt"), key=lambda path: (len(path.stem), path.stem))
 
 
 def _passage(path: Path, group: str) -> list[Choice]:

@@ -19,13 +19,18 @@ OFFICIAL = {"train-v1.1.json": 87_599, "dev-v1.1.json": 10_570, "train-v2.0.json
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The questions of SQuAD; `corpus` is not read. `squad1` refuses questions without an answer."""
+    files = read_from(task)
+    items = {split: read(path, task.name == "squad2") for split, path in files.items()}
+    return assembled(task, files, items, official=OFFICIAL)
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """split -> the file that `load` opens."""
     if task.name not in VERSIONS:
         raise ConfigError(f"task.name={task.name!r} is unknown in family squad. Allowed: {', '.join(VERSIONS)}.")
     candidates = {split: (f"{split}-{VERSIONS[task.name]}.json",) for split in ("train", "dev")}
     folder = task_folder(task, " and ".join(names[0] for names in candidates.values()), "squad", task.name)
-    files = split_files(task, folder, candidates)
-    items = {split: read(path, task.name == "squad2") for split, path in files.items()}
-    return assembled(task, files, items, official=OFFICIAL)
+    return split_files(task, folder, candidates)
 
 
 def read(path: Path, may_lack_answer: bool) -> list[Item]:

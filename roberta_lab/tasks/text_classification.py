@@ -35,10 +35,19 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     """The items of a user's files; `corpus` is not read. The classes are those of train: by size if numbers, else by name."""
     if task.head not in _HEADS:
         raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
+    return of_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
+
+
+def files_of(task: TaskConfig) -> dict[str, Path]:
+    """split -> its file; dev may lack."""
     candidates = {split: tuple(f"{split}{ending}" for ending in READERS) for split in ("train", "dev", "test")}
     folder = task_folder(task, "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file")
-    files = split_files(task, folder, candidates, needed=("train",))
-    return of_rows(task, {split: (path, _rows(path)) for split, path in files.items()})
+    return split_files(task, folder, candidates, needed=("train",))
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """What `load` opens, by split and ending, which says how it is read."""
+    return {f"{split}{path.suffix}": path for split, path in files_of(task).items()}
 
 
 def of_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
