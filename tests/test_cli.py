@@ -29,11 +29,12 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes all the way, and each of its jobs builds; only the work itself is left out."""
+    """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
     jobs = []
     monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     for example in cli.COMMANDS[name].examples:
-        assert cli.main([name, *shlex.split(example), "trainer.jobs=1"]) == 0
+        seeds = ["sweep.finetune_seeds=[1]"] if name == "finetune" and "sweep=" in example else []
+        assert cli.main([name, *shlex.split(example), *seeds, "trainer.jobs=1"]) == 0
     assert len(jobs) >= 3
 
 
