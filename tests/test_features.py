@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from roberta_lab import tokenizer_files
-from roberta_lab.config import ConfigError, TokenizerConfig
+from roberta_lab.config import ConfigError
 from roberta_lab.tasks import feature_table, squad
 from roberta_lab.tasks.feature_table import cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, features, word_windows
@@ -316,7 +316,7 @@ def shared_tokenizer(name: str, path: Path) -> Encoding:
     for file in (SHARED / "tokenizers" / name).glob("[vm]*.zst"):
         with open(file, "rb") as packed_file:
             (path / file.stem).write_bytes(zstandard.ZstdDecompressor().stream_reader(packed_file).read())
-    return Encoding(tokenizer_files.load(TokenizerConfig(kind="", path=str(path))))
+    return Encoding(tokenizer_files.load_of_model(path))
 
 
 def shared_squad(name: str, path: Path) -> list[Span]:
