@@ -38,7 +38,7 @@ class SweepRun:
     @property
     def is_complete(self) -> bool:
         wants_model = self.kind == "finetune" and self.config.finetune.save_model
-        return run.is_complete(self.path) and (not wants_model or (self.path / "model").is_dir())
+        return run.is_complete(self.path) and (not wants_model or (self.path / run.MODEL).is_dir())
 
     @property
     def needs(self) -> Path | None:

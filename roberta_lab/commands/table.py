@@ -7,16 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-
 from roberta_lab import run
-from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config
 from roberta_lab.reports import write_table
 from roberta_lab.reports.landing import write_landing
 from roberta_lab.reports.rows import Record
-from roberta_lab.sweeper import Job, expand
+from roberta_lab.sweep_runs import SweepRun, composing, runs_of
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -37,22 +33,20 @@ def main(config: Config, overrides: list[str]) -> None:
 
 def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
     """One record per run of the sweep, present or not."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [_record(kind, job, folder) for kind in run.KINDS for job in expand(config, kind, overrides)]
+    with composing():
+        return [_record(one, folder) for one in runs_of(config, overrides)]
 
 
-def _record(kind: str, job: Job, folder: Path) -> Record:
-    path = run.directory(build(compose("config", list(job.overrides))), kind)
+def _record(one: SweepRun, folder: Path) -> Record:
     return Record(
-        kind=kind,
-        row=job.row,
-        seed=job.seed,
-        task=job.task,
-        finetune_seed=job.finetune_seed,
-        run_id=path.name,
-        directory=os.path.relpath(path, folder),
-        result=_result(path),
+        kind=one.kind,
+        row=one.job.row,
+        seed=one.job.seed,
+        task=one.job.task,
+        finetune_seed=one.job.finetune_seed,
+        run_id=one.path.name,
+        directory=os.path.relpath(one.path, folder),
+        result=_result(one.path),
     )
 
 
