@@ -11,8 +11,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from roberta_lab.config import TOKEN_MATCHED_FORMATS, Config, ConfigError, TrainerConfig
+from roberta_lab.config import Config, ConfigError, TrainerConfig
 from roberta_lab.examples import Plan
+from roberta_lab.input_format import format_of
 from roberta_lab.rng import generator
 
 LARGEST_BY_DEFAULT = 32
@@ -116,7 +117,7 @@ class BatchPlan:
 
 def batch_plan(plan: Plan, config: Config) -> BatchPlan:
     """The batches of a run over the examples of its plan."""
-    matched = plan.lengths if config.input_format.name in TOKEN_MATCHED_FORMATS else None
+    matched = plan.lengths if format_of(config.input_format).matched else None
     sequences, max_length = config.batch_size.sequences, config.input_format.max_length
     return BatchPlan(plan.num_examples, sequences, config.seed, matched, max_length)
 

@@ -18,7 +18,6 @@ from roberta_lab import data_mix, hardware, masking
 from roberta_lab.batching import accumulation, micro_batch_size
 from roberta_lab.config import (
     DTYPES,
-    PAIRED_FORMATS,
     POOLINGS,
     PREDICTIONS,
     SOURCE_KINDS,
@@ -28,7 +27,7 @@ from roberta_lab.config import (
     SourceConfig,
     TaskConfig,
 )
-from roberta_lab.input_format import FORMATS
+from roberta_lab.input_format import FORMATS, format_of
 
 _PACKAGE = Path(__file__).resolve().parent
 ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
@@ -118,7 +117,7 @@ def encoder_config(config: Config) -> Config:
 
 def nsp_is_on(config: Config) -> bool:
     """What `nsp=auto` means for this input format."""
-    paired = config.input_format.name in PAIRED_FORMATS
+    paired = format_of(config.input_format).pairs
     return paired if config.nsp.mode == "auto" else config.nsp.mode == "on"
 
 
@@ -191,11 +190,6 @@ def _check_prediction(predict: PredictConfig) -> None:
 def check(config: Config) -> None:
     """Refuses values out of range and options that contradict each other."""
     batch = config.batch_size
-    if config.nsp.mode == "on" and config.input_format.name not in PAIRED_FORMATS:
-        raise ConfigError(
-            f"nsp=on contradicts input_format={config.input_format.name}, which yields no pairs. "
-            f"Use nsp=auto or nsp=off, or input_format={'|'.join(name for name in PAIRED_FORMATS if name in FORMATS)}."
-        )
     masking.validate(config.masking)
     _check_ranges(config)
     if config.input_format.max_length < 8:
@@ -209,6 +203,11 @@ def check(config: Config) -> None:
             raise ConfigError(
                 f"{key}={chosen}: unknown.{nearest(chosen, list(allowed))} Allowed: {', '.join(allowed)}."
             )
+    if config.nsp.mode == "on" and not format_of(config.input_format).pairs:
+        raise ConfigError(
+            f"nsp=on contradicts input_format={config.input_format.name}, which yields no pairs. "
+            f"Use nsp=auto or nsp=off, or input_format={'|'.join(name for name, form in FORMATS.items() if form.pairs)}."
+        )
     if (size := config.trainer.micro_batch_size) not in (None, "auto") and type(size) is not int:
         raise ConfigError(f"trainer.micro_batch_size={size}: allowed is 1 and more, null or auto.")
     accumulation(batch.sequences, config.trainer.devices, micro_batch_size(batch.sequences, config.trainer))

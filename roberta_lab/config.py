@@ -252,8 +252,6 @@ class Config:
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
 
 
-PAIRED_FORMATS = ("segment_pair", "sentence_pair")
-TOKEN_MATCHED_FORMATS = ("sentence_pair", "doc_sentences")  # batches grow until they hold as many tokens as the others
 DTYPES = ("fp32", "bf16", "fp16")
 PREDICTIONS = {
     "fill_mask": (".jsonl",),

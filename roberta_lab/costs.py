@@ -29,9 +29,10 @@ from pathlib import Path
 from roberta_lab import data_mix
 from roberta_lab.batching import micro_batch_size
 from roberta_lab.composition import nsp_is_on
-from roberta_lab.config import PAIRED_FORMATS, Config, DataMixConfig, ModelConfig
+from roberta_lab.config import Config, DataMixConfig, ModelConfig
 from roberta_lab.flops import FORWARD_AND_BACKWARD, forward_flops, parameters, training_flops
 from roberta_lab.hardware import HARDWARE, Hardware
+from roberta_lab.input_format import format_of
 
 # Gigabytes of text of each corpus (Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes a token of GPT-2's byte-level
 # BPE has there, measured on some megabytes of the kind. (OpenWebText is widely known to have 9.0G tokens: 4.2 bytes each.)
@@ -116,7 +117,7 @@ def costs_of(config: Config) -> Costs:
     plan, batch, device = config.plan, config.batch_size, HARDWARE[config.plan.hardware]
     length, nsp, vocab_size = config.input_format.max_length, nsp_is_on(config), config.tokenizer.vocab_size
     micro, passes, used = _cut(config)
-    token_types = 2 if config.input_format.name in PAIRED_FORMATS else 0
+    token_types = 2 if format_of(config.input_format).pairs else 0
     number = parameters(config.model, vocab_size, length, token_types, nsp).total
     per_input = training_flops(config.model, vocab_size, length, nsp, config.masking.mask_prob)
     flops = per_input * batch.sequences * batch.steps

@@ -4,7 +4,7 @@ A format is one function from the token store to a `Plan`: examples as spans of 
 example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in
 where spans begin and end.
 
-A new format is one function here and one line in `FORMATS`.
+A new format is one function here and one line in `FORMATS`, which also says what else depends on it.
 """
 
 from __future__ import annotations
@@ -248,16 +248,33 @@ def _below(bounds: np.ndarray, key: int, stream: str, counters: np.ndarray) -> n
     return (uniform(hashed(stream_key(key, stream), counters)) * bounds).astype(np.int64)
 
 
-FORMATS: dict[str, Callable[[SentenceStore, InputFormatConfig, int], Plan]] = {
-    "segment_pair": segment_pair,
-    "sentence_pair": sentence_pair,
-    "full_sentences": full_sentences,
-    "doc_sentences": doc_sentences,
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A format, and what follows from it in batches and in the model."""
+
+    plan: Callable[[SentenceStore, InputFormatConfig, int], Plan]
+    pairs: bool  # inputs are A and B: two token types, next-sentence labels, and nsp=auto is on
+    matched: bool  # inputs are short: a batch holds as many as make up the tokens of batch_size.sequences full ones
+
+
+FORMATS: dict[str, Format] = {
+    "segment_pair": Format(plan=segment_pair, pairs=True, matched=False),
+    "sentence_pair": Format(plan=sentence_pair, pairs=True, matched=True),
+    "full_sentences": Format(plan=full_sentences, pairs=False, matched=False),
+    "doc_sentences": Format(plan=doc_sentences, pairs=False, matched=True),
 }
+
+
+def format_of(config: InputFormatConfig) -> Format:
+    """Raises: ConfigError for a name that is not in `FORMATS`."""
+    if config.name not in FORMATS:
+        raise ConfigError(f"input_format.name={config.name!r} is unknown; allowed: {', '.join(FORMATS)}")
+    return FORMATS[config.name]
 
 
 def plan(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
     """The plan of the configured format: a pure function of the corpus, the config and the key."""
-    if config.name not in FORMATS:
-        raise ConfigError(f"input_format.name={config.name!r} is unknown; allowed: {', '.join(FORMATS)}")
-    return FORMATS[config.name](store, config, key)
+    form = format_of(config)
+    made = form.plan(store, config, key)
+    assert (made.next_sentence_label is not None) == form.pairs, f"FORMATS says pairs={form.pairs} of {config.name}"
+    return made

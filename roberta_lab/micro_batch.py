@@ -18,8 +18,9 @@ import torch
 
 from roberta_lab.batching import micro_batch_size
 from roberta_lab.composition import nsp_is_on
-from roberta_lab.config import PAIRED_FORMATS, TOKEN_MATCHED_FORMATS, Config, ConfigError
+from roberta_lab.config import Config, ConfigError
 from roberta_lab.datamodule import pack
+from roberta_lab.input_format import format_of
 from roberta_lab.masking import IGNORED
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import batch_loss, loss_sums
@@ -150,13 +151,13 @@ def two_steps(config: Config, model: PretrainingModel, batch: dict[str, Any], de
 
 def trial_batch(config: Config, vocab_size: int, number: int) -> dict[str, Any]:
     """A micro-batch of the greatest size that `number` can mean: every input full. Matched in tokens, it may have one more."""
-    rows = number + (config.input_format.name in TOKEN_MATCHED_FORMATS)
+    rows = number + format_of(config.input_format).matched
     length = config.input_format.max_length
     ids = torch.arange(rows * length).view(rows, length) % vocab_size
     labels = torch.full_like(ids, IGNORED)
     masked = max(1, round(config.masking.mask_prob * length))
     labels[:, :masked] = ids[:, :masked]
     batch = {"input_ids": ids, "labels": labels, "token_type_ids": torch.zeros_like(ids)}
-    if config.input_format.name in PAIRED_FORMATS:
+    if format_of(config.input_format).pairs:
         batch["next_sentence_label"] = torch.zeros(rows, dtype=torch.int64)
     return pack(batch, length)

@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from roberta_lab import checkpoint, micro_batch, ranks, token_store, tokenizer
 from roberta_lab.composition import nsp_is_on
-from roberta_lab.config import PAIRED_FORMATS, Config
+from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import Prepared
 from roberta_lab.data_mix import training_documents
 from roberta_lab.datamodule import PretrainingData
+from roberta_lab.input_format import format_of
 from roberta_lab.loop import build_trainer, fit, seed_dropout, threads
 from roberta_lab.model import PretrainingModel
 from roberta_lab.objective import LossSums, batch_loss, loss_sums
@@ -40,7 +41,7 @@ class PretrainingModule(L.LightningModule):
     def __init__(self, config: Config, vocab_size: int, pad_id: int) -> None:
         super().__init__()
         self.config = config
-        paired = config.input_format.name in PAIRED_FORMATS
+        paired = format_of(config.input_format).pairs
         torch.manual_seed(stream_key(config.seed, "init") >> 1)
         self.model = PretrainingModel(
             config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config), pad_id

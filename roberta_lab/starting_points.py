@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from roberta_lab import checkpoint, huggingface, tokenizer_files
-from roberta_lab.config import PAIRED_FORMATS, Config, ConfigError, ModelConfig
+from roberta_lab.config import Config, ConfigError, ModelConfig
+from roberta_lab.input_format import format_of
 from roberta_lab.model import Encoder
 from roberta_lab.tokenizer import Encoding
 
@@ -82,7 +83,7 @@ def of_nothing(config: Config, tokenizer: Path) -> Start:
 
 def _of_config(config: Config, weights: dict[str, Tensor] | None, tokenizer: Path) -> Start:
     spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    token_types = 2 if config.input_format.name in PAIRED_FORMATS else 0
+    token_types = 2 if format_of(config.input_format).pairs else 0
     vocab_size = Encoding(spec).vocab_size if weights is None else len(weights["embeddings.tokens.weight"])
     return Start(config.model, weights, spec, vocab_size, config.input_format.max_length, token_types)
 

@@ -23,12 +23,12 @@ from roberta_lab import checkpoint, micro_batch, ranks
 from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.examples import Vocabulary
+from roberta_lab.input_format import FORMATS
 from roberta_lab.micro_batch import Known, largest
 from roberta_lab.pretraining import PretrainingModule, trainer
 from roberta_lab.ranks import ALONE, Rank
 from roberta_lab.step_end import StepEnd, stopping_at_a_step
 
-FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
 SIZES = {1: (8, 4, 2, 1), 2: (4, 2, 1), 4: (2, 1)}  # of micro-batches, by number of ranks; a batch is 8 inputs
 Step = tuple[dict[str, Any], dict[str, Tensor], int]  # its row, its gradients, the times that ranks exchanged them
 

@@ -15,7 +15,7 @@ from roberta_lab.config import ConfigError, InputFormatConfig
 from roberta_lab.examples import Plan, Rows, Vocabulary, gather
 from roberta_lab.input_format import FORMATS, plan
 
-PAIRED = ("segment_pair", "sentence_pair")
+PAIRED = ("segment_pair", "sentence_pair")  # BERT's algorithm
 VOCABULARY = Vocabulary(size=1 << 20, mask_id=4, special_ids=(0, 1, 2, 3, 4))
 
 
@@ -139,11 +139,18 @@ def test_doc_sentences_by_hand() -> None:
     ]
 
 
+SLOW = {
+    "full_sentences": slow_full_sentences,
+    "doc_sentences": slow_doc_sentences,
+}  # real corpora are tried with them too
+
+
+@pytest.mark.parametrize("name", SLOW)
 @pytest.mark.parametrize("seed", range(12))
-def test_doc_sentences_equals_the_slow_reference(seed: int) -> None:
+def test_inputs_equal_the_slow_reference(seed: int, name: str) -> None:
     corpus, max_length = random_corpus(seed), (8, 16, 64)[seed % 3]
-    made, rows = make("doc_sentences", corpus, max_length)
-    assert unpadded(rows) == slow_doc_sentences(corpus, max_length)
+    made, rows = make(name, corpus, max_length)
+    assert unpadded(rows) == SLOW[name](corpus, max_length)
     text = rows.input_ids[~rows.special_mask]
     assert text.tolist() == list(range(FIRST, FIRST + sum(map(sum, corpus)))), "every token in exactly one input"
     assert made.lengths.max() <= max_length and made.next_sentence_label is None

@@ -28,6 +28,7 @@ from roberta_lab.config import (
 )
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.examples import Vocabulary
+from roberta_lab.input_format import FORMATS
 from roberta_lab.pretraining import PretrainingModule, trainer
 from roberta_lab.step_end import StepEnd
 from roberta_lab.tracking import MetricsFile, NoRows, read
@@ -112,7 +113,7 @@ def test_interrupted_equals_uninterrupted_bitwise(tmp_path: Path, options: dict[
     assert all(torch.equal(weights[k], resumed_weights[k]) for k in weights)
 
 
-@pytest.mark.parametrize("name", ["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path, name: str) -> None:
     runs = [train(make(size, dropout=0.0, input_format=name), tmp_path / str(size))[0] for size in (8, 2, 1)]
     for other in runs[1:]:
@@ -126,7 +127,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert rows[-1]["val/ppl"] < rows[3]["val/ppl"]
 
 
-@pytest.mark.parametrize("name", ["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"])
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("options", [{}, {"selection": "bernoulli"}, {"selection": "fairseq"}, {"whole_words": True}])
 def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, options: dict[str, Any]) -> None:
     config = make(2, input_format=name, masking="dynamic")
