@@ -106,6 +106,16 @@ def is_complete(path: Path) -> bool:
     return (path / "result.json").is_file()
 
 
+def complete_line(label: str, path: Path) -> str:
+    """That a run is not made again, and whether the code has changed since: it is no part of an id."""
+    made = json.loads((path / "provenance.json").read_text())["attempts"][-1]["git"]
+    now = _git()
+    changed = None not in (made["commit"], now["commit"]) and (made != now or now["dirty"])
+    names = [f"{git['commit'][:7]}{', changed' * git['dirty']}" for git in (made, now)] if changed else []
+    said = f" (by the code of {names[0]}, now {names[1]}; delete the folder to make it again)" if changed else ""
+    return f"{label}: complete, {path}{said}"
+
+
 def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Path:
     """The complete pretraining run that the overrides address.
 

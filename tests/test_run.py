@@ -51,6 +51,24 @@ def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None
     assert run.is_complete(path)
 
 
+def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def code(commit: str | None, dirty: bool | None) -> None:
+        monkeypatch.setattr(run, "_git", lambda: {"commit": commit, "dirty": dirty})
+
+    code("a" * 40, False)
+    with run.opened(tmp_path, Config(), [], {}):
+        run.finish(tmp_path, {}, 1.0)
+    same = f"static: complete, {tmp_path}"
+    assert run.complete_line("static", tmp_path) == same
+    code(None, None)  # installed without a repository: nothing is known
+    assert run.complete_line("static", tmp_path) == same
+    redo = "delete the folder to make it again"
+    code("b" * 40, False)
+    assert run.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, now bbbbbbb; {redo})"
+    code("a" * 40, True)
+    assert run.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, now aaaaaaa, changed; {redo})"
+
+
 def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> None:
     for _ in range(2):
         with run.opened(tmp_path, Config(), [], {"tokens": "abc"}):

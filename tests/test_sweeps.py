@@ -185,11 +185,10 @@ def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str
     text = (SWEEPS / f"{sweep}.yaml").read_text()
     lines = text.splitlines()
     assert lines[0].startswith("# Question: ") and lines[0].endswith("?")
-    assert lines[1].startswith(
-        ("# Paper: RoBERTa, Section", "# Paper: RoBERTa, appendix", "# Paper: RoBERTa as", "# Open: RoBERTa")
-    )
+    assert lines[1].startswith(("# Paper: ", "# Open: ")), "a reference, or what leaves the question open"
     plans = {}
     for scale in ("smoke", "mini", "paper"):
         config = chosen(sweep, scale)
         plans[scale] = plan_of_jobs(config, jobs(sweep, scale, "pretrain"), [])
-    assert cost_lines(plans) in text, "the cost that `plan` reckons"
+    wanted = cost_lines(plans)
+    assert wanted in text, f"the cost that `plan` reckons:\n{wanted}"

@@ -45,13 +45,13 @@ def main(config: Config, overrides: list[str]) -> None:
     path = run.directory(config, "finetune")
     name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
     if is_complete(config, path) and _is_submitted(config, path):
-        print(f"{name}: complete, {path}")
+        print(run.complete_line(name, path))
         return
     sources = _sources(config, overrides)
     has_all = partial(_has_all, config, path)
     with run.opened(path, config, overrides, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
-            print(f"{name}: complete, {path}")
+            print(run.complete_line(name, path))
             return
         result = _finetune(config, sources, path, name)
     _say(config, name, path, result)

@@ -13,12 +13,12 @@ def main(config: Config, overrides: list[str]) -> None:
     """Prepares the data if need be, then trains; the run's directory follows from the science of the config."""
     path = run.directory(config, "pretrain")
     if run.is_complete(path):
-        print(f"{run.label(config)}: complete, {path}")
+        print(run.complete_line(run.label(config), path))
         return
     prepared = prepared_for(config)
     with run.opened(path, config, overrides, prepared.fingerprints()) as is_mine:
         if not is_mine:
-            print(f"{run.label(config)}: complete, {path}")
+            print(run.complete_line(run.label(config), path))
             return
         from roberta_lab.pretraining import pretrain  # torch and Lightning: only when there is work
 
