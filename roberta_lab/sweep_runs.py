@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from roberta_lab import run
-from roberta_lab.composition import CONF
-from roberta_lab.config import Config
+from roberta_lab.composition import CONF, build
+from roberta_lab.config import Config, ConfigError
 from roberta_lab.sweeper import Configs, Job, expand, key_of
+
+OWN = ("sweep", "reproduce.sweeps")
+MANY = 3  # tables beyond which composing takes noticeably long
 
 _configs = Configs(lambda overrides: compose("config", overrides))  # composes each setting once in a process
 
@@ -60,6 +64,29 @@ class SweepRun:
         return shlex.join(["roberta-lab", self.kind, *words])
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """One table: its config, the overrides it was composed with, its runs."""
+
+    config: Config
+    overrides: list[str]
+    runs: list[SweepRun]
+
+    @property
+    def name(self) -> str:
+        assert self.config.sweep is not None
+        return self.config.sweep.name
+
+
+def num_shared(sweeps: Sequence[Sweep]) -> int:
+    """Runs that more than one table shows."""
+    tables: dict[Path, set[str]] = {}
+    for sweep in sweeps:
+        for one in sweep.runs:
+            tables.setdefault(one.path, set()).add(sweep.name)
+    return sum(len(names) > 1 for names in tables.values())
+
+
 def _in_hydra(name: str) -> str:
     """A row's name as an element of a list in Hydra's grammar."""
     if re.fullmatch(r"[A-Za-z_][\w-]*", name):
@@ -88,3 +115,28 @@ def _addressed(kind: str, job: Job, config: Config) -> SweepRun:
     assert config.sweep is not None
     made = _configs.of(job, config.sweep)
     return SweepRun(kind, job, made, run.directory(made, kind))
+
+
+def of_all_tables(overrides: Sequence[str]) -> list[str]:
+    """The overrides that are not about which tables are asked for."""
+    return [o for o in overrides if key_of(o) not in OWN]
+
+
+def sweeps_of(config: Config, overrides: Sequence[str]) -> list[Sweep]:
+    """Every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
+
+    Raises: ConfigError when rows are chosen of several tables.
+    """
+    assert config.sweep is not None
+    user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
+    if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
+        raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
+    if len(names) > MANY:
+        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
+    sweeps = []
+    with composing():
+        for name in names:
+            own = [f"sweep={name}", *user]
+            chosen = build(compose("config", own))
+            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
+    return sweeps

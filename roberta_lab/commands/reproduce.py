@@ -17,35 +17,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from tqdm import tqdm
 
 from roberta_lab import estimates, launching, run, wandb_mirror
-from roberta_lab.composition import build
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.corpus.preparation import prepared_for
 from roberta_lab.overview import Overview
-from roberta_lab.sweep_runs import SweepRun, composing, runs_of
+from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, of_all_tables, sweeps_of
 from roberta_lab.sweeper import key_of
 
-OWN = ("sweep", "reproduce.sweeps")
-MANY = 3  # tables beyond which composing takes noticeably long
 LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
-
-
-@dataclass
-class Sweep:
-    """One table: its config, the overrides it was composed with, its runs."""
-
-    config: Config
-    overrides: list[str]
-    runs: list[SweepRun]
-
-    @property
-    def name(self) -> str:
-        assert self.config.sweep is not None
-        return self.config.sweep.name
 
 
 @dataclass
@@ -60,16 +42,8 @@ class Work:
         self.runs: dict[Path, SweepRun] = {}
         for one in (one for sweep in self.sweeps for one in sweep.runs):
             self.runs.setdefault(one.path, one)
+        self.num_shared = num_shared(self.sweeps)
         self.there = {path for path, one in self.runs.items() if one.is_complete}
-
-    @property
-    def num_shared(self) -> int:
-        """Runs that more than one table shows."""
-        tables: dict[Path, set[str]] = {}
-        for sweep in self.sweeps:
-            for one in sweep.runs:
-                tables.setdefault(one.path, set()).add(sweep.name)
-        return sum(len(names) > 1 for names in tables.values())
 
     def missing(self, kind: str) -> list[SweepRun]:
         return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
@@ -127,20 +101,7 @@ def main(config: Config, overrides: list[str]) -> None:
 
 def gather(config: Config, overrides: Sequence[str]) -> Work:
     """Composes every run of every table that is asked for."""
-    assert config.sweep is not None
-    user = [o for o in overrides if key_of(o) not in OWN]
-    names = config.reproduce.sweeps or [config.sweep.name]
-    if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
-        raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
-    sweeps = []
-    if len(names) > MANY:
-        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
-    with composing():
-        for name in names:
-            own = [f"sweep={name}", *user]
-            chosen = build(compose("config", own))
-            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
-    return Work(sweeps, user)
+    return Work(sweeps_of(config, overrides), of_all_tables(overrides))
 
 
 # ---------------------------------------------------------------- what is said
