@@ -216,6 +216,7 @@ def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> Plan
 
 def _tuning(runs: Iterable[SweepRun]) -> Finetuning:
     each = {one.path: one for one in runs if one.kind == "finetune"}
+    each |= {found.path: found for one in each.values() if (found := one.encoder) is not None}
     missing = [finetune_seconds(one.config) for one in each.values() if not one.is_complete]
     seconds = sum(found for found in missing if found is not None)
     return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))

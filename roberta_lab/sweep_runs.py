@@ -7,15 +7,16 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from roberta_lab import run
-from roberta_lab.composition import CONF, build
+from roberta_lab.composition import CONF, build, encoder_config
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.overrides import encoder_overrides
 from roberta_lab.sweeper import Configs, Job, expand, key_of
 
 OWN = ("sweep", "reproduce.sweeps")
@@ -32,6 +33,7 @@ class SweepRun:
     job: Job
     config: Config
     path: Path
+    is_encoder: bool = False  # a start of other runs (`finetune.init_from`)
 
     @property
     def name(self) -> str:
@@ -45,15 +47,31 @@ class SweepRun:
         return run.is_complete(self.path) and (not wants_model or (self.path / run.MODEL).is_dir())
 
     @property
-    def needs(self) -> Path | None:
-        """The pretraining run without which this one cannot start."""
-        start = self.config.pretrained
-        own = self.kind == "finetune" and start.start == "run" and not start.path
-        return run.directory(self.config, "pretrain") if own else None
+    def needs(self) -> tuple[Path, ...]:
+        """The runs without which this one cannot start: that of pretraining, that of `finetune.init_from`."""
+        start, found = self.config.pretrained, []
+        if self.kind == "finetune" and start.start == "run" and not start.path:
+            found.append(run.directory(self.config, "pretrain"))
+        if (encoder := self.encoder) is not None:
+            found.append(encoder.path)
+        return tuple(found)
+
+    @property
+    def encoder(self) -> SweepRun | None:
+        """The run of `finetune.init_from`, which the table need not show, with its weights; None without one."""
+        if self.kind != "finetune" or not self.config.finetune.init_from:
+            return None
+        config = encoder_config(self.config)
+        overrides = tuple(encoder_overrides(self.config, self.job.overrides))
+        job = replace(self.job, task=config.task.name, overrides=overrides)
+        return SweepRun("finetune", job, config, run.directory(config, "finetune"), is_encoder=True)
 
     def command(self, user: Sequence[str]) -> str:
         """What to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
         assert self.config.sweep is not None
+        if self.is_encoder:  # no column of the sweep is sure to be this run
+            own = [o for o in self.job.overrides if key_of(o).split(".")[0] != "sweep"]
+            return shlex.join(["roberta-lab", self.kind, *own])
         chosen = {"sweep": self.config.sweep.name, "sweep.only": f"[{_in_hydra(self.job.row)}]"}
         if not any(key_of(o) == "seed" for o in user):
             chosen["sweep.seeds"] = f"[{self.job.seed}]"

@@ -199,6 +199,58 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
         assert run.directory(config, one.kind).name == one.path.name
 
 
+# ---------------------------------------------------------------- order
+@pytest.mark.parametrize("fails", [False, True])
+def test_runs_that_start_from_another_finetuning_run_come_after_it(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of `finetune.init_from` is made although no column of the table is of its task, once for both columns."""
+    from roberta_lab.commands import reproduce
+
+    register()
+    monkeypatch.chdir(tmp_path)
+    user = [
+        "finetune.init_from=pydoc_pair",
+        "trainer.progress=false",
+        "sweep.only=[static]",
+        "sweep.finetune_seeds=[3]",
+    ]
+    user.append("sweep.tasks=[squad2,sst2]")
+    own = ["sweep=table1_masking", *user]
+    with sweep_runs.composing():
+        config = build(compose("config", own))
+        work = reproduce.Work([sweep_runs.Sweep(config, own, sweep_runs.runs_of(config, own))], user)
+    waves: list[list[SweepRun]] = []
+
+    def run_all(_: Any, todo: list[SweepRun], say: Any) -> dict[Path, str]:
+        waves.append(todo)
+        broken = [one for one in todo if fails and one.is_encoder]
+        for one in todo:
+            if one not in broken:
+                complete(one)
+                (one.path / run.MODEL).mkdir()
+        return {one.path: "no" for one in broken}
+
+    monkeypatch.setattr(launching, "launcher", lambda *_: None)
+    monkeypatch.setattr(launching, "run_all", run_all)
+    assert "1 pretrain and 3 finetune runs" in (said := reproduce.plan(work, config))
+    assert "; 1 are what finetune.init_from starts from; " in said
+    for kind in run.KINDS:
+        reproduce._make(work, kind, config, [])
+    names = [[one.name for one in wave] for wave in waves]
+    last = ["static seed 1, squad2 3", "static seed 1, sst2 3"]
+    assert names == [["static seed 1"], ["static seed 1, pydoc_pair 3"], *([] if fails else [last])]
+    [encoder] = waves[1]
+    words = shlex.split(encoder.command(user))
+    assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
+    with sweep_runs.composing():
+        for typed in (words[2:], list(encoder.job.overrides)):
+            made = build(compose("config", typed))
+            assert made.finetune.save_model and run.directory(made, "finetune") == encoder.path
+    if fails:
+        assert "2 finetuning runs wait for them" in reproduce.failed(work)
+
+
 # ---------------------------------------------------------------- launching
 class Launcher:
     """Runs jobs as it is told, by the number of the launch."""

@@ -12,6 +12,7 @@ from roberta_lab import run, tasks
 from roberta_lab.composition import encoder_config
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
+from roberta_lab.overrides import encoder_overrides
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.items import TaskData, label_of
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
     from roberta_lab.starting_points import Start
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
-NOT_THE_ENCODER_S = (  # nor the run's of `init_from`
-    *("task", "finetune.init_from", "finetune.save_model", "finetune.submission", "sweep.row"),
-)
+OF_THE_SWEEP = ("sweep=", "sweep.")
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,9 @@ def _encoder_of(config: Config, overrides: list[str]) -> Path:
     other = encoder_config(config)
     path = run.directory(other, "finetune")
     if not is_complete(other, path):
-        task, kept = other.task, [o for o in overrides if not o.lstrip("+~").startswith(NOT_THE_ENCODER_S)]
-        kept.append(f"task={task.name}")
-        kept += [f"task.path={task.path}"] if task.path else []
-        kept += [f"task.hub.revision={task.hub.revision}"] if task.hub is not None and task.hub.revision else []
-        command = " ".join(["roberta-lab finetune", *kept, "finetune.save_model=true"])
-        raise ConfigError(f"the run of finetune.init_from={task.name} is not there with its weights: {command}")
+        kept = [o for o in encoder_overrides(config, overrides) if not o.startswith(OF_THE_SWEEP)]
+        command = " ".join(["roberta-lab finetune", *kept])
+        raise ConfigError(f"the run of finetune.init_from={other.task.name} is not there with its weights: {command}")
     return path
 
 

@@ -40,13 +40,19 @@ class Work:
 
     def __post_init__(self) -> None:
         self.runs: dict[Path, SweepRun] = {}
-        for one in (one for sweep in self.sweeps for one in sweep.runs):
+        shown = [one for sweep in self.sweeps for one in sweep.runs]
+        for one in shown:
             self.runs.setdefault(one.path, one)
+        self.runs |= {found.path: found for one in shown if (found := one.encoder) is not None}
         self.num_shared = num_shared(self.sweeps)
         self.there = {path for path, one in self.runs.items() if one.is_complete}
 
     def missing(self, kind: str) -> list[SweepRun]:
         return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
+
+    def is_ready(self, one: SweepRun) -> bool:
+        """Whether everything is there that the run starts from."""
+        return all(self.runs[path].is_complete if path in self.runs else run.is_complete(path) for path in one.needs)
 
     def num_trained(self, kind: str) -> int:
         return sum(o.kind == kind and o.is_complete and path not in self.there for path, o in self.runs.items())
@@ -122,6 +128,8 @@ def plan(work: Work, config: Config) -> str:
     shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
     jobs = config.trainer.jobs
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
+    encoders = sum(one.is_encoder for one in todo["finetune"])
+    shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = estimates.measured(Path(config.paths.outputs))
     known, unknown = estimates.seconds([one for runs in todo.values() for one in runs], rates)
     took = f"about {estimates.words(known / jobs)}" if known else "time unknown: no complete run of like size yet"
@@ -143,7 +151,8 @@ def failed(work: Work) -> str:
     for path, said in work.failures.items():
         one = work.runs[path]
         lines += [f"  {one.kind} {one.name}: {said}", f"    {one.command(work.user)}"]
-    if waiting := [one for one in work.missing("finetune") if one.needs in work.failures]:
+    waiting = [one for one in work.missing("finetune") if not work.failures.keys().isdisjoint(one.needs)]
+    if waiting:
         lines.append(
             f"  {len(waiting)} finetuning runs wait for them; the same reproduce goes on with what is missing."
         )
@@ -168,16 +177,15 @@ def _prepare(work: Work) -> None:
 
 
 def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
-    """Runs what is missing of one kind, unless what it needs is missing."""
-    todo = [one for one in work.missing(kind) if one.path not in work.failures]
-    todo = [one for one in todo if one.needs is None or run.is_complete(one.needs)]
-    if not todo:
-        return
-    Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
-    launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
-    shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
-    with shown:
-        work.failures |= launching.run_all(launch, todo, lambda said: print(said, file=sys.stderr))
+    """Runs what is missing of one kind, unless what it needs is missing; then what those that are made were needed for."""
+    tried: set[Path] = set()
+    while todo := [o for o in work.missing(kind) if o.path not in tried | work.failures.keys() and work.is_ready(o)]:
+        tried |= {one.path for one in todo}
+        Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
+        launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
+        shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
+        with shown:
+            work.failures |= launching.run_all(launch, todo, lambda said: print(said, file=sys.stderr))
 
 
 def _log(work: Work) -> Path:
