@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from roberta_lab import data_mix, fingerprints, tasks
+from roberta_lab.command_line import typed
 from roberta_lab.composition import ROOT, encoder_config, nsp_is_on
 from roberta_lab.config import Config, ConfigError, RunInUse
 
@@ -117,8 +118,7 @@ def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Pa
     path = directory(config, "pretrain")
     if not is_complete(path):
         kept = (o for o in overrides if not o.lstrip("+~").startswith(own))
-        command = " ".join(["roberta-lab pretrain", *kept])
-        raise ConfigError(f"the pretrained run {path} is not complete: {command}")
+        raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from roberta_lab import run
+from roberta_lab.command_line import typed
 from roberta_lab.composition import CONF, build, encoder_config
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.overrides import encoder_overrides
@@ -71,7 +71,7 @@ class SweepRun:
         assert self.config.sweep is not None
         if self.is_encoder:  # no column of the sweep is sure to be this run
             own = [o for o in self.job.overrides if key_of(o).split(".")[0] != "sweep"]
-            return shlex.join(["roberta-lab", self.kind, *own])
+            return typed(self.kind, own)
         chosen = {"sweep": self.config.sweep.name, "sweep.only": f"[{_in_hydra(self.job.row)}]"}
         if not any(key_of(o) == "seed" for o in user):
             chosen["sweep.seeds"] = f"[{self.job.seed}]"
@@ -79,7 +79,7 @@ class SweepRun:
             chosen |= {"sweep.tasks": f"[{self.job.task}]", "sweep.finetune_seeds": f"[{self.job.finetune_seed}]"}
         words = [f"{key}={value}" for key, value in chosen.items()]
         words += [o for o in user if key_of(o) not in chosen]
-        return shlex.join(["roberta-lab", self.kind, *words])
+        return typed(self.kind, words)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "; 3 pretrain, 2 finetune runs trained, 0 were there, 2 shared between tables, 1 failed" in out
     assert "finetune more seed 1, sst2 1: MemoryError: no room\n" in err and "Traceback" not in err
     assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
-    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
+    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err.replace("\\\n", ""))
     broken["on"] = False
     assert cli.main(shlex.split(typed)) == 0
     capsys.readouterr()
@@ -241,7 +241,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     last = ["static seed 1, squad2 3", "static seed 1, sst2 3"]
     assert names == [["static seed 1"], ["static seed 1, pydoc_pair 3"], *([] if fails else [last])]
     [encoder] = waves[1]
-    words = shlex.split(encoder.command(user))
+    words = shlex.split(encoder.command(user).replace("\\\n", ""))
     assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
     with sweep_runs.composing():
         for typed in (words[2:], list(encoder.job.overrides)):

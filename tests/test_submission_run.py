@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from test_predicting import exported
 from test_real_tasks import load
 
 from roberta_lab import cli, finetuning, run
+from roberta_lab.command_line import typed
 from roberta_lab.config import ConfigError
 from roberta_lab.tasks import records
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
@@ -213,7 +215,7 @@ def test_init_from_asks_for_the_run_on_the_files_as_they_are_now(
     assert cli.main(command) == 2
     said = capsys.readouterr().err
     assert "finetune.init_from=mnli is not there with its weights: roberta-lab finetune " in said
-    needed = said.split("roberta-lab finetune ")[1].split()
+    needed = shlex.split(said.split("roberta-lab finetune ")[1].replace("\\\n", ""))
     assert "task.path=." in needed and cli.main(["finetune", *needed]) == 0
     [encoder] = [path.parent for path in Path("outputs/finetune").glob("*/model")]
     assert cli.main(command) == 0
@@ -252,8 +254,8 @@ def test_dev_read_as_new_text_gets_devs_predictions(
     predict = ["predict", *own, "predict.what=task", "predict.file=new.jsonl"]
     assert cli.main(predict) == 2
     said = capsys.readouterr().err
-    command = " ".join(["roberta-lab finetune", *own, "finetune.save_model=true"])
-    assert said.endswith(f" is not there with its weights: {command}\n") and said.count("\n") == 1
+    command = typed("finetune", [*own, "finetune.save_model=true"])
+    assert said.endswith(f" is not there with its weights: {command}\n")
     assert cli.main(["finetune", *own, "finetune.save_model=true"]) == 0
     capsys.readouterr()
     assert cli.main([*predict, "predict.output=out/new.jsonl"]) == 0 == cli.main(predict)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roberta_lab import run, tasks
+from roberta_lab.command_line import typed
 from roberta_lab.composition import encoder_config
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
@@ -110,8 +111,8 @@ def _encoder_of(config: Config, overrides: list[str]) -> Path:
     path = run.directory(other, "finetune")
     if not is_complete(other, path):
         kept = [o for o in encoder_overrides(config, overrides) if not o.startswith(OF_THE_SWEEP)]
-        command = " ".join(["roberta-lab finetune", *kept])
-        raise ConfigError(f"the run of finetune.init_from={other.task.name} is not there with its weights: {command}")
+        missing = f"the run of finetune.init_from={other.task.name} is not there with its weights"
+        raise ConfigError(f"{missing}: {typed('finetune', kept)}")
     return path
 
 

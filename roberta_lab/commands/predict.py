@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from roberta_lab import prediction_files, run
+from roberta_lab.command_line import typed
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.corpus.preparation import prepared_for
 
@@ -71,7 +72,7 @@ def _task_predictor(config: Config, overrides: list[str]) -> TaskPredictor:
     folder = run.directory(config, "finetune")
     if not run.is_complete(folder) or not (folder / run.MODEL).is_dir() or not (folder / run.WEIGHTS).is_file():
         kept = [o for o in overrides if not o.startswith(("predict.", "finetune.save_model="))]
-        command = " ".join(["roberta-lab finetune", *kept, "finetune.save_model=true"])
+        command = typed("finetune", [*kept, "finetune.save_model=true"])
         raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")
     from roberta_lab.task_predicting import TaskPredictor
 
