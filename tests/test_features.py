@@ -80,6 +80,25 @@ def test_of_a_choice_the_candidate_is_cut_to_128_and_the_text_to_what_is_left(en
     assert (first[y], first[x], second[z], second[x]) == (18, 19, 18, 19), "short inputs are halved"
 
 
+@pytest.mark.parametrize(
+    ("head", "whole", "more"),
+    [  # inputs of 24 tokens; bytes that never meet are a token each
+        ("classification", Classification("x", "x" * 22, None, 0), Classification("x", "x" * 23, None, 0)),
+        ("classification", Classification("x", "x" * 10, "y" * 10, 0), Classification("x", "x" * 10, "y" * 11, 0)),
+        ("regression", Regression("x", "x" * 19, "y", 1.0), Regression("x", "x" * 20, "y", 1.0)),
+        ("choice", Choice("x", "x" * 17, ("y" * 3, "z"), 0), Choice("x", "x" * 18, ("y" * 3, "z"), 0)),
+        ("choice", Choice("x", "x" * 10, ("y" * 10, "z"), 0), Choice("x", "x" * 10, ("y" * 11, "z"), 0)),
+        ("span", Span("x", "x" * 10, "y" * 90, None), Span("x", "x" * 11, "y", None)),
+        ("tagging", Tagging("x", ("x" * 22, "y" * 21), None), Tagging("x", ("x" * 23,), None)),
+    ],
+)
+def test_what_lost_an_end_is_marked(head: str, whole: Item, more: Item, encoding: Encoding) -> None:
+    pairs = PairFormat(24, False)
+    made = features(head, [whole, more, whole], encoding, pairs)
+    assert {feature.item for feature in made if feature.cut} == {1}
+    assert not any(f.cut for f in features(head, [whole, more], encoding, PairFormat(512, False)))
+
+
 def test_inputs_too_short_for_windows_are_refused(encoding: Encoding) -> None:
     with pytest.raises(ConfigError, match="15 tokens are too short for tasks; allowed is 16 or more"):
         features("span", [Span("x", "q", "c", None)], encoding, PairFormat(15, True))

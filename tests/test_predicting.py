@@ -115,8 +115,8 @@ def test_vectors_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     real = batch["attention_mask"][..., None]
     ours = predictor(folder)
     for pooling, expected in (("bos", hidden[:, 0]), ("mean", (hidden * real).sum(1) / real.sum(1))):
-        vectors, num_cut = ours.embed(TEXTS, pooling)
-        assert vectors.dtype == np.float32 and num_cut == 0
+        vectors, cut = ours.embed(TEXTS, pooling)
+        assert vectors.dtype == np.float32 and not cut.any()
         torch.testing.assert_close(torch.from_numpy(vectors), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -170,8 +170,8 @@ def test_a_text_without_a_mask_or_too_long_is_named_and_an_empty_one_passes(robe
 
 def test_longer_texts_are_cut_and_counted(roberta: Predictor) -> None:
     fits = "x" * (LENGTH - 2)
-    vectors, num_cut = roberta.embed([fits, fits + "the end", fits + " another", ""], "mean")
-    assert num_cut == 2 and np.isfinite(vectors).all()
+    vectors, cut = roberta.embed([fits, fits + "the end", fits + " another", ""], "mean")
+    assert cut.tolist() == [False, True, True, False] and np.isfinite(vectors).all()
     np.testing.assert_allclose(vectors[1:3], vectors[[0, 0]], atol=1e-6)
 
 
@@ -319,8 +319,10 @@ def test_a_folder_fills_masks_from_standard_input_block_by_block(
     assert typed("the\ncat\nsat\n" * 5, "predict.what=embed") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 15 and all("1.0000" in line for line in lines), "of many texts, the nearest other one"
-    assert typed("a " * 90, "predict.what=embed") == 0
-    assert "1 of 1 texts were cut to 40 tokens" in capsys.readouterr().err
+    assert typed("a\n" + "a " * 90, "predict.what=embed", "predict.output=v.jsonl") == 0
+    assert "1 of 2 texts were cut to 40 tokens" in capsys.readouterr().err
+    marks = [json.loads(line).get("truncated") for line in (elsewhere / "v.jsonl").read_text().splitlines()]
+    assert marks == [None, True]
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,19 @@ def test_plain_text_is_shown_with_its_class_and_blanks_change_nothing(
     assert capsys.readouterr().err == 'roberta-lab: line 1 has two texts; the task\'s items are {"text_a": TEXT}.\n'
 
 
+def test_a_text_that_is_too_long_is_marked_and_counted(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [*arguments("sst2"), "finetune.save_model=true"]
+    assert cli.main(["finetune", *own]) == 0
+    Path("new").write_text("the cat\n" + "the cat sat " * 40 + "\na dog\n")
+    capsys.readouterr()
+    predict = ["predict", *own, "predict.file=new", "predict.output=new.jsonl", "predict.what=task"]
+    assert cli.main(predict) == 0
+    assert capsys.readouterr().err == "1 of 3 texts were cut to 32 tokens\n"
+    assert [record.get("truncated") for record in lines(Path("new.jsonl"))] == [None, True, None]
+    Path("new").write_text("the cat\n")
+    assert cli.main(predict) == 0 and capsys.readouterr().err == ""
+
+
 def test_words_come_plain_and_candidates_in_any_number(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [*arguments("ner"), "finetune.save_model=true"]
     assert cli.main(["finetune", *own]) == 0

@@ -151,16 +151,26 @@ def _embed(config: Config, predictor: Predictor) -> None:
     with prediction_files.writer(config.predict.output) as out:
         for first, texts in _blocks(config):
             vectors, cut = predictor.embed(texts, config.predict.pooling)
-            rows = zip(texts, vectors, strict=True)
-            out.write([{"number": n, "text": text, "vector": vector} for n, (text, vector) in enumerate(rows, first)])
-            num_cut, num_texts = num_cut + cut, num_texts + len(texts)
+            out.write(
+                [
+                    {"number": n, "text": text, "vector": vector}
+                    | ({prediction_files.TRUNCATED: True} if is_cut else {})
+                    for n, (text, vector, is_cut) in enumerate(zip(texts, vectors, cut, strict=True), first)
+                ]
+            )
+            num_cut, num_texts = num_cut + int(cut.sum()), num_texts + len(texts)
             if not config.predict.output or num_texts <= MATRIX:
                 kept.append(vectors)
                 heads += [shown(text, WIDTH) for text in texts]
-    if num_cut:
-        print(f"{num_cut:,} of {num_texts:,} texts were cut to {predictor.max_length} tokens", file=sys.stderr)
+    _say_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
     if num_texts == len(heads):
         _show_similarities(np.concatenate(kept), heads)
+
+
+def _say_cut(num_cut: int, num_texts: int, limit: str) -> None:
+    """Of how much the model did not see the end."""
+    if num_cut:
+        print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
 
 
 def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
@@ -178,13 +188,17 @@ def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
 
 
 def _task(config: Config, predictor: TaskPredictor) -> None:
+    num_cut = num_texts = 0
     with prediction_files.writer(config.predict.output) as out:
         for first, lines in _blocks(config):
             found = predictor.predict(lines, first)
             out.write(found)
+            num_cut += sum(prediction_files.TRUNCATED in record for record in found)
+            num_texts += len(found)
             if not config.predict.output:
                 for record in found:
                     _show_prediction(record)
+    _say_cut(num_cut, num_texts, predictor.limit)
 
 
 def _show_prediction(record: dict[str, Any]) -> None:
