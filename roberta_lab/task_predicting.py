@@ -44,7 +44,7 @@ class TaskPredictor:
         self.task, self.encoding = task, start.encoding
         self.labels: tuple[str, ...] = tuple(saved["labels"]) or tuple(map(str, range(saved["num_labels"])))
         self.is_pair: bool | None = saved.get("is_pair")
-        self.pairs = PairFormat(min(task.max_length, start.max_length), start.paired)
+        self.pairs = PairFormat.of(task, start.max_length, start.paired)
 
     def predict(self, lines: list[str], first: int = 1) -> list[dict[str, Any]]:
         """A record for each line: its number, what was read, and what is predicted of it (`named`).

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
-from roberta_lab.config import ConfigError
+from roberta_lab.composition import usual_stride
+from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging
 from roberta_lab.tokenizer import Encoding
 
@@ -50,6 +51,23 @@ class PairFormat:
 
     max_length: int
     paired: bool  # one separator and token types (BERT); else two separators (RoBERTa)
+    own_stride: int | None = None  # `task.stride`; None: the usual one
+
+    @classmethod
+    def of(cls, task: TaskConfig, longest: int, paired: bool) -> PairFormat:
+        """That of a task for a model that reads `longest` tokens at most.
+
+        Raises: ConfigError when windows would leave out tokens beside the longest question.
+        """
+        found = cls(min(task.max_length, longest), paired)
+        if task.head != "span" or task.stride in (None, found.stride):
+            return found
+        if task.stride >= (context := found.room - found.question_room):
+            raise ConfigError(
+                f"task.stride={task.stride}: inputs of {found.max_length} tokens have room for {context} of a context beside "
+                f"the longest question; allowed is less than that, or null for {found.stride}."
+            )
+        return replace(found, own_stride=task.stride)
 
     @property
     def num_specials(self) -> int:
@@ -68,8 +86,8 @@ class PairFormat:
 
     @property
     def stride(self) -> int:
-        """Tokens from one window to the next: the paper's 128 of 512."""
-        return max(1, self.max_length // 4)
+        """Tokens from one window to the next."""
+        return usual_stride(self.max_length) if self.own_stride is None else self.own_stride
 
     def cuts(self, a: list[int], b: list[int] | None) -> bool:
         """Whether `join` leaves some of it out."""
