@@ -117,6 +117,16 @@ def is_complete(path: Path) -> bool:
     return (path / "result.json").is_file()
 
 
+def is_finetuned(config: Config, path: Path) -> bool:
+    """A finetuning run with everything that is asked for and that only training gives."""
+    return is_complete(path) and (not config.finetune.save_model or has_model(path))
+
+
+def has_model(path: Path) -> bool:
+    """Whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
+    return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
+
+
 def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Path:
     """The complete pretraining run that the overrides address.
 

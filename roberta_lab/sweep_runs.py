@@ -43,8 +43,9 @@ class SweepRun:
 
     @property
     def is_complete(self) -> bool:
-        wants_model = self.kind == "finetune" and self.config.finetune.save_model
-        return run.is_complete(self.path) and (not wants_model or (self.path / run.MODEL).is_dir())
+        """With everything that is asked for."""
+        is_finetuning = self.kind == "finetune"
+        return run.is_finetuned(self.config, self.path) if is_finetuning else run.is_complete(self.path)
 
     @property
     def needs(self) -> tuple[Path, ...]:

@@ -19,6 +19,7 @@ from roberta_lab.corpus import pydoc
 from roberta_lab.corpus.pydoc import Docstring
 from roberta_lab.model import PretrainingModel
 from roberta_lab.predicting import Predictor, cosine_similarities, nearest, shown
+from roberta_lab.ranks import device_of, on_cuda
 from roberta_lab.tokenizer import train_bytelevel_bpe, train_wordpiece, wordpiece
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3)
@@ -184,6 +185,31 @@ def test_a_tokenizer_of_another_model_is_refused_and_rows_without_a_token_spell_
     wider = Predictor(PretrainingModel(CONFIG, size + 3, LENGTH, 0, False, 0), encoding, LENGTH)
     [[mask]] = wider.fill_mask(["the [MASK]"], 100)
     assert {c.id for c in mask if not c.token} == {size, size + 1, size + 2} and found.token_types == 2
+
+
+@pytest.mark.parametrize(
+    ("there", "means"),
+    [
+        ("cpu", {"auto": "cpu", "cpu": "cpu", "gpu": None, "cuda": None, "mps": None}),
+        ("cuda", {"auto": "cuda", "cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": None}),
+        ("mps", {"auto": "mps", "cpu": "cpu", "gpu": "mps", "cuda": None, "mps": "mps"}),
+    ],
+)
+def test_an_accelerator_is_a_device_that_is_there(
+    there: str, means: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there == "mps")
+    allowed = "auto, cpu" if there == "cpu" else f"auto, {there}, cpu"
+    for accelerator, device in means.items():
+        assert on_cuda(accelerator) == (device == "cuda")
+        if device is not None:
+            assert device_of(accelerator) == device
+            continue
+        with pytest.raises(
+            ConfigError, match=rf"^trainer\.accelerator={accelerator} is not there\. Allowed: {allowed}\.$"
+        ):
+            device_of(accelerator)
 
 
 def test_cosines_by_hand() -> None:

@@ -229,6 +229,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
             if one not in broken:
                 complete(one)
                 (one.path / run.MODEL).mkdir()
+                (one.path / run.WEIGHTS).touch()
         return {one.path: "no" for one in broken}
 
     monkeypatch.setattr(launching, "launcher", lambda *_: None)
@@ -249,6 +250,20 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
             assert made.finetune.save_model and run.directory(made, "finetune") == encoder.path
     if fails:
         assert "2 finetuning runs wait for them" in reproduce.failed(work)
+
+
+def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(tmp_path: Path) -> None:
+    *_, plain = runs_of(tmp_path)
+    tuned = replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
+    kept = replace(plain, config=tuned)
+    complete(plain)
+    assert plain.is_complete and not kept.is_complete
+    (plain.path / run.MODEL).mkdir()
+    assert not kept.is_complete
+    (plain.path / run.WEIGHTS).touch()
+    assert kept.is_complete and run.is_finetuned(tuned, plain.path)
+    (plain.path / "result.json").unlink()
+    assert not kept.is_complete and not plain.is_complete
 
 
 # ---------------------------------------------------------------- launching

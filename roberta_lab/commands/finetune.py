@@ -44,7 +44,7 @@ def main(config: Config, overrides: list[str]) -> None:
     _check(config)
     path = run.directory(config, "finetune")
     name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
-    if is_complete(config, path) and _is_submitted(config, path):
+    if run.is_finetuned(config, path) and _is_submitted(config, path):
         print(f"{name}: complete, {path}")
         return
     sources = _sources(config, overrides)
@@ -76,14 +76,9 @@ def label(config: Config) -> str:
     return "random weights" if config.pretrained.start == "none" else run.label(config)
 
 
-def is_complete(config: Config, path: Path) -> bool:
-    """With everything that is asked for and that only training gives."""
-    return run.is_complete(path) and (not config.finetune.save_model or (path / run.MODEL).is_dir())
-
-
 def _has_all(config: Config, path: Path) -> bool:
     """With the files of a submission too, if they are asked for."""
-    return is_complete(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
+    return run.is_finetuned(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
 
 
 def _check(config: Config) -> None:
@@ -109,7 +104,7 @@ def _encoder_of(config: Config, overrides: list[str]) -> Path:
     """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
     other = encoder_config(config)
     path = run.directory(other, "finetune")
-    if not is_complete(other, path):
+    if not run.is_finetuned(other, path):
         kept = [o for o in encoder_overrides(config, overrides) if not o.startswith(OF_THE_SWEEP)]
         missing = f"the run of finetune.init_from={other.task.name} is not there with its weights"
         raise ConfigError(f"{missing}: {typed('finetune', kept)}")

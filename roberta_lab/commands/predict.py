@@ -70,7 +70,7 @@ def _predictor(config: Config, overrides: list[str]) -> Predictor:
 def _task_predictor(config: Config, overrides: list[str]) -> TaskPredictor:
     """The model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
     folder = run.directory(config, "finetune")
-    if not run.is_complete(folder) or not (folder / run.MODEL).is_dir() or not (folder / run.WEIGHTS).is_file():
+    if not run.is_complete(folder) or not run.has_model(folder):
         kept = [o for o in overrides if not o.startswith(("predict.", "finetune.save_model="))]
         command = typed("finetune", [*kept, "finetune.save_model=true"])
         raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")
@@ -83,17 +83,11 @@ def _device(config: Config) -> str:
     """torch's name of `trainer.accelerator`; torch takes `trainer.threads`."""
     import torch
 
+    from roberta_lab.ranks import device_of
+
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    accelerator = config.trainer.accelerator
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if accelerator == "auto":
-        return next(name for name, available in there.items() if available)
-    name = next((n for n, is_there in there.items() if is_there), "cpu") if accelerator == "gpu" else accelerator
-    if not there.get(name) or (accelerator == "gpu" and name == "cpu"):
-        allowed = ", ".join(["auto", *(name for name, available in there.items() if available)])
-        raise ConfigError(f"trainer.accelerator={accelerator} is not there. Allowed: {allowed}.")
-    return name
+    return device_of(config.trainer.accelerator)
 
 
 def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
