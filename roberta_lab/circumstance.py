@@ -123,6 +123,6 @@ class PlanConfig:
 
 @dataclass
 class ReproduceConfig:
-    """What `roberta-lab reproduce` makes."""
+    """What `roberta-lab reproduce` makes, and `plan` reckons."""
 
     sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]

@@ -71,8 +71,9 @@ COMMANDS = {
         (
             "sweep=table4_data scale=paper plan.devices=1024",
             "model=base batch_size=bsz2k scale=mini plan.hardware=a100 plan.price_per_hour=2",
-            "sweep=table1_masking plan.tokens_per_second=17600 plan.output=plan.md",
+            "sweep=all plan.tokens_per_second=17600 plan.output=plan.md",
         ),
+        many_sweeps=True,
     ),
     "table": Command(
         "renders what is there of a sweep (Markdown, CSV, one HTML page) and says what is missing",
@@ -211,7 +212,8 @@ def _several_sweeps(arguments: list[str]) -> list[str]:
     from roberta_lab.overrides import check_override_names
 
     chosen = _chosen_sweep(arguments)
-    assert chosen is not None
+    if chosen is None:
+        return arguments
     text = chosen.strip("[]").replace(" ", "")
     names = list(dict.fromkeys(groups()["sweep"] if text == "all" else text.split(",")))
     if names == [chosen]:

@@ -121,6 +121,11 @@ def nsp_is_on(config: Config) -> bool:
     return paired if config.nsp.mode == "auto" else config.nsp.mode == "on"
 
 
+def usual_stride(max_length: int) -> int:
+    """What `task.stride=null` means for inputs of this length: a quarter of it, the paper's 128 of 512."""
+    return max(1, max_length // 4)
+
+
 AT_LEAST_ONE = (
     *("batch_size.sequences", "batch_size.steps", "model.layers", "model.hidden", "model.heads", "model.ffn"),
     *("finetune.batch", "finetune.epochs", "trainer.checkpoint_every_steps", "trainer.num_validations"),
@@ -142,6 +147,8 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"{key}={number}: allowed is 1 or more.")
     if (workers := config.prepare.workers) is not None and workers < 1:
         raise ConfigError(f"prepare.workers={workers}: allowed is 1 or more, or null for one a core.")
+    if (stride := config.task.stride) is not None and stride < 1:
+        raise ConfigError(f"task.stride={stride}: allowed is 1 or more, or null for a quarter of the input's length.")
     for key in BELOW_ONE:
         if not 0 <= (share := attrgetter(key)(config)) < 1:
             raise ConfigError(f"{key}={share}: allowed is 0 or more and less than 1.")

@@ -197,6 +197,9 @@ class TaskConfig:
     )  # what is read from which column: text_a, text_b, label, id; ner: word, label
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
     max_length: int = 128
+    stride: int | None = (
+        None  # of spans, tokens from one window to the next; None: a quarter of max_length (128 of 512)
+    )
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
     num_dev: int | None = None  # of dev and what is scored beside it; then test is predicted for a submission only

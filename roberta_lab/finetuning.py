@@ -193,7 +193,7 @@ def finetune(config: Config, start: Start, data: TaskData, directory: Path, writ
 def _finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
     head, num_labels = head_of(config, data), config.task.num_labels or len(data.labels)
     task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
-    pairs = PairFormat(min(task.max_length, start.max_length), start.paired)
+    pairs = PairFormat.of(task, start.max_length, start.paired)
     cache = Path(config.paths.cache)
     splits: dict[str, list[Item]] = {"dev": data.dev, **data.others}
     tables = {name: cached(task.head, items, start.encoding, pairs, cache) for name, items in splits.items()}

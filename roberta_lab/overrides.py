@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from roberta_lab.composition import groups, nearest
+from roberta_lab.composition import encoder_config, groups, nearest
 from roberta_lab.config import Config, ConfigError, DataMixConfig
 
 
@@ -51,6 +51,24 @@ def _quoted(text: str) -> str:
             pass
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # what OmegaConf would look up
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+
+
+_NOT_THE_ENCODER_S = ("task", "finetune.init_from", "finetune.save_model", "finetune.submission")
+
+
+def encoder_overrides(config: Config, overrides: Iterable[str]) -> list[str]:
+    """Those that make the run of `finetune.init_from`, with its weights (`composition.encoder_config`), from those of `config`."""
+    task = encoder_config(config).task
+    kept = [o for o in overrides if not o.lstrip("+~").startswith(_NOT_THE_ENCODER_S)]
+    kept.append(f"task={task.name}")
+    if task.path:
+        kept.append(f"task.path={task.path if re.fullmatch(_PLAIN_PATH, task.path) else _quoted(task.path)}")
+    if task.hub is not None and task.hub.revision:
+        kept.append(f"task.hub.revision={task.hub.revision}")
+    return [*kept, "finetune.save_model=true"]
+
+
+_PLAIN_PATH = r"[\w./-]+( [\w./-]+)*"  # that means the same to Hydra without quotes
 
 
 def check_override_names(overrides: list[str]) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from roberta_lab import run
-from roberta_lab.composition import CONF
 from roberta_lab.config import Config
 from roberta_lab.costs import Costs, costs_of, finetune_seconds
 from roberta_lab.hardware import HARDWARE
-from roberta_lab.sweeper import Configs, Job, expand
+from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, sweeps_of
 
 COLUMNS = (
     *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
@@ -107,20 +104,23 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What the numbers rest on, what is there, the sum of the rest, and what would not work as asked."""
-        one, missing = self.runs[0].costs, self.missing
+        one = self.runs[0].costs
         used = f"{one.devices} x {HARDWARE[self.hardware].what}"
         lines = [f"hardware: {used} a run; throughput {_one_of(p.costs.basis for p in self.runs)}"]
         lines.append(f"passes over the data: {_one_of(p.costs.pass_basis for p in self.runs)}; memory is of one device")
-        lines.append(self._pretraining())
+        warnings = dict.fromkeys(f"{p.row}: {warning}" for p in self.missing for warning in p.costs.warnings)
+        return [*lines, *self.sums(), *(f"WARNING {warning}" for warning in warnings)]
+
+    def sums(self) -> list[str]:
+        """Of what is there and of what is missing, each run counted once."""
+        lines, price = [self._pretraining()], self.runs[0].costs.price_per_hour
         if self.finetuning is not None:
             lines.append(self._finetuning())
         lines.append(self._estimate())
-        if missing and one.price_per_hour is not None:
-            lines.append(
-                f"cost of pretraining: {sum(p.costs.price or 0 for p in missing):,.2f}, at {one.price_per_hour:g} a device-hour"
-            )
-        warnings = dict.fromkeys(f"{p.row}: {warning}" for p in missing for warning in p.costs.warnings)
-        return lines + [f"WARNING {warning}" for warning in warnings]
+        if self.missing and price is not None:
+            cost = sum(p.costs.price or 0 for p in self.missing)
+            lines.append(f"cost of pretraining: {cost:,.2f}, at {price:g} a device-hour")
+        return lines
 
     def _pretraining(self) -> str:
         distinct, missing = self.distinct, self.missing
@@ -148,28 +148,51 @@ class Plan:
         return f"estimated: {' and '.join(parts)}, {side_by_side}"
 
 
-def plan_of(config: Config, overrides: Sequence[str]) -> Plan:
-    """The plan of the run that the overrides address or, with `sweep=NAME`, of all of its runs."""
+@dataclass(frozen=True)
+class Plans:
+    """The plans of several tables, and one of all, in which a run that several of them show is counted once."""
+
+    tables: tuple[Plan, ...]
+    total: Plan
+
+    def text(self) -> str:
+        """For the console."""
+        blocks = [plan.text() for plan in self.tables]
+        return "\n\n\n".join([*blocks, "\n".join([self.total.title, "", *self.total.sums()])])
+
+    def markdown(self) -> str:
+        """The same as a Markdown page."""
+        total = [f"# {self.total.title}", "", *(f"- {line}" for line in self.total.sums())]
+        return "\n".join([*(plan.markdown() for plan in self.tables), *total]) + "\n"
+
+
+def plan_of(config: Config, overrides: Sequence[str]) -> Plan | Plans:
+    """The plan of the run that the overrides address or, with `sweep=`, of all runs of a table or of several."""
     if config.sweep is None:
-        planned = _planned(run.label(config), config, {})
+        path = run.directory(config, "pretrain")
+        planned = _planned(run.label(config), config, path, {})
         return Plan(f"{run.label(config)} at scale={config.scale.name}", (planned,), None, config.plan.hardware, 1)
-    from hydra import compose
-
-    with _hydra():
-        configs = Configs(lambda composed: compose("config", composed))
-        jobs = {kind: expand(config, kind, list(overrides)) for kind in run.KINDS}
-        pretrain = [(job, configs.of(job, config.sweep)) for job in jobs["pretrain"]]
-        finetune = [configs.of(job, config.sweep) for job in jobs["finetune"]]
-    return plan_of_jobs(config, pretrain, finetune)
+    sweeps = sweeps_of(config, overrides)
+    plans = tuple(plan_of_runs(sweep.config, sweep.runs) for sweep in sweeps)
+    return plans[0] if len(plans) == 1 else Plans(plans, _total(sweeps, plans))
 
 
-def plan_of_jobs(config: Config, pretrain: Iterable[tuple[Job, Config]], finetune: Iterable[Config]) -> Plan:
-    """The plan of a sweep whose jobs are composed."""
+def plan_of_runs(config: Config, runs: Sequence[SweepRun]) -> Plan:
+    """The plan of a sweep whose runs are composed."""
     assert config.sweep is not None
     seen: dict[str, str] = {}
-    runs = tuple(_planned(job.row, own, seen) for job, own in pretrain)
+    planned = tuple(_planned(one.job.row, one.config, one.path, seen) for one in runs if one.kind == "pretrain")
     title = f"{config.sweep.title} ({config.sweep.name}) at scale={config.scale.name}"
-    return Plan(title, runs, _tuning(finetune), config.plan.hardware, config.trainer.jobs)
+    return Plan(title, planned, _tuning(runs), config.plan.hardware, config.trainer.jobs)
+
+
+def _total(sweeps: Sequence[Sweep], plans: Sequence[Plan]) -> Plan:
+    each = {planned.run_id: planned for plan in reversed(plans) for planned in plan.distinct}
+    config, tuning = sweeps[0].config, _tuning([one for sweep in sweeps for one in sweep.runs])
+    title = f"all {len(sweeps)} tables at scale={config.scale.name}"
+    if shared := num_shared(sweeps):
+        title += f"; {_count(shared, 'run')} shared between them, counted once"
+    return Plan(title, tuple(each.values()), tuning, config.plan.hardware, config.trainer.jobs)
 
 
 def cost_lines(plans: dict[str, Plan]) -> str:
@@ -185,30 +208,18 @@ def cost_lines(plans: dict[str, Plan]) -> str:
     return "\n".join(f"# Cost, {one(scale, plan)}" for scale, plan in plans.items())
 
 
-def _hydra() -> AbstractContextManager[Any]:
-    """Hydra as it is, or started for this one call."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    if GlobalHydra.instance().is_initialized():
-        return nullcontext()
-    return initialize_config_dir(str(CONF), version_base="1.3")
-
-
-def _planned(row: str, config: Config, seen: dict[str, str]) -> PlannedRun:
-    path = run.directory(config, "pretrain")
+def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> PlannedRun:
     earlier = seen.get(path.name)
     seen.setdefault(path.name, row)
     return PlannedRun(row, config.seed, path.name, run.is_complete(path), earlier, costs_of(config))
 
 
-def _tuning(configs: Iterable[Config]) -> Finetuning:
-    runs: dict[Path, Config] = {}
-    for config in configs:
-        runs.setdefault(run.directory(config, "finetune"), config)
-    missing = [finetune_seconds(config) for path, config in runs.items() if not run.is_complete(path)]
+def _tuning(runs: Iterable[SweepRun]) -> Finetuning:
+    each = {one.path: one for one in runs if one.kind == "finetune"}
+    each |= {found.path: found for one in each.values() if (found := one.encoder) is not None}
+    missing = [finetune_seconds(one.config) for one in each.values() if not one.is_complete]
     seconds = sum(found for found in missing if found is not None)
-    return Finetuning(len(runs), len(runs) - len(missing), seconds, missing.count(None))
+    return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))
 
 
 def _cells(planned: PlannedRun, shows_seeds: bool) -> list[str]:

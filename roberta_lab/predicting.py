@@ -30,10 +30,10 @@ class Candidate(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """A vector per text, and how many of the texts were cut to the model's length."""
+    """A vector per text, and which of the texts were cut to the model's length."""
 
     vectors: np.ndarray  # float32 (N, H)
-    num_cut: int
+    cut: np.ndarray  # bool (N,)
 
 
 class Predictor:
@@ -121,7 +121,7 @@ class Predictor:
             else:
                 pooled = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
             vectors[numbers] = pooled.float().cpu().numpy()
-        return Embeddings(vectors, sum(len(ids) > room for ids in encoded))
+        return Embeddings(vectors, np.array([len(ids) > room for ids in encoded], bool))
 
     def _batches(self, rows: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
         """Rows that are not empty, the longest first: their numbers, ids int64 (B, T), real tokens bool (B, T); None if all are."""

@@ -16,6 +16,7 @@ import numpy as np
 from roberta_lab.config import ConfigError, PredictConfig
 
 BLOCK = 1024  # texts in memory at once
+TRUNCATED = "truncated"  # in the record of a text that was cut, true
 
 
 def blocks(config: PredictConfig) -> Iterator[list[str]]:

@@ -58,6 +58,19 @@ def on_cuda(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def device_of(accelerator: str) -> str:
+    """torch's name of the device that `trainer.accelerator` means here. Raises ConfigError if it is not there."""
+    if on_cuda(accelerator):
+        return "cuda"
+    mps = torch.backends.mps.is_available()
+    if accelerator in ("auto", "gpu", "mps") and mps:
+        return "mps"
+    if accelerator in ("auto", "cpu"):
+        return "cpu"
+    allowed = ["auto", *["cuda"] * torch.cuda.is_available(), *["mps"] * mps, "cpu"]
+    raise ConfigError(f"trainer.accelerator={accelerator} is not there. Allowed: {', '.join(allowed)}.")
+
+
 def check_devices(trainer: TrainerConfig) -> None:
     """Raises ConfigError when the machine has fewer accelerators than the run asks for."""
     if on_cuda(trainer.accelerator) and trainer.devices > (there := torch.cuda.device_count()):

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from roberta_lab import data_mix, fingerprints, tasks
-from roberta_lab.composition import ROOT, encoder_config, nsp_is_on
+from roberta_lab.command_line import typed
+from roberta_lab.composition import ROOT, encoder_config, nsp_is_on, usual_stride
 from roberta_lab.config import Config, ConfigError, RunInUse
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
@@ -54,6 +55,8 @@ def finetune_science(config: Config) -> dict[str, Any]:
     for name in ("stands_for", "caution", "path"):
         del task[name]
     task["content"] = fingerprints.of_task(config.task)
+    if _own_stride(config) is None:
+        del task["stride"]
     if config.task.path:
         task["files"] = {}  # which are in the content, by split
     if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
@@ -63,6 +66,14 @@ def finetune_science(config: Config) -> dict[str, Any]:
     if config.finetune.init_from:
         found["encoder"] = identity(finetune_science(encoder_config(config)))
     return found
+
+
+def _own_stride(config: Config) -> int | None:
+    """`task.stride` where it may make other windows than the usual one."""
+    task, length = config.task, min(config.task.max_length, config.input_format.max_length)
+    if task.head != "span" or (task.stride == usual_stride(length) and not config.pretrained.path):
+        return None  # how long the inputs of a folder's model may be is in the folder
+    return task.stride
 
 
 def start_science(config: Config) -> dict[str, Any]:
@@ -116,6 +127,16 @@ def complete_line(label: str, path: Path) -> str:
     return f"{label}: complete, {path}{said}"
 
 
+def is_finetuned(config: Config, path: Path) -> bool:
+    """A finetuning run with everything that is asked for and that only training gives."""
+    return is_complete(path) and (not config.finetune.save_model or has_model(path))
+
+
+def has_model(path: Path) -> bool:
+    """Whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
+    return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
+
+
 def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Path:
     """The complete pretraining run that the overrides address.
 
@@ -127,8 +148,7 @@ def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Pa
     path = directory(config, "pretrain")
     if not is_complete(path):
         kept = (o for o in overrides if not o.lstrip("+~").startswith(own))
-        command = " ".join(["roberta-lab pretrain", *kept])
-        raise ConfigError(f"the pretrained run {path} is not complete: {command}")
+        raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
     return path
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from roberta_lab import run
-from roberta_lab.composition import CONF
-from roberta_lab.config import Config
+from roberta_lab.command_line import typed
+from roberta_lab.composition import CONF, build, encoder_config
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.overrides import encoder_overrides
 from roberta_lab.sweeper import Configs, Job, expand, key_of
+
+OWN = ("sweep", "reproduce.sweeps")
+MANY = 3  # tables beyond which composing takes noticeably long
 
 _configs = Configs(lambda overrides: compose("config", overrides))  # composes each setting once in a process
 
@@ -28,6 +33,7 @@ class SweepRun:
     job: Job
     config: Config
     path: Path
+    is_encoder: bool = False  # a start of other runs (`finetune.init_from`)
 
     @property
     def name(self) -> str:
@@ -37,19 +43,36 @@ class SweepRun:
 
     @property
     def is_complete(self) -> bool:
-        wants_model = self.kind == "finetune" and self.config.finetune.save_model
-        return run.is_complete(self.path) and (not wants_model or (self.path / run.MODEL).is_dir())
+        """With everything that is asked for."""
+        is_finetuning = self.kind == "finetune"
+        return run.is_finetuned(self.config, self.path) if is_finetuning else run.is_complete(self.path)
 
     @property
-    def needs(self) -> Path | None:
-        """The pretraining run without which this one cannot start."""
-        start = self.config.pretrained
-        own = self.kind == "finetune" and start.start == "run" and not start.path
-        return run.directory(self.config, "pretrain") if own else None
+    def needs(self) -> tuple[Path, ...]:
+        """The runs without which this one cannot start: that of pretraining, that of `finetune.init_from`."""
+        start, found = self.config.pretrained, []
+        if self.kind == "finetune" and start.start == "run" and not start.path:
+            found.append(run.directory(self.config, "pretrain"))
+        if (encoder := self.encoder) is not None:
+            found.append(encoder.path)
+        return tuple(found)
+
+    @property
+    def encoder(self) -> SweepRun | None:
+        """The run of `finetune.init_from`, which the table need not show, with its weights; None without one."""
+        if self.kind != "finetune" or not self.config.finetune.init_from:
+            return None
+        config = encoder_config(self.config)
+        overrides = tuple(encoder_overrides(self.config, self.job.overrides))
+        job = replace(self.job, task=config.task.name, overrides=overrides)
+        return SweepRun("finetune", job, config, run.directory(config, "finetune"), is_encoder=True)
 
     def command(self, user: Sequence[str]) -> str:
         """What to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
         assert self.config.sweep is not None
+        if self.is_encoder:  # no column of the sweep is sure to be this run
+            own = [o for o in self.job.overrides if key_of(o).split(".")[0] != "sweep"]
+            return typed(self.kind, own)
         chosen = {"sweep": self.config.sweep.name, "sweep.only": f"[{_in_hydra(self.job.row)}]"}
         if not any(key_of(o) == "seed" for o in user):
             chosen["sweep.seeds"] = f"[{self.job.seed}]"
@@ -57,7 +80,30 @@ class SweepRun:
             chosen |= {"sweep.tasks": f"[{self.job.task}]", "sweep.finetune_seeds": f"[{self.job.finetune_seed}]"}
         words = [f"{key}={value}" for key, value in chosen.items()]
         words += [o for o in user if key_of(o) not in chosen]
-        return shlex.join(["roberta-lab", self.kind, *words])
+        return typed(self.kind, words)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One table: its config, the overrides it was composed with, its runs."""
+
+    config: Config
+    overrides: list[str]
+    runs: list[SweepRun]
+
+    @property
+    def name(self) -> str:
+        assert self.config.sweep is not None
+        return self.config.sweep.name
+
+
+def num_shared(sweeps: Sequence[Sweep]) -> int:
+    """Runs that more than one table shows."""
+    tables: dict[Path, set[str]] = {}
+    for sweep in sweeps:
+        for one in sweep.runs:
+            tables.setdefault(one.path, set()).add(sweep.name)
+    return sum(len(names) > 1 for names in tables.values())
 
 
 def _in_hydra(name: str) -> str:
@@ -88,3 +134,28 @@ def _addressed(kind: str, job: Job, config: Config) -> SweepRun:
     assert config.sweep is not None
     made = _configs.of(job, config.sweep)
     return SweepRun(kind, job, made, run.directory(made, kind))
+
+
+def of_all_tables(overrides: Sequence[str]) -> list[str]:
+    """The overrides that are not about which tables are asked for."""
+    return [o for o in overrides if key_of(o) not in OWN]
+
+
+def sweeps_of(config: Config, overrides: Sequence[str]) -> list[Sweep]:
+    """Every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
+
+    Raises: ConfigError when rows are chosen of several tables.
+    """
+    assert config.sweep is not None
+    user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
+    if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
+        raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
+    if len(names) > MANY:
+        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
+    sweeps = []
+    with composing():
+        for name in names:
+            own = [f"sweep={name}", *user]
+            chosen = build(compose("config", own))
+            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
+    return sweeps

@@ -166,6 +166,19 @@ def set_jobs(config: DictConfig) -> None:
             config.hydra.launcher.n_jobs = config.trainer.jobs
 
 
+def side_by_side(num_runs: int, launcher: DictConfig) -> str:
+    """`3 runs, 2 side by side`, as far as the launcher says how many (joblib: -1 is one a core)."""
+    jobs = launcher.get("n_jobs")
+    if jobs is None:  # Hydra's own runs one after the other; a cluster's queue decides for itself
+        return f"{num_runs} runs" + (", one after the other" if "BasicLauncher" in launcher._target_ else "")
+    if jobs < 0:
+        from joblib import effective_n_jobs
+
+        jobs = effective_n_jobs(jobs)
+    jobs = min(num_runs, jobs)
+    return f"{num_runs} runs, " + (f"{jobs} side by side" if jobs > 1 else "one after the other")
+
+
 class RowSweeper(Sweeper):
     """Hydra's own sweeper for plain multiruns; with `sweep=NAME`, the rows of that sweep. Any launcher runs the jobs."""
 
@@ -182,7 +195,10 @@ class RowSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launches every job once all of them compose and pass the checks; then the first failure speaks."""
         assert self.context is not None
-        results = self.launcher.launch(self._once(self._jobs(arguments)), initial_job_idx=0)
+        jobs = self._once(self._jobs(arguments))
+        if len(jobs) > 1 and self.config.hydra.job.name in run.KINDS:
+            print(side_by_side(len(jobs), self.config.hydra.launcher), flush=True)
+        results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             if isinstance(failure := result.return_value, Exception):
                 raise failure

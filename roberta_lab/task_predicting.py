@@ -6,6 +6,7 @@ predictions. Computed in float32 without dropout.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.evaluation import predict
 from roberta_lab.heads import TaskModel
 from roberta_lab.model import POSITION_OFFSET
+from roberta_lab.prediction_files import TRUNCATED
 from roberta_lab.starting_points import Start, encoder_weights
 from roberta_lab.tasks import records
 from roberta_lab.tasks.feature_table import packed
-from roberta_lab.tasks.features import PairFormat, generate
+from roberta_lab.tasks.features import Feature, PairFormat, generate
 from roberta_lab.tasks.items import Choice, Classification, Item, Prediction, Tagging
 
 
@@ -42,7 +44,7 @@ class TaskPredictor:
         self.task, self.encoding = task, start.encoding
         self.labels: tuple[str, ...] = tuple(saved["labels"]) or tuple(map(str, range(saved["num_labels"])))
         self.is_pair: bool | None = saved.get("is_pair")
-        self.pairs = PairFormat(min(task.max_length, start.max_length), start.paired)
+        self.pairs = PairFormat.of(task, start.max_length, start.paired)
 
     def predict(self, lines: list[str], first: int = 1) -> list[dict[str, Any]]:
         """A record for each line: its number, what was read, and what is predicted of it (`named`).
@@ -54,28 +56,46 @@ class TaskPredictor:
         """
         head = self.task.head
         items = [records.item(head, line, number, self.is_pair) for number, line in enumerate(lines, first)]
-        found = []
-        for number, (item, prediction) in enumerate(zip(items, self.of_items(items), strict=True), first):
+        found, predictions = [], self.of_items(items)
+        for number, (item, (prediction, is_cut)) in enumerate(zip(items, predictions, strict=True), first):
             fields = {
                 name: value for name in ("id", *records.FIELDS[head]) if (value := getattr(item, name)) is not None
             }
             if item.id == str(number):
                 del fields["id"]
-            found.append({"number": number, **fields, **named(item, prediction, self.labels)})
+            mark = {TRUNCATED: True} if is_cut else {}
+            found.append({"number": number, **fields, **named(item, prediction, self.labels), **mark})
         return found
 
-    def of_items(self, items: list[Item]) -> list[Prediction]:
-        """As `evaluation.predict` has them, in the items' order; those with as many candidates go together."""
+    @property
+    def limit(self) -> str:
+        """What is cut if it has more, for messages."""
+        if self.task.head == "span":  # of a context nothing is: windows show all of it
+            return f"{self.pairs.question_room} tokens of a question"
+        words = " a word" if self.task.head == "tagging" else ""
+        return f"{self.pairs.max_length - (2 if words else 0)} tokens{words}"
+
+    def of_items(self, items: list[Item]) -> list[tuple[Prediction, bool]]:
+        """As `evaluation.predict` has them, in the items' order, and whether the model saw less than all of the item.
+        Items with as many candidates go together."""
         alike: dict[int, list[int]] = {}
         for i, item in enumerate(items):
             alike.setdefault(len(item.choices) if isinstance(item, Choice) else 1, []).append(i)
         found: dict[int, Prediction] = {}
+        cut: set[int] = set()
+
+        def noted(features: Iterator[Feature], numbers: list[int]) -> Iterator[Feature]:
+            for feature in features:
+                if feature.cut:
+                    cut.add(numbers[feature.item])
+                yield feature
+
         for numbers in alike.values():
             part = [items[i] for i in numbers]
-            table = packed(generate(self.task.head, part, self.encoding, self.pairs))
+            table = packed(noted(generate(self.task.head, part, self.encoding, self.pairs), numbers))
             most, pad_id = self.task.max_answer_tokens, self.encoding.pad_id
             found |= zip(numbers, predict(self.model, self.task.head, part, table, pad_id, most), strict=True)
-        return [found[i] for i in range(len(items))]
+        return [(found[i], i in cut) for i in range(len(items))]
 
 
 def _start(model: Path, weights: dict[str, Tensor]) -> Start:

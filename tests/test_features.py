@@ -9,12 +9,13 @@ from collections import Counter, defaultdict
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from roberta_lab import tokenizer_files
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import feature_table, squad
 from roberta_lab.tasks.feature_table import cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, features, word_windows
@@ -80,6 +81,25 @@ def test_of_a_choice_the_candidate_is_cut_to_128_and_the_text_to_what_is_left(en
     assert (first[y], first[x], second[z], second[x]) == (18, 19, 18, 19), "short inputs are halved"
 
 
+@pytest.mark.parametrize(
+    ("head", "whole", "more"),
+    [  # inputs of 24 tokens; bytes that never meet are a token each
+        ("classification", Classification("x", "x" * 22, None, 0), Classification("x", "x" * 23, None, 0)),
+        ("classification", Classification("x", "x" * 10, "y" * 10, 0), Classification("x", "x" * 10, "y" * 11, 0)),
+        ("regression", Regression("x", "x" * 19, "y", 1.0), Regression("x", "x" * 20, "y", 1.0)),
+        ("choice", Choice("x", "x" * 17, ("y" * 3, "z"), 0), Choice("x", "x" * 18, ("y" * 3, "z"), 0)),
+        ("choice", Choice("x", "x" * 10, ("y" * 10, "z"), 0), Choice("x", "x" * 10, ("y" * 11, "z"), 0)),
+        ("span", Span("x", "x" * 10, "y" * 90, None), Span("x", "x" * 11, "y", None)),
+        ("tagging", Tagging("x", ("x" * 22, "y" * 21), None), Tagging("x", ("x" * 23,), None)),
+    ],
+)
+def test_what_lost_an_end_is_marked(head: str, whole: Item, more: Item, encoding: Encoding) -> None:
+    pairs = PairFormat(24, False)
+    made = features(head, [whole, more, whole], encoding, pairs)
+    assert {feature.item for feature in made if feature.cut} == {1}
+    assert not any(f.cut for f in features(head, [whole, more], encoding, PairFormat(512, False)))
+
+
 def test_inputs_too_short_for_windows_are_refused(encoding: Encoding) -> None:
     with pytest.raises(ConfigError, match="15 tokens are too short for tasks; allowed is 16 or more"):
         features("span", [Span("x", "q", "c", None)], encoding, PairFormat(15, True))
@@ -115,6 +135,46 @@ def encoded(encoding: Encoding, text: str) -> tuple[list[int], list[tuple[int, i
         for i in range(start, end):
             owners[i].append(token)
     return ids, offsets, owners
+
+
+def span_task(**own: Any) -> TaskConfig:
+    return TaskConfig(**{"name": "squad2", "family": "squad", "head": "span", "metric": "f1", "max_length": 40, **own})
+
+
+def test_a_stride_of_the_users_own_moves_the_windows(encoding: Encoding) -> None:
+    items = [Span("x", "q", "x" * 156, None)]
+    starts = {}
+    for stride in (None, 10, 3, 17):
+        made = features("span", items, encoding, PairFormat.of(span_task(stride=stride), 512, False))
+        starts[stride] = [feature.offsets[0][0] for feature in made]
+        assert set().union(*(feature.offsets for feature in made)) == {(i, i + 1) for i in range(156)}, (
+            "no token is left out"
+        )
+    assert starts[None] == starts[10] == list(range(0, starts[10][-1] + 1, 10)), (
+        "the usual one is a quarter of the length"
+    )
+    assert starts[3] == list(range(0, starts[3][-1] + 1, 3)) and starts[17] == list(range(0, starts[17][-1] + 1, 17))
+
+
+def test_only_a_stride_that_moves_windows_makes_other_features(encoding: Encoding) -> None:
+    def key(**own: Any) -> str:
+        task = span_task(**own)
+        return feature_table.key_of(task.head, [], encoding, PairFormat.of(task, 512, False))
+
+    assert key() == key(stride=10) != key(stride=9)
+    assert key(head="tagging") == key(head="tagging", stride=9)
+    assert PairFormat.of(span_task(max_length=512), 512, False).stride == 128
+
+
+def test_a_stride_that_would_leave_tokens_out_is_one_line(encoding: Encoding) -> None:
+    """40 - 4 tokens for question and context, half for each at most."""
+    assert PairFormat.of(span_task(stride=17), 512, False).stride == 17
+    with pytest.raises(
+        ConfigError, match=r"^task.stride=18: inputs of 40 tokens have room for 18 of a context .* null for 10\.$"
+    ):
+        PairFormat.of(span_task(stride=18), 512, False)
+    with pytest.raises(ConfigError, match=r"^task\.stride=128: inputs of 64 tokens"):
+        PairFormat.of(span_task(stride=128, max_length=512), 64, True)
 
 
 def compare(items: list[Span], encoding: Encoding, pairs: PairFormat) -> Counter[str]:

@@ -157,6 +157,15 @@ def test_what_changes_the_result_is_in_the_id_and_nothing_else(glue: Path, tmp_p
     assert len({first, *(identity(f"task.path={glue}", other) for other in others)}) == 1 + len(others)
 
 
+def test_a_stride_counts_where_it_moves_windows() -> None:
+    """At smoke inputs have 64 tokens, so the usual stride is 16; how long those of a folder's model are is not known."""
+    span = identity("task=pydoc_span")
+    assert span == identity("task=pydoc_span", "task.stride=16") != identity("task=pydoc_span", "task.stride=8")
+    assert identity("task=pydoc_topic") == identity("task=pydoc_topic", "task.stride=8")
+    with pytest.raises(ConfigError, match=r"^task\.stride=0: allowed is 1 or more"):
+        identity("task=pydoc_span", "task.stride=0")
+
+
 def test_of_random_weights_the_pretraining_does_not_count_and_of_a_folder_its_content(tmp_path: Path) -> None:
     random = [identity("pretrained=none", *o) for o in ([], ["masking=static", "seed=3", "batch_size.steps=7"])]
     assert random[0] == random[1] != identity("pretrained=none", "model.layers=1")

@@ -9,7 +9,7 @@ import roberta_lab
 
 PACKAGE = Path(roberta_lab.__file__).parent
 FLOORS = (
-    "circumstance config rng",
+    "circumstance config rng command_line",
     "examples input_format masking batching shares statistics batch_statistics",
     "attention model objective flops hardware optimizer",
     "tokenizer tokenizer_files word_encoder token_store data_mix composition overrides costs corpus",

@@ -69,6 +69,42 @@ def test_rows_with_the_same_stand_in_are_one_run(capsys: pytest.CaptureFixture[s
     assert any(line.startswith("finetuning: 3 runs") for line in lines)
 
 
+def test_of_several_tables_each_run_is_counted_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Table 1's two rows are among the rows of the question about static patterns: at smoke all have 2,000 steps."""
+    few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "plan.price_per_hour=100"]
+    alone = {name: planned(capsys, f"sweep={name}", *few) for name in ("table1_masking", "static_patterns")}
+    tables = {name: lines[2 : lines.index("", 2)][1:] for name, lines in alone.items()}
+    ids = {name: {line.split()[1] for line in rows} for name, rows in tables.items()}
+    every, shared = set.union(*ids.values()), set.intersection(*ids.values())
+    assert 0 < len(shared) < len(every)
+    lines = planned(capsys, "sweep=table1_masking,static_patterns", *few, "plan.output=both.md")
+    text = "\n".join(lines)
+    assert all("\n".join(own) in text for own in alone.values()), "the plan of each table as it is alone"
+    total = lines.index(f"all 2 tables at scale=smoke; {2 * len(shared)} runs shared between them, counted once")
+    tokens, flops, hours = 2000 * 16 * 64, 5.7e12, 0.03195
+    pretraining, finetuning, _, cost = lines[total + 2 : -1]
+    assert pretraining.startswith(f"pretraining: {len(every)} runs, 0 complete, {len(every)} to train: ")
+    assert f": {short(len(every) * tokens)} tokens, {len(every) * flops:.1e} FLOPs" in pretraining
+    assert f"{short(len(every) * hours)} device-hours" in pretraining
+    assert finetuning.startswith(f"finetuning: {len(every)} runs, 0 complete")
+    assert float(cost.split()[3].rstrip(",")) == pytest.approx(len(every) * hours * 100, abs=0.1)
+    page = (tmp_path / "both.md").read_text()
+    assert page.count("\n# ") == 2 and page.endswith(f"- {cost}\n")
+
+
+def test_plan_takes_all_tables_as_reproduce_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli, "run_command", lambda name, arguments: asked.append(arguments))
+    for command in ("plan", "reproduce"):
+        assert cli.main([command, "sweep=all", "scale=smoke"]) == 0
+    assert asked[0] == asked[1] and asked[0][-1].startswith("reproduce.sweeps=[corpora_one_by_one,")
+    assert cli.main(["plan", "scale=smoke"]) == 0 and asked[2] == ["scale=smoke"]
+    assert cli.main(["plan", "sweep=all,table1_masking"]) == 2
+    assert "sweep=all: no such option" in capsys.readouterr().err
+
+
 def test_a_single_run_with_its_price_in_markdown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = ["plan.tokens_per_second=17600", "plan.price_per_hour=0.5", "plan.output=plans/one.md"]
     lines = planned(capsys, *options)

@@ -19,6 +19,7 @@ from roberta_lab.corpus import pydoc
 from roberta_lab.corpus.pydoc import Docstring
 from roberta_lab.model import PretrainingModel
 from roberta_lab.predicting import Predictor, cosine_similarities, nearest, shown
+from roberta_lab.ranks import device_of, on_cuda
 from roberta_lab.tokenizer import train_bytelevel_bpe, train_wordpiece, wordpiece
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3)
@@ -115,8 +116,8 @@ def test_vectors_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     real = batch["attention_mask"][..., None]
     ours = predictor(folder)
     for pooling, expected in (("bos", hidden[:, 0]), ("mean", (hidden * real).sum(1) / real.sum(1))):
-        vectors, num_cut = ours.embed(TEXTS, pooling)
-        assert vectors.dtype == np.float32 and num_cut == 0
+        vectors, cut = ours.embed(TEXTS, pooling)
+        assert vectors.dtype == np.float32 and not cut.any()
         torch.testing.assert_close(torch.from_numpy(vectors), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -170,8 +171,8 @@ def test_a_text_without_a_mask_or_too_long_is_named_and_an_empty_one_passes(robe
 
 def test_longer_texts_are_cut_and_counted(roberta: Predictor) -> None:
     fits = "x" * (LENGTH - 2)
-    vectors, num_cut = roberta.embed([fits, fits + "the end", fits + " another", ""], "mean")
-    assert num_cut == 2 and np.isfinite(vectors).all()
+    vectors, cut = roberta.embed([fits, fits + "the end", fits + " another", ""], "mean")
+    assert cut.tolist() == [False, True, True, False] and np.isfinite(vectors).all()
     np.testing.assert_allclose(vectors[1:3], vectors[[0, 0]], atol=1e-6)
 
 
@@ -184,6 +185,31 @@ def test_a_tokenizer_of_another_model_is_refused_and_rows_without_a_token_spell_
     wider = Predictor(PretrainingModel(CONFIG, size + 3, LENGTH, 0, False, 0), encoding, LENGTH)
     [[mask]] = wider.fill_mask(["the [MASK]"], 100)
     assert {c.id for c in mask if not c.token} == {size, size + 1, size + 2} and found.token_types == 2
+
+
+@pytest.mark.parametrize(
+    ("there", "means"),
+    [
+        ("cpu", {"auto": "cpu", "cpu": "cpu", "gpu": None, "cuda": None, "mps": None}),
+        ("cuda", {"auto": "cuda", "cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": None}),
+        ("mps", {"auto": "mps", "cpu": "cpu", "gpu": "mps", "cuda": None, "mps": "mps"}),
+    ],
+)
+def test_an_accelerator_is_a_device_that_is_there(
+    there: str, means: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there == "mps")
+    allowed = "auto, cpu" if there == "cpu" else f"auto, {there}, cpu"
+    for accelerator, device in means.items():
+        assert on_cuda(accelerator) == (device == "cuda")
+        if device is not None:
+            assert device_of(accelerator) == device
+            continue
+        with pytest.raises(
+            ConfigError, match=rf"^trainer\.accelerator={accelerator} is not there\. Allowed: {allowed}\.$"
+        ):
+            device_of(accelerator)
 
 
 def test_cosines_by_hand() -> None:
@@ -319,8 +345,10 @@ def test_a_folder_fills_masks_from_standard_input_block_by_block(
     assert typed("the\ncat\nsat\n" * 5, "predict.what=embed") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 15 and all("1.0000" in line for line in lines), "of many texts, the nearest other one"
-    assert typed("a " * 90, "predict.what=embed") == 0
-    assert "1 of 1 texts were cut to 40 tokens" in capsys.readouterr().err
+    assert typed("a\n" + "a " * 90, "predict.what=embed", "predict.output=v.jsonl") == 0
+    assert "1 of 2 texts were cut to 40 tokens" in capsys.readouterr().err
+    marks = [json.loads(line).get("truncated") for line in (elsewhere / "v.jsonl").read_text().splitlines()]
+    assert marks == [None, True]
 
 
 @pytest.mark.parametrize(

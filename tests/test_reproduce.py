@@ -86,7 +86,7 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "; 3 pretrain, 2 finetune runs trained, 0 were there, 2 shared between tables, 1 failed" in out
     assert "finetune more seed 1, sst2 1: MemoryError: no room\n" in err and "Traceback" not in err
     assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
-    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
+    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err.replace("\\\n", ""))
     broken["on"] = False
     assert cli.main(shlex.split(typed)) == 0
     capsys.readouterr()
@@ -197,6 +197,73 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
         with sweep_runs.composing():
             config = build(compose("config", list(one.job.overrides)))
         assert run.directory(config, one.kind).name == one.path.name
+
+
+# ---------------------------------------------------------------- order
+@pytest.mark.parametrize("fails", [False, True])
+def test_runs_that_start_from_another_finetuning_run_come_after_it(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of `finetune.init_from` is made although no column of the table is of its task, once for both columns."""
+    from roberta_lab.commands import reproduce
+
+    register()
+    monkeypatch.chdir(tmp_path)
+    user = [
+        "finetune.init_from=pydoc_pair",
+        "trainer.progress=false",
+        "sweep.only=[static]",
+        "sweep.finetune_seeds=[3]",
+    ]
+    user.append("sweep.tasks=[squad2,sst2]")
+    own = ["sweep=table1_masking", *user]
+    with sweep_runs.composing():
+        config = build(compose("config", own))
+        work = reproduce.Work([sweep_runs.Sweep(config, own, sweep_runs.runs_of(config, own))], user)
+    waves: list[list[SweepRun]] = []
+
+    def run_all(_: Any, todo: list[SweepRun], say: Any) -> dict[Path, str]:
+        waves.append(todo)
+        broken = [one for one in todo if fails and one.is_encoder]
+        for one in todo:
+            if one not in broken:
+                complete(one)
+                (one.path / run.MODEL).mkdir()
+                (one.path / run.WEIGHTS).touch()
+        return {one.path: "no" for one in broken}
+
+    monkeypatch.setattr(launching, "launcher", lambda *_: None)
+    monkeypatch.setattr(launching, "run_all", run_all)
+    assert "1 pretrain and 3 finetune runs" in (said := reproduce.plan(work, config))
+    assert "; 1 are what finetune.init_from starts from; " in said
+    for kind in run.KINDS:
+        reproduce._make(work, kind, config, [])
+    names = [[one.name for one in wave] for wave in waves]
+    last = ["static seed 1, squad2 3", "static seed 1, sst2 3"]
+    assert names == [["static seed 1"], ["static seed 1, pydoc_pair 3"], *([] if fails else [last])]
+    [encoder] = waves[1]
+    words = shlex.split(encoder.command(user).replace("\\\n", ""))
+    assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
+    with sweep_runs.composing():
+        for typed in (words[2:], list(encoder.job.overrides)):
+            made = build(compose("config", typed))
+            assert made.finetune.save_model and run.directory(made, "finetune") == encoder.path
+    if fails:
+        assert "2 finetuning runs wait for them" in reproduce.failed(work)
+
+
+def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(tmp_path: Path) -> None:
+    *_, plain = runs_of(tmp_path)
+    tuned = replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
+    kept = replace(plain, config=tuned)
+    complete(plain)
+    assert plain.is_complete and not kept.is_complete
+    (plain.path / run.MODEL).mkdir()
+    assert not kept.is_complete
+    (plain.path / run.WEIGHTS).touch()
+    assert kept.is_complete and run.is_finetuned(tuned, plain.path)
+    (plain.path / "result.json").unlink()
+    assert not kept.is_complete and not plain.is_complete
 
 
 # ---------------------------------------------------------------- launching

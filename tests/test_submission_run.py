@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from test_predicting import exported
 from test_real_tasks import load
 
 from roberta_lab import cli, finetuning, run
+from roberta_lab.command_line import typed
 from roberta_lab.config import ConfigError
 from roberta_lab.tasks import records
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
@@ -213,7 +215,7 @@ def test_init_from_asks_for_the_run_on_the_files_as_they_are_now(
     assert cli.main(command) == 2
     said = capsys.readouterr().err
     assert "finetune.init_from=mnli is not there with its weights: roberta-lab finetune " in said
-    needed = said.split("roberta-lab finetune ")[1].split()
+    needed = shlex.split(said.split("roberta-lab finetune ")[1].replace("\\\n", ""))
     assert "task.path=." in needed and cli.main(["finetune", *needed]) == 0
     [encoder] = [path.parent for path in Path("outputs/finetune").glob("*/model")]
     assert cli.main(command) == 0
@@ -252,8 +254,8 @@ def test_dev_read_as_new_text_gets_devs_predictions(
     predict = ["predict", *own, "predict.what=task", "predict.file=new.jsonl"]
     assert cli.main(predict) == 2
     said = capsys.readouterr().err
-    command = " ".join(["roberta-lab finetune", *own, "finetune.save_model=true"])
-    assert said.endswith(f" is not there with its weights: {command}\n") and said.count("\n") == 1
+    command = typed("finetune", [*own, "finetune.save_model=true"])
+    assert said.endswith(f" is not there with its weights: {command}\n")
     assert cli.main(["finetune", *own, "finetune.save_model=true"]) == 0
     capsys.readouterr()
     assert cli.main([*predict, "predict.output=out/new.jsonl"]) == 0 == cli.main(predict)
@@ -293,6 +295,19 @@ def test_plain_text_is_shown_with_its_class_and_blanks_change_nothing(
     assert rest == [f"{n}{first[1:]}" for n in (2, 3)] and empty.startswith("4  ")
     assert cli.main(["predict", *own, "predict.what=task", 'predict.text={"text_a": "a", "text_b": "b"}']) == 2
     assert capsys.readouterr().err == 'roberta-lab: line 1 has two texts; the task\'s items are {"text_a": TEXT}.\n'
+
+
+def test_a_text_that_is_too_long_is_marked_and_counted(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [*arguments("sst2"), "finetune.save_model=true"]
+    assert cli.main(["finetune", *own]) == 0
+    Path("new").write_text("the cat\n" + "the cat sat " * 40 + "\na dog\n")
+    capsys.readouterr()
+    predict = ["predict", *own, "predict.file=new", "predict.output=new.jsonl", "predict.what=task"]
+    assert cli.main(predict) == 0
+    assert capsys.readouterr().err == "1 of 3 texts were cut to 32 tokens\n"
+    assert [record.get("truncated") for record in lines(Path("new.jsonl"))] == [None, True, None]
+    Path("new").write_text("the cat\n")
+    assert cli.main(predict) == 0 and capsys.readouterr().err == ""
 
 
 def test_words_come_plain_and_candidates_in_any_number(start: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 
+import joblib
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from roberta_lab import run
+from roberta_lab import cli, run
 from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.registration import register
-from roberta_lab.sweeper import expand, set_jobs
+from roberta_lab.sweeper import RowSweeper, expand, set_jobs, side_by_side
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,3 +126,47 @@ def test_any_launcher_runs_the_jobs_and_joblib_as_many_as_trainer_jobs(
     made = hydra.compose_config("config", ["trainer.jobs=3", *overrides], run_mode=RunMode.MULTIRUN)
     set_jobs(made)
     assert made.hydra.launcher.get("n_jobs") == jobs
+
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+@pytest.mark.parametrize(
+    ("num_runs", "launcher", "said"),
+    [
+        (3, {"_target_": "J", "n_jobs": 2}, "3 runs, 2 side by side"),
+        (3, {"_target_": "J", "n_jobs": 8}, "3 runs, 3 side by side"),
+        (3, {"_target_": "J", "n_jobs": 1}, "3 runs, one after the other"),
+        (99999, {"_target_": "J", "n_jobs": -1}, f"99999 runs, {joblib.cpu_count()} side by side"),
+        (3, {"_target_": BASIC}, "3 runs, one after the other"),
+        (3, {"_target_": "Slurm"}, "3 runs"),
+    ],
+)
+def test_how_many_runs_go_side_by_side(num_runs: int, launcher: dict, said: str) -> None:
+    if joblib.cpu_count() == 1:
+        said = said.replace("1 side by side", "one after the other")
+    assert side_by_side(num_runs, OmegaConf.create(launcher)) == said
+
+
+@pytest.mark.parametrize(("seeds", "said"), [("1,2,3,2", ["3 runs, 2 side by side"]), ("1", [])])
+def test_several_runs_are_announced_before_the_first(
+    seeds: str, said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Launcher:
+        def launch(self, jobs: list, initial_job_idx: int) -> list:
+            print(f"launched {len(jobs)}")
+            return []
+
+    def setup(self: RowSweeper, *, hydra_context: object, task_function: object, config: object) -> None:
+        self.context, self.config, self.launcher = hydra_context, config, Launcher()
+        set_jobs(config)
+
+    monkeypatch.setattr(RowSweeper, "setup", setup)
+    command = ["finetune", "-m", "task=pydoc_topic", f"finetune.seed={seeds}", "trainer.jobs=2"]
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        assert cli.main(command) == 0
+    finally:
+        GlobalHydra.instance().hydra = before
+    assert capsys.readouterr().out.splitlines() == [*said, f"launched {len(set(seeds.split(',')))}"]

@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from roberta_lab import reports, run
 from roberta_lab.composition import CONF, SWEEPS, build, groups, nsp_is_on
 from roberta_lab.config import Config, SweepConfig
-from roberta_lab.plans import cost_lines, plan_of_jobs
+from roberta_lab.plans import cost_lines, plan_of_runs
 from roberta_lab.registration import register
 from roberta_lab.reports.columns import METRIC_OF_TASK, published
+from roberta_lab.sweep_runs import SweepRun
 from roberta_lab.sweeper import Configs, Job, expand
 
 SCALES = groups()["scale"]
@@ -189,6 +190,9 @@ def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str
     plans = {}
     for scale in ("smoke", "mini", "paper"):
         config = chosen(sweep, scale)
-        plans[scale] = plan_of_jobs(config, jobs(sweep, scale, "pretrain"), [])
+        made = jobs(sweep, scale, "pretrain")
+        plans[scale] = plan_of_runs(
+            config, [SweepRun("pretrain", job, own, run.directory(own, "pretrain")) for job, own in made]
+        )
     wanted = cost_lines(plans)
     assert wanted in text, f"the cost that `plan` reckons:\n{wanted}"

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roberta_lab import run, tasks
+from roberta_lab.command_line import typed
 from roberta_lab.composition import encoder_config
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
+from roberta_lab.overrides import encoder_overrides
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.items import TaskData, label_of
 
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
     from roberta_lab.starting_points import Start
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
-NOT_THE_ENCODER_S = (  # nor the run's of `init_from`
-    *("task", "finetune.init_from", "finetune.save_model", "finetune.submission", "sweep.row"),
-)
+OF_THE_SWEEP = ("sweep=", "sweep.")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def main(config: Config, overrides: list[str]) -> None:
     _check(config)
     path = run.directory(config, "finetune")
     name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
-    if is_complete(config, path) and _is_submitted(config, path):
+    if run.is_finetuned(config, path) and _is_submitted(config, path):
         print(run.complete_line(name, path))
         return
     sources = _sources(config, overrides)
@@ -76,14 +76,9 @@ def label(config: Config) -> str:
     return "random weights" if config.pretrained.start == "none" else run.label(config)
 
 
-def is_complete(config: Config, path: Path) -> bool:
-    """With everything that is asked for and that only training gives."""
-    return run.is_complete(path) and (not config.finetune.save_model or (path / run.MODEL).is_dir())
-
-
 def _has_all(config: Config, path: Path) -> bool:
     """With the files of a submission too, if they are asked for."""
-    return is_complete(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
+    return run.is_finetuned(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
 
 
 def _check(config: Config) -> None:
@@ -109,13 +104,10 @@ def _encoder_of(config: Config, overrides: list[str]) -> Path:
     """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
     other = encoder_config(config)
     path = run.directory(other, "finetune")
-    if not is_complete(other, path):
-        task, kept = other.task, [o for o in overrides if not o.lstrip("+~").startswith(NOT_THE_ENCODER_S)]
-        kept.append(f"task={task.name}")
-        kept += [f"task.path={task.path}"] if task.path else []
-        kept += [f"task.hub.revision={task.hub.revision}"] if task.hub is not None and task.hub.revision else []
-        command = " ".join(["roberta-lab finetune", *kept, "finetune.save_model=true"])
-        raise ConfigError(f"the run of finetune.init_from={task.name} is not there with its weights: {command}")
+    if not run.is_finetuned(other, path):
+        kept = [o for o in encoder_overrides(config, overrides) if not o.startswith(OF_THE_SWEEP)]
+        missing = f"the run of finetune.init_from={other.task.name} is not there with its weights"
+        raise ConfigError(f"{missing}: {typed('finetune', kept)}")
     return path
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from roberta_lab import prediction_files, run
+from roberta_lab.command_line import typed
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.corpus.preparation import prepared_for
 
@@ -69,9 +70,9 @@ def _predictor(config: Config, overrides: list[str]) -> Predictor:
 def _task_predictor(config: Config, overrides: list[str]) -> TaskPredictor:
     """The model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
     folder = run.directory(config, "finetune")
-    if not run.is_complete(folder) or not (folder / run.MODEL).is_dir() or not (folder / run.WEIGHTS).is_file():
+    if not run.is_complete(folder) or not run.has_model(folder):
         kept = [o for o in overrides if not o.startswith(("predict.", "finetune.save_model="))]
-        command = " ".join(["roberta-lab finetune", *kept, "finetune.save_model=true"])
+        command = typed("finetune", [*kept, "finetune.save_model=true"])
         raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")
     from roberta_lab.task_predicting import TaskPredictor
 
@@ -82,17 +83,11 @@ def _device(config: Config) -> str:
     """torch's name of `trainer.accelerator`; torch takes `trainer.threads`."""
     import torch
 
+    from roberta_lab.ranks import device_of
+
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    accelerator = config.trainer.accelerator
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if accelerator == "auto":
-        return next(name for name, available in there.items() if available)
-    name = next((n for n, is_there in there.items() if is_there), "cpu") if accelerator == "gpu" else accelerator
-    if not there.get(name) or (accelerator == "gpu" and name == "cpu"):
-        allowed = ", ".join(["auto", *(name for name, available in there.items() if available)])
-        raise ConfigError(f"trainer.accelerator={accelerator} is not there. Allowed: {allowed}.")
-    return name
+    return device_of(config.trainer.accelerator)
 
 
 def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
@@ -150,16 +145,26 @@ def _embed(config: Config, predictor: Predictor) -> None:
     with prediction_files.writer(config.predict.output) as out:
         for first, texts in _blocks(config):
             vectors, cut = predictor.embed(texts, config.predict.pooling)
-            rows = zip(texts, vectors, strict=True)
-            out.write([{"number": n, "text": text, "vector": vector} for n, (text, vector) in enumerate(rows, first)])
-            num_cut, num_texts = num_cut + cut, num_texts + len(texts)
+            out.write(
+                [
+                    {"number": n, "text": text, "vector": vector}
+                    | ({prediction_files.TRUNCATED: True} if is_cut else {})
+                    for n, (text, vector, is_cut) in enumerate(zip(texts, vectors, cut, strict=True), first)
+                ]
+            )
+            num_cut, num_texts = num_cut + int(cut.sum()), num_texts + len(texts)
             if not config.predict.output or num_texts <= MATRIX:
                 kept.append(vectors)
                 heads += [shown(text, WIDTH) for text in texts]
-    if num_cut:
-        print(f"{num_cut:,} of {num_texts:,} texts were cut to {predictor.max_length} tokens", file=sys.stderr)
+    _say_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
     if num_texts == len(heads):
         _show_similarities(np.concatenate(kept), heads)
+
+
+def _say_cut(num_cut: int, num_texts: int, limit: str) -> None:
+    """Of how much the model did not see the end."""
+    if num_cut:
+        print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
 
 
 def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
@@ -177,13 +182,17 @@ def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
 
 
 def _task(config: Config, predictor: TaskPredictor) -> None:
+    num_cut = num_texts = 0
     with prediction_files.writer(config.predict.output) as out:
         for first, lines in _blocks(config):
             found = predictor.predict(lines, first)
             out.write(found)
+            num_cut += sum(prediction_files.TRUNCATED in record for record in found)
+            num_texts += len(found)
             if not config.predict.output:
                 for record in found:
                     _show_prediction(record)
+    _say_cut(num_cut, num_texts, predictor.limit)
 
 
 def _show_prediction(record: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from roberta_lab import run
+from roberta_lab.command_line import folded
 from roberta_lab.config import Config
 from roberta_lab.corpus.preparation import prepared_for
 
@@ -29,4 +30,4 @@ def main(config: Config, overrides: list[str]) -> None:
         f"{run.label(config)}: held-out perplexity {result['val/ppl']:.1f} (unigram {result['unigram_ppl']:.1f}), {path}"
     )
     if config.sweep is None:
-        print(f"next: {' '.join(['roberta-lab finetune', *overrides])} task=pydoc_topic")
+        print(f"next: {folded('finetune', [*overrides, 'task=pydoc_topic'])}")

@@ -17,35 +17,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from tqdm import tqdm
 
 from roberta_lab import estimates, launching, run, wandb_mirror
-from roberta_lab.composition import build
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.corpus.preparation import prepared_for
 from roberta_lab.overview import Overview
-from roberta_lab.sweep_runs import SweepRun, composing, runs_of
+from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, of_all_tables, sweeps_of
 from roberta_lab.sweeper import key_of
 
-OWN = ("sweep", "reproduce.sweeps")
-MANY = 3  # tables beyond which composing takes noticeably long
 LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
-
-
-@dataclass
-class Sweep:
-    """One table: its config, the overrides it was composed with, its runs."""
-
-    config: Config
-    overrides: list[str]
-    runs: list[SweepRun]
-
-    @property
-    def name(self) -> str:
-        assert self.config.sweep is not None
-        return self.config.sweep.name
 
 
 @dataclass
@@ -58,21 +40,19 @@ class Work:
 
     def __post_init__(self) -> None:
         self.runs: dict[Path, SweepRun] = {}
-        for one in (one for sweep in self.sweeps for one in sweep.runs):
+        shown = [one for sweep in self.sweeps for one in sweep.runs]
+        for one in shown:
             self.runs.setdefault(one.path, one)
+        self.runs |= {found.path: found for one in shown if (found := one.encoder) is not None}
+        self.num_shared = num_shared(self.sweeps)
         self.there = {path for path, one in self.runs.items() if one.is_complete}
-
-    @property
-    def num_shared(self) -> int:
-        """Runs that more than one table shows."""
-        tables: dict[Path, set[str]] = {}
-        for sweep in self.sweeps:
-            for one in sweep.runs:
-                tables.setdefault(one.path, set()).add(sweep.name)
-        return sum(len(names) > 1 for names in tables.values())
 
     def missing(self, kind: str) -> list[SweepRun]:
         return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
+
+    def is_ready(self, one: SweepRun) -> bool:
+        """Whether everything is there that the run starts from."""
+        return all(self.runs[path].is_complete if path in self.runs else run.is_complete(path) for path in one.needs)
 
     def num_trained(self, kind: str) -> int:
         return sum(o.kind == kind and o.is_complete and path not in self.there for path, o in self.runs.items())
@@ -127,20 +107,7 @@ def main(config: Config, overrides: list[str]) -> None:
 
 def gather(config: Config, overrides: Sequence[str]) -> Work:
     """Composes every run of every table that is asked for."""
-    assert config.sweep is not None
-    user = [o for o in overrides if key_of(o) not in OWN]
-    names = config.reproduce.sweeps or [config.sweep.name]
-    if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
-        raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
-    sweeps = []
-    if len(names) > MANY:
-        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
-    with composing():
-        for name in names:
-            own = [f"sweep={name}", *user]
-            chosen = build(compose("config", own))
-            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
-    return Work(sweeps, user)
+    return Work(sweeps_of(config, overrides), of_all_tables(overrides))
 
 
 # ---------------------------------------------------------------- what is said
@@ -161,6 +128,8 @@ def plan(work: Work, config: Config) -> str:
     shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
     jobs = config.trainer.jobs
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
+    encoders = sum(one.is_encoder for one in todo["finetune"])
+    shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = estimates.measured(Path(config.paths.outputs))
     known, unknown = estimates.seconds([one for runs in todo.values() for one in runs], rates)
     took = f"about {estimates.words(known / jobs)}" if known else "time unknown: no complete run of like size yet"
@@ -182,7 +151,8 @@ def failed(work: Work) -> str:
     for path, said in work.failures.items():
         one = work.runs[path]
         lines += [f"  {one.kind} {one.name}: {said}", f"    {one.command(work.user)}"]
-    if waiting := [one for one in work.missing("finetune") if one.needs in work.failures]:
+    waiting = [one for one in work.missing("finetune") if not work.failures.keys().isdisjoint(one.needs)]
+    if waiting:
         lines.append(
             f"  {len(waiting)} finetuning runs wait for them; the same reproduce goes on with what is missing."
         )
@@ -207,16 +177,15 @@ def _prepare(work: Work) -> None:
 
 
 def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
-    """Runs what is missing of one kind, unless what it needs is missing."""
-    todo = [one for one in work.missing(kind) if one.path not in work.failures]
-    todo = [one for one in todo if one.needs is None or run.is_complete(one.needs)]
-    if not todo:
-        return
-    Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
-    launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
-    shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
-    with shown:
-        work.failures |= launching.run_all(launch, todo, lambda said: print(said, file=sys.stderr))
+    """Runs what is missing of one kind, unless what it needs is missing; then what those that are made were needed for."""
+    tried: set[Path] = set()
+    while todo := [o for o in work.missing(kind) if o.path not in tried | work.failures.keys() and work.is_ready(o)]:
+        tried |= {one.path for one in todo}
+        Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
+        launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
+        shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
+        with shown:
+            work.failures |= launching.run_all(launch, todo, lambda said: print(said, file=sys.stderr))
 
 
 def _log(work: Work) -> Path:

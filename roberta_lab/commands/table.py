@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from roberta_lab import run
+from roberta_lab.command_line import folded
 from roberta_lab.config import Config
 from roberta_lab.reports import write_table
 from roberta_lab.reports.landing import write_landing
@@ -26,9 +27,9 @@ def main(config: Config, overrides: list[str]) -> None:
     print(files[0].read_text(encoding="utf-8"))
     print("\n".join(map(str, [*files, landing])))
     if table.num_missing:
-        print(f"{table.num_missing} of {table.num_runs} runs are missing: roberta-lab reproduce {' '.join(overrides)}")
+        print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
     else:
-        print(f"next: open {files[-1]}, or roberta-lab reproduce {' '.join(overrides)} sweep.seeds=[1,2]")
+        print(f"next: open {files[-1]}, or {folded('reproduce', [*overrides, 'sweep.seeds=[1,2]'])}")
 
 
 def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
-from roberta_lab.config import ConfigError
+from roberta_lab.composition import usual_stride
+from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging
 from roberta_lab.tokenizer import Encoding
 
@@ -41,6 +42,7 @@ class Feature:
     context: tuple[int, int] = (0, 0)  # the tokens of a window that are context, [start, end)
     offsets: tuple[tuple[int, int], ...] = ()  # their characters in the item's context
     words: tuple[tuple[int, int], ...] = ()  # (first token, number) of each word that is labelled in this window
+    cut: bool = field(default=False, compare=False)  # a text lost its end; not so where windows show all of it
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,23 @@ class PairFormat:
 
     max_length: int
     paired: bool  # one separator and token types (BERT); else two separators (RoBERTa)
+    own_stride: int | None = None  # `task.stride`; None: the usual one
+
+    @classmethod
+    def of(cls, task: TaskConfig, longest: int, paired: bool) -> PairFormat:
+        """That of a task for a model that reads `longest` tokens at most.
+
+        Raises: ConfigError when windows would leave out tokens beside the longest question.
+        """
+        found = cls(min(task.max_length, longest), paired)
+        if task.head != "span" or task.stride in (None, found.stride):
+            return found
+        if task.stride >= (context := found.room - found.question_room):
+            raise ConfigError(
+                f"task.stride={task.stride}: inputs of {found.max_length} tokens have room for {context} of a context beside "
+                f"the longest question; allowed is less than that, or null for {found.stride}."
+            )
+        return replace(found, own_stride=task.stride)
 
     @property
     def num_specials(self) -> int:
@@ -61,9 +80,18 @@ class PairFormat:
         return self.max_length - self.num_specials
 
     @property
+    def question_room(self) -> int:
+        """Tokens of a question beside windows of its context."""
+        return min(QUESTION_TOKENS, self.room // 2)
+
+    @property
     def stride(self) -> int:
-        """Tokens from one window to the next: the paper's 128 of 512."""
-        return max(1, self.max_length // 4)
+        """Tokens from one window to the next."""
+        return usual_stride(self.max_length) if self.own_stride is None else self.own_stride
+
+    def cuts(self, a: list[int], b: list[int] | None) -> bool:
+        """Whether `join` leaves some of it out."""
+        return len(a) > self.max_length - 2 if b is None else len(a) + len(b) > self.room
 
     def join(self, a: list[int], b: list[int] | None, encoding: Encoding) -> Sequence:
         """The input of one text or two, cut to max_length: of two, the longer loses its end first."""
@@ -97,8 +125,8 @@ def _texts(items: list[Any], first: int, encoding: Encoding, pairs: PairFormat) 
     """Inputs of one text or two, with a class or a score."""
     ids = _each_once([t for item in items for t in (item.text_a, item.text_b) if t is not None], encoding.encode_batch)
     for number, item in enumerate(items, first):
-        second = None if item.text_b is None else ids[item.text_b]
-        yield Feature(number, (pairs.join(ids[item.text_a], second, encoding),), (_target(item),))
+        a, b = ids[item.text_a], None if item.text_b is None else ids[item.text_b]
+        yield Feature(number, (pairs.join(a, b, encoding),), (_target(item),), cut=pairs.cuts(a, b))
 
 
 def _target(item: Classification | Regression | Choice) -> float:
@@ -120,7 +148,8 @@ def _choice(items: list[Choice], first: int, encoding: Encoding, pairs: PairForm
         for choice in item.choices:
             candidate = candidates[choice][:most]
             inputs.append(pairs.join(text[: pairs.room - len(candidate)], candidate, encoding))
-        yield Feature(number, tuple(inputs), (_target(item),))
+        cut = any(len(ids := candidates[choice]) > most or pairs.cuts(text, ids) for choice in item.choices)
+        yield Feature(number, tuple(inputs), (_target(item),), cut=cut)
 
 
 # ---------------------------------------------------------------- windows over a context
@@ -130,8 +159,8 @@ def _span(items: list[Span], first: int, encoding: Encoding, pairs: PairFormat) 
     contexts = _each_once([item.context for item in items], encoding.encode_with_offsets)
     for number, item in enumerate(items, first):
         ids, offsets = contexts[item.context]
-        question = questions[item.question][: min(QUESTION_TOKENS, pairs.room // 2)]
-        room = pairs.room - len(question)
+        question = questions[item.question][: pairs.question_room]
+        room, cut = pairs.room - len(question), len(question) < len(questions[item.question])
         answer = answer_tokens(item, offsets)
         before = len(question) + pairs.num_specials - 1  # tokens of the input in front of the context
         for start in range(0, max(1, len(ids) - room + pairs.stride), pairs.stride):
@@ -139,7 +168,7 @@ def _span(items: list[Span], first: int, encoding: Encoding, pairs: PairFormat) 
             here = answer is not None and start <= answer[0] and answer[1] < end
             target = (answer[0] - start + before, answer[1] - start + before, 1) if here and answer else (0, 0, 0)
             joined = pairs.join(question, ids[start:end], encoding)
-            yield Feature(number, (joined,), target, (before, before + end - start), tuple(offsets[start:end]))
+            yield Feature(number, (joined,), target, (before, before + end - start), tuple(offsets[start:end]), cut=cut)
 
 
 def answer_tokens(item: Span, offsets: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -161,7 +190,9 @@ def _tagging(items: list[Tagging], first: int, encoding: Encoding, pairs: PairFo
     room = pairs.max_length - 2
     pieces = _each_once([t for item in items for t in _spelled(item.words)], encoding.encode_batch)
     for number, item in enumerate(items, first):
-        words = [pieces[text][:room] or [encoding.unk_id] for text in _spelled(item.words)]
+        spelled = [pieces[text] for text in _spelled(item.words)]
+        words = [own[:room] or [encoding.unk_id] for own in spelled]
+        cut = any(len(own) > room for own in spelled)
         for window, own in word_windows([len(word) for word in words], room):
             at, places = 1, []
             for word in window:
@@ -170,7 +201,7 @@ def _tagging(items: list[Tagging], first: int, encoding: Encoding, pairs: PairFo
                 at += len(words[word])
             ids = [piece for word in window for piece in words[word]]
             target = tuple(UNLABELLED if item.labels is None else item.labels[word] for word in own)
-            yield Feature(number, (pairs.join(ids, None, encoding),), target, words=tuple(places))
+            yield Feature(number, (pairs.join(ids, None, encoding),), target, words=tuple(places), cut=cut)
 
 
 def _spelled(words: tuple[str, ...]) -> list[str]:
