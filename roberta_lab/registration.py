@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import cache
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -21,7 +23,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for path in sorted(SWEEPS.glob("*.yaml")):
-        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path))
+        store.store(group="sweep", name=path.stem, node=_read(path))
     sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
@@ -29,6 +31,14 @@ def register() -> None:
     OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
     OmegaConf.register_new_resolver("cpus", _num_cpus, replace=True)
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
+
+
+@cache
+def _read(path: Path) -> DictConfig:
+    """A sweep file; its YAML takes a while to parse, and a process may run several commands."""
+    found = OmegaConf.load(path)
+    assert isinstance(found, DictConfig)
+    return found
 
 
 def _num_cpus(devices: int = 1) -> int:

@@ -1,5 +1,29 @@
-"""One thread a process: small models on shared cores train several times faster so."""
+"""One thread a process, for small models on shared cores train several times faster so; and which tests run side by side."""
 
+import os
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the processes that tests start have it too
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+LONGEST = ("test_end_to_end.py", "test_distributed.py", "test_sweeps.py", "test_reproduce.py")  # about a minute each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that at the end no core waits for one of them."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, the tests of a file stay on one core: what they share (configs, a small run) is made once."""
+    if config.option.dist != "load":  # someone chose another with `--dist`
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # else files with many tests go first, however short
+    return LoadFileScheduling(config, log)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
 from roberta_lab import cli
 from roberta_lab.composition import build, groups
@@ -27,6 +28,7 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
         assert group in text and " | ".join(options) in text
 
 
+@pytest.mark.usefixtures("composing_once")
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
@@ -38,6 +40,7 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     assert len(jobs) >= 3
 
 
+@pytest.mark.usefixtures("composing_once")
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []

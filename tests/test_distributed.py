@@ -19,7 +19,7 @@ from test_pretraining import Store, make, train
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-from roberta_lab import checkpoint, micro_batch, ranks
+from roberta_lab import checkpoint, cli, micro_batch, ranks
 from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
 from roberta_lab.datamodule import PretrainingData
 from roberta_lab.examples import Vocabulary
@@ -243,34 +243,35 @@ def write_text(folder: Path) -> None:
         (folder / f"{i}.txt").write_text(" ".join(parts))
 
 
-def start(folder: Path, outputs: str, *overrides: str) -> subprocess.Popen[str]:
-    """On two ranks each, over the text in `folder`."""
+def pretraining(folder: Path, outputs: str, *overrides: str) -> list[str]:
+    """The arguments of a command: on two ranks each, one thread a rank, over the text in `folder`."""
     settings = [*SMALL, "batch_size.steps=40", "trainer.checkpoint_every_steps=4", "trainer.accelerator=cpu"]
     settings += ["data_mix=own", f"data_mix.own.path={folder / 'text'}", "trainer=ddp", "trainer.devices=2"]
     places = f"paths.outputs={folder / outputs}", f"paths.cache={folder / 'cache'}"
-    command = [sys.executable, "-m", "roberta_lab", "pretrain", *overrides, *settings, *places]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return ["pretrain", *overrides, *settings, *places, "trainer.threads=1"]
 
 
 @needs_proc
-def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path) -> None:
+def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two rows are two runs, not four sweeps. A dead rank ends all, and soon; the same command then ends bitwise the same."""
     write_text(tmp_path / "text")
-    process = start(tmp_path, "whole", "masking=static")
-    error = process.communicate()[1]
-    assert process.returncode == 0, error
-    rows = ("-m", "masking=static,dynamic")
-    process = start(tmp_path, "cut", *rows)
+    assert cli.main(pretraining(tmp_path, "whole", "masking=static")) == 0
+    multirun = pretraining(tmp_path, "cut", "-m", "masking=static,dynamic")
+    command = [sys.executable, "-m", "roberta_lab", *multirun]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for_a_new_checkpoint(tmp_path / "cut", set(), process)
     [other] = children(process.pid)
     os.kill(other, signal.SIGKILL)
     error = process.communicate(timeout=30)[1]
     assert process.returncode == 1 and not is_there(other)
     assert error.startswith("roberta-lab: rank 1 of 2 ended with exit code -9;") and error.count("\n") == 1
-    process = start(tmp_path, "cut", *rows)
-    said, error = process.communicate()
-    assert process.returncode == 0, error
-    assert said.count("held-out perplexity") == len(list((tmp_path / "cut" / "pretrain").iterdir())) == 2
+    capsys.readouterr()
+    assert cli.main(multirun) == 0
+    assert (
+        capsys.readouterr().out.count("held-out perplexity")
+        == len(list((tmp_path / "cut" / "pretrain").iterdir()))
+        == 2
+    )
     [whole] = (tmp_path / "whole").rglob("metrics.jsonl")
     cut = tmp_path / "cut" / "pretrain" / whole.parent.name / "metrics.jsonl"
     assert cut.read_bytes() == whole.read_bytes() and whole.read_text().count('"train/mlm_loss"') == 40

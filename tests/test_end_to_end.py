@@ -110,21 +110,11 @@ def test_finetuning_starts_from_the_final_weights_and_the_same_data_or_not_at_al
     assert cli.main(finetune) == 2 and "no whole final checkpoint" in capsys.readouterr().err
 
 
-def start(outputs: Path, cache: Path) -> subprocess.Popen[bytes]:
-    small = [o for o in SMALL if "steps=" not in o or "warmup" in o] + [
-        "batch_size.steps=400",
-        "trainer.checkpoint_every_steps=20",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "roberta_lab",
-        "pretrain",
-        *small,
-        f"paths.outputs={outputs}",
-        f"paths.cache={cache}",
-    ]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def long_run(outputs: Path, cache: Path) -> list[str]:
+    """The arguments of a command whose run is long enough to be interrupted twice."""
+    small = [o for o in SMALL if not o.startswith(("batch_size.steps", "trainer.checkpoint_every_steps"))]
+    longer = ["batch_size.steps=400", "trainer.checkpoint_every_steps=20", "trainer.threads=1"]
+    return ["pretrain", *small, *longer, f"paths.outputs={outputs}", f"paths.cache={cache}"]
 
 
 def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subprocess.Popen[bytes]) -> None:
@@ -135,21 +125,23 @@ def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subproce
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    """Over the real corpus and real processes: SIGKILL, then SIGTERM, then to the end; against a run left alone."""
+def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the real corpus; two real processes, one gets SIGKILL, one SIGTERM; then to the end; against a run left alone."""
+    monkeypatch.chdir(tmp_path)
     cache, metrics = tmp_path / "cache", {}
     for name, numbers in (("cut", (signal.SIGKILL, signal.SIGTERM)), ("whole", ())):
         outputs = tmp_path / name
         for number in numbers:
             known = set(outputs.rglob("step-*.ckpt"))
-            process = start(outputs, cache)
+            command = [sys.executable, "-m", "roberta_lab", *long_run(outputs, cache)]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             wait_for_a_new_checkpoint(outputs, known, process)
             process.send_signal(number)
             error = process.communicate()[1].decode()
             assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL), error
-        process = start(outputs, cache)
-        error = process.communicate()[1].decode()
-        assert process.returncode == 0, error
+        assert cli.main(long_run(outputs, cache)) == 0
         [path] = outputs.rglob("metrics.jsonl")
         metrics[name] = path.read_bytes()
     assert metrics["cut"] == metrics["whole"] and metrics["cut"].count(b'"train/mlm_loss"') == 400

@@ -13,7 +13,7 @@ from roberta_lab import cli, run
 from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.registration import register
-from roberta_lab.sweeper import RowSweeper, expand, set_jobs, side_by_side
+from roberta_lab.sweeper import Configs, RowSweeper, expand, set_jobs, side_by_side
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,8 +34,14 @@ def jobs(command: str, *user: str) -> list:
 def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
     pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in run.KINDS)
     assert len(finetune) == 6 * 9 * 5 and len({job.row for job in finetune}) == 6
-    [made] = {run.directory(config(*job.overrides), "pretrain") for job in (*pretrain, *finetune)}
-    assert made.name
+    configs, sweep = Configs(lambda overrides: compose("config", overrides)), config("sweep=finetune_glue").sweep
+    assert sweep is not None
+    [made] = {run.directory(configs.of(job, sweep), "pretrain") for job in (*pretrain, *finetune)}
+    some = finetune[::11]  # every row, task and seed among them; Hydra itself takes a minute for all
+    assert all(
+        len({getattr(job, key) for job in some}) == n for key, n in (("row", 6), ("task", 9), ("finetune_seed", 5))
+    )
+    assert {run.directory(config(*job.overrides), "pretrain") for job in (*pretrain, *some)} == {made}
 
 
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
@@ -104,8 +110,6 @@ def test_what_replaces_a_setting_goes_with_it() -> None:
 @pytest.mark.parametrize("command", run.KINDS)
 @pytest.mark.parametrize("user", [["scale=paper"], ["finetune.lr=1e-3", "model.dropout=0", "seed=3"]])
 def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
-    from roberta_lab.sweeper import Configs
-
     found = jobs(command, "sweep=table2_input_format", *user)
     sweep = config("sweep=table2_input_format").sweep
     assert sweep is not None
