@@ -14,12 +14,12 @@ import pytest
 from report_runs import META, SWEEP, Page, config, finetuned, pretrained, records, write_run
 
 from roberta_lab.config import ConfigError
-from roberta_lab.reports import page, provenance, render, write_table
+from roberta_lab.reports import latex, page, provenance, render, write_table
 from roberta_lab.reports.columns import published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.rows import Table, table
-from roberta_lab.reports.wording import warning
+from roberta_lab.reports.wording import unlike, warning
 
 
 @pytest.fixture
@@ -141,6 +141,20 @@ def test_each_row_stands_beside_its_own_unigram_model(made: Table) -> None:
     other = replace(made.rows[1], unigram_ppl=321.5)
     text = Page(page.html(replace(made, rows=(made.rows[0], other)), [], META)).text
     assert "unigram 700.0" in text and "unigram 321.5" in text
+
+
+def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:
+    static, dynamic = (replace(row, unigram_ppl=700.0, tokens_seen=1_000_000) for row in made.rows)
+    assert unlike(replace(made, rows=(static, replace(dynamic, unigram_ppl=None, tokens_seen=None)))) == []
+    assert unlike(replace(made, rows=(static, replace(dynamic, unigram_ppl=703.0, tokens_seen=1_019_000)))) == []
+    other = replace(made, rows=(static, replace(dynamic, unigram_ppl=644.5, tokens_seen=1_250_000)))
+    said = [
+        "Unigram perplexities differ between rows (644.5 to 700.0): rows predict other tokens; compare bits per byte.",
+        "Rows have not seen equally many tokens: 1,000,000 to 1,250,000.",
+    ]
+    assert unlike(other) == said
+    for text in (render.markdown(other, META), page.html(other, [], META), latex.document(other, META)):
+        assert all(line in re.sub(r"\\allowbreak\{\}", "", text) for line in said)
 
 
 def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from roberta_lab.reports.wording import (
     paper,
     signs,
     test,
+    unlike,
     warning,
 )
 
@@ -62,6 +63,7 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
     notes = [
         legend(table),
         *baselines(table),
+        *unlike(table),
         CHOSEN,
         *([TESTS] if compared(table) else []),
         *([GRID] if table.best else []),

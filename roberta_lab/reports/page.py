@@ -63,7 +63,7 @@ def html(
         command=command,
         warning=wording.warning(table),
         compared=wording.compared(table),
-        cautions=wording.cautions(table),
+        cautions=[*wording.cautions(table), *wording.unlike(table)],
         source=wording.SOURCE,
         tests=wording.TESTS,
         grid=wording.GRID,

@@ -26,6 +26,7 @@ from roberta_lab.reports.wording import (
     signs,
     spread,
     test,
+    unlike,
     warning,
 )
 
@@ -44,7 +45,7 @@ def markdown(table: Table, meta: dict[str, str], figures: dict[str, str] | None 
     lines += _differences(table) + _best(table)
     for title, path in (figures or {}).items():
         lines += [f"![{_line(title)}]({quote(path)})", ""]
-    lines += [f"- {_line(text)}" for text in baselines(table)]
+    lines += [f"- {_line(text)}" for text in (*baselines(table), *unlike(table))]
     if any(record.task and record.result for record in table.records):
         lines.append(f"- {CHOSEN}")
     lines += [f"- {_line(row.name)}: {facts(row)}; runs {_links(row)}" for row in table.rows]

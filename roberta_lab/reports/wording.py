@@ -18,6 +18,7 @@ TESTS = (
     "pretraining seed would give; with several pretraining seeds, those are the pairs. Many comparisons are made: one in "
     "twenty falls below 0.05 by chance."
 )
+SAME_UNIGRAM, SAME_TOKENS = 0.005, 0.02  # shares by which rows may differ without a word
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
 GRID = "The best setting is chosen on dev, as in the paper, so its score is optimistic: the more settings, the more."
 
@@ -37,7 +38,9 @@ def warning(table: Table) -> str | None:
 
 def legend(table: Table) -> str:
     """How a cell is read."""
-    like = f" {LIKE}: the seeds do not tell it from {table.reference}." if compared(table) else ""
+    like = (
+        f" {LIKE}: the seeds, if there are several, do not tell it from {table.reference}." if compared(table) else ""
+    )
     stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
     return f"Median, smallest to largest, number of runs; [published value].{like}{stand_in}"
 
@@ -118,6 +121,21 @@ def cautions(table: Table) -> list[str]:
     """What a reader must mind of a task's scores."""
     said = {column.stand_in or column.task: column.caution for column in table.columns if column.caution}
     return [f"{task}: {text}" for task, text in said.items()]
+
+
+def unlike(table: Table) -> list[str]:
+    """Where rows differ in what their perplexities rest on."""
+    found = []
+    unigram = [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
+    seen = [row.tokens_seen for row in table.rows if row.tokens_seen is not None]
+    if unigram and max(unigram) > (1 + SAME_UNIGRAM) * min(unigram):
+        ends = f"{number(min(unigram))} to {number(max(unigram))}"
+        found.append(
+            f"Unigram perplexities differ between rows ({ends}): rows predict other tokens; compare bits per byte."
+        )
+    if seen and max(seen) > (1 + SAME_TOKENS) * min(seen):
+        found.append(f"Rows have not seen equally many tokens: {min(seen):,} to {max(seen):,}.")
+    return found
 
 
 def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
