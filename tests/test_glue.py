@@ -75,12 +75,14 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "dev_matched.tsv": "index\tpromptID\tsentence1\tsentence2\tlabel1\tlabel2\tgold_label\n0\t9\tE\tF\tx\ty\tcontradiction\n",
             "dev_mismatched.tsv": "index\tsentence1\tsentence2\tgold_label\n0\tG\tH\tentailment\n",
             "test_mismatched.tsv": "index\tsentence1\tsentence2\n3\tI\tJ\n",
+            "../diagnostic/diagnostic.tsv": "index\tsentence1\tsentence2\n0\tK\tL\n",
         },
         {
             "train": [Classification("0", "A", "B", 1)],
             "dev": [Classification("0", "E", "F", 2)],
             "dev_mm": [Classification("0", "G", "H", 0)],
             "test_mm": [Classification("3", "I", "J", None)],
+            "test_ax": [Classification("0", "K", "L", None)],
         },
     ),
     "QNLI": (
@@ -120,6 +122,7 @@ def task(name: str, path: Path | str, **options: Any) -> TaskConfig:
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return folder
 
@@ -258,6 +261,7 @@ def test_leaderboard_files_have_official_names_and_labels(tmp_path: Path) -> Non
     mnli = ("entailment", "neutral", "contradiction")
     assert lines("mnli", "test_mm", mnli, [2, 0]) == ("MNLI-mm.tsv", [header, "0\tcontradiction", "1\tentailment"])
     assert lines("mnli", "test", mnli, [1])[0] == "MNLI-m.tsv"
+    assert lines("mnli", "test_ax", mnli, [1]) == ("AX.tsv", [header, "0\tneutral"])
     assert lines("cola", "test", ("0", "1"), [1, 0]) == ("CoLA.tsv", [header, "0\t1", "1\t0"])
     assert lines("stsb", "test", (), [5.3, -0.1, 2.5]) == ("STS-B.tsv", [header, "0\t5.000", "1\t0.000", "2\t2.500"])
     with pytest.raises(ConfigError, match=r"rte has no file for dev\. Allowed: test"):

@@ -48,6 +48,7 @@ _MNLI_SPLITS = {
     "dev_mm": ("dev_mismatched.tsv",),
     "test": ("test_matched.tsv",),
     "test_mm": ("test_mismatched.tsv",),
+    "test_ax": ("diagnostic.tsv", "../diagnostic/diagnostic.tsv"),  # which the leaderboard wants of MNLI's model
 }
 _MNLI_COUNTS = {
     "train.tsv": 392_702,
@@ -55,6 +56,7 @@ _MNLI_COUNTS = {
     "dev_mismatched.tsv": 9_832,
     "test_matched.tsv": 9_796,
     "test_mismatched.tsv": 9_847,
+    "diagnostic.tsv": 1_104,
 }
 _RAW_TRAIN, _RAW_TEST, _DEV_IDS = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt", "dev_ids.tsv"
 _MRPC_SPLITS = {"train": ("train.tsv", _RAW_TRAIN), "dev": ("dev.tsv",), "test": ("test.tsv", _RAW_TEST)}

@@ -20,8 +20,8 @@ from roberta_lab.tasks.squad_metrics import no_answer_probability
 FOLDER = "submission"  # in the run's
 GLUE_FILES = {
     **{("cola", "test"): "CoLA", ("sst2", "test"): "SST-2", ("mrpc", "test"): "MRPC", ("stsb", "test"): "STS-B"},
-    **{("qqp", "test"): "QQP", ("mnli", "test"): "MNLI-m", ("mnli", "test_mm"): "MNLI-mm", ("qnli", "test"): "QNLI"},
-    **{("rte", "test"): "RTE", ("wnli", "test"): "WNLI"},
+    **{("qqp", "test"): "QQP", ("mnli", "test"): "MNLI-m", ("mnli", "test_mm"): "MNLI-mm", ("mnli", "test_ax"): "AX"},
+    **{("qnli", "test"): "QNLI", ("rte", "test"): "RTE", ("wnli", "test"): "WNLI"},
 }
 
 
