@@ -89,7 +89,7 @@ _TEMPLATE = """roberta-lab {name} [overrides]: {summary}
 Examples:
 {examples}
 
-Groups (choose one option each: group=option):
+Groups (choose one option each: group=option; * is chosen when you say nothing):
 {groups}
 
 Keys: any value of the composed config (key=value); `roberta-lab {name} --cfg job` prints them all with their values.
@@ -102,19 +102,23 @@ def _usage() -> str:
     return (
         "roberta-lab COMMAND [hydra overrides]\n\n"
         + "\n".join(lines)
-        + "\n\n`roberta-lab COMMAND --help` shows its groups and examples.\n"
+        + "\n\nFirst steps: `roberta-lab reproduce sweep=table1_masking` (minutes on a laptop), then `roberta-lab COMMAND --help`"
+        " for a command's groups, defaults and examples.\n"
     )
 
 
 def _help(name: str) -> str:
-    from roberta_lab.composition import groups
+    from roberta_lab.composition import default_options, groups
 
-    command = COMMANDS[name]
+    command, chosen = COMMANDS[name], default_options()
     return _TEMPLATE.format(
         name=name,
         summary=command.summary,
         examples="\n".join(f"  roberta-lab {name} {example}".rstrip() for example in command.examples),
-        groups="\n".join(f"  {group:<13} {' | '.join(options)}" for group, options in groups().items()),
+        groups="\n".join(
+            f"  {group:<13} {' | '.join('*' * (chosen.get(group) == option) + option for option in options)}"
+            for group, options in groups().items()
+        ),
     )
 
 

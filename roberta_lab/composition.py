@@ -50,6 +50,18 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+def default_options() -> dict[str, str]:
+    """group -> the option of a command without overrides: of `config.yaml`, and of its scale where that chooses another."""
+
+    def chosen(path: Path) -> dict[str, str | None]:
+        entries = [entry for entry in OmegaConf.load(path).get("defaults", []) if not isinstance(entry, str)]
+        return {key.removeprefix("override ").lstrip("/"): option for entry in entries for key, option in entry.items()}
+
+    found = chosen(CONF / "config.yaml")
+    found |= chosen(CONF / "scale" / f"{found['scale']}.yaml")
+    return {group: option for group, option in found.items() if option is not None}
+
+
 def sources_of(mix: str) -> set[str]:
     """The names of the sources of an option of data_mix, by its file and those it is made of."""
     option = OmegaConf.load(CONF / "data_mix" / f"{mix}.yaml")

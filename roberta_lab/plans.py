@@ -14,7 +14,7 @@ from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, sweeps_of
 
 COLUMNS = (
     *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
-    *("hours", "device-hours", "cost"),
+    *("time", "device-hours", "cost"),
 )
 _WITHOUT_PRICE = COLUMNS[:-1]
 
@@ -107,7 +107,8 @@ class Plan:
         one = self.runs[0].costs
         used = f"{one.devices} x {HARDWARE[self.hardware].what}"
         lines = [f"hardware: {used} a run; throughput {_one_of(p.costs.basis for p in self.runs)}"]
-        lines.append(f"passes over the data: {_one_of(p.costs.pass_basis for p in self.runs)}; memory is of one device")
+        lines.append(f"passes over the data: {_one_of(p.costs.pass_basis for p in self.runs)}")
+        lines.append("accumulated: micro-batches a step x inputs in each, of one device, and so is memory")
         warnings = dict.fromkeys(f"{p.row}: {warning}" for p in self.missing for warning in p.costs.warnings)
         return [*lines, *self.sums(), *(f"WARNING {warning}" for warning in warnings)]
 
@@ -137,7 +138,7 @@ class Plan:
         unknown = f", {tuning.unknown} of them of unknown size" if tuning.unknown else ""
         return (
             f"finetuning: {_count(tuning.runs, 'run')}, {tuning.complete} complete, {tuning.runs - tuning.complete} to train{unknown}: "
-            f"{short(tuning.seconds / 3600)} device-hours, were all inputs of full length"
+            f"at most {short(tuning.seconds / 3600)} device-hours, reckoned with inputs of full length"
         )
 
     def _estimate(self) -> str:
@@ -238,7 +239,7 @@ def _cells(planned: PlannedRun, shows_seeds: bool) -> list[str]:
         f"{costs.accumulation} x {costs.micro_batch}",
         f"{costs.flops:.1e}",
         f"{costs.memory.total / 1e9:.2g} GB",
-        short(costs.hours),
+        duration(costs.hours),
         short(costs.device_hours),
         "" if costs.price is None else f"{costs.price:,.2f}",
     ]

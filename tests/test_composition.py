@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from roberta_lab import run
 from roberta_lab.batching import micro_batch_size
-from roberta_lab.composition import CONF, build, groups
+from roberta_lab.composition import CONF, build, default_options, groups
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.overrides import check_override_names, spelled_out
 from roberta_lab.registration import register
@@ -225,3 +225,8 @@ def test_the_command_that_makes_a_missing_run_leaves_out_the_finetuning_s_own_ke
     with pytest.raises(ConfigError) as found:
         run.pretrained(config(f"paths.outputs={tmp_path}", *given), given, own=("task", "finetune."))
     assert str(found.value).endswith(": roberta-lab pretrain masking=static")
+
+
+def test_default_options_are_those_that_hydra_chooses() -> None:
+    choices = compose("config", return_hydra_config=True).hydra.runtime.choices
+    assert default_options() == {group: choices[group] for group in groups() if choices.get(group) is not None}
