@@ -59,7 +59,7 @@ def default_options() -> dict[str, str]:
 
     found = chosen(CONF / "config.yaml")
     found |= chosen(CONF / "scale" / f"{found['scale']}.yaml")
-    return {group: option for group, option in found.items() if option is not None}
+    return {group: option for group in groups() if (option := found.get(group)) is not None}
 
 
 def sources_of(mix: str) -> set[str]:
