@@ -19,7 +19,7 @@ from roberta_lab.reports.columns import published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.rows import Table, table
-from roberta_lab.reports.wording import unlike, warning
+from roberta_lab.reports.wording import shared_unigram, unlike, warning
 
 
 @pytest.fixture
@@ -153,6 +153,7 @@ def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(m
         "Rows have not seen equally many tokens: 1,000,000 to 1,250,000.",
     ]
     assert unlike(other) == said
+    assert shared_unigram(other) is None and shared_unigram(replace(made, rows=(static, dynamic))) == 700.0
     for text in (render.markdown(other, META), page.html(other, [], META), latex.document(other, META)):
         assert all(line in re.sub(r"\\allowbreak\{\}", "", text) for line in said)
 

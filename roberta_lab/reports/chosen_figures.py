@@ -13,7 +13,7 @@ from roberta_lab.reports import exposure, run_files
 from roberta_lab.reports.columns import Column, published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.rows import Cell, Record, Row, Table
-from roberta_lab.reports.wording import number, signed
+from roberta_lab.reports.wording import number, shared_unigram, signed
 from roberta_lab.tracking import read
 
 GLUE = ("mnli", "qnli", "qqp", "rte", "sst2", "mrpc", "cola", "stsb", "wnli")
@@ -57,7 +57,7 @@ def _curves(table: Table, first: dict[str, Record], folder: Path) -> Iterator[Fi
     note = "Of each row the first pretraining seed." if several else ""
     held_out = _series(metrics, "val/ppl", 1)
     if held_out:
-        unigram = next((row.unigram_ppl for row in table.rows if row.unigram_ppl is not None), None)
+        unigram = shared_unigram(table)
         level = ("unigram model", unigram) if unigram is not None else None
         yield Figure(
             "perplexity",

@@ -126,9 +126,9 @@ def cautions(table: Table) -> list[str]:
 def unlike(table: Table) -> list[str]:
     """Where rows differ in what their perplexities rest on."""
     found = []
-    unigram = [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
+    unigram = _unigram(table)
     seen = [row.tokens_seen for row in table.rows if row.tokens_seen is not None]
-    if unigram and max(unigram) > (1 + SAME_UNIGRAM) * min(unigram):
+    if unigram and shared_unigram(table) is None:
         ends = f"{number(min(unigram))} to {number(max(unigram))}"
         found.append(
             f"Unigram perplexities differ between rows ({ends}): rows predict other tokens; compare bits per byte."
@@ -136,6 +136,16 @@ def unlike(table: Table) -> list[str]:
     if seen and max(seen) > (1 + SAME_TOKENS) * min(seen):
         found.append(f"Rows have not seen equally many tokens: {min(seen):,} to {max(seen):,}.")
     return found
+
+
+def shared_unigram(table: Table) -> float | None:
+    """The unigram model's perplexity if it is about that of every row."""
+    unigram = _unigram(table)
+    return unigram[0] if unigram and max(unigram) <= (1 + SAME_UNIGRAM) * min(unigram) else None
+
+
+def _unigram(table: Table) -> list[float]:
+    return [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
 
 
 def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
