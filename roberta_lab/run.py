@@ -6,22 +6,19 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from roberta_lab import data_mix, fingerprints, tasks
+from roberta_lab import attempts, data_mix, fingerprints, tasks
 from roberta_lab.command_line import typed
-from roberta_lab.composition import ROOT, encoder_config, nsp_is_on, usual_stride
+from roberta_lab.composition import encoder_config, nsp_is_on, usual_stride
 from roberta_lab.config import Config, ConfigError, RunInUse
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
@@ -119,12 +116,8 @@ def is_complete(path: Path) -> bool:
 
 def complete_line(label: str, path: Path) -> str:
     """That a run is not made again, and whether the code has changed since: it is no part of an id."""
-    made = json.loads((path / "provenance.json").read_text())["attempts"][-1]["git"]
-    now = _git()
-    changed = None not in (made["commit"], now["commit"]) and (made != now or now["dirty"])
-    names = [f"{git['commit'][:7]}{', changed' * git['dirty']}" for git in (made, now)] if changed else []
-    said = f" (by the code of {names[0]}, now {names[1]}; delete the folder to make it again)" if changed else ""
-    return f"{label}: complete, {path}{said}"
+    since = attempts.code_since(path)
+    return f"{label}: complete, {path}" + (f" (by {since}; delete the folder to make it again)" if since else "")
 
 
 def is_finetuned(config: Config, path: Path) -> bool:
@@ -167,7 +160,7 @@ def claim(path: Path) -> Iterator[None]:
             f"{path} is in use by {_owner(path)}; wait for it or stop it, then type the same command again."
         ) from None
     try:
-        write_json(path / "owner.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+        write_json(path / "owner.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": attempts.now()})
         yield
     finally:
         (path / "owner.json").unlink(missing_ok=True)
@@ -227,7 +220,7 @@ def opened(
         earlier = json.loads(file.read_text()) if file.is_file() else {"attempts": []}
         (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
         (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
-        write_json(file, {"data": data, "attempts": [*earlier["attempts"], attempt(command)]})
+        write_json(file, {"data": data, "attempts": [*earlier["attempts"], attempts.begun(command)]})
         start = time.monotonic()
         try:
             yield True
@@ -251,45 +244,12 @@ def finish(path: Path, result: dict[str, Any], seconds: float) -> None:
 
     Its `seconds` are those of all attempts but killed ones, which could not note theirs.
     """
-    attempts = _end_attempt(path, seconds)
-    write_json(path / "result.json", {**result, "seconds": sum(a.get("seconds", 0.0) for a in attempts)})
+    all_of_it = _end_attempt(path, seconds)
+    write_json(path / "result.json", {**result, "seconds": sum(a.get("seconds", 0.0) for a in all_of_it)})
 
 
 def _end_attempt(path: Path, seconds: float) -> list[dict[str, Any]]:
     provenance = json.loads((path / "provenance.json").read_text())
-    provenance["attempts"][-1] |= {"end": _now(), "seconds": seconds}
+    provenance["attempts"][-1] |= {"end": attempts.now(), "seconds": seconds}
     write_json(path / "provenance.json", provenance)
     return provenance["attempts"]
-
-
-def attempt(command: list[str]) -> dict[str, Any]:
-    """Who runs here and now: code, packages, hardware, start, and the command that makes this run alone, to be typed
-    again: `sys.argv` is that of a whole grid, of a worker, or as Hydra wants it."""
-    packages = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf", "wandb")
-    return {
-        "git": _git(),
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
-        "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), "host": socket.gethostname()},
-        "command": command,
-        "start": _now(),
-    }
-
-
-def _git() -> dict[str, Any]:
-    if not (ROOT / ".git").exists():  # installed: a repository around it is not ours
-        return {"commit": None, "dirty": None}
-
-    def ask(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

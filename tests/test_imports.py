@@ -13,7 +13,7 @@ FLOORS = (
     "examples input_format masking batching shares statistics batch_statistics",
     "attention model objective flops hardware optimizer",
     "tokenizer tokenizer_files word_encoder token_store data_mix composition overrides costs corpus",
-    "run checkpoint huggingface huggingface_names ranks loop wandb_mirror tracking tasks heads fingerprints",
+    "run attempts checkpoint huggingface huggingface_names ranks loop wandb_mirror tracking tasks heads fingerprints",
     "starting_points",
     "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files task_predicting",
     "sweeper plans reports sweep_runs estimates overview wandb_tables",

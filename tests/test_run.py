@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab import run
+from roberta_lab import attempts, run
 from roberta_lab.config import Config, ConfigError, RunInUse
 
 HOLD = "import sys; from pathlib import Path; from roberta_lab import run\nwith run.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -53,7 +53,8 @@ def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None
 
 def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def code(commit: str | None, dirty: bool | None) -> None:
-        monkeypatch.setattr(run, "_git", lambda: {"commit": commit, "dirty": dirty})
+        monkeypatch.setattr(attempts, "_git", lambda: {"commit": commit, "dirty": dirty})
+        monkeypatch.setattr(attempts, "_differs", lambda made: made != commit)
 
     code("a" * 40, False)
     with run.opened(tmp_path, Config(), [], {}):
@@ -62,11 +63,46 @@ def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, mon
     assert run.complete_line("static", tmp_path) == same
     code(None, None)  # installed without a repository: nothing is known
     assert run.complete_line("static", tmp_path) == same
-    redo = "delete the folder to make it again"
-    code("b" * 40, False)
-    assert run.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, now bbbbbbb; {redo})"
-    code("a" * 40, True)
-    assert run.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, now aaaaaaa, changed; {redo})"
+    redo = "changed since; delete the folder to make it again"
+    for commit, dirty in (("b" * 40, False), ("a" * 40, True)):
+        code(commit, dirty)
+        assert run.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, {redo})"
+    for broken in ("", "{}", '{"attempts": []}', "[]"):
+        (tmp_path / "provenance.json").write_text(broken)
+        assert run.complete_line("static", tmp_path) == same
+
+
+def test_only_what_can_change_a_result_counts_as_changed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.check_output(["git", "-C", str(tmp_path), *who, *arguments], text=True).strip()
+
+    def seen(text: str, file: str, commit: bool = True) -> str | None:
+        (tmp_path / file).write_text(text)
+        if commit:
+            git("add", "-A")
+            git("commit", "-qm", "x")
+        attempts._git.cache_clear()
+        attempts._differs.cache_clear()
+        return attempts.code_since(made)
+
+    monkeypatch.setattr(attempts, "ROOT", tmp_path)
+    git("init", "-q")
+    made = tmp_path / "conf"  # any folder
+    made.mkdir()
+    assert seen("1", "conf/a.yaml") is None
+    first = git("rev-parse", "HEAD")
+    run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": False}}]})
+    made = tmp_path
+    assert seen("docs", "README.md") is None and seen("mine", "GLUE.tsv", commit=False) is None
+    assert (
+        seen("2", "conf/a.yaml", commit=False) == seen("2", "conf/a.yaml") == f"the code of {first[:7]}, changed since"
+    )
+    assert seen("1", "conf/a.yaml") is None, "as it was"
+    run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": True}}]})
+    assert seen("1", "conf/a.yaml", commit=False) == f"uncommitted code on {first[:7]}"
+    attempts._git.cache_clear()
+    attempts._differs.cache_clear()
 
 
 def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from tqdm import tqdm
 
 from roberta_lab import estimates, launching, run, wandb_mirror
+from roberta_lab.attempts import code_since
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.corpus.preparation import prepared_for
 from roberta_lab.overview import Overview
@@ -122,6 +123,10 @@ def plan(work: Work, config: Config) -> str:
             runs = {one.path: one.is_complete for one in sweep.runs if one.kind == kind}
             counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
         lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
+    if other := sum(code_since(path) is not None for path in work.there):
+        lines.append(
+            f"{other} of the complete runs are by other code than today's; delete their folders to make them again"
+        )
     todo = {kind: work.missing(kind) for kind in run.KINDS}
     if not any(todo.values()):
         return "\n".join([*lines, "nothing is missing"])

@@ -131,7 +131,7 @@ def unlike(table: Table) -> list[str]:
     if unigram and shared_unigram(table) is None:
         ends = f"{number(min(unigram))} to {number(max(unigram))}"
         found.append(
-            f"Unigram perplexities differ between rows ({ends}): rows predict other tokens; compare bits per byte."
+            f"Unigram perplexities differ between rows ({ends}): they predict other tokens (then compare bits per byte) or had other text."
         )
     if seen and max(seen) > (1 + SAME_TOKENS) * min(seen):
         found.append(f"Rows have not seen equally many tokens: {min(seen):,} to {max(seen):,}.")
