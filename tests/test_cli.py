@@ -10,7 +10,7 @@ import pytest
 from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
 from roberta_lab import cli
-from roberta_lab.composition import build, groups
+from roberta_lab.composition import build, default_options, groups
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,8 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
     text = capsys.readouterr().out
     assert text.count(f"\n  roberta-lab {name}") == 3
     for group, options in groups().items():
-        assert group in text and " | ".join(options) in text.replace("*", "")
+        marked = ["*" * (default_options().get(group) == option) + option for option in options]
+        assert f"  {group} " in text and " | ".join(marked) in text
 
 
 @pytest.mark.usefixtures("composing_once")

@@ -18,7 +18,7 @@ from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
 from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 
-from roberta_lab import cli, composition, estimates, launching, registration, run, sweep_runs
+from roberta_lab import attempts, cli, composition, estimates, launching, registration, run, sweep_runs
 from roberta_lab.composition import SWEEPS, build
 from roberta_lab.overview import Overview, last_row
 from roberta_lab.registration import register
@@ -75,6 +75,8 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
         return real(config, *rest)
 
     monkeypatch.setattr(finetune, "_finetune", fails)
+    monkeypatch.setattr(attempts, "_git", lambda: {"commit": "a" * 40, "dirty": False})
+    monkeypatch.setattr(attempts, "_differs", lambda commit: False)
     command = ["reproduce", "sweep=all", *FEW]
     assert cli.main(command) == 1
     out, err = capsys.readouterr()
@@ -86,13 +88,17 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "; 3 pretrain, 2 finetune runs trained, 0 were there, 2 shared between tables, 1 failed" in out
     assert "finetune more seed 1, sst2 1: MemoryError: no room\n" in err and "Traceback" not in err
     assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
-    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err.replace("\\\n", ""))
+    [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
     broken["on"] = False
     assert cli.main(shlex.split(typed)) == 0
     capsys.readouterr()
     assert cli.main(command) == 0
     out, err = capsys.readouterr()
     assert "nothing is missing" in out and "0 pretrain, 0 finetune runs trained, 6 were there" in out and err == ""
+    assert "other code" not in out
+    monkeypatch.setattr(attempts, "_differs", lambda commit: commit == "a" * 40)
+    assert cli.main(command) == 0
+    assert "6 of the complete runs are by other code than today's" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("small_source", "two_sweeps")
@@ -242,7 +248,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     last = ["static seed 1, squad2 3", "static seed 1, sst2 3"]
     assert names == [["static seed 1"], ["static seed 1, pydoc_pair 3"], *([] if fails else [last])]
     [encoder] = waves[1]
-    words = shlex.split(encoder.command(user).replace("\\\n", ""))
+    words = shlex.split(encoder.command(user))
     assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
     with sweep_runs.composing():
         for typed in (words[2:], list(encoder.job.overrides)):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from roberta_lab.command_line import typed
 from roberta_lab.config import Config
 from roberta_lab.reports import latex, page, render
 from roberta_lab.reports.chosen_figures import figures as figures_of
@@ -38,7 +38,7 @@ def write_table(
     pictures = {name: data for figure in drawings for name, data in drawn_files(figure).items()}
     inlined = [inline(figure) for figure in drawings]
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
-    command = shlex.join(["roberta-lab", "reproduce", *(overrides or [f"sweep={config.sweep.name}"])])
+    command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
     names = ("table.md", "table.csv", "table.tex", "tabular.tex")
     texts = {
         "table.md": render.markdown(made, meta, {f.title: f"figures/{f.slug}.svg" for f in drawings}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from roberta_lab import run
+from roberta_lab.command_line import typed
 from roberta_lab.reports import run_files
 from roberta_lab.reports.page import rendered
 from roberta_lab.reports.wording import number
@@ -148,4 +148,4 @@ def _resume(kind: str, overrides: list[str] | None) -> str:
     """The command that addresses the same run; whether a sweep started it makes no difference to what it is."""
     if overrides is None:
         return ""
-    return shlex.join(["roberta-lab", kind, *(o for o in overrides if not o.lstrip("+~").startswith(NOT_A_RUNS_OWN))])
+    return typed(kind, (o for o in overrides if not o.lstrip("+~").startswith(NOT_A_RUNS_OWN)))
