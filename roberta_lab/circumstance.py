@@ -16,6 +16,7 @@ class ScaleConfig:
     batch_divisor: int = 1
     steps_divisor: int = 1
     lr_factor: float = 1.0
+    largest_lr: float | None = None  # rates of large batches are cut to it
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
 

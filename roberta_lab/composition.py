@@ -34,6 +34,13 @@ ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
 
 
+def rate(published: str | float, *, _root_: DictConfig) -> float:
+    """A published learning rate at the config's scale."""
+    scale = _root_.scale
+    scaled = float(published) * float(scale.lr_factor)
+    return scaled if scale.largest_lr is None else min(scaled, float(scale.largest_lr))
+
+
 def divide(number: int, divisor: int) -> int:
     """A number of the paper at a smaller scale: the nearest whole number, at least 1."""
     return max(1, round(number / divisor))

@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from roberta_lab import run
-from roberta_lab.composition import SWEEPS, build, divide
+from roberta_lab.composition import SWEEPS, build, divide, rate
 from roberta_lab.config import Config
 from roberta_lab.sweeper import RowSweeper
 
@@ -28,7 +28,7 @@ def register() -> None:
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
     OmegaConf.register_new_resolver("divide", divide, replace=True)
-    OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+    OmegaConf.register_new_resolver("rate", rate, replace=True)
     OmegaConf.register_new_resolver("cpus", _num_cpus, replace=True)
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
 
