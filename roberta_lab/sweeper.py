@@ -147,7 +147,7 @@ class Configs:
     def of(self, job: Job, sweep: SweepConfig) -> Config:
         """As `build(compose(job.overrides))` has it."""
         shared = [o for o in job.overrides if key_of(o) not in _PER_JOB and key_of(o).split(".")[0] != "sweep"]
-        of_task = [o for o in shared if o.startswith(("task", "finetune."))]
+        of_task = [o for o in shared if key_of(o).split(".")[0] in ("task", "finetune")]  # `++task.files.train=x` too
         pretraining = self._composed(tuple(o for o in shared if o not in of_task))
         tuning = self._composed(tuple(o for o in shared if o in of_task or key_of(o) == "scale"))
         finetune = replace(tuning.finetune, seed=job.finetune_seed or tuning.finetune.seed)

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from roberta_lab import cli, run
 from roberta_lab.composition import CONF, build
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.overrides import spelled_out
 from roberta_lab.registration import register
 from roberta_lab.sweeper import Configs, RowSweeper, expand, set_jobs, side_by_side
 
@@ -108,14 +109,24 @@ def test_what_replaces_a_setting_goes_with_it() -> None:
 
 
 @pytest.mark.parametrize("command", run.KINDS)
-@pytest.mark.parametrize("user", [["scale=paper"], ["finetune.lr=1e-3", "model.dropout=0", "seed=3"]])
+@pytest.mark.parametrize(
+    "user",
+    [
+        ["scale=paper"],
+        ["finetune.lr=1e-3", "model.dropout=0", "seed=3"],
+        ["++finetune.lr=1e-3", "++task.num_dev=7"],
+        spelled_out(["task.files.train=x", "task.columns.text_a=y"]),
+    ],
+)
 def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
     found = jobs(command, "sweep=table2_input_format", *user)
     sweep = config("sweep=table2_input_format").sweep
     assert sweep is not None
     configs = Configs(lambda overrides: compose("config", overrides))
     for job in found[:: len(found) - 1]:
-        assert configs.of(job, sweep) == config(*job.overrides)
+        made = config(*job.overrides)
+        assert configs.of(job, sweep) == made
+        assert run.directory(configs.of(job, sweep), command) == run.directory(made, command)
 
 
 @pytest.mark.parametrize(
