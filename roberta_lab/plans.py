@@ -10,7 +10,7 @@ from roberta_lab import run
 from roberta_lab.config import Config
 from roberta_lab.costs import Costs, costs_of, finetune_seconds
 from roberta_lab.hardware import HARDWARE
-from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, sweeps_of
+from roberta_lab.sweep_runs import Sweep, SweepRun, each_once, num_shared, sweeps_of
 
 COLUMNS = (
     *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
@@ -216,9 +216,8 @@ def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> Plan
 
 
 def _tuning(runs: Iterable[SweepRun]) -> Finetuning:
-    each = {one.path: one for one in runs if one.kind == "finetune"}
-    each |= {found.path: found for one in each.values() if (found := one.encoder) is not None}
-    missing = [finetune_seconds(one.config) for one in each.values() if not one.is_complete]
+    each = each_once(one for one in runs if one.kind == "finetune")
+    missing = [finetune_seconds(one.config) for one in each.values() if not one.is_trained]
     seconds = sum(found for found in missing if found is not None)
     return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))
 

@@ -23,10 +23,12 @@ from roberta_lab import data_mix, fingerprints, tasks
 from roberta_lab.command_line import typed
 from roberta_lab.composition import ROOT, encoder_config, nsp_is_on, usual_stride
 from roberta_lab.config import Config, ConfigError, RunInUse
+from roberta_lab.tasks import submission
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 KINDS = ("pretrain", "finetune")  # commands that make a run
 MODEL, WEIGHTS = "model", "finetuned.ckpt"  # in the directory of a finetuning run, with finetune.save_model
+ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
@@ -61,7 +63,8 @@ def finetune_science(config: Config) -> dict[str, Any]:
         task["files"] = {}  # which are in the content, by split
     if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
         del task["hub"]
-    del tune["save_model"], tune["submission"]
+    for name in ASKED:
+        del tune[name]
     found = {"pretrained": start_science(config), "task": task, "finetune": tune}
     if config.finetune.init_from:
         found["encoder"] = identity(finetune_science(encoder_config(config)))
@@ -130,6 +133,11 @@ def complete_line(label: str, path: Path) -> str:
 def is_finetuned(config: Config, path: Path) -> bool:
     """A finetuning run with everything that is asked for and that only training gives."""
     return is_complete(path) and (not config.finetune.save_model or has_model(path))
+
+
+def has_all(config: Config, path: Path) -> bool:
+    """A finetuning run with everything that is asked for, the files of a submission too, which its predictions give."""
+    return is_finetuned(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
 
 
 def has_model(path: Path) -> bool:

@@ -266,6 +266,38 @@ def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(t
     assert not kept.is_complete and not plain.is_complete
 
 
+def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_asks(tmp_path: Path) -> None:
+    """One run, not two of one folder: with the weights for the other row, under its own name."""
+    register()
+    user = ["sweep=table1_masking", "finetune.submission=true", "sweep.tasks=[mnli]", "sweep.finetune_seeds=[3]"]
+    with sweep_runs.composing():
+        config = build(compose("config", user))
+        assert config.sweep is not None
+        rows = {"plain": ["masking=static"], "from mnli": ["masking=static", "finetune.init_from=mnli"]}
+        found = sweep_runs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), user)
+    plain, started = (one for one in found if one.kind == "finetune")
+    assert started.encoder is not None and started.encoder.path == plain.path in started.needs
+    assert not plain.config.finetune.save_model
+    every = sweep_runs.each_once(found)
+    assert len(every) == 3, "one pretraining run, two of finetuning"
+    made = every[plain.path]
+    assert (made.name, made.is_encoder) == ("plain seed 1, mnli 3", False)
+    assert made.config == replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
+    assert made.config.finetune.submission and every[started.path] is started
+    with sweep_runs.composing():
+        assert build(compose("config", list(made.job.overrides))).finetune == made.config.finetune
+    words = shlex.split(made.command(user[1:]).replace("\\\n", ""))
+    assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1
+    complete(replace(made, path=tmp_path))
+    here = replace(made, path=tmp_path)
+    (tmp_path / run.MODEL).mkdir()
+    assert not here.is_trained
+    (tmp_path / run.WEIGHTS).touch()
+    assert here.is_trained and not here.is_complete
+    (tmp_path / "submission").mkdir()
+    assert here.is_complete
+
+
 # ---------------------------------------------------------------- launching
 class Launcher:
     """Runs jobs as it is told, by the number of the launch."""
