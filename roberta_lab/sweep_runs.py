@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -51,7 +52,7 @@ class SweepRun:
         """With everything that only training gives."""
         return run.is_finetuned(self.config, self.path) if self.kind == "finetune" else run.is_complete(self.path)
 
-    @property
+    @cached_property
     def needs(self) -> tuple[Path, ...]:
         """The runs without which this one cannot start: that of pretraining, that of `finetune.init_from`."""
         start, found = self.config.pretrained, []
@@ -61,7 +62,7 @@ class SweepRun:
             found.append(encoder.path)
         return tuple(found)
 
-    @property
+    @cached_property
     def encoder(self) -> SweepRun | None:
         """The run of `finetune.init_from`, which the table need not show, with its weights; None without one."""
         if self.kind != "finetune" or not self.config.finetune.init_from:

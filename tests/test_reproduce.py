@@ -200,6 +200,18 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
 
 
 # ---------------------------------------------------------------- order
+def test_what_a_run_needs_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wave asks for it of every run, and it takes reading YAML and hashing."""
+    started = runs_of(tmp_path, "finetune.init_from=pydoc_pair", "sweep.finetune_seeds=[1]")[-1]
+    first = started.needs, started.encoder
+    monkeypatch.setattr(run, "directory", lambda *_: pytest.fail("addressed again"))
+    monkeypatch.setattr(sweep_runs, "encoder_config", lambda *_: pytest.fail("composed again"))
+    assert (started.needs, started.encoder) == first
+    assert started.encoder is not None and started.encoder.path in started.needs
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        replace(started, is_encoder=False).needs  # noqa: B018 (another run begins anew)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_runs_that_start_from_another_finetuning_run_come_after_it(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
