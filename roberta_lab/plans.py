@@ -80,6 +80,8 @@ class Plan:
 
     def text(self) -> str:
         """For the console."""
+        if not self.runs:
+            return "\n".join([self.title, "", *self.notes()])
         columns = self._columns
         rows = [list(columns), *(cells[: len(columns)] for cells in self.cells())]
         widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
@@ -93,6 +95,8 @@ class Plan:
 
     def markdown(self) -> str:
         """The same as a Markdown page."""
+        if not self.runs:
+            return "\n".join([f"# {self.title}", "", *(f"- {note}" for note in self.notes())]) + "\n"
         columns = self._columns
         rows = [
             columns,
@@ -104,6 +108,8 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What the numbers rest on, what is there, the sum of the rest, and what would not work as asked."""
+        if not self.runs:
+            return ["no row starts from a pretraining run of its own", *self.sums()]
         one = self.runs[0].costs
         used = f"{one.devices} x {HARDWARE[self.hardware].what}"
         lines = [f"hardware: {used} a run; throughput {_one_of(p.costs.basis for p in self.runs)}"]
@@ -114,11 +120,11 @@ class Plan:
 
     def sums(self) -> list[str]:
         """Of what is there and of what is missing, each run counted once."""
-        lines, price = [self._pretraining()], self.runs[0].costs.price_per_hour
+        lines = [self._pretraining()]
         if self.finetuning is not None:
             lines.append(self._finetuning())
         lines.append(self._estimate())
-        if self.missing and price is not None:
+        if self.missing and (price := self.missing[0].costs.price_per_hour) is not None:
             cost = sum(p.costs.price or 0 for p in self.missing)
             lines.append(f"cost of pretraining: {cost:,.2f}, at {price:g} a device-hour")
         return lines

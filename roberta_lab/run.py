@@ -84,7 +84,7 @@ def start_science(config: Config) -> dict[str, Any]:
 
     A run: all of its science. A folder: its content. Random weights: the model, its tokenizer and its inputs.
     """
-    if config.pretrained.start == "run" and not config.pretrained.path:
+    if starts_from_run(config):
         return science(config)
     values = science(config)
     optimizer = {name: values["optimizer"][name] for name in ("beta1", "eps")}
@@ -98,10 +98,20 @@ def start_science(config: Config) -> dict[str, Any]:
     return found
 
 
+def starts_from_run(config: Config) -> bool:
+    """Whether finetuning starts from the pretraining run of the same settings; else from a folder or random weights."""
+    return config.pretrained.start == "run" and not config.pretrained.path
+
+
 def needs_corpus(config: Config) -> bool:
     """Whether finetuning reads anything that is prepared from the data mix: items, a tokenizer, or a run's own data."""
     own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
     return config.task.family in tasks.READ_FROM_CORPUS or own_tokenizer
+
+
+def reads_mix(config: Config) -> bool:
+    """Whether finetuning asks for the prepared data mix, be it for its fingerprints alone."""
+    return needs_corpus(config) or not config.pretrained.path
 
 
 def identity(values: dict[str, Any]) -> str:

@@ -55,8 +55,8 @@ class SweepRun:
     @cached_property
     def needs(self) -> tuple[Path, ...]:
         """The runs without which this one cannot start: that of pretraining, that of `finetune.init_from`."""
-        start, found = self.config.pretrained, []
-        if self.kind == "finetune" and start.start == "run" and not start.path:
+        found = []
+        if self.kind == "finetune" and run.starts_from_run(self.config):
             found.append(run.directory(self.config, "pretrain"))
         if (encoder := self.encoder) is not None:
             found.append(encoder.path)
@@ -149,12 +149,14 @@ def composing() -> Iterator[None]:
 
 
 def runs_of(config: Config, user: Sequence[str]) -> list[SweepRun]:
-    """Every run of `config.sweep`, pretraining first; to be called while `composing`.
+    """Every run of `config.sweep`, pretraining first, without those of rows that start from a folder or random weights; to be
+    called while `composing`.
 
     Args:
         user: the overrides that `config` was composed with, `sweep=NAME` among them.
     """
-    return [_addressed(kind, job, config) for kind in run.KINDS for job in expand(config, kind, user)]
+    found = [_addressed(kind, job, config) for kind in run.KINDS for job in expand(config, kind, user)]
+    return [one for one in found if one.kind == "finetune" or run.starts_from_run(one.config)]
 
 
 def _addressed(kind: str, job: Job, config: Config) -> SweepRun:

@@ -95,6 +95,20 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "nothing is missing" in out and "0 pretrain, 0 finetune runs trained, 6 were there" in out and err == ""
 
 
+@pytest.mark.usefixtures("small_source")
+def test_random_weights_take_the_data_and_no_pretraining(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data is prepared before the jobs, which would otherwise do it side by side."""
+    from roberta_lab.commands import reproduce
+
+    monkeypatch.setattr(reproduce, "_make", lambda *_: None)
+    assert cli.main(["reproduce", "sweep=table1_masking", *FEW, "pretrained=none"]) == 0
+    out = capsys.readouterr().out
+    assert "2 rows, pretrain 0 of 0 there, finetune 0 of 1 there" in out and "1 of 1 runs are missing" in out
+    assert list(tmp_path.rglob("manifest.json")) and not (tmp_path / "outputs" / "pretrain").exists()
+
+
 @pytest.mark.usefixtures("small_source", "two_sweeps")
 def test_a_pretraining_run_that_fails_leaves_its_finetuning_runs_waiting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -86,10 +86,9 @@ def _check(config: Config) -> None:
 
 
 def _sources(config: Config, overrides: list[str]) -> Sources:
-    is_run = config.pretrained.start == "run" and not config.pretrained.path
-    source = run.pretrained(config, overrides, own=OWN) if is_run else None
+    source = run.pretrained(config, overrides, own=OWN) if run.starts_from_run(config) else None
     encoder = _encoder_of(config, overrides) if config.finetune.init_from else None
-    prepared = prepared_for(config) if run.needs_corpus(config) or not config.pretrained.path else None
+    prepared = prepared_for(config) if run.reads_mix(config) else None
     if source is not None and prepared is not None:
         run.check_data(source, prepared.fingerprints())
     return Sources(prepared, source, encoder)

@@ -158,9 +158,10 @@ def failed(work: Work) -> str:
 
 # ---------------------------------------------------------------- what is done
 def _prepare(work: Work) -> None:
-    """The data of every pretraining run that is missing, each mix once and with all cores."""
+    """The data of every run that is missing and starts from no other, each mix once and with all cores."""
     prepared: dict[str, str | None] = {}
-    for one in work.missing("pretrain"):
+    tuned = [one for one in work.missing("finetune") if not run.starts_from_run(one.config)]
+    for one in [*work.missing("pretrain"), *(one for one in tuned if run.reads_mix(one.config))]:
         config = one.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
         if key not in prepared:
