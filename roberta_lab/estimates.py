@@ -51,9 +51,14 @@ def _plain(path: Path) -> dict[str, Any]:
 
 
 def seconds(runs: Iterable[SweepRun], rates: Rates) -> tuple[float, int]:
-    """Of all runs together, one after the other; and how many have no complete run of like size, and so are not counted."""
+    """Of all runs together, one after the other; and how many have no complete run of like size, and so are not counted.
+
+    A run that is trained, and lacks a submission alone, takes no time.
+    """
     total, unknown = 0.0, 0
     for one in runs:
+        if one.is_trained:
+            continue
         key, work = like(one.kind, dataclasses.asdict(one.config))
         if key in rates:
             total += median(rates[key]) * work

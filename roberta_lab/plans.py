@@ -10,7 +10,7 @@ from roberta_lab import run
 from roberta_lab.config import Config
 from roberta_lab.costs import Costs, costs_of, finetune_seconds
 from roberta_lab.hardware import HARDWARE
-from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, sweeps_of
+from roberta_lab.sweep_runs import Sweep, SweepRun, each_once, num_shared, sweeps_of
 
 COLUMNS = (
     *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
@@ -80,6 +80,8 @@ class Plan:
 
     def text(self) -> str:
         """For the console."""
+        if not self.runs:
+            return "\n".join([self.title, "", *self.notes()])
         columns = self._columns
         rows = [list(columns), *(cells[: len(columns)] for cells in self.cells())]
         widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
@@ -93,6 +95,8 @@ class Plan:
 
     def markdown(self) -> str:
         """The same as a Markdown page."""
+        if not self.runs:
+            return "\n".join([f"# {self.title}", "", *(f"- {note}" for note in self.notes())]) + "\n"
         columns = self._columns
         rows = [
             columns,
@@ -104,6 +108,8 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What the numbers rest on, what is there, the sum of the rest, and what would not work as asked."""
+        if not self.runs:
+            return ["no row starts from a pretraining run of its own", *self.sums()]
         one = self.runs[0].costs
         used = f"{one.devices} x {HARDWARE[self.hardware].what}"
         lines = [f"hardware: {used} a run; throughput {_one_of(p.costs.basis for p in self.runs)}"]
@@ -114,11 +120,11 @@ class Plan:
 
     def sums(self) -> list[str]:
         """Of what is there and of what is missing, each run counted once."""
-        lines, price = [self._pretraining()], self.runs[0].costs.price_per_hour
+        lines = [self._pretraining()]
         if self.finetuning is not None:
             lines.append(self._finetuning())
         lines.append(self._estimate())
-        if self.missing and price is not None:
+        if self.missing and (price := self.missing[0].costs.price_per_hour) is not None:
             cost = sum(p.costs.price or 0 for p in self.missing)
             lines.append(f"cost of pretraining: {cost:,.2f}, at {price:g} a device-hour")
         return lines
@@ -216,9 +222,8 @@ def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> Plan
 
 
 def _tuning(runs: Iterable[SweepRun]) -> Finetuning:
-    each = {one.path: one for one in runs if one.kind == "finetune"}
-    each |= {found.path: found for one in each.values() if (found := one.encoder) is not None}
-    missing = [finetune_seconds(one.config) for one in each.values() if not one.is_complete]
+    each = each_once(one for one in runs if one.kind == "finetune")
+    missing = [finetune_seconds(one.config) for one in each.values() if not one.is_trained]
     seconds = sum(found for found in missing if found is not None)
     return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))
 

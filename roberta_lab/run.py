@@ -20,10 +20,12 @@ from roberta_lab import attempts, data_mix, fingerprints, tasks
 from roberta_lab.command_line import typed
 from roberta_lab.composition import encoder_config, nsp_is_on, usual_stride
 from roberta_lab.config import Config, ConfigError, RunInUse
+from roberta_lab.tasks import submission
 
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 KINDS = ("pretrain", "finetune")  # commands that make a run
 MODEL, WEIGHTS = "model", "finetuned.ckpt"  # in the directory of a finetuning run, with finetune.save_model
+ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
@@ -58,7 +60,8 @@ def finetune_science(config: Config) -> dict[str, Any]:
         task["files"] = {}  # which are in the content, by split
     if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
         del task["hub"]
-    del tune["save_model"], tune["submission"]
+    for name in ASKED:
+        del tune[name]
     found = {"pretrained": start_science(config), "task": task, "finetune": tune}
     if config.finetune.init_from:
         found["encoder"] = identity(finetune_science(encoder_config(config)))
@@ -78,7 +81,7 @@ def start_science(config: Config) -> dict[str, Any]:
 
     A run: all of its science. A folder: its content. Random weights: the model, its tokenizer and its inputs.
     """
-    if config.pretrained.start == "run" and not config.pretrained.path:
+    if starts_from_run(config):
         return science(config)
     values = science(config)
     optimizer = {name: values["optimizer"][name] for name in ("beta1", "eps")}
@@ -92,10 +95,20 @@ def start_science(config: Config) -> dict[str, Any]:
     return found
 
 
+def starts_from_run(config: Config) -> bool:
+    """Whether finetuning starts from the pretraining run of the same settings; else from a folder or random weights."""
+    return config.pretrained.start == "run" and not config.pretrained.path
+
+
 def needs_corpus(config: Config) -> bool:
     """Whether finetuning reads anything that is prepared from the data mix: items, a tokenizer, or a run's own data."""
     own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
     return config.task.family in tasks.READ_FROM_CORPUS or own_tokenizer
+
+
+def reads_mix(config: Config) -> bool:
+    """Whether finetuning asks for the prepared data mix, be it for its fingerprints alone."""
+    return needs_corpus(config) or not config.pretrained.path
 
 
 def identity(values: dict[str, Any]) -> str:
@@ -123,6 +136,11 @@ def complete_line(label: str, path: Path) -> str:
 def is_finetuned(config: Config, path: Path) -> bool:
     """A finetuning run with everything that is asked for and that only training gives."""
     return is_complete(path) and (not config.finetune.save_model or has_model(path))
+
+
+def has_all(config: Config, path: Path) -> bool:
+    """A finetuning run with everything that is asked for, the files of a submission too, which its predictions give."""
+    return is_finetuned(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
 
 
 def has_model(path: Path) -> bool:

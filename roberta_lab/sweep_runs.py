@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -44,20 +45,24 @@ class SweepRun:
     @property
     def is_complete(self) -> bool:
         """With everything that is asked for."""
-        is_finetuning = self.kind == "finetune"
-        return run.is_finetuned(self.config, self.path) if is_finetuning else run.is_complete(self.path)
+        return run.has_all(self.config, self.path) if self.kind == "finetune" else run.is_complete(self.path)
 
     @property
+    def is_trained(self) -> bool:
+        """With everything that only training gives."""
+        return run.is_finetuned(self.config, self.path) if self.kind == "finetune" else run.is_complete(self.path)
+
+    @cached_property
     def needs(self) -> tuple[Path, ...]:
         """The runs without which this one cannot start: that of pretraining, that of `finetune.init_from`."""
-        start, found = self.config.pretrained, []
-        if self.kind == "finetune" and start.start == "run" and not start.path:
+        found = []
+        if self.kind == "finetune" and run.starts_from_run(self.config):
             found.append(run.directory(self.config, "pretrain"))
         if (encoder := self.encoder) is not None:
             found.append(encoder.path)
         return tuple(found)
 
-    @property
+    @cached_property
     def encoder(self) -> SweepRun | None:
         """The run of `finetune.init_from`, which the table need not show, with its weights; None without one."""
         if self.kind != "finetune" or not self.config.finetune.init_from:
@@ -66,6 +71,17 @@ class SweepRun:
         overrides = tuple(encoder_overrides(self.config, self.job.overrides))
         job = replace(self.job, task=config.task.name, overrides=overrides)
         return SweepRun("finetune", job, config, run.directory(config, "finetune"), is_encoder=True)
+
+    def asking(self, other: SweepRun) -> SweepRun:
+        """This run with what another row, or one that starts from it, asks of the same run beside its result."""
+        tune, more = self.config.finetune, other.config.finetune
+        asked = [name for name in run.ASKED if getattr(more, name) and not getattr(tune, name)]
+        if self.kind != "finetune" or not asked:
+            return self
+        finetune = replace(tune, **dict.fromkeys(asked, True))
+        kept = [o for o in self.job.overrides if key_of(o) not in [f"finetune.{name}" for name in asked]]
+        job = replace(self.job, overrides=(*kept, *(f"finetune.{name}=true" for name in asked)))
+        return replace(self, job=job, config=replace(self.config, finetune=finetune))
 
     def command(self, user: Sequence[str]) -> str:
         """What to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
@@ -78,6 +94,9 @@ class SweepRun:
             chosen["sweep.seeds"] = f"[{self.job.seed}]"
         if self.kind == "finetune":
             chosen |= {"sweep.tasks": f"[{self.job.task}]", "sweep.finetune_seeds": f"[{self.job.finetune_seed}]"}
+            of_rows = {key_of(o) for row in self.config.sweep.rows.values() for o in row}
+            asked = [name for name in run.ASKED if getattr(self.config.finetune, name)]
+            chosen |= {f"finetune.{name}": "true" for name in asked if f"finetune.{name}" not in of_rows}
         words = [f"{key}={value}" for key, value in chosen.items()]
         words += [o for o in user if key_of(o) not in chosen]
         return typed(self.kind, words)
@@ -106,6 +125,14 @@ def num_shared(sweeps: Sequence[Sweep]) -> int:
     return sum(len(names) > 1 for names in tables.values())
 
 
+def each_once(runs: Iterable[SweepRun]) -> dict[Path, SweepRun]:
+    """The runs and those of `finetune.init_from`, each once and with all that is asked of it, as its first row has it."""
+    shown, found = list(runs), {}
+    for one in [*shown, *(one.encoder for one in shown if one.encoder is not None)]:
+        found[one.path] = found[one.path].asking(one) if one.path in found else one
+    return found
+
+
 def _in_hydra(name: str) -> str:
     """A row's name as an element of a list in Hydra's grammar."""
     if re.fullmatch(r"[A-Za-z_][\w-]*", name):
@@ -122,12 +149,14 @@ def composing() -> Iterator[None]:
 
 
 def runs_of(config: Config, user: Sequence[str]) -> list[SweepRun]:
-    """Every run of `config.sweep`, pretraining first; to be called while `composing`.
+    """Every run of `config.sweep`, pretraining first, without those of rows that start from a folder or random weights; to be
+    called while `composing`.
 
     Args:
         user: the overrides that `config` was composed with, `sweep=NAME` among them.
     """
-    return [_addressed(kind, job, config) for kind in run.KINDS for job in expand(config, kind, user)]
+    found = [_addressed(kind, job, config) for kind in run.KINDS for job in expand(config, kind, user)]
+    return [one for one in found if one.kind == "finetune" or run.starts_from_run(one.config)]
 
 
 def _addressed(kind: str, job: Job, config: Config) -> SweepRun:

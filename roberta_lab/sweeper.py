@@ -65,7 +65,7 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
     assert sweep is not None
     differing = _differing(sweep)
     for override in user:
-        if key_of(override).split(".")[0] in differing and _source_of(override) is None:
+        if _decides(override) in differing and _source_of(override) is None:
             raise ConfigError(
                 f"{override}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
             )
@@ -85,10 +85,11 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
         if finetune_seed is not None:
             settings.append(f"finetune.seed={finetune_seed}")
         given = {key_of(o) for o in user}
-        overrides = [o for o in settings if key_of(o) not in given] + [o for o in user if _reaches(o, settings, sweep)]
+        reaching = [_encoder_at_scale(o, config.scale) for o in user if _reaches(o, settings, sweep)]
+        overrides = [o for o in settings if key_of(o) not in given] + reaching
         jobs.append(Job(row, seed, task, finetune_seed, tuple(overrides)))
     for override in user:
-        if jobs and not any(override in job.overrides for job in jobs):
+        if _source_of(override) and jobs and not any(override in job.overrides for job in jobs):
             raise ConfigError(f"{override}: no row of sweep={sweep.name} reads the source {_source_of(override)!r}.")
     return jobs
 
@@ -96,7 +97,17 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
 def _at_scale(paper: list[str], scale: ScaleConfig, user: Sequence[str]) -> list[str]:
     """The overrides with what stands for them at this scale, but for those that the user sets."""
     given = {key_of(o) for o in user}
-    return [own for o in paper if key_of(o) not in given for own in scale.stands_for.get(o, o).split()]
+    chosen = [_encoder_at_scale(o, scale) for o in paper if key_of(o) not in given]
+    return [own for o in chosen for own in scale.stands_for.get(o, o).split()]
+
+
+def _encoder_at_scale(override: str, scale: ScaleConfig) -> str:
+    """`finetune.init_from=mnli` with the task that MNLI's column has at this scale; other overrides as they are."""
+    key, _, task = override.partition("=")
+    if key_of(override) != "finetune.init_from":
+        return override
+    stand_in = scale.stands_for.get(f"task={task}", f"task={task}").split()[0]
+    return f"{key}={stand_in.removeprefix('task=')}"
 
 
 def _reaches(override: str, settings: list[str], sweep: SweepConfig) -> bool:
@@ -115,8 +126,14 @@ def _source_of(override: str) -> str | None:
 
 
 def _differing(sweep: SweepConfig) -> set[str]:
-    """The groups in which rows of the sweep differ."""
-    return {key_of(o).split(".")[0] for overrides in sweep.rows.values() for o in overrides}
+    """What rows of the sweep differ in: groups, keys of finetuning."""
+    return {_decides(o) for overrides in sweep.rows.values() for o in overrides}
+
+
+def _decides(override: str) -> str:
+    """What an override decides: a group, of which a row chooses an option as a whole; of `finetune`, which has none, the key."""
+    key = key_of(override)
+    return key if key.startswith("finetune.") else key.split(".")[0]
 
 
 def _check_tasks(sweep: SweepConfig, scale: ScaleConfig) -> None:
@@ -147,7 +164,7 @@ class Configs:
     def of(self, job: Job, sweep: SweepConfig) -> Config:
         """As `build(compose(job.overrides))` has it."""
         shared = [o for o in job.overrides if key_of(o) not in _PER_JOB and key_of(o).split(".")[0] != "sweep"]
-        of_task = [o for o in shared if o.startswith(("task", "finetune."))]
+        of_task = [o for o in shared if key_of(o).split(".")[0] in ("task", "finetune")]  # `++task.files.train=x` too
         pretraining = self._composed(tuple(o for o in shared if o not in of_task))
         tuning = self._composed(tuple(o for o in shared if o in of_task or key_of(o) == "scale"))
         finetune = replace(tuning.finetune, seed=job.finetune_seed or tuning.finetune.seed)

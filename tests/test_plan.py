@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab import cli, run
+from roberta_lab import cli, composition, registration, run
 from roberta_lab.plans import duration, short
 
 
@@ -52,6 +52,30 @@ def test_rows_with_the_same_stand_in_are_one_run(capsys: pytest.CaptureFixture[s
     assert " ".join(row(lines, "stories")[2:6]) == "same run as books_wiki"
     assert any(line.startswith("pretraining: 1 run, 0 complete, 1 to train") for line in lines)
     assert any(line.startswith("finetuning: 3 runs") for line in lines)
+
+
+def test_rows_that_do_not_start_from_a_run_are_not_charged_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights cost no pretraining, in a table whose other row has one, and in one where no row has."""
+    few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "plan.output=plan.md", "plan.price_per_hour=1"]
+    lines = planned(capsys, "sweep=table1_masking", *few, "pretrained=none")
+    assert lines[2] == "no row starts from a pretraining run of its own" and not any("parameters" in o for o in lines)
+    assert any(line.startswith("pretraining: 0 runs, 0 complete, 0 to train: 0 tokens, ") for line in lines)
+    assert any(line.startswith("finetuning: 1 run, ") for line in lines), "what was pretrained how does not count"
+    assert "- pretraining: 0 runs, " in (tmp_path / "plan.md").read_text()
+    several = planned(capsys, "sweep=table1_masking,static_patterns", *few, "pretrained=none")
+    assert sum(line.startswith("pretraining: 0 runs, ") for line in several) == 3
+    (folder := tmp_path / "sweeps").mkdir()
+    text = (composition.SWEEPS / "table1_masking.yaml").read_text()
+    (folder / "random.yaml").write_text(
+        text.replace("name: table1_masking", "name: random").replace("rows:", "rows:\n  none: [pretrained=none]")
+    )
+    for module in (composition, registration):
+        monkeypatch.setattr(module, "SWEEPS", folder)
+    lines = planned(capsys, "sweep=random", *few)
+    assert [line.split()[0] for line in lines[3:5]] == ["static", "dynamic"] and not lines[5]
+    assert any(line.startswith("finetuning: 3 runs, ") for line in lines)
 
 
 def test_of_several_tables_each_run_is_counted_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

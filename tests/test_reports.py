@@ -40,6 +40,16 @@ def test_cells_are_medians_with_spread_and_marks(made: Table) -> None:
     assert [(c.metric, c.majority, c.num_dev) for c in made.columns] == [("squad2_f1", 50.0, 1000), ("mnli_m_acc", 50.0, 1000)]  # fmt: skip
 
 
+def test_a_row_that_starts_from_no_run_has_a_dash_and_nothing_missing() -> None:
+    """It is in its place all the same, although runs of pretraining come first."""
+    found = [pretrained("dynamic", 500.0), finetuned("static", "squad2", 1, 70.0), finetuned("dynamic", "squad2", 1, 7.0)]  # fmt: skip
+    made = table(SWEEP, "smoke", found)
+    assert [row.name for row in made.rows] == ["static", "dynamic"] and (made.num_runs, made.num_missing) == (3, 0)
+    assert made.rows[0].perplexity.median is None and made.rows[0].perplexity.marks == ()
+    [line] = [line for line in render.markdown(made, META).splitlines() if line.startswith("| static")]
+    assert line.endswith("| \N{EN DASH} (n=0) | \N{EN DASH} |")
+
+
 def test_published_figures_are_the_papers() -> None:
     assert published("table1_masking")["dynamic"] == {"squad2_f1": 78.7, "mnli_m_acc": 84.0, "sst2_acc": 92.9}
     assert published("table3_batch_size")["2k"]["ppl"] == 3.68

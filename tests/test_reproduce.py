@@ -101,6 +101,20 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "6 of the complete runs are by other code than today's" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("small_source")
+def test_random_weights_take_the_data_and_no_pretraining(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data is prepared before the jobs, which would otherwise do it side by side."""
+    from roberta_lab.commands import reproduce
+
+    monkeypatch.setattr(reproduce, "_make", lambda *_: None)
+    assert cli.main(["reproduce", "sweep=table1_masking", *FEW, "pretrained=none"]) == 0
+    out = capsys.readouterr().out
+    assert "2 rows, pretrain 0 of 0 there, finetune 0 of 1 there" in out and "1 of 1 runs are missing" in out
+    assert list(tmp_path.rglob("manifest.json")) and not (tmp_path / "outputs" / "pretrain").exists()
+
+
 @pytest.mark.usefixtures("small_source", "two_sweeps")
 def test_a_pretraining_run_that_fails_leaves_its_finetuning_runs_waiting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -206,6 +220,18 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
 
 
 # ---------------------------------------------------------------- order
+def test_what_a_run_needs_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wave asks for it of every run, and it takes reading YAML and hashing."""
+    started = runs_of(tmp_path, "finetune.init_from=pydoc_pair", "sweep.finetune_seeds=[1]")[-1]
+    first = started.needs, started.encoder
+    monkeypatch.setattr(run, "directory", lambda *_: pytest.fail("addressed again"))
+    monkeypatch.setattr(sweep_runs, "encoder_config", lambda *_: pytest.fail("composed again"))
+    assert (started.needs, started.encoder) == first
+    assert started.encoder is not None and started.encoder.path in started.needs
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        replace(started, is_encoder=False).needs  # noqa: B018 (another run begins anew)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_runs_that_start_from_another_finetuning_run_come_after_it(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -270,6 +296,38 @@ def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(t
     assert kept.is_complete and run.is_finetuned(tuned, plain.path)
     (plain.path / "result.json").unlink()
     assert not kept.is_complete and not plain.is_complete
+
+
+def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_asks(tmp_path: Path) -> None:
+    """One run, not two of one folder: with the weights for the other row, under its own name."""
+    register()
+    user = ["sweep=table1_masking", "finetune.submission=true", "sweep.tasks=[mnli]", "sweep.finetune_seeds=[3]"]
+    with sweep_runs.composing():
+        config = build(compose("config", user))
+        assert config.sweep is not None
+        rows = {"plain": ["masking=static"], "from mnli": ["masking=static", "finetune.init_from=mnli"]}
+        found = sweep_runs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), user)
+    plain, started = (one for one in found if one.kind == "finetune")
+    assert started.encoder is not None and started.encoder.path == plain.path in started.needs
+    assert not plain.config.finetune.save_model
+    every = sweep_runs.each_once(found)
+    assert len(every) == 3, "one pretraining run, two of finetuning"
+    made = every[plain.path]
+    assert (made.name, made.is_encoder) == ("plain seed 1, mnli 3", False)
+    assert made.config == replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
+    assert made.config.finetune.submission and every[started.path] is started
+    with sweep_runs.composing():
+        assert build(compose("config", list(made.job.overrides))).finetune == made.config.finetune
+    words = shlex.split(made.command(user[1:]).replace("\\\n", ""))
+    assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1
+    complete(replace(made, path=tmp_path))
+    here = replace(made, path=tmp_path)
+    (tmp_path / run.MODEL).mkdir()
+    assert not here.is_trained
+    (tmp_path / run.WEIGHTS).touch()
+    assert here.is_trained and not here.is_complete
+    (tmp_path / "submission").mkdir()
+    assert here.is_complete
 
 
 # ---------------------------------------------------------------- launching

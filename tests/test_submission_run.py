@@ -135,6 +135,30 @@ def test_a_complete_run_makes_its_submission_without_training_and_only_once(
     assert not [p for p in folder.iterdir() if p.name.startswith(".submission")]
 
 
+def test_reproduce_makes_the_submissions_of_complete_runs_without_training(
+    start: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows start from one folder, so there is one run, and none of pretraining."""
+    few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "hydra/launcher=basic", *arguments("sst2")[1:]]
+    command = ["reproduce", "sweep=table1_masking", "scale=paper", *few]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert "2 rows, pretrain 0 of 0 there, finetune 0 of 1 there" in out and "0 pretrain, 1 finetune runs trained" in out  # fmt: skip
+    assert "runs are missing" not in out and not Path("outputs/pretrain").exists()
+    folder = run_folder()
+    before = (folder / "result.json").read_bytes()
+    monkeypatch.setattr(finetuning, "finetune", lambda *a: pytest.fail("trained again"))
+    assert cli.main([*command, "finetune.submission=true"]) == 0
+    out = capsys.readouterr().out
+    assert "missing: 0 pretrain and 1 finetune runs" in out and "; about 0 s\n" in out
+    assert "0 pretrain, 0 finetune runs trained, 1 were there" in out
+    assert (folder / "submission" / "SST-2.tsv").is_file() and (folder / "result.json").read_bytes() == before
+    assert cli.main([*command, "finetune.submission=true"]) == 0 and "nothing is missing" in capsys.readouterr().out
+    assert cli.main(["plan", *command[1:]]) == 0
+    out = capsys.readouterr().out
+    assert "pretraining: 0 runs, 0 complete, 0 to train: 0 tokens" in out and "finetuning: 1 run, 1 complete" in out
+
+
 def test_a_submission_with_the_run_is_the_same_as_after_it(start: Path) -> None:
     command = ["finetune", *arguments("sst2")]
     for outputs, asked in (("a", [[True]]), ("b", [[False], [True]])):

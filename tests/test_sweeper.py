@@ -1,6 +1,7 @@
 """Every sweep expands, each of its jobs builds; rows are written in the paper's numbers and shrunk by the scale."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import joblib
 import pytest
@@ -10,8 +11,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from roberta_lab import cli, run
-from roberta_lab.composition import CONF, build
+from roberta_lab.composition import CONF, build, encoder_config
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.overrides import spelled_out
 from roberta_lab.registration import register
 from roberta_lab.sweeper import Configs, RowSweeper, expand, set_jobs, side_by_side
 
@@ -77,6 +79,10 @@ def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
     assert (built.seed, built.batch_size.steps, built.model.layers) == (7, 5, 4)
     with pytest.raises(ConfigError, match=r"masking.mask_prob=0.2.*sweep.only"):
         jobs("pretrain", "sweep=table1_masking", "masking.mask_prob=0.2")
+    with pytest.raises(ConfigError, match=r"\+\+finetune.lr=0.2.*sweep.only"):
+        jobs("finetune", "sweep=finetune_glue", "++finetune.lr=0.2")
+    job = jobs("finetune", "sweep=finetune_glue", "finetune.submission=true", "finetune.epochs=3")[0]
+    assert config(*job.overrides).finetune.submission and config(*job.overrides).finetune.epochs == 3
 
 
 @pytest.mark.parametrize(("override", "instead"), [("task=pydoc_span", "sweep.tasks"), ("finetune.seed=1", "sweep.finetune_seeds")])  # fmt: skip
@@ -107,15 +113,48 @@ def test_what_replaces_a_setting_goes_with_it() -> None:
     assert "data_mix.train_tokens=413200" not in job.overrides and "data_mix=own" in job.overrides
 
 
+@pytest.mark.parametrize("spelled", ["finetune.init_from", "++finetune.init_from"])
+def test_what_finetuning_starts_from_is_the_stand_in_of_its_column(spelled: str) -> None:
+    """Else it would be MNLI's own files, at a scale whose columns have none of theirs."""
+    few = ["sweep=finetune_glue", "sweep.tasks=[rte]", "sweep.only=[batch16_lr1e-5]", "sweep.finetune_seeds=[1]"]
+    [job] = jobs("finetune", *few, f"{spelled}=mnli")
+    [same] = jobs("finetune", *few, f"{spelled}=pydoc_pair")
+    assert job == same and f"{spelled}=pydoc_pair" in job.overrides
+    assert encoder_config(config(*job.overrides)).task.name == "pydoc_pair"
+    [paper] = jobs("finetune", *few, "scale=paper", f"{spelled}=mnli")
+    assert config(*paper.overrides).finetune.init_from == "mnli"
+    [none] = jobs("finetune", *few, f"{spelled}=null")
+    assert config(*none.overrides).finetune.init_from is None
+
+
+def test_a_row_that_starts_from_a_task_starts_from_its_stand_in() -> None:
+    chosen = config("sweep=finetune_glue", "sweep.tasks=[rte]", "sweep.finetune_seeds=[1]")
+    assert chosen.sweep is not None
+    rows = {"plain": ["finetune.lr=1e-5"], "from mnli": ["finetune.lr=1e-5", "finetune.init_from=mnli"]}
+    found = expand(replace(chosen, sweep=replace(chosen.sweep, rows=rows)), "finetune", ["sweep=finetune_glue"])
+    started = [[o for o in job.overrides if "init_from" in o] for job in found]
+    assert started == [[], ["finetune.init_from=pydoc_pair"]]
+
+
 @pytest.mark.parametrize("command", run.KINDS)
-@pytest.mark.parametrize("user", [["scale=paper"], ["finetune.lr=1e-3", "model.dropout=0", "seed=3"]])
+@pytest.mark.parametrize(
+    "user",
+    [
+        ["scale=paper"],
+        ["finetune.lr=1e-3", "model.dropout=0", "seed=3"],
+        ["++finetune.lr=1e-3", "++task.num_dev=7"],
+        spelled_out(["task.files.train=x", "task.columns.text_a=y"]),
+    ],
+)
 def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
     found = jobs(command, "sweep=table2_input_format", *user)
     sweep = config("sweep=table2_input_format").sweep
     assert sweep is not None
     configs = Configs(lambda overrides: compose("config", overrides))
     for job in found[:: len(found) - 1]:
-        assert configs.of(job, sweep) == config(*job.overrides)
+        made = config(*job.overrides)
+        assert configs.of(job, sweep) == made
+        assert run.directory(configs.of(job, sweep), command) == run.directory(made, command)
 
 
 @pytest.mark.parametrize(

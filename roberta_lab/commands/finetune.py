@@ -44,11 +44,11 @@ def main(config: Config, overrides: list[str]) -> None:
     _check(config)
     path = run.directory(config, "finetune")
     name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
-    if run.is_finetuned(config, path) and _is_submitted(config, path):
+    if run.has_all(config, path) or _submitted(config, path):
         print(run.complete_line(name, path))
         return
     sources = _sources(config, overrides)
-    has_all = partial(_has_all, config, path)
+    has_all = partial(run.has_all, config, path)
     with run.opened(path, config, overrides, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             print(run.complete_line(name, path))
@@ -57,10 +57,10 @@ def main(config: Config, overrides: list[str]) -> None:
     _say(config, name, path, result)
 
 
-def _is_submitted(config: Config, path: Path) -> bool:
-    """Makes what a complete run lacks of a submission; False if it has not predicted all of it (`task.num_dev`)."""
-    if not config.finetune.submission or (path / submission.FOLDER).is_dir():
-        return True
+def _submitted(config: Config, path: Path) -> bool:
+    """Makes the submission that a trained run lacks; False if the run has not predicted all of it (`task.num_dev`)."""
+    if not run.is_finetuned(config, path):
+        return False
     data = _data(config)
     if not all(submission.predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
         return False
@@ -76,11 +76,6 @@ def label(config: Config) -> str:
     return "random weights" if config.pretrained.start == "none" else run.label(config)
 
 
-def _has_all(config: Config, path: Path) -> bool:
-    """With the files of a submission too, if they are asked for."""
-    return run.is_finetuned(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
-
-
 def _check(config: Config) -> None:
     if config.pretrained.start not in ("run", "none"):
         raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
@@ -91,10 +86,9 @@ def _check(config: Config) -> None:
 
 
 def _sources(config: Config, overrides: list[str]) -> Sources:
-    is_run = config.pretrained.start == "run" and not config.pretrained.path
-    source = run.pretrained(config, overrides, own=OWN) if is_run else None
+    source = run.pretrained(config, overrides, own=OWN) if run.starts_from_run(config) else None
     encoder = _encoder_of(config, overrides) if config.finetune.init_from else None
-    prepared = prepared_for(config) if run.needs_corpus(config) or not config.pretrained.path else None
+    prepared = prepared_for(config) if run.reads_mix(config) else None
     if source is not None and prepared is not None:
         run.check_data(source, prepared.fingerprints())
     return Sources(prepared, source, encoder)

@@ -25,10 +25,11 @@ from roberta_lab.attempts import code_since
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.corpus.preparation import prepared_for
 from roberta_lab.overview import Overview
-from roberta_lab.sweep_runs import Sweep, SweepRun, num_shared, of_all_tables, sweeps_of
+from roberta_lab.sweep_runs import Sweep, SweepRun, each_once, num_shared, of_all_tables, sweeps_of
 from roberta_lab.sweeper import key_of
 
 LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
+NO_TIME = "time unknown: no complete run of like size yet"
 
 
 @dataclass
@@ -40,13 +41,9 @@ class Work:
     failures: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.runs: dict[Path, SweepRun] = {}
-        shown = [one for sweep in self.sweeps for one in sweep.runs]
-        for one in shown:
-            self.runs.setdefault(one.path, one)
-        self.runs |= {found.path: found for one in shown if (found := one.encoder) is not None}
+        self.runs = each_once(one for sweep in self.sweeps for one in sweep.runs)
         self.num_shared = num_shared(self.sweeps)
-        self.there = {path for path, one in self.runs.items() if one.is_complete}
+        self.there = {path for path, one in self.runs.items() if one.is_trained}
 
     def missing(self, kind: str) -> list[SweepRun]:
         return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
@@ -137,7 +134,7 @@ def plan(work: Work, config: Config) -> str:
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = estimates.measured(Path(config.paths.outputs))
     known, unknown = estimates.seconds([one for runs in todo.values() for one in runs], rates)
-    took = f"about {estimates.words(known / jobs)}" if known else "time unknown: no complete run of like size yet"
+    took = f"about {estimates.words(known / jobs)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
     return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
 
@@ -166,9 +163,10 @@ def failed(work: Work) -> str:
 
 # ---------------------------------------------------------------- what is done
 def _prepare(work: Work) -> None:
-    """The data of every pretraining run that is missing, each mix once and with all cores."""
+    """The data of every run that is missing and starts from no other, each mix once and with all cores."""
     prepared: dict[str, str | None] = {}
-    for one in work.missing("pretrain"):
+    tuned = [one for one in work.missing("finetune") if not run.starts_from_run(one.config)]
+    for one in [*work.missing("pretrain"), *(one for one in tuned if run.reads_mix(one.config))]:
         config = one.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
         if key not in prepared:

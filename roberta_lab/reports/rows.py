@@ -132,7 +132,8 @@ def table(sweep: SweepConfig, scale: str, records: Iterable[Record]) -> Table:
     by_task = {task: [r.result for r in records if r.task == task and r.result] for task in sweep.tasks}
     columns = of_tasks(sweep, by_task)
     held_out = of_pretraining(r.result for r in records if r.kind == "pretrain" and r.result)
-    names = list(dict.fromkeys(record.row for record in records))
+    there = dict.fromkeys(record.row for record in records)
+    names = sorted(there, key=list(sweep.rows).index)  # not all have a pretraining run, which come first
     rows = [_row(n, columns, held_out, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
     compared = _compared(sweep.name, rows, reference, (*columns, *held_out))
