@@ -102,7 +102,7 @@ def test(difference: Difference) -> str:
 def facts(row: Row) -> str:
     """What a row's pretraining was."""
     if row.tokens_seen is None:
-        return "not pretrained yet"
+        return "not pretrained yet" if row.perplexity.records else "starts from no run of its own"
     return f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
 
 
