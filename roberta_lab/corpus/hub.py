@@ -9,27 +9,21 @@ library raises becomes one line; broken connections and busy servers are tried a
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import re
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from roberta_lab.config import ConfigError, HubConfig
+from roberta_lab.corpus.hub_errors import called, patiently, steps, trouble
 from roberta_lab.corpus.rows import Row, column_values
 
-_T = TypeVar("_T")
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BATCH = 64  # rows that are in memory at a time; a book has up to some megabytes
-_WAITS = (1.0, 4.0)  # seconds before the files are looked up again
-_BUSY = (408, 429, 500, 502, 503, 504)
-_HTTP = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
 
 
 @dataclass
@@ -72,9 +66,9 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
     stream = _opened(source)
     assert 0 <= shard < stream.num_shards, (shard, stream.num_shards)
     pyarrow, position = importlib.import_module("pyarrow"), -1
-    with _trouble(source):
+    with trouble(source):
         batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
-    for table in _steps(source, batches):
+    for table in steps(source, batches):
         names = [name for name in _wanted(source) if name in table.column_names]
         if position < 0:
             _expect_fields(source, table.column_names)
@@ -88,10 +82,10 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
 def split_names(source: HubConfig) -> list[str]:
     """The splits of the dataset. Asks the hub at every call."""
     check(source)
-    with _trouble(source):
-        builder = _patiently(lambda: _builder(source))
+    with trouble(source):
+        builder = patiently(lambda: _builder(source))
         _expect_pinned(source, builder)
-        return [str(name) for name in _patiently(builder.as_streaming_dataset)]
+        return [str(name) for name in patiently(builder.as_streaming_dataset)]
 
 
 def class_names(source: HubConfig, column: str) -> list[str] | None:
@@ -111,12 +105,7 @@ def _wanted(source: HubConfig) -> list[str]:
 def _expect_fields(source: HubConfig, there: list[str]) -> None:
     for name in _wanted(source):
         if name not in there:
-            raise ConfigError(f"{_called(source)} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
-
-
-def _called(source: HubConfig) -> str:
-    subset = f" ({source.subset})" if source.subset else ""
-    return f"hub dataset {source.path}{subset} at {source.revision}"
+            raise ConfigError(f"{called(source)} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
 
 
 # ---------------------------------------------------------------- opening
@@ -125,10 +114,10 @@ def _opened(source: HubConfig) -> Any:
     check(source)
     key = (*fingerprint(source).values(), *_wanted(source))
     if key not in _OPEN:
-        with _trouble(source):
-            builder = _patiently(lambda: _builder(source))
+        with trouble(source):
+            builder = patiently(lambda: _builder(source))
             _expect_pinned(source, builder)
-            splits = _patiently(builder.as_streaming_dataset)
+            splits = patiently(builder.as_streaming_dataset)
         _OPEN[key] = _of_split(source, builder, splits)
     return _OPEN[key]
 
@@ -136,7 +125,7 @@ def _opened(source: HubConfig) -> Any:
 def _of_split(source: HubConfig, builder: Any, splits: dict[str, Any]) -> Any:
     """The split with, of Parquet, only the wanted columns read and decoded, a few rows at a time."""
     if source.split not in splits:
-        raise ConfigError(f"{_called(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
+        raise ConfigError(f"{called(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
     stream = splits[source.split]
     if stream.column_names is not None:
         _expect_fields(source, stream.column_names)
@@ -145,8 +134,8 @@ def _of_split(source: HubConfig, builder: Any, splits: dict[str, Any]) -> Any:
         if hasattr(builder.config, "fragment_scan_options"):  # from 4.2 on; else Arrow reads far ahead and keeps it
             options = importlib.import_module("pyarrow.dataset").ParquetFragmentScanOptions(pre_buffer=False)
             builder.config.fragment_scan_options = options
-        with _trouble(source):
-            stream = _patiently(lambda: builder.as_streaming_dataset(source.split))
+        with trouble(source):
+            stream = patiently(lambda: builder.as_streaming_dataset(source.split))
     return stream
 
 
@@ -165,7 +154,7 @@ def _builder(source: HubConfig) -> Any:
             if source.subset in names or (source.subset is None and len(names) == 1):
                 raise
         what = "needs a subset" if source.subset is None else f"has no subset {source.subset!r}"
-        raise ConfigError(f"{_called(source)} {what}. Allowed: {', '.join(names)}.")
+        raise ConfigError(f"{called(source)} {what}. Allowed: {', '.join(names)}.")
 
 
 def _expect_pinned(source: HubConfig, builder: Any) -> None:
@@ -174,7 +163,7 @@ def _expect_pinned(source: HubConfig, builder: Any) -> None:
     outside = [name for name in files if f"hf://datasets/{source.path}@{source.revision}/" not in name]
     if outside or not files:
         raise ConfigError(
-            f"{_called(source)}: its files would be read from {outside[0] if outside else 'a cache'}, not from this commit."
+            f"{called(source)}: its files would be read from {outside[0] if outside else 'a cache'}, not from this commit."
         )
 
 
@@ -183,131 +172,21 @@ def _library(source: HubConfig) -> Any:
     try:
         datasets = importlib.import_module("datasets")
     except ImportError:
-        raise ConfigError(f"{_called(source)} needs the package datasets: pip install 'roberta_lab[hub]'") from None
+        raise ConfigError(f"{called(source)} needs the package datasets: pip install 'roberta_lab[hub]'") from None
     if int(datasets.__version__.split(".")[0]) < 4:
         raise ConfigError(
-            f"{_called(source)} needs datasets 4 or newer, which runs no code of a dataset; "
+            f"{called(source)} needs datasets 4 or newer, which runs no code of a dataset; "
             f"{datasets.__version__} is installed: pip install 'roberta_lab[hub]'"
         )
     if datasets.config.HF_HUB_OFFLINE:
         raise ConfigError(
-            f"{_called(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. Unset it, or read files."
+            f"{called(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. Unset it, or read files."
         )
     if os.path.exists(source.path):
         raise ConfigError(
-            f"{_called(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
+            f"{called(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
         )
     return datasets
-
-
-# ---------------------------------------------------------------- quiet, patience and trouble
-def _steps(source: HubConfig, iterator: Iterator[_T]) -> Iterator[_T]:
-    """What an iterator of the library gives; its noise and its errors stay within its steps."""
-    while True:
-        with _trouble(source):
-            item = next(iterator, None)
-        if item is None:
-            return
-        yield item
-
-
-def _patiently(look_up: Callable[[], _T]) -> _T:
-    """Calls again after an error that may pass. While files are read, the libraries do this themselves."""
-    for wait in _WAITS:
-        try:
-            return look_up()
-        except Exception as error:  # whichever of four HTTP libraries raised
-            if isinstance(error, ConfigError) or not (_status(error) in _BUSY or _is_of_network(error)):
-                raise
-            time.sleep(wait)
-    return look_up()
-
-
-@contextmanager
-def _trouble(source: HubConfig) -> Iterator[None]:
-    """Errors of the libraries, which are of many kinds, become one line. Within, they neither log nor draw nor count calls."""
-    try:
-        with _quiet():
-            yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{_called(source)}: {_explained(source, error)}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries without logs and bars, calls that count their users, and torch, which they would import for nothing."""
-    try:
-        datasets, hub = importlib.import_module("datasets"), importlib.import_module("huggingface_hub")
-    except ImportError:  # which `_library` reports
-        yield
-        return
-    switches = (
-        (datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
-        (datasets.config, "TORCH_AVAILABLE", False),
-        (hub.constants, "HF_HUB_DISABLE_TELEMETRY", True),
-    )
-    before = [getattr(owner, name) for owner, name, _ in switches]
-    disabled = logging.root.manager.disable
-    drawing = [library for library in (datasets.utils, hub.utils) if not library.are_progress_bars_disabled()]
-    try:
-        for owner, name, value in switches:
-            setattr(owner, name, value)
-        logging.disable(logging.CRITICAL)
-        for library in drawing:
-            library.disable_progress_bars()
-        yield
-    finally:
-        for (owner, name, _), value in zip(switches, before, strict=True):
-            setattr(owner, name, value)
-        logging.disable(disabled)
-        for library in drawing:
-            library.enable_progress_bars()
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status behind an error, if any."""
-    answers = (getattr(each, "response", None) for each in _chain(error))
-    return next((int(answer.status_code) for answer in answers if hasattr(answer, "status_code")), None)
-
-
-def _is_of_network(error: BaseException) -> bool:
-    """No answer, or one that broke off."""
-    return _status(error) is None and any(
-        isinstance(each, (ConnectionError, TimeoutError)) or type(each).__module__.split(".")[0] in _HTTP
-        for each in _chain(error)
-    )
-
-
-def _explained(source: HubConfig, error: BaseException) -> str:
-    """What happened, and what to do about it."""
-    kinds = {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
-    status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"
-    token = "log in with `hf auth login` or set HF_TOKEN"
-    text = " ".join(str(error).split())
-    if "gated" in text:
-        return f"its authors grant access to each reader. Ask for it on {page}, then {token}."
-    if text.startswith("Revision"):
-        return f"there is no such revision. Its commits are on {page} under Files and versions, History."
-    if "DatasetNotFoundError" in kinds or status in (401, 403):
-        return f"there is no such dataset, or it is private. Look at {page}; for a private one, {token}."
-    if "scripts are no longer supported" in text:
-        what = "it is a script that builds the data, and such code is not run"
-        return f"{what}. Take a commit of its branch refs/convert/parquet, or another dataset; see {page}."
-    if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
-        return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
-    if status in _BUSY:
-        return f"the hub has too much to do (HTTP {status}), also after several tries. Wait some minutes, or {token}."
-    if _is_of_network(error):
-        return f"the hub cannot be reached, or broke off, also after several tries. Look at the network. ({text[:200]})"
-    return f"it cannot be read. {type(error).__name__}: {text[:300]}"
 
 
 _OPEN: dict[tuple[Any, ...], Any] = {}  # of this process
