@@ -52,6 +52,16 @@ def test_a_scale_keeps_the_ratios_of_batches_and_steps() -> None:
     assert (large.sequences / small.sequences, large.steps / small.steps) == (8, 0.125)
 
 
+def test_rates_of_large_batches_are_cut_where_a_scale_says_so_and_nowhere_else() -> None:
+    def rates(*overrides: str) -> list[float]:
+        return [config(f"batch_size={o}", *overrides).batch_size.peak_lr for o in ("bsz256", "bsz2k", "bsz8k")]
+
+    assert rates() == pytest.approx([2e-3, 5e-3, 5e-3])
+    assert rates("scale.largest_lr=null") == pytest.approx([2e-3, 1.4e-2, 2e-2])
+    assert rates("scale=mini") == pytest.approx([5e-4, 3.5e-3, 5e-3])
+    assert config("batch_size=bsz8k", "batch_size.peak_lr=2e-2").batch_size.peak_lr == 2e-2
+
+
 def test_an_explicit_number_is_taken_as_written() -> None:
     assert config("batch_size.sequences=48").batch_size.sequences == 48
     assert micro_batch_size(48, config().trainer) == 24
