@@ -151,9 +151,14 @@ def test_inputs_equal_the_slow_reference(seed: int, name: str) -> None:
     corpus, max_length = random_corpus(seed), (8, 16, 64)[seed % 3]
     made, rows = make(name, corpus, max_length)
     assert unpadded(rows) == SLOW[name](corpus, max_length)
-    text = rows.input_ids[~rows.special_mask]
-    assert text.tolist() == list(range(FIRST, FIRST + sum(map(sum, corpus)))), "every token in exactly one input"
-    assert made.lengths.max() <= max_length and made.next_sentence_label is None
+    assert made.lengths.max() <= max_length and (made.next_sentence_label is not None) == FORMATS[name].pairs
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_of_doc_sentences_every_token_is_in_exactly_one_input(seed: int) -> None:
+    corpus = random_corpus(seed)
+    rows = make("doc_sentences", corpus, (8, 16, 64)[seed % 3])[1]
+    assert rows.input_ids[~rows.special_mask].tolist() == list(range(FIRST, FIRST + sum(map(sum, corpus))))
 
 
 # ---------------------------------------------------------------- segment_pair, sentence_pair
