@@ -51,15 +51,19 @@ def _git() -> dict[str, Any]:
     """The commit, and whether the code has changes that are in none."""
     if not (ROOT / ".git").exists():  # installed: a repository around it is not ours
         return {"commit": None, "dirty": None}
-    commit, status = _ask_git("rev-parse", "HEAD"), _ask_git("status", "--porcelain", "--", *CODE)
+    commit, status = (
+        _ask_git("rev-parse", "HEAD"),
+        _ask_git("status", "--porcelain", "--untracked-files=no", "--", *CODE),
+    )
     known = commit is not None and status is not None
     return {"commit": commit, "dirty": bool(status)} if known else {"commit": None, "dirty": None}
 
 
 @cache
 def _differs(commit: str) -> bool:
-    """Whether the code of a commit is not that of the newest, or is not there any more."""
-    return _ask_git("diff", "--quiet", commit, "HEAD", "--", *CODE) is None
+    """Whether the code of a commit is not that of the newest; False of a commit that is not there, as in a shallow clone."""
+    names = _ask_git("diff", "--name-only", commit, "HEAD", "--", *CODE)
+    return bool(names)
 
 
 def _ask_git(*arguments: str) -> str | None:

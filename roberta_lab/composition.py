@@ -168,6 +168,8 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"prepare.workers={workers}: allowed is 1 or more, or null for one a core.")
     if (stride := config.task.stride) is not None and stride < 1:
         raise ConfigError(f"task.stride={stride}: allowed is 1 or more, or null for a quarter of the input's length.")
+    if (largest := config.scale.largest_lr) is not None and not largest > 0:
+        raise ConfigError(f"scale.largest_lr={largest}: allowed is more than 0, or null for no limit.")
     for key in BELOW_ONE:
         if not 0 <= (share := attrgetter(key)(config)) < 1:
             raise ConfigError(f"{key}={share}: allowed is 0 or more and less than 1.")

@@ -114,7 +114,9 @@ class Plan:
         used = f"{one.devices} x {HARDWARE[self.hardware].what}"
         lines = [f"hardware: {used} a run; throughput {_one_of(p.costs.basis for p in self.runs)}"]
         lines.append(f"passes over the data: {_one_of(p.costs.pass_basis for p in self.runs)}")
-        lines.append("accumulated: micro-batches a step x inputs of full length in each, of one device, and so is memory")
+        lines.append(
+            "accumulated: micro-batches a step x inputs of full length in each, of one device, and so is memory"
+        )
         warnings = dict.fromkeys(f"{p.row}: {warning}" for p in self.missing for warning in p.costs.warnings)
         return [*lines, *self.sums(), *(f"WARNING {warning}" for warning in warnings)]
 

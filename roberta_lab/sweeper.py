@@ -65,7 +65,8 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
     assert sweep is not None
     differing = _differing(sweep)
     for override in user:
-        if _decides(override) in differing and _source_of(override) is None:
+        whole = key_of(override) == "finetune" and any(key.startswith("finetune.") for key in differing)
+        if (whole or _decides(override) in differing) and _source_of(override) is None:
             raise ConfigError(
                 f"{override}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
             )
@@ -97,8 +98,28 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
 def _at_scale(paper: list[str], scale: ScaleConfig, user: Sequence[str]) -> list[str]:
     """The overrides with what stands for them at this scale, but for those that the user sets."""
     given = {key_of(o) for o in user}
-    chosen = [_encoder_at_scale(o, scale) for o in paper if key_of(o) not in given]
-    return [own for o in chosen for own in scale.stands_for.get(o, o).split()]
+    last = {
+        key_of(o): o for o in paper
+    }  # of a key that base and row set, the row's: nothing of the other's stand-in stays
+    chosen = [_encoder_at_scale(o, scale) for o in last.values() if key_of(o) not in given]
+    return [own for o in chosen for own in _stand_in(o, scale).split()]
+
+
+def _stand_in(override: str, scale: ScaleConfig) -> str:
+    """What replaces an override; 1e-5 is 1.0e-5."""
+    key, _, value = override.partition("=")
+    for paper, ours in scale.stands_for.items():
+        name, _, said = paper.partition("=")
+        if name == key and (said == value or _number(said) == _number(value) is not None):
+            return ours
+    return override
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _encoder_at_scale(override: str, scale: ScaleConfig) -> str:
@@ -167,7 +188,8 @@ class Configs:
         of_task = [o for o in shared if key_of(o).split(".")[0] in ("task", "finetune")]  # `++task.files.train=x` too
         pretraining = self._composed(tuple(o for o in shared if o not in of_task))
         tuning = self._composed(tuple(o for o in shared if o in of_task or key_of(o) == "scale"))
-        finetune = replace(tuning.finetune, seed=job.finetune_seed or tuning.finetune.seed)
+        seed = tuning.finetune.seed if job.finetune_seed is None else job.finetune_seed
+        finetune = replace(tuning.finetune, seed=seed)
         own = {"seed": job.seed, "sweep": replace(sweep, row=job.row), "task": tuning.task, "finetune": finetune}
         config = replace(pretraining, **own)
         check(config)

@@ -95,10 +95,10 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert cli.main(command) == 0
     out, err = capsys.readouterr()
     assert "nothing is missing" in out and "0 pretrain, 0 finetune runs trained, 6 were there" in out and err == ""
-    assert "other code" not in out
+    assert "uncommitted code" not in out
     monkeypatch.setattr(attempts, "_differs", lambda commit: commit == "a" * 40)
     assert cli.main(command) == 0
-    assert "6 of the complete runs are by other code than today's" in capsys.readouterr().out
+    assert "6 of the complete runs are by other or uncommitted code" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("small_source")

@@ -99,6 +99,8 @@ def test_only_what_can_change_a_result_counts_as_changed_code(tmp_path: Path, mo
         seen("2", "conf/a.yaml", commit=False) == seen("2", "conf/a.yaml") == f"the code of {first[:7]}, changed since"
     )
     assert seen("1", "conf/a.yaml") is None, "as it was"
+    run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": "f" * 40, "dirty": False}}]})
+    assert seen("1", "conf/a.yaml", commit=False) is None, "a commit that is not there"
     run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": True}}]})
     assert seen("1", "conf/a.yaml", commit=False) == f"uncommitted code on {first[:7]}"
     attempts._git.cache_clear()

@@ -81,8 +81,10 @@ def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
         jobs("pretrain", "sweep=table1_masking", "masking.mask_prob=0.2")
     with pytest.raises(ConfigError, match=r"\+\+finetune.lr=0.2.*sweep.only"):
         jobs("finetune", "sweep=finetune_glue", "++finetune.lr=0.2")
-    job = jobs("finetune", "sweep=finetune_glue", "finetune.submission=true", "finetune.epochs=3")[0]
-    assert config(*job.overrides).finetune.submission and config(*job.overrides).finetune.epochs == 3
+    with pytest.raises(ConfigError, match=r"finetune=.*sweep.only"):
+        jobs("finetune", "sweep=finetune_glue", "finetune={lr:0.2}")
+    job = jobs("finetune", "sweep=finetune_glue", "finetune.submission=true", "finetune.epochs=7")[0]
+    assert config(*job.overrides).finetune.submission and config(*job.overrides).finetune.epochs == 7
 
 
 @pytest.mark.parametrize(("override", "instead"), [("task=pydoc_span", "sweep.tasks"), ("finetune.seed=1", "sweep.finetune_seeds")])  # fmt: skip
@@ -136,6 +138,25 @@ def test_a_row_that_starts_from_a_task_starts_from_its_stand_in() -> None:
     assert started == [[], ["finetune.init_from=pydoc_pair"]]
 
 
+def test_a_row_takes_the_place_of_what_the_base_says_with_all_that_stands_for_it() -> None:
+    """At smoke the large model is the tiny one with four layers: of a row that takes base none of that may stay."""
+    chosen = config("sweep=table4_data")
+    assert chosen.sweep is not None
+    rows = {"large": ["data_mix=books_wiki"], "base": ["data_mix=books_wiki", "model=base"]}
+    sweep = replace(chosen.sweep, rows=rows, base=[*chosen.sweep.base, "batch_size=bsz8k_100k"])
+    found = expand(replace(chosen, sweep=sweep), "pretrain", ["sweep=table4_data"])
+    assert [config(*job.overrides).model.layers for job in found] == [4, 2]
+
+
+@pytest.mark.parametrize("spelled", ["1e-5", "1.0e-5", "0.00001"])
+def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
+    chosen = config("sweep=finetune_glue", "sweep.tasks=[rte]", "sweep.finetune_seeds=[1]")
+    assert chosen.sweep is not None
+    sweep = replace(chosen.sweep, rows={"one": [f"finetune.lr={spelled}"], "other": ["finetune.lr=4e-5"]})
+    found = expand(replace(chosen, sweep=sweep), "finetune", ["sweep=finetune_glue"])
+    assert [config(*job.overrides).finetune.lr for job in found] == [5e-4, 4e-5]
+
+
 @pytest.mark.parametrize("command", run.KINDS)
 @pytest.mark.parametrize(
     "user",
@@ -144,11 +165,12 @@ def test_a_row_that_starts_from_a_task_starts_from_its_stand_in() -> None:
         ["finetune.lr=1e-3", "model.dropout=0", "seed=3"],
         ["++finetune.lr=1e-3", "++task.num_dev=7"],
         spelled_out(["task.files.train=x", "task.columns.text_a=y"]),
+        ["sweep.finetune_seeds=[0,1]"],
     ],
 )
 def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
     found = jobs(command, "sweep=table2_input_format", *user)
-    sweep = config("sweep=table2_input_format").sweep
+    sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith("sweep."))).sweep
     assert sweep is not None
     configs = Configs(lambda overrides: compose("config", overrides))
     for job in found[:: len(found) - 1]:

@@ -50,7 +50,7 @@ class Work:
 
     def is_ready(self, one: SweepRun) -> bool:
         """Whether everything is there that the run starts from."""
-        return all(self.runs[path].is_complete if path in self.runs else run.is_complete(path) for path in one.needs)
+        return all(self.runs[path].is_trained if path in self.runs else run.is_complete(path) for path in one.needs)
 
     def num_trained(self, kind: str) -> int:
         return sum(o.kind == kind and o.is_complete and path not in self.there for path, o in self.runs.items())
@@ -117,12 +117,12 @@ def plan(work: Work, config: Config) -> str:
         rows = dict.fromkeys(one.job.row for one in sweep.runs)
         counts = [f"{len(rows)} rows"]
         for kind in run.KINDS:
-            runs = {one.path: one.is_complete for one in sweep.runs if one.kind == kind}
+            runs = {one.path: work.runs[one.path].is_complete for one in sweep.runs if one.kind == kind}
             counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
         lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
     if other := sum(code_since(path) is not None for path in work.there):
         lines.append(
-            f"{other} of the complete runs are by other code than today's; delete their folders to make them again"
+            f"{other} of the complete runs are by other or uncommitted code; delete their folders to make them again"
         )
     todo = {kind: work.missing(kind) for kind in run.KINDS}
     if not any(todo.values()):
