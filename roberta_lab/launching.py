@@ -17,8 +17,9 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
+from roberta_lab.overrides import key_of
 from roberta_lab.sweep_runs import SweepRun, composing
-from roberta_lab.sweeper import key_of, set_jobs
+from roberta_lab.sweeper import set_jobs
 
 ATTEMPTS = 2  # at a job that is there when the launcher breaks off: it may have been killed for another one's memory
 KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"
@@ -83,7 +84,7 @@ def run_all(launch: Launch, runs: Sequence[SweepRun], say: Callable[[str], None]
 
 
 def one_line(error: BaseException | None) -> str:
-    """The kind of an error and the first line of what it says; of a user's mistake only the latter."""
+    """The kind of an error and the first line of what it says."""
     text = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

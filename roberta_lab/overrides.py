@@ -12,6 +12,16 @@ from roberta_lab.composition import encoder_config, groups, nearest
 from roberta_lab.config import Config, ConfigError, DataMixConfig
 
 
+def key_of(override: str) -> str:
+    """`+masking.name=x` -> `masking.name`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def without_sweep(overrides: Iterable[str]) -> list[str]:
+    """Those that say which run is meant: not of which table, nor how it is launched."""
+    return [o for o in overrides if re.split(r"[./]", key_of(o))[0] not in ("sweep", "hydra")]
+
+
 def spelled_out(overrides: Iterable[str]) -> list[str]:
     """`data_mix.NAME.key=`, which sets or adds a source of the mix, a task's files and columns, and `predict.text=TEXT`, as
     Hydra knows them; other overrides as they are."""

@@ -17,8 +17,8 @@ from roberta_lab import run
 from roberta_lab.command_line import typed
 from roberta_lab.composition import CONF, build, encoder_config
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.overrides import encoder_overrides
-from roberta_lab.sweeper import Configs, Job, expand, key_of
+from roberta_lab.overrides import encoder_overrides, key_of, without_sweep
+from roberta_lab.sweeper import Configs, Job, expand
 
 OWN = ("sweep", "reproduce.sweeps")
 MANY = 3  # tables beyond which composing takes noticeably long
@@ -87,8 +87,7 @@ class SweepRun:
         """What to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
         assert self.config.sweep is not None
         if self.is_encoder:  # no column of the sweep is sure to be this run
-            own = [o for o in self.job.overrides if key_of(o).split(".")[0] != "sweep"]
-            return typed(self.kind, own)
+            return typed(self.kind, without_sweep(self.job.overrides))
         chosen = {"sweep": self.config.sweep.name, "sweep.only": f"[{_in_hydra(self.job.row)}]"}
         if not any(key_of(o) == "seed" for o in user):
             chosen["sweep.seeds"] = f"[{self.job.seed}]"

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, flag_override
 from roberta_lab import run
 from roberta_lab.composition import build, check, groups, nearest, sources_of
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig
-from roberta_lab.overrides import spelled_out
+from roberta_lab.overrides import key_of, spelled_out
 
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # set per column, and by which list
 
@@ -35,11 +35,6 @@ class Job:
     task: str | None  # the paper's name of the column
     finetune_seed: int | None
     overrides: tuple[str, ...]
-
-
-def key_of(override: str) -> str:
-    """`+masking.name=x` -> `masking.name`."""
-    return override.lstrip("+~").partition("=")[0]
 
 
 def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:

@@ -91,4 +91,5 @@ def test_it_compiles(made: Table, tmp_path: Path) -> None:
 
 
 def test_pretraining_alone_makes_a_table() -> None:
-    nested(tabular(table(replace(SWEEP, tasks=[]), "smoke", [pretrained("static", 5.0)])))
+    text = tabular(table(replace(SWEEP, tasks=[]), "smoke", [pretrained("static", 5.0)]))
+    assert set(nested(text)) == {"tabular"} and "static" in text and "5.0" in text

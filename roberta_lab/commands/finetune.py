@@ -13,7 +13,7 @@ from roberta_lab.command_line import typed
 from roberta_lab.composition import encoder_config
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.corpus.preparation import Prepared, embedded, prepared_for
-from roberta_lab.overrides import encoder_overrides
+from roberta_lab.overrides import encoder_overrides, without_sweep
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.items import TaskData, label_of
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from roberta_lab.starting_points import Start
 
 OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
-OF_THE_SWEEP = ("sweep=", "sweep.")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _encoder_of(config: Config, overrides: list[str]) -> Path:
     other = encoder_config(config)
     path = run.directory(other, "finetune")
     if not run.is_finetuned(other, path):
-        kept = [o for o in encoder_overrides(config, overrides) if not o.startswith(OF_THE_SWEEP)]
+        kept = without_sweep(encoder_overrides(config, overrides))
         missing = f"the run of finetune.init_from={other.task.name} is not there with its weights"
         raise ConfigError(f"{missing}: {typed('finetune', kept)}")
     return path

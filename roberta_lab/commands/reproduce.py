@@ -24,9 +24,9 @@ from roberta_lab import estimates, launching, run, wandb_mirror
 from roberta_lab.attempts import code_since
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.corpus.preparation import prepared_for
+from roberta_lab.overrides import key_of
 from roberta_lab.overview import Overview
 from roberta_lab.sweep_runs import Sweep, SweepRun, each_once, num_shared, of_all_tables, sweeps_of
-from roberta_lab.sweeper import key_of
 
 LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
 NO_TIME = "time unknown: no complete run of like size yet"

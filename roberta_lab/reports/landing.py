@@ -12,6 +12,7 @@ from typing import Any
 
 from roberta_lab import run
 from roberta_lab.command_line import typed
+from roberta_lab.overrides import without_sweep
 from roberta_lab.reports import run_files
 from roberta_lab.reports.page import rendered
 from roberta_lab.reports.wording import number
@@ -19,7 +20,6 @@ from roberta_lab.reports.writing import SUMMARY, write
 from roberta_lab.tracking import read
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
-NOT_A_RUNS_OWN = ("sweep=", "sweep.", "hydra.", "hydra/")  # overrides that do not change which run is meant
 STATES = ("complete", "in progress", "interrupted")
 
 
@@ -148,4 +148,4 @@ def _resume(kind: str, overrides: list[str] | None) -> str:
     """The command that addresses the same run; whether a sweep started it makes no difference to what it is."""
     if overrides is None:
         return ""
-    return typed(kind, (o for o in overrides if not o.lstrip("+~").startswith(NOT_A_RUNS_OWN)))
+    return typed(kind, without_sweep(overrides))
