@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fake_store import store_of
 
-from roberta_lab import batching
+from roberta_lab import batching, input_format
 from roberta_lab.batching import BatchPlan, accumulation
-from roberta_lab.config import ConfigError
+from roberta_lab.config import BatchSizeConfig, Config, ConfigError, InputFormatConfig
 
 
 def faults(plan: BatchPlan, num_steps: int) -> list[str]:
@@ -155,3 +156,21 @@ def test_a_batch_of_full_inputs_is_matched_by_as_many() -> None:
     plan = BatchPlan(10, 4, 1, np.full(10, 8, np.int32), 8)
     assert all(len(plan.batch(step)[0]) == 4 for step in range(9))
     assert [len(plan.micro_batch(0, i, 1, 0, 1)[0]) for i in range(4)] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "grows"),
+    [("segment_pair", False), ("sentence_pair", True), ("full_sentences", False), ("doc_sentences", True)],
+)
+def test_batches_grow_where_the_paper_says_so(name: str, grows: bool) -> None:
+    """Section 4.2: inputs of these two may be short, so their batches are as large as makes up for it."""
+    draw = np.random.default_rng(1)
+    store = store_of([draw.integers(3, 12, 6).tolist() for _ in range(80)])
+    config = Config(input_format=InputFormatConfig(name, 128), batch_size=BatchSizeConfig(8, 100, 1e-3))
+    plan = input_format.plan(store, config.input_format, 1)
+    examples = [batching.batch_plan(plan, config).batch(step)[0] for step in range(20)]
+    sizes, tokens = [len(e) for e in examples], [plan.lengths[e].sum() for e in examples]
+    if grows:
+        assert min(sizes) > 8 and np.mean(tokens) == pytest.approx(8 * 128, rel=0.05)
+    else:
+        assert set(sizes) == {8}
