@@ -1,6 +1,7 @@
 """One thread a process, for small models on shared cores train several times faster so; and which tests run side by side."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the processes that tests start have it too
@@ -8,9 +9,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the proc
 import pytest
 import torch
 
+from roberta_lab import sweep_runs
+from roberta_lab.registration import register
+
 torch.set_num_threads(1)
 
 LONGEST = ("test_end_to_end.py", "test_distributed.py", "test_sweeps.py", "test_reproduce.py")  # about a minute each
+
+
+@pytest.fixture(scope="module")
+def composing() -> Iterator[None]:
+    """Hydra ready to compose in all tests of a file: `pytestmark = pytest.mark.usefixtures("composing")`."""
+    register()
+    with sweep_runs.composing():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

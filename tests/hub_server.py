@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from local_server import LocalServer
 
 _URL = re.compile(
     r"/(?P<api>api/)?datasets/(?P<id>[^/]+/[^/]+)(/(?P<verb>resolve|tree|revision|paths-info)/(?P<rest>.*))?"
@@ -29,26 +30,15 @@ class Repository:
     refused: str = ""  # "", "private" (as if it did not exist) or "gated"
 
 
-class Hub(ThreadingHTTPServer):
-    """`with Hub(repositories) as hub:` serves at hub.url until the block ends."""
-
-    daemon_threads = True
+class Hub(LocalServer):
+    """The hub of datasets, with these repositories."""
 
     def __init__(self, repositories: dict[str, Repository]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.repositories = repositories
         self.calls: list[str] = []
         self.cut: dict[str, int] = {}  # ending of a path: how many of its GETs to break off half way
         self.fail: dict[str, list[int]] = {}  # ending of a path: status codes with which to answer its next calls
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Hub:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,24 +1,17 @@
 """Every option composes; a user's mistake ends in one line that names the right thing; identity covers science and nothing else."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 
 from roberta_lab import run
 from roberta_lab.batching import micro_batch_size
-from roberta_lab.composition import CONF, build, default_options, groups
+from roberta_lab.composition import build, default_options, groups
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.overrides import check_override_names, spelled_out
-from roberta_lab.registration import register
 
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def config(*overrides: str) -> Config:

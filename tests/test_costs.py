@@ -2,29 +2,22 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from torch.autograd.graph import saved_tensors_hooks
 
 from roberta_lab.attention import Padded
-from roberta_lab.composition import CONF, build
+from roberta_lab.composition import build
 from roberta_lab.config import Config, ConfigError, ModelConfig
 from roberta_lab.costs import Costs, costs_of, finetune_seconds, layer_bytes, pass_tokens
 from roberta_lab.hardware import HARDWARE
 from roberta_lab.model import Layer
-from roberta_lab.registration import register
 
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def config(*overrides: str) -> Config:

@@ -2,24 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import initialize_config_dir
 from test_composition import config
 
 from roberta_lab import fingerprints, run
-from roberta_lab.composition import CONF, encoder_config
+from roberta_lab.composition import encoder_config
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.registration import register
 
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def identity(*overrides: str) -> str:

@@ -1,28 +1,21 @@
 """Every sweep expands, each of its jobs builds; rows are written in the paper's numbers and shrunk by the scale."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import joblib
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from roberta_lab import cli, run
-from roberta_lab.composition import CONF, build, encoder_config
+from roberta_lab.composition import build, encoder_config
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.overrides import spelled_out
-from roberta_lab.registration import register
 from roberta_lab.sweeper import Configs, RowSweeper, expand, set_jobs, side_by_side
 
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 def config(*overrides: str) -> Config:

@@ -1,7 +1,6 @@
 """The sweep files: each expands and builds at every scale, has the published settings, and shares the runs it can share."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,14 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import OmegaConf
 
 from roberta_lab import reports, run
-from roberta_lab.composition import CONF, SWEEPS, build, groups, nsp_is_on
+from roberta_lab.composition import SWEEPS, build, groups, nsp_is_on
 from roberta_lab.config import Config, SweepConfig
 from roberta_lab.plans import cost_lines, plan_of_runs
-from roberta_lab.registration import register
 from roberta_lab.reports.columns import METRIC_OF_TASK, published
 from roberta_lab.sweep_runs import SweepRun
 from roberta_lab.sweeper import Configs, Job, expand
@@ -26,11 +24,7 @@ TABLES = yaml.safe_load((Path(reports.__file__).parent / "published.yaml").read_
 CONFIGS = Configs(lambda overrides: compose("config", overrides))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("composing")
 
 
 @cache

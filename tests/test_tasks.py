@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import OmegaConf
 
 from roberta_lab import tasks
@@ -14,7 +14,6 @@ from roberta_lab.composition import CONF, METRICS, build
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.corpus import parts
 from roberta_lab.overrides import check_override_names, spelled_out
-from roberta_lab.registration import register
 from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 from roberta_lab.tasks.pydoc import described_parameters
 from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
@@ -197,12 +196,11 @@ def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("composing")
 def test_files_columns_and_the_hub_are_set_from_the_command_line() -> None:
     overrides = ["task=text_classification", "task.files.train=x.csv", "task.columns.label=topic", "task.hub.path=a/b", "task.hub.revision=c"]  # fmt: skip
     check_override_names(overrides)
-    register()
-    with initialize_config_dir(str(CONF), version_base=None):
-        task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
+    task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
     assert task.files == {"train": "x.csv"} and task.columns == {"label": "topic"}
     assert task.hub is not None and (task.hub.path, task.hub.revision, task.hub.subset) == ("a/b", "c", "d")
 

@@ -10,20 +10,19 @@ import json
 import re
 import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_server import LocalServer
 
 ENTITY = "tester"
 
 
-class Server(ThreadingHTTPServer):
-    """`with Server() as server:` serves at server.url until the block ends; `die` ends it at once."""
-
-    daemon_threads = True
+class Server(LocalServer):
+    """W&B's, as far as its client asks, and what it was told."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(_Handler)
         self.calls: list[str] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []  # operation, variables
         self.runs: dict[str, dict[str, Any]] = {}  # run id -> variables of its UpsertBucket
@@ -35,17 +34,6 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.unknown: list[str] = []
         self.lock = threading.Lock()
-
-    def __enter__(self) -> Server:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.die()
-
-    def die(self) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
