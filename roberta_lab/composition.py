@@ -53,8 +53,13 @@ def groups() -> dict[str, list[str]]:
         for folder in sorted(CONF.iterdir())
         if folder.is_dir() and not folder.name.startswith("__")
     }
-    found["sweep"] = sorted(p.stem for p in SWEEPS.glob("*.yaml"))
+    found["sweep"] = sorted((p.stem for p in SWEEPS.glob("*.yaml")), key=reading_order)
     return found
+
+
+def reading_order(sweep: str) -> tuple[bool, str]:
+    """Sorts sweeps: the paper's tables by their numbers, then the other questions."""
+    return not sweep.startswith("table"), sweep
 
 
 def default_options() -> dict[str, str]:

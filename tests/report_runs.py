@@ -6,7 +6,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.config import Config, DataMixConfig, PathsConfig, ScaleConfig, SourceConfig, SweepConfig
+from roberta_lab.config import (
+    BatchSizeConfig,
+    Config,
+    DataMixConfig,
+    MaskingConfig,
+    PathsConfig,
+    ScaleConfig,
+    SourceConfig,
+    SweepConfig,
+    TokenizerConfig,
+)
 from roberta_lab.reports.rows import Record
 
 SWEEP = SweepConfig(
@@ -48,6 +58,17 @@ def config(sweep: SweepConfig, outputs: Path, scale: str = "smoke") -> Config:
     return Config(data_mix=sources, scale=ScaleConfig(name=scale), sweep=sweep, paths=PathsConfig(outputs=str(outputs)))
 
 
+def composed(settings: dict[str, dict[str, Any]]) -> Config:
+    """A row's config, as far as tables read it."""
+    return Config(
+        masking=MaskingConfig(**{"name": "dynamic", **settings.get("masking", {})}),
+        batch_size=BatchSizeConfig(
+            **{"sequences": 256, "steps": 2000, "peak_lr": 1e-4, **settings.get("batch_size", {})}
+        ),
+        tokenizer=TokenizerConfig(**{"kind": "bytelevel_bpe", "vocab_size": 2048, **settings.get("tokenizer", {})}),
+    )
+
+
 def write_run(
     outputs: Path, record: Record, settings: dict[str, Any] | None = None, folder: str | None = None
 ) -> Record:
@@ -62,7 +83,7 @@ def write_run(
     (path / "overrides.yaml").write_text(json.dumps([f"masking={record.row}", f"sweep.row={record.row}", "sweep=t"]))
     if record.result is not None:
         (path / "result.json").write_text(json.dumps({"label": f"{record.row} seed 1", **record.result}))
-    return replace(record, run_id=name, directory=f"../../../{record.kind}/{name}")
+    return replace(record, run_id=name, directory=f"../../../{record.kind}/{name}", config=composed(settings or {}))
 
 
 class Page(HTMLParser):

@@ -108,7 +108,7 @@ def test_plan_takes_all_tables_as_reproduce_does(
     monkeypatch.setattr(cli, "run_command", lambda name, arguments: asked.append(arguments))
     for command in ("plan", "reproduce"):
         assert cli.main([command, "sweep=all", "scale=smoke"]) == 0
-    assert asked[0] == asked[1] and asked[0][-1].startswith("reproduce.sweeps=[corpora_one_by_one,")
+    assert asked[0] == asked[1] and asked[0][-1].startswith("reproduce.sweeps=[table1_masking,table2_input_format,")
     assert cli.main(["plan", "scale=smoke"]) == 0 and asked[2] == ["scale=smoke"]
     assert cli.main(["plan", "sweep=all,table1_masking"]) == 2
     assert "sweep=all: no such option" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from report_runs import SWEEP, finetuned, pretrained, write_run
 from roberta_lab.config import MaskingConfig
 from roberta_lab.reports.chosen_figures import figures, main_figure
 from roberta_lab.reports.exposure import expected, exposure
-from roberta_lab.reports.figures import COLOURS, STYLES, Figure, Series, files, style
+from roberta_lab.reports.figures import COLOURS, STYLES, Figure, Series, files, style, svg_for_page
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.rows import Record, table
 
@@ -155,6 +155,16 @@ def test_scores_by_tokens_and_by_data_when_rows_differ_in_them(tmp_path: Path) -
     assert not {"score_by_tokens", "score_by_data"} & set(
         made_of(tmp_path / "b", alike, mnli={"less": 60.0, "more": 70.0})
     )
+
+
+def test_marks_nearly_at_one_place_are_named_there_once(tmp_path: Path) -> None:
+    seen = {"256": 1_631_971, "8k": 1_618_949, "8k_long": 6_527_715}
+    made = made_of(tmp_path, {name: {"tokens_seen": n} for name, n in seen.items()}, mnli=dict.fromkeys(seen, 60.0))
+    svg = svg_for_page(made["score_by_tokens"])
+    assert re.findall(r">([\d.]+M)</text>", svg) == ["1.62M", "6.53M"]
+    heights = [re.findall(rf'translate\([\d.]+ ([\d.]+)\)">{name}</text>', svg) for name in ("8k", "256")]
+    assert float(heights[0][0]) < float(heights[1][0]) - 5, "one above the other"
+    assert made["score_by_tokens"].series[0].points[0][0] == 1_618_949.0, "the marks stay where they are"
 
 
 def test_masks_are_shown_where_rows_mask_differently(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
+from roberta_lab.composition import groups
 from roberta_lab.overrides import spelled_out
 from roberta_lab.reports import write_table
 from roberta_lab.reports.landing import state_of, write_landing
@@ -42,6 +43,16 @@ def test_the_state_of_a_run(unfinished: Path) -> None:
     assert state_of(unfinished)[0] == "interrupted"
     (unfinished / "result.json").write_text("{}")
     assert state_of(unfinished) == ("complete", "")
+
+
+def test_the_papers_tables_come_first(tmp_path: Path) -> None:
+    for name in ("masking_rate", "table2_input_format", "table1_masking"):
+        folder = tmp_path / "tables" / name / "smoke"
+        folder.mkdir(parents=True)
+        write_table(config(replace(SWEEP, name=name, title=f"[{name}]", tasks=[]), tmp_path), [], folder)
+    text = Page(write_landing(tmp_path).read_text()).text
+    places = [text.index(f"[{name}]") for name in ("table1_masking", "table2_input_format", "masking_rate")]
+    assert places == sorted(places) and groups()["sweep"][0] == "table1_masking"
 
 
 def test_looking_at_a_run_does_not_touch_its_lock(unfinished: Path) -> None:

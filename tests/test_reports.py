@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import META, SWEEP, Page, config, finetuned, pretrained, records, write_run
+from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrained, records, write_run
 
 from roberta_lab.config import ConfigError
 from roberta_lab.reports import latex, page, provenance, render, write_table
@@ -19,7 +19,7 @@ from roberta_lab.reports.columns import published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.rows import Table, table
-from roberta_lab.reports.wording import shared_unigram, unlike, warning
+from roberta_lab.reports.wording import FOLDED, FRESH, shared_unigram, unlike, warning
 
 
 @pytest.fixture
@@ -151,6 +151,21 @@ def test_each_row_stands_beside_its_own_unigram_model(made: Table) -> None:
     other = replace(made.rows[1], unigram_ppl=321.5)
     text = Page(page.html(replace(made, rows=(made.rows[0], other)), [], META)).text
     assert "unigram 700.0" in text and "unigram 321.5" in text
+
+
+def test_what_rows_settings_do_to_their_figures_is_said() -> None:
+    settings: dict[str, dict[str, dict[str, Any]]] = {
+        "wordpiece": {"tokenizer": {"kind": "wordpiece"}},
+        "bpe": {},
+        "10": {"masking": {"name": "static", "num_patterns": 10}},
+        "40": {"masking": {"name": "static", "num_patterns": 40}},
+    }
+    found = [replace(pretrained(row, 5.0), config=composed(said)) for row, said in settings.items()]  # 40 passes each
+    made = table(replace(SWEEP, rows={row: [] for row in settings}, tasks=[]), "smoke", found)
+    assert unlike(made) == [f"wordpiece: {FOLDED}", f"40: {FRESH}"]
+    assert unlike(replace(made, rows=made.rows[1:3])) == [] == unlike(replace(made, rows=made.rows[:1])), "one encoding"
+    longer = replace(made, rows=(replace(made.rows[3], passes=40.1),))
+    assert unlike(longer) == [] == unlike(replace(made, rows=(replace(made.rows[3], passes=None),)))
 
 
 def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:

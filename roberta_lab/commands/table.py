@@ -48,6 +48,7 @@ def _record(one: SweepRun, folder: Path) -> Record:
         run_id=one.path.name,
         directory=os.path.relpath(one.path, folder),
         result=_result(one.path),
+        config=one.config,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.config import MaskingConfig
-from roberta_lab.reports import exposure, run_files
+from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.reports import exposure
 from roberta_lab.reports.columns import Column, published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.rows import Cell, Record, Row, Table
@@ -28,13 +29,13 @@ def figures(table: Table, folder: Path, published_key: str | None = None) -> lis
     """All that can be drawn, in the order in which they are read. Record directories are relative to `folder`."""
     runs = {row.name: [r for r in row.perplexity.records if r.result] for row in table.rows}
     first = {name: records[0] for name, records in runs.items() if records}
-    settings = {name: run_files.settings(folder / record.directory) for name, record in first.items()}
+    configs = {name: record.config for name, record in first.items() if record.config is not None}
     made = [
         *_curves(table, first, folder),
-        _batch_size(table, settings, published_key),
+        _batch_size(table, configs, published_key),
         _by_amount(table, "tokens", {row.name: row.tokens_seen for row in table.rows}),
         _by_amount(table, "data", {row.name: _data_size(row) for row in table.rows}),
-        _exposure(table, settings),
+        _exposure(table, configs),
         _recipe(table, published_key),
         _glue(table, published_key),
     ]
@@ -112,8 +113,8 @@ def _differ(amounts: dict[str, float]) -> bool:
     return len(amounts) > 1 and max(amounts.values()) >= DIFFERENT * min(amounts.values()) > 0
 
 
-def _batch_size(table: Table, settings: dict[str, dict[str, Any]], key: str | None) -> Figure | None:
-    sizes = {name: float(size) for name, said in settings.items() if (size := run_files.sequences(said))}
+def _batch_size(table: Table, configs: dict[str, Config], key: str | None) -> Figure | None:
+    sizes = {name: float(config.batch_size.sequences) for name, config in configs.items()}
     rows = [row for row in table.rows if row.name in sizes and row.perplexity.median is not None]
     if not _differ({row.name: sizes[row.name] for row in rows}):
         return None
@@ -178,9 +179,9 @@ def _by_amount(table: Table, what: str, amounts: dict[str, float | None]) -> Fig
 
 
 # ---------------------------------------------------------------- masks
-def _exposure(table: Table, settings: dict[str, dict[str, Any]]) -> Figure | None:
+def _exposure(table: Table, configs: dict[str, Config]) -> Figure | None:
     """Where rows differ in how they mask."""
-    maskings = {name: found for name, said in settings.items() if (found := run_files.masking(said))}
+    maskings = {name: replace(config.masking, whole_words=False) for name, config in configs.items()}
     kinds: dict[tuple, str] = {}
     for name, config in maskings.items():
         kinds.setdefault(_kind(config), name)

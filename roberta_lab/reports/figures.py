@@ -22,6 +22,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # 5 beside 6: thirty lines before a pair repeats
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 GREYS = ("#8a8a8a", "#b9b9b9", "#666666")  # of published figures, which are not ours
+NEAR = 1.05  # a ratio on a logarithmic axis that the eye takes for one place
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,20 @@ def _few_ticks(axes: Any, figure: Figure) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     if figure.log_x and not figure.categories:
-        values = sorted({x for points in shown(figure) for x, _, _ in points})
-        if 0 < len(values) <= 8:
-            axes.set_xticks(values, [EngFormatter(sep="")(x) for x in values])
+        places = sorted(set(_places(figure).values()))
+        if 0 < len(places) <= 8:
+            axes.set_xticks(places, [EngFormatter(sep="")(float(f"{x:.3g}")) for x in places])
             axes.set_xticks([], minor=True)
+
+
+def _places(figure: Figure) -> dict[float, float]:
+    """Where each x of the marks is named: with the smallest one that is nearly as large, for names would cover each other."""
+    found: dict[float, float] = {}
+    place = 0.0
+    for x in sorted({x for points in shown(figure) for x, _, _ in points}):
+        place = place if 0 < x <= place * NEAR else x
+        found[x] = place
+    return found
 
 
 def _lines(axes: Any, figure: Figure) -> None:
@@ -188,12 +199,12 @@ def _lines(axes: Any, figure: Figure) -> None:
 
 
 def _name_places(axes: Any, figure: Figure) -> None:
-    """Above the highest mark at each x, whose marks they are, where no line joins them."""
-    highest: dict[float, tuple[float, dict[str, None]]] = {}
+    """Above the highest mark at each place, whose marks they are, where no line joins them."""
+    places, highest = _places(figure), dict[float, tuple[float, dict[str, None]]]()
     for series, points in zip(figure.series, shown(figure), strict=True):
         for x, y, note in points if not series.joined and not series.published else []:
-            before, names = highest.get(x, (y, {}))
-            highest[x] = (max(before, y), {**names, note.partition(":")[0]: None})
+            before, names = highest.get(places[x], (y, {}))
+            highest[places[x]] = (max(before, y), {**names, note.partition(":")[0]: None})
     for x, (y, names) in highest.items():
         place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 7}
         axes.annotate(plain("\n".join(names)), (x, y), **place)

@@ -12,6 +12,7 @@ from typing import Any
 
 from roberta_lab import run
 from roberta_lab.command_line import typed
+from roberta_lab.composition import reading_order
 from roberta_lab.overrides import without_sweep
 from roberta_lab.reports import run_files
 from roberta_lab.reports.page import rendered
@@ -53,7 +54,8 @@ def write_landing(outputs: Path) -> Path:
 
 def _tables(outputs: Path) -> list[dict[str, Any]]:
     found = []
-    for file in sorted(outputs.glob(f"tables/*/*/{SUMMARY}")):
+    files = outputs.glob(f"tables/*/*/{SUMMARY}")  # of NAME/SCALE
+    for file in sorted(files, key=lambda file: (reading_order(file.parts[-3]), file)):
         with suppress(OSError, ValueError, KeyError):
             said = json.loads(file.read_text(encoding="utf-8"))
             folder = file.parent.relative_to(outputs).as_posix()

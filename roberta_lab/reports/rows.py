@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from roberta_lab.config import ConfigError, SweepConfig
+from roberta_lab.config import Config, ConfigError, SweepConfig
 from roberta_lab.reports.columns import Column, of_pretraining, of_tasks, published
 from roberta_lab.reports.differences import Difference, Seeds, difference
 
@@ -25,6 +25,7 @@ class Record:
     run_id: str
     directory: str  # relative to the folder that the table is written in
     result: dict[str, Any] | None  # result.json; None while the run is missing or incomplete
+    config: Config | None = None  # as the row composes it; None if that is not known
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Row:
     @property
     def perplexity(self) -> Cell:
         return self.held_out[0]
+
+    @property
+    def config(self) -> Config | None:
+        """Of the row's pretraining, its first seed's; None for a row that has none."""
+        return next((record.config for record in self.perplexity.records), None)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-from roberta_lab.config import MaskingConfig
-
 
 def settings(folder: Path) -> dict[str, Any]:
     """`config.yaml` as plain values; {} where there is none that can be read."""
@@ -42,18 +40,3 @@ def overrides(folder: Path) -> list[str] | None:
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return [str(override) for override in found] if isinstance(found, list) else None
-
-
-def masking(config: dict[str, Any]) -> MaskingConfig | None:
-    """The masking of a run's settings, without whole words; None where they do not say."""
-    said = config.get("masking")
-    if not isinstance(said, dict):
-        return None
-    known = {key: value for key, value in said.items() if key in MaskingConfig.__dataclass_fields__}
-    return MaskingConfig(**{**known, "whole_words": False})
-
-
-def sequences(config: dict[str, Any]) -> int | None:
-    """Sequences of a batch."""
-    batch = config.get("batch_size")
-    return batch.get("sequences") if isinstance(batch, dict) else None
