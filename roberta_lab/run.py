@@ -135,7 +135,9 @@ def complete_line(label: str, path: Path) -> str:
 
 def is_finetuned(config: Config, path: Path) -> bool:
     """A finetuning run with everything that is asked for and that only training gives."""
-    return is_complete(path) and (not config.finetune.save_model or has_model(path))
+    tune, has_files = config.finetune, (path / submission.FOLDER).is_dir()
+    predicted = not tune.submission or has_files or submission.is_predicted(path, config.task)
+    return is_complete(path) and (not tune.save_model or has_model(path)) and predicted
 
 
 def has_all(config: Config, path: Path) -> bool:

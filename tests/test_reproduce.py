@@ -20,6 +20,7 @@ from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab import attempts, cli, composition, estimates, launching, registration, run, sweep_runs
 from roberta_lab.composition import SWEEPS, build
+from roberta_lab.config import TaskConfig
 from roberta_lab.overview import Overview, last_row
 from roberta_lab.registration import register
 from roberta_lab.sweep_runs import SweepRun
@@ -174,11 +175,11 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, capsys: 
 
 
 # ---------------------------------------------------------------- what is typed
-@pytest.mark.parametrize("text", ["all", "[table1_masking,a_question]", "table1_masking,a_question"])
+@pytest.mark.parametrize("text", ["all", "[a_question,table1_masking]", "a_question,table1_masking"])
 @pytest.mark.usefixtures("two_sweeps")
 def test_several_tables_are_the_first_and_the_names_of_all(text: str) -> None:
     found = cli._several_sweeps([f"sweep={text}", "scale=mini"])
-    names = ["a_question", "table1_masking"] if text == "all" else ["table1_masking", "a_question"]
+    names = ["table1_masking", "a_question"] if text == "all" else ["a_question", "table1_masking"]
     assert found == ["scale=mini", f"sweep={names[0]}", f"reproduce.sweeps=[{','.join(names)}]"]
 
 
@@ -320,11 +321,13 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
         assert build(compose("config", list(made.job.overrides))).finetune == made.config.finetune
     words = shlex.split(made.command(user[1:]).replace("\\\n", ""))
     assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1
-    complete(replace(made, path=tmp_path))
-    here = replace(made, path=tmp_path)
+    here = replace(made, path=tmp_path, config=replace(made.config, task=TaskConfig("mnli", "glue", "classification")))
+    complete(here)
     (tmp_path / run.MODEL).mkdir()
     assert not here.is_trained
     (tmp_path / run.WEIGHTS).touch()
+    assert not here.is_trained, "no test split was predicted"
+    (tmp_path / "predictions.test_mm.jsonl").touch()
     assert here.is_trained and not here.is_complete
     (tmp_path / "submission").mkdir()
     assert here.is_complete

@@ -36,11 +36,22 @@ def splits(task: TaskConfig, data: TaskData) -> list[str]:
     check(task)
     if task.family == "squad":
         return ["dev", *data.others]
-    wanted = [split for name, split in GLUE_FILES if name == task.name]
+    wanted = _tests(task)
     found = [split for split in wanted if split in data.others]
     if not found:
         raise ConfigError(f"finetune.submission: {task.name}'s files have no split {' or '.join(wanted)}.")
     return found
+
+
+def _tests(task: TaskConfig) -> list[str]:
+    """GLUE's splits that have a file."""
+    return [split for name, split in GLUE_FILES if name == task.name]
+
+
+def is_predicted(run: Path, task: TaskConfig) -> bool:
+    """Whether a run has predicted what its files are made of; with `task.num_dev` it may have left GLUE's tests out."""
+    splits = ["dev"] if task.family == "squad" else _tests(task)
+    return any(predictions_file(run, split).is_file() for split in splits)
 
 
 def write_all(run: Path, task: TaskConfig, data: TaskData) -> Path:
