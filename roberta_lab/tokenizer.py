@@ -23,6 +23,7 @@ FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
 SPECIALS = ((BOS, "[CLS]"), (PAD, "[PAD]"), (EOS, "[SEP]"), (UNK, "[UNK]"), (MASK, "[MASK]"))  # RoBERTa's names, BERT's
 NUM_BYTES = 256
 INSIDE = "##"  # WordPiece's mark of a piece inside a word
+WHITE_SPACE = {0x100 + byte: None for byte in b"\t\n\v\f\r "}  # as byte-level BPE spells ASCII's
 SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # byte-level BPE's spelling of a space
 
 
@@ -129,8 +130,9 @@ class Encoding:
         marked = isinstance(self._tokenizer.model, models.WordPiece)
         continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
         continues[list(self.special_ids)] = False
-        # A character of byte-level BPE's alphabet is a byte; WordPiece drops spaces, so a word's first piece counts one.
-        num_bytes = np.array([len(self.spelled(i).encode()) if marked and p else len(p) for i, p in enumerate(pieces)])
+        # White space is not counted, for WordPiece drops it; a character of byte-level BPE's alphabet is a byte.
+        texts = [p.removeprefix(INSIDE).encode() if marked else p.translate(WHITE_SPACE) for p in pieces]
+        num_bytes = np.array([len(text) for text in texts])
         num_bytes[list(self.special_ids)] = 0
         ids = (self.bos_id, self.pad_id, self.eos_id)
         return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues, num_bytes, *ids)

@@ -11,6 +11,7 @@ from roberta_lab.config import (
     Config,
     DataMixConfig,
     MaskingConfig,
+    ModelConfig,
     PathsConfig,
     ScaleConfig,
     SourceConfig,
@@ -61,6 +62,8 @@ def config(sweep: SweepConfig, outputs: Path, scale: str = "smoke") -> Config:
 def composed(settings: dict[str, dict[str, Any]]) -> Config:
     """A row's config, as far as tables read it."""
     return Config(
+        data_mix=DataMixConfig({"pydoc": SourceConfig("pydoc")}, **settings.get("data_mix", {})),
+        model=ModelConfig(layers=2, hidden=128, heads=2, ffn=512),
         masking=MaskingConfig(**{"name": "dynamic", **settings.get("masking", {})}),
         batch_size=BatchSizeConfig(
             **{"sequences": 256, "steps": 2000, "peak_lr": 1e-4, **settings.get("batch_size", {})}

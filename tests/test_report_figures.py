@@ -146,8 +146,13 @@ def test_batch_size_has_a_line_per_amount_of_text(tmp_path: Path) -> None:
 
 
 def test_scores_by_tokens_and_by_data_when_rows_differ_in_them(tmp_path: Path) -> None:
-    rows = {"less": {"tokens_seen": 1000, "epochs": 10.0}, "more": {"tokens_seen": 4000, "epochs": 4.0}}
-    made = made_of(tmp_path, rows, mnli={"less": 60.0, "more": 70.0})
+    rows: dict[str, dict[str, Any]] = {"less": {"tokens_seen": 1000, "epochs": 10.0}, "more": {"tokens_seen": 4000, "epochs": 4.0}}  # fmt: skip
+    scores = {"less": 60.0, "more": 70.0}
+    one_mix = made_of(tmp_path / "one", rows, mnli=scores)
+    assert "score_by_data" not in one_mix, "formats make inputs of other lengths, of the same data"
+    rows["more"]["settings"] = {"data_mix": {"train_tokens": 1000}}
+    made = made_of(tmp_path, rows, mnli=scores, qnli=scores, sst2={"less": 50.0})
+    assert [s.name for s in made["score_by_tokens"].series] == ["mnli, qnli", "sst2"], "what is the same is drawn once"
     assert made["score_by_tokens"].series[0].points == ((1000.0, 60.0), (4000.0, 70.0))
     assert made["score_by_data"].series[0].points == ((100.0, 60.0), (1000.0, 70.0))
     assert made["score_by_data"].series[0].notes == ("less: 60.0", "more: 70.0")
@@ -159,11 +164,15 @@ def test_scores_by_tokens_and_by_data_when_rows_differ_in_them(tmp_path: Path) -
 
 def test_marks_nearly_at_one_place_are_named_there_once(tmp_path: Path) -> None:
     seen = {"256": 1_631_971, "8k": 1_618_949, "8k_long": 6_527_715}
-    made = made_of(tmp_path, {name: {"tokens_seen": n} for name, n in seen.items()}, mnli=dict.fromkeys(seen, 60.0))
+    made = made_of(
+        tmp_path,
+        {name: {"tokens_seen": n} for name, n in seen.items()},
+        mnli={**dict.fromkeys(seen, 60.0), "256": 59.0},
+    )
     svg = svg_for_page(made["score_by_tokens"])
     assert re.findall(r">([\d.]+M)</text>", svg) == ["1.62M", "6.53M"]
     heights = [re.findall(rf'translate\([\d.]+ ([\d.]+)\)">{name}</text>', svg) for name in ("8k", "256")]
-    assert float(heights[0][0]) < float(heights[1][0]) - 5, "one above the other"
+    assert float(heights[0][0]) < float(heights[1][0]) - 5, "one above the other, as their marks"
     assert made["score_by_tokens"].series[0].points[0][0] == 1_618_949.0, "the marks stay where they are"
 
 

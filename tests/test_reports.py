@@ -15,11 +15,12 @@ from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrain
 
 from roberta_lab.config import ConfigError
 from roberta_lab.reports import latex, page, provenance, render, write_table
-from roberta_lab.reports.columns import published
+from roberta_lab.reports.columns import PAPER, published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
+from roberta_lab.reports.notes import CHANCE, FOLDED, FRESH, PAIRS, notes, same_tokens, shared_unigram, unlike
 from roberta_lab.reports.rows import Table, table
-from roberta_lab.reports.wording import FOLDED, FRESH, shared_unigram, unlike, warning
+from roberta_lab.reports.wording import LIKE, legend, signs, warning
 
 
 @pytest.fixture
@@ -166,6 +167,61 @@ def test_what_rows_settings_do_to_their_figures_is_said() -> None:
     assert unlike(replace(made, rows=made.rows[1:3])) == [] == unlike(replace(made, rows=made.rows[:1])), "one encoding"
     longer = replace(made, rows=(replace(made.rows[3], passes=40.1),))
     assert unlike(longer) == [] == unlike(replace(made, rows=(replace(made.rows[3], passes=None),)))
+
+
+def test_a_difference_that_nothing_tested_has_no_sign() -> None:
+    several = [finetuned(row, "mnli", seed, 50.0 + seed) for row in ("static", "dynamic") for seed in (1, 2, 3)]
+    made = table(
+        replace(SWEEP, tasks=["mnli"]), "smoke", [pretrained("static", 500.0), pretrained("dynamic", 9.0), *several]
+    )
+    assert [LIKE in signs(cell, column) for column, cell in made.cells(made.rows[1])] == [True, False]
+    assert LIKE in legend(made) and "fewer than 6 never can" in legend(made)
+    [score, perplexity] = [row for row in csv.DictReader(io.StringIO(render.csv_text(made))) if row["row"] == "dynamic"]
+    assert (perplexity["difference"], perplexity["difference_low"], perplexity["p"]) == ("-491.0", "", "")
+    assert score["p"] == "1.0" and score["difference_low"] == "0.0"
+    assert LIKE not in legend(table(replace(SWEEP, tasks=[]), "smoke", several[:0]))
+
+
+def test_equal_figures_in_two_columns_have_equal_intervals() -> None:
+    found = [finetuned(row, task, seed, 50.0 + seed * seed * len(row)) for row in SWEEP.rows for task in ("squad2", "mnli") for seed in range(1, 7)]  # fmt: skip
+    one, two = (cell.difference for cell in table(SWEEP, "smoke", found).rows[1].cells)
+    assert one == two and one is not None and one.low < one.mean < one.high
+
+
+def test_a_table_names_the_source_of_its_published_figures(made: Table) -> None:
+    longer = replace(SWEEP, published="table3_extended")
+    assert "ICLR 2020" in (table(longer, "smoke", records()).source or "") and made.source == PAPER
+    plain = table(replace(SWEEP, published=None), "smoke", records())
+    for text in (render.markdown(plain, META), page.html(plain, [], META), latex.document(plain, META)):
+        assert "published value" not in text and PAPER not in text
+    for text in (render.markdown(made, META), page.html(made, [], META), latex.document(made, META)):
+        assert "published values" in text and "1907.11692v1" in text
+
+
+def test_marks_of_some_runs_at_chance_and_of_a_model_that_knows_no_more_than_frequencies() -> None:
+    found = [pretrained("static", 700.0), pretrained("dynamic", 699.9)]
+    found += [finetuned("static", "squad2", seed, 50.0, at_chance=seed == 1) for seed in (1, 2, 3)]
+    found += [finetuned("dynamic", "squad2", seed, 50.0, at_chance=seed < 3) for seed in (1, 2, 3)]
+    made = table(replace(SWEEP, tasks=["squad2"], published="table6_squad"), "smoke", found)
+    marks = {(row.name, c.metric): [m for m in cell.marks if "stand-in" not in m] for row in made.rows for c, cell in made.cells(row)}  # fmt: skip
+    assert marks["static", "squad2_f1"] == ["1 of 3 at chance"] and marks["dynamic", "squad2_f1"] == ["at chance"]
+    assert marks["static", "squad2_em"] == ["not measured by pydoc_squad2"], "the test is of the score"
+    assert (marks["static", "ppl"], marks["dynamic", "ppl"]) == (["no better than the unigram model"], [])
+    assert CHANCE in notes(made) and CHANCE not in notes(replace(made, rows=()))
+
+
+def test_notes_of_pairs_and_of_what_is_predicted() -> None:
+    def of(*results: dict[str, Any]) -> Table:
+        found = [pretrained(row, **result) for row, result in zip(SWEEP.rows, results, strict=True)]
+        return table(replace(SWEEP, tasks=[]), "smoke", found)
+
+    bits = "val/bits_per_byte"
+    made = of({"ppl": 256.0, bits: 4.0, "val/nsp_acc": 0.5625}, {"ppl": 16.0, bits: 2.0, "unigram_ppl": 600.0})
+    assert f"Next-sentence accuracy on held-out pairs: static 56.2. {PAIRS}" in unlike(made)
+    assert same_tokens(made) and any(text.endswith("predict the same tokens.") for text in unlike(made))
+    other = of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0, bits: 2.1, "unigram_ppl": 600.0})
+    assert same_tokens(other) is False and any(text.endswith("so compare bits per byte.") for text in unlike(other))
+    assert same_tokens(of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0})) is None
 
 
 def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:

@@ -75,7 +75,7 @@ def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
 ONE_RUN = {  # at mini all corpora are the embedded one; nothing else coincides
     "table4_data": [{"books_wiki_100k", "all_100k"}],
     "table8_glue_by_config": [{"large_books_wiki_100k", "large_all_100k"}],
-    "corpora_one_by_one": [{"books_wiki", "cc_news", "openwebtext", "stories"}],
+    "corpora_one_by_one": [{"books_wiki", "with_cc_news", "with_openwebtext", "with_stories"}],
 }
 
 
@@ -141,7 +141,7 @@ def test_equal_rows_of_different_tables_are_one_run(scale: str) -> None:
     assert five == runs("table6_squad", scale) == runs("table7_race", scale) and five["base"] == eight["base_all_500k"]
     assert list(four.values()) == list(eight.values())[1:]
     corpora = runs("corpora_one_by_one", scale)
-    assert (corpora["books_wiki"], corpora["stories"]) == (four["books_wiki_100k"], four["all_100k"])
+    assert (corpora["books_wiki"], corpora["with_stories"]) == (four["books_wiki_100k"], four["all_100k"])
     patterns, pairs = runs("static_patterns", scale), runs("nsp_off_with_segment_pair", scale)
     assert (patterns["10"], patterns["dynamic"]) == (one["static"], one["dynamic"])
     assert (pairs["segment_pair+nsp"], pairs["full_sentences"]) == (two["segment_pair+nsp"], two["full_sentences"])

@@ -13,8 +13,9 @@ from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.reports import exposure
 from roberta_lab.reports.columns import Column, published
 from roberta_lab.reports.figures import Figure, Series
+from roberta_lab.reports.notes import same_tokens, shared_unigram
 from roberta_lab.reports.rows import Cell, Record, Row, Table
-from roberta_lab.reports.wording import number, shared_unigram, signed
+from roberta_lab.reports.wording import number, signed
 from roberta_lab.tracking import read
 
 GLUE = ("mnli", "qnli", "qqp", "rte", "sst2", "mrpc", "cola", "stsb", "wnli")
@@ -22,6 +23,7 @@ MOST_EPOCHS = 100  # of mask exposure
 DIFFERENT = 1.2  # rows differ in an amount from this ratio on
 # Table 4 from top to bottom is the recipe step by step, after BERT's.
 RECIPE = ("table4_data", ("bert_large", "books_wiki_100k", "all_100k", "all_300k", "all_500k"))
+OTHER_TOKENS = "Rows predict other tokens: what compares between them is bits per byte."
 MAIN = ("glue", "recipe", "batch_size", "perplexity")  # of these the first stands on the landing page
 
 
@@ -34,7 +36,7 @@ def figures(table: Table, folder: Path, published_key: str | None = None) -> lis
         *_curves(table, first, folder),
         _batch_size(table, configs, published_key),
         _by_amount(table, "tokens", {row.name: row.tokens_seen for row in table.rows}),
-        _by_amount(table, "data", {row.name: _data_size(row) for row in table.rows}),
+        _by_amount(table, "data", _data_sizes(table, configs)),
         _exposure(table, configs),
         _recipe(table, published_key),
         _glue(table, published_key),
@@ -68,7 +70,7 @@ def _curves(table: Table, first: dict[str, Record], folder: Path) -> Iterator[Fi
             held_out,
             reference=level,
             log_y=_wide(held_out, unigram),
-            note=note,
+            note=f"{note} {OTHER_TOKENS}".strip() if same_tokens(table) is False else note,
         )
     if losses := _series(metrics, "train/mlm_loss", 50):
         smooth = f"Means over 1/50 of the run. {note}".strip()
@@ -146,9 +148,11 @@ def _about(tokens: int | None) -> str:
     return f"{float(f'{tokens:.2g}') / 1000**power:.3g}{['', 'K', 'M', 'G', 'T'][power]}"
 
 
-def _data_size(row: Row) -> float | None:
-    """Tokens of one pass."""
-    return row.tokens_seen / row.passes if row.tokens_seen and row.passes else None
+def _data_sizes(table: Table, configs: dict[str, Config]) -> dict[str, float | None]:
+    """Tokens of one pass of each row; none where all have the same data, of which formats make inputs of other lengths."""
+    if len({repr(config.data_mix) for config in configs.values()}) < 2:
+        return {}
+    return {r.name: r.tokens_seen / r.passes for r in table.rows if r.tokens_seen and r.passes}
 
 
 def _by_amount(table: Table, what: str, amounts: dict[str, float | None]) -> Figure | None:
@@ -157,13 +161,16 @@ def _by_amount(table: Table, what: str, amounts: dict[str, float | None]) -> Fig
     rows = sorted((row for row in table.rows if row.name in known), key=lambda row: known[row.name])
     if not _differ({row.name: known[row.name] for row in rows}):
         return None
-    series = []
+    titles: dict[tuple[tuple[str, float], ...], list[str]] = {}  # columns of one stand-in have the same marks
     for i, column in enumerate(table.columns):
-        there = [row for row in rows if row.cells[i].median is not None]
-        if column.principal and there:
-            points = tuple((known[row.name], row.cells[i].median or 0.0) for row in there)
-            notes = tuple(f"{row.name}: {number(row.cells[i].median)}" for row in there)
-            series.append(Series(column.title, points, notes, joined=False))
+        medians = tuple((row.name, median) for row in rows if (median := row.cells[i].median) is not None)
+        if column.principal and medians:
+            titles.setdefault(medians, []).append(column.task)
+    series = []
+    for medians, tasks in titles.items():
+        points = tuple((known[name], median) for name, median in medians)
+        notes = tuple(f"{name}: {number(median)}" for name, median in medians)
+        series.append(Series(", ".join(tasks), points, notes, joined=False))
     if not series:
         return None
     x = {"tokens": "tokens seen in pretraining", "data": "tokens of one pass over the data"}[what]
@@ -174,7 +181,7 @@ def _by_amount(table: Table, what: str, amounts: dict[str, float | None]) -> Fig
         "median score",
         tuple(series),
         log_x=True,
-        note="A mark is a row; its name is above the highest mark at its place.",
+        note="A mark is a row; the names of rows with nearly the same amount stand together above the highest of their marks.",
     )
 
 
@@ -207,7 +214,7 @@ def _recipe(table: Table, key: str | None) -> Figure | None:
     ours = [by_name[name].cells[index].median if name in by_name else None for name in RECIPE[1][1:]]
     if column and all(value is not None for value in ours):
         names, values, is_paper = RECIPE[1][1:], [float(v) for v in ours if v is not None], False
-        note = f"Measured here: medians of {column.title}{f' by {column.stand_in}' if column.stand_in else ''}."
+        note = f"Measured here, as differences of medians (intervals are in the table of differences): medians of {column.title}{f' by {column.stand_in}' if column.stand_in else ''}."
     else:
         names, values, is_paper = RECIPE[1], [float(paper[n]["mnli_m_acc"] or 0.0) for n in RECIPE[1]], True
         note = "PUBLISHED numbers of MNLI-m, not ours: runs of this sweep are missing."

@@ -42,6 +42,7 @@ PATHS = {
     "f1": ("metrics", "f1"),
 }
 HELD_OUT = "held_out"  # the `task` of columns that pretraining fills
+PAPER = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
 PERPLEXITY, BITS_PER_BYTE = "val/ppl", "val/bits_per_byte"
 
 
@@ -85,12 +86,21 @@ def path_of(task: str, metric: str) -> tuple[str, ...]:
 
 
 @cache
-def published(key: str) -> dict[str, dict[str, float | None]]:
-    """The paper's figures of one table: row -> metric -> value."""
+def _published(key: str) -> dict[str, Any]:
     tables = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
     if key not in tables:
         raise ConfigError(f"sweep.published={key}: no such table. Allowed: {', '.join(tables)}.")
-    table = tables[key]
+    return tables[key]
+
+
+def source(key: str) -> str:
+    """Where the figures of one table are published."""
+    return str(_published(key).get("source", PAPER))
+
+
+def published(key: str) -> dict[str, dict[str, float | None]]:
+    """The paper's figures of one table: row -> metric -> value."""
+    table = _published(key)
     return {str(name): dict(zip(table["metrics"], values, strict=True)) for name, values in table["rows"].items()}
 
 

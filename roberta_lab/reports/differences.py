@@ -43,6 +43,11 @@ class Difference:
         return self.p <= LEVEL and not self.same_runs
 
     @property
+    def was_tested(self) -> bool:
+        """Whether there was something to test: other runs, and more than one seed."""
+        return self.n > 1 and not self.same_runs
+
+    @property
     def smallest_p(self) -> float:
         """What the test could give at best with so many pairs."""
         return min(1.0, 2.0 ** (1 - self.n))
@@ -61,7 +66,7 @@ class Difference:
 
 
 def difference(ours: Mapping[Seeds, float], reference: Mapping[Seeds, float], name: str) -> Difference | None:
-    """None where no seed is in both. `name` keys the draws: equal names and values give equal intervals."""
+    """None where no seed is in both. `name` keys the draws: equal names and values have equal intervals."""
     pairs = paired(ours, reference)
     if not pairs.size:
         return None

@@ -200,15 +200,17 @@ def _lines(axes: Any, figure: Figure) -> None:
 
 def _name_places(axes: Any, figure: Figure) -> None:
     """Above the highest mark at each place, whose marks they are, where no line joins them."""
-    places, highest = _places(figure), dict[float, tuple[float, dict[str, None]]]()
+    places, found = _places(figure), dict[float, dict[str, float]]()
     for series, points in zip(figure.series, shown(figure), strict=True):
         for x, y, note in points if not series.joined and not series.published else []:
-            before, names = highest.get(places[x], (y, {}))
-            highest[places[x]] = (max(before, y), {**names, note.partition(":")[0]: None})
-    for x, (y, names) in highest.items():
+            names = found.setdefault(places[x], {})
+            name = note.partition(":")[0]
+            names[name] = max(y, names.get(name, y))
+    for x, names in found.items():
         place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 7}
-        axes.annotate(plain("\n".join(names)), (x, y), **place)
-    if highest:
+        ordered = sorted(names, key=lambda name, names=names: -names[name])  # as their highest marks are
+        axes.annotate(plain("\n".join(ordered)), (x, max(names.values())), **place)
+    if found:
         axes.margins(x=0.12, y=0.2)
 
 
@@ -244,4 +246,4 @@ def _steps(axes: Any, figure: Figure) -> None:
         if i:
             axes.plot([x - 0.7, x - 0.3], [before, before], color="black", linewidth=0.6)
         before = y
-    axes.margins(y=0.15)
+    axes.margins(y=0.25)

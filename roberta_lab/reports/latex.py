@@ -6,13 +6,11 @@ import re
 import unicodedata
 
 from roberta_lab.reports.columns import Column
+from roberta_lab.reports.notes import baselines, notes
 from roberta_lab.reports.rows import Cell, Table
 from roberta_lab.reports.wording import (
-    CHOSEN,
     GRID,
-    SOURCE,
     TESTS,
-    baselines,
     by,
     compared,
     facts,
@@ -23,7 +21,6 @@ from roberta_lab.reports.wording import (
     paper,
     signs,
     test,
-    unlike,
     warning,
 )
 
@@ -60,16 +57,16 @@ def _plain(character: str) -> str:
 
 def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.tex") -> str:
     """A whole document around `tabular`, with warning and footnotes."""
-    notes = [
+    said_below = [
         legend(table),
         *baselines(table),
-        *unlike(table),
-        CHOSEN,
+        *notes(table),
         *([TESTS] if compared(table) else []),
         *([GRID] if table.best else []),
     ]
-    notes += [f"{row.name}: {facts(row)}" for row in table.rows]
-    notes += [f"{key}: {value}" for key, value in meta.items()] + [f"published values: {SOURCE}"]
+    said_below += [f"{row.name}: {facts(row)}" for row in table.rows]
+    said_below += [f"{key}: {value}" for key, value in meta.items()]
+    said_below += [f"published values: {table.source}"] if table.source else []
     said = warning(table)
     return (
         "\n".join(
@@ -88,7 +85,7 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
                 *_difference_table(table),
                 *_best_table(table),
                 r"\begin{itemize}\raggedright",
-                *(r"\item " + _breakable(note) for note in notes),
+                *(r"\item " + _breakable(note) for note in said_below),
                 r"\end{itemize}",
                 r"\end{document}",
             ]

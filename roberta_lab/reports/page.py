@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from roberta_lab.reports import wording
+from roberta_lab.reports import notes, wording
 from roberta_lab.reports.inline_svg import Inline
 from roberta_lab.reports.rows import Table
 
@@ -63,10 +63,8 @@ def html(
         command=command,
         warning=wording.warning(table),
         compared=wording.compared(table),
-        cautions=[*wording.cautions(table), *wording.unlike(table)],
-        source=wording.SOURCE,
+        cautions=[*notes.cautions(table), *notes.notes(table)],
         tests=wording.TESTS,
         grid=wording.GRID,
         legend_text=wording.legend(table).replace("[published value]", "published value"),
-        chosen=wording.CHOSEN,
     )

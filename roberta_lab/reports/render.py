@@ -8,13 +8,11 @@ import re
 from urllib.parse import quote
 
 from roberta_lab.reports.columns import Column
+from roberta_lab.reports.notes import baselines, notes
 from roberta_lab.reports.rows import Cell, Row, Table
 from roberta_lab.reports.wording import (
-    CHOSEN,
     GRID,
-    SOURCE,
     TESTS,
-    baselines,
     by,
     compared,
     facts,
@@ -26,7 +24,6 @@ from roberta_lab.reports.wording import (
     signs,
     spread,
     test,
-    unlike,
     warning,
 )
 
@@ -45,12 +42,10 @@ def markdown(table: Table, meta: dict[str, str], figures: dict[str, str] | None 
     lines += _differences(table) + _best(table)
     for title, path in (figures or {}).items():
         lines += [f"![{_line(title)}]({quote(path)})", ""]
-    lines += [f"- {_line(text)}" for text in (*baselines(table), *unlike(table))]
-    if any(record.task and record.result for record in table.records):
-        lines.append(f"- {CHOSEN}")
+    lines += [f"- {_line(text)}" for text in (*baselines(table), *notes(table))]
     lines += [f"- {_line(row.name)}: {facts(row)}; runs {_links(row)}" for row in table.rows]
     lines += [f"- {_line(key)}: {_line(value)}" for key, value in meta.items()]
-    lines.append(f"- published values: {SOURCE}")
+    lines += [f"- published values: {table.source}"] if table.source else []
     return "\n".join(lines) + "\n"
 
 
@@ -175,5 +170,6 @@ def _compared(table: Table, cell: Cell) -> dict[str, object]:
     d = cell.difference
     if d is None:
         return {}
-    ends = {"difference": d.mean, "difference_low": d.low, "difference_high": d.high}
-    return {"reference": table.reference, **ends, "pairs": d.n, "p": d.p, "told_apart": str(d.apart).lower()}
+    tested = {"difference_low": d.low, "difference_high": d.high, "p": d.p} if d.was_tested else {}
+    found = {"reference": table.reference, "difference": d.mean, "pairs": d.n}
+    return {**found, **tested, "told_apart": str(d.apart).lower()}

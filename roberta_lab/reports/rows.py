@@ -9,8 +9,10 @@ from statistics import median
 from typing import Any
 
 from roberta_lab.config import Config, ConfigError, SweepConfig
-from roberta_lab.reports.columns import Column, of_pretraining, of_tasks, published
+from roberta_lab.reports.columns import Column, of_pretraining, of_tasks, published, source
 from roberta_lab.reports.differences import Difference, Seeds, difference
+
+AT_CHANCE = "at chance"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Row:
     tokens_seen: int | None
     passes: float | None
     steps: int | None
+    nsp_accuracy: float | None = None  # on held-out pairs, 0 to 1
 
     @property
     def perplexity(self) -> Cell:
@@ -97,6 +100,7 @@ class Table:
     held_out: tuple[Column, ...]
     rows: tuple[Row, ...]
     published_only: dict[str, tuple[float | None, ...]]  # by all columns
+    source: str | None = None  # of the published figures; None without any
     reference: str | None = None  # the row that the others are compared with
     best: tuple[Best, ...] = field(default=())
 
@@ -142,7 +146,7 @@ def table(sweep: SweepConfig, scale: str, records: Iterable[Record]) -> Table:
     names = sorted(there, key=list(sweep.rows).index)  # not all have a pretraining run, which come first
     rows = [_row(n, columns, held_out, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
-    compared = _compared(sweep.name, rows, reference, (*columns, *held_out))
+    compared = _compared(sweep.name, rows, reference)
     metrics = [column.metric for column in (*columns, *held_out)]
     return Table(
         name=sweep.name,
@@ -153,6 +157,7 @@ def table(sweep: SweepConfig, scale: str, records: Iterable[Record]) -> Table:
         held_out=held_out,
         rows=compared,
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
+        source=source(sweep.published) if sweep.published else None,
         reference=reference,
         best=_best(columns, compared) if is_grid(sweep) else (),
     )
@@ -173,12 +178,20 @@ def _row(
     return Row(
         name=name,
         cells=tuple(_cell([r for r in records if r.task == c.task], c, paper) for c in columns),
-        held_out=tuple(_cell(pretrained, c, paper) for c in held_out),
+        held_out=tuple(_against_unigram(_cell(pretrained, c, paper), c, shared("unigram_ppl")) for c in held_out),
         unigram_ppl=shared("unigram_ppl"),
         tokens_seen=shared("tokens_seen"),
         passes=shared("epochs"),
         steps=shared("steps"),
+        nsp_accuracy=shared("val/nsp_acc"),
     )
+
+
+def _against_unigram(cell: Cell, column: Column, unigram: float | None) -> Cell:
+    """With a mark where a perplexity is one that word frequencies alone would have."""
+    if column.metric != "ppl" or cell.median is None or unigram is None or cell.median < unigram:
+        return cell
+    return replace(cell, marks=(*cell.marks, "no better than the unigram model"))
 
 
 def _cell(records: list[Record], column: Column, paper: dict[str, float | None]) -> Cell:
@@ -194,8 +207,9 @@ def _cell(records: list[Record], column: Column, paper: dict[str, float | None])
         marks.append(f"not measured{f' by {column.stand_in}' if column.stand_in else ''}")
     elif len(found) < len(values):  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
         marks.append(f"{len(values) - len(found)} of {len(values)} runs nan")
-    if results and 2 * sum(bool(result.get("at_chance")) for result in results) >= len(results):
-        marks.append("at chance")
+    chance = sum(bool(result.get("at_chance")) for result in results) if column.principal else 0
+    if chance:
+        marks.append(AT_CHANCE if 2 * chance >= len(results) else f"{chance} of {len(results)} {AT_CHANCE}")
     if diverged := sum(bool(result.get("diverged")) for result in results):
         marks.append(f"{diverged} diverged")
     if column.stand_in:
@@ -204,7 +218,7 @@ def _cell(records: list[Record], column: Column, paper: dict[str, float | None])
 
 
 # ---------------------------------------------------------------- rows against each other
-def _compared(name: str, rows: list[Row], reference: str | None, columns: tuple[Column, ...]) -> tuple[Row, ...]:
+def _compared(name: str, rows: list[Row], reference: str | None) -> tuple[Row, ...]:
     """The rows, each cell with its difference from the reference row's."""
     against = next((row for row in rows if row.name == reference), None)
     if against is None:
@@ -212,8 +226,8 @@ def _compared(name: str, rows: list[Row], reference: str | None, columns: tuple[
     size = len(against.cells)
     found = []
     for row in rows:
-        pairs = zip((*row.cells, *row.held_out), (*against.cells, *against.held_out), columns, strict=True)
-        cells = [c if row is against else _with_difference(c, a, f"{name}/{row.name}/{k.metric}") for c, a, k in pairs]
+        pairs = zip((*row.cells, *row.held_out), (*against.cells, *against.held_out), strict=True)
+        cells = [c if row is against else _with_difference(c, a, f"{name}/{row.name}") for c, a in pairs]
         found.append(replace(row, cells=tuple(cells[:size]), held_out=tuple(cells[size:])))
     return tuple(found)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
+from roberta_lab.config import Config
 from roberta_lab.reports.columns import Column
 from roberta_lab.reports.differences import Difference
 from roberta_lab.reports.rows import Cell, Row, Table
 
 DASH = "\N{EN DASH}"
 STAND_IN, LIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}"
-SOURCE = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
 TESTS = (
     "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
     "test; below p = 0.05 rows count as told apart. With n pairs p is at least 2/2^n, so fewer than 6 seeds never tell rows "
@@ -18,13 +18,6 @@ TESTS = (
     "pretraining seed would give; with several pretraining seeds, those are the pairs. Many comparisons are made: one in "
     "twenty falls below 0.05 by chance."
 )
-SAME_UNIGRAM, SAME_TOKENS = 0.005, 0.02  # shares by which rows may differ without a word
-CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
-FOLDED = (
-    "BERT's WordPiece drops case and accents, unless its vocabulary is a cased one, so it has less to predict: that alone "
-    "lowers bits per byte."
-)
-FRESH = "no masking pattern came back, so this row was masked as dynamic masking does it."
 GRID = "The best setting is chosen on dev, as in the paper, so its score is optimistic: the more settings, the more."
 
 
@@ -34,25 +27,28 @@ def warning(table: Table) -> str | None:
         return None
     pairs = dict.fromkeys((c.stand_in, c.task) for c in table.columns if c.stand_in)
     stand_ins = ", ".join(f"{stand_in} for {task}" for stand_in, task in pairs)
+    configs = [row.config for row in table.rows if row.config is not None]
+    pydoc = any(source.kind == "pydoc" for config in configs for source in config.data_mix.sources.values())
+    text = "little text" + (" (parts of the embedded corpus pydoc, in place of every corpus)" if pydoc else "")
     tasks = f" and stand-in tasks ({stand_ins})" if stand_ins else ""
     return (
-        f"Made at {table.scale} scale: a small model, little text{tasks}. This shows that the machinery works and says "
+        f"Made at {table.scale} scale: a small model, {text}{tasks}. This shows that the machinery works and says "
         "nothing about the paper's claim."
     )
 
 
 def legend(table: Table) -> str:
     """How a cell is read."""
-    like = (
-        f" {LIKE}: the seeds, if there are several, do not tell it from {table.reference}." if compared(table) else ""
-    )
+    alike = any(LIKE in signs(cell, column) for row in table.rows for column, cell in table.cells(row))
+    like = f" {LIKE}: its seeds do not tell it from {table.reference}; fewer than 6 never can." if alike else ""
     stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
-    return f"Median, smallest to largest, number of runs; [published value].{like}{stand_in}"
+    published = "; [published value]" if table.source else ""
+    return f"Median, smallest to largest, number of runs{published}.{like}{stand_in}"
 
 
 def signs(cell: Cell, column: Column) -> str:
     """What stands right behind a median."""
-    like = cell.difference is not None and not cell.difference.apart
+    like = cell.difference is not None and cell.difference.was_tested and not cell.difference.apart
     return (STAND_IN if column.stand_in and cell.values else "") + (f" {LIKE}" if like else "")
 
 
@@ -108,59 +104,18 @@ def facts(row: Row) -> str:
     """What a row's pretraining was."""
     if row.tokens_seen is None:
         return "not pretrained yet" if row.perplexity.records else "starts from no run of its own"
-    return f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
+    seen = f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
+    if (config := row.config) is None:
+        return seen
+    batch, model = config.batch_size, config.model
+    made = f" of {batch.sequences:,} inputs, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
+    return f"{seen}{made}, {config.tokenizer.vocab_size:,} pieces, text: {_text(config)}"
 
 
-def baselines(table: Table) -> list[str]:
-    """Of each task: how many dev items, what a constant prediction gets, and what a reader must mind."""
-    said = {}
-    for column in table.columns:
-        if column.majority is not None and column.num_dev is not None:
-            caution = f". {column.caution}" if column.caution else ""
-            baseline = f"{column.num_dev:,} dev items, constant prediction {number(column.majority)}"
-            said[column.stand_in or column.task] = f"{baseline}{caution}"
-    return [f"{task}: {text}" for task, text in said.items()]
-
-
-def cautions(table: Table) -> list[str]:
-    """What a reader must mind of a task's scores."""
-    said = {column.stand_in or column.task: column.caution for column in table.columns if column.caution}
-    return [f"{task}: {text}" for task, text in said.items()]
-
-
-def unlike(table: Table) -> list[str]:
-    """Where rows differ in what their perplexities rest on."""
-    found = []
-    unigram = _unigram(table)
-    seen = [row.tokens_seen for row in table.rows if row.tokens_seen is not None]
-    if unigram and shared_unigram(table) is None:
-        ends = f"{number(min(unigram))} to {number(max(unigram))}"
-        found.append(
-            f"Unigram perplexities differ between rows ({ends}): they predict other tokens (then compare bits per byte) or had other text."
-        )
-    if seen and max(seen) > (1 + SAME_TOKENS) * min(seen):
-        found.append(f"Rows have not seen equally many tokens: {min(seen):,} to {max(seen):,}.")
-    kinds = {row.name: row.config.tokenizer.kind for row in table.rows if row.config is not None}
-    if len(set(kinds.values())) > 1:
-        found += [f"{name}: {FOLDED}" for name, kind in kinds.items() if kind == "wordpiece"]
-    found += [f"{row.name}: {FRESH}" for row in table.rows if _never_repeats(row)]
-    return found
-
-
-def _never_repeats(row: Row) -> bool:
-    """Whether static masking had a pattern left for each pass."""
-    masking = row.config.masking if row.config is not None else None
-    return masking is not None and masking.name == "static" and 0 < (row.passes or 0) <= masking.num_patterns
-
-
-def shared_unigram(table: Table) -> float | None:
-    """The unigram model's perplexity if it is about that of every row."""
-    unigram = _unigram(table)
-    return unigram[0] if unigram and max(unigram) <= (1 + SAME_UNIGRAM) * min(unigram) else None
-
-
-def _unigram(table: Table) -> list[float]:
-    return [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
+def _text(config: Config) -> str:
+    """`43,000 tokens of pydoc`."""
+    most = f"{config.data_mix.train_tokens:,} tokens of " if config.data_mix.train_tokens else ""
+    return most + " + ".join(config.data_mix.sources)
 
 
 def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
