@@ -126,7 +126,7 @@ class PretrainingModule(L.LightningModule):
     @torch.no_grad()
     def validate(self, data: PretrainingData) -> dict[str, float]:
         """Held-out loss on the fixed masks: sums over all batches, divided once. ppl = exp(total NLL / masked tokens); bits per
-        byte of the masked text, which compares between tokenizers."""
+        byte of the masked text without white space, which not every tokenizer keeps: they compare between tokenizers."""
         self.model.eval()
         totals = torch.zeros(6, dtype=torch.float64)
         with self.trainer.precision_plugin.val_step_context():
@@ -137,7 +137,7 @@ class PretrainingModule(L.LightningModule):
         mlm, masked, nsp, correct, sequences, num_bytes = self.over_ranks(totals).tolist()
         found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
         if num_bytes:
-            found["val/bits_per_byte"] = mlm / math.log(2) / num_bytes
+            found["val/bits_per_nonspace_byte"] = mlm / math.log(2) / num_bytes
         if self.model.nsp_classifier is not None:
             found |= {"val/nsp_loss": nsp / sequences, "val/nsp_acc": correct / sequences}
         return found

@@ -255,8 +255,8 @@ def test_bits_per_byte_are_those_of_the_masked_text(tmp_path: Path) -> None:
         return module.validate(data)
 
     one, two = validated(1), validated(2)
-    assert one["val/bits_per_byte"] == pytest.approx(np.log2(one["val/ppl"]))
-    assert two["val/bits_per_byte"] == pytest.approx(one["val/bits_per_byte"] / 2)
+    assert one["val/bits_per_nonspace_byte"] == pytest.approx(np.log2(one["val/ppl"]))
+    assert two["val/bits_per_nonspace_byte"] == pytest.approx(one["val/bits_per_nonspace_byte"] / 2)
 
 
 def test_a_run_leaves_torch_the_threads_it_found() -> None:

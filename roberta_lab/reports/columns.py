@@ -43,7 +43,7 @@ PATHS = {
 }
 HELD_OUT = "held_out"  # the `task` of columns that pretraining fills
 PAPER = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
-PERPLEXITY, BITS_PER_BYTE = "val/ppl", "val/bits_per_byte"
+PERPLEXITY, BITS_PER_BYTE = "val/ppl", "val/bits_per_nonspace_byte"
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Column:
     principal: bool = True  # the score of its task, which also chose the best epoch
     lower_is_better: bool = False
     digits: int = 1
+    optional: bool = False  # a run that is complete may lack it
 
     def value(self, result: Mapping[str, Any]) -> float | None:
         """This column's figure in a result.json; None where the run did not measure it."""
@@ -140,5 +141,5 @@ def of_pretraining(results: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
     """Perplexity always; bits per byte, which other tokens do not change, where a run measured it."""
     columns = [Column(HELD_OUT, "ppl", lower_is_better=True)]
     if any(isinstance(r.get(BITS_PER_BYTE), float) and math.isfinite(r[BITS_PER_BYTE]) for r in results):
-        columns.append(Column(HELD_OUT, "bits_per_byte", lower_is_better=True, digits=3))
+        columns.append(Column(HELD_OUT, "bits_per_byte", lower_is_better=True, digits=3, optional=True))
     return tuple(columns)

@@ -21,6 +21,7 @@ FOLDED = (
 )
 LIMITED = "data_mix.train_tokens counts tokens, so rows of another encoding have read another amount of text."
 FRESH = "no masking pattern came back, so this row was masked as dynamic masking does it."
+BYTES = "Bits per byte are of the masked text without white space, which WordPiece drops."
 PAIRS = "A run draws its pairs of texts once, and each pass sees the same."
 SHARED = "Columns with the same stand-in are the same runs."
 
@@ -34,6 +35,7 @@ def notes(table: Table) -> list[str]:
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
         CHOSEN: any(record.task for record in there),
         LAST: any(record.task is None for record in there),
+        BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
     }
     return [*unlike(table), *(text for text, holds in said.items() if holds)]
 

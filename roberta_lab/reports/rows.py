@@ -196,8 +196,10 @@ def _against_unigram(cell: Cell, column: Column, unigram: float | None) -> Cell:
 
 def _cell(records: list[Record], column: Column, paper: dict[str, float | None]) -> Cell:
     values = [(r, column.value(r.result)) for r in records if r.result is not None]
-    # What no run of the row measures is another matter than a run that broke.
-    unmeasured = bool(values) and not column.principal and all(value is None for _, value in values)
+    # What no run of the row measures is another matter than a run that broke; runs of older code have no bits per byte.
+    unmeasured = (
+        bool(values) and all(value is None for _, value in values) and (not column.principal or column.optional)
+    )
     found = {(r.seed, r.finetune_seed): float(v) for r, v in values if v is not None and math.isfinite(v)}
     results = [r.result for r, _ in values if r.result is not None]
     marks = []
