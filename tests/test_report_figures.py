@@ -173,6 +173,8 @@ def test_marks_nearly_at_one_place_are_named_there_once(tmp_path: Path) -> None:
     assert re.findall(r">([\d.]+M)</text>", svg) == ["1.62M", "6.53M"]
     heights = [re.findall(rf'translate\([\d.]+ ([\d.]+)\)">{name}</text>', svg) for name in ("8k", "256")]
     assert float(heights[0][0]) < float(heights[1][0]) - 5, "one above the other, as their marks"
+    apart = made_of(tmp_path / "b", {"a": {"tokens_seen": 1630}, "b": {"tokens_seen": 1990}, "c": {"tokens_seen": 2050}}, mnli=dict.fromkeys("abc", 6.0))  # fmt: skip
+    assert re.findall(r">([\d.]+k)</text>", svg_for_page(apart["score_by_tokens"])) == ["1.63k", "1.99k", "2.05k"]
     assert made["score_by_tokens"].series[0].points[0][0] == 1_618_949.0, "the marks stay where they are"
 
 

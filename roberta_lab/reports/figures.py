@@ -22,7 +22,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # 5 beside 6: thirty lines before a pair repeats
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 GREYS = ("#8a8a8a", "#b9b9b9", "#666666")  # of published figures, which are not ours
-NEAR = 1.05  # a ratio on a logarithmic axis that the eye takes for one place
+NEAR = 0.08  # of a logarithmic axis: what lies closer is one place
 
 
 @dataclass(frozen=True)
@@ -178,11 +178,13 @@ def _few_ticks(axes: Any, figure: Figure) -> None:
 
 
 def _places(figure: Figure) -> dict[float, float]:
-    """Where each x of the marks is named: with the smallest one that is nearly as large, for names would cover each other."""
+    """Where each x of the marks is named: with the smallest one that lies close to it, for names would cover each other."""
+    values = sorted({x for points in shown(figure) for x, _, _ in points})
+    near = (values[-1] / values[0]) ** NEAR if figure.log_x and values else 1.0
     found: dict[float, float] = {}
     place = 0.0
-    for x in sorted({x for points in shown(figure) for x, _, _ in points}):
-        place = place if 0 < x <= place * NEAR else x
+    for x in values:
+        place = place if 0 < x <= place * near else x
         found[x] = place
     return found
 
@@ -239,7 +241,9 @@ def _steps(axes: Any, figure: Figure) -> None:
             "color": COLOURS[2] if y >= before else COLOURS[1],
             "hatch": "//" if figure.series[0].published else None,
         }
-        [bar] = axes.bar([x], [y - before], 0.6, bottom=before, edgecolor="white", linewidth=0.6, **look)
+        # From its lower end up: no margin is left beyond the other end of a bar that begins at it.
+        bottom, height = min(y, before), abs(y - before)
+        [bar] = axes.bar([x], [height], 0.6, bottom=bottom, edgecolor="white", linewidth=0.6, **look)
         bar.set_gid(f"series0.{i}")
         above = offset_copy(axes.transData, axes.figure, y=2, units="points")
         axes.text(x, max(y, before), plain(note.partition(":")[0]), transform=above, ha="center", fontsize=8)
