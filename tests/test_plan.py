@@ -49,7 +49,7 @@ def test_runs_that_exist_are_complete_and_not_counted_again(capsys: pytest.Captu
 
 def test_rows_with_the_same_stand_in_are_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = planned(capsys, "sweep=corpora_one_by_one", "scale=mini", "sweep.tasks=[sst2]")
-    assert " ".join(row(lines, "stories")[2:6]) == "same run as books_wiki"
+    assert " ".join(row(lines, "with_stories")[2:6]) == "same run as books_wiki"
     assert any(line.startswith("pretraining: 1 run, 0 complete, 1 to train") for line in lines)
     assert any(line.startswith("finetuning: 3 runs") for line in lines)
 
