@@ -19,8 +19,8 @@ from roberta_lab.reports.columns import PAPER, published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.notes import CHANCE, FOLDED, FRESH, PAIRS, notes, same_tokens, shared_unigram, unlike
-from roberta_lab.reports.rows import Table, table
-from roberta_lab.reports.wording import LIKE, legend, signs, warning
+from roberta_lab.reports.rows import Cell, Table, table
+from roberta_lab.reports.wording import LIKE, facts, legend, signs, warning
 
 
 @pytest.fixture
@@ -222,6 +222,16 @@ def test_notes_of_pairs_and_of_what_is_predicted() -> None:
     other = of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0, bits: 2.1, "unigram_ppl": 600.0})
     assert same_tokens(other) is False and any(text.endswith("so compare bits per byte.") for text in unlike(other))
     assert same_tokens(of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0})) is None
+
+
+def test_a_row_says_what_it_was_made_with(made: Table) -> None:
+    said = facts(replace(made.rows[0], held_out=(Cell((replace(pretrained("a", 5.0), config=composed({"data_mix": {"train_tokens": 41320}})),), {}),)))  # fmt: skip
+    assert said == "2,000,000 tokens seen, 40.0 passes, 2,000 steps of 256 inputs, peak rate 0.0001, 2 layers of 128, 2,048 pieces, text: 41,320 tokens of pydoc"  # fmt: skip
+    published = replace(pretrained("a", 5.0), config=composed({"tokenizer": {"path": "/x/roberta.base"}}))
+    assert facts(replace(made.rows[0], held_out=(Cell((published,), {}),))).endswith(
+        ", tokens of roberta.base, text: pydoc"
+    )
+    assert facts(made.rows[0]) == "2,000,000 tokens seen, 40.0 passes, 2,000 steps"
 
 
 def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:

@@ -8,7 +8,7 @@ from roberta_lab.reports.columns import Column
 from roberta_lab.reports.rows import AT_CHANCE, Row, Table
 from roberta_lab.reports.wording import number
 
-SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 0.001  # shares by which rows may differ without a word
+SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 1e-6  # shares by which rows may differ without a word
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
 LAST = "Held-out figures are those of the last step, which need not be the best one."
 CHANCE = (
@@ -76,14 +76,13 @@ def same_tokens(table: Table) -> bool | None:
     """Whether all rows predict tokens of the same mean length, bytes, as they do if those are the same; None if it is not known."""
     lengths = []
     for row in table.rows:
-        found = {column.metric: cell.median for column, cell in zip(table.held_out, row.held_out, strict=True)}
-        perplexity, bits = found.get("ppl"), found.get("bits_per_byte")
-        if perplexity is not None:
-            lengths.append(math.log2(perplexity) / bits if bits else None)
-    known = [length for length in lengths if length is not None]
-    if not known or len(known) < len(lengths):
-        return None
-    return max(known) <= (1 + SAME_BYTES) * min(known)
+        found = {column.metric: cell.by_seed for column, cell in zip(table.held_out, row.held_out, strict=True)}
+        bits = found.get("bits_per_byte", {})
+        for seed, perplexity in found["ppl"].items():
+            if not bits.get(seed):
+                return None
+            lengths.append(math.log2(perplexity) / bits[seed])
+    return max(lengths) <= (1 + SAME_BYTES) * min(lengths) if lengths else None
 
 
 def shared_unigram(table: Table) -> float | None:

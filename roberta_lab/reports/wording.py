@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.reports.columns import Column
@@ -109,7 +110,9 @@ def facts(row: Row) -> str:
         return seen
     batch, model = config.batch_size, config.model
     made = f" of {batch.sequences:,} inputs, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
-    return f"{seen}{made}, {config.tokenizer.vocab_size:,} pieces, text: {_text(config)}"
+    tokenizer = config.tokenizer  # a published one has a size of its own
+    pieces = f"tokens of {Path(tokenizer.path).name}" if tokenizer.path else f"{tokenizer.vocab_size:,} pieces"
+    return f"{seen}{made}, {pieces}, text: {_text(config)}"
 
 
 def _text(config: Config) -> str:
