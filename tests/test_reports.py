@@ -18,7 +18,18 @@ from roberta_lab.reports import latex, page, provenance, render, write_table
 from roberta_lab.reports.columns import PAPER, published
 from roberta_lab.reports.figures import Figure, Series
 from roberta_lab.reports.inline_svg import inline
-from roberta_lab.reports.notes import CHANCE, FOLDED, FRESH, PAIRS, notes, same_tokens, shared_unigram, unlike
+from roberta_lab.reports.notes import (
+    CHANCE,
+    FOLDED,
+    FRESH,
+    LIMITED,
+    PAIRS,
+    SHARED,
+    notes,
+    same_tokens,
+    shared_unigram,
+    unlike,
+)
 from roberta_lab.reports.rows import Cell, Table, table
 from roberta_lab.reports.wording import LIKE, facts, legend, signs, warning
 
@@ -222,6 +233,15 @@ def test_notes_of_pairs_and_of_what_is_predicted() -> None:
     other = of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0, bits: 2.1, "unigram_ppl": 600.0})
     assert same_tokens(other) is False and any(text.endswith("so compare bits per byte.") for text in unlike(other))
     assert same_tokens(of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0})) is None
+
+
+def test_text_cut_by_tokens_and_columns_of_one_stand_in_are_noted() -> None:
+    settings = {row: {"tokenizer": {"kind": kind}, "data_mix": {"train_tokens": 9}} for row, kind in (("static", "wordpiece"), ("dynamic", "bytelevel_bpe"))}  # fmt: skip
+    found = [replace(pretrained(row, 5.0), config=composed(said)) for row, said in settings.items()]
+    found += [finetuned("static", task, 1, 50.0, task="pydoc_pair") for task in ("squad2", "mnli")]
+    assert {LIMITED, SHARED} <= set(notes(table(SWEEP, "smoke", found)))
+    plain = table(SWEEP, "smoke", [replace(run, config=composed({})) for run in found[:-1]])
+    assert {LIMITED, SHARED}.isdisjoint(notes(plain))
 
 
 def test_a_row_says_what_it_was_made_with(made: Table) -> None:
