@@ -51,10 +51,8 @@ def _git() -> dict[str, Any]:
     """The commit, and whether the code has changes that are in none."""
     if not (ROOT / ".git").exists():  # installed: a repository around it is not ours
         return {"commit": None, "dirty": None}
-    commit, status = (
-        _ask_git("rev-parse", "HEAD"),
-        _ask_git("status", "--porcelain", "--untracked-files=no", "--", *CODE),
-    )
+    commit = _ask_git("rev-parse", "HEAD")
+    status = _ask_git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     known = commit is not None and status is not None
     return {"commit": commit, "dirty": bool(status)} if known else {"commit": None, "dirty": None}
 

@@ -58,7 +58,7 @@ def groups() -> dict[str, list[str]]:
 
 
 def reading_order(sweep: str) -> tuple[bool, str]:
-    """Sorts sweeps: the paper's tables by their numbers, then the other questions."""
+    """Sorts sweeps by name, the paper's tables before other questions."""
     return not sweep.startswith("table"), sweep
 
 

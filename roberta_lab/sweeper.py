@@ -93,9 +93,8 @@ def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
 def _at_scale(paper: list[str], scale: ScaleConfig, user: Sequence[str]) -> list[str]:
     """The overrides with what stands for them at this scale, but for those that the user sets."""
     given = {key_of(o) for o in user}
-    last = {
-        key_of(o): o for o in paper
-    }  # of a key that base and row set, the row's: nothing of the other's stand-in stays
+    # Of a key that base and row set, the row's alone: nothing of the other's stand-in stays.
+    last = {key_of(o): o for o in paper}
     chosen = [_encoder_at_scale(o, scale) for o in last.values() if key_of(o) not in given]
     return [own for o in chosen for own in _stand_in(o, scale).split()]
 

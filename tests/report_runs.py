@@ -35,12 +35,12 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.
 
 def pretrained(row: str, ppl: float | None, seed: int = 1, **more: Any) -> Record:
     result = {"val/ppl": ppl, "unigram_ppl": 700.0, "tokens_seen": 2000000, "epochs": 40.0, "steps": 2000, "seconds": 1.0, **more}  # fmt: skip
-    return Record("pretrain", row, seed, None, None, f"p-{row}-{seed}", f"../../pretrain/p-{row}-{seed}", result if ppl else None)  # fmt: skip
+    return Record("pretrain", row, seed, None, None, f"p-{row}-{seed}", f"../../pretrain/p-{row}-{seed}", result if ppl else None, None)  # fmt: skip
 
 
 def finetuned(row: str, column: str, seed: int, score: float | None, /, **more: Any) -> Record:
     result = {"score": score, "majority": 50.0, "task": f"pydoc_{column}", "metric": "accuracy", "num_dev": 1000, "at_chance": False, "diverged": False, "caution": "Mind the <style>.", "seconds": 1.0, **more}  # fmt: skip
-    return Record("finetune", row, 1, column, seed, f"f-{row}-{column}-{seed}", "../../finetune/x", result if score is not None else None)  # fmt: skip
+    return Record("finetune", row, 1, column, seed, f"f-{row}-{column}-{seed}", "../../finetune/x", result if score is not None else None, None)  # fmt: skip
 
 
 def records() -> list[Record]:

@@ -14,7 +14,7 @@ from report_runs import SWEEP, finetuned, pretrained, write_run
 from roberta_lab.config import MaskingConfig
 from roberta_lab.reports.chosen_figures import figures, main_figure
 from roberta_lab.reports.exposure import expected, exposure
-from roberta_lab.reports.figures import COLOURS, STYLES, Figure, Series, files, style, svg_for_page
+from roberta_lab.reports.figures import COLOURS, STYLES, Figure, Series, _drawn, files, style, svg_for_page
 from roberta_lab.reports.inline_svg import inline
 from roberta_lab.reports.rows import Record, table
 
@@ -176,6 +176,13 @@ def test_marks_nearly_at_one_place_are_named_there_once(tmp_path: Path) -> None:
     apart = made_of(tmp_path / "b", {"a": {"tokens_seen": 1630}, "b": {"tokens_seen": 1990}, "c": {"tokens_seen": 2050}}, mnli=dict.fromkeys("abc", 6.0))  # fmt: skip
     assert re.findall(r">([\d.]+k)</text>", svg_for_page(apart["score_by_tokens"])) == ["1.63k", "1.99k", "2.05k"]
     assert made["score_by_tokens"].series[0].points[0][0] == 1_618_949.0, "the marks stay where they are"
+
+
+def test_a_waterfall_leaves_room_above_a_bar_that_falls() -> None:
+    falls = Figure("recipe", "Steps", "", "points", (Series("ours", ((0.0, 0.0), (1.0, 2.0), (2.0, 0.5)), ("78", "+2", "-1.5")),), "steps", ("a", "b", "c"))  # fmt: skip
+    with _drawn(falls, legend=True) as canvas:
+        low, high = canvas.axes[0].get_ylim()
+        assert low == 0.0 and high > 2.2
 
 
 def test_masks_are_shown_where_rows_mask_differently(tmp_path: Path) -> None:

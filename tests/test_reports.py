@@ -186,6 +186,10 @@ def test_a_difference_that_nothing_tested_has_no_sign() -> None:
         replace(SWEEP, tasks=["mnli"]), "smoke", [pretrained("static", 500.0), pretrained("dynamic", 9.0), *several]
     )
     assert [LIKE in signs(cell, column) for column, cell in made.cells(made.rows[1])] == [True, False]
+    tested = made.rows[1].cells[0]
+    assert tested.difference is not None
+    shared = replace(tested, difference=replace(tested.difference, same_runs=True))
+    assert LIKE in signs(tested, made.columns[0]) and LIKE not in signs(shared, made.columns[0])
     assert LIKE in legend(made) and "fewer than 6 never can" in legend(made)
     [score, perplexity] = [row for row in csv.DictReader(io.StringIO(render.csv_text(made))) if row["row"] == "dynamic"]
     assert (perplexity["difference"], perplexity["difference_low"], perplexity["p"]) == ("-491.0", "", "")

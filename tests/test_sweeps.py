@@ -128,6 +128,15 @@ def test_rows_and_columns_stand_beside_published_ones(sweep: str) -> None:
     assert {METRIC_OF_TASK[task] for task in file.tasks} <= metrics
 
 
+def test_rows_are_compared_with_the_papers_setting() -> None:
+    rates, patterns = (chosen(name, "paper").sweep for name in ("masking_rate", "static_patterns"))
+    assert rates is not None and rates.rows[rates.reference or ""] == ["masking=dynamic", "masking.mask_prob=0.15"]
+    assert patterns is not None and patterns.rows[patterns.reference or ""] == [
+        "masking=static",
+        "masking.num_patterns=10",
+    ]
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_equal_rows_of_different_tables_are_one_run(scale: str) -> None:
     one, two, three, longer = (

@@ -27,7 +27,7 @@ class Record:
     run_id: str
     directory: str  # relative to the folder that the table is written in
     result: dict[str, Any] | None  # result.json; None while the run is missing or incomplete
-    config: Config | None = None  # as the row composes it; None if that is not known
+    config: Config | None  # as the row composes it; None if that is not known
 
 
 @dataclass(frozen=True)
