@@ -22,14 +22,14 @@ from side_by_side import Work, alternate, one_thread, setting, table
 from step import DEVICE, TYPES, VOCAB_SIZE, model_config, packed_rows, synchronized, vocabulary
 from torch import Tensor
 
-from roberta_lab import objective
+from roberta_lab.axes.examples import Rows
+from roberta_lab.axes.masking import IGNORED, masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
-from roberta_lab.datamodule import pack, to_batch
-from roberta_lab.examples import Rows
-from roberta_lab.masking import IGNORED, masked_rows
-from roberta_lab.model import PretrainingModel
-from roberta_lab.objective import batch_loss, loss_sums
-from roberta_lab.optimizer import build_optimizer
+from roberta_lab.data.datamodule import pack, to_batch
+from roberta_lab.model import objective
+from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.optimizer import build_optimizer
+from roberta_lab.model.pretraining_model import PretrainingModel
 
 VOCABULARY = vocabulary(VOCAB_SIZE)
 

@@ -12,7 +12,7 @@ from roberta_lab.config import Config
 
 def _modules() -> Iterator[tuple[str, str]]:
     """(name, text) of each module of the embedded corpus: the documentation that every Python environment holds."""
-    from roberta_lab.corpus import pydoc
+    from roberta_lab.data.corpus.sources import pydoc
 
     for name, records in groupby(pydoc.docstrings(0, 1), lambda record: record.module):
         yield name, "\n\n".join(record.text for record in records)
@@ -33,9 +33,10 @@ def composed(text: Path, folder: Path, overrides: Sequence[str]) -> Config:
     """The config of a run on a file of JSON lines, everything it writes under `folder`; one process, one thread, no W&B."""
     from hydra import compose, initialize_config_dir
 
-    from roberta_lab.composition import CONF, build
-    from roberta_lab.overrides import spelled_out
-    from roberta_lab.registration import register
+    from roberta_lab.runs.compose import build
+    from roberta_lab.runs.options import CONF
+    from roberta_lab.runs.overrides import spelled_out
+    from roberta_lab.runs.registration import register
 
     register()
     own = [

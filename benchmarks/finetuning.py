@@ -25,7 +25,7 @@ from side_by_side import Work, alternate, compared, one_thread, setting
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 
-from roberta_lab.composition import CONF
+from roberta_lab.axes.tokenizer import train_bytelevel_bpe
 from roberta_lab.config import (
     Config,
     FinetuneConfig,
@@ -36,15 +36,15 @@ from roberta_lab.config import (
     TaskConfig,
     TrainerConfig,
 )
-from roberta_lab.finetuning import Batches, FinetuningModule
-from roberta_lab.loop import build_trainer, fit
-from roberta_lab.starting_points import Start
-from roberta_lab.tasks import glue, squad
+from roberta_lab.runs.options import CONF
+from roberta_lab.tasks.families import glue, squad
+from roberta_lab.tasks.families.reading import sample
 from roberta_lab.tasks.feature_table import FeatureTable, packed
 from roberta_lab.tasks.features import PairFormat, generate
+from roberta_lab.tasks.finetuning import Batches, FinetuningModule
+from roberta_lab.tasks.initial_weights import Start
 from roberta_lab.tasks.items import Item
-from roberta_lab.tasks.reading import sample
-from roberta_lab.tokenizer import train_bytelevel_bpe
+from roberta_lab.training.trainer import build_trainer, fit
 
 VOCAB_SIZE = 4096
 LENGTHS = {"sst2": 128, "squad": 384}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from roberta_lab import checkpoint
+from roberta_lab.model import checkpoint
 
 
 def command(outputs: Path, cache: Path, options: argparse.Namespace) -> list[str]:

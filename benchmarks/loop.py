@@ -116,9 +116,11 @@ def ours(options: argparse.Namespace, folder: Path) -> Measured:
     """`roberta-lab pretrain`."""
     from corpora import composed
 
-    from roberta_lab.corpus.preparation import prepared_for
-    from roberta_lab.pretraining import pretrain
-    from roberta_lab.run import directory, finish, opened
+    from roberta_lab.data.corpus.preparation import prepared_for
+    from roberta_lab.runs.identity import directory
+    from roberta_lab.runs.run_folder import finish, opened
+    from roberta_lab.runs.tracking import Tracker
+    from roberta_lab.training.pretraining import pretrain
 
     overrides = [
         f"model={options.model}",
@@ -144,7 +146,7 @@ def ours(options: argparse.Namespace, folder: Path) -> Measured:
     prepared = time.perf_counter()
     path = directory(config, "pretrain")
     with opened(path, config, overrides, data.fingerprints()):
-        result = pretrain(config, data, path)
+        result = pretrain(config, data, path, Tracker(config, path, "pretrain", "loop", {}), "loop")
         finish(path, result, time.perf_counter() - prepared)
     seconds = time.perf_counter() - prepared
     return {"preparation": prepared - start, "training": seconds, "tokens": result["tokens_seen"]}
@@ -163,7 +165,7 @@ def measured(way: str) -> Measured:
 
 def trained_tokenizer(text: Path, folder: Path, vocab_size: int) -> Path:
     """The folder of a byte-level BPE of the text; of so many pieces, or of all that the text yields."""
-    from roberta_lab import tokenizer
+    from roberta_lab.axes import tokenizer
     from roberta_lab.config import ConfigError
 
     def texts() -> Any:

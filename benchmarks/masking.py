@@ -19,9 +19,9 @@ from side_by_side import Work, alternate, compared, one_thread, setting, table
 from tokenizers import Tokenizer, models
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
+from roberta_lab.axes.examples import Rows, Vocabulary
+from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig
-from roberta_lab.examples import Rows, Vocabulary
-from roberta_lab.masking import masked_rows
 
 VOCAB_SIZE = 50_265
 SPECIALS = (0, 1, 2, 3, VOCAB_SIZE - 1)

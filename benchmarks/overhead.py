@@ -22,19 +22,22 @@ import torch
 from hydra import compose, initialize_config_dir
 from side_by_side import one_thread, setting, table
 
-from roberta_lab.composition import CONF, build
+from roberta_lab.axes.data_mix import training_documents
+from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
-from roberta_lab.data_mix import training_documents
-from roberta_lab.datamodule import PretrainingData
-from roberta_lab.examples import Vocabulary
-from roberta_lab.loop import fit
-from roberta_lab.objective import batch_loss, loss_sums
-from roberta_lab.pretraining import PretrainingModule, progress, trainer
-from roberta_lab.registration import register
-from roberta_lab.run import science
-from roberta_lab.step_end import StepEnd
-from roberta_lab.token_store import Part, TokenStore, open_store, write
-from roberta_lab.tracking import Tracker
+from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.data.token_store import Part, open_store, write
+from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.identity import science
+from roberta_lab.runs.options import CONF
+from roberta_lab.runs.registration import register
+from roberta_lab.runs.tracking import Tracker
+from roberta_lab.training.module import PretrainingModule
+from roberta_lab.training.pretraining import progress, run_trainer
+from roberta_lab.training.step_end import StepEnd
+from roberta_lab.training.trainer import fit
 
 VOCABULARY = Vocabulary(200, 199, (0, 1, 2, 3, 199))
 WARM = 100  # micro-batches before the clock starts
@@ -80,10 +83,11 @@ def looped(config: Config, store: TokenStore) -> float:
     data, module, clock = data_of(config, store), PretrainingModule(config, VOCABULARY.size, 1), Clock()
     with tempfile.TemporaryDirectory() as folder:
         log = Tracker(config, Path(folder), "pretrain", "overhead", science(config))
-        callback = StepEnd(config, data, log, Path(folder) / "checkpoints")
-        loop = trainer(config, data, callback, Path(folder))
-        loop.callbacks.insert(0, clock)  # its last batch ends before the run is validated and saved
-        with progress(config, 0, log):
+        log.resume(0)
+        with progress(config, 0, log, "overhead") as rows:
+            callback = StepEnd(config, data, rows, Path(folder) / "checkpoints")
+            loop = run_trainer(config, data, callback, Path(folder))
+            loop.callbacks.insert(0, clock)  # its last batch ends before the run is validated and saved
             fit(loop, module, datamodule=data)
         log.close(None)
     return (clock.end - clock.start) / (config.batch_size.steps - WARM)

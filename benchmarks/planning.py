@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from side_by_side import Work, alternate, compared, one_thread, setting, short, table
 
-from roberta_lab import input_format
+from roberta_lab.axes import input_format
+from roberta_lab.axes.examples import Plan
 from roberta_lab.config import InputFormatConfig
-from roberta_lab.examples import Plan
 
 MAX_LENGTH = 512
 Span = tuple[int, int]  # first and last sentence

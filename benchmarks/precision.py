@@ -37,14 +37,15 @@ SMALL = (
 
 def curve(config: Config) -> Curve:
     """Of a run with this config."""
-    from roberta_lab.corpus.preparation import prepared_for
-    from roberta_lab.pretraining import pretrain
-    from roberta_lab.run import directory
-    from roberta_lab.tracking import read
+    from roberta_lab.data.corpus.preparation import prepared_for
+    from roberta_lab.runs.identity import directory
+    from roberta_lab.runs.tracking import Tracker, read
+    from roberta_lab.training.pretraining import pretrain
 
     path = directory(config, "pretrain")
     path.mkdir(parents=True, exist_ok=True)
-    pretrain(config, prepared_for(config), path)
+    rows = Tracker(config, path, "pretrain", "precision", {})
+    pretrain(config, prepared_for(config), path, rows, "precision")
     return {row["step"]: row["val/ppl"] for row in read(path / "metrics.jsonl") if "val/ppl" in row}
 
 

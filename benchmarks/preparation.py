@@ -46,7 +46,7 @@ def theirs(corpus: str, vocabulary: str, folder: str) -> None:
 def ours(corpus: str, vocabulary: str, folder: str, workers: int | None) -> None:
     """The preparation of a run."""
     from roberta_lab.config import DataMixConfig, SourceConfig, TokenizerConfig
-    from roberta_lab.corpus.preparation import prepare
+    from roberta_lab.data.corpus.preparation import prepare
 
     kind = "wordpiece" if (Path(vocabulary) / "vocab.txt").is_file() else "bytelevel_bpe"
     mix = DataMixConfig({"corpus": SourceConfig("jsonl", corpus)})

@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 from side_by_side import Work, alternate, compared, one_thread, setting
 
-from roberta_lab import input_format, token_store
+from roberta_lab.axes import input_format
+from roberta_lab.axes.examples import Plan, Vocabulary, gather
+from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import InputFormatConfig
-from roberta_lab.examples import Plan, Vocabulary, gather
-from roberta_lab.token_store import Part, TokenStore
+from roberta_lab.data import token_store
+from roberta_lab.data.token_store import Part
 
 VOCABULARY = Vocabulary(50_265, 50_264, (0, 1, 2, 3, 50_264))
 BATCH = 256

@@ -24,14 +24,14 @@ from side_by_side import Work, alternate, compared, one_thread, setting
 from tokenizers import Tokenizer, models
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from roberta_lab.composition import CONF
+from roberta_lab.axes.examples import Rows, Vocabulary
+from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
-from roberta_lab.datamodule import pack, to_batch
-from roberta_lab.examples import Rows, Vocabulary
-from roberta_lab.masking import masked_rows
-from roberta_lab.model import PretrainingModel
-from roberta_lab.objective import batch_loss, loss_sums
-from roberta_lab.optimizer import build_optimizer
+from roberta_lab.data.datamodule import pack, to_batch
+from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.optimizer import build_optimizer
+from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.runs.options import CONF
 
 VOCAB_SIZE = 50_265
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,7 +24,7 @@ import torch
 from side_by_side import one_thread, setting, short, table
 from step import DEVICE, TYPES, VOCAB_SIZE, Ours, model_config, packed_rows, synchronized
 
-from roberta_lab.flops import training_flops
+from roberta_lab.model.flops import training_flops
 
 READY = 4  # batches, each with its own mask
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}  # of the square matrices

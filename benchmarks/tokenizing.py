@@ -22,10 +22,11 @@ from side_by_side import Work, alternate, compared, one_thread, setting
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from roberta_lab import tokenizer, tokenizer_files
+from roberta_lab.axes import tokenizer
+from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TokenizerConfig
-from roberta_lab.corpus.sentences import segment
-from roberta_lab.tokenizer import Encoding
+from roberta_lab.data import tokenizer_files
+from roberta_lab.data.corpus.sentences import segment
 
 BATCH = 4096  # sentences, as preparation gives them
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from roberta_lab.cli import main
+from roberta_lab.cli.main import main
 
 sys.exit(main())

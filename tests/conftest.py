@@ -9,8 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the proc
 import pytest
 import torch
 
-from roberta_lab import sweep_runs
-from roberta_lab.registration import register
+from roberta_lab.runs import jobs
+from roberta_lab.runs.registration import register
 
 torch.set_num_threads(1)
 
@@ -21,7 +21,7 @@ LONGEST = ("test_end_to_end.py", "test_distributed.py", "test_sweeps.py", "test_
 def composing() -> Iterator[None]:
     """Hydra ready to compose in all tests of a file: `pytestmark = pytest.mark.usefixtures("composing")`."""
     register()
-    with sweep_runs.composing():
+    with jobs.composing():
         yield
 
 

@@ -8,9 +8,9 @@ import time
 import torch
 import torch.distributed as dist
 
-from roberta_lab import ranks
+from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import TrainerConfig
-from roberta_lab.ranks import Rank
+from roberta_lab.training import ranks
 
 
 def meet(rank: Rank, then: str) -> None:

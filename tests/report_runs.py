@@ -18,7 +18,7 @@ from roberta_lab.config import (
     SweepConfig,
     TokenizerConfig,
 )
-from roberta_lab.reports.rows import Record
+from roberta_lab.reports.table.rows import Record
 
 SWEEP = SweepConfig(
     name="table1_masking",

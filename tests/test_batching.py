@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fake_store import store_of
 
-from roberta_lab import batching, input_format
-from roberta_lab.batching import BatchPlan, accumulation
+from roberta_lab.axes import batch_size, input_format
+from roberta_lab.axes.batch_size import BatchPlan, accumulation
 from roberta_lab.config import BatchSizeConfig, Config, ConfigError, InputFormatConfig
 
 
@@ -40,7 +40,7 @@ def test_sizes_and_types() -> None:
 
 def test_a_step_depends_on_its_number_alone() -> None:
     straight = [BatchPlan(100, 16, seed=3).batch(s)[0].tolist() for s in range(20)]
-    batching._epoch_order.cache_clear()
+    batch_size._epoch_order.cache_clear()
     resumed = [BatchPlan(100, 16, seed=3).batch(s)[0].tolist() for s in reversed(range(20))]
     assert straight == resumed[::-1]
     assert straight != [BatchPlan(100, 16, seed=4).batch(s)[0].tolist() for s in range(20)]
@@ -109,7 +109,7 @@ def test_an_empty_plan_or_batch_is_refused() -> None:
     ],
 )
 def test_planted_faults_are_noticed(monkeypatch: pytest.MonkeyPatch, wrong_order: object, fault: str) -> None:
-    monkeypatch.setattr(batching, "_epoch_order", wrong_order)
+    monkeypatch.setattr(batch_size, "_epoch_order", wrong_order)
     assert any(fault in f for f in faults(BatchPlan(30, 8, seed=1), 16))
 
 
@@ -124,7 +124,7 @@ def test_matched_batches_equal_a_walk_along_the_line(seed: int) -> None:
     """Example by example: a batch ends where the next example would begin past its share of tokens."""
     plan, position, expected = matched(seed), 0, [([], []) for _ in range(20)]
     for epoch in range(6):
-        for example in batching._epoch_order(70, seed, epoch):
+        for example in batch_size._epoch_order(70, seed, epoch):
             step = position // (6 * 40)
             if step < 20:
                 expected[step][0].append(int(example))
@@ -168,7 +168,7 @@ def test_batches_grow_where_the_paper_says_so(name: str, grows: bool) -> None:
     store = store_of([draw.integers(3, 12, 6).tolist() for _ in range(80)])
     config = Config(input_format=InputFormatConfig(name, 128), batch_size=BatchSizeConfig(8, 100, 1e-3))
     plan = input_format.plan(store, config.input_format, 1)
-    examples = [batching.batch_plan(plan, config).batch(step)[0] for step in range(20)]
+    examples = [batch_size.batch_plan(plan, config).batch(step)[0] for step in range(20)]
     sizes, tokens = [len(e) for e in examples], [plan.lengths[e].sum() for e in examples]
     if grows:
         assert min(sizes) > 8 and np.mean(tokens) == pytest.approx(8 * 128, rel=0.05)

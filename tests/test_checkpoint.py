@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from roberta_lab import checkpoint
+from roberta_lab.model import checkpoint
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
-from roberta_lab import cli
-from roberta_lab.composition import build, default_options, groups
+from roberta_lab.cli import main
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.options import default_options, groups
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +20,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([name, "--help"]) == 0
+    assert main.main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.count(f"\n  roberta-lab {name}") == 3
     for group, options in groups().items():
@@ -30,14 +31,14 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
 
 
 @pytest.mark.usefixtures("composing_once")
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
     jobs = []
-    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
-    for example in cli.COMMANDS[name].examples:
+    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    for example in main.COMMANDS[name].examples:
         seeds = ["sweep.finetune_seeds=[1]"] if name == "finetune" and "sweep=" in example else []
-        assert cli.main([name, *shlex.split(example), *seeds, "trainer.jobs=1"]) == 0
+        assert main.main([name, *shlex.split(example), *seeds, "trainer.jobs=1"]) == 0
     assert len(jobs) >= 3
 
 
@@ -45,28 +46,28 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
-    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
+    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
     arguments = ["sweep=table5_glue", "sweep.only=[base]", "sweep.finetune_seeds=[1]", "trainer.jobs=1"]
-    assert cli.main(["finetune", *arguments]) == 0
+    assert main.main(["finetune", *arguments]) == 0
     assert sorted(jobs) == ["pydoc_pair", "pydoc_topic"]
 
 
 def test_where_corpora_lie_is_said_of_a_whole_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row takes the paths of the corpora that it reads."""
     jobs = []
-    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
+    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
     paths = [f"data_mix.{name}.path=/{name}" for name in ("books", "wikipedia", "cc_news", "openwebtext", "stories")]
     only = "sweep.only=[books_wiki_100k,all_100k]"
-    assert cli.main(["pretrain", "sweep=table4_data", "scale=paper", only, "trainer.jobs=1", *paths]) == 0
+    assert main.main(["pretrain", "sweep=table4_data", "scale=paper", only, "trainer.jobs=1", *paths]) == 0
     found = [{name: source.path for name, source in sources.items()} for sources in jobs]
     assert found[0] == {"books": "/books", "wikipedia": "/wikipedia"}
     assert set(found[1].values()) == {path.partition("=")[2] for path in paths}
 
 
 def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 2 and cli.main(["--help"]) == 0
+    assert main.main([]) == 2 and main.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in cli.COMMANDS)
+    assert all(name in text for name in main.COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture
 def test_a_mistake_is_one_line_that_names_it_and_what_is_allowed(
     arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("roberta-lab: ") and err.count("\n") == 1
     assert all(part in err for part in parts), err
@@ -124,7 +125,7 @@ def complete(line: str) -> list[str]:
 
 
 def test_tab_completes_commands_groups_options_and_keys() -> None:
-    assert complete("roberta-lab ") == list(cli.COMMANDS)
+    assert complete("roberta-lab ") == list(main.COMMANDS)
     assert {"masking=", "input_format="} <= set(complete("roberta-lab pretrain "))
     assert set(complete("roberta-lab pretrain masking=")) == {"masking=static", "masking=dynamic"}
     assert complete("roberta-lab finetune batch_size.se") == ["batch_size.sequences="]
@@ -139,21 +140,21 @@ def test_the_exit_code_reaches_the_shell() -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_without_permission_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.chmod(0o500)
-    assert cli.main(["prepare", f"paths.outputs={tmp_path}/x"]) == 1
+    assert main.main(["prepare", f"paths.outputs={tmp_path}/x"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert cli.main(["prepare", f"paths.outputs={tmp_path}/file"]) == 1
+    assert main.main(["prepare", f"paths.outputs={tmp_path}/file"]) == 1
     assert "paths.outputs" in capsys.readouterr().err
 
 
 def test_a_reader_who_has_read_enough_is_no_error() -> None:
     code = (
-        "import sys, types; from roberta_lab import cli\n"
+        "import sys, types; from roberta_lab.cli import main as cli\n"
         "work = types.ModuleType('work'); work.main = lambda *_: [print('x' * 1000) for _ in range(1000)]\n"
-        "sys.modules['roberta_lab.commands.inspect'] = work\n"
+        "sys.modules['roberta_lab.cli.inspect'] = work\n"
         "sys.exit(cli.main(['inspect']))\n"
     )
     command = f'{sys.executable} -u -c "$CODE" | head -c 10'

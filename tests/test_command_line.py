@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab import cli
-from roberta_lab.command_line import LONGEST, WIDTH, folded, typed
+from roberta_lab.cli import main
+from roberta_lab.runs.command_line import LONGEST, WIDTH, folded, typed
 
 AWKWARD = [
     "task.path=my files/GLUE",
@@ -47,7 +47,7 @@ def test_the_command_for_a_missing_run_can_be_pasted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["finetune", "paths.outputs=my runs", "task=pydoc_topic"]) == 2
+    assert main.main(["finetune", "paths.outputs=my runs", "task=pydoc_topic"]) == 2
     said = capsys.readouterr().err
     assert shlex.split(said[said.index("roberta-lab pretrain") :]) == [
         "roberta-lab",

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from hydra import compose
 
-from roberta_lab import run
-from roberta_lab.batching import micro_batch_size
-from roberta_lab.composition import build, default_options, groups
+from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.overrides import check_override_names, spelled_out
+from roberta_lab.data import storage
+from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.options import default_options, groups
+from roberta_lab.runs.overrides import check_override_names, spelled_out
 
 pytestmark = pytest.mark.usefixtures("composing")
 
@@ -21,7 +23,7 @@ def config(*overrides: str) -> Config:
 
 
 def run_id(*overrides: str) -> str:
-    return run.identity(run.science(config(*overrides)))
+    return storage.identity(identity.science(config(*overrides)))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_static_patterns_are_science() -> None:
 
 def test_the_metric_that_chooses_the_best_epoch_is_science_of_finetuning() -> None:
     f1, em, other = (config("task=pydoc_span", f"task.{o}") for o in ("metric=f1", "metric=em", "stands_for=squad1"))
-    ids = [run.identity(run.finetune_science(c)) for c in (f1, em, other)]
+    ids = [storage.identity(identity.finetune_science(c)) for c in (f1, em, other)]
     assert ids[0] != ids[1] and ids[0] == ids[2]
 
 
@@ -226,7 +228,7 @@ def test_the_command_that_makes_a_missing_run_leaves_out_the_finetuning_s_own_ke
     given = spelled_out(["masking=static", "task=mnli", "task.files.train=train.10k.tsv", "finetune.seed=2"])
     assert "++task.files.train=train.10k.tsv" in given
     with pytest.raises(ConfigError) as found:
-        run.pretrained(config(f"paths.outputs={tmp_path}", *given), given, own=("task", "finetune."))
+        run_folder.pretrained(config(f"paths.outputs={tmp_path}", *given), given, own=("task", "finetune."))
     assert str(found.value).endswith(": roberta-lab pretrain masking=static")
 
 

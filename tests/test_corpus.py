@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from roberta_lab import token_store
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.corpus import parts, pydoc
-from roberta_lab.corpus.parts import read_documents
-from roberta_lab.corpus.preparation import prepare as prepare_with_all_cores
-from roberta_lab.corpus.pydoc import Docstring, document, prose
-from roberta_lab.corpus.sentences import segment
-from roberta_lab.corpus.units import is_held_out
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus import parts
+from roberta_lab.data.corpus.parts import read_documents
+from roberta_lab.data.corpus.preparation import prepare as prepare_with_all_cores
+from roberta_lab.data.corpus.sentences import segment
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.data.corpus.sources.pydoc import Docstring, document, prose
+from roberta_lab.data.corpus.units import is_held_out
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_text_becomes_tokens_and_every_document_is_in_one_split(tmp_path: Path) 
     found = {split: [d["id"] for d in read_documents(prepared.corpus, split)] for split in parts.SPLITS}
     assert sorted(found["train"] + found["validation"]) == sorted(module[0].module for module in MODULES)
     assert all(is_held_out(name, 0.3) == (split == "validation") for split, names in found.items() for name in names)
-    from roberta_lab import tokenizer
+    from roberta_lab.axes import tokenizer
 
     encoding = tokenizer.load(prepared.tokenizer)
     store = token_store.open_store(prepared.store / "train")
@@ -199,7 +200,7 @@ def test_a_mix_without_sources_or_without_a_path_is_refused(tmp_path: Path) -> N
 def test_the_real_source_is_read_without_importing_it() -> None:
     code = (
         "import sys\n"
-        "from roberta_lab.corpus import pydoc\n"
+        "from roberta_lab.data.corpus.sources import pydoc\n"
         "files = {module: (package, module, path) for package, module, path in pydoc._files()}\n"
         "print(sum(p.stat().st_size for _, _, p in files.values()))\n"
         "for name in ('shutil', 'torch.nn.functional', 'numpy.linalg', 'lightning.pytorch.trainer.trainer'):\n"

@@ -10,12 +10,12 @@ import torch
 from hydra import compose
 from torch.autograd.graph import saved_tensors_hooks
 
-from roberta_lab.attention import Padded
-from roberta_lab.composition import build
 from roberta_lab.config import Config, ConfigError, ModelConfig
-from roberta_lab.costs import Costs, costs_of, finetune_seconds, layer_bytes, pass_tokens
-from roberta_lab.hardware import HARDWARE
-from roberta_lab.model import Layer
+from roberta_lab.model.attention import Padded
+from roberta_lab.model.costs import Costs, costs_of, finetune_seconds, layer_bytes, pass_tokens
+from roberta_lab.model.encoder import Layer
+from roberta_lab.model.hardware import HARDWARE
+from roberta_lab.runs.compose import build
 
 pytestmark = pytest.mark.usefixtures("composing")
 

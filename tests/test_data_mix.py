@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roberta_lab import token_store
+from roberta_lab.axes.data_mix import repeats, science, tokens_by_source, training_documents
+from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
-from roberta_lab.corpus.parts import document_hash
-from roberta_lab.data_mix import repeats, science, tokens_by_source, training_documents
-from roberta_lab.token_store import Part, TokenStore
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus.parts import document_hash
+from roberta_lab.data.token_store import Part
 
 NAMES = ["books", "web"]
 

@@ -19,15 +19,18 @@ from test_pretraining import Store, make, train
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-from roberta_lab import checkpoint, cli, micro_batch, ranks
+from roberta_lab.axes.batch_size import ALONE, Rank
+from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.input_format import FORMATS
+from roberta_lab.cli import main
 from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
-from roberta_lab.datamodule import PretrainingData
-from roberta_lab.examples import Vocabulary
-from roberta_lab.input_format import FORMATS
-from roberta_lab.micro_batch import Known, largest
-from roberta_lab.pretraining import PretrainingModule, trainer
-from roberta_lab.ranks import ALONE, Rank
-from roberta_lab.step_end import StepEnd, stopping_at_a_step
+from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.model import checkpoint
+from roberta_lab.training import micro_batch, ranks
+from roberta_lab.training.micro_batch import Known, largest
+from roberta_lab.training.module import PretrainingModule
+from roberta_lab.training.pretraining import run_trainer
+from roberta_lab.training.step_end import StepEnd, stopping_at_a_step
 
 SIZES = {1: (8, 4, 2, 1), 2: (4, 2, 1), 4: (2, 1)}  # of micro-batches, by number of ranks; a batch is 8 inputs
 Step = tuple[dict[str, Any], dict[str, Tensor], int]  # its row, its gradients, the times that ranks exchanged them
@@ -86,7 +89,7 @@ def fit(
     data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank)
     rows, gradients = Kept(), FirstGradients()
     step_end = StepEnd(config, data, rows, directory / "checkpoints")
-    fitted = trainer(config, data, step_end, directory)
+    fitted = run_trainer(config, data, step_end, directory)
     fitted.callbacks += [gradients, *callbacks]
     with stopping_at_a_step(step_end):
         fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
@@ -255,7 +258,7 @@ def pretraining(folder: Path, outputs: str, *overrides: str) -> list[str]:
 def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two rows are two runs, not four sweeps. A dead rank ends all, and soon; the same command then ends bitwise the same."""
     write_text(tmp_path / "text")
-    assert cli.main(pretraining(tmp_path, "whole", "masking=static")) == 0
+    assert main.main(pretraining(tmp_path, "whole", "masking=static")) == 0
     multirun = pretraining(tmp_path, "cut", "-m", "masking=static,dynamic")
     command = [sys.executable, "-m", "roberta_lab", *multirun]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -266,7 +269,7 @@ def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path, capsys: py
     assert process.returncode == 1 and not is_there(other)
     assert error.startswith("roberta-lab: rank 1 of 2 ended with exit code -9;") and error.count("\n") == 1
     capsys.readouterr()
-    assert cli.main(multirun) == 0
+    assert main.main(multirun) == 0
     assert (
         capsys.readouterr().out.count("held-out perplexity")
         == len(list((tmp_path / "cut" / "pretrain").iterdir()))

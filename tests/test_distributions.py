@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from test_input_format import FIRST, Corpus, make
 
-from roberta_lab import batching, input_format, masking
-from roberta_lab.batching import BatchPlan
+from roberta_lab.axes import batch_size, input_format, masking
+from roberta_lab.axes.batch_size import BatchPlan
+from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.masking import IGNORED, mask, num_masked
+from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.config import MaskingConfig
-from roberta_lab.examples import Vocabulary
-from roberta_lab.masking import IGNORED, mask, num_masked
-from roberta_lab.rng import hashed, stream_key
 
 P = 1e-4
 VOCABULARY = Vocabulary(size=1000, mask_id=999, special_ids=(0, 1, 2, 3, 999))
@@ -329,7 +329,7 @@ def test_all_orders_of_an_epoch_are_equally_likely(monkeypatch: pytest.MonkeyPat
         return chi_square_p(places, (num_examples - 1) ** 2), uniform_p(counts)
 
     assert min(p_values()) > P
-    monkeypatch.setattr(batching, "_epoch_order", swapped_with_any)
+    monkeypatch.setattr(batch_size, "_epoch_order", swapped_with_any)
     assert p_values()[1] < P
-    monkeypatch.setattr(batching, "_epoch_order", rotated)
+    monkeypatch.setattr(batch_size, "_epoch_order", rotated)
     assert p_values()[0] > P > p_values()[1], "every place is right, the order is not"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from roberta_lab.finetuning import diverged
+from roberta_lab.tasks.finetuning import diverged
 
 
 @pytest.mark.parametrize(

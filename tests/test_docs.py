@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
-from roberta_lab import cli, fingerprints
-from roberta_lab.composition import build
+from roberta_lab.cli import main
+from roberta_lab.runs import fingerprints
+from roberta_lab.runs.compose import build
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,11 +31,11 @@ def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.
     monkeypatch.setattr(fingerprints, "of_task", lambda task: {})
     monkeypatch.setattr(fingerprints, "of_model", lambda folder: {})
     jobs = []
-    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     arguments = shlex.split(line, comments=True)[1:]
     if arguments[0] == "finetune" and any(a.startswith("sweep=") for a in arguments):
         arguments.append("sweep.finetune_seeds=[1]")
-    assert cli.main([*arguments, "trainer.jobs=1"]) == 0 and jobs
+    assert main.main([*arguments, "trainer.jobs=1"]) == 0 and jobs
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab import cli
-from roberta_lab.corpus import pydoc
-from roberta_lab.corpus.pydoc import Docstring
+from roberta_lab.cli import main
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.data.corpus.sources.pydoc import Docstring
 
 SMALL = [
     *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.validation_tokens=1000", "data_mix.held_out_share=0.3"),
@@ -40,7 +40,7 @@ def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_source")
 def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "sweep=table1_masking", *SMALL]
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     folder = tmp_path / "outputs" / "tables" / "table1_masking" / "smoke"
     written = {"table.md", "table.csv", "table.tex", "tabular.tex", "table.json", "index.html", "figures"}
     assert {p.name for p in folder.iterdir()} == written and (tmp_path / "outputs" / "index.html").is_file()
@@ -63,7 +63,7 @@ def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: 
     before = {
         p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("*") if p.is_file() and folder not in p.parents
     }
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     said = capsys.readouterr().out
     assert "nothing is missing" in said and "0 pretrain, 0 finetune runs trained, 20 were there" in said
     after = {p: p.stat().st_mtime_ns for p in before}
@@ -74,22 +74,24 @@ def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: 
 def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
+    assert main.main(["table", "sweep=table1_masking", *SMALL]) == 0
     assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
-    assert cli.main(["finetune", "masking=static", *SMALL]) == 2 and not list((tmp_path / "outputs").glob("finetune/*"))
+    assert main.main(["finetune", "masking=static", *SMALL]) == 2 and not list(
+        (tmp_path / "outputs").glob("finetune/*")
+    )
     (tmp_path / "empty").mkdir()
     with contextlib.chdir(tmp_path / "empty"):
-        assert cli.main(["export", "masking=static", f"paths.outputs={tmp_path}/outputs", *SMALL]) == 2
+        assert main.main(["export", "masking=static", f"paths.outputs={tmp_path}/outputs", *SMALL]) == 2
     assert (tmp_path / "empty").is_dir()
-    assert cli.main(["pretrain", "masking=static", *SMALL]) == 0
-    assert cli.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
+    assert main.main(["pretrain", "masking=static", *SMALL]) == 0
+    assert main.main(["finetune", "masking=static", "task=pydoc_span", "finetune.seed=2", *SMALL]) == 0
     assert re.search(
         r"^pydoc_span: \d+ train, \d+ dev items, of at most 32 tokens: ", capsys.readouterr().out, re.MULTILINE
     )
-    assert cli.main(["table", "sweep=table1_masking", *SMALL]) == 0
+    assert main.main(["table", "sweep=table1_masking", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said
-    assert cli.main(["inspect", "inspect.examples=2", *SMALL]) == 0
+    assert main.main(["inspect", "inspect.examples=2", *SMALL]) == 0
     shown = capsys.readouterr().out
     assert shown.count("example ") == 2 and "NSP label" in shown and "<mask>[" in shown
 
@@ -99,15 +101,15 @@ def test_finetuning_starts_from_the_final_weights_and_the_same_data_or_not_at_al
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finetune = ["finetune", "task=pydoc_span", *SMALL]
-    assert cli.main(["pretrain", *SMALL]) == 0
+    assert main.main(["pretrain", *SMALL]) == 0
     with monkeypatch.context() as other:
         changed = [replace(r, text=r.text.replace("value", "worth")) for r in pydoc.docstrings(0, 1)]
         other.setattr(pydoc, "docstrings", lambda part, parts: iter(changed if part == 0 else []))
         other.setattr(pydoc, "fingerprint", lambda: {"numpy": "another"})
-        assert cli.main(finetune) == 2 and "other data" in capsys.readouterr().err
+        assert main.main(finetune) == 2 and "other data" in capsys.readouterr().err
     [last] = (tmp_path / "outputs" / "pretrain").rglob("step-000000024.ckpt")
     last.write_bytes(last.read_bytes()[:-50])
-    assert cli.main(finetune) == 2 and "no whole final checkpoint" in capsys.readouterr().err
+    assert main.main(finetune) == 2 and "no whole final checkpoint" in capsys.readouterr().err
 
 
 def long_run(outputs: Path, cache: Path) -> list[str]:
@@ -141,7 +143,7 @@ def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(
             process.send_signal(number)
             error = process.communicate()[1].decode()
             assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL), error
-        assert cli.main(long_run(outputs, cache)) == 0
+        assert main.main(long_run(outputs, cache)) == 0
         [path] = outputs.rglob("metrics.jsonl")
         metrics[name] = path.read_bytes()
     assert metrics["cut"] == metrics["whole"] and metrics["cut"].count(b'"train/mlm_loss"') == 400

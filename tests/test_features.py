@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roberta_lab import tokenizer_files
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks import feature_table, squad
+from roberta_lab.data import tokenizer_files
+from roberta_lab.tasks import feature_table
+from roberta_lab.tasks.families import squad
 from roberta_lab.tasks.feature_table import cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, features, word_windows
 from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging
 from roberta_lab.tasks.spans import NOWHERE, Answers, best_spans, unreachable
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from roberta_lab import finetuning
+from roberta_lab.axes.tokenizer import train_bytelevel_bpe
 from roberta_lab.config import (
     Config,
     ConfigError,
@@ -23,16 +23,16 @@ from roberta_lab.config import (
     TaskConfig,
     TrainerConfig,
 )
-from roberta_lab.evaluation import batches_of
-from roberta_lab.finetuning import Batches, Finetuned, FinetuningModule, finetune
-from roberta_lab.heads import HEADS
-from roberta_lab.model import Encoder
-from roberta_lab.starting_points import Start, encoder_weights
+from roberta_lab.model.encoder import Encoder
+from roberta_lab.tasks import finetuning
+from roberta_lab.tasks.evaluation import batches_of
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import Feature, Sequence
+from roberta_lab.tasks.finetuning import Batches, Finetuned, FinetuningModule, finetune
+from roberta_lab.tasks.initial_weights import Start, encoder_weights
 from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging, TaskData
-from roberta_lab.tasks.metrics import score
-from roberta_lab.tokenizer import train_bytelevel_bpe
+from roberta_lab.tasks.metrics.scores import score
+from roberta_lab.tasks.task_model import HEADS
 
 WORDS = ["red", "blue", "green", "black", "white", "circle", "square", "line"]
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from test_composition import config
 
-from roberta_lab import fingerprints, run
-from roberta_lab.composition import encoder_config
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.data import storage
+from roberta_lab.runs import fingerprints, identity
+from roberta_lab.runs.compose import encoder_config
 
 pytestmark = pytest.mark.usefixtures("composing")
 
 
-def identity(*overrides: str) -> str:
-    return run.identity(run.finetune_science(config("logger.wandb=off", *overrides)))
+def finetune_id(*overrides: str) -> str:
+    return storage.identity(identity.finetune_science(config("logger.wandb=off", *overrides)))
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_files_outside_the_folder_count_by_their_content_and_not_by_their_names(
     ids.append(of("text_classification", "text_classification", mine))
     assert len(set(ids)) == 1
     renamed = [f"task.path={mine}", "task=text_classification", f"task.files.train={other}"]
-    assert identity(*renamed) == identity(*renamed[:2])
+    assert finetune_id(*renamed) == finetune_id(*renamed[:2])
     put(other, "text,label\nbad,1,1\n")
     assert of("text_classification", "text_classification", mine, train=str(other)) != ids[0]
     put(mine / "train.csv", "text,label\nbad,1,1\n").rename(mine / "train.tsv")
@@ -128,53 +129,55 @@ def test_the_run_of_init_from_is_in_the_id_with_its_files(tmp_path: Path) -> Non
         put(tmp_path / name, name)
     rte = ["task=rte", "finetune.init_from=mnli"]
     folders = [f"task.path={tmp_path / name}" for name in ("", "RTE")]
-    plain, before = identity("task=rte", folders[0]), identity(*rte, folders[0])
-    assert plain != before == identity(*rte, folders[1]), "MNLI lies beside the task's own folder"
+    plain, before = finetune_id("task=rte", folders[0]), finetune_id(*rte, folders[0])
+    assert plain != before == finetune_id(*rte, folders[1]), "MNLI lies beside the task's own folder"
     put(tmp_path / "MNLI" / "train.tsv", "other text")
-    assert identity("task=rte", folders[0]) == plain and identity(*rte, folders[0]) != before
+    assert finetune_id("task=rte", folders[0]) == plain and finetune_id(*rte, folders[0]) != before
     made = encoder_config(config(*rte, "task.hub.revision=abc", "task.max_length=9", "finetune.epochs=7"))
     asked = config("task=mnli", "task.hub.revision=abc", "finetune.epochs=7", "finetune.save_model=true")
     assert made == asked
     with pytest.raises(ConfigError, match=r"^finetune\.init_from=mnil: no such task\. Allowed: cola, "):
-        identity("finetune.init_from=mnil")
+        finetune_id("finetune.init_from=mnil")
 
 
 def test_what_changes_the_result_is_in_the_id_and_nothing_else(glue: Path, tmp_path: Path) -> None:
     shutil.copytree(glue, tmp_path / "copy")
-    first = identity(f"task.path={glue}")
+    first = finetune_id(f"task.path={glue}")
     assert (
-        first == identity(f"task.path={tmp_path / 'copy'}") == identity(f"task.path={glue}", "finetune.save_model=true")
+        first
+        == finetune_id(f"task.path={tmp_path / 'copy'}")
+        == finetune_id(f"task.path={glue}", "finetune.save_model=true")
     )
     others = ("finetune.seed=2", "finetune.patience=1", "finetune.init_from=pydoc_pair", "task.max_length=48", "pretrained=none", "masking=static")  # fmt: skip
-    assert len({first, *(identity(f"task.path={glue}", other) for other in others)}) == 1 + len(others)
+    assert len({first, *(finetune_id(f"task.path={glue}", other) for other in others)}) == 1 + len(others)
 
 
 def test_a_stride_counts_where_it_moves_windows() -> None:
     """At smoke inputs have 64 tokens, so the usual stride is 16; how long those of a folder's model are is not known."""
-    span = identity("task=pydoc_span")
-    assert span == identity("task=pydoc_span", "task.stride=16") != identity("task=pydoc_span", "task.stride=8")
-    assert identity("task=pydoc_topic") == identity("task=pydoc_topic", "task.stride=8")
+    span = finetune_id("task=pydoc_span")
+    assert span == finetune_id("task=pydoc_span", "task.stride=16") != finetune_id("task=pydoc_span", "task.stride=8")
+    assert finetune_id("task=pydoc_topic") == finetune_id("task=pydoc_topic", "task.stride=8")
     with pytest.raises(ConfigError, match=r"^task\.stride=0: allowed is 1 or more"):
-        identity("task=pydoc_span", "task.stride=0")
+        finetune_id("task=pydoc_span", "task.stride=0")
 
 
 def test_of_random_weights_the_pretraining_does_not_count_and_of_a_folder_its_content(tmp_path: Path) -> None:
-    random = [identity("pretrained=none", *o) for o in ([], ["masking=static", "seed=3", "batch_size.steps=7"])]
-    assert random[0] == random[1] != identity("pretrained=none", "model.layers=1")
+    random = [finetune_id("pretrained=none", *o) for o in ([], ["masking=static", "seed=3", "batch_size.steps=7"])]
+    assert random[0] == random[1] != finetune_id("pretrained=none", "model.layers=1")
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
         for name in ("config.json", "model.safetensors", "vocab.json", "merges.txt"):
             (folder / name).write_text(name)
-    ids = [identity(f"pretrained.path={folder}") for folder in folders]
-    assert ids[0] == ids[1] == identity(f"pretrained.path={folders[0]}", "model.layers=1", "masking=static")
+    ids = [finetune_id(f"pretrained.path={folder}") for folder in folders]
+    assert ids[0] == ids[1] == finetune_id(f"pretrained.path={folders[0]}", "model.layers=1", "masking=static")
     for name in ("model.safetensors", "merges.txt", "config.json"):
         (folders[0] / name).write_text("other")
         os.utime(folders[0] / name, ns=(2, 2))
-        ids.append(identity(f"pretrained.path={folders[0]}"))
+        ids.append(finetune_id(f"pretrained.path={folders[0]}"))
     assert len(set(ids[1:])) == 4
     (folders[1] / "merges.txt").unlink()
     with pytest.raises(ConfigError, match=r"^pretrained\.path=.*holds no published vocabulary"):
-        identity(f"pretrained.path={folders[1]}")
+        finetune_id(f"pretrained.path={folders[1]}")
     with pytest.raises(ConfigError, match=r"pretrained\.path=nowhere: allowed is a folder with config"):
-        identity("pretrained.path=nowhere")
+        finetune_id("pretrained.path=nowhere")

@@ -5,11 +5,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from roberta_lab.axes.masking import IGNORED
 from roberta_lab.config import ModelConfig
-from roberta_lab.flops import forward_flops, parameters, training_flops
-from roberta_lab.masking import IGNORED
-from roberta_lab.model import PretrainingModel
-from roberta_lab.objective import batch_loss, loss_sums
+from roberta_lab.model.flops import forward_flops, parameters, training_flops
+from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=3, hidden=16, heads=2, ffn=40)
 VOCAB_SIZE, LENGTH, INPUTS, MASKED = 50, 12, 4, 3  # masked tokens of each input

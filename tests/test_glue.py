@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from roberta_lab import tasks
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
-from roberta_lab.tasks import submission
+from roberta_lab.tasks import families, submission
 from roberta_lab.tasks.items import Classification, Regression
 
 CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
@@ -132,9 +131,9 @@ def write(folder: Path, files: dict[str, str | bytes]) -> Path:
 def test_original_files_give_these_items(folder: str, own_folder: bool, tmp_path: Path) -> None:
     files, expected = CASES[folder]
     path = write(tmp_path / folder, dict(files))
-    data = tasks.load(task(name_of(folder), path if own_folder else tmp_path), tmp_path)
+    data = families.load(task(name_of(folder), path if own_folder else tmp_path), tmp_path)
     assert {"train": data.train, "dev": data.dev, **data.others} == expected
-    assert tasks.counts(data) == {split: len(items) for split, items in expected.items()}
+    assert families.counts(data) == {split: len(items) for split, items in expected.items()}
     assert sum("the official" in note for note in data.notes) == len(expected), "none has the official number of items"
 
 
@@ -144,7 +143,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         ("MNLI", "1 items have the label '-'"),
     ):
         write(tmp_path / folder, dict(CASES[folder][0]))
-        assert any(expected in note for note in tasks.load(task(name_of(folder), tmp_path), tmp_path).notes)
+        assert any(expected in note for note in families.load(task(name_of(folder), tmp_path), tmp_path).notes)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_a_wrong_line_is_an_error_with_its_place(
 ) -> None:
     write(tmp_path, {"train.tsv": text, "dev.tsv": GOOD})
     with pytest.raises(ConfigError) as error:
-        tasks.load(task(name, tmp_path), tmp_path)
+        families.load(task(name, tmp_path), tmp_path)
     where = f"train.tsv, line {line}:" if line else "train.tsv:"
     assert where in str(error.value) and reason in str(error.value) and "\n" not in str(error.value)
 
@@ -189,7 +188,7 @@ def test_microsoft_s_own_mrpc_files_are_split_by_glue_s_ids(dev: str, named: boo
     }
     write(tmp_path, {"msr_paraphrase_train.txt": RAW, "msr_paraphrase_test.txt": RAW, dev: rows[dev]})
     files = {"train": "msr_paraphrase_train.txt"} if named else {}
-    data = tasks.load(task("mrpc", tmp_path, files=files), tmp_path)
+    data = families.load(task("mrpc", tmp_path, files=files), tmp_path)
     assert [item.text_a for item in data.train] == ["A0", "A2", "A3"]
     assert [(item.text_a, item.label) for item in data.dev] == [("A1", 1), ("A4", 0)]
     assert [item.label for item in data.others["test"]] == [0, 1, 0, 1, 0], "its labels are public"
@@ -212,13 +211,13 @@ def test_what_is_missing_is_said_with_its_place(tmp_path: Path) -> None:
         (task("rte", tmp_path, hub=hub), "both say where rte is"),
     ):
         with pytest.raises(ConfigError) as error:
-            tasks.load(wrong, tmp_path)
+            families.load(wrong, tmp_path)
         assert expected in str(error.value) and "\n" not in str(error.value)
 
 
 def test_other_files_and_other_splits_are_read_by_name(tmp_path: Path) -> None:
     write(tmp_path, {"train.10k.tsv": GOOD, "dev.tsv": GOOD, "mine.tsv": GOOD})
-    data = tasks.load(task("rte", tmp_path, files={"train": "train.10k.tsv", "mine": "mine.tsv"}), tmp_path)
+    data = families.load(task("rte", tmp_path, files={"train": "train.10k.tsv", "mine": "mine.tsv"}), tmp_path)
     assert list(data.others) == ["mine"] and data.others["mine"] == data.train
     assert not any("10k" in note for note in data.notes), "only files with the official name have an official count"
 
@@ -227,8 +226,8 @@ def test_a_part_of_the_items_is_drawn_by_key_in_file_order(tmp_path: Path) -> No
     rows = "".join(f"{i}\tA{i}\tB\t{'entailment' if i < 50 else 'not_entailment'}\n" for i in range(100))
     write(tmp_path, {"train.tsv": HEADER + rows, "dev.tsv": HEADER + rows})
 
-    def drawn(**options: Any) -> tasks.TaskData:
-        return tasks.load(task("rte", tmp_path, **options), tmp_path)
+    def drawn(**options: Any) -> families.TaskData:
+        return families.load(task("rte", tmp_path, **options), tmp_path)
 
     ids = [int(item.id) for item in drawn(num_train=30).train]
     assert ids == sorted(ids) and len(set(ids)) == 30
@@ -247,8 +246,8 @@ def test_num_dev_is_of_all_splits_that_are_scored_and_not_of_tests(tmp_path: Pat
     write(
         tmp_path, {"train.tsv": HEADER + rows, "dev.tsv": HEADER + rows, "mine.tsv": HEADER + rows, "test.tsv": tests}
     )
-    data = tasks.load(task("rte", tmp_path, files={"mine": "mine.tsv"}, num_dev=6), tmp_path)
-    assert tasks.counts(data) == {"train": 20, "dev": 6, "mine": 6, "test": 20}
+    data = families.load(task("rte", tmp_path, files={"mine": "mine.tsv"}, num_dev=6), tmp_path)
+    assert families.counts(data) == {"train": 20, "dev": 6, "mine": 6, "test": 20}
 
 
 def test_leaderboard_files_have_official_names_and_labels(tmp_path: Path) -> None:

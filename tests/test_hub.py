@@ -22,7 +22,7 @@ from hub_datasets import LINES, MOVED, PINNED, TWO, WIDE, repositories
 from hub_server import Hub
 
 from roberta_lab.config import ConfigError
-from roberta_lab.corpus import hub
+from roberta_lab.data.corpus.sources import hub
 
 Call = Callable[..., Any]
 
@@ -54,9 +54,7 @@ def test_the_fingerprint_changes_with_all_that_decides_the_rows_and_imports_noth
     for key, value in {**changes, "text_field": "t", "id_field": "i", "title_field": "h"}.items():
         assert hub.fingerprint(source(**{key: value})) != plain, key
     json.dumps(plain)
-    code = (
-        "import sys; from roberta_lab.corpus import hub; assert not {'datasets', 'pyarrow', 'httpx'} & set(sys.modules)"
-    )
+    code = "import sys; from roberta_lab.data.corpus.sources import hub; assert not {'datasets', 'pyarrow', 'httpx'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -14,13 +14,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, models
 
-from roberta_lab import checkpoint, cli, huggingface, tokenizer
+from roberta_lab.axes import tokenizer
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece, wordpiece
+from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, ModelConfig
-from roberta_lab.corpus import pydoc
-from roberta_lab.corpus.pydoc import Docstring
-from roberta_lab.huggingface_names import state_from_huggingface, state_to_huggingface
-from roberta_lab.model import PretrainingModel
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece, wordpiece
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.data.corpus.sources.pydoc import Docstring
+from roberta_lab.model import checkpoint
+from roberta_lab.model.huggingface import model_folder
+from roberta_lab.model.huggingface.names import state_from_huggingface, state_to_huggingface
+from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3, layer_norm_eps=1e-6)
 TEXTS = ["the cat sat on the mat", " The Dog's log, naïve", "e\u0301 日本 🙂\t\n x", "", " ", "a <mask> </s>b [SEP]"]
@@ -86,7 +89,7 @@ def exported(tmp_path: Path, name: str) -> tuple[PretrainingModel, Encoding, Pat
     folder = tokenizer_folder(tmp_path / "tokenizer", make())
     encoding = tokenizer.load(folder)
     model = random_model(encoding.vocab_size, token_types, nsp, encoding.pad_id)
-    huggingface.write(tmp_path / "out", model.state_dict(), CONFIG, folder, "a card\n", {"run_id": "x"})
+    model_folder.write(tmp_path / "out", model.state_dict(), CONFIG, folder, "a card\n", {"run_id": "x"})
     return model, encoding, tmp_path / "out"
 
 
@@ -137,7 +140,7 @@ def test_the_tokenizer_gives_our_ids_with_the_special_tokens_around(name: str, t
 @pytest.mark.parametrize("name", RUNS)
 def test_there_and_back_is_bitwise(name: str, tmp_path: Path) -> None:
     model, encoding, folder = exported(tmp_path, name)
-    back = huggingface.read(folder)
+    back = model_folder.read(folder)
     assert same(back.state, dict(model.state_dict()))
     assert (back.config, back.pad_id, back.vocab_size) == (replace(CONFIG), encoding.pad_id, encoding.vocab_size)
     assert (back.kind, back.max_length, back.tokenizer) == (RUNS[name][3], LENGTH, folder)
@@ -183,7 +186,7 @@ def test_what_they_save_is_read_with_nothing_lost(
 ) -> None:
     """Token types that are not zeros stay, RoBERTa's one row too: the same logits, and the same tensors on the way back."""
     peer, folder = saved(transformers, tmp_path, kind, head, **other)
-    found = huggingface.read(folder)
+    found = model_folder.read(folder)
     model, ids = found.model().eval(), torch.randint(8, 30, (3, LENGTH))
     theirs = peer(ids)
     logits = theirs.prediction_logits if head == "PreTraining" else theirs.logits
@@ -225,7 +228,7 @@ def test_published_files_are_read_with_their_old_names_and_second_names(tmp_path
             )
         found[f"{kind}.embeddings.position_ids"] = torch.arange(LENGTH)[None]
         save_file(found, folder / "model.safetensors")
-        assert same(huggingface.read(folder).state, dict(model.state_dict()))
+        assert same(model_folder.read(folder).state, dict(model.state_dict()))
 
 
 def test_half_precision_is_widened_and_files_may_be_several(tmp_path: Path) -> None:
@@ -237,7 +240,7 @@ def test_half_precision_is_widened_and_files_may_be_several(tmp_path: Path) -> N
     for file in set(where.values()):
         save_file({name: halves[name] for name in names if where[name] == file}, folder / file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
-    back = huggingface.read(folder)
+    back = model_folder.read(folder)
     widened = {name: tensor.float() for name, tensor in halves.items()}
     assert same(back.state, state_from_huggingface(widened, CONFIG, "roberta"))
 
@@ -273,7 +276,7 @@ def test_what_does_not_fit_is_refused_by_name(name: str, tmp_path: Path) -> None
     tensors, config, message = REFUSED[name]
     change(folder, tensors, **config)
     with pytest.raises(ConfigError, match=message) as error:
-        huggingface.read(folder)
+        model_folder.read(folder)
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -281,7 +284,7 @@ def test_positions_that_robertas_pad_would_move_are_refused(tmp_path: Path) -> N
     _, _, folder = exported(tmp_path, "full_sentences")
     change(folder, pad_token_id=0)
     with pytest.raises(ConfigError, match="pad_token_id=0 would move RoBERTa's positions"):
-        huggingface.read(folder)
+        model_folder.read(folder)
 
 
 @pytest.mark.parametrize(
@@ -299,35 +302,35 @@ def test_missing_and_broken_files_are_one_line(file: str, content: bytes | None,
     _, _, folder = exported(tmp_path, "bert's own")
     (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
-        huggingface.read(folder)
+        model_folder.read(folder)
 
 
 # ---------------------------------------------------------------- the folder
 def test_an_export_replaces_an_export_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _, folder = exported(tmp_path, "full_sentences")
     arguments = (model.state_dict(), CONFIG, tmp_path / "tokenizer", "another card\n", {})
-    huggingface.write(folder, *arguments)
+    model_folder.write(folder, *arguments)
     assert (folder / "README.md").read_text() == "another card\n"
-    assert sorted(p.name for p in folder.iterdir()) == sorted(huggingface.FILES)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(model_folder.FILES)
     assert len({p.stat().st_mode for p in folder.iterdir()}) == 1, "who may read one file may read all"
     with monkeypatch.context() as broken:
 
         def fail(*_: object, **__: object) -> None:
             raise OSError("no space")
 
-        broken.setattr(huggingface, "save_file", fail)
+        broken.setattr(model_folder, "save_file", fail)
         with pytest.raises(OSError, match="no space"):
-            huggingface.write(folder, *arguments)
+            model_folder.write(folder, *arguments)
     assert (folder / "README.md").read_text() == "another card\n"
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="exists and is no export"):
-        huggingface.write(folder, *arguments)
+        model_folder.write(folder, *arguments)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="exists and is no export"):
-        huggingface.write(tmp_path / "file", *arguments)
+        model_folder.write(tmp_path / "file", *arguments)
     assert (folder / "notes.txt").read_text() == "mine"
     (tmp_path / "empty").mkdir()
-    huggingface.write(tmp_path / "empty", *arguments)
+    model_folder.write(tmp_path / "empty", *arguments)
     assert {p.name for p in tmp_path.iterdir()} == {"tokenizer", "out", "file", "empty"}, "nothing half-written is left"
 
 
@@ -356,21 +359,21 @@ def test_export_writes_the_final_weights_of_the_run_that_the_overrides_address(
     input_format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     science = [f"input_format={input_format}", *SMALL]
-    assert cli.main(["export", *science, "export.path=x"]) == 2
+    assert main.main(["export", *science, "export.path=x"]) == 2
     said = capsys.readouterr().err
     assert "is not complete: roberta-lab pretrain input_format=" in said and "export.path" not in said
-    assert cli.main(["pretrain", *science]) == 0
-    assert cli.main(["export", *science]) == 0 and cli.main(["export", *science, "export.path=here/x"]) == 0
+    assert main.main(["pretrain", *science]) == 0
+    assert main.main(["export", *science]) == 0 and main.main(["export", *science, "export.path=here/x"]) == 0
     [run] = (tmp_path / "outputs" / "pretrain").iterdir()
     assert f"outputs{os.sep}export{os.sep}{run.name}\n" in capsys.readouterr().out
     [last] = run.rglob("step-000000003.ckpt")
     weights = {k.removeprefix("model."): v for k, v in checkpoint.load(last)["state_dict"].items()}
     for folder in (tmp_path / "outputs" / "export" / run.name, tmp_path / "here" / "x"):
-        found = huggingface.read(folder)
+        found = model_folder.read(folder)
         assert same(found.state, weights) and found.kind == ("bert" if input_format == "segment_pair" else "roberta")
         card = (folder / "README.md").read_text()
         result = json.loads((run / "result.json").read_text())
         assert run.name in card and f"{result['val/ppl']:,.4g}" in card and "in place of Books + Wikipedia" in card
         assert json.loads((folder / "roberta_lab.json").read_text())["result"] == result
     last.write_bytes(last.read_bytes()[:-50])
-    assert cli.main(["export", *science]) == 2 and "no whole final checkpoint" in capsys.readouterr().err
+    assert main.main(["export", *science]) == 2 and "no whole final checkpoint" in capsys.readouterr().err

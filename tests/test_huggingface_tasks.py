@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from test_finetuning import config, data_of, finetune, read, start_of, trained
 from tokenizers import Tokenizer
 
-from roberta_lab import huggingface, huggingface_tasks, starting_points
 from roberta_lab.config import ConfigError
-from roberta_lab.finetuning import Finetuned
-from roberta_lab.starting_points import Start
+from roberta_lab.model.huggingface import model_folder
+from roberta_lab.tasks import huggingface, initial_weights
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import PairFormat, generate
+from roberta_lab.tasks.finetuning import Finetuned
+from roberta_lab.tasks.initial_weights import Start
 from roberta_lab.tasks.spans import Answers
 
 CLASSES = {
@@ -55,7 +56,7 @@ def exported(head: str, kind: str, tokenizer: Tokenizer, path: Path) -> tuple[St
     found = finetune(cfg, start, data, path, lambda row: None)
     facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}
     assert found.weights is not None
-    assert huggingface_tasks.write(path / "model", start, found.weights, found.head, found.labels, facts) == kind
+    assert huggingface.write(path / "model", start, found.weights, found.head, found.labels, facts) == kind
     return start, found, path / "model"
 
 
@@ -108,15 +109,15 @@ def test_transformers_loads_the_model_and_predicts_the_same(
 
 def test_whether_there_is_an_answer_lies_beside_the_model(tokenizer: Tokenizer, tmp_path: Path) -> None:
     start, found, folder = exported("span", "roberta", tokenizer, tmp_path)
-    beside = load_file(folder / huggingface_tasks.ANSWERABILITY)
+    beside = load_file(folder / huggingface.ANSWERABILITY)
     assert beside.keys() == {f"classifier.{layer}.{part}" for layer in ("dense", "out") for part in ("weight", "bias")}
     assert torch.equal(beside["classifier.out.weight"], found.weights["head.classifier.out.weight"])
-    assert huggingface_tasks.ANSWERABILITY in (folder / "README.md").read_text()
+    assert huggingface.ANSWERABILITY in (folder / "README.md").read_text()
     # written once more over the first, another head's file does not stay
     facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}
     weights = {k: v for k, v in found.weights.items() if "classifier" not in k}
-    huggingface_tasks.write(folder, start, weights, "span", (), facts)
-    assert not (folder / huggingface_tasks.ANSWERABILITY).exists()
+    huggingface.write(folder, start, weights, "span", (), facts)
+    assert not (folder / huggingface.ANSWERABILITY).exists()
 
 
 # ---------------------------------------------------------------- folders to start from
@@ -124,8 +125,8 @@ def pretrained(kind: str, tokenizer: Tokenizer, path: Path) -> tuple[Start, Path
     start = start_of(config("span", input_format=FORMATS[kind]), tokenizer)
     path.mkdir()
     tokenizer.save(str(path / "tokenizer.json"))
-    state = huggingface_tasks._for_pretraining({f"encoder.{k}": v for k, v in start.weights.items()})
-    huggingface.write(path / "folder", state, start.model, path, "", {})
+    state = huggingface._for_pretraining({f"encoder.{k}": v for k, v in start.weights.items()})
+    model_folder.write(path / "folder", state, start.model, path, "", {})
     return start, path / "folder"
 
 
@@ -136,13 +137,13 @@ def test_a_folder_is_a_starting_point_with_its_own_sizes_tokenizer_and_pair_form
     tmp_path: Path,
 ) -> None:
     start, folder = pretrained(kind, tokenizer, tmp_path / kind)
-    found = starting_points.of_folder(str(folder))
+    found = initial_weights.of_folder(str(folder))
     assert (found.model, found.vocab_size, found.max_length) == (start.model, 290, 32)
     assert found.paired == (kind == "bert") and found.weights.keys() == start.weights.keys()
     assert all(torch.equal(found.weights[name], tensor) for name, tensor in start.weights.items())
     text = "red circle"
     assert found.encoding.encode_batch([text]) == start.encoding.encode_batch([text])
-    assert starting_points.of_folder(str(folder)).weights["embeddings.tokens.weight"].data_ptr() == found.weights["embeddings.tokens.weight"].data_ptr(), "read once"  # fmt: skip
+    assert initial_weights.of_folder(str(folder)).weights["embeddings.tokens.weight"].data_ptr() == found.weights["embeddings.tokens.weight"].data_ptr(), "read once"  # fmt: skip
 
 
 def test_a_tokenizer_that_does_not_fit_a_folder_is_an_error_in_one_line(
@@ -156,8 +157,8 @@ def test_a_tokenizer_that_does_not_fit_a_folder_is_an_error_in_one_line(
     with pytest.raises(
         ConfigError, match=r"^pretrained\.path=.*ids up to 294, but the embedding has 290 rows"
     ) as error:
-        starting_points.of_folder(str(folder))
+        initial_weights.of_folder(str(folder))
     assert "\n" not in str(error.value)
     os.remove(folder / "model.safetensors")
     with pytest.raises(ConfigError, match=r"no model\.safetensors"):
-        starting_points.of_folder(str(folder))
+        initial_weights.of_folder(str(folder))

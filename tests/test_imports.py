@@ -1,63 +1,60 @@
-"""Imports point down only: a module imports from its own floor or from lower ones; heavy packages wait for work."""
+"""Imports point down only: a package imports from those above it in `ORDER`; heavy libraries wait for work."""
 
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import roberta_lab
 
 PACKAGE = Path(roberta_lab.__file__).parent
-FLOORS = (
-    "circumstance config rng command_line",
-    "examples input_format masking batching shares statistics batch_statistics",
-    "attention model objective flops hardware optimizer",
-    "tokenizer tokenizer_files word_encoder token_store data_mix composition overrides costs corpus",
-    "run attempts checkpoint huggingface huggingface_names ranks loop wandb_mirror tracking tasks heads fingerprints",
-    "starting_points",
-    "datamodule micro_batch step_end pretraining evaluation finetuning huggingface_tasks predicting prediction_files task_predicting",
-    "sweeper plans reports sweep_runs estimates overview wandb_tables",
-    "registration launching",
-    "commands cli __main__ __init__",
-)
-
-
-def room(path: Path) -> str:
-    """The module or folder of a file: `corpus/pydoc.py` -> corpus."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+ORDER = ("config", "axes", "data", "model", "training", "tasks", "runs", "reports", "cli")
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms that a file imports from, also inside functions."""
-    found = set()
+    """Return the packages of roberta_lab that a file imports from, also inside functions."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "roberta_lab":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("roberta_lab."):
-            found.add(node.module.split(".")[1])
+            names += [f"roberta_lab.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("roberta_lab.")}
-    return found
+            names += [alias.name for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("roberta_lab.")}
 
 
-def test_every_room_has_a_floor_and_imports_point_down() -> None:
-    floor_of = {name: number for number, floor in enumerate(FLOORS) for name in floor.split()}
-    for path in PACKAGE.rglob("*.py"):
-        for other in imported(path):
-            assert floor_of[other] <= floor_of[room(path)], f"{path.name} imports {other} from a higher floor"
+def test_each_package_imports_only_from_those_above_it() -> None:
+    for number, name in enumerate(ORDER):
+        for path in (PACKAGE / name).rglob("*.py"):
+            lower = imported(path) - set(ORDER[: number + 1])
+            assert not lower, f"{path.relative_to(PACKAGE)} imports {lower}"
+
+
+def test_the_top_level_holds_the_nine_packages_alone() -> None:
+    there = {path.name for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "conf", "sweeps")}
+    assert there == {*ORDER, "__init__.py", "__main__.py", "py.typed"}
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    listed = set(project["tool"]["setuptools"]["packages"]) - {"roberta_lab.conf", "roberta_lab.sweeps"}
+    there = {".".join(p.parent.relative_to(PACKAGE.parent).parts) for p in PACKAGE.rglob("__init__.py")}
+    assert listed == there
 
 
 def test_commands_do_not_import_each_other() -> None:
-    for path in (PACKAGE / "commands").glob("*.py"):
-        assert "commands" not in imported(path), path
+    for path in (PACKAGE / "cli").glob("*.py"):
+        assert path.name == "reproduce.py" or "cli" not in imported(path), path
 
 
 def test_help_and_composition_need_neither_torch_nor_lightning() -> None:
     code = (
-        "import sys; from roberta_lab import cli\n"
-        "assert cli.main(['pretrain', '--help']) == 0\n"
-        "import roberta_lab.registration, roberta_lab.commands.pretrain, roberta_lab.commands.prepare\n"
-        "import roberta_lab.commands.predict\n"
+        "import sys; from roberta_lab.cli import main\n"
+        "assert main.main(['pretrain', '--help']) == 0\n"
+        "import roberta_lab.runs.registration, roberta_lab.cli.pretrain, roberta_lab.cli.prepare\n"
+        "import roberta_lab.cli.predict\n"
         "assert not {'torch', 'lightning', 'wandb', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

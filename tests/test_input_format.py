@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from fake_store import FIRST, Corpus, FakeStore, store_of
 
-from roberta_lab import input_format
+from roberta_lab.axes import input_format
+from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.input_format import FORMATS, plan
 from roberta_lab.config import ConfigError, InputFormatConfig
-from roberta_lab.examples import Plan, Rows, Vocabulary, gather
-from roberta_lab.input_format import FORMATS, plan
 
 PAIRED = ("segment_pair", "sentence_pair")  # BERT's algorithm
 VOCABULARY = Vocabulary(size=1 << 20, mask_id=4, special_ids=(0, 1, 2, 3, 4))

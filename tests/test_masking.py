@@ -10,10 +10,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from roberta_lab import masking, rng
+from roberta_lab.axes import masking, rng
+from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.masking import IGNORED, mask, num_masked
 from roberta_lab.config import ConfigError, MaskingConfig
-from roberta_lab.examples import Vocabulary
-from roberta_lab.masking import IGNORED, mask, num_masked
 
 VOCABULARY = Vocabulary(size=60, mask_id=59, special_ids=(0, 1, 2, 3, 59))
 TEXT_IDS = [i for i in range(60) if i not in VOCABULARY.special_ids]

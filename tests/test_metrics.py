@@ -9,10 +9,10 @@ import torch
 from torchmetrics.functional import classification as reference
 from torchmetrics.functional import regression
 
-from roberta_lab.composition import METRICS
 from roberta_lab.config import TaskConfig
+from roberta_lab.runs.compose import METRICS
 from roberta_lab.tasks.items import Choice, Classification, Item, Prediction, Regression, Span, Tagging, TaskData
-from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
+from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
 
 
 def task(head: str, metric: str = "accuracy", num_labels: int = 0) -> TaskConfig:

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from roberta_lab import attention
+from roberta_lab.axes.masking import IGNORED
 from roberta_lab.config import ModelConfig
-from roberta_lab.masking import IGNORED
-from roberta_lab.model import Encoder, PretrainingModel
-from roberta_lab.objective import batch_loss, loss_sums
+from roberta_lab.model import attention
+from roberta_lab.model.encoder import Encoder
+from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roberta_lab import tasks
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.entity_metrics import entities
+from roberta_lab.tasks import families
 from roberta_lab.tasks.items import Tagging
-from roberta_lab.tasks.metrics import constant_predictions, score
+from roberta_lab.tasks.metrics.entities import entities
+from roberta_lab.tasks.metrics.scores import constant_predictions, score
 
 CONLL = """-DOCSTART- -X- -X- O
 
@@ -38,7 +38,7 @@ def write(folder: Path, **files: str) -> Path:
 
 def test_conll_s_own_format_becomes_iob2(tmp_path: Path) -> None:
     write(tmp_path, eng_train=CONLL, eng_testa="x X X O\n", eng_testb="x X X B-NEW\n")
-    data = tasks.load(task(tmp_path, "ner_conll2003"), tmp_path)
+    data = families.load(task(tmp_path, "ner_conll2003"), tmp_path)
     types = ("LOC", "MISC", "NEW", "ORG", "PER")
     assert data.labels == ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
     named = [(item.words, tuple(data.labels[number] for number in item.labels)) for item in data.train]
@@ -53,12 +53,12 @@ def test_conll_s_own_format_becomes_iob2(tmp_path: Path) -> None:
 
 def test_tabs_blanks_and_odd_characters(tmp_path: Path) -> None:
     text = "a b\tO\n\u00a0\u200b\tB-X\r\n\t\n\n#\tO\nU+2028:\u2028\tI-X\n"
-    data = tasks.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
+    data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
     assert [item.words for item in data.dev] == [("a b", "\u200b"), ("#", "U+2028:")]
     assert [item.labels for item in data.dev] == [(0, 1), (0, 1)]
     other = "O word 1\nB-X name 2\n"
     write(tmp_path, train_txt=other, dev_txt=other)
-    data = tasks.load(task(tmp_path, columns={"word": "1", "label": "0"}), tmp_path)
+    data = families.load(task(tmp_path, columns={"word": "1", "label": "0"}), tmp_path)
     assert data.dev == [Tagging("0", ("word", "name"), (0, 1))]
 
 
@@ -75,14 +75,14 @@ def test_tabs_blanks_and_odd_characters(tmp_path: Path) -> None:
 )
 def test_schemes_of_tags(given: str, expected: str, tmp_path: Path) -> None:
     text = "".join(f"w {tag}\n" for tag in given.split())
-    data = tasks.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
+    data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
     [item] = data.dev
     assert [data.labels[number] for number in item.labels] == expected.split()
 
 
 def test_a_test_file_of_words_has_no_labels(tmp_path: Path) -> None:
     write(tmp_path, train_txt="a O\n", dev_txt="b B-X\n", test_txt="c\nd\n\ne\n")
-    data = tasks.load(task(tmp_path), tmp_path)
+    data = families.load(task(tmp_path), tmp_path)
     assert data.others["test"] == [Tagging("0", ("c", "d"), None), Tagging("1", ("e",), None)]
     assert score(task(tmp_path), data.others["test"], []) == {}
 
@@ -105,7 +105,7 @@ def test_a_test_file_of_words_has_no_labels(tmp_path: Path) -> None:
 def test_a_wrong_line_is_an_error_with_its_place(text: str, options: Any, reason: str, tmp_path: Path) -> None:
     write(tmp_path, train_txt=text, dev_txt="a O\n")
     with pytest.raises(ConfigError) as error:
-        tasks.load(task(tmp_path, **options), tmp_path)
+        families.load(task(tmp_path, **options), tmp_path)
     assert reason in str(error.value)
 
 
@@ -155,7 +155,7 @@ def test_entity_scores_are_those_of_conlleval_s_rules() -> None:
     scores = score(task(Path()), items, predictions)
     assert scores["precision"] == 100 * correct / found and scores["recall"] == 100 * correct / true
     assert scores["f1"] == pytest.approx(200 * correct / (found + true), abs=1e-9) and 20 < scores["f1"] < 80
-    data = tasks.TaskData(items, items, labels)
+    data = families.TaskData(items, items, labels)
     constant = score(task(Path()), items, constant_predictions(task(Path()), data))
     slow = []
     for number in range(7):

@@ -10,8 +10,8 @@ import chromium
 import pytest
 from report_runs import HOSTILE, SWEEP, config, finetuned, pretrained, write_run
 
-from roberta_lab.reports import write_table
-from roberta_lab.reports.landing import write_landing
+from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.writing import write_table
 
 pytestmark = pytest.mark.skipif(chromium.found() is None, reason="no Chromium here")
 

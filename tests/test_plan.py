@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab import cli, composition, registration, run
-from roberta_lab.plans import duration, short
+from roberta_lab.cli import main as cli
+from roberta_lab.reports.plan import duration, short
+from roberta_lab.runs import options, registration, run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def test_runs_that_exist_are_complete_and_not_counted_again(capsys: pytest.Captu
     name = row(before, "static")[1]
     (folder := tmp_path / "outputs" / "pretrain" / name).mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({}))
-    assert run.is_complete(folder)
+    assert run_folder.is_complete(folder)
     after = planned(capsys, "sweep=table1_masking")
     assert row(after, "static")[2] == "complete" and row(after, "dynamic")[2] == "missing"
     assert any(line.startswith("pretraining: 2 runs, 1 complete, 1 to train: 2.05M tokens") for line in after)
@@ -67,11 +68,11 @@ def test_rows_that_do_not_start_from_a_run_are_not_charged_one(
     several = planned(capsys, "sweep=table1_masking,static_patterns", *few, "pretrained=none")
     assert sum(line.startswith("pretraining: 0 runs, ") for line in several) == 3
     (folder := tmp_path / "sweeps").mkdir()
-    text = (composition.SWEEPS / "table1_masking.yaml").read_text()
+    text = (options.SWEEPS / "table1_masking.yaml").read_text()
     (folder / "random.yaml").write_text(
         text.replace("name: table1_masking", "name: random").replace("rows:", "rows:\n  none: [pretrained=none]")
     )
-    for module in (composition, registration):
+    for module in (options, registration):
         monkeypatch.setattr(module, "SWEEPS", folder)
     lines = planned(capsys, "sweep=random", *few)
     assert [line.split()[0] for line in lines[3:5]] == ["static", "dynamic"] and not lines[5]

@@ -13,14 +13,19 @@ import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, models
 
-from roberta_lab import cli, composition, huggingface, predicting, prediction_files, tokenizer, tokenizer_files
+from roberta_lab.axes import tokenizer
+from roberta_lab.axes.tokenizer import train_bytelevel_bpe, train_wordpiece, wordpiece
+from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, ModelConfig, PredictConfig
-from roberta_lab.corpus import pydoc
-from roberta_lab.corpus.pydoc import Docstring
-from roberta_lab.model import PretrainingModel
-from roberta_lab.predicting import Predictor, cosine_similarities, nearest, shown
-from roberta_lab.ranks import device_of, on_cuda
-from roberta_lab.tokenizer import train_bytelevel_bpe, train_wordpiece, wordpiece
+from roberta_lab.data import prediction_files, tokenizer_files
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.data.corpus.sources.pydoc import Docstring
+from roberta_lab.model import predictor
+from roberta_lab.model.huggingface import model_folder
+from roberta_lab.model.predictor import Predictor, cosine_similarities, nearest, shown
+from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.runs import compose
+from roberta_lab.training.ranks import device_of, on_cuda
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3)
 TEXTS = ["the cat sat on the mat", " The Dog's log, naïve", "a log on the mat", "日本 🙂 x", "the dog sat"]
@@ -56,19 +61,19 @@ def exported(tmp_path: Path, name: str) -> Path:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
         model.encoder.embeddings.positions.weight[:2] = 0
-    huggingface.write(tmp_path / "hf", model.state_dict(), CONFIG, tmp_path / "tokenizer", "card\n", {})
+    model_folder.write(tmp_path / "hf", model.state_dict(), CONFIG, tmp_path / "tokenizer", "card\n", {})
     return tmp_path / "hf"
 
 
-def predictor(folder: Path) -> Predictor:
-    found = huggingface.read(folder)
+def predictor_of(folder: Path) -> Predictor:
+    found = model_folder.read(folder)
     encoding = tokenizer.Encoding(tokenizer_files.load_of_model(folder))
     return Predictor(found.model(), encoding, found.max_length)
 
 
 @pytest.fixture
 def roberta(tmp_path: Path) -> Predictor:
-    return predictor(exported(tmp_path, "roberta"))
+    return predictor_of(exported(tmp_path, "roberta"))
 
 
 # ---------------------------------------------------------------- against transformers
@@ -81,7 +86,7 @@ def test_masks_are_filled_as_transformers_does(name: str, tmp_path: Path) -> Non
     folder = exported(tmp_path, name)
     peer = library.AutoModelForMaskedLM.from_pretrained(folder).eval()
     tokens = library.AutoTokenizer.from_pretrained(folder)
-    ours = predictor(folder)
+    ours = predictor_of(folder)
     texts = [text.format(m=tokens.mask_token) for text in MASKED]
     found = ours.fill_mask(texts, 7)
     assert [len(masks) for masks in found] == [1, 1, 4, 1, 1]
@@ -114,7 +119,7 @@ def test_vectors_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         hidden = peer(**batch).last_hidden_state
     real = batch["attention_mask"][..., None]
-    ours = predictor(folder)
+    ours = predictor_of(folder)
     for pooling, expected in (("bos", hidden[:, 0]), ("mean", (hidden * real).sum(1) / real.sum(1))):
         vectors, cut = ours.embed(TEXTS, pooling)
         assert vectors.dtype == np.float32 and not cut.any()
@@ -128,8 +133,8 @@ def test_neither_company_nor_cuts_of_the_work_change_a_result(
     texts = [text.format(m="<mask>") for text in MASKED]
     together, vectors = roberta.fill_mask(texts, 3), {p: roberta.embed(TEXTS, p).vectors for p in ("bos", "mean")}
     alone = [roberta.fill_mask([text], 3)[0] for text in texts]
-    monkeypatch.setattr(predicting, "BATCH_TOKENS", 30)
-    monkeypatch.setattr(predicting, "LOGIT_ROWS", 3)
+    monkeypatch.setattr(predictor, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(predictor, "LOGIT_ROWS", 3)
     for other in (alone, roberta.fill_mask(texts, 3)):
         for a, b in zip(together, other, strict=True):
             for ours, theirs in zip(a, b, strict=True):
@@ -178,7 +183,7 @@ def test_longer_texts_are_cut_and_counted(roberta: Predictor) -> None:
 
 def test_a_tokenizer_of_another_model_is_refused_and_rows_without_a_token_spell_nothing(tmp_path: Path) -> None:
     folder = exported(tmp_path, "bert")
-    found, encoding = huggingface.read(folder), tokenizer.Encoding(tokenizer_files.load_of_model(folder))
+    found, encoding = model_folder.read(folder), tokenizer.Encoding(tokenizer_files.load_of_model(folder))
     size = encoding.vocab_size
     with pytest.raises(ConfigError, match=f"{size} ids and the model {size - 1}"):
         Predictor(PretrainingModel(CONFIG, size - 1, LENGTH, 0, False, 0), encoding, LENGTH)
@@ -298,19 +303,19 @@ def test_a_run_and_its_export_predict_the_same(
 ) -> None:
     science = [f"input_format={input_format}", *SMALL]
     masked = "predict.text=the <mask>, [it's ${n}] \\ 'i' \\"
-    assert cli.main(["predict", *science, masked]) == 2
+    assert main.main(["predict", *science, masked]) == 2
     said = capsys.readouterr().err
     assert "is not complete: roberta-lab pretrain input_format=" in said and "predict.text" not in said
-    assert cli.main(["pretrain", *science]) == 0 and cli.main(["export", *science, "export.path=hf"]) == 0
+    assert main.main(["pretrain", *science]) == 0 and main.main(["export", *science, "export.path=hf"]) == 0
     (elsewhere / "texts").write_text("Return the value.\n\nIt is the way of all ways.\n", encoding="utf-8")
     capsys.readouterr()
     shown_by = []
     for start in (science, ["pretrained.path=hf", "trainer.accelerator=cpu"]):
-        assert cli.main(["predict", *start, masked, "predict.top_k=4"]) == 0
+        assert main.main(["predict", *start, masked, "predict.top_k=4"]) == 0
         shown_by.append(capsys.readouterr().out)
         embed = ["predict.what=embed", "predict.file=texts", "predict.pooling=mean"]
         for output in ("a/v.npy", "a/v.jsonl"):
-            assert cli.main(["predict", *start, *embed, f"predict.output={output}"]) == 0
+            assert main.main(["predict", *start, *embed, f"predict.output={output}"]) == 0
         shown_by[-1] += capsys.readouterr().out
     assert shown_by[0] == shown_by[1] and shown_by[0].count("\n") == 1 + 4 + 2 * (4 + 1)
     assert shown_by[0].startswith("1  the <mask>, [it's ${n}] \\ 'i' \\\n")
@@ -330,7 +335,7 @@ def test_a_folder_fills_masks_from_standard_input_block_by_block(
 
     def typed(text: str, *more: str) -> int:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        return cli.main([*command, *more])
+        return main.main([*command, *more])
 
     assert typed("the <mask> sat\n\nthe [MASK] on <mask>\n", "predict.output=out.jsonl", "predict.top_k=2") == 0
     records = [json.loads(line) for line in (elsewhere / "out.jsonl").read_text().splitlines()]
@@ -375,7 +380,7 @@ def test_mistakes_are_one_line_and_nothing_is_made(
 ) -> None:
     (elsewhere / "here.jsonl").write_text("a\n")
     (elsewhere / "folder.jsonl").mkdir()
-    assert cli.main(["predict", *arguments]) == 2
+    assert main.main(["predict", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1
     assert {p.name for p in elsewhere.iterdir()} == {"here.jsonl", "folder.jsonl"}
@@ -398,6 +403,6 @@ def test_mistakes_are_one_line_and_nothing_is_made(
 )
 def test_running_text_needs_no_quotes_of_hydra(typed: str, meant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr(cli.Job, "__call__", lambda self, cfg: found.append(composition.build(cfg)))
-    assert cli.main(["predict", f"predict.text={typed}"]) == 0
+    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: found.append(compose.build(cfg)))
+    assert main.main(["predict", f"predict.text={typed}"]) == 0
     assert [config.predict.text for config in found] == [meant]

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
-from roberta_lab import token_store
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.corpus import parts, scanning, sources, text, units
-from roberta_lab.corpus.preparation import prepare
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus import parts, units
+from roberta_lab.data.corpus.preparation import prepare
+from roberta_lab.data.corpus.sources import kinds, scanning, text
 
 BPE = TokenizerConfig("bytelevel_bpe", 300)
 WORDS = [f"w{i}" for i in range(400)]
@@ -63,8 +64,8 @@ def test_a_file_cut_into_ranges_reads_like_the_whole(tmp_path: Path) -> None:
     assert len(found.groups) > 5 and sum(found.num_bytes) == path.stat().st_size
     assert max(found.num_bytes) > 9000, "a line is never cut"
     whole, apart = Counter[str](), Counter[str]()
-    expected = list(sources.documents(source, whole, "a"))
-    ranges = [document for group in found.groups for document in sources.documents(source, apart, "a", group)]
+    expected = list(kinds.documents(source, whole, "a"))
+    ranges = [document for group in found.groups for document in kinds.documents(source, apart, "a", group)]
     assert ranges == expected and apart == whole and len({document.id for document in ranges}) == len(ranges)
 
 
@@ -118,8 +119,9 @@ def start(tmp_path: Path, cache: Path, workers: int) -> subprocess.Popen[str]:
     code = (
         "import sys; from pathlib import Path\n"
         "from roberta_lab.config import *\n"
-        "from roberta_lab.corpus import scanning, parts\n"
-        "from roberta_lab.corpus.preparation import prepare\n"
+        "from roberta_lab.data.corpus import parts\n"
+        "from roberta_lab.data.corpus.sources import scanning\n"
+        "from roberta_lab.data.corpus.preparation import prepare\n"
         "scanning.RANGE_BYTES = 200_000\n"
         "source, cache, workers = sys.argv[1:]\n"
         "mix = DataMixConfig({'a': SourceConfig('jsonl', source)}, held_out_share=0.2)\n"

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from roberta_lab import checkpoint, loop, model
+from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
     BatchSizeConfig,
     Config,
@@ -26,12 +27,14 @@ from roberta_lab.config import (
     PrecisionConfig,
     TrainerConfig,
 )
-from roberta_lab.datamodule import PretrainingData
-from roberta_lab.examples import Vocabulary
-from roberta_lab.input_format import FORMATS
-from roberta_lab.pretraining import PretrainingModule, trainer
-from roberta_lab.step_end import StepEnd
-from roberta_lab.tracking import MetricsFile, NoRows, read
+from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.model import checkpoint, encoder
+from roberta_lab.runs.tracking import MetricsFile, read
+from roberta_lab.training import trainer
+from roberta_lab.training.module import PretrainingModule
+from roberta_lab.training.pretraining import run_trainer
+from roberta_lab.training.rows import NoRows
+from roberta_lab.training.step_end import StepEnd
 
 
 class Store:
@@ -83,7 +86,7 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
     module = PretrainingModule(config, 60, 1)
     callback = StepEnd(config, data, rows, directory / "checkpoints")
     try:
-        trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
+        run_trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
     except (KeyboardInterrupt, SystemExit):
         assert stop_after is not None
     finally:
@@ -190,7 +193,7 @@ def test_a_step_that_overflows_in_half_precision_is_taken_again_and_counts_once(
         again(module)
 
     monkeypatch.setattr(PretrainingModule, "gradients_again", counted)
-    monkeypatch.setattr(loop, "FIRST_SCALE", 2.0**28)
+    monkeypatch.setattr(trainer, "FIRST_SCALE", 2.0**28)
     rows, _ = train(make(precision="fp16"), tmp_path / "fp16")
     assert len(taken) >= 2 and set(taken) == {0}, "too large for the first step, and then not"
     exact, _ = train(make(), tmp_path / "fp32")
@@ -206,8 +209,8 @@ def pairs(rows: list[dict], others: list[dict]) -> list[tuple[dict, dict]]:
 
 
 def test_gradients_that_never_fit_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "FIRST_SCALE", 2.0**28)
-    monkeypatch.setattr(loop, "SMALLEST_SCALE", 2.0**27)
+    monkeypatch.setattr(trainer, "FIRST_SCALE", 2.0**28)
+    monkeypatch.setattr(trainer, "SMALLEST_SCALE", 2.0**27)
     with pytest.raises(FloatingPointError, match="step 1"):
         train(make(precision="fp16"), tmp_path)
 
@@ -216,8 +219,8 @@ def test_activation_checkpointing_changes_nothing(tmp_path: Path, monkeypatch: p
     """Bitwise, dropout included; and the layers are computed again."""
     config = make()
     rows, weights = train(config, tmp_path / "kept")
-    calls = mock.Mock(side_effect=model.checkpoint)
-    monkeypatch.setattr(model, "checkpoint", calls)
+    calls = mock.Mock(side_effect=encoder.checkpoint)
+    monkeypatch.setattr(encoder, "checkpoint", calls)
     config.trainer.activation_checkpointing = True
     again, weights_again = train(config, tmp_path / "again")
     assert calls.call_count == config.model.layers * config.batch_size.steps * 2, "two micro-batches a step"
@@ -251,7 +254,7 @@ def test_bits_per_byte_are_those_of_the_masked_text(tmp_path: Path) -> None:
         vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), num_bytes=np.full(60, num_bytes))
         data = PretrainingData(config, Store(), Store(), vocabulary)
         module = PretrainingModule(config, 60, 1)
-        module.trainer = trainer(config, data, StepEnd(config, data, NoRows(), tmp_path), tmp_path)
+        module.trainer = run_trainer(config, data, StepEnd(config, data, NoRows(), tmp_path), tmp_path)
         return module.validate(data)
 
     one, two = validated(1), validated(2)
@@ -261,7 +264,7 @@ def test_bits_per_byte_are_those_of_the_masked_text(tmp_path: Path) -> None:
 
 def test_a_run_leaves_torch_the_threads_it_found() -> None:
     before = torch.get_num_threads()
-    with loop.threads(before + 1):
+    with trainer.threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 

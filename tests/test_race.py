@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from roberta_lab import tasks
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks import families
 from roberta_lab.tasks.items import Choice
-from roberta_lab.tasks.metrics import constant_predictions, score
+from roberta_lab.tasks.metrics.scores import constant_predictions, score
 
 OPTIONS = ["one", "two", "three", "four"]
 
@@ -43,7 +43,7 @@ def test_passages_give_these_items_in_the_order_of_their_numbers(tmp_path: Path)
             "dev/middle/10.txt": passage("How many?"),
         },
     )
-    data = tasks.load(task, tmp_path)
+    data = families.load(task, tmp_path)
     text = "First line. Second line."
     appended, asked = tuple(f"How many? {o}" for o in OPTIONS), tuple(f"What? {o}" for o in OPTIONS)
     assert data.dev == [
@@ -55,7 +55,8 @@ def test_passages_give_these_items_in_the_order_of_their_numbers(tmp_path: Path)
     assert data.train[0].choices[0] == "It is one ." and "test" not in data.others
     assert any("dev/high: 3 items; the official dev/high has 3,451" in note for note in data.notes)
     assert (
-        len(tasks.load(TaskConfig("race", "race", "choice", 4, "accuracy", str(tmp_path / "RACE")), tmp_path).dev) == 4
+        len(families.load(TaskConfig("race", "race", "choice", 4, "accuracy", str(tmp_path / "RACE")), tmp_path).dev)
+        == 4
     )
 
     found = score(task, data.dev, [{"id": item.id, "prediction": right} for item, right in zip(data.dev, (3, 3, 0, 0), strict=True)])  # fmt: skip
@@ -82,14 +83,14 @@ def test_a_wrong_passage_is_an_error_with_its_file(wrong: dict[str, Any], reason
         wrong["questions"] = ["_?"]
         write(tmp_path, {"train/high/2.txt": wrong})
     with pytest.raises(ConfigError) as error:
-        tasks.load(task, tmp_path)
+        families.load(task, tmp_path)
     assert str(tmp_path / "RACE/train/high/2.txt") in str(error.value) and reason in str(error.value)
 
 
 def test_folders_must_hold_groups(tmp_path: Path) -> None:
     task = write(tmp_path, {"train/high/2.txt": passage("A?"), "dev/3.txt": passage("A?")})
     with pytest.raises(ConfigError, match="neither a folder middle nor a folder high"):
-        tasks.load(task, tmp_path)
+        families.load(task, tmp_path)
     (tmp_path / "RACE/dev/high").mkdir()
     with pytest.raises(ConfigError, match="holds no items of race"):
-        tasks.load(task, tmp_path)
+        families.load(task, tmp_path)

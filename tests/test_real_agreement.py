@@ -19,12 +19,12 @@ import torch
 from test_finetuning import config as base_config
 from test_real_tasks import FOLDERS, PACKED, load, unpacked
 
-from roberta_lab import huggingface_tasks
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ModelConfig
-from roberta_lab.finetuning import finetune
-from roberta_lab.starting_points import Start
+from roberta_lab.tasks import huggingface
+from roberta_lab.tasks.finetuning import finetune
+from roberta_lab.tasks.initial_weights import Start
 from roberta_lab.tasks.items import Prediction, TaskData
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 
 pytestmark = pytest.mark.skipif(PACKED is None, reason=f"no data/tasks in {', '.join(map(str, FOLDERS))}")
 
@@ -60,7 +60,7 @@ def run(path: Path, task: str, place: Path, number: int | None = None, paired: b
     found = finetune(cfg, start, data, path, lambda row: None)
     assert found.weights is not None
     facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}
-    kind = huggingface_tasks.write(path / "model", start, found.weights, found.head, found.labels, facts)
+    kind = huggingface.write(path / "model", start, found.weights, found.head, found.labels, facts)
     assert kind == ("bert" if paired else "roberta")
     return Run(path / "model", data.dev, found.predictions["dev"], found.labels, settings.max_length)
 

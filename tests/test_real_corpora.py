@@ -36,24 +36,19 @@ from test_input_format import (
 )
 from test_rng import slow_hashed, slow_stream_key
 
-from roberta_lab import token_store
-from roberta_lab.batching import BatchPlan, accumulation
-from roberta_lab.config import (
-    BatchSizeConfig,
-    Config,
-    InputFormatConfig,
-    MaskingConfig,
-    SourceConfig,
-    TrainerConfig,
-)
-from roberta_lab.corpus import sentences, sources
-from roberta_lab.datamodule import MicroBatches, PositionLoader, Positions
-from roberta_lab.examples import Plan, Rows, Vocabulary, gather
-from roberta_lab.input_format import FORMATS, plan
-from roberta_lab.masking import IGNORED, masked_rows, num_maskable, num_masked
-from roberta_lab.rng import generator
-from roberta_lab.token_store import Part, TokenStore
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe
+from roberta_lab.axes.batch_size import BatchPlan, accumulation
+from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.input_format import FORMATS, plan
+from roberta_lab.axes.masking import IGNORED, masked_rows, num_maskable, num_masked
+from roberta_lab.axes.rng import generator
+from roberta_lab.axes.sentence_store import TokenStore
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
+from roberta_lab.config import BatchSizeConfig, Config, InputFormatConfig, MaskingConfig, SourceConfig, TrainerConfig
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus import sentences
+from roberta_lab.data.corpus.sources import kinds
+from roberta_lab.data.datamodule import MicroBatches, PositionLoader, Positions
+from roberta_lab.data.token_store import Part
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
@@ -84,7 +79,7 @@ def texts(name: str) -> list[tuple[str, list[str]]]:
     assert CORPORA is not None
     [path] = CORPORA.glob(f"{FILES[name]}.jsonl*")
     source, found = SourceConfig("jsonl", str(path), id_field="id", title_field="title"), []
-    with closing(sources.documents(source, Counter(), name)) as documents:
+    with closing(kinds.documents(source, Counter(), name)) as documents:
         for number, document in enumerate(islice(documents, NUM_DOCUMENTS)):
             split = (s for paragraph in document.paragraphs for s in sentences.segment(paragraph))
             found.append((document.id, list(islice(split, most_sentences(number)))))

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from roberta_lab import tasks
-from roberta_lab.composition import CONF
 from roberta_lab.config import TaskConfig
+from roberta_lab.runs.options import CONF
+from roberta_lab.tasks import families
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
-from roberta_lab.tasks.metrics import constant_predictions, score
+from roberta_lab.tasks.metrics.scores import constant_predictions, score
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
@@ -48,11 +48,11 @@ def unpacked(folder: Path, names: str = "*") -> Path:
     return folder
 
 
-def load(name: str, path: Path, **options: Any) -> tuple[TaskConfig, tasks.TaskData]:
+def load(name: str, path: Path, **options: Any) -> tuple[TaskConfig, families.TaskData]:
     settings = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / "task" / f"{name}.yaml"))
     task = OmegaConf.to_object(OmegaConf.merge(settings, {"path": str(path), **options}))
     assert isinstance(task, TaskConfig)
-    return task, tasks.load(task, path)
+    return task, families.load(task, path)
 
 
 def rows(path: Path, header: bool = True) -> int:
@@ -76,8 +76,8 @@ WHOLE = {
 def test_whole_glue_tasks_have_the_official_counts(name: str, shared: Path) -> None:
     folder, official, majority = WHOLE[name]
     task, data = load(name, shared / "glue")
-    assert tuple(tasks.counts(data).values()) == official and not data.notes
-    for split, number in tasks.counts(data).items():
+    assert tuple(families.counts(data).values()) == official and not data.notes
+    for split, number in families.counts(data).items():
         headed = name != "cola" or split == "test"
         assert rows(shared / "glue" / folder / f"{split}.tsv", headed) == number
     accuracy = score(task, data.dev, constant_predictions(task, data)).get("accuracy")
@@ -100,7 +100,7 @@ PARTS: list[tuple[str, str, dict[str, str], tuple[int, ...]]] = [
 @pytest.mark.parametrize(("name", "folder", "files", "expected"), PARTS)
 def test_parts_of_glue_tasks(name: str, folder: str, files: dict[str, str], expected: Any, shared: Path) -> None:
     _, data = load(name, shared / "glue" / folder, files=files)
-    counts = tasks.counts(data)
+    counts = families.counts(data)
     assert tuple(counts.values()) == expected and not data.notes
     for split, file in files.items():
         held_out = 408 if file == "msr_paraphrase_train.txt" else 0
@@ -157,7 +157,7 @@ def test_squad_files_and_the_places_of_their_answers(file: str, shared: Path) ->
 
 def test_race_has_the_official_dev(shared: Path) -> None:
     _, data = load("race", shared)
-    assert tasks.counts(data) == {"train": 14_389, "dev": 4_887}
+    assert families.counts(data) == {"train": 14_389, "dev": 4_887}
     groups = [item.group for item in data.dev if isinstance(item, Choice)]
     assert groups.count("middle") == 1_436 and groups.count("high") == 3_451
     assert [note.split(":")[1].split(";")[0] for note in data.notes] == [" 6,017 items", " 8,372 items"]
@@ -169,7 +169,7 @@ def test_race_has_the_official_dev(shared: Path) -> None:
 
 def test_wnut17_has_the_official_counts_and_entities(shared: Path) -> None:
     task, data = load("wnut17", shared / "ner")
-    assert tasks.counts(data) == {"train": 3_394, "dev": 1_009, "test": 1_287} and not data.notes
+    assert families.counts(data) == {"train": 3_394, "dev": 1_009, "test": 1_287} and not data.notes
     file = (shared / "ner" / "wnut17" / "emerging.test.annotated").read_bytes().decode()
     begins = sum("\tB-" in line for line in file.split("\n"))
     found = [item for item in data.others["test"] if isinstance(item, Tagging)]

@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from roberta_lab.reports import wording
-from roberta_lab.reports.differences import Difference, difference, paired, sign_flip
+from roberta_lab.reports.table import wording
+from roberta_lab.reports.table.differences import Difference, difference, paired, sign_flip
 
 
 def test_sign_flips_by_hand() -> None:

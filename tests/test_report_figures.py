@@ -12,11 +12,11 @@ import pytest
 from report_runs import SWEEP, finetuned, pretrained, write_run
 
 from roberta_lab.config import MaskingConfig
-from roberta_lab.reports.chosen_figures import figures, main_figure
-from roberta_lab.reports.exposure import expected, exposure
-from roberta_lab.reports.figures import COLOURS, STYLES, Figure, Series, _drawn, files, style, svg_for_page
-from roberta_lab.reports.inline_svg import inline
-from roberta_lab.reports.rows import Record, table
+from roberta_lab.reports.figures.choice import figures, main_figure
+from roberta_lab.reports.figures.drawing import COLOURS, STYLES, Figure, Series, _drawn, files, style, svg_for_page
+from roberta_lab.reports.figures.exposure import expected, exposure
+from roberta_lab.reports.figures.inline_svg import inline
+from roberta_lab.reports.table.rows import Record, table
 
 LINES = Figure(
     "curve",

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
-from roberta_lab.composition import groups
-from roberta_lab.overrides import spelled_out
-from roberta_lab.reports import write_table
-from roberta_lab.reports.landing import state_of, write_landing
+from roberta_lab.reports.page.landing import state_of, write_landing
+from roberta_lab.reports.writing import write_table
+from roberta_lab.runs.options import groups
+from roberta_lab.runs.overrides import spelled_out
 
 
 def own(folder: Path, **owner: object) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from report_runs import META, SWEEP, finetuned, pretrained, records
 
-from roberta_lab.reports.latex import document, escaped, tabular
-from roberta_lab.reports.rows import Table, table
+from roberta_lab.reports.table.latex import document, escaped, tabular
+from roberta_lab.reports.table.rows import Table, table
 
 HOSTILE = r"""\input{/etc/passwd} $x_1^2$ 50% #1 & a~b {c} "q" 'r' `s` <t> |u| \\ [v] --- é ß 日本 ⚠"""
 

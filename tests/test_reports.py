@@ -14,11 +14,12 @@ import pytest
 from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrained, records, write_run
 
 from roberta_lab.config import ConfigError
-from roberta_lab.reports import latex, page, provenance, render, write_table
-from roberta_lab.reports.columns import PAPER, published
-from roberta_lab.reports.figures import Figure, Series
-from roberta_lab.reports.inline_svg import inline
-from roberta_lab.reports.notes import (
+from roberta_lab.reports.figures.drawing import Figure, Series
+from roberta_lab.reports.figures.inline_svg import inline
+from roberta_lab.reports.page import table_page
+from roberta_lab.reports.table import latex, render
+from roberta_lab.reports.table.columns import PAPER, published
+from roberta_lab.reports.table.notes import (
     CHANCE,
     FOLDED,
     FRESH,
@@ -30,8 +31,9 @@ from roberta_lab.reports.notes import (
     shared_unigram,
     unlike,
 )
-from roberta_lab.reports.rows import Cell, Table, table
-from roberta_lab.reports.wording import LIKE, facts, legend, signs, warning
+from roberta_lab.reports.table.rows import Cell, Table, table
+from roberta_lab.reports.table.wording import LIKE, facts, legend, signs, warning
+from roberta_lab.reports.writing import provenance, write_table
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ CURVE = Figure("curve", "Curve", "x", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0))
 
 
 def test_the_page_is_one_file_and_runs_its_own_script_alone(made: Table) -> None:
-    text = page.html(made, [inline(CURVE)], META)
+    text = table_page.html(made, [inline(CURVE)], META)
     shown = Page(text)
     assert shown.tags.count("script") == shown.tags.count("style") == 1 and "link" not in shown.tags and "svg" in shown.tags  # fmt: skip
     policy = next(v for k, v in shown.attributes if k == "content" and "default-src" in (v or ""))
@@ -115,7 +117,7 @@ def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
     found = [replace(record, row=hostile) for record in records()[:8] if record.row == "static"]
     made = table(sweep, "smoke", found)
     drawn = inline(Figure("a", hostile, hostile, hostile, (Series(hostile, ((1.0, 1.0),)),), note=hostile))
-    shown = Page(page.html(made, [drawn], {hostile: hostile}, command=hostile))
+    shown = Page(table_page.html(made, [drawn], {hostile: hostile}, command=hostile))
     assert shown.tags.count("script") == 1 and hostile in shown.text
     main = render.markdown(made, {hostile: hostile}).partition("\n## ")[0]
     lines = [line for line in main.splitlines() if line.startswith("|")]
@@ -127,12 +129,12 @@ def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
 def test_a_score_that_is_no_number_is_shown_as_such() -> None:
     found = [pretrained("static", 1.0), finetuned("static", "squad2", 1, float("nan"), diverged=True)]
     made = table(SWEEP, "smoke", found)
-    assert "nan" in render.markdown(made, {}) and "1 diverged" in page.html(made, [], {})
+    assert "nan" in render.markdown(made, {}) and "1 diverged" in table_page.html(made, [], {})
 
 
 def test_an_empty_sweep_still_renders(tmp_path: Path) -> None:
     made = table(SWEEP, "smoke", [replace(r, result=None) for r in records()])
-    assert "14 runs are missing" in Page(page.html(made, [], {})).text
+    assert "14 runs are missing" in Page(table_page.html(made, [], {})).text
     assert "not pretrained yet" in render.markdown(made, {})
 
 
@@ -161,7 +163,7 @@ def test_names_begin_no_markdown_of_their_own() -> None:
 
 def test_each_row_stands_beside_its_own_unigram_model(made: Table) -> None:
     other = replace(made.rows[1], unigram_ppl=321.5)
-    text = Page(page.html(replace(made, rows=(made.rows[0], other)), [], META)).text
+    text = Page(table_page.html(replace(made, rows=(made.rows[0], other)), [], META)).text
     assert "unigram 700.0" in text and "unigram 321.5" in text
 
 
@@ -207,9 +209,9 @@ def test_a_table_names_the_source_of_its_published_figures(made: Table) -> None:
     longer = replace(SWEEP, published="table3_extended")
     assert "ICLR 2020" in (table(longer, "smoke", records()).source or "") and made.source == PAPER
     plain = table(replace(SWEEP, published=None), "smoke", records())
-    for text in (render.markdown(plain, META), page.html(plain, [], META), latex.document(plain, META)):
+    for text in (render.markdown(plain, META), table_page.html(plain, [], META), latex.document(plain, META)):
         assert "published value" not in text and PAPER not in text
-    for text in (render.markdown(made, META), page.html(made, [], META), latex.document(made, META)):
+    for text in (render.markdown(made, META), table_page.html(made, [], META), latex.document(made, META)):
         assert "published values" in text and "1907.11692v1" in text
 
 
@@ -269,7 +271,7 @@ def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(m
     ]
     assert unlike(other) == said
     assert shared_unigram(other) is None and shared_unigram(replace(made, rows=(static, dynamic))) == 700.0
-    for text in (render.markdown(other, META), page.html(other, [], META), latex.document(other, META)):
+    for text in (render.markdown(other, META), table_page.html(other, [], META), latex.document(other, META)):
         assert all(line in re.sub(r"\\allowbreak\{\}", "", text) for line in said)
 
 
@@ -360,7 +362,7 @@ def test_of_a_grid_the_best_median_counts() -> None:
     )]  # fmt: skip
     made = table(GRID, "smoke", runs)
     assert [(b.column.task, b.row, b.cell.median, b.num_settings) for b in made.best] == [("squad2", "a", 60.0, 2), ("mnli", "b", 40.0, 1)]  # fmt: skip
-    assert "Best setting of each task" in Page(page.html(made, [], {})).text
+    assert "Best setting of each task" in Page(table_page.html(made, [], {})).text
     assert "chosen on dev" in render.markdown(made, {})
     assert not table(SWEEP, "smoke", records()).best
 

@@ -18,12 +18,16 @@ from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
 from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 
-from roberta_lab import attempts, cli, composition, estimates, launching, registration, run, sweep_runs
-from roberta_lab.composition import SWEEPS, build
+from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
-from roberta_lab.overview import Overview, last_row
-from roberta_lab.registration import register
-from roberta_lab.sweep_runs import SweepRun
+from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration
+from roberta_lab.runs import run_folder as run
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.options import SWEEPS
+from roberta_lab.runs.progress import Overview, last_row
+from roberta_lab.runs.registration import register
+from roberta_lab.tasks import submission
 
 FEW = [*SMALL, "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
 QUESTION = """
@@ -46,7 +50,7 @@ def two_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     (folder / "table1_masking.yaml").write_bytes((SWEEPS / "table1_masking.yaml").read_bytes())
     (folder / "a_question.yaml").write_text(QUESTION)
-    monkeypatch.setattr(composition, "SWEEPS", folder)
+    monkeypatch.setattr(options, "SWEEPS", folder)
     monkeypatch.setattr(registration, "SWEEPS", folder)
 
 
@@ -54,8 +58,8 @@ def runs_of(outputs: Path, *overrides: str) -> list[SweepRun]:
     """As they would lie in `outputs`; composed once for all tests."""
     register()
     own = ["sweep=table1_masking", *overrides]
-    with sweep_runs.composing():
-        found = sweep_runs.runs_of(build(compose("config", own)), own)
+    with jobs.composing():
+        found = jobs.runs_of(build(compose("config", own)), own)
     return [replace(one, path=outputs / one.kind / one.path.name) for one in found]
 
 
@@ -65,7 +69,7 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the way one job fails: the others are made, it is listed, and its command makes it."""
-    from roberta_lab.commands import finetune
+    from roberta_lab.cli import finetune
 
     broken = {"on": True}
     real = finetune._finetune
@@ -76,10 +80,10 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
         return real(config, *rest)
 
     monkeypatch.setattr(finetune, "_finetune", fails)
-    monkeypatch.setattr(attempts, "_git", lambda: {"commit": "a" * 40, "dirty": False})
-    monkeypatch.setattr(attempts, "_differs", lambda commit: False)
+    monkeypatch.setattr(provenance, "_git", lambda: {"commit": "a" * 40, "dirty": False})
+    monkeypatch.setattr(provenance, "_differs", lambda commit: False)
     command = ["reproduce", "sweep=all", *FEW]
-    assert cli.main(command) == 1
+    assert main.main(command) == 1
     out, err = capsys.readouterr()
     assert "a_question      2 rows, pretrain 0 of 2 there, finetune 0 of 2 there" in out
     assert "missing: 3 pretrain and 3 finetune runs, 1 side by side; 2 runs are shared between tables; time unknown" in out  # fmt: skip
@@ -91,14 +95,14 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
     [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
     broken["on"] = False
-    assert cli.main(shlex.split(typed)) == 0
+    assert main.main(shlex.split(typed)) == 0
     capsys.readouterr()
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     out, err = capsys.readouterr()
     assert "nothing is missing" in out and "0 pretrain, 0 finetune runs trained, 6 were there" in out and err == ""
     assert "uncommitted code" not in out
-    monkeypatch.setattr(attempts, "_differs", lambda commit: commit == "a" * 40)
-    assert cli.main(command) == 0
+    monkeypatch.setattr(provenance, "_differs", lambda commit: commit == "a" * 40)
+    assert main.main(command) == 0
     assert "6 of the complete runs are by other or uncommitted code" in capsys.readouterr().out
 
 
@@ -107,10 +111,10 @@ def test_random_weights_take_the_data_and_no_pretraining(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data is prepared before the jobs, which would otherwise do it side by side."""
-    from roberta_lab.commands import reproduce
+    from roberta_lab.cli import reproduce
 
     monkeypatch.setattr(reproduce, "_make", lambda *_: None)
-    assert cli.main(["reproduce", "sweep=table1_masking", *FEW, "pretrained=none"]) == 0
+    assert main.main(["reproduce", "sweep=table1_masking", *FEW, "pretrained=none"]) == 0
     out = capsys.readouterr().out
     assert "2 rows, pretrain 0 of 0 there, finetune 0 of 1 there" in out and "1 of 1 runs are missing" in out
     assert list(tmp_path.rglob("manifest.json")) and not (tmp_path / "outputs" / "pretrain").exists()
@@ -120,7 +124,7 @@ def test_random_weights_take_the_data_and_no_pretraining(
 def test_a_pretraining_run_that_fails_leaves_its_finetuning_runs_waiting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roberta_lab import pretraining
+    from roberta_lab.training import pretraining
 
     real = pretraining.pretrain
 
@@ -131,7 +135,7 @@ def test_a_pretraining_run_that_fails_leaves_its_finetuning_runs_waiting(
 
     monkeypatch.setattr(pretraining, "pretrain", fails)
     command = ["reproduce", "sweep=table1_masking", *FEW, "hydra/launcher=basic"]
-    assert cli.main(command) == 1
+    assert main.main(command) == 1
     out, err = capsys.readouterr()
     assert "1 pretrain, 1 finetune runs trained" in out
     assert "pretrain static seed 1: FloatingPointError: the loss of step 7 is nan" in err
@@ -165,7 +169,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, capsys: 
         "batch_size.steps=300",
         "trainer.jobs=2",
     ]
-    code = cli.main(command)
+    code = main.main(command)
     thread.join()
     out, err = capsys.readouterr()
     assert killed and killed[0] != os.getpid()
@@ -178,7 +182,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, capsys: 
 @pytest.mark.parametrize("text", ["all", "[a_question,table1_masking]", "a_question,table1_masking"])
 @pytest.mark.usefixtures("two_sweeps")
 def test_several_tables_are_the_first_and_the_names_of_all(text: str) -> None:
-    found = cli._several_sweeps([f"sweep={text}", "scale=mini"])
+    found = main._several_sweeps([f"sweep={text}", "scale=mini"])
     names = ["table1_masking", "a_question"] if text == "all" else ["a_question", "table1_masking"]
     assert found == ["scale=mini", f"sweep={names[0]}", f"reproduce.sweeps=[{','.join(names)}]"]
 
@@ -196,7 +200,7 @@ def test_a_mistake_is_one_line(
     arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["reproduce", *arguments]) == 2
+    assert main.main(["reproduce", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and all(part in err for part in parts), err
 
@@ -206,8 +210,8 @@ def test_the_command_of_one_run_addresses_that_run_alone(tmp_path: Path) -> None
     one = found[-1]
     words = shlex.split(one.command([]))
     assert words[:2] == ["roberta-lab", "finetune"]
-    with sweep_runs.composing():
-        [same] = [r for r in sweep_runs.runs_of(build(compose("config", words[2:])), words[2:]) if r.kind == one.kind]
+    with jobs.composing():
+        [same] = [r for r in jobs.runs_of(build(compose("config", words[2:])), words[2:]) if r.kind == one.kind]
     assert (same.path.name, same.name) == (one.path.name, one.name)
 
 
@@ -215,9 +219,9 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
     """Settings composed once for several runs give the runs that composing each of them gives."""
     found = runs_of(tmp_path)
     for one in [found[1], found[2], found[-1]]:
-        with sweep_runs.composing():
+        with jobs.composing():
             config = build(compose("config", list(one.job.overrides)))
-        assert run.directory(config, one.kind).name == one.path.name
+        assert identity.directory(config, one.kind).name == one.path.name
 
 
 # ---------------------------------------------------------------- order
@@ -225,8 +229,8 @@ def test_what_a_run_needs_is_found_once(tmp_path: Path, monkeypatch: pytest.Monk
     """Every wave asks for it of every run, and it takes reading YAML and hashing."""
     started = runs_of(tmp_path, "finetune.init_from=pydoc_pair", "sweep.finetune_seeds=[1]")[-1]
     first = started.needs, started.encoder
-    monkeypatch.setattr(run, "directory", lambda *_: pytest.fail("addressed again"))
-    monkeypatch.setattr(sweep_runs, "encoder_config", lambda *_: pytest.fail("composed again"))
+    monkeypatch.setattr(identity, "directory", lambda *_: pytest.fail("addressed again"))
+    monkeypatch.setattr(jobs, "encoder_config", lambda *_: pytest.fail("composed again"))
     assert (started.needs, started.encoder) == first
     assert started.encoder is not None and started.encoder.path in started.needs
     with pytest.raises(pytest.fail.Exception, match="again"):
@@ -238,7 +242,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run of `finetune.init_from` is made although no column of the table is of its task, once for both columns."""
-    from roberta_lab.commands import reproduce
+    from roberta_lab.cli import reproduce
 
     register()
     monkeypatch.chdir(tmp_path)
@@ -250,9 +254,9 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     ]
     user.append("sweep.tasks=[squad2,sst2]")
     own = ["sweep=table1_masking", *user]
-    with sweep_runs.composing():
+    with jobs.composing():
         config = build(compose("config", own))
-        work = reproduce.Work([sweep_runs.Sweep(config, own, sweep_runs.runs_of(config, own))], user)
+        work = reproduce.Work([jobs.Sweep(config, own, jobs.runs_of(config, own))], user)
     waves: list[list[SweepRun]] = []
 
     def run_all(_: Any, todo: list[SweepRun], say: Any) -> dict[Path, str]:
@@ -261,15 +265,15 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
         for one in todo:
             if one not in broken:
                 complete(one)
-                (one.path / run.MODEL).mkdir()
-                (one.path / run.WEIGHTS).touch()
+                (one.path / submission.MODEL).mkdir()
+                (one.path / submission.WEIGHTS).touch()
         return {one.path: "no" for one in broken}
 
     monkeypatch.setattr(launching, "launcher", lambda *_: None)
     monkeypatch.setattr(launching, "run_all", run_all)
     assert "1 pretrain and 3 finetune runs" in (said := reproduce.plan(work, config))
     assert "; 1 are what finetune.init_from starts from; " in said
-    for kind in run.KINDS:
+    for kind in identity.KINDS:
         reproduce._make(work, kind, config, [])
     names = [[one.name for one in wave] for wave in waves]
     last = ["static seed 1, squad2 3", "static seed 1, sst2 3"]
@@ -277,10 +281,10 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     [encoder] = waves[1]
     words = shlex.split(encoder.command(user))
     assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
-    with sweep_runs.composing():
+    with jobs.composing():
         for typed in (words[2:], list(encoder.job.overrides)):
             made = build(compose("config", typed))
-            assert made.finetune.save_model and run.directory(made, "finetune") == encoder.path
+            assert made.finetune.save_model and identity.directory(made, "finetune") == encoder.path
     if fails:
         assert "2 finetuning runs wait for them" in reproduce.failed(work)
 
@@ -291,9 +295,9 @@ def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(t
     kept = replace(plain, config=tuned)
     complete(plain)
     assert plain.is_complete and not kept.is_complete
-    (plain.path / run.MODEL).mkdir()
+    (plain.path / submission.MODEL).mkdir()
     assert not kept.is_complete
-    (plain.path / run.WEIGHTS).touch()
+    (plain.path / submission.WEIGHTS).touch()
     assert kept.is_complete and run.is_finetuned(tuned, plain.path)
     (plain.path / "result.json").unlink()
     assert not kept.is_complete and not plain.is_complete
@@ -303,29 +307,29 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
     """One run, not two of one folder: with the weights for the other row, under its own name."""
     register()
     user = ["sweep=table1_masking", "finetune.submission=true", "sweep.tasks=[mnli]", "sweep.finetune_seeds=[3]"]
-    with sweep_runs.composing():
+    with jobs.composing():
         config = build(compose("config", user))
         assert config.sweep is not None
         rows = {"plain": ["masking=static"], "from mnli": ["masking=static", "finetune.init_from=mnli"]}
-        found = sweep_runs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), user)
+        found = jobs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), user)
     plain, started = (one for one in found if one.kind == "finetune")
     assert started.encoder is not None and started.encoder.path == plain.path in started.needs
     assert not plain.config.finetune.save_model
-    every = sweep_runs.each_once(found)
+    every = jobs.each_once(found)
     assert len(every) == 3, "one pretraining run, two of finetuning"
     made = every[plain.path]
     assert (made.name, made.is_encoder) == ("plain seed 1, mnli 3", False)
     assert made.config == replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
     assert made.config.finetune.submission and every[started.path] is started
-    with sweep_runs.composing():
+    with jobs.composing():
         assert build(compose("config", list(made.job.overrides))).finetune == made.config.finetune
     words = shlex.split(made.command(user[1:]).replace("\\\n", ""))
     assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1
     here = replace(made, path=tmp_path, config=replace(made.config, task=TaskConfig("mnli", "glue", "classification")))
     complete(here)
-    (tmp_path / run.MODEL).mkdir()
+    (tmp_path / submission.MODEL).mkdir()
     assert not here.is_trained
-    (tmp_path / run.WEIGHTS).touch()
+    (tmp_path / submission.WEIGHTS).touch()
     assert not here.is_trained, "no test split was predicted"
     (tmp_path / "predictions.test_mm.jsonl").touch()
     assert here.is_trained and not here.is_complete
@@ -476,7 +480,7 @@ def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: li
 
 def test_speed_and_what_is_left_follow_from_two_looks(working: list[SweepRun], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("roberta_lab.overview.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("roberta_lab.runs.progress.time.monotonic", lambda: now[0])
     overview = Overview("pretrain", working, io.StringIO(), every=1e9)
     overview.look()
     (working[0].path / "metrics.jsonl").write_text('{"step": 500}\n')

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from roberta_lab import rng
+from roberta_lab.axes import rng
 
 WORD = 1 << 64
 

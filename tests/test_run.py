@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab import attempts, run
 from roberta_lab.config import Config, ConfigError, RunInUse
+from roberta_lab.data import storage
+from roberta_lab.runs import provenance, run_folder
 
 HOLD = "import sys; from pathlib import Path; from roberta_lab import run\nwith run.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
@@ -20,56 +21,56 @@ def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> No
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == "held\n"
-        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), run.claim(tmp_path):
+        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), run_folder.claim(tmp_path):
             pass
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
-    with run.claim(tmp_path):
+    with run_folder.claim(tmp_path):
         assert json.loads((tmp_path / "owner.json").read_text())["pid"] == os.getpid()
     assert not (tmp_path / "owner.json").exists()
 
 
 def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
-    run.write_json(tmp_path / "result.json", {"score": 1})
+    storage.write_json(tmp_path / "result.json", {"score": 1})
     with pytest.raises(TypeError):
-        run.write_json(tmp_path / "result.json", {"score": object()})
+        storage.write_json(tmp_path / "result.json", {"score": object()})
     assert json.loads((tmp_path / "result.json").read_text()) == {"score": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None:
     path = tmp_path / "pretrain" / "a1"
-    with run.opened(path, Config(), ["masking=static"], {"tokens": "abc"}):
-        assert not run.is_complete(path)
-        run.finish(path, {"val/ppl": 9.0}, 2.5)
+    with run_folder.opened(path, Config(), ["masking=static"], {"tokens": "abc"}):
+        assert not run_folder.is_complete(path)
+        run_folder.finish(path, {"val/ppl": 9.0}, 2.5)
     found = json.loads((path / "provenance.json").read_text())
     [attempt] = found["attempts"]
     assert attempt["command"] == ["roberta-lab", "pretrain", "masking=static"]
     assert found["data"] == {"tokens": "abc"} and attempt["packages"]["torch"] and attempt["end"] >= attempt["start"]
     assert set(attempt["git"]) == {"commit", "dirty"}
     assert (path / "overrides.yaml").read_text() == "- masking=static\n"
-    assert run.is_complete(path)
+    assert run_folder.is_complete(path)
 
 
 def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def code(commit: str | None, dirty: bool | None) -> None:
-        monkeypatch.setattr(attempts, "_git", lambda: {"commit": commit, "dirty": dirty})
-        monkeypatch.setattr(attempts, "_differs", lambda made: made != commit)
+        monkeypatch.setattr(provenance, "_git", lambda: {"commit": commit, "dirty": dirty})
+        monkeypatch.setattr(provenance, "_differs", lambda made: made != commit)
 
     code("a" * 40, False)
-    with run.opened(tmp_path, Config(), [], {}):
-        run.finish(tmp_path, {}, 1.0)
+    with run_folder.opened(tmp_path, Config(), [], {}):
+        run_folder.finish(tmp_path, {}, 1.0)
     same = f"static: complete, {tmp_path}"
-    assert run.complete_line("static", tmp_path) == same
+    assert run_folder.complete_line("static", tmp_path) == same
     code(None, None)  # installed without a repository: nothing is known
-    assert run.complete_line("static", tmp_path) == same
+    assert run_folder.complete_line("static", tmp_path) == same
     redo = "changed since; delete the folder to make it again"
     for commit, dirty in (("b" * 40, False), ("a" * 40, True)):
         code(commit, dirty)
-        assert run.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, {redo})"
+        assert run_folder.complete_line("static", tmp_path) == f"{same} (by the code of aaaaaaa, {redo})"
     for broken in ("", "{}", '{"attempts": []}', "[]"):
         (tmp_path / "provenance.json").write_text(broken)
-        assert run.complete_line("static", tmp_path) == same
+        assert run_folder.complete_line("static", tmp_path) == same
 
 
 def test_only_what_can_change_a_result_counts_as_changed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,46 +83,46 @@ def test_only_what_can_change_a_result_counts_as_changed_code(tmp_path: Path, mo
         if commit:
             git("add", "-A")
             git("commit", "-qm", "x")
-        attempts._git.cache_clear()
-        attempts._differs.cache_clear()
-        return attempts.code_since(made)
+        provenance._git.cache_clear()
+        provenance._differs.cache_clear()
+        return provenance.code_since(made)
 
-    monkeypatch.setattr(attempts, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     git("init", "-q")
     made = tmp_path / "conf"  # any folder
     made.mkdir()
     assert seen("1", "conf/a.yaml") is None
     first = git("rev-parse", "HEAD")
-    run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": False}}]})
+    storage.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": False}}]})
     made = tmp_path
     assert seen("docs", "README.md") is None and seen("mine", "GLUE.tsv", commit=False) is None
     assert (
         seen("2", "conf/a.yaml", commit=False) == seen("2", "conf/a.yaml") == f"the code of {first[:7]}, changed since"
     )
     assert seen("1", "conf/a.yaml") is None, "as it was"
-    run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": "f" * 40, "dirty": False}}]})
+    storage.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": "f" * 40, "dirty": False}}]})
     assert seen("1", "conf/a.yaml", commit=False) is None, "a commit that is not there"
-    run.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": True}}]})
+    storage.write_json(tmp_path / "provenance.json", {"attempts": [{"git": {"commit": first, "dirty": True}}]})
     assert seen("1", "conf/a.yaml", commit=False) == f"uncommitted code on {first[:7]}"
-    attempts._git.cache_clear()
-    attempts._differs.cache_clear()
+    provenance._git.cache_clear()
+    provenance._differs.cache_clear()
 
 
 def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> None:
     for _ in range(2):
-        with run.opened(tmp_path, Config(), [], {"tokens": "abc"}):
+        with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}):
             pass
     assert len(json.loads((tmp_path / "provenance.json").read_text())["attempts"]) == 2
-    with pytest.raises(ConfigError, match="other data"), run.opened(tmp_path, Config(), [], {"tokens": "xyz"}):
+    with pytest.raises(ConfigError, match="other data"), run_folder.opened(tmp_path, Config(), [], {"tokens": "xyz"}):
         pass
 
 
 def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tmp_path: Path) -> None:
     """It was incomplete when it was looked at, and complete when the claim was had."""
-    with run.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
+    with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
         assert is_mine
-        run.finish(tmp_path, {"val/ppl": 9.0}, 2.5)
+        run_folder.finish(tmp_path, {"val/ppl": 9.0}, 2.5)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with run.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
+    with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
         assert not is_mine
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roberta_lab import tasks
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks import submission
+from roberta_lab.tasks import families, submission
 from roberta_lab.tasks.items import Prediction, Span
-from roberta_lab.tasks.metrics import score
+from roberta_lab.tasks.metrics.scores import score
 
 CONTEXT = " The  café in Bern\u2028(an old café) opened in 1890.\n"
 
@@ -46,7 +45,7 @@ def test_questions_have_places_and_all_their_answers(tmp_path: Path) -> None:
         question("a", ("café", second), ("an old café", second - 7)),
         question("b", is_impossible=True, plausible_answers=[{"text": "Bern", "answer_start": 14}]),
     ]
-    data = tasks.load(task("squad2", write(tmp_path, questions)), tmp_path)
+    data = families.load(task("squad2", write(tmp_path, questions)), tmp_path)
     place = (second, second + 4)
     assert data.dev == [
         Span("a", "What is a?", CONTEXT, place, ("café", "an old café")),
@@ -54,7 +53,7 @@ def test_questions_have_places_and_all_their_answers(tmp_path: Path) -> None:
     ]
     assert data.dev[0].answer_text == "café" and data.dev[1].golds == ("",)
     assert data.notes[0].endswith("train-v2.0.json: 2 items; the official train-v2.0.json has 130,319.")
-    assert tasks.load(task("squad1", write(tmp_path, questions[:1], "v1.1")), tmp_path).train == data.train[:1]
+    assert families.load(task("squad1", write(tmp_path, questions[:1], "v1.1")), tmp_path).train == data.train[:1]
 
 
 @pytest.mark.parametrize(
@@ -72,18 +71,18 @@ def test_questions_have_places_and_all_their_answers(tmp_path: Path) -> None:
 def test_a_wrong_question_is_an_error_with_file_and_id(wrong: dict[str, Any], reason: str, tmp_path: Path) -> None:
     write(tmp_path, [question("good"), wrong])
     with pytest.raises(ConfigError) as error:
-        tasks.load(task("squad2", tmp_path), tmp_path)
+        families.load(task("squad2", tmp_path), tmp_path)
     assert "train-v2.0.json: " in str(error.value) and reason in str(error.value)
 
 
 def test_squad1_refuses_questions_without_answer_and_files_must_be_json(tmp_path: Path) -> None:
     write(tmp_path, [question("a")], "v1.1")
     with pytest.raises(ConfigError, match=r"question a has no answer, which squad1 always has\. Use task=squad2"):
-        tasks.load(task("squad1", tmp_path), tmp_path)
+        families.load(task("squad1", tmp_path), tmp_path)
     for text, reason in (('{"data":\n[', "line 2: no JSON"), ("[]", "no JSON object"), ("{}", "at its start")):
         (tmp_path / "train-v1.1.json").write_text(text)
         with pytest.raises(ConfigError, match=reason):
-            tasks.load(task("squad1", tmp_path), tmp_path)
+            families.load(task("squad1", tmp_path), tmp_path)
 
 
 # ---------------------------------------------------------------- a slow reference, after the papers and the scripts' help

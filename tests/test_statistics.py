@@ -17,17 +17,18 @@ import numpy as np
 import pytest
 from fake_store import FIRST, Corpus, FakeStore, store_of
 
-from roberta_lab import cli, input_format, masking, statistics
-from roberta_lab.batch_statistics import batch_statistics
-from roberta_lab.batching import BatchPlan
+from roberta_lab.axes import input_format, masking
+from roberta_lab.axes.batch_size import BatchPlan
+from roberta_lab.axes.examples import Plan, Vocabulary, gather
+from roberta_lab.cli import main
 from roberta_lab.config import InputFormatConfig, MaskingConfig
-from roberta_lab.corpus import pydoc
-from roberta_lab.corpus.pydoc import Docstring
-from roberta_lab.examples import Plan, Vocabulary, gather
-from roberta_lab.reports import decoded
-from roberta_lab.reports import statistics as report
-from roberta_lab.shares import Share, binned, binomial
-from roberta_lab.statistics import EpochStatistics, plan_statistics, row_statistics
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.data.corpus.sources.pydoc import Docstring
+from roberta_lab.data.inspection import decoded, statistics
+from roberta_lab.data.inspection.batch_statistics import batch_statistics
+from roberta_lab.data.inspection.shares import Share, binned, binomial
+from roberta_lab.data.inspection.statistics import EpochStatistics, plan_statistics, row_statistics
+from roberta_lab.reports.page import inspection as report
 
 SPECIAL = (0, 1, 2, 3, 4)
 TINY: Corpus = [[2, 1], [1, 3], [8], [1]]
@@ -505,7 +506,7 @@ def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_inspect_shows_examples_manifests_statistics_and_writes_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["inspect", "inspect.examples=2", *SMALL]) == 0
+    assert main.main(["inspect", "inspect.examples=2", *SMALL]) == 0
     out, err = capsys.readouterr()
     assert out.count("\nexample ") == 2 and err == ""
     assert re.search(r"documents kept +80\n", out) and re.search(r"pieces +300\n", out) and "WRONG" not in out
@@ -513,25 +514,25 @@ def test_inspect_shows_examples_manifests_statistics_and_writes_the_page(
     assert out.endswith(f"\n{page.relative_to(tmp_path)}\n") and page.name == "index.html"
     assert page.read_text(encoding="utf-8").count('<p class="example">') == 2
     before = page.read_bytes()
-    assert cli.main(["inspect", "inspect.examples=0", "inspect.max_examples=3", *SMALL]) == 0
+    assert main.main(["inspect", "inspect.examples=0", "inspect.max_examples=3", *SMALL]) == 0
     out = capsys.readouterr().out
     assert "example " not in out and "(inspect.max_examples)" in out and page.read_bytes() != before
     page.unlink()
-    assert cli.main(["inspect", "inspect.statistics=false", *SMALL]) == 0
+    assert main.main(["inspect", "inspect.statistics=false", *SMALL]) == 0
     out = capsys.readouterr().out
     assert out.count("\nexample ") == 3 and "statistics" not in out and not page.exists()
 
 
 @pytest.mark.parametrize("mistake", ["examples=-1", "epoch=-1", "max_examples=0"])
 def test_a_number_that_cannot_be_meant_is_one_line(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["inspect", f"inspect.{mistake}"]) == 2
+    assert main.main(["inspect", f"inspect.{mistake}"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and f"inspect.{mistake}: allowed is " in err
 
 
 def test_inspect_imports_nothing_heavy() -> None:
     code = (
-        "import sys, roberta_lab.commands.inspect\n"
+        "import sys, roberta_lab.cli.inspect\n"
         "assert not {'torch', 'lightning', 'wandb', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})

@@ -12,10 +12,11 @@ import pytest
 from test_predicting import exported
 from test_real_tasks import load
 
-from roberta_lab import cli, finetuning, run
-from roberta_lab.command_line import typed
+from roberta_lab.cli import main
 from roberta_lab.config import ConfigError
-from roberta_lab.tasks import records
+from roberta_lab.runs import run_folder
+from roberta_lab.runs.command_line import typed
+from roberta_lab.tasks import finetuning, records
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
 
 TINY = [
@@ -101,7 +102,7 @@ def arguments(task: str, kind: str = "roberta") -> list[str]:
     return [f"task={task}", f"task.path={task}", "pretrained.path=hf", *TINY]
 
 
-def run_folder() -> Path:
+def only_run() -> Path:
     [result] = Path("outputs/finetune").glob("*/result.json")
     return result.parent
 
@@ -115,12 +116,12 @@ def test_a_complete_run_makes_its_submission_without_training_and_only_once(
     start: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["finetune", *arguments("mnli")]
-    assert cli.main(command) == 0
-    folder = run_folder()
+    assert main.main(command) == 0
+    folder = only_run()
     assert not (folder / "submission").exists()
     before = (folder / "result.json").read_bytes()
     monkeypatch.setattr(finetuning, "finetune", lambda *a: pytest.fail("trained again"))
-    assert cli.main([*command, "finetune.submission=true"]) == 0
+    assert main.main([*command, "finetune.submission=true"]) == 0
     assert ": complete, " in capsys.readouterr().out and (folder / "result.json").read_bytes() == before
     assert {p.name for p in (folder / "submission").iterdir()} == {"MNLI-m.tsv", "MNLI-mm.tsv"}
     names = ("entailment", "neutral", "contradiction")
@@ -130,7 +131,7 @@ def test_a_complete_run_makes_its_submission_without_training_and_only_once(
         found = (folder / "submission" / f"{file}.tsv").read_text().splitlines()
         assert found == ["\t".join(row) for row in expected] and len(found) > 3
     written = (folder / "submission" / "MNLI-m.tsv").stat().st_mtime_ns
-    assert cli.main([*command, "finetune.submission=true"]) == 0
+    assert main.main([*command, "finetune.submission=true"]) == 0
     assert (folder / "submission" / "MNLI-m.tsv").stat().st_mtime_ns == written
     assert not [p for p in folder.iterdir() if p.name.startswith(".submission")]
 
@@ -141,20 +142,20 @@ def test_reproduce_makes_the_submissions_of_complete_runs_without_training(
     """All rows start from one folder, so there is one run, and none of pretraining."""
     few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "hydra/launcher=basic", *arguments("sst2")[1:]]
     command = ["reproduce", "sweep=table1_masking", "scale=paper", *few]
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     out = capsys.readouterr().out
     assert "2 rows, pretrain 0 of 0 there, finetune 0 of 1 there" in out and "0 pretrain, 1 finetune runs trained" in out  # fmt: skip
     assert "runs are missing" not in out and not Path("outputs/pretrain").exists()
-    folder = run_folder()
+    folder = only_run()
     before = (folder / "result.json").read_bytes()
     monkeypatch.setattr(finetuning, "finetune", lambda *a: pytest.fail("trained again"))
-    assert cli.main([*command, "finetune.submission=true"]) == 0
+    assert main.main([*command, "finetune.submission=true"]) == 0
     out = capsys.readouterr().out
     assert "missing: 0 pretrain and 1 finetune runs" in out and "; about 0 s\n" in out
     assert "0 pretrain, 0 finetune runs trained, 1 were there" in out
     assert (folder / "submission" / "SST-2.tsv").is_file() and (folder / "result.json").read_bytes() == before
-    assert cli.main([*command, "finetune.submission=true"]) == 0 and "nothing is missing" in capsys.readouterr().out
-    assert cli.main(["plan", *command[1:]]) == 0
+    assert main.main([*command, "finetune.submission=true"]) == 0 and "nothing is missing" in capsys.readouterr().out
+    assert main.main(["plan", *command[1:]]) == 0
     out = capsys.readouterr().out
     assert "pretraining: 0 runs, 0 complete, 0 to train: 0 tokens" in out and "finetuning: 1 run, 1 complete" in out
 
@@ -163,7 +164,7 @@ def test_a_submission_with_the_run_is_the_same_as_after_it(start: Path) -> None:
     command = ["finetune", *arguments("sst2")]
     for outputs, asked in (("a", [[True]]), ("b", [[False], [True]])):
         for (submission,) in asked:
-            assert cli.main([*command, f"paths.outputs={outputs}", f"finetune.submission={submission}"]) == 0
+            assert main.main([*command, f"paths.outputs={outputs}", f"finetune.submission={submission}"]) == 0
     one, two = (next(Path(name).glob("finetune/*/submission/SST-2.tsv")) for name in "ab")
     assert one.read_text() == two.read_text() and one.parent.parent.name == two.parent.parent.name
     rows = [row.split("\t") for row in one.read_text().splitlines()]
@@ -173,12 +174,12 @@ def test_a_submission_with_the_run_is_the_same_as_after_it(start: Path) -> None:
 def test_num_dev_leaves_tests_to_a_submission(start: Path) -> None:
     """It limits what is scored; a run without test's predictions trains again when they are asked for, to the same score."""
     command = ["finetune", *arguments("mnli"), "task.num_dev=2"]
-    assert cli.main(command) == 0
-    folder = run_folder()
+    assert main.main(command) == 0
+    folder = only_run()
     sizes = {path.name: len(lines(path)) for path in folder.glob("predictions*.jsonl")}
     assert sizes == {"predictions.jsonl": 2, "predictions.dev_mm.jsonl": 2}
     before = json.loads((folder / "result.json").read_bytes())
-    assert cli.main([*command, "finetune.submission=true"]) == 0 and run_folder() == folder
+    assert main.main([*command, "finetune.submission=true"]) == 0 and only_run() == folder
     assert {p.name for p in (folder / "submission").iterdir()} == {"MNLI-m.tsv", "MNLI-mm.tsv"}
     after = json.loads((folder / "result.json").read_bytes())
     assert (after["score"], after["metrics"]) == (before["score"], before["metrics"]) and before["at_chance"]
@@ -186,8 +187,8 @@ def test_num_dev_leaves_tests_to_a_submission(start: Path) -> None:
 
 
 def test_squads_files_hold_what_was_predicted_of_dev(start: Path) -> None:
-    assert cli.main(["finetune", *arguments("squad2"), "finetune.submission=true"]) == 0
-    folder, files = run_folder(), {}
+    assert main.main(["finetune", *arguments("squad2"), "finetune.submission=true"]) == 0
+    folder, files = only_run(), {}
     for path in (folder / "submission" / "dev").iterdir():
         files[path.name] = json.loads(path.read_text())
     predicted = lines(folder / "predictions.jsonl")
@@ -199,11 +200,11 @@ def test_squads_files_hold_what_was_predicted_of_dev(start: Path) -> None:
 
 def test_what_has_no_such_files_is_one_line_before_any_work(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = "finetune.submission=true"
-    assert cli.main(["finetune", *arguments("ner"), asked]) == 2
+    assert main.main(["finetune", *arguments("ner"), asked]) == 2
     assert capsys.readouterr().err == "roberta-lab: finetune.submission: ner has no such files. Allowed: glue, squad tasks.\n"  # fmt: skip
     arguments("sst2")
     Path("sst2/test.tsv").unlink()
-    assert cli.main(["finetune", *arguments("sst2"), asked]) == 2
+    assert main.main(["finetune", *arguments("sst2"), asked]) == 2
     assert capsys.readouterr().err == "roberta-lab: finetune.submission: sst2's files have no split test.\n"
     assert not list(Path("outputs").rglob("predictions*"))
 
@@ -213,16 +214,16 @@ def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
     start: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["finetune", *arguments("sst2")]
-    assert cli.main(command) == 0
-    folder = run_folder()
+    assert main.main(command) == 0
+    folder = only_run()
     before = (folder / "result.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("roberta_lab.starting_points.of_folder", refused)
-        assert cli.main([*command, "finetune.save_model=true"]) == 2
-    with run.claim(folder):
-        assert cli.main([*command, "finetune.save_model=true"]) == 1
+        patch.setattr("roberta_lab.tasks.initial_weights.of_folder", refused)
+        assert main.main([*command, "finetune.save_model=true"]) == 2
+    with run_folder.claim(folder):
+        assert main.main([*command, "finetune.save_model=true"]) == 1
     assert (folder / "result.json").read_bytes() == before and not (folder / "model").exists()
-    assert cli.main([*command, "finetune.save_model=true"]) == 0
+    assert main.main([*command, "finetune.save_model=true"]) == 0
     assert (folder / "model").is_dir() and (folder / "result.json").read_bytes() != before
     assert all("end" in one for one in json.loads((folder / "provenance.json").read_text())["attempts"])
 
@@ -236,19 +237,19 @@ def test_init_from_asks_for_the_run_on_the_files_as_they_are_now(
 ) -> None:
     arguments("mnli")
     command = ["finetune", *arguments("stsb"), "finetune.init_from=mnli"]
-    assert cli.main(command) == 2
+    assert main.main(command) == 2
     said = capsys.readouterr().err
     assert "finetune.init_from=mnli is not there with its weights: roberta-lab finetune " in said
     needed = shlex.split(said.split("roberta-lab finetune ")[1])
-    assert "task.path=." in needed and cli.main(["finetune", *needed]) == 0
+    assert "task.path=." in needed and main.main(["finetune", *needed]) == 0
     [encoder] = [path.parent for path in Path("outputs/finetune").glob("*/model")]
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     [made] = [path.parent for path in Path("outputs/finetune").glob("*/result.json") if path.parent != encoder]
     assert json.loads((made / "provenance.json").read_text())["data"] == {"init_from": encoder.name}
     file = Path("mnli/train.tsv")
     file.write_text(file.read_text().replace("the cat", "no cat"))
     capsys.readouterr()
-    assert cli.main(command) == 2
+    assert main.main(command) == 2
     assert capsys.readouterr().err == said, "and not: complete"
 
 
@@ -276,15 +277,15 @@ def test_dev_read_as_new_text_gets_devs_predictions(
     items: list[Any] = load(task, Path(task))[1].dev
     Path("new.jsonl").write_text("".join(json.dumps({**record_of(i), "id": f"x{i.id}"}) + "\n" for i in items))
     predict = ["predict", *own, "predict.what=task", "predict.file=new.jsonl"]
-    assert cli.main(predict) == 2
+    assert main.main(predict) == 2
     said = capsys.readouterr().err
     command = typed("finetune", [*own, "finetune.save_model=true"])
     assert said.endswith(f" is not there with its weights: {command}\n") and said.count("\n") == 1
-    assert cli.main(["finetune", *own, "finetune.save_model=true"]) == 0
+    assert main.main(["finetune", *own, "finetune.save_model=true"]) == 0
     capsys.readouterr()
-    assert cli.main([*predict, "predict.output=out/new.jsonl"]) == 0 == cli.main(predict)
+    assert main.main([*predict, "predict.output=out/new.jsonl"]) == 0 == main.main(predict)
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(items)
-    ours, expected = lines(Path("out/new.jsonl")), lines(run_folder() / "predictions.jsonl")
+    ours, expected = lines(Path("out/new.jsonl")), lines(only_run() / "predictions.jsonl")
     labels = {"mnli": ("entailment", "neutral", "contradiction"), "ner": ("O", "B-animal", "I-animal")}
     for number, (record, was, item) in enumerate(zip(ours, expected, items, strict=True), 1):
         assert record["number"] == number and record["id"] == f"x{item.id}"
@@ -309,44 +310,44 @@ def test_plain_text_is_shown_with_its_class_and_blanks_change_nothing(
     start: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = [*arguments("sst2"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *own]) == 0
+    assert main.main(["finetune", *own]) == 0
     capsys.readouterr()
     text = 'predict.text=["the cat sat", "  the cat sat ", "{\\"text_a\\": \\"the cat sat\\"}", ""]'
-    assert cli.main(["predict", *own, "predict.what=task", text]) == 0
+    assert main.main(["predict", *own, "predict.what=task", text]) == 0
     first, *rest, empty = capsys.readouterr().out.splitlines()
     number, name, share, shown = first.split("  ")
     assert number == "1" and name in ("0", "1") and 0.5 <= float(share) <= 1 and shown == "the cat sat"
     assert rest == [f"{n}{first[1:]}" for n in (2, 3)] and empty.startswith("4  ")
-    assert cli.main(["predict", *own, "predict.what=task", 'predict.text={"text_a": "a", "text_b": "b"}']) == 2
+    assert main.main(["predict", *own, "predict.what=task", 'predict.text={"text_a": "a", "text_b": "b"}']) == 2
     assert capsys.readouterr().err == 'roberta-lab: line 1 has two texts; the task\'s items are {"text_a": TEXT}.\n'
 
 
 def test_a_text_that_is_too_long_is_marked_and_counted(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [*arguments("sst2"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *own]) == 0
+    assert main.main(["finetune", *own]) == 0
     Path("new").write_text("the cat\n" + "the cat sat " * 40 + "\na dog\n")
     capsys.readouterr()
     predict = ["predict", *own, "predict.file=new", "predict.output=new.jsonl", "predict.what=task"]
-    assert cli.main(predict) == 0
+    assert main.main(predict) == 0
     assert capsys.readouterr().err == "1 of 3 texts were cut to 32 tokens\n"
     assert [record.get("truncated") for record in lines(Path("new.jsonl"))] == [None, True, None]
     Path("new").write_text("the cat\n")
-    assert cli.main(predict) == 0 and capsys.readouterr().err == ""
+    assert main.main(predict) == 0 and capsys.readouterr().err == ""
 
 
 def test_words_come_plain_and_candidates_in_any_number(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [*arguments("ner"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *own]) == 0
+    assert main.main(["finetune", *own]) == 0
     Path("new").write_text('the cat\tsat\n\n{"words": ["the", "cat", "sat"]}\n')
-    assert cli.main(["predict", *own, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
+    assert main.main(["predict", *own, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
     one, none, same = lines(Path("new.jsonl"))
     assert one["words"] == ["the", "cat", "sat"] and (none["words"], none["prediction"]) == ([], [])
     assert (same["words"], same["prediction"]) == (one["words"], one["prediction"])
     own = [*arguments("race"), "finetune.save_model=true"]
-    assert cli.main(["finetune", *own]) == 0
+    assert main.main(["finetune", *own]) == 0
     choices = [["a cat", "a dog"], ["a cat", "a dog", "a log"], ["a dog", "a cat"]]
     Path("new").write_text("".join(json.dumps({"text": "the cat sat", "choices": c}) + "\n" for c in choices))
-    assert cli.main(["predict", *own, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
+    assert main.main(["predict", *own, "predict.what=task", "predict.file=new", "predict.output=new.jsonl"]) == 0
     two, three, swapped = lines(Path("new.jsonl"))
     assert [len(r["probabilities"]) for r in (two, three, swapped)] == [2, 3, 2]
     assert two["probabilities"] == pytest.approx(swapped["probabilities"][::-1], rel=1e-4)

@@ -9,11 +9,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from roberta_lab import cli, run
-from roberta_lab.composition import build, encoder_config
+from roberta_lab.cli import main
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.overrides import spelled_out
-from roberta_lab.sweeper import Configs, RowSweeper, expand, set_jobs, side_by_side
+from roberta_lab.runs import identity
+from roberta_lab.runs.compose import build, encoder_config
+from roberta_lab.runs.jobs import Configs
+from roberta_lab.runs.overrides import spelled_out
+from roberta_lab.runs.sweeper import RowSweeper, set_jobs, side_by_side
+from roberta_lab.runs.sweeps import expand
 
 pytestmark = pytest.mark.usefixtures("composing")
 
@@ -27,26 +30,26 @@ def jobs(command: str, *user: str) -> list:
 
 
 def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
-    pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in run.KINDS)
+    pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in identity.KINDS)
     assert len(finetune) == 6 * 9 * 5 and len({job.row for job in finetune}) == 6
     configs, sweep = Configs(lambda overrides: compose("config", overrides)), config("sweep=finetune_glue").sweep
     assert sweep is not None
-    [made] = {run.directory(configs.of(job, sweep), "pretrain") for job in (*pretrain, *finetune)}
+    [made] = {identity.directory(configs.of(job, sweep), "pretrain") for job in (*pretrain, *finetune)}
     some = finetune[::11]  # every row, task and seed among them; Hydra itself takes a minute for all
     assert all(
         len({getattr(job, key) for job in some}) == n for key, n in (("row", 6), ("task", 9), ("finetune_seed", 5))
     )
-    assert {run.directory(config(*job.overrides), "pretrain") for job in (*pretrain, *some)} == {made}
+    assert {identity.directory(config(*job.overrides), "pretrain") for job in (*pretrain, *some)} == {made}
 
 
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
-    pretrain, finetune = (jobs(command, "sweep=table1_masking") for command in run.KINDS)
+    pretrain, finetune = (jobs(command, "sweep=table1_masking") for command in identity.KINDS)
     assert [job.row for job in pretrain] == ["static", "dynamic"]
     assert len(finetune) == 2 * 3 * 3
     static, dynamic = (config(*job.overrides) for job in pretrain)
     assert (static.masking.name, dynamic.masking.name) == ("static", "dynamic")
-    assert run.science(static)["masking"].pop("num_patterns") == 10
-    differing = {k for k, v in run.science(static).items() if run.science(dynamic)[k] != v}
+    assert identity.science(static)["masking"].pop("num_patterns") == 10
+    differing = {k for k, v in identity.science(static).items() if identity.science(dynamic)[k] != v}
     assert differing == {"masking"}, "rows differ in their axis and in nothing else"
     passes = static.batch_size.steps * static.batch_size.sequences * static.input_format.max_length
     assert passes / static.data_mix.train_tokens > 40 and static.masking.num_patterns == 10
@@ -56,7 +59,7 @@ def test_a_table_addresses_the_runs_that_single_commands_make() -> None:
     """The row's run is the run of its overrides typed by hand."""
     [job] = jobs("pretrain", "sweep=table1_masking", "sweep.only=[static]")
     typed = config("masking=static")
-    assert run.directory(config(*job.overrides), "pretrain") == run.directory(typed, "pretrain")
+    assert identity.directory(config(*job.overrides), "pretrain") == identity.directory(typed, "pretrain")
 
 
 def test_the_scale_replaces_what_a_machine_cannot_hold() -> None:
@@ -150,7 +153,7 @@ def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
     assert [config(*job.overrides).finetune.lr for job in found] == [5e-4, 4e-5]
 
 
-@pytest.mark.parametrize("command", run.KINDS)
+@pytest.mark.parametrize("command", identity.KINDS)
 @pytest.mark.parametrize(
     "user",
     [
@@ -169,7 +172,7 @@ def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: 
     for job in found[:: len(found) - 1]:
         made = config(*job.overrides)
         assert configs.of(job, sweep) == made
-        assert run.directory(configs.of(job, sweep), command) == run.directory(made, command)
+        assert identity.directory(configs.of(job, sweep), command) == identity.directory(made, command)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,7 @@ def test_several_runs_are_announced_before_the_first(
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        assert cli.main(command) == 0
+        assert main.main(command) == 0
     finally:
         GlobalHydra.instance().hydra = before
     assert capsys.readouterr().out.splitlines() == [*said, f"launched {len(set(seeds.split(',')))}"]

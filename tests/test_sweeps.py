@@ -11,16 +11,20 @@ import yaml
 from hydra import compose
 from omegaconf import OmegaConf
 
-from roberta_lab import reports, run
-from roberta_lab.composition import SWEEPS, build, groups, nsp_is_on
+from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, SweepConfig
-from roberta_lab.plans import cost_lines, plan_of_runs
-from roberta_lab.reports.columns import METRIC_OF_TASK, published
-from roberta_lab.sweep_runs import SweepRun
-from roberta_lab.sweeper import Configs, Job, expand
+from roberta_lab.data import storage
+from roberta_lab.reports.plan import cost_lines, plan_of_runs
+from roberta_lab.reports.table import columns
+from roberta_lab.reports.table.columns import METRIC_OF_TASK, published
+from roberta_lab.runs import identity
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.jobs import Configs, SweepRun
+from roberta_lab.runs.options import SWEEPS, groups
+from roberta_lab.runs.sweeps import Job, expand
 
 SCALES = groups()["scale"]
-TABLES = yaml.safe_load((Path(reports.__file__).parent / "published.yaml").read_text())
+TABLES = yaml.safe_load((Path(columns.__file__).parent / "published.yaml").read_text())
 CONFIGS = Configs(lambda overrides: compose("config", overrides))
 
 
@@ -50,7 +54,7 @@ def jobs(sweep: str, scale: str, command: str) -> list[tuple[Job, Config]]:
 
 def runs(sweep: str, scale: str) -> dict[str, str]:
     """Row -> the id of its pretraining run."""
-    return {job.row: run.identity(run.science(config)) for job, config in jobs(sweep, scale, "pretrain")}
+    return {job.row: storage.identity(identity.science(config)) for job, config in jobs(sweep, scale, "pretrain")}
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -58,7 +62,7 @@ def runs(sweep: str, scale: str) -> dict[str, str]:
 def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
     """Jobs of one run are those whose stand-ins are the same: of tasks below paper scale, of corpora at mini."""
     found = jobs(sweep, scale, "finetune")
-    ids = {run.identity(run.finetune_science(config)) for _, config in found}
+    ids = {storage.identity(identity.finetune_science(config)) for _, config in found}
     file = chosen(sweep, scale).sweep
     assert file is not None and file.name == sweep
     assert len(found) == len(file.rows) * len(file.tasks) * len(file.finetune_seeds)
@@ -68,7 +72,7 @@ def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
     else:
         tasks = {config.task.name for _, config in found}
         assert {config.task.family for _, config in found} == {"pydoc"}
-        rows = len({(run.identity(run.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
+        rows = len({(storage.identity(identity.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
         assert len(ids) == rows * len(tasks) * len(file.finetune_seeds)
 
 
@@ -196,7 +200,7 @@ def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str
         config = chosen(sweep, scale)
         made = jobs(sweep, scale, "pretrain")
         plans[scale] = plan_of_runs(
-            config, [SweepRun("pretrain", job, own, run.directory(own, "pretrain")) for job, own in made]
+            config, [SweepRun("pretrain", job, own, identity.directory(own, "pretrain")) for job, own in made]
         )
     wanted = cost_lines(plans)
     assert wanted in text, f"the cost that `plan` reckons:\n{wanted}"

@@ -11,8 +11,8 @@ import pytest
 from hub_server import Hub, Repository
 from test_hub import environment, impatient
 
-from roberta_lab import tasks
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
+from roberta_lab.tasks import families
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
 
 PINNED = "0123456789" * 4
@@ -100,7 +100,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), impatient) as reader:
             reader.submit(os.getcwd).result(60)
             patch.undo()
-            yield lambda task: reader.submit(tasks.load, task, home).result(60)
+            yield lambda task: reader.submit(families.load, task, home).result(60)
 
 
 def task(name: str, family: str, head: str, path: str, subset: str | None = None, **options: Any) -> TaskConfig:
@@ -148,7 +148,7 @@ def test_tags_are_numbers_with_names(call: Call) -> None:
 def test_a_user_s_own_dataset_without_dev(call: Call) -> None:
     own = task("text_classification", "text_classification", "classification", "owner/own", columns={"text_a": "review", "label": "stars"})  # fmt: skip
     data = call(own)
-    assert data.labels == ("bad", "good") and tasks.counts(data) == {"train": 13, "dev": 2}
+    assert data.labels == ("bad", "good") and families.counts(data) == {"train": 13, "dev": 2}
     assert all(item.label == (item.text_a != "bad") for item in [*data.train, *data.dev])
 
 

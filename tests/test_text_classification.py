@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from roberta_lab import tasks
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks import families
 from roberta_lab.tasks.items import Classification, Regression
 
 PAIR = {"text_a": "title", "text_b": "body", "label": "topic"}
@@ -25,7 +25,7 @@ def task(path: Path, head: str = "classification", **options: Any) -> TaskConfig
 def test_two_columns_in_three_formats(name: str, text: str, tmp_path: Path) -> None:
     for split in ("train", "dev"):
         (tmp_path / f"{split}.{name}").write_text(f"\ufeff{text}", encoding="utf-8")
-    data = tasks.load(task(tmp_path, columns=PAIR), tmp_path)
+    data = families.load(task(tmp_path, columns=PAIR), tmp_path)
     body = "line\nbreak" if name == "csv" else "line break"
     assert data.labels == ("art", "news") and data.train == data.dev
     assert data.dev == [Classification("0", 'One, "two"', body, 1), Classification("1", "A", "B", 0)]
@@ -34,23 +34,23 @@ def test_two_columns_in_three_formats(name: str, text: str, tmp_path: Path) -> N
 def test_labels_that_are_numbers_sort_by_size_and_scores_are_regression(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("text,label\na,10\nb,-1\nc,2\n")
     files = {"train": "mine.csv", "dev": "mine.csv"}
-    data = tasks.load(task(tmp_path, files=files), tmp_path)
+    data = families.load(task(tmp_path, files=files), tmp_path)
     assert data.labels == ("-1", "2", "10") and [item.label for item in data.dev] == [2, 0, 1]
     (tmp_path / "mine.jsonl").write_text(
         '{"text": "a", "label": 0.5, "key": "k1"}\n{"text": "b", "label": "2", "key": 7}\n'
     )
     files = {"train": "mine.jsonl", "dev": "mine.jsonl"}
-    found = tasks.load(task(tmp_path, "regression", files=files, columns={"id": "key"}), tmp_path)
+    found = families.load(task(tmp_path, "regression", files=files, columns={"id": "key"}), tmp_path)
     assert found.dev == [Regression("k1", "a", None, 0.5), Regression("7", "b", None, 2.0)]
 
 
 def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(f"t{i}\t{'ab'[i % 2]}\n" for i in range(200)))
     (tmp_path / "test.tsv").write_text("text\nx\n")
-    data = tasks.load(task(tmp_path), tmp_path)
+    data = families.load(task(tmp_path), tmp_path)
     ids = [[int(item.id) for item in items] for items in (data.train, data.dev)]
     assert sorted(ids[0] + ids[1]) == list(range(200)) and len(ids[1]) == 20 and ids == [sorted(ids[0]), sorted(ids[1])]
-    assert tasks.load(task(tmp_path), tmp_path) == data and "20 of its items, drawn by key, are dev" in data.notes[0]
+    assert families.load(task(tmp_path), tmp_path) == data and "20 of its items, drawn by key, are dev" in data.notes[0]
     assert data.others["test"] == [Classification("0", "x", None, None)]
 
 
@@ -82,7 +82,7 @@ def test_a_wrong_line_is_an_error_with_its_place(
     (tmp_path / "dev.tsv").write_text("text\tlabel\nb\tz\n")
     (tmp_path / "dev.txt").write_text("text\tlabel\nb\tz\n")
     with pytest.raises(ConfigError) as error:
-        tasks.load(task(tmp_path, **options), tmp_path)
+        families.load(task(tmp_path, **options), tmp_path)
     assert reason in str(error.value) and "\n" not in str(error.value)
 
 
@@ -91,7 +91,7 @@ def test_the_number_of_classes_and_the_metric_must_fit(tmp_path: Path) -> None:
     config = task(tmp_path)
     config.num_labels = 2
     with pytest.raises(ConfigError, match=r"task\.num_labels=2: 3 classes are there \(0, 1, 2\)"):
-        tasks.load(config, tmp_path)
+        families.load(config, tmp_path)
     config.num_labels, config.metric = 0, "f1"
     with pytest.raises(ConfigError, match=r"3 are there\. Use task\.metric=f1_macro"):
-        tasks.load(config, tmp_path)
+        families.load(config, tmp_path)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from roberta_lab import token_store
-from roberta_lab.corpus.parts import document_hash
-from roberta_lab.token_store import Part, TokenStore
+from roberta_lab.axes import sentence_store
+from roberta_lab.axes.sentence_store import TokenStore
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus.parts import document_hash
+from roberta_lab.data.token_store import Part
 
 
 class EncodedDocument(NamedTuple):
@@ -70,7 +72,7 @@ def test_runs_are_gathered_in_the_order_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_tokens: int, long_run: int
 ) -> None:
     """Copied or indexed, apart or side by side, within a shard or across several."""
-    monkeypatch.setattr(token_store, "_LONG_RUN", long_run)
+    monkeypatch.setattr(sentence_store, "_LONG_RUN", long_run)
     write(tmp_path / "s", documents(), 1000, {}, shard_tokens)
     store = token_store.open_store(tmp_path / "s")
     flat = [s for document in documents() for s in document.sentences]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from roberta_lab import tokenizer
+from roberta_lab.axes import tokenizer
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 
 TEXTS = ["the cat sat on the mat", " the dog sat on the log", "a naïve café"] * 10
 

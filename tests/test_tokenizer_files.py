@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from roberta_lab import tokenizer_files
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
-from roberta_lab.corpus import files
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
+from roberta_lab.data import tokenizer_files
+from roberta_lab.data.corpus.sources import files
 
 SHARED = Path(os.environ.get("ROBERTA_LAB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 TEXTS = ["the cat sat on the mat", " the Dog's log, naïve"] * 5

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.config import Config, LoggerConfig, ScaleConfig, TrainerConfig
-from roberta_lab.tracking import MetricsFile, read, write_csv
-from roberta_lab.wandb_mirror import mode as wandb_mode
+from roberta_lab.runs.tracking import MetricsFile, read, write_csv
+from roberta_lab.runs.wandb.mirror import mode as wandb_mode
 
 
 def config(wandb: str) -> Config:

@@ -15,12 +15,14 @@ from hydra import compose
 from wandb_files import OfflineRun, pieces
 from wandb_server import Server
 
-from roberta_lab import sweep_runs, wandb_mirror, wandb_tables
-from roberta_lab.composition import build
 from roberta_lab.config import Config, LoggerConfig
-from roberta_lab.registration import register
-from roberta_lab.sweep_runs import SweepRun
-from roberta_lab.tracking import Tracker, read
+from roberta_lab.runs import jobs
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.registration import register
+from roberta_lab.runs.tracking import Tracker, read
+from roberta_lab.runs.wandb import mirror as wandb_mirror
+from roberta_lab.runs.wandb import tables
 
 KEY = "k" * 40
 ROWS = [{"step": s, "tokens_seen": 10 * s, "train/mlm_loss": 1.0 / s, "val/ppl": 9.0 - s} for s in (1, 2)]
@@ -36,9 +38,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[SweepR
     """Table 1 with one task and seed: two rows, so two pretraining and two finetuning runs."""
     register()
     overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
-    with sweep_runs.composing():
+    with jobs.composing():
         config = build(compose("config", overrides))
-        return config, sweep_runs.runs_of(config, overrides)
+        return config, jobs.runs_of(config, overrides)
 
 
 def tracked(outputs: Path, one: SweepRun, mode: str, pretrained: Path | None = None) -> Path:
@@ -48,6 +50,7 @@ def tracked(outputs: Path, one: SweepRun, mode: str, pretrained: Path | None = N
     directory.mkdir(parents=True)
     (directory / "config.yaml").write_text(one.name)
     tracker = Tracker(config, directory, one.kind, one.name, {"seed": 1, "masking": {"name": config.masking.name}})
+    tracker.resume(0)
     for row in ROWS:
         tracker.write(row)
     tracker.close(RESULTS[one.kind] | ({"pretrain_run_id": pretrained.name} if pretrained else {}))
@@ -72,7 +75,7 @@ def whole(table: tuple[Config, list[SweepRun]], outputs: Path, mode: str) -> dic
     places["finetune"] = tracked(outputs, finetune, mode, places["pretrain"])
     places["table"] = write_table(outputs)
     here = [replace(one, path=outputs / one.kind / one.path.name) for one in runs]
-    wandb_tables.log_table(replace(config, logger=LoggerConfig(mode)), places["table"], here)
+    tables.log_table(replace(config, logger=LoggerConfig(mode)), places["table"], here)
     return places
 
 
@@ -221,7 +224,7 @@ def test_online_the_server_has_runs_lineage_table_workspace_and_report(
     for spec in (workspace["spec"], report["spec"]):
         assert pretrain in spec and "tokens_seen" in spec and "config:masking" in spec
     assert capsys.readouterr().out.count(f"W&B: {server.url}/tester/roberta_lab") == 2
-    wandb_tables.log_table(table[0], places["table"], table[1])
+    tables.log_table(table[0], places["table"], table[1])
     assert len(server.views) == 2, "they are updated, not made again"
 
 
@@ -229,9 +232,9 @@ def test_without_the_extra_the_table_is_logged_and_one_line_says_what_is_missing
     table: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    wandb_tables.log_table(table[0], write_table(tmp_path), [])
+    tables.log_table(table[0], write_table(tmp_path), [])
     assert "table-table1_masking-smoke" in server.runs and not server.views
-    assert capsys.readouterr().err == f"{wandb_tables.MISSING}\n"
+    assert capsys.readouterr().err == f"{tables.MISSING}\n"
 
 
 # ---------------------------------------------------------------- failures
@@ -259,6 +262,7 @@ def test_a_server_that_dies_in_the_middle_costs_one_line(
     directory.mkdir()
     (directory / "config.yaml").write_text("")
     tracker = Tracker(one.config, directory, "pretrain", one.name, {})
+    tracker.resume(0)
     tracker.write(ROWS[0])
     server.die()
     tracker.write(ROWS[1])

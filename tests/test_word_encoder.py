@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from roberta_lab import word_encoder
-from roberta_lab.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
+from roberta_lab.axes import word_encoder
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 
 TEXTS = [
     "The cat's mat, isn't it? 'Tis we'll, they'RE 10,000 m2 (a-b) x_y...",

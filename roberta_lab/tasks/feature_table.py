@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
 from roberta_lab.tasks.items import Item
-from roberta_lab.tokenizer import Encoding
 
 VERSION = 1  # raised when features of the same items change
 DAMAGED = (zipfile.BadZipFile, ValueError, TypeError, EOFError)  # what reading a cut or changed file raises

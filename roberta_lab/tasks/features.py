@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
-from roberta_lab.composition import usual_stride
+from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging
-from roberta_lab.tokenizer import Encoding
 
 T = TypeVar("T")
 QUESTION_TOKENS = 64  # a question's end is cut (BERT's run_squad.py)
@@ -256,3 +255,8 @@ def generate(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat
 def features(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat) -> list[Feature]:
     """`generate` as a list."""
     return list(generate(head, items, encoding, pairs))
+
+
+def usual_stride(max_length: int) -> int:
+    """What `task.stride=null` means for inputs of this length: a quarter of it, the paper's 128 of 512."""
+    return max(1, max_length // 4)

@@ -15,7 +15,7 @@ from typing import Any
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.items import Prediction, TaskData
-from roberta_lab.tasks.squad_metrics import no_answer_probability
+from roberta_lab.tasks.metrics.squad import no_answer_probability
 
 FOLDER = "submission"  # in the run's
 GLUE_FILES = {
@@ -123,3 +123,6 @@ def _squad(
 
 
 WRITERS = {"glue": _glue, "squad": _squad}
+
+
+MODEL, WEIGHTS = "model", "finetuned.ckpt"  # in the directory of a finetuning run, with finetune.save_model

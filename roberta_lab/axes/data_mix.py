@@ -1,0 +1,132 @@
+"""What a pass over the data holds: each source of the mix as often as the mix says, and no more tokens than it allows.
+
+A copy of a document is its address again, so a source that is read four times costs no token more on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from roberta_lab.axes.rng import hashed, stream_key
+from roberta_lab.axes.sentence_store import TokenStore, ranges
+from roberta_lab.config import ConfigError, DataMixConfig
+
+
+def check(config: DataMixConfig) -> None:
+    """Raises ConfigError if only some sources have weights, one has both keys, or a number is not positive."""
+    weighted = [name for name, source in config.sources.items() if source.weight is not None]
+    for name, source in config.sources.items():
+        for key in ("weight", "repeats"):
+            value = getattr(source, key)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"data_mix.{name}.{key}={value}: allowed are numbers above 0.")
+        if weighted and (source.weight is None or source.repeats is not None):
+            has = "no weight" if source.weight is None else "repeats too"
+            raise ConfigError(
+                f"data_mix.{weighted[0]} has a weight and data_mix.{name} {has}: allowed are weights of all sources, or none."
+            )
+
+
+def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, float]:
+    """How many times each document of a source is read in a pass.
+
+    With weights, a pass has as many tokens as the sources together, each source its weight's share of them: so one with
+    twice the tokens that its share asks for is read half, another perhaps three times.
+
+    Args:
+        num_tokens: training tokens of each source.
+
+    Raises: ConfigError if a source that has a weight has no text.
+    """
+    if all(source.weight is None for source in config.sources.values()):
+        return {name: source.repeats or 1.0 for name, source in config.sources.items()}
+    weights = {name: source.weight or 0.0 for name, source in config.sources.items()}
+    if empty := [name for name in weights if not num_tokens.get(name)]:
+        raise ConfigError(f"data_mix.{empty[0]}.weight={weights[empty[0]]}: the source has no training text.")
+    per_weight = sum(num_tokens.values()) / sum(weights.values())
+    return {name: weight * per_weight / num_tokens[name] for name, weight in weights.items()}
+
+
+def science(config: DataMixConfig) -> dict[str, Any]:
+    """What of the sources decides a run: keys that their kind reads. Where files lie does not; their content is checked."""
+    total = sum(source.weight or 0.0 for source in config.sources.values())
+    found = {}
+    for name, source in config.sources.items():
+        values = asdict(source)
+        read = values if source.kind not in _READ else {key: values[key] for key in ("kind", *_READ[source.kind])}
+        for key in ("path", "stands_for", "licence", "weight", "repeats", *(["hub"] if source.kind != "hub" else [])):
+            read.pop(key, None)
+        if source.kind == "hub":
+            read["hub"].pop("size")
+        often = (
+            {"repeats": source.repeats or 1.0} if source.weight is None else {"weight": round(source.weight / total, 9)}
+        )
+        found[name] = read | (often if len(config.sources) > 1 or source.weight is None else {"repeats": 1.0})
+    return found
+
+
+_READ = {"pydoc": (), "hub": ("hub", "min_characters", "max_characters")}
+
+
+def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
+    """The documents of a pass. Where sources are read unequally often, a limit (`train_tokens`) falls on each by its share,
+    and takes documents with all their copies.
+    """
+    wanted = repeats(config, tokens_by_source(store))
+    times = np.array([wanted[name] for name in store.manifest["sources"]])
+    mixed = repeated(store, times)
+    if config.train_tokens is None or config.train_tokens >= mixed.num_tokens or (times == times[0]).all():
+        return mixed.select(config.train_tokens)
+    sentences = [
+        mixed.first_sentences(
+            np.flatnonzero(mixed.document_sources == source), config.train_tokens * number // mixed.num_tokens
+        )
+        for source, number in enumerate(tokens_by_source(mixed).values())
+        if number
+    ]
+    return mixed.keep(np.concatenate(sentences))
+
+
+def tokens_by_source(store: TokenStore) -> dict[str, int]:
+    """Tokens of each source of the mix."""
+    names = store.manifest["sources"]
+    found = np.bincount(store.document_sources, _tokens_by_document(store), len(names))
+    return dict(zip(names, found.astype(int).tolist(), strict=True))
+
+
+def _tokens_by_document(store: TokenStore) -> np.ndarray:
+    before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])
+    return np.diff(before[np.concatenate([[0], store.document_ends])])
+
+
+def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
+    """Each document of source i `times[i]` times, pass after pass so that copies do not lie together. Of a fraction, as many
+    documents as come nearest to that share of the source's tokens, in the order of a hash of their names.
+    """
+    if (times == 1).all():
+        return store
+    tokens = _tokens_by_document(store)
+    order = np.argsort(hashed(stream_key(0, "repeats"), store.document_hashes), kind="stable")
+    copies = np.floor(times).astype(np.int64)[store.document_sources]
+    for source, number in enumerate(times):
+        own = order[store.document_sources[order] == source]
+        share = np.cumsum(tokens[own])
+        nearest = np.searchsorted(share - tokens[own] / 2, number % 1 * share[-1:].sum())
+        copies[own[: max(int(nearest), int(number < 1))]] += 1  # a source that is asked for is there
+    documents = np.concatenate(
+        [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))] or [copies]
+    )
+    first = np.concatenate([[0], store.document_ends])
+    sizes = np.diff(first)[documents]
+    sentences = ranges(first[documents], sizes)
+    return replace(
+        store,
+        sentence_starts=store.sentence_starts[sentences],
+        sentence_lengths=store.sentence_lengths[sentences],
+        document_ends=np.cumsum(sizes),
+        document_hashes=store.document_hashes[documents],
+        document_sources=store.document_sources[documents],
+    )

@@ -1,0 +1,92 @@
+"""The nouns that input formats and the data module share: a plan of examples, and the rows of tokens it becomes.
+
+A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples that a batch asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from roberta_lab.axes.sentence_store import SentenceStore
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What must be known of a tokenizer to make inputs: how many ids there are, and which are no text."""
+
+    size: int
+    mask_id: int
+    special_ids: tuple[int, ...]
+    continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
+    num_bytes: np.ndarray | None = (
+        None  # (size,) int64, UTF-8 bytes of text that a token stands for, its space included
+    )
+    bos_id: int = 0  # of <s>; these three as in RoBERTa, unless a published tokenizer has others
+    pad_id: int = 1
+    eos_id: int = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The examples of one pass over the corpus: N examples of M spans. Their order is redrawn per epoch elsewhere."""
+
+    num_examples: int
+    spans_start: np.ndarray  # (M,) int64, offset in the store's tokens
+    spans_length: np.ndarray  # (M,) int32
+    spans_kind: np.ndarray  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
+    example_ends: np.ndarray  # (N,) int64, cumulative, in spans
+    lengths: np.ndarray  # (N,) int32, specials counted in
+    next_sentence_label: np.ndarray | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
+    counts: dict[str, int]
+
+    @property
+    def num_text_tokens(self) -> np.ndarray:
+        """Non-special tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
+        return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of inputs before masking, padded on the right to its longest row."""
+
+    input_ids: np.ndarray  # (B, T) int64
+    token_type_ids: np.ndarray  # (B, T) int64, specials with their segment, 0 on padding
+    lengths: np.ndarray  # (B,) int64
+    special_mask: np.ndarray  # (B, T) bool, True on <s>, </s> and padding: maskable is its inverse
+    next_sentence_label: np.ndarray | None  # (B,) int64
+
+
+def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vocabulary) -> Rows:
+    """The inputs of the given examples, (B,) integers, as padded arrays; in a pair, A stands before B.
+
+    Text is assigned through one boolean mask, run by run: no index is made per token.
+    """
+    lasts = plan.example_ends[indices]
+    num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
+    row_of = np.repeat(np.arange(len(indices)), num_spans)
+    ends = np.cumsum(num_spans)
+    span_ids = np.arange(len(row_of)) + np.repeat(lasts - ends, num_spans)
+    span_lengths = plan.spans_length[span_ids].astype(np.int64)
+    lengths = plan.lengths[indices].astype(np.int64)
+    width = int(lengths.max(initial=0))
+    after = np.cumsum(span_lengths + 1)  # tokens and </s> up to the end of each span
+    before = (after - span_lengths - 1)[ends - num_spans]  # and before each row
+    separators = row_of * width + after - before[row_of]  # in the flattened rows
+
+    columns = np.arange(width, dtype=np.min_scalar_type(width))  # narrow: compared with every place
+    padding = columns >= lengths.astype(columns.dtype)[:, None]
+    special = padding.copy()
+    special[:, :1] = True
+    special.reshape(-1)[separators] = True
+    input_ids = np.full(special.shape, vocabulary.pad_id, np.int64)
+    input_ids[:, :1] = vocabulary.bos_id
+    input_ids.reshape(-1)[separators] = vocabulary.eos_id
+    input_ids[~special] = store.gather_tokens(plan.spans_start[span_ids], span_lengths)
+    types, kinds = np.zeros(special.shape, np.int64), plan.spans_kind[span_ids]
+    if kinds.any():
+        a_ends = 1 + np.bincount(row_of, (span_lengths + 1) * (kinds == 0), len(indices))
+        np.greater(columns >= a_ends.astype(columns.dtype)[:, None], padding, out=types, casting="unsafe")
+    label = plan.next_sentence_label
+    return Rows(input_ids, types, lengths, special, None if label is None else label[indices].astype(np.int64))

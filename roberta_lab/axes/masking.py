@@ -1,0 +1,207 @@
+"""Which tokens are predicted, and what the model sees in their place (RoBERTa, Sections 2.3 and 4.1).
+
+A pattern is a pure function of (seed, example, epoch) when masking is dynamic, and of (seed, example, epoch mod
+num_patterns) when it is static. The paper duplicated its data ten times to get ten static patterns; here duplication
+needs no storage. No worker, rank, micro-batch, padding or order of calls can change a mask, for none enters its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from roberta_lab.axes.examples import Plan, Rows, Vocabulary
+from roberta_lab.axes.rng import hashed, stream_key, uniform
+from roberta_lab.config import ConfigError, MaskingConfig
+
+IGNORED = -100  # the label of a position that is not predicted
+_BLOCK_TOKENS = 1 << 15  # rows are masked in blocks that stay in the processor's cache
+
+
+def static_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """Static: the same `num_patterns` patterns in turn, each seen once every `num_patterns` epochs."""
+    return epochs % config.num_patterns
+
+
+def dynamic_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """Dynamic: a fresh pattern each time an example is seen."""
+    return epochs
+
+
+def exact_count(num_maskable: np.ndarray, example_words: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """floor(mask_prob x n + u), u uniform on [0, 1): within one of the rate for an example, the rate on average."""
+    return np.floor(config.mask_prob * num_maskable + uniform(example_words)).astype(np.int64)
+
+
+def bernoulli_count(num_maskable: np.ndarray, example_words: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """Binomial(n, mask_prob). A uniform subset of that many positions is what independent coins per token give."""
+    tokens = np.arange(num_maskable.max(initial=0))
+    heads = uniform(hashed(stream_key(0, "coins"), example_words[:, None], tokens)) < config.mask_prob
+    return np.count_nonzero(heads & (tokens < num_maskable[:, None]), axis=1)
+
+
+PATTERNS: dict[str, Callable[[np.ndarray, MaskingConfig], np.ndarray]] = {
+    "static": static_pattern,
+    "dynamic": dynamic_pattern,
+}
+SELECTIONS: dict[str, Callable[[np.ndarray, np.ndarray, MaskingConfig], np.ndarray]] = {
+    "exact": exact_count,
+    "bernoulli": bernoulli_count,
+    "fairseq": exact_count,  # of all tokens, specials counted in: see `maskable`
+}
+
+
+def validate(config: MaskingConfig) -> None:
+    """Raises ConfigError for a masking config that cannot be meant."""
+    if config.name not in PATTERNS:
+        raise ConfigError(f"masking.name={config.name!r} is unknown; allowed: {', '.join(PATTERNS)}")
+    if config.selection not in SELECTIONS:
+        raise ConfigError(f"masking.selection={config.selection!r} is unknown; allowed: {', '.join(SELECTIONS)}")
+    if not 0.0 <= config.mask_prob <= 1.0:
+        raise ConfigError(f"masking.mask_prob={config.mask_prob} is not a probability; allowed: 0 to 1")
+    if min(config.mask_share, config.random_share) < 0 or config.mask_share + config.random_share > 1 + 1e-9:
+        shares = f"masking.mask_share={config.mask_share} and masking.random_share={config.random_share}"
+        raise ConfigError(f"{shares} are no shares of a whole; allowed: both at least 0, their sum at most 1")
+    if config.num_patterns < 1:
+        raise ConfigError(f"masking.num_patterns={config.num_patterns} gives no pattern; allowed: 1 and more")
+
+
+def maskable(special_mask: np.ndarray, lengths: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """Where a token may be selected: on text; with fairseq's selection on `<s>` and `</s>` too. Never on padding.
+
+    Args:
+        special_mask: (B, T) bool, True on specials and padding.
+        lengths: (B,) tokens of each row, specials counted in.
+    """
+    if config.selection == "fairseq":
+        return np.arange(special_mask.shape[1]) < lengths[:, None]
+    return ~special_mask
+
+
+def num_maskable(plan: Plan, examples: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    """How many tokens of each example `maskable` is True on, (B,), without gathering them."""
+    return (plan.lengths if config.selection == "fairseq" else plan.num_text_tokens)[examples]
+
+
+def _pattern_keys(example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int) -> np.ndarray:
+    """One 64-bit word per (seed, example, pattern), from which all draws of that pattern come. (B,) uint64."""
+    validate(config)
+    pattern = PATTERNS[config.name](np.asarray(epochs), config)
+    return hashed(stream_key(seed, "masking"), np.asarray(example_ids), pattern)
+
+
+def _counts(num_maskable: np.ndarray, keys: np.ndarray, config: MaskingConfig) -> np.ndarray:
+    words = hashed(stream_key(0, "count"), keys)
+    return np.minimum(SELECTIONS[config.selection](num_maskable, words, config), num_maskable)
+
+
+def num_masked(
+    num_maskable: np.ndarray, example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int
+) -> np.ndarray:
+    """How many tokens `mask` will select in each example, without masking it: a step's loss is divided by their sum.
+    With `whole_words` it selects at most so many, for words must fit.
+
+    Args:
+        num_maskable: (B,) integers, the non-special tokens of each example.
+        example_ids, epochs: (B,) integers.
+
+    Returns: (B,) int64.
+    """
+    return _counts(np.asarray(num_maskable), _pattern_keys(example_ids, epochs, config, seed), config)
+
+
+def _select(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Uniform positions without replacement: those of the `counts` smallest words among the maskable. (B, T) bool.
+
+    Words of one row never tie, since `hashed` is a bijection of its last counter; padding is outside and cannot matter.
+    """
+    words = hashed(stream_key(0, "position"), keys[:, None], np.arange(maskable.shape[1])[None, :])
+    words[~maskable] = np.iinfo(np.uint64).max
+    last = np.maximum(counts, 1) - 1
+    ranked = np.sort(words, axis=1) if np.ptp(last) > 1 else np.partition(words, np.unique(last), axis=1)
+    thresholds = np.where(counts > 0, ranked[np.arange(len(last)), last], 0)
+    return (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
+
+
+def _select_words(maskable: np.ndarray, continues: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whole words in a random order as long as they fit into the counts; one that does not fit is passed over (BERT).
+
+    `continues` is (B, T) bool, True on pieces inside a word. Returns (B, T) bool.
+    """
+    starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
+    word = np.cumsum(starts, axis=1) - 1  # of each token, in its row
+    num_rows, most = len(word), max(1, int(word.max(initial=0)) + 1)
+    rows, columns = np.nonzero(maskable)
+    sizes = np.zeros((num_rows, most), np.int64)
+    np.add.at(sizes, (rows, word[rows, columns]), 1)
+    order = np.argsort(hashed(stream_key(0, "word"), keys[:, None], np.arange(most)[None, :]), axis=1)
+    taken, total, all_rows = np.zeros((num_rows, most), bool), np.zeros(num_rows, np.int64), np.arange(num_rows)
+    for choice in order.T:  # one word of each row at a time
+        size = sizes[all_rows, choice]
+        fits = (size > 0) & (total + size <= counts)
+        taken[all_rows, choice] = fits
+        total += np.where(fits, size, 0)
+    return maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
+
+
+def _replace(
+    masked: np.ndarray, selected: np.ndarray, keys: np.ndarray, config: MaskingConfig, vocab: Vocabulary
+) -> None:
+    """In place: `<mask>`, a random token, or the token itself, drawn for each selected token independently."""
+    rows, columns = np.nonzero(selected)
+    action = uniform(hashed(stream_key(0, "action"), keys[rows], columns))
+    to_mask = action < config.mask_share
+    masked[rows[to_mask], columns[to_mask]] = vocab.mask_id
+    to_random = ~to_mask & (action < config.mask_share + config.random_share)
+    rows, columns = rows[to_random], columns[to_random]
+    words = hashed(stream_key(0, "token"), keys[rows], columns)
+    tokens = (uniform(words) * (vocab.size - len(set(vocab.special_ids)))).astype(np.int64)
+    for special in sorted(set(vocab.special_ids)):  # the r-th id that is not special
+        tokens += tokens >= special
+    masked[rows, columns] = tokens
+
+
+def mask(
+    input_ids: np.ndarray,
+    maskable: np.ndarray,
+    example_ids: np.ndarray,
+    epochs: np.ndarray,
+    config: MaskingConfig,
+    seed: int,
+    vocabulary: Vocabulary,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks each row with the pattern of its (seed, example, epoch).
+
+    Args:
+        input_ids: (B, T) int64.
+        maskable: (B, T) bool, False on special tokens and padding, which are never selected.
+        example_ids, epochs: (B,) integers.
+        vocabulary: random tokens are uniform over its ids that are not special.
+
+    Returns: what the model sees, (B, T) int64; labels (B, T) int64, the original id where selected and -100 elsewhere.
+    """
+    keys = _pattern_keys(example_ids, epochs, config, seed)
+    counts = _counts(np.count_nonzero(maskable, axis=1), keys, config)
+    masked = np.array(input_ids, dtype=np.int64)
+    labels = np.full(masked.shape, IGNORED, dtype=np.int64)
+    block = max(1, _BLOCK_TOKENS // max(1, masked.shape[1]))
+    for start in range(0, len(masked), block):
+        rows = slice(start, start + block)
+        if config.whole_words:
+            assert vocabulary.continues_word is not None
+            continues = vocabulary.continues_word[input_ids[rows]]
+            selected = _select_words(maskable[rows], continues, keys[rows], counts[rows])
+        else:
+            selected = _select(maskable[rows], keys[rows], counts[rows])
+        np.copyto(labels[rows], masked[rows], where=selected)
+        _replace(masked[rows], selected, keys[rows], config, vocabulary)
+    return masked, labels
+
+
+def masked_rows(
+    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int, vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the model sees of the rows, and the labels: (B, T) int64 each."""
+    allowed = maskable(rows.special_mask, rows.lengths, config)
+    return mask(rows.input_ids, allowed, examples, epochs, config, seed, vocabulary)

@@ -1,0 +1,125 @@
+"""Sentences of documents by their place in the tokens: what input formats and data mixes are functions of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+_LONG_RUN = 128  # tokens, from which on copying a run is faster than indexing its tokens
+
+
+# ---------------------------------------------------------------- reading
+@dataclass(frozen=True)
+class TokenStore:
+    """Sentences of documents, by their place in the shards' tokens (see `input_format.SentenceStore`)."""
+
+    shards: tuple[np.ndarray, ...]  # memory maps, uint16 or uint32
+    sentence_starts: np.ndarray  # (S,) int64, offset in the shards joined end to end
+    sentence_lengths: np.ndarray  # (S,) int32
+    document_ends: np.ndarray  # (D,) int64, cumulative, in sentences
+    document_hashes: np.ndarray  # (D,) uint64
+    document_sources: np.ndarray  # (D,) uint16, places in manifest["sources"]
+    manifest: dict[str, Any]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the documents in this store or selection."""
+        return int(self.sentence_lengths.sum(dtype=np.int64))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the hashes of the shards: the tokens' identity."""
+        return hashlib.sha256(json.dumps([s["sha256"] for s in self.manifest["shards"]]).encode()).hexdigest()
+
+    @cached_property
+    def _shard_starts(self) -> np.ndarray:
+        return np.cumsum([0, *map(len, self.shards)])
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        """The shards as plain arrays over the same memory: slicing a `memmap` takes several times as long."""
+        return tuple(shard.view(np.ndarray) for shard in self.shards)
+
+    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The runs of tokens at `starts` (M,) with `lengths` (M,), joined.
+
+        Long runs are copied whole: an index of every token takes four times the bytes of the tokens. For short ones the
+        index costs less than a step of Python.
+        """
+        starts, lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
+        if len(self.shards) == 1 and lengths.sum() < _LONG_RUN * len(starts):
+            return self._arrays[0].take(ranges(starts, lengths))
+        ends = starts + lengths
+        edges = np.ones(len(starts) + 1, bool)  # not between runs that lie side by side, which are one
+        edges[1:-1] = starts[1:] != ends[:-1]
+        pieces = self._cut(starts[edges[:-1]], ends[edges[1:]])
+        arrays = self._arrays
+        runs = [arrays[k][start:end] for k, start, end in zip(*(x.tolist() for x in pieces), strict=True)]
+        return np.concatenate(runs) if runs else np.empty(0, self.manifest["dtype"])
+
+    def _cut(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Runs cut where shards end: the shard of each piece, and its start and end there. Empty runs go."""
+        if len(self.shards) == 1:
+            return np.zeros_like(starts), starts, ends
+        borders = self._shard_starts
+        firsts = borders[1:-1].searchsorted(starts, side="right")
+        num_pieces = np.maximum(borders[1:-1].searchsorted(ends - 1, side="right") - firsts + 1, 0)
+        shard, run = ranges(firsts, num_pieces), np.repeat(np.arange(len(starts)), num_pieces)
+        lows, highs = np.maximum(starts[run], borders[shard]), np.minimum(ends[run], borders[shard + 1])
+        return shard, lows - borders[shard], highs - borders[shard]
+
+    def select(self, num_tokens: int | None) -> TokenStore:
+        """The first `num_tokens` tokens of the documents in the order of their hashes, to the end of a sentence.
+
+        None takes everything, as it lies. The selected documents keep the order in which they lie.
+        """
+        if num_tokens is None or num_tokens >= self.num_tokens:
+            return self
+        return self.keep(self.first_sentences(np.arange(len(self.document_ends)), num_tokens))
+
+    def first_sentences(self, documents: np.ndarray, num_tokens: int) -> np.ndarray:
+        """The sentences that hold the first `num_tokens` tokens of these documents in the order of their hashes, (S,) int64."""
+        firsts = np.concatenate([[0], self.document_ends])
+        order = documents[np.argsort(self.document_hashes[documents], kind="stable")]
+        shuffled = ranges(firsts[order], np.diff(firsts)[order])  # sentences, document by document
+        enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
+        return shuffled[:enough]
+
+    def keep(self, sentences: np.ndarray) -> TokenStore:
+        """These sentences alone, in the order in which they lie; documents without any go."""
+        sentences = np.sort(sentences)
+        counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
+        return replace(
+            self,
+            sentence_starts=self.sentence_starts[sentences],
+            sentence_lengths=self.sentence_lengths[sentences],
+            document_ends=np.cumsum(counts[counts > 0]),
+            document_hashes=self.document_hashes[counts > 0],
+            document_sources=self.document_sources[counts > 0],
+        )
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """starts[0], starts[0] + 1, ..., for `lengths[0]` numbers, then starts[1], ..., joined. int64."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
+
+
+class SentenceStore(Protocol):
+    """What a format needs of the token store."""
+
+    @property
+    def sentence_starts(self) -> np.ndarray: ...  # (S,) int64, offset of each sentence in the tokens
+
+    @property
+    def sentence_lengths(self) -> np.ndarray: ...  # (S,) int32
+
+    @property
+    def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
+
+    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined

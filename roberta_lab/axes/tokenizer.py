@@ -1,0 +1,175 @@
+"""Text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece.
+
+Trained here, both have RoBERTa's ids for the special tokens; published ones keep their own (`tokenizer_files`). Special tokens
+are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is six ordinary characters of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.word_encoder import WordEncoder
+from roberta_lab.config import ConfigError
+
+BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
+FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
+SPECIALS = ((BOS, "[CLS]"), (PAD, "[PAD]"), (EOS, "[SEP]"), (UNK, "[UNK]"), (MASK, "[MASK]"))  # RoBERTa's names, BERT's
+NUM_BYTES = 256
+INSIDE = "##"  # WordPiece's mark of a piece inside a word
+WHITE_SPACE = {0x100 + byte: None for byte in b"\t\n\v\f\r "}  # as byte-level BPE spells ASCII's
+SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # byte-level BPE's spelling of a space
+
+
+def bytelevel_bpe(model: models.BPE) -> Tokenizer:
+    """GPT-2's way to split text, no space put before it: every byte has a piece, so nothing is ever unknown."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def wordpiece(model: models.WordPiece, lowercase: bool = True) -> Tokenizer:
+    """BERT's: accents and case are dropped (if `lowercase`), words split at white space and punctuation, pieces inside a
+    word begin with `##`. A character that training never saw makes its word `<unk>`.
+    """
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=INSIDE)
+    return tokenizer
+
+
+def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE of so many ids, special tokens counted in."""
+    if vocab_size < (least := NUM_BYTES + len(FIRST_SPECIALS) + 1):
+        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: a byte-level vocabulary has {least} ids or more.")
+    tokenizer = bytelevel_bpe(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1,
+        special_tokens=list(FIRST_SPECIALS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _with_mask(tokenizer, vocab_size)
+
+
+def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
+    """BERT's WordPiece of so many ids, special tokens counted in."""
+    tokenizer = wordpiece(models.WordPiece(unk_token=UNK))
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size - 1,
+        special_tokens=list(FIRST_SPECIALS),
+        continuing_subword_prefix=INSIDE,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _with_mask(tokenizer, vocab_size)
+
+
+def _with_mask(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
+    """Gives `<mask>` the last id, and refuses a vocabulary of another size than was asked for."""
+    if (found := tokenizer.get_vocab_size() + 1) != vocab_size:
+        some = "no more" if found < vocab_size else "no fewer"
+        fits = f"the data mix yields {found} pieces and {some}; tokenizer.vocab_size={found} fits"
+        raise ConfigError(f"tokenizer.vocab_size={vocab_size}: {fits}.")
+    tokenizer.add_special_tokens([AddedToken(MASK, lstrip=True, special=True)])
+    return tokenizer
+
+
+KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
+    "bytelevel_bpe": train_bytelevel_bpe,
+    "wordpiece": train_wordpiece,
+}
+
+
+class Encoding:
+    """A tokenizer as the rest of the project sees it.
+
+    Raises: ConfigError if it lacks one of SPECIALS, or takes one that stands in text for more than text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # In text, special tokens are plain characters: they are found by id only.
+        self._tokenizer.encode_special_tokens = True
+        self.vocab_size: int = 1 + max(tokenizer.get_vocab().values())  # published ids may have gaps
+        self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id = map(self._id, SPECIALS)
+        self._refuse_if_text_can_be_special()
+
+    def _id(self, names: tuple[str, ...]) -> int:
+        found = [i for i in map(self._tokenizer.token_to_id, names) if i is not None]
+        if not found:
+            raise ConfigError(f"the tokenizer has no special token {' or '.join(names)}.")
+        return found[0]
+
+    def _refuse_if_text_can_be_special(self) -> None:
+        for token in sorted({*self.special_ids} - {self.unk_id}):
+            name = self._tokenizer.id_to_token(token)
+            if token in self.encode_batch([f"a {name} b"])[0]:
+                raise ConfigError(f"the tokenizer reads {name} in a text as its special token, not as characters.")
+
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids that stand for no text: the five that inputs know, then others that the vocabulary declares."""
+        known = (self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id)
+        declared = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+        return (*known, *sorted(set(declared) - set(known)))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What masking must know. A piece continues a word if it is marked so (WordPiece) or begins with no space (GPT-2)."""
+        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
+        marked = isinstance(self._tokenizer.model, models.WordPiece)
+        continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
+        continues[list(self.special_ids)] = False
+        # White space is not counted, for WordPiece drops it; a character of byte-level BPE's alphabet is a byte.
+        texts = [p.removeprefix(INSIDE).encode() if marked else p.translate(WHITE_SPACE) for p in pieces]
+        num_bytes = np.array([len(text) for text in texts])
+        num_bytes[list(self.special_ids)] = 0
+        ids = (self.bos_id, self.pad_id, self.eos_id)
+        return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues, num_bytes, *ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the tokenizer's file."""
+        return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
+
+    @cached_property
+    def _by_words(self) -> WordEncoder:
+        return WordEncoder(self._tokenizer)
+
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the texts, joined, uint32 (N,), and how many each of them has, int64 (len(texts),); for much text."""
+        return self._by_words(texts)
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, no special tokens added."""
+        return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def encode_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Ids of each text and, for each id, the characters (start, end) it covers."""
+        return [(e.ids, e.offsets) for e in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of the ids, special tokens spelled out."""
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    def spelled(self, token: int) -> str:
+        """One token as it stands in running text: with the space before it, without WordPiece's mark."""
+        if not isinstance(self._tokenizer.model, models.WordPiece) or token in self.special_ids:
+            return self.decode([token])
+        piece = self._tokenizer.id_to_token(token)
+        return piece.removeprefix(INSIDE) if piece.startswith(INSIDE) else f" {piece}"
+
+
+def load(path: Path) -> Encoding:
+    """The encoding of a folder with a `tokenizer.json`."""
+    return Encoding(Tokenizer.from_file(str(path / "tokenizer.json")))

@@ -1,0 +1,191 @@
+"""`finetune`: one downstream run, from the pretrained run that the same overrides address, a folder, or random weights."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
+from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs.command_line import typed
+from roberta_lab.runs.compose import encoder_config
+from roberta_lab.runs.overrides import encoder_overrides, without_sweep
+from roberta_lab.tasks import families, submission
+from roberta_lab.tasks.items import TaskData, label_of
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.finetuning import Finetuned
+    from roberta_lab.tasks.initial_weights import Start
+
+OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a finetuning run is made from, found and checked before any work."""
+
+    prepared: Prepared | None  # the corpus with its tokenizer, if either is needed
+    pretrained: Path | None  # a complete pretraining run
+    encoder: Path | None  # a complete finetuning run with its weights, of `finetune.init_from`
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of the data: the run goes on only with the same."""
+        found = self.prepared.fingerprints() if self.prepared else {}
+        return found | ({"init_from": self.encoder.name} if self.encoder else {})
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Finetunes once; a run that was interrupted starts again, for it is short."""
+    _check(config)
+    path = identity.directory(config, "finetune")
+    name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
+    if run_folder.has_all(config, path) or _submitted(config, path):
+        print(run_folder.complete_line(name, path))
+        return
+    sources = _sources(config, overrides)
+    has_all = partial(run_folder.has_all, config, path)
+    with run_folder.opened(path, config, overrides, sources.fingerprints(), has_all) as is_mine:
+        if not is_mine:
+            print(run_folder.complete_line(name, path))
+            return
+        result = _finetune(config, sources, path, name)
+    _say(config, name, path, result)
+
+
+def _submitted(config: Config, path: Path) -> bool:
+    """Makes the submission that a trained run lacks; False if the run has not predicted all of it (`task.num_dev`)."""
+    if not run_folder.is_finetuned(config, path):
+        return False
+    data = _data(config)
+    if not all(submission.predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
+        return False
+    with run_folder.claim(path):
+        submission.write_all(path, config.task, data)
+    return True
+
+
+def label(config: Config) -> str:
+    """What the run starts from, for the console and the table."""
+    if config.pretrained.path:
+        return Path(config.pretrained.path).name
+    return "random weights" if config.pretrained.start == "none" else run_folder.label(config)
+
+
+def _check(config: Config) -> None:
+    if config.pretrained.start not in ("run", "none"):
+        raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
+    if config.pretrained.start == "none" and config.pretrained.path:
+        raise ConfigError("pretrained=none contradicts pretrained.path; leave one of them out.")
+    if config.finetune.submission:
+        submission.check(config.task)
+
+
+def _sources(config: Config, overrides: list[str]) -> Sources:
+    source = run_folder.pretrained(config, overrides, own=OWN) if identity.starts_from_run(config) else None
+    encoder = _encoder_of(config, overrides) if config.finetune.init_from else None
+    prepared = prepared_for(config) if identity.reads_mix(config) else None
+    if source is not None and prepared is not None:
+        run_folder.check_data(source, prepared.fingerprints())
+    return Sources(prepared, source, encoder)
+
+
+def _encoder_of(config: Config, overrides: list[str]) -> Path:
+    """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
+    other = encoder_config(config)
+    path = identity.directory(other, "finetune")
+    if not run_folder.is_finetuned(other, path):
+        kept = without_sweep(encoder_overrides(config, overrides))
+        missing = f"the run of finetune.init_from={other.task.name} is not there with its weights"
+        raise ConfigError(f"{missing}: {typed('finetune', kept)}")
+    return path
+
+
+def _start(config: Config, sources: Sources) -> Start:
+    from roberta_lab.model import checkpoint
+    from roberta_lab.tasks import initial_weights
+
+    if config.pretrained.path:
+        start = initial_weights.of_folder(config.pretrained.path)
+    else:
+        assert sources.prepared is not None
+        tokenizer = sources.prepared.tokenizer
+        if sources.pretrained is None:
+            start = initial_weights.of_nothing(config, tokenizer)
+        else:
+            start = initial_weights.of_run(config, sources.pretrained, tokenizer)
+    if sources.encoder is None:
+        return start
+    saved = checkpoint.load(sources.encoder / submission.WEIGHTS)
+    return replace(start, weights=initial_weights.encoder_weights(saved["weights"], "encoder."))
+
+
+def _data(config: Config) -> TaskData:
+    """The task's items; raises ConfigError when no split of them is one that a submission is asked of."""
+    data = families.load(config.task, embedded(config) if config.task.family in families.READ_FROM_CORPUS else Path())
+    if config.finetune.submission:
+        submission.splits(config.task, data)
+    elif config.task.num_dev is not None:  # a quick look: nobody asks for predictions of all of test
+        scored = {split: items for split, items in data.others.items() if items and label_of(items[0]) is not None}
+        data = replace(data, others=scored)
+    return data
+
+
+def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[str, Any]:
+    """The run itself, between claim and `result.json`."""
+    from roberta_lab.runs.tracking import Tracker
+    from roberta_lab.tasks.finetuning import finetune
+
+    begin = time.monotonic()
+    data = _data(config)
+    for note in data.notes:
+        print(note)
+    start = _start(config, sources)
+    print(_inputs(config.task, data, start.max_length))
+    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
+    log, result = Tracker(config, path, "finetune", name, identity.finetune_science(config)), None
+    log.resume(0)
+    try:
+        found = finetune(config, start, data, path, log.write)
+        run_ids = {"run_id": path.name, "pretrain_run_id": sources.pretrained.name if sources.pretrained else None}
+        result = {**found.result, **run_ids, "label": name}
+        if config.finetune.save_model:
+            _save(config, start, found, path, result, data)
+        if config.finetune.submission:
+            submission.write_all(path, config.task, data)
+    finally:
+        log.close(result)
+    run_folder.finish(path, result, time.monotonic() - begin)
+    return result
+
+
+def _inputs(task: TaskConfig, data: TaskData, most: int) -> str:
+    """For the console: the items of each split, and when the model is too short for `task.max_length` tokens."""
+    sizes = {"train": len(data.train), "dev": len(data.dev), **{s: len(items) for s, items in data.others.items()}}
+    cut = f", of at most {most} tokens: the model has no more (task.max_length={task.max_length})"
+    return f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items" + cut * (most < task.max_length)
+
+
+def _save(config: Config, start: Start, found: Finetuned, path: Path, result: dict[str, Any], data: TaskData) -> None:
+    """The best epoch's weights: sealed, as this project reads them; and as a folder that transformers loads."""
+    from roberta_lab.model import checkpoint
+    from roberta_lab.tasks import huggingface
+
+    assert found.weights is not None
+    facts: dict[str, Any] = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
+    facts["is_pair"] = any(getattr(item, "text_b", None) is not None for item in data.train)
+    checkpoint.save({"weights": found.weights, **facts}, path / submission.WEIGHTS)
+    facts |= {"run_id": path.name, "science": identity.finetune_science(config), "result": result}
+    huggingface.write(path / submission.MODEL, start, found.weights, found.head, found.labels, facts)
+
+
+def _say(config: Config, name: str, path: Path, result: dict[str, Any]) -> None:
+    marks = ["at chance"] if result["at_chance"] else []
+    marks += ["diverged: the loss never fell"] if result["diverged"] else []
+    said = "".join(f", {mark.upper()}" for mark in marks)
+    print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}){said}, {path}")
+    if config.sweep is None:
+        print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")

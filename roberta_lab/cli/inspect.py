@@ -1,0 +1,91 @@
+"""`inspect`: examples as the model sees them, and statistics of a whole epoch. What to look at first when data are in doubt."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from roberta_lab.axes import input_format, tokenizer
+from roberta_lab.axes.batch_size import batch_plan, micro_batch_size
+from roberta_lab.axes.data_mix import tokens_by_source, training_documents
+from roberta_lab.axes.examples import Plan, Vocabulary, gather
+from roberta_lab.axes.masking import masked_rows
+from roberta_lab.axes.rng import stream_key
+from roberta_lab.axes.sentence_store import SentenceStore
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.data.inspection import decoded, statistics
+from roberta_lab.data.inspection.batch_statistics import batch_statistics
+from roberta_lab.reports.page import inspection as report
+from roberta_lab.runs import identity
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Shows the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would, then counts
+    all of the epoch and writes a page of both."""
+    _check(config)
+    prepared = prepared_for(config)
+    encoding = tokenizer.load(prepared.tokenizer)
+    store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
+    plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
+    numbers = np.arange(min(config.inspect.examples, plan.num_examples))
+    rows = gather(store, plan, numbers, encoding.vocabulary)
+    epochs = np.full_like(numbers, config.inspect.epoch)
+    seen, labels = masked_rows(rows, numbers, epochs, config.masking, config.seed, encoding.vocabulary)
+    examples = decoded.decoded(encoding, rows, numbers, seen, labels)
+    title = f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}"
+    print(f"{title}: {decoded.legend()}" if examples else title)
+    for example in examples:
+        print(f"\n{decoded.painted(example)}")
+    manifests = _manifests(prepared)
+    for name, lines in manifests.items():
+        print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
+    if len(shares := tokens_by_source(store)) > 1:
+        lines = (f"{name}  {number:,} tokens, {number / store.num_tokens:.1%}" for name, number in shares.items())
+        print("\n".join(["\na pass reads", *(f"  {line}" for line in lines)]))
+    if config.inspect.statistics:
+        counted = _counted(config, store, plan, encoding.vocabulary)
+        run_id = identity.directory(config, "pretrain").name
+        frequent = tuple((encoding.spelled(token), number) for token, number in counted.rows.most_frequent)
+        page = report.Page(title, run_id, report.settings(config), manifests, counted, frequent, examples)
+        file = Path(config.paths.outputs) / "inspect" / run_id / "index.html"
+        report.write(file, report.html(page))
+        print(f"\n{report.text(counted)}\n\n{file}")
+    sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
+
+
+def _check(config: Config) -> None:
+    most = config.inspect.max_examples
+    for key, value, least in (
+        ("examples", config.inspect.examples, 0),
+        ("epoch", config.inspect.epoch, 0),
+        ("max_examples", 1 if most is None else most, 1),
+    ):
+        if value < least:
+            raise ConfigError(f"inspect.{key}={value}: allowed is {least} or more.")
+
+
+def _manifests(prepared: Prepared) -> dict[str, tuple[report.Line, ...]]:
+    """The counts that preparation noted, of each of its folders."""
+    folders = {"corpus": prepared.corpus, "tokenizer": prepared.tokenizer, "tokens": prepared.store}
+    return {
+        name: report.manifest_lines(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+        for name, folder in folders.items()
+    }
+
+
+def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocabulary) -> statistics.EpochStatistics:
+    number = min(config.inspect.max_examples or plan.num_examples, plan.num_examples)
+    epoch, size = config.inspect.epoch, micro_batch_size(config.batch_size.sequences, config.trainer)
+    return statistics.EpochStatistics(
+        epoch,
+        statistics.plan_statistics(store, plan, number, config.input_format.max_length),
+        statistics.row_statistics(
+            store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
+        ),
+        batch_statistics(batch_plan(plan, config), plan.lengths, config.batch_size.steps, size, config.trainer.devices),
+    )

@@ -1,0 +1,214 @@
+"""`predict`: tokens for `<mask>`, or a vector per text, by a complete pretraining run or a Hugging Face folder; or what a
+finetuned run says of new text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.data import prediction_files
+from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs.command_line import typed
+
+if TYPE_CHECKING:
+    from roberta_lab.model.predictor import Predictor
+    from roberta_lab.tasks.predictor import TaskPredictor
+
+MATRIX = 10  # texts whose similarities are all shown; of more, the nearest other text
+WIDTH = 100  # characters of a text that stand beside similarities
+
+
+def main(config: Config, overrides: list[str]) -> None:
+    """Shows what the model says of the texts, and writes it to `predict.output`."""
+    is_task = config.predict.what == "task"
+    if config.pretrained.start != "run" and not is_task:
+        raise ConfigError(
+            f"pretrained={config.pretrained.start}: random weights predict nothing. Allowed: pretrained=run, or "
+            "pretrained.path=FOLDER."
+        )
+    prediction_files.check_input(config.predict)
+    prediction_files.check_output(config.predict)
+    if is_task:
+        _task(config, _task_predictor(config, overrides))
+    else:
+        show = _fill_mask if config.predict.what == "fill_mask" else _embed
+        show(config, _predictor(config, overrides))
+    if config.predict.output:
+        print(config.predict.output)
+    sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
+
+
+def _predictor(config: Config, overrides: list[str]) -> Predictor:
+    """The model of `pretrained.path`, or of the run that the overrides address."""
+    path = Path(config.pretrained.path).expanduser()
+    if not config.pretrained.path:
+        source = run_folder.pretrained(config, overrides, own=("predict.",))
+        prepared = prepared_for(config)
+        run_folder.check_data(source, prepared.fingerprints())
+    from roberta_lab.axes import tokenizer
+    from roberta_lab.data import tokenizer_files  # torch: only when there is work
+    from roberta_lab.model import checkpoint
+    from roberta_lab.model.huggingface import model_folder
+    from roberta_lab.model.predictor import Predictor
+
+    device = _device(config)
+    if config.pretrained.path:
+        found = model_folder.read(path)
+        encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
+    else:
+        encoding = tokenizer.load(prepared.tokenizer)
+        weights = model_folder.model_weights(checkpoint.final(source, config.batch_size.steps))
+        pad_id, size = encoding.pad_id, encoding.vocab_size
+        found = model_folder.Pretrained(config.model, weights, pad_id, size, "run", prepared.tokenizer)
+    return Predictor(found.model(), encoding, found.max_length, device)
+
+
+def _task_predictor(config: Config, overrides: list[str]) -> TaskPredictor:
+    """The model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
+    folder = identity.directory(config, "finetune")
+    if not run_folder.is_complete(folder) or not run_folder.has_model(folder):
+        kept = [o for o in overrides if not o.startswith(("predict.", "finetune.save_model="))]
+        command = typed("finetune", [*kept, "finetune.save_model=true"])
+        raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")
+    from roberta_lab.tasks.predictor import TaskPredictor
+
+    return TaskPredictor(folder, config.task, _device(config))
+
+
+def _device(config: Config) -> str:
+    """torch's name of `trainer.accelerator`; torch takes `trainer.threads`."""
+    import torch
+
+    from roberta_lab.training.ranks import device_of
+
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    return device_of(config.trainer.accelerator)
+
+
+def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
+    """Blocks of texts, each with the number of its first text; a bar unless results scroll by on the same screen."""
+    scrolls = sys.stdout.isatty() and not config.predict.output
+    every = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        unit="text",
+        delay=2,
+        mininterval=every,
+        disable=scrolls or not config.trainer.progress,
+        desc=config.predict.what,
+    ) as bar:
+        first = 1
+        for block in prediction_files.blocks(config.predict):
+            yield first, block
+            first += len(block)
+            bar.update(len(block))
+
+
+def _fill_mask(config: Config, predictor: Predictor) -> None:
+    with prediction_files.writer(config.predict.output) as out:
+        for first, texts in _blocks(config):
+            found = predictor.fill_mask(texts, config.predict.top_k, first)
+            out.write(
+                [
+                    {"number": n, "text": text, "masks": [[c._asdict() for c in mask] for mask in masks]}
+                    for n, (text, masks) in enumerate(zip(texts, found, strict=True), first)
+                ]
+            )
+            if not config.predict.output:
+                for number, (text, masks) in enumerate(zip(texts, found, strict=True), first):
+                    _show_masks(number, text, masks)
+
+
+def _show_masks(number: int, text: str, masks: list[Any]) -> None:
+    from roberta_lab.model.predictor import shown
+
+    if masks:
+        print(f"{number}  {shown(text)}")
+    for which, candidates in enumerate(masks, 1):
+        if len(masks) > 1:
+            print(f"   mask {which}")
+        for candidate in candidates:
+            print(f"   {candidate.probability:8.4f}  {json.dumps(candidate.token, ensure_ascii=False)}")
+
+
+def _embed(config: Config, predictor: Predictor) -> None:
+    """To a file, block by block; only what is shown is kept."""
+    kept: list[np.ndarray] = []
+    heads: list[str] = []
+    num_cut = num_texts = 0
+    from roberta_lab.model.predictor import shown
+
+    with prediction_files.writer(config.predict.output) as out:
+        for first, texts in _blocks(config):
+            vectors, cut = predictor.embed(texts, config.predict.pooling)
+            out.write(
+                [
+                    {"number": n, "text": text, "vector": vector}
+                    | ({prediction_files.TRUNCATED: True} if is_cut else {})
+                    for n, (text, vector, is_cut) in enumerate(zip(texts, vectors, cut, strict=True), first)
+                ]
+            )
+            num_cut, num_texts = num_cut + int(cut.sum()), num_texts + len(texts)
+            if not config.predict.output or num_texts <= MATRIX:
+                kept.append(vectors)
+                heads += [shown(text, WIDTH) for text in texts]
+    _say_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
+    if num_texts == len(heads):
+        _show_similarities(np.concatenate(kept), heads)
+
+
+def _say_cut(num_cut: int, num_texts: int, limit: str) -> None:
+    """Of how much the model did not see the end."""
+    if num_cut:
+        print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
+
+
+def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
+    """Cosines: of few texts all, of more the nearest other text of each."""
+    from roberta_lab.model.predictor import cosine_similarities, nearest
+
+    if len(heads) <= MATRIX:
+        table = cosine_similarities(vectors, vectors)
+        print("    " + "".join(f"{n:>8}" for n in range(1, len(heads) + 1)))
+        for number, (row, head) in enumerate(zip(table, heads, strict=True), 1):
+            print(f"{number:>4}" + "".join(f"{cosine:8.4f}" for cosine in row) + f"  {head}")
+        return
+    for number, (other, cosine, head) in enumerate(zip(*nearest(vectors), heads, strict=True), 1):
+        print(f"{number:>6}  nearest {other + 1:>6}  {cosine:.4f}  {head}")
+
+
+def _task(config: Config, predictor: TaskPredictor) -> None:
+    num_cut = num_texts = 0
+    with prediction_files.writer(config.predict.output) as out:
+        for first, lines in _blocks(config):
+            found = predictor.predict(lines, first)
+            out.write(found)
+            num_cut += sum(prediction_files.TRUNCATED in record for record in found)
+            num_texts += len(found)
+            if not config.predict.output:
+                for record in found:
+                    _show_prediction(record)
+    _say_cut(num_cut, num_texts, predictor.limit)
+
+
+def _show_prediction(record: dict[str, Any]) -> None:
+    """A line: the prediction, its probability if it has one, and the beginning of the text."""
+    from roberta_lab.model.predictor import shown
+
+    said, shares = record["prediction"], record.get("probabilities")
+    if isinstance(said, list):
+        said = " ".join(w if tag == "O" else f"{w}[{tag}]" for w, tag in zip(record["words"], said, strict=True))
+        print(f"{record['number']}  {shown(said)}")
+        return
+    likely = f"  {max(shares.values() if isinstance(shares, dict) else shares):.4f}" if shares else ""
+    said = f"{said:.4f}" if isinstance(said, float) else shown(said) or "(no answer)"
+    texts = [record[name] for name in ("text_a", "text_b", "question", "text") if name in record]
+    print(f"{record['number']}  {said}{likely}  {shown(' | '.join(texts), WIDTH)}")

@@ -1,0 +1,30 @@
+"""Exceptions that commands answer in one line: a user's mistake, a run in use, a lost process, runs that failed."""
+
+from __future__ import annotations
+
+import difflib
+
+
+class ConfigError(ValueError):
+    """A user's mistake: one line that says what is wrong, where, and what is allowed. Commands print it and exit with 2."""
+
+
+class RunInUse(RuntimeError):
+    """The run's directory is claimed by a live process."""
+
+
+class RankDied(RuntimeError):
+    """A process of a run on several devices is gone, and with it the run. Says which, and how it ended."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; the same command goes on from the last checkpoint."
+
+
+class Unfinished(RuntimeError):
+    """Some runs of a sweep failed; the message lists them. What could be made is made."""
+
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """` Did you mean 'x'?`, or nothing when no allowed name is near."""
+    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,246 @@
+"""The schema of a run: every key a user can set, its type, and which half of the config it belongs to.
+
+*Science* changes the result and is hashed into the run's id; *circumstance* does not (devices, paths, loggers).
+The dataclasses stand here, on the lowest floor, so that composing and checking a config needs neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from roberta_lab.config.circumstance import (
+    ExportConfig,
+    InspectConfig,
+    LoggerConfig,
+    PathsConfig,
+    PlanConfig,
+    PredictConfig,
+    PrepareConfig,
+    ReproduceConfig,
+    ScaleConfig,
+    SweepConfig,
+    TrainerConfig,
+)
+
+
+# ---------------------------------------------------------------- science
+@dataclass
+class ModelConfig:
+    """BERT's encoder (Devlin et al. 2019); sizes as in RoBERTa, Table 9."""
+
+    layers: int = MISSING
+    hidden: int = MISSING
+    heads: int = MISSING
+    ffn: int = MISSING
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layer_norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+
+@dataclass
+class TokenizerConfig:
+    """A text encoding (RoBERTa, Section 4.4), trained on the data mix in use or published."""
+
+    kind: str = MISSING
+    vocab_size: int = MISSING  # of a tokenizer that is trained; a published one has its own
+    path: str = ""  # a folder with published files (roberta_lab/tokenizer_files.py), in place of training
+    train_characters: int | None = 100_000_000  # of the mix, in documents drawn at random; None: all of it
+
+
+@dataclass
+class HubConfig:
+    """A dataset of the Hugging Face hub, at one commit (roberta_lab/corpus/hub.py)."""
+
+    path: str = MISSING  # OWNER/NAME
+    revision: str | None = None  # a commit, all 40 digits of it
+    subset: str | None = None  # the name of a configuration of the dataset, where it has several
+    split: str = "train"
+    text_field: str = "text"
+    id_field: str | None = None  # None: the file's number and the position in it
+    title_field: str | None = None
+    size: str = ""  # what to expect
+
+
+@dataclass
+class SourceConfig:
+    """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
+
+    kind: str = MISSING  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor | hub
+    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
+    hub: HubConfig | None = None  # read in place of files when kind is hub
+    repeats: float | None = None  # times that each document is read in a pass; None: once
+    weight: float | None = (
+        None  # in place of `repeats`: the source's share of a pass's tokens, in proportion to other weights
+    )
+    text_field: str = "text"
+    id_field: str | None = None  # None: the file's relative path and the position in it
+    title_field: str | None = None
+    document_separator: str | None = (
+        None  # text: None (a file is a document) | blank_line | line | the line between two
+    )
+    min_characters: int | None = None
+    max_characters: int | None = None
+    stands_for: str = ""  # the paper's corpus in whose place it is read
+    licence: str = ""
+
+
+@dataclass
+class DataMixConfig:
+    """Where the text comes from, and how much of it pretraining reads."""
+
+    sources: dict[str, Any] = field(default_factory=dict)  # name -> SourceConfig, typed when the config is built
+    deduplicate: bool = True  # of documents with the same text, the first stays
+    held_out_share: float = 0.1
+    train_tokens: int | None = None  # None: everything outside the held-out documents
+    validation_tokens: int = 65536
+
+
+@dataclass
+class InputFormatConfig:
+    """How sentences become model inputs (RoBERTa, Section 4.2)."""
+
+    name: str = MISSING
+    max_length: int = 512
+
+
+@dataclass
+class MaskingConfig:
+    """Which tokens are predicted, and what the model sees in their place (RoBERTa, Section 4.1)."""
+
+    name: str = MISSING
+    num_patterns: int = 10  # read by `static` only
+    selection: str = "exact"  # exact | bernoulli (Hugging Face) | fairseq (specials count and may be selected)
+    whole_words: bool = False  # select words instead of tokens
+    mask_prob: float = 0.15
+    mask_share: float = 0.8
+    random_share: float = 0.1
+
+
+@dataclass
+class NspConfig:
+    """Next-sentence prediction: `auto` is on exactly when the input format yields pairs."""
+
+    mode: str = MISSING
+
+
+@dataclass
+class BatchSizeConfig:
+    """One optimizer step, over all ranks and micro-batches (RoBERTa, Section 4.3)."""
+
+    sequences: int = MISSING
+    steps: int = MISSING
+    peak_lr: float = MISSING
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam with decoupled weight decay, linear warmup, linear decay to 0."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-6
+    weight_decay: float = 0.01
+    warmup_steps: int = MISSING
+
+
+@dataclass
+class PrecisionConfig:
+    """The arithmetic of the forward and backward pass; weights and Adam's state stay in float32."""
+
+    dtype: str = MISSING
+
+
+@dataclass
+class PretrainedConfig:
+    """Which weights finetuning and prediction start from."""
+
+    start: str = "run"  # run: that the overrides address, or the folder at `path` | none: random weights
+    path: str = ""  # a Hugging Face folder of RoBERTa or BERT type, in place of a run
+
+
+@dataclass
+class TaskConfig:
+    """One downstream task. `head` names the shape of its input and of its prediction."""
+
+    name: str = MISSING
+    family: str = MISSING  # the module under roberta_lab/tasks
+    head: str = MISSING  # classification | regression | span | choice | tagging
+    num_labels: int = 2  # classes; 0: as many as the files have
+    metric: str = MISSING  # the score that chooses the best epoch and that the table shows
+    path: str = ""  # a folder with the task's original files
+    files: dict[str, str] = field(default_factory=dict)  # split -> file there, or split of the hub's, of another name
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # what is read from which column: text_a, text_b, label, id; ner: word, label
+    hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
+    max_length: int = 128
+    stride: int | None = (
+        None  # of spans, tokens from one window to the next; None: a quarter of max_length (128 of 512)
+    )
+    max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
+    num_train: int | None = None
+    num_dev: int | None = None  # of dev and what is scored beside it; then test is predicted for a submission only
+    stands_for: str = ""  # the paper's task in whose column it is shown
+    caution: str = ""  # what a reader of its scores must know; shown below the table
+
+
+@dataclass
+class FinetuneConfig:
+    """Downstream training (RoBERTa, Table 10)."""
+
+    seed: int = 1
+    batch: int = 16
+    lr: float = 2e-5
+    epochs: int = 10
+    patience: int | None = None  # epochs without a better dev score after which training stops; None: all epochs
+    warmup_ratio: float = 0.06
+    weight_decay: float = 0.1
+    dropout: float = 0.1  # in place of the model's, on attention weights too
+    beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
+    save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
+    submission: bool = False  # write the files that others score: GLUE's leaderboard, SQuAD's official scripts
+    init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
+
+
+@dataclass
+class Config:
+    """The root of the tree."""
+
+    seed: int = 1
+    model: ModelConfig = MISSING
+    tokenizer: TokenizerConfig = MISSING
+    data_mix: DataMixConfig = MISSING
+    input_format: InputFormatConfig = MISSING
+    masking: MaskingConfig = MISSING
+    nsp: NspConfig = MISSING
+    batch_size: BatchSizeConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    precision: PrecisionConfig = MISSING
+    pretrained: PretrainedConfig = MISSING
+    task: TaskConfig = MISSING
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    scale: ScaleConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    sweep: SweepConfig | None = None
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    inspect: InspectConfig = field(default_factory=InspectConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
+
+
+DTYPES = ("fp32", "bf16", "fp16")
+PREDICTIONS = {
+    "fill_mask": (".jsonl",),
+    "embed": (".jsonl", ".npy"),
+    "task": (".jsonl",),
+}  # the files that each can be written to
+POOLINGS = ("bos", "mean")
+SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")

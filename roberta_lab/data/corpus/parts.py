@@ -1,0 +1,244 @@
+"""A corpus on disk: for each unit of work one or more parts, and of each part the documents of either split and a record of
+each document. A unit counts as written when its own file is there, which comes last.
+
+    units/000017.json                    counts, number of parts
+    parts/000017-000000.train.jsonl      {"id", "title", "package", "sentences"} a line
+    parts/000017-000000.validation.jsonl
+    parts/000017-000000.records.npy      RECORD of each document, in the order in which they were read
+    parts/000017-000000.duplicates.npy   bool of each document, if any of them is one
+    docstrings/000017.jsonl              of the embedded source
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.lib.recfunctions import repack_fields
+
+from roberta_lab.config import DataMixConfig
+from roberta_lab.data.corpus import sentences
+from roberta_lab.data.corpus.document import Document
+from roberta_lab.data.corpus.units import Unit, documents, is_held_out
+
+SPLITS = ("train", "validation")
+PART_CHARACTERS = 1 << 24
+DUPLICATES_AT_ONCE = 1 << 22  # documents whose texts are compared in one pass, some 200 MB
+RECORD = np.dtype(
+    [
+        ("text", "<u8", (2,)),  # hash of the text, by which duplicates are found
+        ("name", "<u8"),  # hash of the name, by which documents are drawn at random
+        ("source", "<u2"),  # place in the mix
+        ("held_out", "?"),
+        ("sentences", "<u4"),
+        ("characters", "<u4"),
+    ]
+)
+
+
+# ---------------------------------------------------------------- writing
+def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
+    """Reads a unit and writes its parts, in memory that does not grow with it. Files are made in `.making` and renamed."""
+    for name in ("parts", "units", "docstrings"):
+        (folder / name).mkdir(exist_ok=True)
+    counts: Counter[str] = Counter()
+    making = making_in(folder)
+    docstrings = making / f"{unit.number:06d}.docstrings"
+    with _Parts(folder, unit, data_mix) as parts, open(docstrings, "w", encoding="utf-8") as lines:
+        for document in documents(unit, data_mix, counts, lines):
+            if found := _sentences(document):
+                parts.add(document, found)
+            else:
+                counts["documents without text"] += 1
+    if docstrings.stat().st_size:
+        os.replace(docstrings, folder / "docstrings" / f"{unit.number:06d}.jsonl")
+    summary = {"counts": dict(counts), "parts": parts.number}
+    marker = making / f"{unit.number:06d}.json"
+    marker.write_text(json.dumps(summary), encoding="utf-8")
+    os.replace(marker, folder / "units" / marker.name)
+
+
+def making_in(folder: Path) -> Path:
+    """Where this process makes its files. The workers of a process that was killed live a moment longer: they shall not
+    move what others are writing.
+    """
+    path = folder / ".making" / str(os.getpid())
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def is_written(folder: Path, unit: Unit) -> bool:
+    """Whether a unit was finished, by this process or an earlier one."""
+    return (folder / "units" / f"{unit.number:06d}.json").is_file()
+
+
+class _Parts:
+    """The parts of a unit, one after the other."""
+
+    def __init__(self, folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
+        self.number = 0
+        self._folder, self._unit, self._share = folder, unit, data_mix.held_out_share
+        self._source = list(data_mix.sources).index(unit.source)
+        self._open()
+
+    def _open(self) -> None:
+        self._stem = f"{self._unit.number:06d}-{self.number:06d}"
+        self._records: list[tuple[Any, ...]] = []
+        self._characters = 0
+        making = making_in(self._folder)
+        files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]
+        self._out: list[TextIO] = [file.open("w", encoding="utf-8") for file in files]
+
+    def __enter__(self) -> _Parts:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._close()
+        if error is None:
+            self._finish()
+
+    def _close(self) -> None:
+        for file in self._out:
+            file.close()
+
+    def add(self, document: Document, found: list[str]) -> None:
+        held_out, size = is_held_out(document.whole or document.id, self._share), sum(map(len, found))
+        line = {"id": document.id, "title": document.title, "package": document.package, "sentences": found}
+        self._out[held_out].write(json.dumps(line, ensure_ascii=False) + "\n")
+        digest = hashlib.blake2b("\n".join(found).encode(), digest_size=16).digest()
+        text = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
+        self._records.append((text, document_hash(document.id), self._source, held_out, len(found), size))
+        self._characters += size
+        if self._characters >= PART_CHARACTERS:
+            self._close()
+            self._finish()
+            self._open()
+
+    def _finish(self) -> None:
+        """Puts the part at hand in its place, unless it is empty."""
+        making = making_in(self._folder)
+        if not self._records:
+            for split in SPLITS:
+                (making / f"{self._stem}.{split}.jsonl").unlink()
+            return
+        np.save(making / f"{self._stem}.records.npy", np.array(self._records, RECORD))
+        for name in ("records.npy", *(f"{split}.jsonl" for split in SPLITS)):
+            os.replace(making / f"{self._stem}.{name}", self._folder / "parts" / f"{self._stem}.{name}")
+        self.number += 1
+
+
+def document_hash(name: str) -> int:
+    """64 bits that order documents at random, the same on every machine and for every run."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
+def _sentences(document: Document) -> list[str]:
+    """A sentence that goes on a paragraph begins with a space, as byte-level BPE wants it."""
+    found = []
+    for paragraph in document.paragraphs:
+        for number, sentence in enumerate(sentences.segment(paragraph)):
+            found.append(" " + sentence if number else sentence)
+    return found
+
+
+# ---------------------------------------------------------------- duplicates
+def mark_duplicates(folder: Path) -> None:
+    """Of documents with the same text the first stays, in whatever source. Memory is bounded, not what is compared: each
+    pass compares the texts whose hashes fall into one range.
+    """
+    stems = names(folder)
+    sizes = [len(np.load(folder / "parts" / f"{stem}.records.npy", mmap_mode="r")) for stem in stems]
+    found = {stem: np.zeros(size, bool) for stem, size in zip(stems, sizes, strict=True)}
+    passes = max(1, -(-sum(sizes) // DUPLICATES_AT_ONCE))
+    for number in range(passes):
+        texts, owners = [], []
+        for place, stem in enumerate(stems):
+            text = records(folder, stem)["text"]
+            here = np.flatnonzero(text[:, 0] % np.uint64(passes) == number)
+            texts.append(text[here])
+            owners.append(np.stack([np.full_like(here, place), here], axis=1))
+        for place, row in _repeated(np.concatenate([*texts, np.empty((0, 2), np.uint64)]), owners):
+            found[stems[place]][row] = True
+    for stem, duplicates in found.items():
+        if duplicates.any():
+            making = making_in(folder) / f"{stem}.duplicates.npy"
+            np.save(making, duplicates)
+            os.replace(making, folder / "parts" / making.name)
+
+
+def _repeated(texts: np.ndarray, owners: list[np.ndarray]) -> np.ndarray:
+    """Of rows that are equal, the owners of all but the first. (N, 2) uint64 -> (M, 2) int64."""
+    order = np.lexsort((texts[:, 1], texts[:, 0]))  # stable: equal rows keep their order
+    same = (texts[order[1:]] == texts[order[:-1]]).all(axis=1)
+    return np.concatenate([*owners, np.empty((0, 2), np.int64)])[order[1:][same]]
+
+
+# ---------------------------------------------------------------- reading
+def names(folder: Path) -> list[str]:
+    """The parts of a corpus, in the order of its documents."""
+    return sorted(file.name.split(".")[0] for file in (folder / "parts").glob("*.records.npy"))
+
+
+def records(folder: Path, stem: str) -> np.ndarray:
+    """RECORD of each document of a part, duplicates among them."""
+    return np.load(folder / "parts" / f"{stem}.records.npy")
+
+
+def kept(folder: Path, stem: str) -> np.ndarray:
+    """Which documents of a part are no duplicates. bool."""
+    duplicates = folder / "parts" / f"{stem}.duplicates.npy"
+    return ~np.load(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
+
+
+def lines(folder: Path, stem: str, split: str) -> Iterator[dict[str, Any]]:
+    """The documents of one part and split."""
+    of_split = records(folder, stem)["held_out"] == SPLITS.index(split)
+    stays = kept(folder, stem)[of_split]
+    with open(folder / "parts" / f"{stem}.{split}.jsonl", encoding="utf-8") as file:
+        for line, is_kept in zip(file, stays, strict=True):
+            if is_kept:
+                yield json.loads(line)
+
+
+def read_documents(corpus: Path, split: str) -> Iterator[dict[str, Any]]:
+    """The documents of one split: {"id", "title", "package", "sentences"}. The sentences of a paragraph, joined, are its text."""
+    for stem in names(corpus):
+        yield from lines(corpus, stem, split)
+
+
+def finish(folder: Path) -> dict[str, Any]:
+    """Joins the docstrings and says of the whole corpus what it holds: the hash of its content, which does not tell how it
+    was cut into parts, and counts.
+    """
+    counts: Counter[str] = Counter()
+    content = hashlib.sha256()
+    for file in sorted((folder / "units").iterdir()):
+        unit = json.loads(file.read_text(encoding="utf-8"))
+        counts.update(unit["counts"])
+        for number in range(unit["parts"]):
+            stem = f"{file.stem}-{number:06d}"
+            found, stays = records(folder, stem), kept(folder, stem)
+            counts["documents duplicate"] += int((~stays).sum())
+            found = found[stays]
+            content.update(repack_fields(found[["text", "name", "held_out"]]).tobytes())
+            totals = {
+                "sentences": found["sentences"],
+                "characters kept": found["characters"],
+                "characters held out": found["characters"] * found["held_out"],
+                "held out": found["held_out"],
+            }
+            counts.update({"documents kept": len(found), **{name: int(of.sum()) for name, of in totals.items()}})
+    with open(folder / "docstrings.jsonl", "wb") as joined:
+        for file in sorted((folder / "docstrings").iterdir()):
+            joined.write(file.read_bytes())
+            content.update(file.read_bytes())
+    return {
+        "content": content.hexdigest()[:16],
+        "counts": {name: number for name, number in sorted(counts.items()) if number},
+    }

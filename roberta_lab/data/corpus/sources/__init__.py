@@ -1,0 +1,1 @@
+"""Readers of text: one file for each kind of source."""

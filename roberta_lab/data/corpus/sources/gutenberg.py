@@ -1,0 +1,118 @@
+"""Books of Project Gutenberg: licence cut off at both ends, title and author read, wrapped lines joined.
+
+Markers, as they were over the years: `*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...` with and without a space, also
+over two lines; before 2002 `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*...` ends the header; the footer opens with
+`*** END OF ...`, `End of (the) Project Gutenberg('s) ...` or `This is the end of ...`. A book without markers is kept whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from roberta_lab.data.corpus.sources import text
+
+_HEADER_LINES = 1000  # the longest small print has about 400
+_START = re.compile(
+    r"\W*START OF (?:(?:THE|THIS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG|\W*Beginning of this Project Gutenberg"
+    r"|\s*\*\s*END\s?\*?\s?THE SMALL PRINT|\s*\*?SMALL PRINT!.*\*END\*",
+    re.IGNORECASE,
+)
+_END = re.compile(
+    r"\W*(?:this is |here ends )?(?:the )?END OF (?:(?:THE|THIS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG", re.IGNORECASE
+)
+_FIELD = re.compile(r"\s*(Title|Author):\s*(\S.*)", re.IGNORECASE)
+_FIRST_LINE = re.compile(
+    r"\W*(?:The )?Project Gutenberg(?:'s)?(?: (?:Etext|EBook))? of (.+?)(?:,? by (.+?))?\W*$", re.IGNORECASE
+)
+_CREDIT = re.compile(
+    r"(?:Produced|(?:This )?(?:e-?text|e-?book)(?: was)? (?:prepared|produced|scanned)|Transcribed (?:from|by)|Scanned|Proofread)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass
+class Book:
+    """A book whose paragraphs are read as they are asked for. Title and author are empty if no header names them."""
+
+    title: str
+    author: str
+    paragraphs: Iterator[str]
+
+
+def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
+    """The book in the lines of one file."""
+    head: list[str] = []
+    start: int | None = None
+    for line in lines:
+        head.append(line)
+        if _names_gutenberg(line) or "SMALL PRINT" in line:
+            if _START.match(line):
+                start = len(head)
+            elif _END.match(line):
+                break
+        if len(head) >= _HEADER_LINES:
+            break
+    if start is None:
+        counts["books without a licence header"] += 1
+    title, author = _names(head[:start] if start is not None else head[:40])
+    body = chain(_after_marker(head, start), lines)
+    return Book(title, author, _paragraphs(_before_end(body, start is not None, counts), counts))
+
+
+def _names_gutenberg(line: str) -> bool:
+    return "utenberg" in line or "GUTENBERG" in line
+
+
+def _after_marker(head: list[str], start: int | None) -> list[str]:
+    """The lines below the marker; one that opens with stars and does not close with them goes on until it does."""
+    if start is None:
+        return head
+    if head[start - 1].lstrip().startswith("**") and not head[start - 1].rstrip().endswith("*"):
+        for end in range(start, min(start + 4, len(head))):
+            if not head[end].strip():
+                break
+            if head[end].rstrip().endswith("***"):
+                return head[end + 1 :]
+    return head[start:]
+
+
+def _before_end(lines: Iterator[str], has_header: bool, counts: Counter[str]) -> Iterator[str]:
+    for line in lines:
+        if _names_gutenberg(line) and _END.match(line):
+            return
+        yield line
+    if has_header:
+        counts["books without a licence footer"] += 1
+
+
+def _paragraphs(lines: Iterator[str], counts: Counter[str]) -> Iterator[str]:
+    """Blocks as paragraphs, without the credits that open a book and without rows of stars."""
+    at_start = True
+    for paragraph in text.blocks(lines, join_all=True, counts=counts):
+        if not any(map(str.isalnum, paragraph)) or (at_start and _CREDIT.match(paragraph)):
+            continue
+        at_start = False
+        yield paragraph
+
+
+def _names(head: list[str]) -> tuple[str, str]:
+    """Title and author by the fields of the header (they may go on over indented lines), else by its first line."""
+    found = {"title": "", "author": ""}
+    for number, line in enumerate(head):
+        field = _FIELD.match(line)
+        if field and not found[field[1].lower()]:
+            value = [field[2]]
+            for following in head[number + 1 :]:
+                if not following.strip() or not following[0].isspace() or _FIELD.match(following):
+                    break
+                value.append(following)
+            found[field[1].lower()] = " ".join(" ".join(value).split())
+    if not found["title"]:
+        first = next((match for line in head[:10] if (match := _FIRST_LINE.match(line))), None)
+        if first:
+            found = {"title": first[1].strip(), "author": found["author"] or (first[2] or "").strip()}
+    return found["title"], found["author"]

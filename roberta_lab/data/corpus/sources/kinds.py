@@ -1,0 +1,268 @@
+"""Files of text -> documents, one after the other, in memory that the size of a file does not change.
+
+Order and names are part of the result: files go by relative path; a document is named by its file and its position there
+(`part/a.jsonl:17`, counted over all records, also dropped ones) or by its `id_field`; what compressed a file is not part of
+its name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
+
+A record that cannot be read (a line that is not a JSON object, a row without the field, a text that is not a string, a record
+that is too long) is dropped and counted. More than 10 and 1% of those read in a file (or in a range of a large one, if it is
+read in ranges), or all of them, are an error.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+from roberta_lab.config import ConfigError, SourceConfig
+from roberta_lab.data.corpus.document import Document
+from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
+from roberta_lab.data.corpus.sources.files import SourceFile
+from roberta_lab.data.corpus.sources.rows import Row, csv_rows, expect_fields, json_rows, parquet_rows
+
+SPARED, SHARE = 10, 0.01  # of malformed records in a file
+_WITH_FIELDS = ("jsonl", "csv", "parquet")
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+@dataclass
+class _Record:
+    """A document before it is filtered. Its paragraphs are read before the next record is asked for."""
+
+    id: str
+    title: str
+    paragraphs: Iterable[str]
+
+
+def documents(
+    source: SourceConfig, counts: Counter[str], name: str, part: list[SourceFile] | None = None
+) -> Iterator[Document]:
+    """The documents of a source, or of some of its files; `name` is what it is called, and becomes the documents' `package`."""
+    check(source)
+    for file in files.find(source) if part is None else part:
+        counts["files"] += file.start == 0
+        try:
+            for record in _READERS[source.kind](file, source, counts):
+                yield from _kept(record, source, counts, name)
+        except _BROKEN as error:
+            raise ConfigError(f"{file.path} cannot be read: {error}") from None
+
+
+def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[Document]:
+    """The documents of one file of a hub dataset; they are named by its number and their position, or by `hub.id_field`."""
+    assert source.hub is not None
+    check(source)
+    counts["files"] += 1
+    fields = replace(
+        source,
+        text_field=source.hub.text_field,
+        id_field=source.hub.id_field,
+        title_field=source.hub.title_field,
+    )
+    file = SourceFile(str(shard), Path(source.hub.path))
+    for record in _records(file, fields, hub.rows(source.hub, shard, counts), counts):
+        yield from _kept(record, fields, counts, name)
+
+
+def check(source: SourceConfig) -> None:
+    """Keys that the kind does not read are a mistake, not noise."""
+    for key, kinds in {
+        "id_field": (*_WITH_FIELDS, "wikiextractor"),
+        "title_field": _WITH_FIELDS,
+        "document_separator": ("text",),
+    }.items():
+        if getattr(source, key) is not None and source.kind in files.KINDS and source.kind not in kinds:
+            raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {source.path} is {source.kind}.")
+    if source.kind == "wikiextractor" and source.id_field not in (None, *wikiextractor.FIELDS):
+        raise ConfigError(
+            f"id_field={source.id_field!r} of {source.path}: allowed are {', '.join(wikiextractor.FIELDS)} and null."
+        )
+    for key in ("min_characters", "max_characters"):
+        value = getattr(source, key)
+        if value is not None and not 0 < value <= text.MAX_DOCUMENT:
+            raise ConfigError(
+                f"{key}={value} of {source.path}: allowed are 1 to {text.MAX_DOCUMENT}, where documents are cut."
+            )
+
+
+def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str) -> Iterator[Document]:
+    """The document, in parts if it is long, unless a filter drops it."""
+    too_long = False
+    for number, (paragraphs, characters, more) in enumerate(text.parts(record.paragraphs), start=1):
+        if number == 1:
+            too_long = source.max_characters is not None and (more or characters > source.max_characters)
+            too_short = not more and characters < (source.min_characters or 0)
+            reason = "empty" if not characters else "too long" if too_long else "too short" if too_short else None
+            if reason:
+                counts[f"documents {reason}"] += 1
+            if not characters or too_short:
+                return
+            if more and not too_long:
+                counts["documents cut"] += 1
+        if not too_long:
+            counts["documents"] += 1
+            counts["paragraphs"] += len(paragraphs)
+            counts["characters"] += characters
+            if number == 1:
+                yield Document(record.id, record.title, name, paragraphs)
+            else:
+                yield Document(f"{record.id}#{number}", record.title, name, paragraphs, whole=record.id)
+
+
+# ---------------------------------------------------------------- kinds without fields
+def _text(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
+    title = PurePosixPath(file.name).stem
+    with files.opened(file.path) as stream:
+        if source.document_separator is None:
+            whole = text.blocks((line for line, _ in text.lines(stream, counts)), False, counts)
+            yield _Record(f"{file.name}:0", title, whole)
+            return
+        groups = _groups(text.lines(stream, counts), source.document_separator)
+        for position, lines in enumerate(groups):
+            yield _Record(f"{file.name}:{position}", title, text.blocks(lines, False, counts))
+
+
+def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Iterator[str]]:
+    """The lines of one document after the other. What lies between two separators without text is no document."""
+    between = {"blank_line": "", "line": None}.get(separator, separator)
+    ahead: list[str] = []  # the first line of the next document
+
+    def one() -> Iterator[str]:
+        yield ahead.pop()
+        for line, continues in lines:
+            stripped = line.strip()
+            if not continues and stripped == between:
+                return
+            if separator == "line" and not continues and stripped:
+                ahead.append(line)
+                return
+            yield line
+
+    while True:
+        ahead.extend([] if ahead else _first(lines, between))
+        if not ahead:
+            return
+        yield one()
+
+
+def _first(lines: Iterator[tuple[str, bool]], between: str | None) -> list[str]:
+    """The next line that has text and is no separator, if any."""
+    return next(([line] for line, _ in lines if line.strip() and line.strip() != between), [])
+
+
+def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
+    with files.opened(file.path) as stream:
+        book = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
+        title = ", by ".join(filter(None, (book.title or PurePosixPath(file.name).stem, book.author)))
+        yield _Record(f"{file.name}:0", title, book.paragraphs)
+
+
+def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
+    with files.opened(file.path) as stream:
+        start = cast(io.BufferedReader, stream).peek(1 << 12)
+        if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            yield from _wikiextractor_json(file, stream, source, counts)
+            return
+        outside, position = counts[wikiextractor.OUTSIDE], -1
+        for position, article in enumerate(wikiextractor.articles(text.lines(stream, counts), counts)):
+            yield _Record(
+                _id(article.fields, source, file, position, counts), article.fields.get("title", ""), article.paragraphs
+            )
+        if position < 0 and counts[wikiextractor.OUTSIDE] > outside:
+            raise ConfigError(f"{file.path} holds no line <doc ...>, with which WikiExtractor opens an article.")
+
+
+def _wikiextractor_json(
+    file: SourceFile, stream: BinaryIO, source: SourceConfig, counts: Counter[str]
+) -> Iterator[_Record]:
+    for position, row in _rows(file, "text", source.id_field, json_rows(stream, counts), counts):
+        title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
+        paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
+        yield _Record(_id(row, source, file, position, counts), title, paragraphs)
+
+
+# ---------------------------------------------------------------- kinds with fields
+def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
+    """JSON lines, CSV and Parquet: a row is a document, a newline in its text ends a paragraph."""
+    wanted = [name for name in (source.text_field, source.id_field, source.title_field) if name is not None]
+    if source.kind == "parquet":
+        yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
+        return
+    with files.opened_lines(file) as stream:
+        rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file.first_line)
+        yield from _records(file, source, rows, counts)
+
+
+def _records(file: SourceFile, source: SourceConfig, rows: Iterator[Row], counts: Counter[str]) -> Iterator[_Record]:
+    for position, row in _rows(file, source.text_field, source.id_field, rows, counts, source.title_field):
+        title = row.get(source.title_field) if source.title_field else None
+        yield _Record(
+            _id(row, source, file, position, counts),
+            text.one_line(str(title), counts) if title is not None else "",
+            text.paragraphs_of(row[source.text_field] or "", counts),
+        )
+
+
+def _rows(
+    file: SourceFile,
+    text_field: str,
+    id_field: str | None,
+    rows: Iterator[Row],
+    counts: Counter[str],
+    title_field: str | None = None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows that can be read. The first one has to have every field that is asked for."""
+    good, bad, first_reason = 0, 0, ""
+    for position, row in rows:
+        if isinstance(row, dict) and not good:
+            expect_fields(row, file, (text_field, id_field, title_field))
+        reason = _reason(row, text_field)
+        if reason is None:
+            good += 1
+            assert isinstance(row, dict)
+            yield position, row
+            continue
+        bad += 1
+        first_reason = first_reason or f"the first is record {position + 1}: {reason}"
+        counts["records malformed"] += 1
+        if bad > SPARED + SHARE * (good + bad):
+            break
+    hopeless = not good and file.end is None  # of the lines of a large file, these may be the bad ones
+    if bad and (hopeless or bad > SPARED + SHARE * (good + bad)):
+        raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
+
+
+def _reason(row: dict[str, Any] | str, text_field: str) -> str | None:
+    """Why a row cannot be read. None in the place of a text is an empty document."""
+    if isinstance(row, str):
+        return row
+    if text_field not in row:
+        return f"no field {text_field!r}"
+    if row[text_field] is not None and not isinstance(row[text_field], str):
+        return f"field {text_field!r} holds {type(row[text_field]).__name__}, not text"
+    return None
+
+
+def _id(row: dict[str, Any], source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
+    """The value of `id_field`, else file and position."""
+    if source.id_field is None:
+        return f"{file.name}:{position}"
+    value = row.get(source.id_field)
+    if value is None or value == "":
+        counts["records without id"] += 1
+        return f"{file.name}:{position}"
+    return text.one_line(str(value), counts)
+
+
+_READERS: dict[str, Callable[[SourceFile, SourceConfig, Counter[str]], Iterator[_Record]]] = {
+    "text": _text,
+    "gutenberg": _gutenberg,
+    "wikiextractor": _wikiextractor,
+    **dict.fromkeys(_WITH_FIELDS, _fields),
+}

@@ -1,0 +1,131 @@
+"""Files of records -> rows: JSON lines, CSV, Parquet. A row is a dictionary, or a sentence that says why it cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+from roberta_lab.config import ConfigError
+from roberta_lab.data.corpus.sources import files, text
+from roberta_lab.data.corpus.sources.files import SourceFile
+
+MAX_LINE = 1 << 25  # bytes of a JSON line, which is parsed whole; longer ones are malformed
+MAX_FIELD = 1 << 24  # characters of a line and of a field of CSV, which keeps four bytes for each
+_BATCH = 64  # rows of Parquet
+
+Row = tuple[int, dict[str, Any] | str]  # position in the file, record
+
+
+def expect_fields(there: Iterable[str], file: SourceFile, wanted: Iterable[str | None]) -> None:
+    """Raises if a field that the config names is not among those of the file."""
+    for name in wanted:
+        if name is not None and name not in there:
+            raise ConfigError(f"{file.path} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
+
+
+def json_rows(stream: BinaryIO, counts: Counter[str], first_line: int = 0) -> Iterator[Row]:
+    """One object a line; lines without text are none. Positions are those of lines in the file."""
+    position = first_line - 1
+    while raw := stream.readline(MAX_LINE):
+        position += 1
+        if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
+            while (more := stream.readline(MAX_LINE)) and not more.endswith(b"\n"):
+                pass
+            yield position, f"longer than {MAX_LINE} bytes"
+            continue
+        line = text.decode(raw, counts)
+        if position == 0:
+            line = _without_mark(line, counts)
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line, strict=False)  # controls in strings are the business of `text.clean`
+        except (ValueError, RecursionError) as error:
+            yield position, f"not JSON ({error})"
+            continue
+        yield position, found if isinstance(found, dict) else f"a JSON {type(found).__name__}, not an object"
+
+
+def csv_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[Row]:
+    """Rows under the names of the first one (RFC 4180: commas, quotes doubled inside quotes, newlines inside quotes)."""
+    csv.field_size_limit(MAX_FIELD)  # of the process; by default 131,072, less than many documents have
+    names: list[str] | None = None
+    position = -1
+    with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as plain:
+        reader = csv.reader(_CsvLines(plain, counts), strict=True)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                position += 1
+                yield position, str(error)
+                continue
+            if not row:
+                continue
+            if names is None:
+                names = [text.one_line(name, counts) for name in row]
+                continue
+            position += 1
+            if len(row) == len(names):
+                values = (text.clean(value, counts, text.INVALID) for value in row)
+                yield position, dict(zip(names, values, strict=True))
+            else:
+                yield position, f"{len(row)} columns in place of {len(names)}"
+
+
+class _CsvLines:
+    """Lines with their ends. One that is too long is passed over with an error, after which the next can be asked for."""
+
+    def __init__(self, plain: io.TextIOWrapper, counts: Counter[str]) -> None:
+        self._plain = plain
+        self._ahead = [_without_mark(plain.readline(MAX_FIELD), counts)]
+
+    def __iter__(self) -> _CsvLines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._ahead.pop() if self._ahead else self._plain.readline(MAX_FIELD)
+        if not line:
+            raise StopIteration
+        if len(line) < MAX_FIELD or line.endswith(("\r", "\n")):
+            return line
+        while (more := self._plain.readline(MAX_FIELD)) and not more.endswith(("\r", "\n")):
+            pass
+        raise csv.Error(f"a line longer than {MAX_FIELD} characters")
+
+
+def _without_mark(line: str, counts: Counter[str]) -> str:
+    if line.startswith("\ufeff"):
+        counts["byte order marks removed"] += 1
+    return line.removeprefix("\ufeff")
+
+
+def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> Iterator[Row]:
+    """Rows of the columns that are asked for, a batch at a time; memory is that of a row group of these columns."""
+    parquet, pyarrow = files.needed("pyarrow.parquet", file.path), files.needed("pyarrow", file.path)
+    wanted, position = list(dict.fromkeys(wanted)), -1
+    try:
+        with parquet.ParquetFile(file.path) as table:
+            expect_fields(table.schema_arrow.names, file, wanted)
+            for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
+                columns = [column_values(pyarrow, batch.column(name), counts) for name in wanted]
+                for values in zip(*columns, strict=True):
+                    position += 1
+                    yield position, dict(zip(wanted, values, strict=True))
+    except pyarrow.ArrowException as error:
+        raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
+
+
+def column_values(pyarrow: Any, column: Any, counts: Counter[str]) -> list[Any]:
+    """Strings by way of their bytes, since pyarrow raises on those that are not UTF-8."""
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if str(column.type) in ("string", "large_string", "string_view"):
+        column = column.cast(pyarrow.large_binary())
+    return [text.decode(value, counts) if isinstance(value, bytes) else value for value in column.to_pylist()]

@@ -1,0 +1,118 @@
+"""One reading of a source's files: what they hold, by which a corpus is found again, and where they may be cut for the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from roberta_lab.config import ConfigError, SourceConfig
+from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
+
+RANGE_BYTES = 1 << 25  # of a plain file of JSON lines, that are read as one
+# keys of SourceConfig that do not decide what is read of files
+_NOT_IN_DOCUMENTS = ("path", "hub", "stands_for", "licence", "repeats", "weight")
+_SETTLED_NS = 2_000_000_000  # a younger file could change again within its time stamp's resolution
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one reading of a source's files tells: what they hold, and where they may be cut."""
+
+    fingerprint: dict[str, Any]
+    groups: list[list[SourceFile]]  # that are read as one each, in order
+    num_bytes: list[int]  # of each group
+
+
+def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, progress: bool = False) -> Scan:
+    """What decides the documents of a source: how it is read, and its files' names, sizes and SHA-256; not where they lie.
+
+    What was found is kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
+    `counts`, if given, gets "files hashed" and "files known".
+    """
+    counts = Counter() if counts is None else counts
+    memory = cache / "file_scans.json"
+    known, files, groups = _read_json(memory), {}, _Groups()
+    found = find(source)
+    try:
+        stats = {file: file.path.stat() for file in found}
+        total = sum(stat.st_size for stat in stats.values())
+        with tqdm(total=total, unit="B", unit_scale=True, desc="hashing", disable=not progress, delay=2) as bar:
+            for file, stat in stats.items():
+                key = f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+                counts["files known" if key in known else "files hashed"] += 1
+                seen = known.get(key) or _read_through(file.path, bar)
+                if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+                    known[key] = seen
+                compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
+                files[file.name + compression] = {"bytes": stat.st_size, "sha256": seen["sha256"]}
+                can_be_cut = source.kind == "jsonl" and not compression
+                groups.add(file, stat.st_size, seen["cuts"] if can_be_cut else [])
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    finally:
+        if counts["files hashed"]:
+            _write_json(memory, known)
+    reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
+    return Scan({"reading": reading, "files": files}, groups.groups, groups.num_bytes)
+
+
+class _Groups:
+    """Files in order, small ones together and the lines of large ones apart: about RANGE_BYTES each."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[SourceFile]] = []
+        self.num_bytes: list[int] = []
+
+    def add(self, file: SourceFile, size: int, cuts: list[list[int]]) -> None:
+        if not cuts:
+            self._add(file, size)
+            return
+        edges = [[0, 0], *cuts, [size, 0]]
+        for (start, line), (end, _) in pairwise(edges):
+            self._add(replace(file, start=start, end=end, first_line=line), end - start)
+
+    def _add(self, file: SourceFile, size: int) -> None:
+        if not self.groups or self.num_bytes[-1] + size > RANGE_BYTES:
+            self.groups.append([])
+            self.num_bytes.append(0)
+        self.groups[-1].append(file)
+        self.num_bytes[-1] += size
+
+
+def _read_through(path: Path, bar: Any) -> dict[str, Any]:
+    """SHA-256 of a file, and about every RANGE_BYTES the start of a line: its place and its number."""
+    digest, cuts, lines, at, edge = hashlib.sha256(), list[list[int]](), 0, 0, RANGE_BYTES
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            while at + len(block) > edge and (newline := block.find(b"\n", max(0, edge - at))) >= 0:
+                cuts.append([at + newline + 1, lines + block.count(b"\n", 0, newline + 1)])
+                edge = cuts[-1][0] + RANGE_BYTES
+            lines += block.count(b"\n")
+            at += len(block)
+            bar.update(len(block))
+    return {"sha256": digest.hexdigest(), "cuts": [cut for cut in cuts if cut[0] < at]}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_name(f".{path.name}.{os.getpid()}")
+    making.write_text(json.dumps(content, indent=0), encoding="utf-8")
+    os.replace(making, path)

@@ -1,0 +1,96 @@
+"""What WikiExtractor writes: `<doc id="" url="" title=""> ... </doc>`, or with `--json` one object a line.
+
+The first line of an article repeats its title and is cut; HTML entities are unescaped once (`--html-safe` escapes them);
+every other line is a paragraph.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from roberta_lab.data.corpus.sources import text
+
+FIELDS = ("id", "revid", "url", "title")
+OUTSIDE = "lines outside of articles dropped"
+_OPEN = re.compile(r"\s*<doc\s(.*)>\s*$")
+_ATTRIBUTE = re.compile(r'\b(id|revid|url)="([^"]*)"')
+_TITLE = re.compile(r'\btitle="(.*)"')  # greedy: old versions left quotes in titles as they were
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+
+@dataclass
+class Article:
+    """An article whose paragraphs are read as they are asked for, all of them before the next article."""
+
+    fields: dict[str, str]  # those of FIELDS that are there
+    paragraphs: Iterator[str]
+
+
+def articles(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[Article]:
+    """The articles in the lines of a file of the plain format; lines outside of them are counted and dropped."""
+    pending: list[str] = []  # the line that opens the next article, if the one before had no end
+    while True:
+        opening = pending.pop() if pending else next((line for line in _outside(lines, counts)), None)
+        if opening is None:
+            return
+        fields = _attributes(opening, counts)
+        inside = _inside(lines, pending, counts)
+        yield Article(fields, _without_title(inside, fields.get("title", ""), counts))
+
+
+def unescape(line: str, counts: Counter[str]) -> str:
+    """Entities that are closed by a semicolon, as WikiExtractor escapes them: `AT&T` and `&copy=1` stay."""
+    if "&" not in line:
+        return line
+    return text.clean(_ENTITY.sub(lambda entity: html.unescape(entity[0]), line), counts).replace("\n", " ")
+
+
+def paragraphs_of(body: str, title: str, counts: Counter[str]) -> Iterator[str]:
+    """The paragraphs of the `text` of an object of the `--json` format."""
+    return _without_title(text.paragraphs_of(body, counts), title, counts)
+
+
+def _outside(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[str]:
+    for line, _ in lines:
+        if _OPEN.match(line):
+            yield line
+        elif line.strip():
+            counts[OUTSIDE] += 1
+
+
+def _inside(lines: Iterator[tuple[str, bool]], pending: list[str], counts: Counter[str]) -> Iterator[str]:
+    for line, _ in lines:
+        if "doc" in line:
+            if line.strip() == "</doc>":
+                return
+            if line.startswith("<doc id=") and _OPEN.match(line):
+                pending.append(line)
+                break
+        yield line
+    counts["articles without an end"] += 1
+
+
+def _attributes(opening: str, counts: Counter[str]) -> dict[str, str]:
+    found = _OPEN.match(opening)
+    assert found is not None, opening
+    title = _TITLE.search(found[1])
+    before_title = found[1][: title.start()] if title else found[1]
+    fields = {name: unescape(value, counts) for name, value in _ATTRIBUTE.findall(before_title)}
+    return {**fields, "title": unescape(title[1], counts).strip()} if title else fields
+
+
+def _without_title(paragraphs: Iterable[str], title: str, counts: Counter[str]) -> Iterator[str]:
+    is_first = True
+    for line in paragraphs:
+        paragraph = unescape(line, counts).strip()
+        if not paragraph:
+            continue
+        if is_first and paragraph == title:
+            is_first = False
+            continue
+        is_first = False
+        yield paragraph

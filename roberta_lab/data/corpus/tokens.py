@@ -1,0 +1,88 @@
+"""A corpus and a tokenizer -> a token store: part by part, on all cores, then joined in the order of the documents."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roberta_lab.data import token_store
+from roberta_lab.data.corpus import parts, workers
+from roberta_lab.data.token_store import Part
+
+SENTENCES_AT_ONCE = 1 << 13
+
+
+def write_stores(
+    path: Path, corpus: Path, tokenizer: Path, sources: list[str], progress: bool, num_workers: int | None
+) -> dict[str, Any]:
+    """Fills `path` with a store for each split and returns what its manifest says.
+
+    Args:
+        sources: names of the mix, in its order.
+    """
+    from roberta_lab.axes.tokenizer import load
+
+    stems = parts.names(corpus)
+    (path / "parts").mkdir(exist_ok=True)
+    sizes = {stem: int(parts.records(corpus, stem)["characters"].sum()) for stem in stems}
+    missing = {
+        stem: size
+        for stem, size in sizes.items()
+        if not all(_encoded(path, stem, split).is_file() for split in parts.SPLITS)
+    }
+    done = sum(sizes.values()) - sum(missing.values())
+    workers.run(partial(encode_part, path, corpus, tokenizer), missing, num_workers, "tokens", progress, done)
+    encoding = load(tokenizer)
+    counts, contents = {}, []
+    for split in parts.SPLITS:
+        shutil.rmtree(path / split, ignore_errors=True)  # of an attempt that ended here
+        encoded = (Part.load(_encoded(path, stem, split)) for stem in stems)
+        meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": sources}
+        token_store.write(path / split, encoded, encoding.vocab_size, meta)
+        store = token_store.open_store(path / split)
+        counts[f"{split} tokens"] = store.num_tokens
+        contents.append(store.fingerprint)
+    os.replace(path / "parts", path / ".making" / "parts")
+    return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
+
+
+def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
+    """Writes the tokens of one part of the corpus, split by split."""
+    found, kept = parts.records(corpus, stem), parts.kept(corpus, stem)
+    encoding = _loaded(tokenizer)
+    for number, split in enumerate(parts.SPLITS):
+        documents = found[kept & (found["held_out"] == number)]
+        tokens, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+        rest = (sentence for document in parts.lines(corpus, stem, split) for sentence in document["sentences"])
+        while some := list(islice(rest, SENTENCES_AT_ONCE)):
+            ids, sizes = encoding.encode(some)
+            tokens.append(ids.astype(np.uint16 if encoding.vocab_size <= 1 << 16 else np.uint32))
+            lengths.append(sizes)
+        part = Part(
+            np.concatenate(tokens[1:] or tokens),
+            np.concatenate(lengths),
+            documents["sentences"].astype(np.int64),
+            documents["name"],
+            documents["source"],
+        )
+        making = parts.making_in(path) / f"{stem}.{split}.npz"
+        part.save(making)
+        os.replace(making, _encoded(path, stem, split))
+
+
+def _encoded(path: Path, stem: str, split: str) -> Path:
+    return path / "parts" / f"{stem}.{split}.npz"
+
+
+@lru_cache(maxsize=1)  # a process encodes many parts with the words it has met
+def _loaded(tokenizer: Path) -> Any:
+    from roberta_lab.axes.tokenizer import load
+
+    return load(tokenizer)

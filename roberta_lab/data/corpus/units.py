@@ -1,0 +1,124 @@
+"""A data mix as units of work: each is read by one process, and what becomes of it depends on nothing else.
+
+So any number of processes makes the same corpus, and a unit that was finished before a kill stays finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TextIO
+
+from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
+from roberta_lab.data.corpus.document import Document
+from roberta_lab.data.corpus.sources import hub, kinds, pydoc, scanning
+from roberta_lab.data.corpus.sources.files import SourceFile
+from roberta_lab.data.corpus.sources.scanning import Scan
+
+PYDOC_SLICES = 8
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A part of one source: some files, or a slice of what has no files."""
+
+    number: int
+    source: str  # its name in the mix
+    num_bytes: int  # as they lie on disk; 0 if that is not known
+    files: tuple[SourceFile, ...] = ()
+    slice: int = 0
+
+
+def check(data_mix: DataMixConfig) -> None:
+    """Raises ConfigError for a mix that cannot be read."""
+    if not data_mix.sources:
+        raise ConfigError("data_mix.sources is empty: name at least one, or choose data_mix=pydoc.")
+    for name, source in data_mix.sources.items():
+        if source.kind == "hub":
+            if source.hub is None:
+                raise ConfigError(f"data_mix.{name}.hub is missing: {{path: OWNER/NAME, revision: COMMIT}}.")
+            try:
+                hub.check(source.hub)
+            except ConfigError as error:
+                raise ConfigError(f"data_mix.{name}.{error}") from None
+        elif source.kind == "pydoc":
+            if source.path:
+                raise ConfigError(f"data_mix.{name}.path={source.path}: the embedded corpus has none; choose a kind.")
+        elif not source.path:
+            what = f" (stands for {source.stands_for})" if source.stands_for else ""
+            offer = f"; or data_mix.{name}.kind=hub: {source.hub.path}, {source.hub.size}" if source.hub else ""
+            raise ConfigError(
+                f"data_mix.{name}.path is missing{what}: a file, a folder or a glob of {source.kind}{offer}."
+            )
+        kinds.check(source)
+
+
+def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
+    """What decides the documents of a source, without reading them again if that was done before."""
+    if source.kind == "pydoc":
+        return Scan(pydoc.fingerprint(), [[] for _ in range(PYDOC_SLICES)], [0] * PYDOC_SLICES)
+    if source.kind == "hub":
+        assert source.hub is not None
+        kept = {"min_characters": source.min_characters, "max_characters": source.max_characters}
+        return Scan({"hub": hub.fingerprint(source.hub), **kept}, [], [])
+    return scanning.scan(source, cache, progress=progress)
+
+
+def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
+    """The units of a mix, in the order of its documents. Of a hub dataset, its files are looked up."""
+    made: list[Unit] = []
+    for name, found in scans.items():
+        if (source := data_mix.sources[name]).kind == "hub":
+            made += [Unit(len(made) + shard, name, 0, slice=shard) for shard in range(hub.num_shards(source.hub))]
+        for place, (group, num_bytes) in enumerate(zip(found.groups, found.num_bytes, strict=True)):
+            made.append(Unit(len(made), name, num_bytes, tuple(group), place))
+    return made
+
+
+def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
+    """The documents of a unit under their names in the mix.
+
+    Of the embedded source, `docstrings` gets one line each, of which its tasks are made.
+    """
+    source = data_mix.sources[unit.source]
+    if source.kind == "pydoc":
+        yield from _modules(unit, data_mix.held_out_share, counts, docstrings)
+    elif source.kind == "hub":
+        yield from _named(unit, kinds.hub_documents(source, counts, unit.source, unit.slice))
+    else:
+        yield from _named(unit, kinds.documents(source, counts, unit.source, list(unit.files)))
+
+
+def _named(unit: Unit, found: Iterator[Document]) -> Iterator[Document]:
+    for document in found:
+        whole = f"{unit.source}:{document.whole or document.id}"
+        yield replace(document, id=f"{unit.source}:{document.id}", whole=whole)
+
+
+def _modules(unit: Unit, held_out_share: float, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
+    for module, group in groupby(pydoc.docstrings(unit.slice, PYDOC_SLICES), key=lambda record: record.module):
+        records = list(group)
+        held_out = is_held_out(module, held_out_share)
+        for record in records:
+            docstrings.write(json.dumps({**asdict(record), "held_out": held_out}, ensure_ascii=False) + "\n")
+        counts["docstrings"] += len(records)
+        yield pydoc.document(records)
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether a document belongs to the validation split: a fixed share of the hashes of all possible names."""
+    return int.from_bytes(hashlib.sha256(f"split:{name}".encode()).digest()[:8], "big") < share * 2**64
+
+
+def reading(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str, Any]:
+    """What decides the corpus of a mix."""
+    return {
+        "sources": [[name, found.fingerprint] for name, found in scans.items()],  # in order, as records number them
+        "deduplicate": data_mix.deduplicate,
+        "held_out_share": data_mix.held_out_share,
+    }

@@ -1,0 +1,219 @@
+"""The LightningDataModule of every ablation: plan -> batch -> gather -> mask -> tensors.
+
+The position in the data is the number of micro-batches consumed, nothing else: the loader derives everything from it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from roberta_lab.axes import input_format
+from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
+from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.masking import IGNORED, masked_rows, num_maskable, num_masked
+from roberta_lab.axes.rng import stream_key
+from roberta_lab.axes.sentence_store import SentenceStore
+from roberta_lab.config import Config, MaskingConfig
+
+WORKERS_BESIDE_A_GPU = 4
+VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
+VALIDATION_SEED = 0  # one fixed pattern for every run, whatever it trains on, so that perplexities compare
+VALIDATION_MASKING = MaskingConfig("static")  # the paper's 15%, 80/10/10
+
+
+def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
+    """Hugging Face's keys; attention_mask is left out when no row is padded, which lets attention take its fast path."""
+    width = masked.shape[1]
+    batch = {
+        "input_ids": torch.from_numpy(masked),
+        "labels": torch.from_numpy(labels),
+        "token_type_ids": torch.from_numpy(rows.token_type_ids),
+    }
+    if (rows.lengths < width).any():
+        batch["attention_mask"] = torch.from_numpy(np.arange(width) < rows.lengths[:, None])
+    if rows.next_sentence_label is not None:
+        batch["next_sentence_label"] = torch.from_numpy(rows.next_sentence_label)
+    return batch
+
+
+def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
+    """The same batch without padding: its real tokens joined end to end, (N,), with what the step would else ask the device.
+
+    Keys: input_ids, position_ids, cu_seq_lens (B + 1,) int32, max_length (of any input of the run, an int), masked_positions
+    (M,) among the N tokens, masked_labels (M,); token_type_ids and next_sentence_label if given.
+    """
+    ids, labels = batch["input_ids"], batch["labels"]
+    real = batch.get("attention_mask", torch.ones_like(ids, dtype=torch.bool))
+    lengths = real.sum(1)
+    labels = labels[real]
+    masked = (labels != IGNORED).nonzero().squeeze(1)
+    packed: dict[str, Any] = {
+        "input_ids": ids[real],
+        "position_ids": torch.arange(ids.shape[1]).expand_as(ids)[real],
+        "cu_seq_lens": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).int(),
+        "max_length": max_length,
+        "masked_positions": masked,
+        "masked_labels": labels[masked],
+    }
+    if "token_type_ids" in batch:
+        packed["token_type_ids"] = batch["token_type_ids"][real]
+    if "next_sentence_label" in batch:
+        packed["next_sentence_label"] = batch["next_sentence_label"]
+    return packed
+
+
+class MicroBatches(Dataset):
+    """Micro-batch number i of one rank, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
+
+    def __init__(
+        self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary, rank: Rank = ALONE
+    ) -> None:
+        self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
+        self.batches = batch_plan(plan, config)
+        self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
+        self.rank = rank
+        self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
+        self._counts: dict[int, tuple[int, int]] = {}  # of the step at hand
+
+    def __len__(self) -> int:
+        return self.config.batch_size.steps * self.per_step
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        step, index = divmod(i, self.per_step)
+        examples, epochs = self.batches.micro_batch(step, index, self.size, *self.rank)
+        by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # as attention wants them
+        examples, epochs = examples[by_length], epochs[by_length]
+        rows = gather(self.store, self.plan, examples, self.vocabulary)
+        masked, labels = masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
+        batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
+        batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
+        batch["num_tokens"] = int(rows.lengths.sum())
+        batch["position"] = i * self.rank.world_size + self.rank.number  # the share's place among those of all ranks
+        return batch
+
+    def counts(self, step: int) -> tuple[int, int]:
+        """Masked tokens and sequences of a whole step, by which its losses are divided."""
+        if step not in self._counts:
+            examples, epochs = self.batches.batch(step)
+            masking, seed = self.config.masking, self.config.seed
+            if masking.whole_words:  # which words fit is known only by selecting them
+                rows = gather(self.store, self.plan, examples, self.vocabulary)
+                labels = masked_rows(rows, examples, epochs, masking, seed, self.vocabulary)[1]
+                masked = int((labels != IGNORED).sum())
+            else:
+                masked = int(
+                    num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
+                )
+            self._counts = {step: (masked, len(examples))}
+        return self._counts[step]
+
+
+class Positions(Sampler[int]):
+    """start, start + 1, ..., total - 1, with the length of the whole run, which is what Lightning counts in."""
+
+    def __init__(self, start: int, total: int) -> None:
+        self.start, self.total = start, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.total))
+
+    def __len__(self) -> int:
+        return self.total
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """A Ctrl-C reaches all processes of a terminal; workers go on until the step in progress has its batches."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class PositionLoader(DataLoader):
+    """A loader that needs no state of its own: its position is derived from the step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state
+
+
+class PretrainingData(L.LightningDataModule):
+    """Training and validation data of one run, over the token stores of its data mix."""
+
+    def __init__(
+        self,
+        config: Config,
+        train: SentenceStore,
+        validation: SentenceStore,
+        vocabulary: Vocabulary,
+        rank: Rank = ALONE,
+    ) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.validation_store = validation
+        self.validation_plan = input_format.plan(
+            validation, config.input_format, stream_key(VALIDATION_SEED, "validation")
+        )
+        plan = input_format.plan(train, config.input_format, stream_key(config.seed, "plan"))
+        self.micro_batches = MicroBatches(train, plan, config, vocabulary, rank)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches per optimizer step."""
+        return self.micro_batches.per_step
+
+    def train_dataloader(self) -> PositionLoader:
+        assert self.trainer is not None
+        start = self.trainer.global_step * self.accumulation
+        workers = self.config.trainer.workers
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        if workers is None:
+            workers = WORKERS_BESIDE_A_GPU if on_gpu else 0
+        return PositionLoader(
+            self.micro_batches,
+            batch_size=None,
+            sampler=Positions(start, len(self.micro_batches)),
+            num_workers=workers,
+            pin_memory=on_gpu,
+            worker_init_fn=leave_signals_to_the_run,
+            generator=torch.Generator().manual_seed(0),
+            persistent_workers=workers > 0,
+        )
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """A batch is a flat dictionary: it needs no search for tensors, and from pinned memory nobody waits for it."""
+        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+    def validation_batches(self, rank: Rank = ALONE) -> Iterator[dict[str, Any]]:
+        """The held-out examples with their one fixed pattern, in order; of several ranks, every so many-th batch."""
+        size = VALIDATION_BATCH
+        for start in range(rank.number * size, self.validation_plan.num_examples, rank.world_size * size):
+            examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
+            rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
+            epochs = np.zeros_like(examples)
+            masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
+            yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
+
+    def num_bytes(self, batch: dict[str, Any]) -> int:
+        """Bytes of the text that a batch masks; 0 when the vocabulary does not know its pieces' lengths."""
+        lengths = self.vocabulary.num_bytes
+        return 0 if lengths is None else int(lengths[batch["masked_labels"].numpy()].sum())
+
+    def unigram_perplexity(self) -> float:
+        """Of the tokens that validation masks, under the training text's unigram frequencies (add-one smoothed)."""
+        train = self.micro_batches.store
+        tokens = train.gather_tokens(train.sentence_starts, train.sentence_lengths)
+        counts = np.bincount(tokens, minlength=self.vocabulary.size) + 1.0
+        log_share = np.log(counts / counts.sum())
+        labels = torch.cat([batch["masked_labels"] for batch in self.validation_batches()])
+        return float(np.exp(-log_share[labels.numpy()].mean()))

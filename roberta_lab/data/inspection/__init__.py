@@ -1,0 +1,1 @@
+"""What the model will see of an epoch, decoded and counted."""

@@ -1,0 +1,82 @@
+"""Examples as people read them: each token as the model sees it, with its kind, for the console and for a page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from roberta_lab.axes.examples import Rows
+from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.tokenizer import Encoding
+
+STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}
+NSP = {0: "B is next", 1: "B is random"}
+
+
+class Token(NamedTuple):
+    """What the model sees; `original` is the token that it must predict, where that is another."""
+
+    kind: str  # a key of STYLES
+    text: str
+    original: str = ""
+
+
+class Decoded(NamedTuple):
+    """One example, and a line about it."""
+
+    title: str
+    tokens: tuple[Token, ...]
+
+
+def decoded(
+    encoding: Encoding, rows: Rows, examples: np.ndarray, seen: np.ndarray, labels: np.ndarray
+) -> list[Decoded]:
+    """The rows of the given examples, (B,) integers, with what the model sees and the labels, (B, T) each."""
+    found = []
+    for i, number in enumerate(examples):
+        label = "" if rows.next_sentence_label is None else f", NSP label {NSP[int(rows.next_sentence_label[i])]}"
+        predicted = int((labels[i] != IGNORED).sum())
+        title = f"example {number}: {rows.lengths[i]} tokens, {predicted} predicted{label}"
+        found.append(Decoded(title, tuple(_tokens(encoding, rows, seen[i], labels[i], i))))
+    return found
+
+
+def _tokens(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int) -> Iterator[Token]:
+    for j in range(int(rows.lengths[i])):
+        kind = _kind(encoding, rows, seen, labels, i, j)
+        original = encoding.spelled(int(labels[j])) if kind in ("masked", "random") else ""
+        yield Token(kind, encoding.spelled(int(seen[j])), original)
+
+
+def _kind(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int, j: int) -> str:
+    if labels[j] == IGNORED:
+        if rows.special_mask[i, j]:
+            return "special"
+        return "segment B" if rows.token_type_ids[i, j] else "text"
+    if seen[j] == encoding.mask_id:
+        return "masked"
+    return "kept" if seen[j] == labels[j] else "random"
+
+
+# ---------------------------------------------------------------- on the console
+def legend() -> str:
+    """The kinds, each in its colour."""
+    return "  ".join(_paint(kind, kind) for kind in STYLES)
+
+
+def painted(example: Decoded) -> str:
+    """The line about an example, and below it its tokens; behind another one the original in brackets."""
+    texts = (_paint(t.kind, f"{t.text}[{t.original}]" if t.original else t.text) for t in example.tokens)
+    return f"{example.title}\n{''.join(texts)}"
+
+
+def _paint(kind: str, text: str) -> str:
+    """In colour on a terminal; elsewhere predicted tokens carry the name of their kind."""
+    colour = (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
+    if not colour:
+        return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text
+    return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text

@@ -1,0 +1,259 @@
+"""What a whole epoch looks like: lengths, documents, NSP labels, padding, and what masking did, counted one by one.
+
+Lengths, spans and labels are read off the plan. Masks are counted on rows gathered and masked as training does it, and
+compared with expectations worked out here, not by the code under suspicion: a fault in it shows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.masking import IGNORED, masked_rows
+from roberta_lab.axes.rng import hashed
+from roberta_lab.axes.sentence_store import SentenceStore
+from roberta_lab.config import MaskingConfig
+from roberta_lab.data.inspection.batch_statistics import BatchStatistics
+from roberta_lab.data.inspection.shares import Bin, Share, binned, binomial
+
+BLOCK_TOKENS = 1 << 18  # rows are gathered and masked in blocks of at most so many tokens: 2 MB an array
+MOST_FREQUENT = 10
+
+
+# ---------------------------------------------------------------- nouns
+@dataclass(frozen=True)
+class PlanStatistics:
+    """Of the plan's first examples: nothing of it needs a token."""
+
+    num_examples: int
+    num_planned: int  # examples of the whole epoch
+    tokens: int  # specials counted in, padding not
+    text_tokens: int
+    shortest: int
+    median: float
+    longest: int
+    full: Share  # inputs of max_length tokens
+    too_long: int  # inputs of more: must be 0
+    histogram: tuple[Bin, ...]
+    covered: Share  # tokens of the corpus that are in an input
+    documents: dict[int, int]  # documents that an input holds -> inputs
+    crossings: int  # borders of documents inside inputs
+    random_pairs: Share | None  # NSP label 1
+    mislabelled: int  # pairs whose label is not what the documents of A and B say: must be 0
+    counts: dict[str, int]  # what the format says of the whole corpus
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """Of the rows as the model sees them, and of their labels."""
+
+    selected: Share  # of the tokens that may be selected
+    kinds: dict[str, Share]  # of the selected: masked, random, kept; a random draw of the token itself looks kept
+    specials_selected: Share
+    by_position: tuple[Bin, ...]
+    faults: dict[str, int]  # must all be 0
+    duplicates: int  # inputs that are, token for token, as an earlier one
+    unknown: int  # text tokens with the id of a special token: <unk>
+    pieces: Share  # of the vocabulary: ids that occur in the text
+    most_frequent: tuple[tuple[int, int], ...]  # (id, occurrences)
+
+
+@dataclass(frozen=True)
+class EpochStatistics:
+    """What `roberta-lab inspect` shows beside its examples."""
+
+    epoch: int
+    plan: PlanStatistics
+    rows: RowStatistics
+    batches: BatchStatistics
+
+
+# ---------------------------------------------------------------- from the plan
+def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_length: int) -> PlanStatistics:
+    """Of the first `num_examples` of the plan, 1 or more."""
+    ends = plan.example_ends[:num_examples]
+    starts = plan.spans_start[: ends[-1]]
+    stops = starts + plan.spans_length[: ends[-1]]
+    lengths = plan.lengths[:num_examples]
+    documents, borders = _documents_of(store, starts, stops, ends)
+    random = None if plan.next_sentence_label is None else plan.next_sentence_label[:num_examples] == 1
+    return PlanStatistics(
+        num_examples=num_examples,
+        num_planned=plan.num_examples,
+        tokens=int(lengths.sum(dtype=np.int64)),
+        text_tokens=int(plan.num_text_tokens[:num_examples].sum()),
+        shortest=int(lengths.min()),
+        median=float(np.median(lengths)),
+        longest=int(lengths.max()),
+        full=Share(int((lengths == max_length).sum()), num_examples),
+        too_long=int((lengths > max_length).sum()),
+        histogram=binned(np.bincount(lengths, minlength=max_length + 1)[1:], num_examples),
+        covered=Share(
+            _covered(starts, stops), _covered(store.sentence_starts, store.sentence_starts + store.sentence_lengths)
+        ),
+        documents=dict(sorted(Counter((1 + borders).tolist()).items())),
+        crossings=int(borders.sum()),
+        random_pairs=None if random is None else Share(int(random.sum()), num_examples),
+        mislabelled=0 if random is None else _mislabelled(random, documents, starts, stops),
+        counts=plan.counts,
+    )
+
+
+def _documents_of(
+    store: SentenceStore, starts: np.ndarray, stops: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The document of each span's first token (M,), and the borders of documents inside each example (N,).
+
+    Looked up in the store, so a span that runs on into the next document counts as crossing too.
+    """
+    firsts = np.concatenate([[0], store.document_ends[:-1]])
+    # sorted, each once: a document that a mix repeats is the same document at the same place
+    document_starts = np.unique(np.asarray(store.sentence_starts)[firsts[firsts < store.document_ends]])
+    first = np.searchsorted(document_starts, starts, side="right")
+    last = np.searchsorted(document_starts, stops - 1, side="right")
+    changes = first[1:] != last[:-1]
+    changes[ends[:-1] - 1] = False  # between two examples
+    crossed = np.concatenate([[0], np.cumsum((last - first) + np.append(changes, False))])
+    return first, np.diff(crossed[ends], prepend=0)
+
+
+def _covered(starts: np.ndarray, stops: np.ndarray) -> int:
+    """Tokens in the union of the spans."""
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum.accumulate(stops[order])
+    return int(np.maximum(reach - np.maximum(starts, np.append(starts[:1], reach[:-1])), 0).sum())
+
+
+def _mislabelled(random: np.ndarray, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> int:
+    """Pairs called next whose B does not follow A in its document, and pairs called random of one document."""
+    same = documents[0::2] == documents[1::2]
+    follows = same & (starts[1::2] >= stops[0::2])
+    return int(np.where(random, same, ~follows).sum())
+
+
+# ---------------------------------------------------------------- from rows
+def row_statistics(
+    store: SentenceStore,
+    plan: Plan,
+    num_examples: int,
+    epoch: int,
+    masking: MaskingConfig,
+    seed: int,
+    vocabulary: Vocabulary,
+    progress: bool = False,
+) -> RowStatistics:
+    """Gathers and masks the first `num_examples` of the plan, 1 or more, in blocks, and counts every token."""
+    longest = int(plan.lengths[:num_examples].max())
+    size = max(1, BLOCK_TOKENS // longest)
+    totals: Counter[str] = Counter()
+    pieces = np.zeros(vocabulary.size, np.int64)
+    positions = np.zeros((2, longest), np.int64)  # where a token was selected, and where one could be
+    sizes = np.zeros(longest + 1, np.int64)  # how many rows have so many tokens that may be selected
+    digests = np.empty(num_examples, np.uint64)
+    with tqdm(total=num_examples, unit="input", desc="statistics", leave=False, disable=not progress) as bar:
+        for first in range(0, num_examples, size):
+            examples = np.arange(first, min(first + size, num_examples))
+            rows = gather(store, plan, examples, vocabulary)
+            seen, labels = masked_rows(rows, examples, np.full_like(examples, epoch), masking, seed, vocabulary)
+            may = _selectable(rows, masking)
+            sizes += np.bincount(may.sum(axis=1), minlength=longest + 1)
+            totals.update(_counted(rows, seen, labels, may, vocabulary))
+            positions[:, : labels.shape[1]] += (((labels != IGNORED) & may).sum(axis=0), may.sum(axis=0))
+            pieces += np.bincount(rows.input_ids[~rows.special_mask], minlength=vocabulary.size)
+            digests[examples] = _digests(rows)
+            bar.update(len(examples))
+    return _row_statistics(totals, pieces, positions, sizes, digests, masking, vocabulary)
+
+
+def _row_statistics(
+    totals: Counter[str],
+    pieces: np.ndarray,
+    positions: np.ndarray,
+    sizes: np.ndarray,
+    digests: np.ndarray,
+    masking: MaskingConfig,
+    vocabulary: Vocabulary,
+) -> RowStatistics:
+    num_text_ids = vocabulary.size - len(set(vocabulary.special_ids))
+    by_chance = masking.random_share / num_text_ids  # a random draw that hits the token itself
+    asked = {
+        "masked": masking.mask_share,
+        "random": masking.random_share - by_chance,
+        "kept": 1 - masking.mask_share - masking.random_share + by_chance,
+    }
+    rate = None if masking.whole_words else masking.mask_prob  # whole words must fit, so only a bound is known
+    chosen, frequent = totals["selected"], np.argsort(-pieces, kind="stable")[:MOST_FREQUENT]
+    return RowStatistics(
+        selected=Share(chosen, totals["selectable"], rate, _variance(sizes, masking)),
+        kinds={kind: binomial(totals[kind], chosen, share) for kind, share in asked.items()},
+        specials_selected=Share(totals["specials selected"], totals["specials"]),
+        by_position=binned(*positions, rate),
+        faults={name: totals[name] for name in FAULTS if name != "specials selected" or masking.selection != "fairseq"},
+        duplicates=len(digests) - len(np.unique(digests)),
+        unknown=int(pieces[list(vocabulary.special_ids)].sum()),
+        pieces=Share(int((pieces > 0).sum()), vocabulary.size),
+        most_frequent=tuple((int(i), int(pieces[i])) for i in frequent if pieces[i]),
+    )
+
+
+FAULTS = (
+    "specials selected",
+    "padding selected",
+    "tokens changed but not selected",
+    "labels other than the token",
+    "special tokens drawn at random",
+)
+
+
+def _selectable(rows: Rows, masking: MaskingConfig) -> np.ndarray:
+    """Text; with fairseq's selection `<s>` and `</s>` too. (B, T) bool."""
+    if masking.selection == "fairseq":
+        return np.arange(rows.input_ids.shape[1]) < rows.lengths[:, None]
+    return ~rows.special_mask
+
+
+def _variance(sizes: np.ndarray, masking: MaskingConfig) -> float:
+    """Of the number of tokens selected: `exact` and `fairseq` round it up or down in each row, `bernoulli` tosses coins."""
+    expected = masking.mask_prob * np.arange(len(sizes))  # of a row
+    if masking.selection == "bernoulli":
+        return float((sizes * expected).sum() * (1 - masking.mask_prob))
+    rest = np.modf(expected)[0]
+    return float((sizes * rest * (1 - rest)).sum())
+
+
+def _counted(
+    rows: Rows, seen: np.ndarray, labels: np.ndarray, may: np.ndarray, vocabulary: Vocabulary
+) -> dict[str, int]:
+    """Counts of one block. What is selected is told by labels; its kind by what the model sees in its place."""
+    original, chosen = rows.input_ids, labels != IGNORED
+    inside = np.arange(original.shape[1]) < rows.lengths[:, None]
+    specials = rows.special_mask & inside
+    masked = chosen & (seen == vocabulary.mask_id)
+    kept = chosen & ~masked & (seen == original)
+    random = chosen & ~masked & ~kept
+    masks = {
+        "selectable": may,
+        "selected": chosen,
+        "masked": masked,
+        "kept": kept,
+        "random": random,
+        "specials": specials,
+        "specials selected": chosen & specials,
+        "padding selected": chosen & ~inside,
+        "tokens changed but not selected": ~chosen & (seen != original),
+        "labels other than the token": chosen & (labels != original),
+        "special tokens drawn at random": random & np.isin(seen, vocabulary.special_ids),
+    }
+    return {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+
+
+def _digests(rows: Rows) -> np.ndarray:
+    """64 bits for the ids of each row, padding left out; equal rows have equal ones. (B,) uint64."""
+    columns = np.arange(rows.input_ids.shape[1])
+    words = hashed(0, columns[None, :], rows.input_ids)
+    words[columns >= rows.lengths[:, None]] = 0
+    return words.sum(axis=1, dtype=np.uint64)

@@ -1,0 +1,111 @@
+"""Published vocabularies -> tokenizers: the files that GPT-2, RoBERTa and BERT were released with, and `tokenizer.json`.
+
+Ids are those of the files. What they lack of the five tokens that inputs need gets ids behind their last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, models
+
+from roberta_lab.axes.tokenizer import KINDS, SPECIALS, bytelevel_bpe, wordpiece
+from roberta_lab.config import ConfigError, TokenizerConfig
+
+LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
+_GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary; inputs here have no use for it
+
+
+def find(path: str) -> tuple[Path, ...]:
+    """The files of the vocabulary at `path`, a folder that holds one of LAYOUTS or one of their files."""
+    place = Path(path).expanduser()
+    folder = place.parent if place.is_file() else place
+    for names in LAYOUTS:
+        if all((folder / name).is_file() for name in names) and (folder == place or place.name in names):
+            return tuple(folder / name for name in names)
+    allowed = ", ".join(" + ".join(names) for names in LAYOUTS)
+    raise ConfigError(f"tokenizer.path={path} holds no published vocabulary. Allowed: a folder with {allowed}.")
+
+
+def fingerprint(path: str) -> str:
+    """SHA-256 of the files: the identity of a published vocabulary, wherever it lies."""
+    found = find(path)
+    files = [*found, *_config_beside(found)]
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def load(config: TokenizerConfig) -> Tokenizer:
+    """The tokenizer at `config.path`, with its special tokens declared.
+
+    Raises: ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
+    """
+    tokenizer = _opened(config.path, where := f"tokenizer.path={config.path}")
+    if (kind := _kind(tokenizer)) != config.kind:
+        raise ConfigError(f"{where} holds {kind}, not tokenizer.kind={config.kind}: choose the option that fits it.")
+    return _with_specials(tokenizer)
+
+
+def load_of_model(folder: Path) -> Tokenizer:
+    """The tokenizer beside a pretrained model, which says its kind itself, with its special tokens declared.
+
+    Raises: ConfigError if the files cannot be read or hold no kind that is known here.
+    """
+    tokenizer = _opened(str(folder), str(folder))
+    if (kind := _kind(tokenizer)) not in KINDS:
+        raise ConfigError(f"{folder} holds {kind}. Allowed: {', '.join(KINDS)}.")
+    return _with_specials(tokenizer)
+
+
+def _opened(path: str, where: str) -> Tokenizer:
+    files = find(path)
+    try:
+        return _read(files)
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
+
+
+def _with_specials(tokenizer: Tokenizer) -> Tokenizer:
+    known = [[name for name in role if tokenizer.token_to_id(name) is not None] for role in SPECIALS]
+    style = next((role.index(names[0]) for role, names in zip(SPECIALS, known, strict=True) if names), 0)
+    specials = [name for role, names in zip(SPECIALS, known, strict=True) for name in names or [role[style]]]
+    specials += [_GPT2_END] if tokenizer.token_to_id(_GPT2_END) is not None else []
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in specials])
+    return tokenizer
+
+
+def _read(files: tuple[Path, ...]) -> Tokenizer:
+    if files[0].name == "tokenizer.json":
+        tokenizer = Tokenizer.from_file(str(files[0]))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+    if files[0].name == "vocab.txt":
+        pieces = files[0].read_text(encoding="utf-8").splitlines()
+        return wordpiece(models.WordPiece.from_file(str(files[0]), unk_token="[UNK]"), _is_uncased(files, pieces))
+    return bytelevel_bpe(models.BPE.from_file(*map(str, files)))
+
+
+def _config_beside(files: tuple[Path, ...]) -> list[Path]:
+    """`tokenizer_config.json`, read for one thing only: whether a `vocab.txt` is of lower-cased text."""
+    config = files[0].with_name("tokenizer_config.json")
+    return [config] if files[0].name == "vocab.txt" and config.is_file() else []
+
+
+def _is_uncased(files: tuple[Path, ...], pieces: list[str]) -> bool:
+    """As `tokenizer_config.json` says; without one, whether no piece but the special ones has an upper-case letter."""
+    for config in _config_beside(files):
+        stated = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case")
+        if stated is not None:
+            return bool(stated)
+    return not any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
+
+
+def _kind(tokenizer: Tokenizer) -> str:
+    if isinstance(tokenizer.model, models.WordPiece):
+        return "wordpiece"
+    pre_tokenizer = json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"])
+    if isinstance(tokenizer.model, models.BPE) and '"ByteLevel"' in pre_tokenizer:
+        return "bytelevel_bpe"
+    return f"a {type(tokenizer.model).__name__} tokenizer"

@@ -1,0 +1,119 @@
+"""BERT's encoder and its two pretraining heads, in plain torch (Devlin et al. 2019; RoBERTa, Sections 2 and 3.1).
+
+Post-layer-norm, learned positions offset by pad + 1 = 2, exact GELU, tied embeddings. Logits are computed at the masked
+positions only: at small sizes the output layer over all positions would cost more than the encoder. Padding need not be
+computed at all: `Encoder.packed` takes the real tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from roberta_lab.config import ModelConfig
+from roberta_lab.model.attention import Attention, Packed, Padded
+
+PAD_ID = 1  # RoBERTa's; a published tokenizer may have another
+POSITION_OFFSET = 2  # RoBERTa's first position, pad + 1
+
+
+class Embeddings(nn.Module):
+    """Token + position (+ token type) embeddings, layer-normed. Token types exist for paired formats only."""
+
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int = PAD_ID
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, config.hidden, padding_idx=pad_id)
+        self.positions = nn.Embedding(max_positions + POSITION_OFFSET, config.hidden)
+        self.token_types = nn.Embedding(token_types, config.hidden) if token_types else None
+        self.norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """Ids (B, T) at positions 0 to T - 1, or (N,) each at its own, to (..., H)."""
+        if position_ids is None:
+            positions = self.positions.weight[POSITION_OFFSET : POSITION_OFFSET + input_ids.shape[1]]
+        else:
+            positions = self.positions(position_ids + POSITION_OFFSET)
+        x = self.tokens(input_ids) + positions
+        if self.token_types is not None:
+            x = x + (self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids))
+        return self.dropout(self.norm(x))
+
+
+class Layer(nn.Module):
+    """Self-attention and feed-forward, each with dropout, residual and then LayerNorm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.attention_dropout = config.attention_dropout
+        self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
+        self.attention_out = nn.Linear(config.hidden, config.hidden)
+        self.attention_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.ffn_in = nn.Linear(config.hidden, config.ffn)
+        self.ffn_out = nn.Linear(config.ffn, config.hidden)
+        self.ffn_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, attention: Attention) -> Tensor:  # (..., H) -> (..., H)
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        context = attention(query, key, value, self.attention_dropout if self.training else 0.0)
+        x = self.attention_norm(x + self.dropout(self.attention_out(context.flatten(-2))))
+        return self.ffn_norm(x + self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))))
+
+
+class Encoder(nn.Module):
+    """Token ids to hidden states, of padded rows (`forward`) or of inputs joined end to end (`packed`)."""
+
+    checkpointing = False  # compute each layer again in the backward pass instead of keeping what it computed
+
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0, pad_id: int = PAD_ID
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config, vocab_size, max_positions, token_types, pad_id)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        initialize(self, config.init_std)
+        # Rows that no input reads are zeros, so that nothing is lost in a layout that has no such rows.
+        with torch.no_grad():
+            self.embeddings.positions.weight[:POSITION_OFFSET].zero_()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """input_ids int64 (B, T); attention_mask bool (B, T), True on real tokens, or None when there is no padding;
+        token_type_ids int64 (B, T) or None. Returns float (B, T, H)."""
+        mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+        return self._layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
+
+    def packed(
+        self, input_ids: Tensor, position_ids: Tensor, attention: Packed, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """input_ids, position_ids, token_type_ids int64 (N,), the tokens of all inputs. Returns float (N, H)."""
+        return self._layers(self.embeddings(input_ids, position_ids, token_type_ids), attention)
+
+    def _layers(self, x: Tensor, attention: Attention) -> Tensor:
+        for layer in self.layers:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, attention, use_reentrant=False)
+            else:
+                x = layer(x, attention)
+        return x
+
+
+def initialize(module: nn.Module, std: float) -> None:
+    """N(0, std) for matrices, zeros for biases and for the padding row, ones for LayerNorm (BERT's initialization)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=std)
+            if part.padding_idx is not None:
+                with torch.no_grad():
+                    part.weight[part.padding_idx].zero_()

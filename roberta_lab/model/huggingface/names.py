@@ -1,0 +1,145 @@
+"""The same weights under Hugging Face's names: RoBERTa's (no token types, no NSP, pad 1) and BERT's (everything else).
+
+What is not one to one is stated here, once:
+- query, key and value are one matrix here, three there;
+- RoBERTa's position table has rows in front of the first position, as ours has; BERT's has none, so ours[2:] is theirs;
+- both always have token types: one row of zeros stands there for none here, and is left out when it is read. Rows that are
+  not zeros stay, as token types of the model, so nothing is rounded on the way;
+- the output matrix is the embedding matrix: written once, and refused if a folder holds another.
+A tensor that is missing, or would go nowhere, is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from roberta_lab.config import ConfigError, ModelConfig
+from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
+from roberta_lab.model.pretraining_model import PretrainingModel
+
+KINDS = ("roberta", "bert")
+_ENCODER = {
+    "encoder.embeddings.tokens": "{kind}.embeddings.word_embeddings",
+    "encoder.embeddings.norm": "{kind}.embeddings.LayerNorm",
+}
+_LAYER = {  # under encoder.layers.N here, KIND.encoder.layer.N there
+    "attention_out": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "ffn_in": "intermediate.dense",
+    "ffn_out": "output.dense",
+    "ffn_norm": "output.LayerNorm",
+}
+_HEADS = {
+    "roberta": {"mlm_dense": "lm_head.dense", "mlm_norm": "lm_head.layer_norm"},
+    "bert": {"mlm_dense": "cls.predictions.transform.dense", "mlm_norm": "cls.predictions.transform.LayerNorm"},
+}
+_NSP = {"nsp_pooler": "bert.pooler.dense", "nsp_classifier": "cls.seq_relationship"}
+_MLM_BIAS = {"roberta": "lm_head.bias", "bert": "cls.predictions.bias"}
+_DECODER = {"roberta": "lm_head.decoder", "bert": "cls.predictions.decoder"}  # second names of tied tensors
+_NO_WEIGHTS = {
+    # Counters that older versions of transformers saved; and RoBERTa's pooler, which no pretraining objective of it reads.
+    "roberta": ("roberta.embeddings.position_ids", "roberta.pooler.dense.weight", "roberta.pooler.dense.bias"),
+    "bert": ("bert.embeddings.position_ids",),
+}
+POSITIONS, TOKEN_TYPES = "encoder.embeddings.positions.weight", "encoder.embeddings.token_types.weight"
+
+
+def kind_of(state: Mapping[str, Tensor], pad_id: int) -> str:
+    """The architecture that can hold this model. RoBERTa's has no NSP head, reads no token types, and counts positions from
+    pad + 1, which is 2 only if pad is 1."""
+    plain = TOKEN_TYPES not in state and "nsp_classifier.weight" not in state
+    return "roberta" if plain and pad_id == PAD_ID else "bert"
+
+
+def _names(layers: int, kind: str, nsp: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each parameter that is moved as it is, and its name there; several names where one matrix here is several there."""
+    pairs = [(ours, (theirs.format(kind=kind),)) for ours, theirs in _ENCODER.items()]
+    for i in range(layers):
+        here, there = f"encoder.layers.{i}", f"{kind}.encoder.layer.{i}"
+        pairs.append((f"{here}.qkv", tuple(f"{there}.attention.self.{part}" for part in ("query", "key", "value"))))
+        pairs += [(f"{here}.{ours}", (f"{there}.{theirs}",)) for ours, theirs in _LAYER.items()]
+    pairs += [(ours, (theirs,)) for ours, theirs in {**_HEADS[kind], **(_NSP if nsp else {})}.items()]
+    for ours, theirs in pairs:
+        for part in ("weight", "bias") if ours != "encoder.embeddings.tokens" else ("weight",):
+            yield f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs)
+    yield "mlm_bias", (_MLM_BIAS[kind],)
+
+
+def state_to_huggingface(state: Mapping[str, Tensor], config: ModelConfig, kind: str) -> dict[str, Tensor]:
+    """The tensors of `state`, a state of PretrainingModel, under Hugging Face's names, each with memory of its own.
+
+    BERT's position table has no rows in front of the first position: ours, which nothing reads, are left out.
+    """
+    names = dict(_names(config.layers, kind, "nsp_classifier.weight" in state))
+    assert set(state) - {TOKEN_TYPES} == {*names, POSITIONS}, "every parameter goes somewhere"
+    found: dict[str, Tensor] = {}
+    for ours, theirs in names.items():
+        found |= zip(theirs, state[ours].chunk(len(theirs)), strict=True)
+    positions = state[POSITIONS]
+    found[f"{kind}.embeddings.position_embeddings.weight"] = (
+        positions if kind == "roberta" else positions[POSITION_OFFSET:]
+    )
+    none = torch.zeros_like(positions[:1])
+    found[f"{kind}.embeddings.token_type_embeddings.weight"] = state.get(TOKEN_TYPES, none)
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
+
+
+def state_from_huggingface(tensors: Mapping[str, Tensor], config: ModelConfig, kind: str) -> dict[str, Tensor]:
+    """The inverse of `state_to_huggingface`, bitwise; in front of BERT's positions come rows of zeros, as at initialization.
+
+    Raises: ConfigError that names the tensors that are missing, would go nowhere, or contradict each other.
+    """
+    left = _without_second_names(tensors, kind)
+    nsp = any(f"{name}.{part}" in left for name in _NSP.values() for part in ("weight", "bias"))
+    positions, types = (f"{kind}.embeddings.{name}_embeddings.weight" for name in ("position", "token_type"))
+    names = dict(_names(config.layers, kind, nsp))
+    wanted = {positions, types, *(name for theirs in names.values() for name in theirs)}
+    for verb, odd in (("lacks", wanted - set(left)), ("has, with no use for them,", set(left) - wanted)):
+        if odd:
+            raise ConfigError(f"a {kind} model for pretraining {verb} {listed(odd)}.")
+    _check_shapes({name: left[name] for name in wanted}, config, kind, nsp)
+    state = {ours: torch.cat([left[name] for name in theirs]) for ours, theirs in names.items()}
+    if kind == "bert":
+        front = left[positions].new_zeros(POSITION_OFFSET, left[positions].shape[1])
+        left[positions] = torch.cat([front, left[positions]])
+    state[POSITIONS] = left[positions].clone()
+    if len(left[types]) > 1 or left[types].any():
+        state[TOKEN_TYPES] = left[types].clone()
+    return state
+
+
+def _without_second_names(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """The tensors under the names of today, tied ones once, without what are no weights."""
+    renamed = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # BERT's, until 2019
+    left = dict(tensors)
+    for old, new in renamed.items():
+        left = {name.replace(old, new): tensor for name, tensor in left.items()}
+    for name in _NO_WEIGHTS[kind]:
+        left.pop(name, None)
+    tied = {"weight": f"{kind}.embeddings.word_embeddings.weight", "bias": _MLM_BIAS[kind]}
+    for part, name in tied.items():
+        copy = left.pop(f"{_DECODER[kind]}.{part}", None)
+        if copy is not None and not torch.equal(left.setdefault(name, copy), copy):
+            raise ConfigError(f"{_DECODER[kind]}.{part} is not {name}: models here have tied embeddings.")
+    return left
+
+
+def _check_shapes(tensors: dict[str, Tensor], config: ModelConfig, kind: str, nsp: bool) -> None:
+    """Against those of a model of these sizes, which takes no memory; the lengths of the three tables are their own."""
+    tables = [f"{kind}.embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")]
+    words, positions, types = (tensors[name].shape[:1].numel() for name in tables)
+    offset = POSITION_OFFSET if kind == "roberta" else 0
+    with torch.device("meta"):
+        model = PretrainingModel(config, words, max(0, positions - offset), types, nsp, pad_id=0)
+    for name, expected in state_to_huggingface(model.state_dict(), config, kind).items():
+        if (shape := tuple(tensors[name].shape)) != tuple(expected.shape):
+            raise ConfigError(f"{name} is of shape {shape}; config.json makes it {tuple(expected.shape)}.")
+
+
+def listed(names: set[str]) -> str:
+    """The first of them, and how many more there are, for a message of one line."""
+    first = sorted(names)[:4]
+    return ", ".join(first) + (f" and {len(names) - len(first)} more" if len(names) > len(first) else "")

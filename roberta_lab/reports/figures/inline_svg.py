@@ -1,0 +1,157 @@
+"""A figure as part of a page: SVG without style attributes, which the page's policy forbids, and with values that a script can show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from roberta_lab.reports.figures.drawing import Figure, shown, style, svg_for_page
+
+SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+Element = ElementTree.Element
+SHAPES = {  # matplotlib's marks as paths
+    "o": "M0 4a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
+    "s": "M0 0h8v8h-8z",
+    "^": "M4 0L8 8H0z",
+    "D": "M4 0L8 4L4 8L0 4z",
+    "v": "M0 0H8L4 8z",
+    "P": "M3 0h2v3h3v2h-3v3h-2v-3h-3v-2h3z",
+    "X": "M0 2L2 0L4 2L6 0L8 2L6 4L8 6L6 8L4 6L2 8L0 6L2 4z",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A legend entry: which series it hides, and how that looks."""
+
+    number: int
+    name: str
+    colour: str
+    dashes: str | None
+    mark: str | None  # a path in a box of 8 x 8; None where a line or a bar says enough
+
+
+@dataclass(frozen=True)
+class Inline:
+    """What a page needs of a figure."""
+
+    figure: Figure
+    svg: str
+    legend: tuple[Key, ...]
+
+
+def inline(figure: Figure) -> Inline:
+    """Draws the figure; black becomes the page's colour, and ids are the figure's own."""
+    ElementTree.register_namespace("", SVG)
+    raw = svg_for_page(figure)
+    root = ElementTree.fromstring(raw[raw.index("<svg") :])
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
+                parent.remove(child)
+    _name_marks(root, figure)
+    for element in root.iter():
+        _attributes(element, figure.salt)
+    _frame(root, figure)
+    return Inline(figure, ElementTree.tostring(root, "unicode"), _legend(root, figure))
+
+
+def _frame(root: Element, figure: Figure) -> None:
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    lines = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
+    root.attrib |= {"role": "img", "aria-label": _xml(figure.title), "tabindex": "0", **lines}
+    title = Element(f"{{{SVG}}}title")
+    title.text = _xml(figure.title)
+    root.insert(0, title)
+
+
+def _xml(text: str) -> str:
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def _attributes(element: Element, salt: str) -> None:
+    """In place: `style` as presentation attributes, ids and links to them with the salt, black as currentColor."""
+    for declaration in element.attrib.pop("style", "").split(";"):
+        name, colon, value = (part.strip() for part in declaration.partition(":"))
+        if not colon:
+            continue
+        if name == "font":  # a shorthand has no attribute: `8px 'DejaVu Sans', sans-serif`
+            size = re.search(r"([\d.]+)px", value)
+            element.set("font-size", size.group(1) if size else "10")
+        else:
+            element.set(name, value)
+    if element.tag == f"{{{SVG}}}text":
+        element.attrib.setdefault("fill", "currentColor")
+        element.set("font-family", "system-ui, sans-serif")
+    for name, value in list(element.attrib.items()):
+        if name == f"{{{LINK}}}href":
+            del element.attrib[name]
+            element.set("href", value.replace("#", f"#f{salt}-", 1))
+        elif name == "id":
+            element.set("id", f"f{salt}-{value}")
+        elif name in ("fill", "stroke") and value in ("#000000", "black"):
+            element.set(name, "currentColor")
+        elif "url(#" in value:
+            element.set(name, value.replace("url(#", f"url(#f{salt}-"))
+
+
+# ---------------------------------------------------------------- marks and their values
+def _name_marks(root: Element, figure: Figure) -> None:
+    """Each mark of a series gets `data-series` and, where it stands for a value, `data-tip`."""
+    for element in list(root.iter(f"{{{SVG}}}g")):
+        match = re.fullmatch(r"series(\d+)(?:\.(\d+|ends))?", element.get("id", ""))
+        if not match:
+            continue
+        del element.attrib["id"]  # an id once per page; bars of one series share theirs
+        number = int(match.group(1))
+        element.set("data-series", str(number))
+        points = shown(figure)[number]
+        if match.group(2) is None:
+            marks = list(element.iter(f"{{{SVG}}}use"))
+            named = zip(marks, points, strict=True) if len(marks) == len(points) else ()
+        else:
+            named = [] if match.group(2) == "ends" else [(element, points[int(match.group(2))])]
+        for mark, point in named:
+            mark.set("data-tip", _xml(tip(figure, number, point)))
+
+
+def tip(figure: Figure, number: int, point: tuple[float, float, str]) -> str:
+    """`static: 512.3 perplexity at 1,990,200 tokens seen`."""
+    x, y, note = point
+    value = note or f"{y:,.4g}"
+    at = figure.categories[round(x)] if figure.categories else f"{x:,.6g} {figure.x_label}"
+    if not note and y >= 1000:
+        value = f"{y:,.0f}"
+    if not figure.categories and x >= 1000:
+        at = f"{x:,.0f} {figure.x_label}"
+    return f"{figure.series[number].name}: {value}, {at}"
+
+
+def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:
+    if figure.kind == "steps":
+        return ()
+    dashes = dict(_dashes(root))
+    return tuple(
+        Key(number, series.name, _colour(figure, number), dashes.get(number), _mark(figure, number))
+        for number, series in enumerate(figure.series)
+    )
+
+
+def _colour(figure: Figure, number: int) -> str:
+    colour = style(figure, number)["color"]
+    return "currentColor" if colour == "#000000" else colour
+
+
+def _mark(figure: Figure, number: int) -> str | None:
+    joined = figure.kind != "lines" or figure.series[number].joined
+    return None if joined else SHAPES[style(figure, number)["marker"]]
+
+
+def _dashes(root: Element) -> Iterator[tuple[int, str]]:
+    for group in root.iter(f"{{{SVG}}}g"):
+        line = group.find(f"{{{SVG}}}path")
+        if group.get("data-series") and line is not None and (dashes := line.get("stroke-dasharray")):
+            yield int(group.get("data-series", "0")), dashes

@@ -1,0 +1,1 @@
+"""HTML pages: of a table, of all tables, of a corpus that is inspected."""

@@ -1,0 +1,131 @@
+"""The words and digits that all renderings of a table share."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from roberta_lab.config import Config
+from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.differences import Difference
+from roberta_lab.reports.table.rows import Cell, Row, Table
+
+DASH = "\N{EN DASH}"
+STAND_IN, LIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}"
+TESTS = (
+    "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
+    "test; below p = 0.05 rows count as told apart. With n pairs p is at least 2/2^n, so fewer than 6 seeds never tell rows "
+    "apart, and intervals of so few are too narrow. Finetuning seeds of one pretraining run say nothing of what another "
+    "pretraining seed would give; with several pretraining seeds, those are the pairs. Many comparisons are made: one in "
+    "twenty falls below 0.05 by chance."
+)
+GRID = "The best setting is chosen on dev, as in the paper, so its score is optimistic: the more settings, the more."
+
+
+def warning(table: Table) -> str | None:
+    """What a reader must know first: which numbers are no evidence."""
+    if table.scale == "paper":
+        return None
+    pairs = dict.fromkeys((c.stand_in, c.task) for c in table.columns if c.stand_in)
+    stand_ins = ", ".join(f"{stand_in} for {task}" for stand_in, task in pairs)
+    configs = [row.config for row in table.rows if row.config is not None]
+    pydoc = any(source.kind == "pydoc" for config in configs for source in config.data_mix.sources.values())
+    text = "little text" + (" (parts of the embedded corpus pydoc, in place of every corpus)" if pydoc else "")
+    tasks = f" and stand-in tasks ({stand_ins})" if stand_ins else ""
+    return (
+        f"Made at {table.scale} scale: a small model, {text}{tasks}. This shows that the machinery works and says "
+        "nothing about the paper's claim."
+    )
+
+
+def legend(table: Table) -> str:
+    """How a cell is read."""
+    alike = any(LIKE in signs(cell, column) for row in table.rows for column, cell in table.cells(row))
+    like = f" {LIKE}: its seeds do not tell it from {table.reference}; fewer than 6 never can." if alike else ""
+    stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
+    published = "; [published value]" if table.source else ""
+    return f"Median, smallest to largest, number of runs{published}.{like}{stand_in}"
+
+
+def signs(cell: Cell, column: Column) -> str:
+    """What stands right behind a median."""
+    like = cell.difference is not None and cell.difference.was_tested and not cell.difference.apart
+    return (STAND_IN if column.stand_in and cell.values else "") + (f" {LIKE}" if like else "")
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A figure for people; a dash where there is none."""
+    return DASH if value is None else (f"{value:,.{digits}f}" if math.isfinite(value) else str(value))
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """`+1.5`, `-0.3`, `0.0`."""
+    text = f"{value:+,.{digits}f}"
+    return text[1:] if float(text.replace(",", "")) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def spread(cell: Cell, digits: int = 1) -> str:
+    """`37.1 to 39.4, n=3`."""
+    ends = f"{number(cell.spread[0], digits)} to {number(cell.spread[1], digits)}, " if cell.spread else ""
+    return f"{ends}n={len(cell.values)}"
+
+
+def paper(value: float, column: Column) -> str:
+    """A published value with the paper's own digits: perplexities have two."""
+    return number(value, 2 if column.lower_is_better else 1)
+
+
+def marks(cell: Cell) -> list[str]:
+    """The marks in words; a stand-in has a sign, and its name in the column's head."""
+    return [mark for mark in cell.marks if not mark.startswith("stand-in")]
+
+
+def by(column: Column) -> str | None:
+    """What is shown in the place of the paper's figure: `pydoc_topic (accuracy)`, `best_f1`."""
+    if column.stand_in:
+        return column.stand_in + (f" ({column.measured})" if column.measured else "")
+    return column.measured
+
+
+def interval(difference: Difference, digits: int = 1) -> str:
+    """`+1.5 (0.2 to 2.6)`."""
+    ends = f" ({signed(difference.low, digits)} to {signed(difference.high, digits)})" if difference.n > 1 else ""
+    return signed(difference.mean, digits) + ends
+
+
+def test(difference: Difference) -> str:
+    """`n=3, p=0.250, not told apart: 3 seeds never can`."""
+    if difference.same_runs:
+        return difference.verdict
+    p = f"p={difference.p:.3f}, " if difference.n > 1 else ""
+    return f"n={difference.n}, {p}{difference.verdict}"
+
+
+def facts(row: Row) -> str:
+    """What a row's pretraining was."""
+    if row.tokens_seen is None:
+        return "not pretrained yet" if row.perplexity.records else "starts from no run of its own"
+    seen = f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
+    if (config := row.config) is None:
+        return seen
+    batch, model = config.batch_size, config.model
+    made = f" of {batch.sequences:,} inputs, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
+    tokenizer = config.tokenizer  # a published one has a size of its own
+    pieces = f"tokens of {Path(tokenizer.path).name}" if tokenizer.path else f"{tokenizer.vocab_size:,} pieces"
+    return f"{seen}{made}, {pieces}, text: {_text(config)}"
+
+
+def _text(config: Config) -> str:
+    """`43,000 tokens of pydoc`."""
+    most = f"{config.data_mix.train_tokens:,} tokens of " if config.data_mix.train_tokens else ""
+    return most + " + ".join(config.data_mix.sources)
+
+
+def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
+    """The rows that are compared with the reference, with what there is to say."""
+    found = []
+    for row in table.rows:
+        differences = [(column, cell.difference) for column, cell in table.cells(row) if cell.difference is not None]
+        if differences:
+            found.append((row, differences))
+    return found

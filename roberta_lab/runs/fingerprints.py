@@ -1,0 +1,65 @@
+"""Content of files as identity: the same bytes mean the same run, wherever they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.data import tokenizer_files
+from roberta_lab.tasks import families
+
+_DIGITS = 16
+
+
+def of_files(files: Iterable[Path], folder: Path) -> str:
+    """Hex digits of the files' content and of their places in the folder."""
+    return _of_named({file.relative_to(folder).as_posix(): file for file in files})
+
+
+def _of_named(files: Mapping[str, Path]) -> str:
+    found = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        status = file.stat()
+        found.update(f"{name}\0{_of_file(str(file), status.st_size, status.st_mtime_ns)}\n".encode())
+    return found.hexdigest()[:_DIGITS]
+
+
+@lru_cache(maxsize=1 << 16)  # a sweep asks for each run, and again when it is made
+def _of_file(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_model(path: str) -> dict[str, str]:
+    """Of a Hugging Face folder: its config and weights, its tokenizer. Raises ConfigError when it lacks one of them."""
+    folder = Path(path).expanduser()
+    weights = sorted(folder.glob("model*.safetensors"))
+    if not weights or not (folder / "config.json").is_file():
+        raise ConfigError(f"pretrained.path={path}: allowed is a folder with config.json and model.safetensors.")
+    files = [folder / "config.json", *weights, *folder.glob("model.safetensors.index.json")]
+    try:
+        return {"model": of_files(files, folder), "tokenizer": tokenizer_files.fingerprint(path)}
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("tokenizer.path=", "pretrained.path=")) from None
+
+
+def of_task(task: TaskConfig) -> str:
+    """Of the files that `tasks.load` opens, each by what it is read as (a split), so neither its own name nor the folder's.
+
+    Empty where no files are read. Where some are missing no run can come of it, and `tasks.load` says which: other tasks of
+    the same sweep go on.
+
+    Raises: ConfigError when the folder is not there.
+    """
+    if not task.path or task.family not in families.FILES:
+        return ""
+    if not Path(task.path).expanduser().is_dir():
+        raise ConfigError(f"task.path={task.path}: there is no such folder.")
+    try:
+        files = families.FILES[task.family](task)
+    except ConfigError:
+        return "incomplete"
+    return _of_named({name: file for name, file in files.items() if file.is_file()})

@@ -1,0 +1,113 @@
+"""The identity of a run: the settings that change its result, the id that is their hash, and the folder of that id."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from roberta_lab.axes import data_mix
+from roberta_lab.axes.nsp import nsp_is_on
+from roberta_lab.config import Config
+from roberta_lab.data.storage import identity
+from roberta_lab.runs import fingerprints
+from roberta_lab.runs.compose import encoder_config
+from roberta_lab.tasks import families
+from roberta_lab.tasks.features import usual_stride
+
+ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
+SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
+
+
+KINDS = ("pretrain", "finetune")  # commands that make a run
+
+
+SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
+
+
+def science(config: Config) -> dict[str, Any]:
+    """Everything that changes the result of pretraining, as plain values: settings that mean the same are the same."""
+    values: dict[str, Any] = {key: getattr(config, key) for key in SCIENCE}
+    values = {
+        k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
+        for k, v in values.items()
+    }
+    values["nsp"] = nsp_is_on(config)
+    values["data_mix"]["sources"] = data_mix.science(config.data_mix)
+    if path := values["tokenizer"].pop("path"):
+        from roberta_lab.data import tokenizer_files
+
+        values["tokenizer"] = {"kind": config.tokenizer.kind, "published": tokenizer_files.fingerprint(path)}
+    if config.masking.name != "static":
+        del values["masking"]["num_patterns"]
+    return {"version": SCIENCE_VERSION, **values}
+
+
+def finetune_science(config: Config) -> dict[str, Any]:
+    """The science of what it starts from, with that of `init_from`'s run, and of the task; in whose column it is shown, where
+    its files lie and their names do not count, but their content and the metric do: it chooses the best epoch."""
+    task, tune = dataclasses.asdict(config.task), dataclasses.asdict(config.finetune)
+    for name in ("stands_for", "caution", "path"):
+        del task[name]
+    task["content"] = fingerprints.of_task(config.task)
+    if _own_stride(config) is None:
+        del task["stride"]
+    if config.task.path:
+        task["files"] = {}  # which are in the content, by split
+    if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
+        del task["hub"]
+    for name in ASKED:
+        del tune[name]
+    found = {"pretrained": start_science(config), "task": task, "finetune": tune}
+    if config.finetune.init_from:
+        found["encoder"] = identity(finetune_science(encoder_config(config)))
+    return found
+
+
+def _own_stride(config: Config) -> int | None:
+    """`task.stride` where it may make other windows than the usual one."""
+    task, length = config.task, min(config.task.max_length, config.input_format.max_length)
+    if task.head != "span" or (task.stride == usual_stride(length) and not config.pretrained.path):
+        return None  # how long the inputs of a folder's model may be is in the folder
+    return task.stride
+
+
+def start_science(config: Config) -> dict[str, Any]:
+    """Of the weights that finetuning starts from, and of what it takes from the pretraining config beside them.
+
+    A run: all of its science. A folder: its content. Random weights: the model, its tokenizer and its inputs.
+    """
+    if starts_from_run(config):
+        return science(config)
+    values = science(config)
+    optimizer = {name: values["optimizer"][name] for name in ("beta1", "eps")}
+    found = {"version": SCIENCE_VERSION, "optimizer": optimizer, "precision": values["precision"]}
+    if config.pretrained.path:
+        found["folder"] = fingerprints.of_model(config.pretrained.path)
+    else:
+        found |= {"start": config.pretrained.start, **{k: values[k] for k in ("model", "tokenizer", "input_format")}}
+    if needs_corpus(config):
+        found["data_mix"] = values["data_mix"]
+    return found
+
+
+def starts_from_run(config: Config) -> bool:
+    """Whether finetuning starts from the pretraining run of the same settings; else from a folder or random weights."""
+    return config.pretrained.start == "run" and not config.pretrained.path
+
+
+def needs_corpus(config: Config) -> bool:
+    """Whether finetuning reads anything that is prepared from the data mix: items, a tokenizer, or a run's own data."""
+    own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
+    return config.task.family in families.READ_FROM_CORPUS or own_tokenizer
+
+
+def reads_mix(config: Config) -> bool:
+    """Whether finetuning asks for the prepared data mix, be it for its fingerprints alone."""
+    return needs_corpus(config) or not config.pretrained.path
+
+
+def directory(config: Config, command: str) -> Path:
+    """Where the run of this config lies, for `pretrain` and `finetune`."""
+    values = finetune_science(config) if command == "finetune" else science(config)
+    return Path(config.paths.outputs) / command / identity(values)

@@ -1,0 +1,104 @@
+"""Jobs through whatever launcher Hydra is told to use, so that one that fails, or that the machine kills, costs itself only."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.types import HydraContext, RunMode
+from omegaconf import open_dict
+
+from roberta_lab.runs.jobs import SweepRun, composing
+from roberta_lab.runs.overrides import key_of
+from roberta_lab.runs.sweeper import set_jobs
+
+ATTEMPTS = 2  # at a job that is there when the launcher breaks off: it may have been killed for another one's memory
+KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"
+Launch = Callable[[list[list[str]]], Sequence[Any]]  # jobs, each as overrides -> what Hydra's launcher returns
+
+
+def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user: Sequence[str]) -> Launch:
+    """Hydra's launcher for jobs of one kind, as the overrides choose it."""
+    with composing():
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        circumstance = [o for o in user if key_of(o).split(".")[0] != "sweep"]
+        overrides = [*circumstance, *hydra_overrides, f"hydra.job.name={kind}"]
+        config = hydra.compose_config("config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+        with open_dict(config):
+            config.hydra.job.config_name = "config"
+        set_jobs(config)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+        found = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=task_function, config=config
+        )
+
+    def launch(jobs: list[list[str]]) -> Sequence[Any]:
+        GlobalHydra.instance().clear()  # a job in this process may compose configs itself
+        return found.launch(jobs, initial_job_idx=0)
+
+    return launch
+
+
+def run_all(launch: Launch, runs: Sequence[SweepRun], say: Callable[[str], None]) -> dict[Path, str]:
+    """Runs every job; returns what those that failed said, by folder.
+
+    A launcher that loses a process gives up all its jobs, and what they returned. What is complete stays; of the others,
+    those that were under way are tried once more, each with what it had saved, and the rest as if nothing had been.
+    """
+    failures: dict[Path, str] = {}
+    cut: Counter[Path] = Counter()
+    todo = list(runs)
+    while todo:
+        before = {one.path: _owner(one.path) for one in todo}
+        try:
+            results = launch([[*one.job.overrides, "trainer.progress=false"] for one in todo])
+        except Exception as error:
+            left = [one for one in todo if not one.is_complete]
+            under_way = [one for one in left if _owner(one.path) not in (None, before[one.path])]
+            if not under_way:  # it is not a job that broke it
+                return failures | {one.path: f"the launcher failed: {one_line(error)}" for one in left}
+            _wait_until_free(under_way)
+            cut.update(one.path for one in under_way)
+            lost = [one for one in under_way if cut[one.path] >= ATTEMPTS]
+            failures |= {one.path: KILLED for one in lost}
+            todo = [one for one in left if one.path not in failures]
+            if todo:
+                say(f"{type(error).__name__}: {', '.join(one.name for one in under_way)} cut off; going on")
+            continue
+        for one, result in zip(todo, results, strict=True):
+            said = result._return_value
+            if said is not None or result.status == JobStatus.FAILED:
+                failures[one.path] = said if isinstance(said, str) else one_line(said)
+        return failures
+    return failures
+
+
+def one_line(error: BaseException | None) -> str:
+    """The kind of an error and the first line of what it says."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _owner(path: Path) -> bytes | None:
+    try:
+        return (path / "owner.json").read_bytes()
+    except OSError:
+        return None
+
+
+def _wait_until_free(runs: Sequence[SweepRun], seconds: float = 10.0) -> None:
+    """Until the processes that had the runs are gone, for their claims go with them."""
+    deadline = time.monotonic() + seconds
+    for one in runs:
+        with suppress(Timeout), FileLock(one.path / ".lock", timeout=max(0.0, deadline - time.monotonic())):
+            pass

@@ -1,0 +1,49 @@
+"""The config groups with their options, and the sweep files, as they lie in conf/ and sweeps/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
+
+
+CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
+
+
+def groups() -> dict[str, list[str]]:
+    """Every config group with its options, in the order of the folders."""
+    found = {
+        folder.name: sorted(p.stem for p in folder.glob("*.yaml"))
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir() and not folder.name.startswith("__")
+    }
+    found["sweep"] = sorted((p.stem for p in SWEEPS.glob("*.yaml")), key=reading_order)
+    return found
+
+
+def reading_order(sweep: str) -> tuple[bool, str]:
+    """Sorts sweeps by name, the paper's tables before other questions."""
+    return not sweep.startswith("table"), sweep
+
+
+def default_options() -> dict[str, str]:
+    """group -> the option of a command without overrides: of `config.yaml`, and of its scale where that chooses another."""
+
+    def chosen(path: Path) -> dict[str, str | None]:
+        entries = [entry for entry in OmegaConf.load(path).get("defaults", []) if not isinstance(entry, str)]
+        return {key.removeprefix("override ").lstrip("/"): option for entry in entries for key, option in entry.items()}
+
+    found = chosen(CONF / "config.yaml")
+    found |= chosen(CONF / "scale" / f"{found['scale']}.yaml")
+    return {group: option for group in groups() if (option := found.get(group)) is not None}
+
+
+def sources_of(mix: str) -> set[str]:
+    """The names of the sources of an option of data_mix, by its file and those it is made of."""
+    option = OmegaConf.load(CONF / "data_mix" / f"{mix}.yaml")
+    return set(option.get("sources", {})).union(*(sources_of(name) for name in option.get("defaults", [])))

@@ -1,0 +1,191 @@
+"""The nine tasks of GLUE (Wang et al. 2019) from their original files (RoBERTa, Section 3.3).
+
+Files are tabs between fields, and a quote is a quote. What is odd about them: CoLA's train and dev have no header; MRPC
+comes in Microsoft's own files with a byte order mark, dev being a list of ids; QQP has a few rows with fields missing, which
+are left out as everyone does; MNLI has three layouts, and items without agreement (`-`), which are left out. Outer white space
+of a text is none of it, as in the paper's preprocessing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families.reading import assembled, lines, malformed, split_files, task_folder, tsv_rows
+from roberta_lab.tasks.items import Classification, Item, Regression, TaskData
+
+_BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
+_THREE = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}
+
+
+@dataclass(frozen=True)
+class Format:
+    """The files of one task. Its folder may be `task.path` itself or a sub-folder of GLUE's name."""
+
+    folder: str
+    text_a: str
+    text_b: str | None
+    label: str
+    labels: tuple[str, ...]  # as leaderboard files spell them; () for a score from 0 to 5
+    official: Mapping[str, int]  # file -> items
+    id: str = "index"
+    header: tuple[str, ...] = ()  # of a file that has none
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _THREE)
+    may_lack_fields: bool = False
+    no_label: str | None = None  # the label of items that are left out
+
+
+def _counts(train: int, dev: int, test: int) -> dict[str, int]:
+    return {"train.tsv": train, "dev.tsv": dev, "test.tsv": test}
+
+
+_MNLI_SPLITS = {
+    "train": ("train.tsv",),
+    "dev": ("dev_matched.tsv",),
+    "dev_mm": ("dev_mismatched.tsv",),
+    "test": ("test_matched.tsv",),
+    "test_mm": ("test_mismatched.tsv",),
+    "test_ax": ("diagnostic.tsv", "../diagnostic/diagnostic.tsv"),  # which the leaderboard wants of MNLI's model
+}
+_MNLI_COUNTS = {
+    "train.tsv": 392_702,
+    "dev_matched.tsv": 9_815,
+    "dev_mismatched.tsv": 9_832,
+    "test_matched.tsv": 9_796,
+    "test_mismatched.tsv": 9_847,
+    "diagnostic.tsv": 1_104,
+}
+_RAW_TRAIN, _RAW_TEST, _DEV_IDS = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt", "dev_ids.tsv"
+_MRPC_SPLITS = {"train": ("train.tsv", _RAW_TRAIN), "dev": ("dev.tsv",), "test": ("test.tsv", _RAW_TEST)}
+_MRPC_COUNTS = _counts(3_668, 408, 1_725) | {_RAW_TEST: 1_725}
+
+FORMATS = {
+    "cola": Format(
+        *("CoLA", "sentence", None, "label", _BINARY, _counts(8_551, 1_043, 1_063)),
+        header=("source", "label", "mark", "sentence"),
+    ),
+    "sst2": Format("SST-2", "sentence", None, "label", _BINARY, _counts(67_349, 872, 1_821)),
+    "mrpc": Format("MRPC", "#1 String", "#2 String", "Quality", _BINARY, _MRPC_COUNTS, splits=_MRPC_SPLITS),
+    "stsb": Format("STS-B", "sentence1", "sentence2", "score", (), _counts(5_749, 1_500, 1_379)),
+    "qqp": Format(
+        *("QQP", "question1", "question2", "is_duplicate", _BINARY, _counts(363_849, 40_430, 390_965)),
+        id="id",
+        may_lack_fields=True,
+    ),
+    "mnli": Format(
+        *("MNLI", "sentence1", "sentence2", "gold_label", ("entailment", "neutral", "contradiction"), _MNLI_COUNTS),
+        splits=_MNLI_SPLITS,
+        no_label="-",
+    ),
+    "qnli": Format("QNLI", "question", "sentence", "label", _ENTAILMENT, _counts(104_743, 5_463, 5_463)),
+    "rte": Format("RTE", "sentence1", "sentence2", "label", _ENTAILMENT, _counts(2_490, 277, 3_000)),
+    "wnli": Format("WNLI", "sentence1", "sentence2", "label", _BINARY, _counts(635, 71, 146)),
+}
+
+
+def load(task: TaskConfig, corpus: Path) -> TaskData:
+    """The items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
+    form, files = format_of(task), files_of(task)
+    notes: list[str] = []
+    items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
+    if files["train"].name == _RAW_TRAIN:
+        items = _without_dev(files, items, notes)
+    return assembled(task, files, items, form.labels, form.official, notes)
+
+
+def files_of(task: TaskConfig) -> dict[str, Path]:
+    """split -> its file. Of Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
+    form = format_of(task)
+    what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
+    folder = task_folder(task, what, form.folder)
+    files = split_files(task, folder, form.splits, needed=("train",))
+    if files["train"].name == _RAW_TRAIN:
+        return split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")})
+    return files if "dev" in files else split_files(task, folder, form.splits)  # which says what is missing
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """What `load` opens, by split, and by name where the name says how it is read."""
+    by_name = (_RAW_TRAIN, _DEV_IDS)
+    return {f"{s}/{f.name}" if f.name in by_name else s: f for s, f in files_of(task).items()}
+
+
+def format_of(task: TaskConfig) -> Format:
+    """The task's files; raises ConfigError for a name that is none of GLUE's."""
+    if task.name not in FORMATS:
+        raise ConfigError(f"task.name={task.name!r} is unknown in family glue. Allowed: {', '.join(FORMATS)}.")
+    return FORMATS[task.name]
+
+
+def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
+    """The items of one file, in its order; `notes` takes a line on those that were left out."""
+    fewer: list[int] | None = [] if form.may_lack_fields else None
+    header, found, unlabelled, number = _header(path, form), [], 0, -1
+    for line, row in tsv_rows(path, header, fewer):
+        number += 1
+        if number == 0:
+            _expect_columns(path, list(row), form, split)
+        label = row.get(form.label)
+        if label is not None and label.strip() == form.no_label:
+            unlabelled += 1
+            continue
+        found.append(_item(path, line, row.get(form.id) or str(number), row, form))
+    if fewer:
+        notes.append(f"{path}: {len(fewer)} rows lack fields and were left out (line {fewer[0]} is the first).")
+    if unlabelled:
+        notes.append(f"{path}: {unlabelled} items have the label {form.no_label!r}, no agreement, and were left out.")
+    return found
+
+
+def _header(path: Path, form: Format) -> tuple[str, ...]:
+    """The columns of a file that starts without naming them; () where it names them."""
+    _, first = next(lines(path), (1, ""))
+    return () if form.text_a in first.split("\t") else form.header
+
+
+def _expect_columns(path: Path, there: list[str], form: Format, split: str) -> None:
+    wanted = [form.text_a, *([form.text_b] if form.text_b else []), *([] if split.startswith("test") else [form.label])]
+    for name in wanted:
+        if name not in there:
+            raise malformed(path, 1, f"no column {name!r}. It has: {', '.join(there)}.")
+
+
+def _item(path: Path, line: int, name: str, row: dict[str, str], form: Format) -> Item:
+    text_a, text_b = row[form.text_a].strip(), row[form.text_b].strip() if form.text_b else None
+    label = row[form.label].strip() if form.label in row else None
+    if not form.labels:
+        return Regression(name, text_a, text_b, None if label is None else _score(path, line, label))
+    if label is not None and label not in form.labels:
+        raise malformed(path, line, f"the label is {label!r}. Allowed: {', '.join(form.labels)}.")
+    return Classification(name, text_a, text_b, None if label is None else form.labels.index(label))
+
+
+def _score(path: Path, line: int, text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 5:
+        raise malformed(path, line, f"the score is {text!r}. Allowed: a number from 0 to 5.")
+    return score
+
+
+# ---------------------------------------------------------------- MRPC as Microsoft published it
+def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: list[str]) -> dict[str, list[Item]]:
+    """Train and dev are one file; GLUE's list of ids, or its own dev file, says which of the pairs are dev."""
+    if files["dev"].name == _DEV_IDS:
+        pairs = {tuple(line.split("\t")) for _, line in lines(files["dev"]) if line}
+    else:
+        pairs = {(row["#1 ID"], row["#2 ID"]) for _, row in tsv_rows(files["dev"])}
+    in_dev = [(row["#1 ID"], row["#2 ID"]) in pairs for _, row in tsv_rows(files["train"])]
+    everything = list(zip(items["train"], in_dev, strict=True))
+    train, dev = ([item for item, here in everything if here == wanted] for wanted in (False, True))
+    if (len(train), len(dev)) != (3_668, 408):
+        notes.append(
+            f"{files['train']}: {len(train):,} train and {len(dev):,} dev; the official MRPC has 3,668 and 408."
+        )
+    items = {"dev": dev, **items, "train": train}  # a dev file's own items stay
+    return {split: items[split] for split in files}

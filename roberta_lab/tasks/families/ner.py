@@ -1,0 +1,148 @@
+"""Entities in columns: a word a line, its tag last, a blank line between sentences (CoNLL-2003, WNUT-17, any such file).
+
+Not in the paper. Tags become IOB2, which changes no entity as conlleval reads them: a tag I- that continues nothing begins one
+(IOB1, which CoNLL-2003's own files have), and IOBES's S and E (BILOU's U and L) are B and I. Classes are numbered so that their
+numbers say what they are: 0 is O, 2t-1 begins an entity of type t, 2t continues it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families.reading import Candidates, assembled, lines, malformed, split_files, task_folder
+from roberta_lab.tasks.items import Item, Tagging, TaskData
+
+FILES: dict[str, Candidates] = {
+    "ner_conll2003": {
+        "train": ("eng.train", "train.txt"),
+        "dev": ("eng.testa", "valid.txt", "dev.txt"),
+        "test": ("eng.testb", "test.txt"),
+    },
+    "wnut17": {
+        "train": ("wnut17train.conll",),
+        "dev": ("emerging.dev.conll",),
+        "test": ("emerging.test.annotated",),
+    },
+    "ner": {
+        "train": ("train.txt", "train.conll"),
+        "dev": ("dev.txt", "valid.txt", "dev.conll", "valid.conll"),
+        "test": ("test.txt", "test.conll"),
+    },
+}
+OFFICIAL = {
+    "ner_conll2003": {"eng.train": 14_041, "eng.testa": 3_250, "eng.testb": 3_453},
+    "wnut17": {"wnut17train.conll": 3_394, "emerging.dev.conll": 1_009, "emerging.test.annotated": 1_287},
+}
+COLUMNS = {"word": "0", "label": "-1"}
+_IOB = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}
+_BEGINS_ALWAYS, _ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
+Tagged = tuple[list[str], list[str] | None]  # words, tags
+Sentence = tuple[int, list[list[str]]]  # the number of its first line, and the fields of its words
+
+
+def load(task: TaskConfig, corpus: Path) -> TaskData:
+    """The sentences of a tagged corpus; `corpus` is not read. The types are those of all files together, sorted by name."""
+    files = read_from(task)
+    notes: list[str] = []
+    tagged = {split: read(path, _columns(task), split, notes) for split, path in files.items()}
+    labels, items = numbered(tagged)
+    return assembled(task, files, items, labels, OFFICIAL.get(task.name), notes)
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """split -> the file that `load` opens."""
+    candidates = FILES.get(task.name, FILES["ner"])
+    what = f"files of a word and its tag a line ({', '.join(names[0] for names in candidates.values())})"
+    folder = task_folder(task, what, task.name, task.name.removeprefix("ner_"))
+    return split_files(task, folder, candidates)
+
+
+def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[str, list[Item]]]:
+    """The classes of all splits, and their items."""
+    everything = [tags for sentences in tagged.values() for _, tags in sentences if tags is not None]
+    types = sorted({tag[2:] for tags in everything for tag in tags if tag != "O"})
+    labels = ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+    number = {label: i for i, label in enumerate(labels)}
+    items: dict[str, list[Item]] = {
+        split: [
+            Tagging(str(i), tuple(words), None if tags is None else tuple(number[tag] for tag in tags))
+            for i, (words, tags) in enumerate(sentences)
+        ]
+        for split, sentences in tagged.items()
+    }
+    return labels, items
+
+
+def _columns(task: TaskConfig) -> tuple[int, int]:
+    """The columns of the word and of the tag, from 0, or from -1 backwards."""
+    for key, text in task.columns.items():
+        if key not in COLUMNS or not text.removeprefix("-").isdigit():
+            raise ConfigError(
+                f"task.columns.{key}={text}: allowed are {' and '.join(COLUMNS)}, each the number of a column from 0, or "
+                "from -1 backwards."
+            )
+    word, label = ({**COLUMNS, **task.columns}[key] for key in ("word", "label"))
+    return int(word), int(label)
+
+
+def read(path: Path, columns: tuple[int, int], split: str, notes: list[str]) -> list[Tagged]:
+    """Words and IOB2 tags of each sentence; no tags where a test file has one column only."""
+    found: list[Tagged] = []
+    rewritten = 0
+    for first, rows in _sentences(path):
+        untagged = len(rows[0]) == 1 and split.startswith("test")
+        try:
+            words = [row[columns[0]] for row in rows]
+            given = None if untagged else [row[columns[1]] for row in rows]
+        except IndexError:
+            what = f"{len(rows[0])} columns, but task.columns asks for {columns[0]} and {columns[1]}"
+            raise malformed(path, first, f"{what}.") from None
+        if given is not None and len(rows[0]) == 1:
+            raise malformed(path, first, "one column; allowed are two or more, the word first and its tag last.")
+        tags = None if given is None else iob2(path, first, given)
+        rewritten += sum(a != b for a, b in zip(given or (), tags or (), strict=True))
+        found.append((words, tags))
+    if rewritten:
+        notes.append(f"{path}: {rewritten:,} tags are now IOB2; the entities are the same.")
+    return found
+
+
+def _sentences(path: Path) -> Iterator[Sentence]:
+    """Sentences between blank lines and -DOCSTART- lines. Fields are between tabs, in a line without tabs between blanks."""
+    first, rows, width = 0, list[list[str]](), 0
+    for number, line in lines(path):
+        fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split(" ")
+        fields = fields if "\t" in line else [field for field in fields if field.strip()]
+        if not any(fields) or fields[0] == "-DOCSTART-":
+            if rows:
+                yield first, rows
+            rows = []
+            continue
+        width = width or len(fields)
+        if len(fields) != width or not fields[0]:
+            raise malformed(path, number, f"{len(fields)} columns ({line!r}), where the lines before have {width}.")
+        first = first if rows else number
+        rows.append(fields)
+    if rows:
+        yield first, rows
+
+
+def iob2(path: Path, first: int, tags: list[str]) -> list[str]:
+    """The tags of a sentence in IOB2. `path` and `first`, the line of its first word, are for the error."""
+    found: list[str] = []
+    before = "O"  # as it stands in the file
+    for line, tag in enumerate(tags, first):
+        prefix, dash, kind = tag.partition("-")
+        if tag != "O" and not (dash and kind and prefix in _IOB):
+            raise malformed(
+                path, line, f"the tag is {tag!r}. Allowed: O, and B-TYPE, I-TYPE (IOB1, IOB2, IOBES, BILOU)."
+            )
+        if tag == "O":
+            found.append("O")
+        else:
+            begins = prefix in _BEGINS_ALWAYS or before[:1] in _ENDS or before[2:] != kind
+            found.append(f"{'B' if begins else 'I'}-{kind}")
+        before = tag
+    return found

@@ -1,0 +1,225 @@
+"""Four tasks with natural labels from the embedded corpus, in the shapes of the paper's tasks (Section 3.3).
+
+`pydoc_topic` (one text), `pydoc_pair` (two texts), `pydoc_span` (a span or none), `pydoc_choice` (one of four). Dev items
+come from held-out modules, which pretraining never sees; no text is in both splits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from roberta_lab.axes.rng import generator
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.data.corpus.parts import SPLITS, read_documents
+from roberta_lab.data.corpus.sentences import segment
+from roberta_lab.data.corpus.sources.pydoc import prose
+from roberta_lab.tasks.items import Choice, Classification, Item, Span, TaskData
+
+T = TypeVar("T")
+PACKAGES = ("python", "torch", "numpy", "lightning")
+LABELS = {"pydoc_topic": PACKAGES, "pydoc_pair": ("false", "true")}
+NUM_CHOICES = 4
+BODY_WORDS = 40
+CONTEXT_CHARACTERS = 200
+
+
+def load(task: TaskConfig, corpus: Path) -> TaskData:
+    """The items of one of this file's tasks, the same for every run on the same corpus."""
+    if task.name not in BUILDERS:
+        raise ConfigError(f"task.name={task.name!r} is unknown in family pydoc. Allowed: {', '.join(BUILDERS)}.")
+    train, dev = BUILDERS[task.name](corpus)
+    for split, items in (("train", train), ("dev", dev)):
+        if not items:
+            raise ConfigError(f"task={task.name}: the corpus gives no {split} items; check data_mix.held_out_share.")
+    return TaskData(train[: task.num_train], dev[: task.num_dev], LABELS.get(task.name, ()))  # both are shuffled
+
+
+def _shuffled(items: Sequence[T], *name: str) -> list[T]:
+    return [items[i] for i in generator(0, "/".join(("pydoc", *name))).permutation(len(items))]
+
+
+def _derangement(number: int, *name: str) -> np.ndarray:
+    """For each of `number` things another one, each taken once: neighbours on a random circle."""
+    circle = generator(0, "/".join(("pydoc", *name))).permutation(number)
+    other = np.empty(number, np.int64)
+    other[circle] = np.roll(circle, 1)
+    return other
+
+
+# ---------------------------------------------------------------- which package is this sentence from
+def _topic(corpus: Path) -> tuple[list[Item], list[Item]]:
+    by_split = {}
+    seen: set[str] = set()
+    for split in reversed(SPLITS):  # a text in both splits stays in dev
+        by_package: dict[str, list[Classification]] = defaultdict(list)
+        for document in read_documents(corpus, split):
+            for number, sentence in enumerate(document["sentences"]):
+                text = sentence.strip()
+                if len(text.split()) >= 5 and text.lower() not in seen:
+                    seen.add(text.lower())
+                    label = PACKAGES.index(document["package"])
+                    item = Classification(f"{document['id']}:{number}", text, None, label)
+                    by_package[document["package"]].append(item)
+        shuffled = [_shuffled(by_package[package], "topic", split, package) for package in PACKAGES]
+        least = min(map(len, shuffled))
+        by_split[split] = [item for four in zip(*(items[:least] for items in shuffled), strict=True) for item in four]
+    return by_split["train"], by_split["validation"]
+
+
+# ---------------------------------------------------------------- summaries and bodies
+class Described(NamedTuple):
+    """A docstring's first sentence, and the start of what follows it."""
+
+    id: str
+    summary: str
+    body: str
+
+    @property
+    def sentence(self) -> str:
+        """A sentence of the body, which is no summary but speaks of the same thing."""
+        return segment(self.body)[0]
+
+
+def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
+    """Docstrings with summary and body, by (package, held out), in random order; no summary and no body is there twice."""
+    found: dict[tuple[str, bool], list[Described]] = defaultdict(list)
+    seen: set[str] = set()
+    for record in sorted(
+        _docstrings(corpus), key=lambda record: not record["held_out"]
+    ):  # in both splits: stays in dev
+        paragraphs = prose(record["text"])
+        if not paragraphs:
+            continue
+        summary, *rest = segment(paragraphs[0])
+        body = " ".join(" ".join([*rest, *paragraphs[1:]]).split()[:BODY_WORDS])
+        if len(body.split()) < 6 or summary.lower() in body.lower():
+            continue
+        texts = {text.lower() for text in (summary, body, segment(body)[0])}  # all that an item may show
+        if 4 <= len(summary.split()) <= 25 and not texts & seen:
+            seen |= texts
+            name = f"{record['module']}:{record['qualname']}"
+            found[record["package"], record["held_out"]].append(Described(name, summary, body))
+    return {key: _shuffled(items, "described", *map(str, key)) for key, items in sorted(found.items())}
+
+
+def _docstrings(corpus: Path) -> Iterator[dict[str, Any]]:
+    with open(corpus / "docstrings.jsonl", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def _pair(corpus: Path) -> tuple[list[Item], list[Item]]:
+    """Does this line sum up that body? True lines are its summary; false ones a sentence of another docstring's body, of the
+    same package, each used once. They differ in content, and in style as a summary differs from other sentences.
+    """
+    splits: dict[bool, list[Item]] = {False: [], True: []}
+    for (package, held_out), described in _described(corpus).items():
+        if len(described) < 2:
+            continue
+        other = _derangement(len(described), "pair", package, str(held_out))
+        for i, (name, summary, body) in enumerate(described):
+            splits[held_out].append(Classification(f"{name}:true", summary, body, 1))
+            splits[held_out].append(Classification(f"{name}:false", described[other[i]].sentence, body, 0))
+    return _shuffled(splits[False], "pair", "train"), _shuffled(splits[True], "pair", "dev")
+
+
+def _choice(corpus: Path) -> tuple[list[Item], list[Item]]:
+    """Which of four lines sums up this body? The others are sentences of other bodies of the package."""
+    splits: dict[bool, list[Item]] = {False: [], True: []}
+    for (package, held_out), described in _described(corpus).items():
+        if len(described) < NUM_CHOICES:
+            continue
+        for i, (name, summary, body) in enumerate(described):
+            draw = generator(0, f"pydoc/choice/{package}/{held_out}", i)
+            others = draw.choice(len(described) - 1, NUM_CHOICES - 1, replace=False)
+            lines = [summary, *(described[j].sentence for j in others + (others >= i))]
+            order = draw.permutation(NUM_CHOICES)
+            splits[held_out].append(Choice(name, body, tuple(lines[j] for j in order), int(np.argmin(order))))
+    return _shuffled(splits[False], "choice", "train"), _shuffled(splits[True], "choice", "dev")
+
+
+# ---------------------------------------------------------------- where is this parameter described
+_GOOGLE = re.compile(r"^(?:Args|Arguments|Parameters|Params):[ ]*\n((?:[ \t]+\S.*\n|[ \t]*\n)+)", re.MULTILINE)
+_GOOGLE_ENTRY = re.compile(r"^( +)\*{0,2}`{0,2}(\w+)`{0,2} *(?:\([^\n]*?\))?: +(\S.*(?:\n\1[ ]+\S.*)*)", re.MULTILINE)
+_NUMPY = re.compile(r"^Parameters\n-{3,}\n((?:(?!\w[^\n]*\n-{3,}\n).*\n)+)", re.MULTILINE)
+_NUMPY_ENTRY = re.compile(r"^(\w+) *:[^\n]*\n+((?: +\S.*\n?)+)", re.MULTILINE)
+_REST_ENTRY = re.compile(r"^ *:param (?:\w+ )?(\w+): +(\S.*(?:\n +\S.*)*)", re.MULTILINE)
+
+
+def described_parameters(text: str) -> tuple[str, dict[str, str]]:
+    """A docstring's section of parameters with its white space squeezed, and each name's description as it stands there.
+
+    Google's, NumPy's and reST's styles are known; ("", {}) where there is none.
+    """
+    text = text + "\n"
+    for section, entry, name, description in (
+        (_GOOGLE, _GOOGLE_ENTRY, 2, 3),
+        (_NUMPY, _NUMPY_ENTRY, 1, 2),
+        (None, _REST_ENTRY, 1, 2),
+    ):
+        found = section.search(text) if section else None
+        body = found[1] if found else (text if section is None else "")
+        entries = {m[name]: " ".join(m[description].split()) for m in entry.finditer(body)}
+        if entries:
+            squeezed = " ".join(body.split()) if section else " ".join(f"{k}: {v}" for k, v in entries.items())
+            return squeezed, entries
+    return "", {}
+
+
+def _span(corpus: Path) -> tuple[list[Item], list[Item]]:
+    """Question: a parameter's name. Context: a section of parameters. A third of the names are from another docstring."""
+    splits: dict[bool, list[Item]] = {False: [], True: []}
+    known: dict[tuple[str, bool], list[tuple[str, str, dict[str, str]]]] = defaultdict(list)
+    seen: set[str] = set()
+    for record in sorted(_docstrings(corpus), key=lambda record: not record["held_out"]):
+        section, entries = described_parameters(record["text"])
+        context = section[:CONTEXT_CHARACTERS].rsplit(" ", 1)[0] if len(section) > CONTEXT_CHARACTERS else section
+        if len(entries) >= 2 and context.lower() not in seen:
+            seen.add(context.lower())
+            known[record["package"], record["held_out"]].append(
+                (f"{record['module']}:{record['qualname']}", context, entries)
+            )
+    for (package, held_out), sections in known.items():
+        names = sorted({name for _, _, entries in sections for name in entries})
+        for i, (name, context, entries) in enumerate(sections):
+            splits[held_out] += _questions(name, context, entries, names, (package, held_out, i))
+    return _shuffled(splits[False], "span", "train"), _shuffled(splits[True], "span", "dev")
+
+
+def _questions(
+    name: str, context: str, entries: dict[str, str], names: list[str], key: tuple[str, bool, int]
+) -> list[Item]:
+    """Two answerable questions of a context, if it has them, and one whose answer is not there."""
+    package, held_out, number = key
+    draw = generator(0, f"pydoc/span/{package}/{held_out}", number)
+    answers = {parameter: _place(context, parameter, text) for parameter, text in entries.items()}
+    here = [parameter for parameter, place in answers.items() if place]
+    words = {*entries, *re.findall(r"\w+", context)}
+    absent = [name for name in names if name not in words]
+    items: list[Item] = [
+        Span(f"{name}:{here[j]}", here[j], context, answers[here[j]]) for j in draw.permutation(len(here))[:2]
+    ]
+    if absent and len(items) == 2:
+        other = absent[draw.integers(len(absent))]
+        items.append(Span(f"{name}:{other}", other, context, None))
+    return items
+
+
+def _place(context: str, name: str, description: str) -> tuple[int, int] | None:
+    """Where a description stands after its own name: parameters of one section may share their words."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w).*? ({re.escape(description)})(?: |$)", context)
+    return found.span(1) if found else None
+
+
+BUILDERS: dict[str, Callable[[Path], tuple[list[Item], list[Item]]]] = {
+    "pydoc_topic": _topic,
+    "pydoc_pair": _pair,
+    "pydoc_span": _span,
+    "pydoc_choice": _choice,
+}

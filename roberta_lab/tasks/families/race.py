@@ -1,0 +1,98 @@
+"""RACE (Lai et al. 2017) from its folders of passages, a JSON file each (RoBERTa, Section 5.3).
+
+A candidate is the question and one of its options; where the question has a blank, the option stands in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.families.reading import assembled, json_object, malformed, split_files, task_folder
+from roberta_lab.tasks.items import Choice, Item, TaskData
+
+GROUPS = ("middle", "high")
+LETTERS = "ABCD"
+OFFICIAL = {
+    **{("train", "middle"): 25_421, ("dev", "middle"): 1_436, ("test", "middle"): 1_436},
+    **{("train", "high"): 62_445, ("dev", "high"): 3_451, ("test", "high"): 3_498},
+}
+
+
+def load(task: TaskConfig, corpus: Path) -> TaskData:
+    """The questions of both groups, middle first; `corpus` is not read."""
+    files = files_of(task)
+    items, notes = {}, []
+    for split, path in files.items():
+        by_group = {group: read(path / group, group) for group in GROUPS if (path / group).is_dir()}
+        if not by_group:
+            raise malformed(path, None, "neither a folder middle nor a folder high in it.")
+        items[split] = [item for found in by_group.values() for item in found]
+        for group in GROUPS:
+            expected, number = OFFICIAL.get((path.name, group)), len(by_group.get(group, ()))
+            if expected is not None and number != expected:
+                notes.append(f"{path / group}: {number:,} items; the official {split}/{group} has {expected:,}.")
+    return assembled(task, files, items, notes=notes)
+
+
+def files_of(task: TaskConfig) -> dict[str, Path]:
+    """split -> its folder."""
+    what = "RACE's folders train and dev, with middle/*.txt and high/*.txt"
+    folder = task_folder(task, what, "RACE")
+    return split_files(task, folder, {split: (split,) for split in ("train", "dev", "test")})
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """What `load` opens: each passage, by split, group and name. Folders may be links."""
+    folders = [(split, group, path / group) for split, path in files_of(task).items() for group in GROUPS]
+    return {f"{split}/{group}/{path.name}": path for split, group, folder in folders for path in _passages(folder)}
+
+
+def read(folder: Path, group: str) -> list[Item]:
+    """The questions of one folder, passages in the order of their numbers."""
+    return [item for path in _passages(folder) for item in _passage(path, group)]
+
+
+def _passages(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.txt"), key=lambda path: (len(path.stem), path.stem))
+
+
+def _passage(path: Path, group: str) -> list[Choice]:
+    record = json_object(path)
+    for key in ("article", "questions", "options", "answers"):
+        if key not in record:
+            raise malformed(path, None, f"no key {key!r}. It has: {', '.join(record)}.")
+    questions, options, answers = record["questions"], record["options"], record["answers"]
+    if not len(questions) == len(options) == len(answers):
+        counts = f"{len(questions)} questions, {len(options)} lists of options and {len(answers)} answers"
+        raise malformed(path, None, f"{counts}; allowed is the same number of each.")
+    rows = enumerate(zip(questions, options, answers, strict=True))
+    try:
+        return [choice(path, (group, f"{path.stem}:{number}"), record["article"], *row) for number, row in rows]
+    except (TypeError, AttributeError) as error:
+        raise malformed(path, None, f"a text is no text ({error}).") from None
+
+
+def choice(
+    path: Path, name: tuple[str, str], article: str, question: str, options: Sequence[Any], answer: str
+) -> Choice:
+    """One question; `name` is its group and its id in it. Raises ConfigError."""
+    if len(options) != len(LETTERS) or answer not in tuple(LETTERS):
+        what = f"question {name[1]} has {len(options)} options and the answer {answer!r}"
+        raise malformed(path, None, f"{what}; allowed are {len(LETTERS)} options and one of {', '.join(LETTERS)}.")
+    choices = tuple(candidate(question, option) for option in options)
+    return Choice("/".join(name), squeezed(article), choices, LETTERS.index(answer), name[0])
+
+
+def candidate(question: str, option: str) -> str:
+    """The question with the option in its blank, or behind it."""
+    filled = re.sub("_+", lambda _: option, question) if "_" in question else f"{question} {option}"
+    return squeezed(filled)
+
+
+def squeezed(text: str) -> str:
+    """White space of any kind and length as one blank."""
+    return " ".join(text.split())

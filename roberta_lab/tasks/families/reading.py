@@ -1,0 +1,202 @@
+"""Files of downstream tasks: where they lie, their lines and rows, and what is wrong with them, by file and line.
+
+A line that cannot be read is an error and not left out: a score on fewer items would look like a score on all of them. Where
+the official data itself has such lines, the family says so, leaves them out and counts them in `TaskData.notes`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from roberta_lab.axes.rng import generator
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.items import Item, TaskData, label_of
+
+T = TypeVar("T")
+Row = tuple[int, dict[str, Any]]  # the number of its line, from 1, and its values by column
+Candidates = Mapping[str, Sequence[str]]  # split -> the names that its file may have, the official one first
+NEEDED = ("train", "dev")
+_LONGEST_FIELD = 1 << 24  # characters of a CSV field; the csv module stops at 131,072 unless told
+
+
+def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
+    """The error of a line, or of a file as a whole."""
+    return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {reason}")
+
+
+# ---------------------------------------------------------------- where they lie
+def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
+    """`task.path`, or the sub-folder of one of `names` in it (in any case of letters). `files` says what belongs there."""
+    if not task.path:
+        raise ConfigError(
+            f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
+        )
+    path = Path(task.path).expanduser()
+    if not path.is_dir():
+        raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
+    wanted = {name.lower() for name in names}
+    found = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name.lower() in wanted)
+    return found[0] if found else path
+
+
+def split_files(
+    task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
+) -> dict[str, Path]:
+    """split -> file: what `task.files` names, else the first candidate that is there; the `needed` ones must be."""
+    found = {split: _named(folder, split, name) for split, name in task.files.items() if name}
+    for split, names in candidates.items():
+        there = [folder / name for name in names if (folder / name).exists()]
+        if there and split not in task.files:
+            found[split] = there[0]
+    for split in needed:
+        if split not in found:
+            names = " or ".join(candidates.get(split, ())) or f"a file named by task.files.{split}"
+            other = f" Another name: task.files.{split}=FILE." if split in candidates else ""
+            raise ConfigError(f"task={task.name}: {folder} has no {names}.{other}")
+    order = [*NEEDED, *candidates, *task.files]
+    return {split: found[split] for split in sorted(found, key=order.index)}
+
+
+def _named(folder: Path, split: str, name: str) -> Path:
+    path = folder / Path(name).expanduser()
+    if not path.exists():
+        raise ConfigError(f"task.files.{split}={name}: there is no {path}.")
+    return path
+
+
+# ---------------------------------------------------------------- what they hold
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file from 1, without their ends. Only a line feed ends a line; a byte order mark is no text."""
+    try:
+        with open(path, "rb") as file:
+            for number, raw in enumerate(file, 1):
+                text = raw.decode("utf-8")
+                yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise malformed(path, number, f"not UTF-8 (byte {error.start} of the line: {error.reason}).") from None
+    except OSError as error:
+        raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
+
+
+def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = None) -> Iterator[Row]:
+    """The rows of a file of tabs, where a quote is a quote (GLUE). Blank lines at the end are none.
+
+    Args:
+        header: the columns of a file that starts without them.
+        fewer: takes the numbers of lines with too few fields, which are left out; None: they are errors.
+    """
+    columns, blank = list(header), 0
+    for number, line in lines(path):
+        if not columns:
+            columns = [name.strip() for name in line.split("\t")]
+            continue
+        if not line:
+            blank = blank or number
+            continue
+        if blank:
+            raise malformed(path, blank, "blank, though lines follow.")
+        fields = line.split("\t")
+        if len(fields) < len(columns) and fewer is not None:
+            fewer.append(number)
+        elif len(fields) != len(columns):
+            raise malformed(path, number, f"{len(fields)} fields, but {len(columns)} columns ({', '.join(columns)}).")
+        else:
+            yield number, dict(zip(columns, fields, strict=True))
+
+
+def csv_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file of commas, where a quoted field may hold commas, quotes (doubled) and line ends."""
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            for fields in reader:
+                if len(fields) != len(columns) and fields:
+                    raise malformed(path, reader.line_num, f"{len(fields)} fields, but {len(columns)} columns.")
+                if fields:
+                    yield reader.line_num, dict(zip(columns, fields, strict=True))
+    except csv.Error as error:
+        raise malformed(path, reader.line_num, f"no CSV ({error}).") from None
+    except UnicodeDecodeError as error:
+        raise malformed(path, reader.line_num + 1, f"not UTF-8 near here ({error.reason}).") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def jsonl_rows(path: Path) -> Iterator[Row]:
+    """The objects of a file of JSON lines; blank lines are none."""
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise malformed(path, number, f"no JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise malformed(path, number, "no JSON object.")
+        yield number, row
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object that is a whole file."""
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise malformed(path, None, f"not UTF-8 (byte {error.start}: {error.reason}).") from None
+    except json.JSONDecodeError as error:
+        raise malformed(path, error.lineno, f"no JSON ({error.msg}).") from None
+    if not isinstance(found, dict):
+        raise malformed(path, None, "no JSON object.")
+    return found
+
+
+# ---------------------------------------------------------------- items as a task
+def sample(items: list[T], number: int | None, name: str) -> list[T]:
+    """`number` of the items by a draw that is the same for every run, in the file's order; a larger number adds to a smaller.
+
+    Files are often sorted by class or source, so their first items are no sample.
+    """
+    if number is None or number >= len(items):
+        return items
+    if number < 1:
+        raise ConfigError(f"{name.replace('/', ': num_')}={number}: allowed is 1 or more.")
+    return [items[i] for i in np.sort(generator(0, f"sample/{name}").permutation(len(items))[:number])]
+
+
+def assembled(
+    task: TaskConfig,
+    files: Mapping[str, Path],
+    items: dict[str, list[Item]],
+    labels: Sequence[str] = (),
+    official: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
+) -> TaskData:
+    """The splits with `num_train` applied, and `num_dev` to those with labels that are evaluated (dev, dev_mm). `official`: file name -> items that the published file has."""
+    for split in NEEDED:
+        if not items[split]:
+            raise malformed(files[split], None, f"holds no items of {task.name}.")
+    told = list(notes)
+    for split, path in files.items():
+        expected = (official or {}).get(path.name)
+        if expected is not None and expected != len(items[split]):
+            told.append(f"{path}: {len(items[split]):,} items; the official {path.name} has {expected:,}.")
+    return TaskData(
+        train=sample(items["train"], task.num_train, f"{task.name}/train"),
+        dev=sample(items["dev"], task.num_dev, f"{task.name}/dev"),
+        labels=tuple(labels),
+        others={
+            split: found if not found or label_of(found[0]) is None else sample(found, task.num_dev, f"{task.name}/dev")
+            for split, found in items.items()
+            if split not in NEEDED
+        },
+        notes=tuple(told),
+    )

@@ -1,0 +1,142 @@
+"""Classes, or scores, of a user's own texts: one or two columns of text and one of labels, in csv, tsv or jsonl files.
+
+The ending of a file says how it is read: .csv with quotes, .tsv without (a quote is a quote), .jsonl an object a line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from roberta_lab.axes.rng import generator
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families.reading import (
+    Row,
+    assembled,
+    csv_rows,
+    jsonl_rows,
+    malformed,
+    split_files,
+    task_folder,
+    tsv_rows,
+)
+from roberta_lab.tasks.items import Classification, Item, Regression, TaskData
+
+READERS = {".csv": csv_rows, ".tsv": tsv_rows, ".jsonl": jsonl_rows}
+COLUMNS = {"text_a": "text", "text_b": "", "label": "label", "id": ""}
+DEV_SHARE = 0.1  # of the train items, where there is no dev file
+_HEADS = ("classification", "regression")
+Labelled = tuple[int, str, str, str | None, str | None]  # line, id, text_a, text_b, label
+
+
+def load(task: TaskConfig, corpus: Path) -> TaskData:
+    """The items of a user's files; `corpus` is not read. The classes are those of train: by size if numbers, else by name."""
+    if task.head not in _HEADS:
+        raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
+    return of_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
+
+
+def files_of(task: TaskConfig) -> dict[str, Path]:
+    """split -> its file; dev may lack."""
+    candidates = {split: tuple(f"{split}{ending}" for ending in READERS) for split in ("train", "dev", "test")}
+    folder = task_folder(task, "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file")
+    return split_files(task, folder, candidates, needed=("train",))
+
+
+def read_from(task: TaskConfig) -> dict[str, Path]:
+    """What `load` opens, by split and ending, which says how it is read."""
+    return {f"{split}{path.suffix}": path for split, path in files_of(task).items()}
+
+
+def of_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
+    """The items of tables, each under its path's name; those of train give the classes, and dev where it is not there."""
+    columns = _columns(task)
+    read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
+    files = {split: path for split, (path, _) in tables.items()}
+    labels = _classes(read["train"]) if task.head == "classification" else ()
+    items = {split: [_item(files[split], row, labels) for row in rows] for split, rows in read.items()}
+    notes: list[str] = []
+    if "dev" not in files:
+        items["train"], items["dev"] = _shared(items["train"], task.name)
+        files = {**files, "dev": files["train"]}
+        notes.append(
+            f"{files['train']}: without a dev split, {len(items['dev']):,} of its items, drawn by key, are dev."
+        )
+    return assembled(task, files, items, labels, notes=notes)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if path.suffix not in READERS:
+        raise malformed(path, None, f"the ending {path.suffix!r} is unknown. Allowed: {', '.join(READERS)}.")
+    return READERS[path.suffix](path)
+
+
+def _columns(task: TaskConfig) -> dict[str, str]:
+    for key in task.columns:
+        if key not in COLUMNS:
+            raise ConfigError(f"task.columns.{key}: no such column. Allowed: {', '.join(COLUMNS)}.")
+    return {**COLUMNS, **task.columns}
+
+
+def _labelled(path: Path, rows: Iterable[Row], columns: dict[str, str], split: str) -> Iterator[Labelled]:
+    for number, (line, row) in enumerate(rows):
+        wanted = [columns[key] for key in ("text_a", "text_b", "id") if columns[key]]
+        for name in [*wanted, *([] if split.startswith("test") else [columns["label"]])]:
+            if name not in row:
+                raise malformed(path, line, f"no column {name!r} (task.columns). It has: {', '.join(map(str, row))}.")
+        text_b = _text(path, (line, row), columns["text_b"]) if columns["text_b"] else None
+        name = str(row[columns["id"]]) if columns["id"] else str(number)
+        label = _label(path, line, row[columns["label"]]) if columns["label"] in row else None
+        yield line, name, _text(path, (line, row), columns["text_a"]), text_b, label
+
+
+def _text(path: Path, row: Row, column: str) -> str:
+    line, values = row
+    if not isinstance(values[column], str):
+        raise malformed(path, line, f"{column!r} is {values[column]!r}. Allowed: a text.")
+    return str(values[column]).strip()
+
+
+def _label(path: Path, line: int, value: Any) -> str:
+    """A label as text: 1 and "1" are the same."""
+    text = str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
+    if not text:
+        raise malformed(path, line, f"the label is {value!r}. Allowed: a text or a number.")
+    return text
+
+
+def _classes(rows: list[Labelled]) -> tuple[str, ...]:
+    found = {label for *_, label in rows if label is not None}
+    numbers = all(label.removeprefix("-").isdecimal() for label in found)
+    return tuple(sorted(found, key=int) if numbers else sorted(found))
+
+
+def _item(path: Path, row: Labelled, labels: tuple[str, ...]) -> Item:
+    line, name, text_a, text_b, label = row
+    if not labels:
+        return Regression(name, text_a, text_b, None if label is None else _number(path, line, label))
+    if label is not None and label not in labels:
+        raise malformed(path, line, f"the label is {label!r}, which no train item has. Known: {', '.join(labels)}.")
+    return Classification(name, text_a, text_b, None if label is None else labels.index(label))
+
+
+def _number(path: Path, line: int, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise malformed(path, line, f"the score is {text!r}. Allowed: a number.")
+    return number
+
+
+def _shared(items: list[Item], name: str) -> tuple[list[Item], list[Item]]:
+    """Train and dev of one file, by a draw that is the same for every run; both in the file's order."""
+    order = generator(0, f"dev/{name}").permutation(len(items))
+    chosen = set(order[: max(1, round(len(items) * DEV_SHARE))].tolist())
+    return (
+        [item for i, item in enumerate(items) if i not in chosen],
+        [item for i, item in enumerate(items) if i in chosen],
+    )

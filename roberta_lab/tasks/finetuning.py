@@ -1,0 +1,291 @@
+"""The LightningModule of every downstream task, and one finetuning run (RoBERTa, Sections 3.3 and 5; Table 10).
+
+Heads differ, the rest is one: length-sorted batches from a keyed order, AdamW with linear warmup and decay, dev after each
+epoch, an early end when its score stops rising; the score of a run is that of its best epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from roberta_lab.axes.rng import generator, stream_key
+from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.model.optimizer import build_optimizer, linear_schedule
+from roberta_lab.tasks.evaluation import predict
+from roberta_lab.tasks.feature_table import FeatureTable, cached
+from roberta_lab.tasks.features import PairFormat
+from roberta_lab.tasks.initial_weights import Start
+from roberta_lab.tasks.items import Item, Prediction, Span, TaskData
+from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
+from roberta_lab.tasks.spans import unreachable
+from roberta_lab.tasks.submission import predictions_file
+from roberta_lab.tasks.task_model import TaskModel
+from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
+
+LOG_EVERY = 20  # steps
+FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
+BUCKET_BATCHES = 64  # batches that are sorted by length together
+
+Write = Callable[[dict[str, Any]], None]
+
+
+class FinetuningModule(L.LightningModule):
+    """The encoder of a starting point with the head of a task; both are drawn from the seed where they are not given."""
+
+    def __init__(self, config: Config, start: Start, head: str, num_labels: int, num_steps: int) -> None:
+        super().__init__()
+        self.config, self.num_steps, tune = config, num_steps, config.finetune
+        torch.manual_seed(stream_key(tune.seed, "finetune/encoder") >> 1)
+        encoder = start.encoder(tune.dropout)
+        torch.manual_seed(stream_key(tune.seed, "finetune/head") >> 1)
+        self.model = TaskModel(encoder, head, num_labels, encoder.config)
+        self.losses: list[Tensor] = []  # of each step, read when they are needed: nobody waits for a GPU
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        seed_dropout(self.device, stream_key(self.config.finetune.seed, "finetune/dropout", batch_idx))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss = self.model.loss(batch)
+        self.losses.append(loss.detach())
+        return loss
+
+    def lr(self, step: int) -> float:
+        """The learning rate of optimizer step `step`, counted from 0."""
+        return self.config.finetune.lr * self._schedule(step)
+
+    def _schedule(self, step: int) -> float:
+        return linear_schedule(step, round(self.config.finetune.warmup_ratio * self.num_steps), self.num_steps)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        tune, o = self.config.finetune, self.config.optimizer
+        optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, tune.beta2), o.eps, tune.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Batches(Dataset):
+    """Batch number i of a finetuning run: a pure function of (seed, i). Batches of one length have little padding."""
+
+    def __init__(self, table: FeatureTable, config: Config, pad_id: int) -> None:
+        self.table, self.pad_id, self.config = table, pad_id, config
+        self.per_epoch = math.ceil(len(table) / config.finetune.batch)
+        self._epoch = lru_cache(maxsize=1)(self.rows)
+
+    def __len__(self) -> int:
+        return self.per_epoch * self.config.finetune.epochs
+
+    def rows(self, epoch: int) -> list[np.ndarray]:
+        """The features of each batch of an epoch."""
+        size, draw = self.config.finetune.batch, generator(self.config.finetune.seed, "finetune/order", epoch)
+        order, lengths = draw.permutation(len(self.table)), self.table.longest
+        buckets = np.split(order, range(size * BUCKET_BATCHES, len(order), size * BUCKET_BATCHES))
+        ordered = np.concatenate([bucket[np.argsort(lengths[bucket], kind="stable")] for bucket in buckets])
+        batches = np.split(ordered, range(size, len(ordered), size))
+        return [batches[i] for i in draw.permutation(len(batches))]
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        epoch, number = divmod(i, self.per_epoch)
+        batch = self.table.batch(self._epoch(epoch)[number], self.pad_id)
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+# ---------------------------------------------------------------- what an epoch ends with
+@dataclass
+class Best:
+    """The epoch with the best dev score; of equal ones the first."""
+
+    epoch: int
+    scores: dict[str, float]
+    predictions: list[Prediction]
+    weights: dict[str, Tensor] | None  # of TaskModel, if they are needed once more
+
+
+class EpochEnd(L.Callback):
+    """Logs losses; after each epoch evaluates on dev, keeps the best, and stops when `patience` epochs brought nothing."""
+
+    def __init__(
+        self,
+        config: Config,
+        evaluate: Callable[[], tuple[list[Prediction], dict[str, float]]],
+        per_epoch: int,
+        write: Write,
+        keep: bool,
+    ) -> None:
+        self.config, self.evaluate, self.per_epoch, self.write, self.keep = config, evaluate, per_epoch, write, keep
+        self.best: Best | None = None
+        self.epochs = 0
+        self.seconds = 0.0  # of evaluation
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        if step % LOG_EVERY == 0:
+            recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
+            row = {"step": step, "epoch": step / self.per_epoch, "lr": module.lr(step - 1)}
+            self.write({**row, "train/loss": sum(recent) / len(recent)})
+        if step % self.per_epoch == 0:
+            begin = time.monotonic()
+            self._epoch(trainer, module, step)
+            self.seconds += time.monotonic() - begin
+
+    def _epoch(self, trainer: L.Trainer, module: FinetuningModule, step: int) -> None:
+        predictions, scores = self.evaluate()
+        self.epochs += 1
+        self.write({"step": step, "epoch": self.epochs, **{f"dev/{name}": value for name, value in scores.items()}})
+        metric, patience = self.config.task.metric, self.config.finetune.patience
+        if self.best is None or scores[metric] > self.best.scores[metric]:
+            state = module.model.state_dict()
+            weights = {k: v.detach().cpu().clone() for k, v in state.items()} if self.keep else None
+            self.best = Best(self.epochs, scores, predictions, weights)
+        elif patience is not None and self.epochs - self.best.epoch >= patience:
+            trainer.should_stop = True
+
+
+# ---------------------------------------------------------------- one run
+@dataclass(frozen=True)
+class Finetuned:
+    """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
+
+    result: dict[str, Any]
+    head: str  # key of `heads.HEADS`
+    labels: tuple[str, ...]
+    num_labels: int
+    weights: dict[str, Tensor] | None
+    predictions: dict[str, list[Prediction]]  # by split
+
+
+def head_of(config: Config, data: TaskData) -> str:
+    """Which of `heads.HEADS` a task has: answerability is trained where some questions have no answer.
+
+    Raises ConfigError for a metric of best thresholds on answerability where it is not trained.
+    """
+    unanswerable = any(isinstance(item, Span) and item.answer is None for item in data.train)
+    if config.task.metric.startswith("best_") and not unanswerable:
+        raise ConfigError(
+            f"task.metric={config.task.metric} needs training questions without an answer; {config.task.name} has none. "
+            f"Use task.metric={config.task.metric.removeprefix('best_')}."
+        )
+    return "span with answerability" if unanswerable else config.task.head
+
+
+def finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
+    """Trains on the task and writes the best epoch's predictions into `directory`.
+
+    `predictions.jsonl` is of dev, `predictions.SPLIT.jsonl` of each other split; what others without labels are for.
+    """
+    with threads(config.trainer.threads or torch.get_num_threads()):
+        return _finetune(config, start, data, directory, write)
+
+
+def _finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
+    head, num_labels = head_of(config, data), config.task.num_labels or len(data.labels)
+    task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
+    pairs = PairFormat.of(task, start.max_length, start.paired)
+    cache = Path(config.paths.cache)
+    splits: dict[str, list[Item]] = {"dev": data.dev, **data.others}
+    tables = {name: cached(task.head, items, start.encoding, pairs, cache) for name, items in splits.items()}
+    batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
+    module = FinetuningModule(config, start, head, num_labels, len(batches))
+
+    def predicted(split: str) -> list[Prediction]:
+        context = module.trainer.precision_plugin.val_step_context
+        return predict(module.model, task.head, splits[split], tables[split], pad_id, task.max_answer_tokens, context)
+
+    def evaluate() -> tuple[list[Prediction], dict[str, float]]:
+        found = predicted("dev")
+        return found, _finite(score(task, data.dev, found))
+
+    keep = config.finetune.save_model or bool(data.others)
+    callback = EpochEnd(config, evaluate, batches.per_epoch, write, keep)
+    loader = DataLoader(batches, batch_size=None, shuffle=False, generator=torch.Generator().manual_seed(0))
+    begin = time.monotonic()
+    fit(build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback]), module, loader)
+    seconds = time.monotonic() - begin - callback.seconds
+    best = callback.best
+    assert best is not None, "there is an epoch"
+    found = {"dev": best.predictions}
+    if best.weights is not None:
+        module.model.load_state_dict(best.weights)
+        found |= {split: predicted(split) for split in data.others}
+    for split, predictions in found.items():
+        write_predictions(predictions_file(directory, split), predictions)
+    result = _result(config, task, data, best, torch.stack(module.losses).tolist())
+    result |= {
+        "others": {s: found_scores for s in data.others if (found_scores := _finite(score(task, splits[s], found[s])))}
+    }
+    result |= _counts(config, {"train": batches.table, **tables}, {"train": data.train, **splits})
+    result |= {
+        "epochs": callback.epochs,
+        "examples_per_second": len(batches.table) * callback.epochs / max(seconds, 1e-9),
+    }
+    return Finetuned(result, head, data.labels, num_labels, best.weights, found)
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One line of JSON per item."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    """A score that is no number, of predictions that are none, is 0."""
+    return {name: value if math.isfinite(value) else 0.0 for name, value in scores.items()}
+
+
+def diverged(losses: Sequence[float]) -> bool:
+    """Whether the loss ended as no number, or no lower than it began: means of the last and the first tenth of the steps.
+
+    A run may blow up within the first tenth already; so twice the very first loss is high, too. A loss of 0 is none of that,
+    and of fewer than `FEWEST_STEPS` steps, single batches, only what is no number counts.
+    """
+    part = max(1, len(losses) // 10)
+    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
+    if not math.isfinite(last):
+        return True
+    return len(losses) >= FEWEST_STEPS and last > 0 and last >= min(first, 2 * losses[0])
+
+
+def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> dict[str, Any]:
+    """Chance and divergence are said aloud: no better than the best constant prediction; a loss that never fell."""
+    constant = constant_predictions(task, data)
+    return {
+        "kind": "finetune",
+        "task": task.name,
+        "stands_for": task.stands_for,
+        "caution": task.caution,
+        "metric": task.metric,
+        "score": best.scores[task.metric],
+        "majority": score(task, data.dev, constant)[task.metric.removeprefix("best_")],
+        "metrics": best.scores,
+        "at_chance": at_chance(task, data.dev, best.predictions, constant),
+        "diverged": diverged(losses),
+        "best_epoch": best.epoch,
+        "num_train": len(data.train),
+        "num_dev": len(data.dev),
+        "finetune_seed": config.finetune.seed,
+    }
+
+
+def _counts(config: Config, tables: dict[str, FeatureTable], splits: dict[str, list[Item]]) -> dict[str, Any]:
+    """Inputs per split and, for spans, the answers that cannot be reached, by reason."""
+    counts: dict[str, Any] = {"inputs": {name: table.lengths.size for name, table in tables.items()}}
+    if config.task.head == "span":
+        most = config.task.max_answer_tokens
+        reasons = {
+            s: unreachable([i for i in items if isinstance(i, Span)], tables[s], most) for s, items in splits.items()
+        }
+        counts["unreachable"] = {split: dict(Counter(found.values())) for split, found in reasons.items()}
+    return counts

@@ -1,0 +1,123 @@
+"""Finetuned models as Hugging Face folders that `transformers` loads for the same task, with the same predictions.
+
+| head | class | what is where there |
+|---|---|---|
+| classification, regression | AutoModelForSequenceClassification | RoBERTa: `classifier.dense`, `.out_proj`; BERT: pooler, `classifier` |
+| choice | AutoModelForMultipleChoice | pooler, `classifier` |
+| span | AutoModelForQuestionAnswering | `qa_outputs` |
+| tagging | AutoModelForTokenClassification | `classifier` |
+
+Our classification head is theirs: RoBERTa's of that name, or a pooler (dense, tanh) with a linear layer. Answerability (SQuAD
+2.0) has no place there: it lies in `answerability.safetensors` beside the model, and the folder alone always gives an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from roberta_lab.model.huggingface import model_folder
+from roberta_lab.tasks.initial_weights import Start
+
+_POOLED = {"classifier.dense": "{kind}.pooler.dense", "classifier.out": "classifier"}
+_ROBERTA = {"classifier.dense": "classifier.dense", "classifier.out": "classifier.out_proj"}
+_ENDS = {"ends": "qa_outputs"}
+NAMES: dict[str, dict[str, dict[str, str]]] = {  # head -> kind -> our layer -> theirs
+    "classification": {"roberta": _ROBERTA, "bert": _POOLED},
+    "regression": {"roberta": _ROBERTA, "bert": _POOLED},
+    "choice": {"roberta": _POOLED, "bert": _POOLED},
+    "span": {"roberta": _ENDS, "bert": _ENDS},
+    "span with answerability": {"roberta": _ENDS, "bert": _ENDS},
+    "tagging": {"roberta": {"out": "classifier"}, "bert": {"out": "classifier"}},
+}
+CLASSES = {
+    "classification": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "choice": "ForMultipleChoice",
+    "span": "ForQuestionAnswering",
+    "span with answerability": "ForQuestionAnswering",
+    "tagging": "ForTokenClassification",
+}
+ANSWERABILITY = "answerability.safetensors"  # classifier.dense, classifier.out: log-odds of an answer, from `<s>`
+
+
+def write(
+    folder: Path, start: Start, weights: dict[str, Tensor], head: str, labels: tuple[str, ...], facts: dict[str, Any]
+) -> str:
+    """Writes the folder and returns its kind.
+
+    Args:
+        weights: of `heads.TaskModel`.
+        labels: names of the classes; () where they have none.
+        facts: roberta_lab.json, which says that the folder is an export.
+    """
+    kind = model_folder.kind_of(weights, start.encoding.pad_id)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as tokenizer:
+        start.tokenizer.save(f"{tokenizer}/tokenizer.json")
+        (folder / ANSWERABILITY).unlink(missing_ok=True)
+        model_folder.write(folder, _for_pretraining(weights), start.model, Path(tokenizer), _card(head, facts), facts)
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {name: t for name, t in tensors.items() if name.startswith((f"{kind}.embeddings.", f"{kind}.encoder."))}
+    own = NAMES[head][kind]
+    for ours, theirs in own.items():
+        for part in ("weight", "bias"):
+            tensors[f"{theirs.format(kind=kind)}.{part}"] = weights[f"head.{ours}.{part}"].contiguous()
+    _save(tensors, folder / "model.safetensors")
+    left = {n.removeprefix("head."): t for n, t in weights.items() if n.startswith("head.")}
+    left = {name: t.contiguous() for name, t in left.items() if name.rpartition(".")[0] not in own}
+    if left:
+        _save(left, folder / ANSWERABILITY)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"architectures": [{"roberta": "Roberta", "bert": "Bert"}[kind] + CLASSES[head]]}
+    config |= _labels(head, len(weights[f"head.{[*own][-1]}.bias"]), labels)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return kind
+
+
+def _for_pretraining(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state of PretrainingModel with this encoder and an MLM head of zeros, which is not kept."""
+    words, hidden = weights["encoder.embeddings.tokens.weight"].shape
+    state = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    state |= {"mlm_dense.weight": torch.zeros(hidden, hidden), "mlm_bias": torch.zeros(words)}
+    return state | {name: torch.zeros(hidden) for name in ("mlm_dense.bias", "mlm_norm.weight", "mlm_norm.bias")}
+
+
+def _labels(head: str, number: int, labels: tuple[str, ...]) -> dict[str, Any]:
+    if head not in ("classification", "regression", "tagging"):
+        return {}
+    if head == "regression":
+        return {"id2label": {"0": "score"}, "label2id": {"score": 0}, "problem_type": "regression"}
+    names = labels or tuple(str(i) for i in range(number))
+    return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    save_file(tensors, file, metadata={"format": "pt"})
+    file.chmod(file.with_name("config.json").stat().st_mode & 0o777)  # save_file makes it the owner's alone
+
+
+def _card(head: str, facts: dict[str, Any]) -> str:
+    """README.md of the folder."""
+    result, name = facts["result"], CLASSES[head]
+    lines = [
+        *("---", "library_name: transformers", "tags: [roberta_lab]", "---", f"# {result['label']}", ""),
+        f"Finetuned by roberta_lab, run `{facts['run_id']}`; `roberta_lab.json` has every setting and score.",
+        *("", f"    from transformers import AutoModel{name}, AutoTokenizer", ""),
+        *(
+            f"    model = AutoModel{name}.from_pretrained(FOLDER)",
+            "    tokenizer = AutoTokenizer.from_pretrained(FOLDER)",
+        ),
+        *("", f"Dev {result['metric']}: {result['score']:.2f} (a constant prediction: {result['majority']:.2f})."),
+    ]
+    if head == "span with answerability":
+        lines += [
+            "",
+            f"Whether there is an answer is a classifier of its own, in `{ANSWERABILITY}`: without it, this model always answers.",
+        ]
+    return "\n".join(lines) + "\n"

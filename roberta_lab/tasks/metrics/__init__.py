@@ -1,0 +1,1 @@
+"""Scores of predictions, as the tasks' official definitions have them."""

@@ -1,0 +1,132 @@
+"""The LightningModule of every pretraining ablation."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+
+from roberta_lab.axes.input_format import format_of
+from roberta_lab.axes.nsp import nsp_is_on
+from roberta_lab.axes.rng import stream_key
+from roberta_lab.config import Config
+from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.model import checkpoint
+from roberta_lab.model.objective import LossSums, batch_loss, loss_sums
+from roberta_lab.model.optimizer import build_optimizer, linear_schedule
+from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.training.trainer import seed_dropout
+
+
+class PretrainingModule(L.LightningModule):
+    """MLM with or without NSP. The loss of a step is that of its whole batch, however it is cut into micro-batches."""
+
+    def __init__(self, config: Config, vocab_size: int, pad_id: int) -> None:
+        super().__init__()
+        self.config = config
+        paired = format_of(config.input_format).pairs
+        torch.manual_seed(stream_key(config.seed, "init") >> 1)
+        self.model = PretrainingModel(
+            config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config), pad_id
+        )
+        self.model.encoder.checkpointing = config.trainer.activation_checkpointing
+        if config.trainer.compile:  # layer by layer: all have the same code, compiled once
+            for layer in self.model.encoder.layers:
+                layer.compile(dynamic=True)
+        self.tokens_seen = 0  # by all ranks
+        self.step_tokens = 0  # of this step so far, by this rank
+        self.sums: list[LossSums] = []  # of this step's micro-batches so far, read at its end: nobody waits for a GPU
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook it is in some twenty times a step, by way of torch's search for parameters."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Dropout is drawn from the position in the data, so that an interruption cannot change it."""
+        seed_dropout(self.device, stream_key(self.config.seed, "dropout", batch["position"]))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        sums = loss_sums(self.model, batch)
+        self.divisors = batch["batch_masked"], batch["batch_sequences"]
+        loss = batch_loss(sums, *self.divisors)
+        self.sums.append(sums.detached())
+        self.step_tokens += batch["num_tokens"]
+        # Lightning divides by the number of micro-batches, DDP takes the mean over ranks; the loss has its divisor already
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def gradients_again(self) -> None:
+        """Of the whole step at hand, as before; what is logged of it stands."""
+        assert self.trainer.datamodule is not None
+        sums, step_tokens, strategy = self.sums.copy(), self.step_tokens, self.trainer.strategy
+        micro_batches = self.trainer.datamodule.micro_batches
+        self.zero_grad()
+        for i in range(micro_batches.per_step):
+            number = self.trainer.global_step * micro_batches.per_step + i
+            batch = self.trainer.datamodule.transfer_batch_to_device(micro_batches[number], self.device, 0)
+            self.on_train_batch_start(batch, number)
+            last = i == micro_batches.per_step - 1
+            with strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) and not last else nullcontext():
+                strategy.backward(strategy.training_step(batch, number) / micro_batches.per_step, None)
+        self.sums, self.step_tokens = sums, step_tokens
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        o, b = self.config.optimizer, self.config.batch_size
+        optimizer = build_optimizer(self.model.named_parameters(), b.peak_lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: linear_schedule(step, o.warmup_steps, b.steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, saved: dict[str, Any]) -> None:
+        saved["tokens_seen"] = self.tokens_seen
+
+    def on_load_checkpoint(self, saved: dict[str, Any]) -> None:
+        self.tokens_seen = saved["tokens_seen"]
+        checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
+
+    def end_step(self, stop: bool) -> tuple[list[float], bool]:
+        """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens.
+
+        One small exchange: it comes when the device is waited for anyway, since a loss that is no number ends the run.
+        """
+        parts = torch.stack([torch.stack((s.mlm, s.nsp, s.nsp_correct.float())) for s in self.sums]).tolist()
+        numbers = torch.tensor([*map(sum, zip(*parts, strict=True)), self.step_tokens, stop], dtype=torch.float64)
+        mlm, nsp, correct, tokens, stopping = self.over_ranks(numbers).tolist()
+        masked, sequences = self.divisors
+        self.tokens_seen += int(tokens)
+        self.sums, self.step_tokens = [], 0
+        return [mlm / max(masked, 1), nsp / sequences, correct / sequences], stopping > 0
+
+    def over_ranks(self, numbers: Tensor) -> Tensor:
+        """The sums over all ranks, float64, which counts tokens exactly."""
+        if self.trainer.world_size == 1:
+            return numbers
+        return self.trainer.strategy.reduce(numbers.to(self.device), reduce_op="sum")
+
+    @torch.no_grad()
+    def validate(self, data: PretrainingData) -> dict[str, float]:
+        """Held-out loss on the fixed masks: sums over all batches, divided once. ppl = exp(total NLL / masked tokens); bits per
+        byte of the masked text without white space, which not every tokenizer keeps: they compare between tokenizers."""
+        self.model.eval()
+        totals = torch.zeros(6, dtype=torch.float64)
+        with self.trainer.precision_plugin.val_step_context():
+            for batch in data.validation_batches(data.micro_batches.rank):
+                sums = loss_sums(self.model, data.transfer_batch_to_device(batch, self.device, 0))
+                totals += totals.new_tensor([*map(float, sums), len(batch["cu_seq_lens"]) - 1, data.num_bytes(batch)])
+        self.model.train()
+        mlm, masked, nsp, correct, sequences, num_bytes = self.over_ranks(totals).tolist()
+        found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
+        if num_bytes:
+            found["val/bits_per_nonspace_byte"] = mlm / math.log(2) / num_bytes
+        if self.model.nsp_classifier is not None:
+            found |= {"val/nsp_loss": nsp / sequences, "val/nsp_acc": correct / sequences}
+        return found

@@ -1,0 +1,215 @@
+"""One run on several processes of a machine: the command is rank 0, starts the others, watches them, and ends when one dies.
+
+The others are handed this run's config over a pipe. Lightning's own launcher would type the command again, which under
+multirun is the whole sweep, and would leave a rank that waits for a dead one waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from roberta_lab.axes.batch_size import ALONE, Rank
+from roberta_lab.config import ConfigError, RankDied, TrainerConfig
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 10.0  # for a collective to notice that a rank is dead; with NCCL it may wait for ever
+END_SECONDS = 30.0  # for the other ranks to leave after a run that went well
+# From the first moment the others leave it to rank 0 what a Ctrl-C means, which reaches all of them.
+_FOLLOW = (
+    "import signal as s; s.signal(s.SIGINT, s.SIG_IGN); s.signal(s.SIGTERM, s.SIG_IGN); "
+    "from roberta_lab.training import ranks; ranks.follow()"
+)
+
+
+class _Meeting(NamedTuple):
+    """What a process must know to find the others."""
+
+    rank: Rank
+    port: int
+    parent: int  # process id of rank 0
+    cuda: bool
+
+
+def on_cuda(accelerator: str) -> bool:
+    """Whether `trainer.accelerator` means CUDA here."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def device_of(accelerator: str) -> str:
+    """torch's name of the device that `trainer.accelerator` means here. Raises ConfigError if it is not there."""
+    if on_cuda(accelerator):
+        return "cuda"
+    mps = torch.backends.mps.is_available()
+    if accelerator in ("auto", "gpu", "mps") and mps:
+        return "mps"
+    if accelerator in ("auto", "cpu"):
+        return "cpu"
+    allowed = ["auto", *["cuda"] * torch.cuda.is_available(), *["mps"] * mps, "cpu"]
+    raise ConfigError(f"trainer.accelerator={accelerator} is not there. Allowed: {', '.join(allowed)}.")
+
+
+def check_devices(trainer: TrainerConfig) -> None:
+    """Raises ConfigError when the machine has fewer accelerators than the run asks for."""
+    if on_cuda(trainer.accelerator) and trainer.devices > (there := torch.cuda.device_count()):
+        raise ConfigError(f"trainer.devices={trainer.devices}: this machine has {there}; allowed is up to that.")
+
+
+@contextmanager
+def started(trainer: TrainerConfig, function: Callable[..., Any], *arguments: Any) -> Iterator[Rank]:
+    """Within it this process is rank 0 and each other rank runs `function(Rank, *arguments)`; all are joined as one group.
+
+    Raises: RankDied when one of them ended with an error, also while this one waits for it in a collective.
+    """
+    if trainer.devices == 1:
+        yield ALONE
+        return
+    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # port 0: a free one, held from here on
+    cuda = on_cuda(trainer.accelerator)
+    meetings = [_Meeting(Rank(i, trainer.devices), store.port, os.getpid(), cuda) for i in range(trainer.devices)]
+    followers = Followers(meetings[1:], pickle.dumps((function, arguments)))
+    try:
+        followers.wait_for(lambda: store.check([_joined(m.rank) for m in meetings[1:]]))
+        _join(store, meetings[0])
+        yield meetings[0].rank
+        dist.destroy_process_group()  # together with the others: NCCL waits for all
+        followers.end(END_SECONDS)
+    except RuntimeError as error:  # what a collective raises when a rank does not answer
+        followers.raise_if_dead(error)
+        raise
+    finally:
+        followers.end(0.0)
+        if dist.is_initialized():
+            _leave(cuda)
+
+
+def _joined(rank: Rank) -> str:
+    return f"rank {rank.number} is there"
+
+
+def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
+    number, world_size = meeting.rank
+    device = torch.device("cuda", number) if meeting.cuda else None
+    if device is not None:
+        torch.cuda.set_device(device)
+    backend = "nccl" if meeting.cuda else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=world_size, device_id=device)
+
+
+def _leave(cuda: bool) -> None:
+    """Ends the group when the others are gone: with NCCL an orderly end would wait for them."""
+    if cuda:
+        dist.distributed_c10d._abort_process_group()
+    else:
+        dist.destroy_process_group()
+
+
+class Followers:
+    """The processes of the other ranks, and a thread that watches them."""
+
+    def __init__(self, meetings: list[_Meeting], job: bytes) -> None:
+        self.processes = {m.rank: self._start(m, job) for m in meetings}
+        self.ended = threading.Event()
+        self.dead: str | None = None
+        self.watch = threading.Thread(target=self._watch, daemon=True)
+        self.watch.start()
+
+    @staticmethod
+    def _start(meeting: _Meeting, job: bytes) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join(p or os.getcwd() for p in sys.path)  # the same code, wherever this one found it
+        process = subprocess.Popen(
+            [sys.executable, "-c", _FOLLOW],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # rank 0 speaks for all
+            env={**os.environ, "PYTHONPATH": path, "LOCAL_RANK": str(meeting.rank.number)},
+        )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin:  # of one that died at once the watch tells
+            process.stdin.write(pickle.dumps(meeting) + job)
+        return process
+
+    def _watch(self) -> None:
+        while not self.ended.wait(POLL_SECONDS):
+            for rank, process in self.processes.items():
+                if not process.poll():
+                    continue
+                self.dead = f"rank {rank.number} of {rank.world_size} ended with exit code {process.returncode}"
+                self._kill()
+                if not self.ended.wait(GRACE_SECONDS):
+                    print(f"roberta-lab: {RankDied(self.dead)}", file=sys.stderr, flush=True)
+                    os._exit(1)
+                return
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Raises RankDied when a rank ends before."""
+        while not condition():
+            if self.dead:
+                raise RankDied(self.dead)
+            time.sleep(POLL_SECONDS / 5)
+
+    def raise_if_dead(self, error: BaseException) -> None:
+        """A connection breaks a moment before its process is gone: some time is given to find out whose fault it was."""
+        deadline = time.monotonic() + 8 * POLL_SECONDS
+        while self.dead is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 5)
+        if self.dead is not None and not isinstance(error, RankDied):
+            raise RankDied(self.dead) from error
+
+    def end(self, seconds: float) -> None:
+        """Waits so long for the ranks to leave, then kills those that are left."""
+        self.ended.set()
+        self.watch.join()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(p.poll() is None for p in self.processes.values()):
+            time.sleep(POLL_SECONDS / 5)
+        self._kill()
+
+    def _kill(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
+
+
+def follow() -> None:
+    """The main function of another rank; what it is to do comes through its standard input.
+
+    Its failures are told by rank 0. Before a traceback it waits a little: if another rank's death was the cause, rank 0
+    ends this one meanwhile.
+    """
+    meeting: _Meeting = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with, args=(meeting.parent,), daemon=True).start()
+    try:
+        function, arguments = pickle.load(sys.stdin.buffer)
+        store = dist.TCPStore(HOST, meeting.port, is_master=False)
+        store.set(_joined(meeting.rank), "")
+        _join(store, meeting)
+        function(meeting.rank, *arguments)
+    except KeyboardInterrupt:
+        pass
+    except Exception:
+        time.sleep(6 * POLL_SECONDS)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    dist.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when rank 0 is gone, also while it waits in a collective."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
