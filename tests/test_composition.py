@@ -23,7 +23,7 @@ def config(*overrides: str) -> Config:
 
 
 def run_id(*overrides: str) -> str:
-    return storage.identity(identity.science(config(*overrides)))
+    return storage.digest(identity.science(config(*overrides)))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_static_patterns_are_science() -> None:
 
 def test_the_metric_that_chooses_the_best_epoch_is_science_of_finetuning() -> None:
     f1, em, other = (config("task=pydoc_span", f"task.{o}") for o in ("metric=f1", "metric=em", "stands_for=squad1"))
-    ids = [storage.identity(identity.finetune_science(c)) for c in (f1, em, other)]
+    ids = [storage.digest(identity.finetune_science(c)) for c in (f1, em, other)]
     assert ids[0] != ids[1] and ids[0] == ids[2]
 
 

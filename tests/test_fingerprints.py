@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("composing")
 
 
 def finetune_id(*overrides: str) -> str:
-    return storage.identity(identity.finetune_science(config("logger.wandb=off", *overrides)))
+    return storage.digest(identity.finetune_science(config("logger.wandb=off", *overrides)))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def jobs(sweep: str, scale: str, command: str) -> list[tuple[Job, Config]]:
 
 def runs(sweep: str, scale: str) -> dict[str, str]:
     """Row -> the id of its pretraining run."""
-    return {job.row: storage.identity(identity.science(config)) for job, config in jobs(sweep, scale, "pretrain")}
+    return {job.row: storage.digest(identity.science(config)) for job, config in jobs(sweep, scale, "pretrain")}
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -62,7 +62,7 @@ def runs(sweep: str, scale: str) -> dict[str, str]:
 def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
     """Jobs of one run are those whose stand-ins are the same: of tasks below paper scale, of corpora at mini."""
     found = jobs(sweep, scale, "finetune")
-    ids = {storage.identity(identity.finetune_science(config)) for _, config in found}
+    ids = {storage.digest(identity.finetune_science(config)) for _, config in found}
     file = chosen(sweep, scale).sweep
     assert file is not None and file.name == sweep
     assert len(found) == len(file.rows) * len(file.tasks) * len(file.finetune_seeds)
@@ -72,7 +72,7 @@ def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
     else:
         tasks = {config.task.name for _, config in found}
         assert {config.task.family for _, config in found} == {"pydoc"}
-        rows = len({(storage.identity(identity.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
+        rows = len({(storage.digest(identity.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
         assert len(ids) == rows * len(tasks) * len(file.finetune_seeds)
 
 

@@ -20,6 +20,7 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.batch_statistics import batch_statistics
+from roberta_lab.data.storage import write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity
 
@@ -53,7 +54,8 @@ def main(config: Config, overrides: list[str]) -> None:
         frequent = tuple((encoding.spelled(token), number) for token, number in counted.rows.most_frequent)
         page = report.Page(title, run_id, report.settings(config), manifests, counted, frequent, examples)
         file = Path(config.paths.outputs) / "inspect" / run_id / "index.html"
-        report.write(file, report.html(page))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, report.html(page))
         print(f"\n{report.text(counted)}\n\n{file}")
     sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
 

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from roberta_lab.config import ConfigError, PredictConfig
+from roberta_lab.data.storage import replacing
 
 BLOCK = 1024  # texts in memory at once
 TRUNCATED = "truncated"  # in the record of a text that was cut, true
@@ -123,12 +124,5 @@ def writer(output: str) -> Iterator[Writer]:
         return
     path = Path(output).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            yield Npy(file) if path.suffix == ".npy" else Jsonl(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path, durable=True) as file:
+        yield Npy(file) if path.suffix == ".npy" else Jsonl(file)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from roberta_lab.config import ConfigError
+from roberta_lab.data.storage import replacing
 
 _MAGIC = b"roberta_lab sha256 "
 _SEAL = len(_MAGIC) + 32
@@ -30,21 +30,9 @@ def save(value: dict[str, Any], path: Path) -> None:
     torch.save(value, buffer)
     body = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(body)
-            file.write(_MAGIC + hashlib.sha256(body).digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with replacing(path, durable=True) as file:
+        file.write(body)
+        file.write(_MAGIC + hashlib.sha256(body).digest())
 
 
 def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from roberta_lab.config import Config
-from roberta_lab.data.storage import SUMMARY, write
+from roberta_lab.data.storage import write
 from roberta_lab.reports.figures.choice import figures as figures_of
 from roberta_lab.reports.figures.choice import main_figure
 from roberta_lab.reports.figures.drawing import Figure
 from roberta_lab.reports.figures.drawing import files as drawn_files
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
+from roberta_lab.reports.page.landing import SUMMARY
 from roberta_lab.reports.table import latex, render
 from roberta_lab.reports.table.origins import provenance
 from roberta_lab.reports.table.rows import Record, Table, table

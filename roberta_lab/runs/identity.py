@@ -9,7 +9,7 @@ from typing import Any
 from roberta_lab.axes import data_mix
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
-from roberta_lab.data.storage import identity
+from roberta_lab.data.storage import digest
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import encoder_config
 from roberta_lab.tasks import families
@@ -60,7 +60,7 @@ def finetune_science(config: Config) -> dict[str, Any]:
         del tune[name]
     found = {"pretrained": start_science(config), "task": task, "finetune": tune}
     if config.finetune.init_from:
-        found["encoder"] = identity(finetune_science(encoder_config(config)))
+        found["encoder"] = digest(finetune_science(encoder_config(config)))
     return found
 
 
@@ -110,4 +110,4 @@ def reads_mix(config: Config) -> bool:
 def directory(config: Config, command: str) -> Path:
     """Where the run of this config lies, for `pretrain` and `finetune`."""
     values = finetune_science(config) if command == "finetune" else science(config)
-    return Path(config.paths.outputs) / command / identity(values)
+    return Path(config.paths.outputs) / command / digest(values)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from roberta_lab.config import Config
+from roberta_lab.data.storage import write
 from roberta_lab.runs.wandb import mirror
 from roberta_lab.training.rows import Row
 
@@ -25,9 +26,7 @@ class MetricsFile:
         """Keeps the rows of an earlier attempt up to the step it goes on from; a line that was cut short is dropped."""
         self.path = path
         kept = [line for line, row in _rows(path) if row["step"] <= up_to_step]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(b"".join(kept))
-        os.replace(temporary, path)
+        write(path, b"".join(kept))
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close; whole rows for readers)
 
     def write(self, row: Row) -> None:

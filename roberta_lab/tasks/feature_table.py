@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from array import array
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError
+from roberta_lab.data.storage import replacing
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
 from roberta_lab.tasks.items import Item
 
@@ -163,10 +163,5 @@ def _read(path: str, changed: int) -> FeatureTable:
 
 def _write(path: Path, table: FeatureTable) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **{f.name: getattr(table, f.name) for f in fields(table)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **{f.name: getattr(table, f.name) for f in fields(table)})

@@ -7,13 +7,12 @@ every other score too; `evaluate-v1.1.py DEV predictions.json` those of SQuAD 1.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.data.storage import replacing_folder
 from roberta_lab.tasks.items import Prediction, TaskData
 from roberta_lab.tasks.metrics.squad import no_answer_probability
 
@@ -59,17 +58,12 @@ def write_all(run: Path, task: TaskConfig, data: TaskData) -> Path:
 
     They are made of the predictions that the run has written. SQuAD's are in a folder per split, GLUE's side by side.
     """
-    folder, beside = run / FOLDER, run / f".{FOLDER}.{os.getpid()}"
-    shutil.rmtree(beside, ignore_errors=True)  # of a process of the same number that was killed
-    try:
+    folder = run / FOLDER
+    with replacing_folder(folder) as beside:
         for split in splits(task, data):
             lines = predictions_file(run, split).read_bytes().splitlines()  # of bytes: at line feeds only
             place = beside / split if task.family == "squad" else beside
             write(place, task, split, [json.loads(line) for line in lines], data.labels)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

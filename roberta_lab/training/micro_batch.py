@@ -22,7 +22,7 @@ from roberta_lab.axes.masking import IGNORED
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.datamodule import pack
-from roberta_lab.data.storage import identity, write_json
+from roberta_lab.data.storage import digest, write_json
 from roberta_lab.model.objective import batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.model.pretraining_model import PretrainingModel
@@ -54,7 +54,7 @@ def settled(config: Config, vocab_size: int, make_model: Callable[[], Pretrainin
     if on_cuda(config.trainer.accelerator):
         share = config.batch_size.sequences // config.trainer.devices
         facts = key(config, vocab_size, device_facts())
-        file = Path(config.paths.cache) / "micro_batch" / f"{identity(facts)}.json"
+        file = Path(config.paths.cache) / "micro_batch" / f"{digest(facts)}.json"
         known = remembered(file)
         alone = nobody_else()  # before the trials
         size, found = largest(share, lambda number: fits(config, vocab_size, make_model, number), known)

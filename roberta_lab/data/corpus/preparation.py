@@ -7,26 +7,25 @@ once. What a killed process had finished of it is kept, and the next one goes on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.data.corpus import parts, sentences, tokens, units, workers
 from roberta_lab.data.corpus.parts import read_documents
+from roberta_lab.data.storage import Timeout, digest, locked
 
 VERSION = 3  # raised when the code makes other text of the same sources
 
@@ -182,7 +181,7 @@ def _made(parent: Path, inputs: dict[str, Any], make: Callable[[Path], dict[str,
 
     `make` may find there what an earlier attempt finished; its unfinished files go into `.making`, which is emptied first.
     """
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    key = digest(inputs, 16)
     path, making = parent / key, parent / f".{key}.making"
     if path.is_dir():
         return path
@@ -212,16 +211,13 @@ def _made(parent: Path, inputs: dict[str, Any], make: Callable[[Path], dict[str,
 @contextmanager
 def _locked(path: Path, waiting: str) -> Iterator[None]:
     """Holds the lock; `waiting` is said, even where progress is not, when somebody else holds it."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _say(waiting)
-        lock.acquire()
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, seconds=0))
+        except Timeout:
+            _say(waiting)
+            stack.enter_context(locked(path))
         yield
-    finally:
-        lock.release()
 
 
 def _say(line: str) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data import tokenizer_files
+from roberta_lab.data.storage import replacing_folder
 from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
 from roberta_lab.model.huggingface.names import (
     KINDS,
@@ -181,25 +182,13 @@ def write(
     folder = folder.expanduser().resolve()
     if folder.exists() and not _is_free(folder):
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
-    shutil.rmtree(beside, ignore_errors=True)  # of a process of the same number that was killed
-    try:
-        beside.mkdir(parents=True)
+    with replacing_folder(folder) as beside:
         kind = _fill(beside, state, config, tokenizer)
         (beside / "README.md").write_text(card, encoding="utf-8")
         _write_json(beside / "roberta_lab.json", facts)
         for name in FILES:
             with open(beside / name, "rb") as file:
                 os.fsync(file.fileno())
-        if folder.exists():
-            os.replace(folder, before)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        if before.exists() and not folder.exists():
-            os.replace(before, folder)
-        shutil.rmtree(before, ignore_errors=True)
     return kind
 
 

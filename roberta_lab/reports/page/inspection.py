@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,11 +255,3 @@ def html(page: Page) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.globals |= {"percent": percent, "span": span, "sizes": sizes, "kinds": list(STYLES)}
     return environment.get_template("statistics.html.j2").render(page=page, sections=sections(page.statistics))
-
-
-def write(path: Path, text: str) -> None:
-    """Atomically: whoever reads sees the old page or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.data.storage import SUMMARY, write
+from roberta_lab.data.storage import write
 from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.reports.table.wording import number
 from roberta_lab.runs import identity, run_files, run_folder
@@ -21,6 +21,8 @@ from roberta_lab.runs.tracking import read
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 STATES = ("complete", "in progress", "interrupted")
+
+SUMMARY = "table.json"  # in a table's folder: what the landing page shows of it
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
+from roberta_lab.data.storage import write
 
 RANGE_BYTES = 1 << 25  # of a plain file of JSON lines, that are read as one
 # keys of SourceConfig that do not decide what is read of files
@@ -113,6 +113,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{path.name}.{os.getpid()}")
-    making.write_text(json.dumps(content, indent=0), encoding="utf-8")
-    os.replace(making, path)
+    write(path, json.dumps(content, indent=0))
