@@ -1,5 +1,7 @@
 """The sweep files: each expands and builds at every scale, has the published settings, and shares the runs it can share."""
 
+import hashlib
+import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -25,6 +27,7 @@ from roberta_lab.runs.sweeps import Job, expand
 
 SCALES = groups()["scale"]
 TABLES = yaml.safe_load((Path(columns.__file__).parent / "published.yaml").read_text())
+PINNED = yaml.safe_load((Path(__file__).parent / "pinned_ids.yaml").read_text(encoding="utf-8"))["sweeps"]
 CONFIGS = Configs(lambda overrides: compose("config", overrides))
 
 
@@ -74,6 +77,20 @@ def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
         assert {config.task.family for _, config in found} == {"pydoc"}
         rows = len({(storage.digest(identity.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
         assert len(ids) == rows * len(tasks) * len(file.finetune_seeds)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_the_runs_of_every_sweep_keep_their_ids(sweep: str, scale: str) -> None:
+    """Compares a digest of them with that of `pinned_ids.yaml`, which says when its line may change."""
+    rows = [
+        (kind, job.row, job.seed, job.task, job.finetune_seed, identity.directory(config, kind).name)
+        for kind in identity.KINDS
+        for job, config in jobs(sweep, scale, kind)
+        if kind == "finetune" or identity.starts_from_run(config)
+    ]
+    text = json.dumps(sorted([*map(str, row)] for row in rows))
+    assert [hashlib.sha256(text.encode()).hexdigest()[:16], len(rows)] == PINNED[scale][sweep]
 
 
 ONE_RUN = {  # at mini all corpora are the embedded one; nothing else coincides
