@@ -118,6 +118,7 @@ def ours(options: argparse.Namespace, folder: Path) -> Measured:
 
     from roberta_lab.data.corpus.preparation import prepared_for
     from roberta_lab.runs.identity import directory
+    from roberta_lab.runs.results import RunResult
     from roberta_lab.runs.run_folder import finish, opened
     from roberta_lab.runs.tracking import Tracker
     from roberta_lab.training.pretraining import pretrain
@@ -147,9 +148,9 @@ def ours(options: argparse.Namespace, folder: Path) -> Measured:
     path = directory(config, "pretrain")
     with opened(path, config, overrides, data.fingerprints()):
         result = pretrain(config, data, path, Tracker(config, path, "pretrain", "loop", {}), "loop")
-        finish(path, result, time.perf_counter() - prepared)
+        finish(path, RunResult(path.name, "loop", time.perf_counter() - prepared, result))
     seconds = time.perf_counter() - prepared
-    return {"preparation": prepared - start, "training": seconds, "tokens": result["tokens_seen"]}
+    return {"preparation": prepared - start, "training": seconds, "tokens": result.tokens_seen}
 
 
 WAYS = {"transformers.Trainer": theirs, "roberta_lab": ours}

@@ -30,6 +30,7 @@ from roberta_lab.training import micro_batch, ranks
 from roberta_lab.training.micro_batch import Known, largest
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import run_trainer
+from roberta_lab.training.rows import Row
 from roberta_lab.training.step_end import StepEnd, stopping_at_a_step
 
 SIZES = {1: (8, 4, 2, 1), 2: (4, 2, 1), 4: (2, 1)}  # of micro-batches, by number of ranks; a batch is 8 inputs
@@ -42,7 +43,7 @@ class Kept:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Row) -> None:
         self.rows.append(row)
 
     def flush(self) -> None:

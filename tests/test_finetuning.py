@@ -115,26 +115,26 @@ def test_each_head_learns_and_its_predictions_are_kept(head: str, tokenizer: Tok
     cfg = config(head, tmp_path, epochs=10 if head == "regression" else 4)
     found, rows = run(cfg, tokenizer, tmp_path)
     result, data = found.result, data_of(head)
-    assert result["score"] > 90 and not result["at_chance"] and not result["diverged"], result
-    metric = result["metric"]
+    assert result.score > 90 and not result.at_chance and not result.diverged, result
+    metric = result.metric
     for split, file in (("dev", "predictions.jsonl"), ("dev_mm", "predictions.dev_mm.jsonl")):
         members = data.dev if split == "dev" else data.others[split]
         scores = score(cfg.task, members, read(tmp_path / file))
-        assert scores == (result["metrics"] if split == "dev" else result["others"][split])
-    assert result["others"]["dev_mm"][metric] > 80 and result["majority"] < 80
+        assert scores == (result.metrics if split == "dev" else result.others[split])
+    assert result.others["dev_mm"][metric] > 80 and result.majority < 80
     dev = [row[f"dev/{metric}"] for row in rows if f"dev/{metric}" in row]
-    assert len(dev) == result["epochs"] and max(dev) == result["score"] == dev[result["best_epoch"] - 1]
+    assert len(dev) == result.epochs and max(dev) == result.score == dev[result.best_epoch - 1]
 
 
 def test_a_run_that_learns_nothing_says_so(tokenizer: Tokenizer, tmp_path: Path) -> None:
     result = run(config("classification", tmp_path, lr=10.0), tokenizer, tmp_path)[0].result
-    assert (result["diverged"], result["at_chance"]) == (True, True), sorted(result.items())
+    assert (result.diverged, result.at_chance) == (True, True), result
 
 
 @pytest.mark.parametrize("head", LEARNED)
 def test_a_run_whose_weights_are_nan_ends_and_says_so(head: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     result = run(config(head, tmp_path, lr=1e38, epochs=1), tokenizer, tmp_path)[0].result
-    assert result["diverged"] and result["at_chance"] and np.isfinite(result["score"]), result
+    assert result.diverged and result.at_chance and np.isfinite(result.score), result
     text = (tmp_path / "predictions.jsonl").read_text()
     assert "NaN" not in text and "Infinity" not in text, "which are no JSON"
 
@@ -147,7 +147,7 @@ def test_other_splits_are_predicted_by_the_best_epoch(
     monkeypatch.setattr(finetuning, "score", lambda *given: {**score(*given), "accuracy": float(next(falling))})
     data = replace(data_of("classification"), others={"again": items("classification", 60, 1)})
     found = run(config("classification", tmp_path, epochs=2), tokenizer, tmp_path, data)[0]
-    assert (found.result["best_epoch"], found.result["epochs"]) == (1, 2)
+    assert (found.result.best_epoch, found.result.epochs) == (1, 2)
     assert (tmp_path / "predictions.again.jsonl").read_text() == (tmp_path / "predictions.jsonl").read_text()
 
 
@@ -157,8 +157,8 @@ def test_spans_may_be_chosen_by_any_metric(metric: str, majority: float, tokeniz
     cfg = config("span", tmp_path, epochs=1)
     cfg.task.metric = metric
     result = run(cfg, tokenizer, tmp_path)[0].result
-    assert result["score"] == result["metrics"][metric]
-    assert result["majority"] == pytest.approx(majority)
+    assert result.score == result.metrics[metric]
+    assert result.majority == pytest.approx(majority)
 
 
 def test_best_thresholds_need_questions_without_an_answer(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_f1_is_of_two_classes_also_where_dev_has_but_two_of_three(tokenizer: Tok
     cfg.task.num_labels = 0
     for labels in (("no", "yes", "maybe"), ("no", "yes")):
         result = run(cfg, tokenizer, tmp_path, replace(data, labels=labels))[0].result
-        assert ("f1" in result["metrics"]) == (len(labels) == 2) == ("f1" in result["others"]["dev_mm"])
+        assert ("f1" in result.metrics) == (len(labels) == 2) == ("f1" in result.others["dev_mm"])
 
 
 def test_training_stops_when_the_score_has_not_risen_for_so_many_epochs(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_training_stops_when_the_score_has_not_risen_for_so_many_epochs(tokenize
         run(config("classification", tmp_path, epochs=9, patience=p), tokenizer, tmp_path) for p in (None, 2)
     )
     result = stopped[0].result
-    assert result["epochs"] == result["best_epoch"] + 2 < 9 == whole[0].result["epochs"]
+    assert result.epochs == result.best_epoch + 2 < 9 == whole[0].result.epochs
     assert stopped[1] == whole[1][: len(stopped[1])]
 
 

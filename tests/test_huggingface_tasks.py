@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from roberta_lab.config import ConfigError
 from roberta_lab.model.huggingface import model_folder
+from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import huggingface, initial_weights
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import PairFormat, generate
@@ -54,7 +55,7 @@ def exported(head: str, kind: str, tokenizer: Tokenizer, path: Path) -> tuple[St
     cfg = config(head, path, input_format=FORMATS[kind], epochs=2, save_model=True)
     start, data = start_of(cfg, tokenizer), data_of(head)
     found = finetune(cfg, start, data, path, lambda row: None)
-    facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}
+    facts = {"run_id": "abc", "result": RunResult("abc", "a run", 1.0, found.result).to_json()}
     assert found.weights is not None
     assert huggingface.write(path / "model", start, found.weights, found.head, found.labels, facts) == kind
     return start, found, path / "model"
@@ -114,7 +115,7 @@ def test_whether_there_is_an_answer_lies_beside_the_model(tokenizer: Tokenizer, 
     assert torch.equal(beside["classifier.out.weight"], found.weights["head.classifier.out.weight"])
     assert huggingface.ANSWERABILITY in (folder / "README.md").read_text()
     # written once more over the first, another head's file does not stay
-    facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}
+    facts = {"run_id": "abc", "result": RunResult("abc", "a run", 1.0, found.result).to_json()}
     weights = {k: v for k, v in found.weights.items() if "classifier" not in k}
     huggingface.write(folder, start, weights, "span", (), facts)
     assert not (folder / huggingface.ANSWERABILITY).exists()

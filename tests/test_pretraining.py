@@ -33,7 +33,7 @@ from roberta_lab.runs.tracking import MetricsFile, read
 from roberta_lab.training import trainer
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import run_trainer
-from roberta_lab.training.rows import NoRows
+from roberta_lab.training.rows import NoRows, Row
 from roberta_lab.training.step_end import StepEnd
 
 
@@ -71,7 +71,7 @@ class Rows(MetricsFile):
         super().__init__(path, up_to_step)
         self.stop_after = stop_after
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Row) -> None:
         if self.stop_after is not None and row["step"] > self.stop_after:
             raise KeyboardInterrupt
         super().write(row)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_results import pretrained
 from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
 from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
-from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration
+from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration, results
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import SweepRun
@@ -461,11 +462,11 @@ def test_a_file_gets_a_line_for_what_runs_and_one_for_each_that_ends(working: li
     assert line.startswith("pretrain: 0 of 3 done, 2 running, ") and "static seed 2: starts" in line
     assert "static seed 1: 400 of 2,000 steps, val/ppl 45.2" in line
     complete(working[0])
-    result = {"val/ppl": 30.0, "unigram_ppl": 99.0, "seconds": 61.0}
-    (working[0].path / "result.json").write_text(json.dumps(result))
+    result = pretrained(ppl=30.0)
+    results.write(working[0].path, replace(result, seconds=61.0))
     overview.look(last=True)
     [_, last] = stream.getvalue().splitlines()
-    assert last == f"static seed 1: held-out perplexity 30.0 (unigram 99.0), 1 min 1 s, {working[0].path}"
+    assert last == f"static seed 1: held-out perplexity 30.0 (unigram 30.0), 1 min 1 s, {working[0].path}"
 
 
 def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: list[SweepRun]) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from example_results import pretrained
 
 from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data import storage
@@ -42,7 +43,7 @@ def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None
     path = tmp_path / "pretrain" / "a1"
     with run_folder.opened(path, Config(), ["masking=static"], {"tokens": "abc"}):
         assert not run_folder.is_complete(path)
-        run_folder.finish(path, {"val/ppl": 9.0}, 2.5)
+        run_folder.finish(path, pretrained())
     found = json.loads((path / "provenance.json").read_text())
     [attempt] = found["attempts"]
     assert attempt["command"] == ["roberta-lab", "pretrain", "masking=static"]
@@ -59,7 +60,7 @@ def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, mon
 
     code("a" * 40, False)
     with run_folder.opened(tmp_path, Config(), [], {}):
-        run_folder.finish(tmp_path, {}, 1.0)
+        run_folder.finish(tmp_path, pretrained())
     same = f"static: complete, {tmp_path}"
     assert run_folder.complete_line("static", tmp_path) == same
     code(None, None)  # installed without a repository: nothing is known
@@ -121,7 +122,7 @@ def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tmp_path: 
     """It was incomplete when it was looked at, and complete when the claim was had."""
     with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
         assert is_mine
-        run_folder.finish(tmp_path, {"val/ppl": 9.0}, 2.5)
+        run_folder.finish(tmp_path, pretrained())
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
         assert not is_mine

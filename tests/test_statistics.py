@@ -464,12 +464,6 @@ def test_the_page_names_what_is_wrong_at_the_top(monkeypatch: pytest.MonkeyPatch
     assert page.count('<tr class="wrong">') == 1
 
 
-def test_a_page_is_written_whole(tmp_path: Path) -> None:
-    report.write(tmp_path / "a" / "index.html", "one")
-    report.write(tmp_path / "a" / "index.html", "two")
-    assert {p.name: p.read_text() for p in (tmp_path / "a").iterdir()} == {"index.html": "two"}
-
-
 def test_a_mix_that_repeats_documents_is_no_fault() -> None:
     once = store_of(random_corpus())
     sizes = np.tile(np.diff(once.document_ends, prepend=0), 3)

@@ -8,6 +8,7 @@ import pytest
 from roberta_lab.config import Config, LoggerConfig, ScaleConfig, TrainerConfig
 from roberta_lab.runs.tracking import MetricsFile, read, write_csv
 from roberta_lab.runs.wandb.mirror import mode as wandb_mode
+from roberta_lab.training.rows import Row
 
 
 def config(wandb: str) -> Config:
@@ -18,12 +19,12 @@ def test_a_resume_drops_the_rows_behind_the_checkpoint_and_a_line_that_was_cut_s
     path = tmp_path / "metrics.jsonl"
     first = MetricsFile(path)
     for step in range(1, 6):
-        first.write({"step": step, "loss": 0.1 * step})
+        first.write(Row(step, {"loss": 0.1 * step}))
     first.close()
     with open(path, "a") as file:
         file.write('{"step": 6, "lo')
     second = MetricsFile(path, up_to_step=3)
-    second.write({"step": 4, "loss": 9.0})
+    second.write(Row(4, {"loss": 9.0}))
     second.close()
     assert read(path) == [{"step": s, "loss": 0.1 * s} for s in (1, 2, 3)] + [{"step": 4, "loss": 9.0}]
 
@@ -36,11 +37,11 @@ def test_a_fresh_start_drops_everything(tmp_path: Path) -> None:
 
 
 def test_csv_has_a_column_per_name(tmp_path: Path) -> None:
-    write_csv(tmp_path / "m.csv", [{"step": 1, "a": 2.5}, {"step": 2, "b": "x,y"}])
+    write_csv(tmp_path / "m.csv", [Row(1, {"a": 2.5}), Row(2, {"b": -3.5})])
     with open(tmp_path / "m.csv", newline="") as file:
         assert list(csv.DictReader(file)) == [
             {"step": "1", "a": "2.5", "b": ""},
-            {"step": "2", "a": "", "b": "x,y"},
+            {"step": "2", "a": "", "b": "-3.5"},
         ]
 
 

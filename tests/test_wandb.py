@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_results import finetuned, pretrained
 from hydra import compose
 from wandb_files import OfflineRun, pieces
 from wandb_server import Server
@@ -23,13 +24,11 @@ from roberta_lab.runs.registration import register
 from roberta_lab.runs.tracking import Tracker, read
 from roberta_lab.runs.wandb import mirror as wandb_mirror
 from roberta_lab.runs.wandb import tables
+from roberta_lab.training.rows import Row
 
 KEY = "k" * 40
-ROWS = [{"step": s, "tokens_seen": 10 * s, "train/mlm_loss": 1.0 / s, "val/ppl": 9.0 - s} for s in (1, 2)]
-RESULTS = {
-    "pretrain": {"kind": "pretrain", "val/ppl": 7.0, "plan": {"examples": 3}},
-    "finetune": {"kind": "finetune", "score": 61.5, "majority": 50.0, "at_chance": True},
-}
+ROWS = [Row(s, {"tokens_seen": 10 * s, "train/mlm_loss": 1.0 / s, "val/ppl": 9.0 - s}) for s in (1, 2)]
+RESULTS = {"pretrain": pretrained(ppl=7.0), "finetune": finetuned(score=61.5, at_chance=True)}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces and pydantic
 
 
@@ -43,7 +42,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[SweepR
         return config, jobs.runs_of(config, overrides)
 
 
-def tracked(outputs: Path, one: SweepRun, mode: str, pretrained: Path | None = None) -> Path:
+def tracked(outputs: Path, one: SweepRun, mode: str, made_from: Path | None = None) -> Path:
     """A run that only logs."""
     config = replace(one.config, logger=LoggerConfig(mode))
     directory = outputs / one.kind / one.path.name
@@ -53,7 +52,7 @@ def tracked(outputs: Path, one: SweepRun, mode: str, pretrained: Path | None = N
     tracker.resume(0)
     for row in ROWS:
         tracker.write(row)
-    tracker.close(RESULTS[one.kind] | ({"pretrain_run_id": pretrained.name} if pretrained else {}))
+    tracker.close(replace(RESULTS[one.kind], pretrain_run_id=made_from.name if made_from else None))
     (directory / "result.json").write_text("{}")
     return directory
 

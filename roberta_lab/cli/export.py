@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.data.storage import read_json
 from roberta_lab.runs import identity, run_folder
 
 
@@ -24,7 +24,7 @@ def main(config: Config, overrides: list[str]) -> None:
     facts = {
         "run_id": source.name,
         "science": identity.science(config),
-        "result": json.loads((source / "result.json").read_text(encoding="utf-8")),
+        "result": read_json(source / "result.json"),
     }
     folder = Path(config.export.path or Path(config.paths.outputs) / "export" / source.name)
     kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, card(config, facts), facts)

@@ -14,6 +14,7 @@ from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import encoder_config
 from roberta_lab.runs.overrides import encoder_overrides, without_sweep
+from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, submission
 from roberta_lab.tasks.items import TaskData, label_of
 
@@ -134,7 +135,7 @@ def _data(config: Config) -> TaskData:
     return data
 
 
-def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[str, Any]:
+def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunResult:
     """The run itself, between claim and `result.json`."""
     from roberta_lab.runs.tracking import Tracker
     from roberta_lab.tasks.finetuning import finetune
@@ -150,15 +151,16 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> dict[s
     log.resume(0)
     try:
         found = finetune(config, start, data, path, log.write)
-        run_ids = {"run_id": path.name, "pretrain_run_id": sources.pretrained.name if sources.pretrained else None}
-        result = {**found.result, **run_ids, "label": name}
+        made_from = sources.pretrained.name if sources.pretrained else None
+        result = RunResult(path.name, name, time.monotonic() - begin, found.result, made_from)
         if config.finetune.save_model:
             _save(config, start, found, path, result, data)
         if config.finetune.submission:
             submission.write_all(path, config.task, data)
     finally:
         log.close(result)
-    run_folder.finish(path, result, time.monotonic() - begin)
+    result = replace(result, seconds=time.monotonic() - begin)
+    run_folder.finish(path, result)
     return result
 
 
@@ -169,7 +171,7 @@ def _inputs(task: TaskConfig, data: TaskData, most: int) -> str:
     return f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items" + cut * (most < task.max_length)
 
 
-def _save(config: Config, start: Start, found: Finetuned, path: Path, result: dict[str, Any], data: TaskData) -> None:
+def _save(config: Config, start: Start, found: Finetuned, path: Path, result: RunResult, data: TaskData) -> None:
     """The best epoch's weights: sealed, as this project reads them; and as a folder that transformers loads."""
     from roberta_lab.model import checkpoint
     from roberta_lab.tasks import huggingface
@@ -178,14 +180,11 @@ def _save(config: Config, start: Start, found: Finetuned, path: Path, result: di
     facts: dict[str, Any] = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
     facts["is_pair"] = any(getattr(item, "text_b", None) is not None for item in data.train)
     checkpoint.save({"weights": found.weights, **facts}, path / submission.WEIGHTS)
-    facts |= {"run_id": path.name, "science": identity.finetune_science(config), "result": result}
+    facts |= {"run_id": path.name, "science": identity.finetune_science(config), "result": result.to_json()}
     huggingface.write(path / submission.MODEL, start, found.weights, found.head, found.labels, facts)
 
 
-def _say(config: Config, name: str, path: Path, result: dict[str, Any]) -> None:
-    marks = ["at chance"] if result["at_chance"] else []
-    marks += ["diverged: the loss never fell"] if result["diverged"] else []
-    said = "".join(f", {mark.upper()}" for mark in marks)
-    print(f"{name}: {result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}){said}, {path}")
+def _say(config: Config, name: str, path: Path, result: RunResult) -> None:
+    print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")

@@ -21,6 +21,7 @@ def main(config: Config, overrides: list[str]) -> None:
         if not is_mine:
             print(run_folder.complete_line(run_folder.label(config), path))
             return
+        from roberta_lab.runs.results import RunResult
         from roberta_lab.runs.tracking import Tracker
         from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
 
@@ -28,12 +29,11 @@ def main(config: Config, overrides: list[str]) -> None:
         name, result = run_folder.label(config), None
         log = Tracker(config, path, "pretrain", name, identity.science(config))
         try:
-            result = {**pretrain(config, prepared, path, log, name), "label": name}
+            found = pretrain(config, prepared, path, log, name)
+            result = RunResult(path.name, name, time.monotonic() - start, found)
         finally:
             log.close(result)
-        run_folder.finish(path, {**result, "run_id": path.name}, time.monotonic() - start)
-    print(
-        f"{run_folder.label(config)}: held-out perplexity {result['val/ppl']:.1f} (unigram {result['unigram_ppl']:.1f}), {path}"
-    )
+        run_folder.finish(path, result)
+    print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {folded('finetune', [*overrides, 'task=pydoc_topic'])}")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from roberta_lab.runs import results
 from roberta_lab.runs.estimates import words
 from roberta_lab.runs.jobs import SweepRun
 
@@ -108,11 +109,7 @@ class Overview:
 
 
 def _finished(one: SweepRun) -> str:
-    """The line of a complete run, from its result."""
-    result = json.loads((one.path / "result.json").read_text(encoding="utf-8"))
-    if one.kind == "pretrain":
-        said = f"held-out perplexity {result['val/ppl']:.1f} (unigram {result['unigram_ppl']:.1f})"
-    else:
-        chance = ", AT CHANCE" if result["at_chance"] else ""
-        said = f"{result['metric']} {result['score']:.1f} (majority {result['majority']:.1f}){chance}"
-    return f"{one.name}: {said}, {words(result['seconds'])}, {one.path}"
+    """Return the line of a complete run."""
+    result = results.read(one.path)
+    assert result is not None
+    return f"{one.name}: {result.summary()}, {words(result.seconds)}, {one.path}"

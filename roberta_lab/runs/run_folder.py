@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,12 @@ from omegaconf import OmegaConf
 
 from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data.storage import write_json
-from roberta_lab.runs import provenance
+from roberta_lab.runs import provenance, results
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.identity import directory
+from roberta_lab.runs.results import RunResult, is_complete
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.submission import MODEL, WEIGHTS
-
-
-def is_complete(path: Path) -> bool:
-    """`result.json` is written last and atomically, so a run that has it has everything."""
-    return (path / "result.json").is_file()
 
 
 def complete_line(label: str, path: Path) -> str:
@@ -149,13 +146,13 @@ def check_data(path: Path, data: dict[str, str]) -> None:
         )
 
 
-def finish(path: Path, result: dict[str, Any], seconds: float) -> None:
-    """Notes the end of the attempt and writes `result.json`, last and atomically: from here on the run is complete.
+def finish(path: Path, result: RunResult) -> None:
+    """Note the end of the attempt, which took `result.seconds`, and write the result: from here on the run is complete.
 
-    Its `seconds` are those of all attempts but killed ones, which could not note theirs.
+    The seconds in `result.json` are those of all attempts but killed ones, which could not note theirs.
     """
-    all_of_it = _end_attempt(path, seconds)
-    write_json(path / "result.json", {**result, "seconds": sum(a.get("seconds", 0.0) for a in all_of_it)})
+    attempts = _end_attempt(path, result.seconds)
+    results.write(path, replace(result, seconds=sum(attempt.get("seconds", 0.0) for attempt in attempts)))
 
 
 def _end_attempt(path: Path, seconds: float) -> list[dict[str, Any]]:

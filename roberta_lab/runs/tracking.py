@@ -7,14 +7,15 @@ W&B is offline unless a key is set: no account, no question, no wait for a netwo
 from __future__ import annotations
 
 import csv
-import json
 import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
+from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.wandb import mirror
 from roberta_lab.training.rows import Row
 
@@ -25,12 +26,12 @@ class MetricsFile:
     def __init__(self, path: Path, up_to_step: int = 0) -> None:
         """Keeps the rows of an earlier attempt up to the step it goes on from; a line that was cut short is dropped."""
         self.path = path
-        kept = [line for line, row in _rows(path) if row["step"] <= up_to_step]
+        kept = [line for line, row in _rows(path) if row.step <= up_to_step]
         write(path, b"".join(kept))
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close; whole rows for readers)
 
     def write(self, row: Row) -> None:
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(row.to_json() + "\n")
 
     def flush(self) -> None:
         self._file.flush()
@@ -48,7 +49,7 @@ def _rows(path: Path) -> list[tuple[bytes, Row]]:
     for line in path.read_bytes().splitlines(keepends=True):
         with suppress(ValueError):
             if line.endswith(b"\n"):
-                found.append((line, json.loads(line)))
+                found.append((line, Row.from_json(line)))
     return found
 
 
@@ -69,7 +70,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 class Tracker:
     """The metrics file of one run, and its mirror in W&B; `close` ends both, so that the next job starts its own."""
 
-    def __init__(self, config: Config, directory: Path, kind: str, name: str, science: Row) -> None:
+    def __init__(self, config: Config, directory: Path, kind: str, name: str, science: dict[str, Any]) -> None:
         self.directory, self.kind = directory, kind
         self.start_mirror = partial(mirror.start, config, directory, kind, name, science)
         self.file: MetricsFile | None = None
@@ -93,7 +94,7 @@ class Tracker:
         assert self.file is not None, "resume comes first"
         self.file.flush()
 
-    def close(self, result: Row | None = None) -> None:
+    def close(self, result: RunResult | None = None) -> None:
         """With a result, the run is complete: its numbers become W&B's summary, its rows the CSV file."""
         if self.file is not None:
             self.file.close()
@@ -102,8 +103,8 @@ class Tracker:
         if self.mirror is None:
             return
         if result is not None:
-            self.mirror.summarize(result)
-            if made_from := result.get("pretrain_run_id"):
+            self.mirror.summarize(result.to_json())
+            if made_from := result.pretrain_run_id:
                 self.mirror.used("pretrain", self.directory.parent.parent / "pretrain" / made_from)
             self.mirror.made(self.kind, self.directory)
         self.mirror.finish(succeeded=result is not None)

@@ -31,16 +31,18 @@ from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_weights import Start
 from roberta_lab.tasks.items import Item, Prediction, Span, TaskData
 from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
+from roberta_lab.tasks.result import FinetuningResult
 from roberta_lab.tasks.spans import unreachable
 from roberta_lab.tasks.submission import predictions_file
 from roberta_lab.tasks.task_model import TaskModel
+from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
 
 LOG_EVERY = 20  # steps
 FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
-Write = Callable[[dict[str, Any]], None]
+Write = Callable[[Row], None]
 
 
 class FinetuningModule(L.LightningModule):
@@ -134,8 +136,8 @@ class EpochEnd(L.Callback):
         step = trainer.global_step
         if step % LOG_EVERY == 0:
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
-            row = {"step": step, "epoch": step / self.per_epoch, "lr": module.lr(step - 1)}
-            self.write({**row, "train/loss": sum(recent) / len(recent)})
+            row = {"epoch": step / self.per_epoch, "lr": module.lr(step - 1), "train/loss": sum(recent) / len(recent)}
+            self.write(Row(step, row))
         if step % self.per_epoch == 0:
             begin = time.monotonic()
             self._epoch(trainer, module, step)
@@ -144,7 +146,7 @@ class EpochEnd(L.Callback):
     def _epoch(self, trainer: L.Trainer, module: FinetuningModule, step: int) -> None:
         predictions, scores = self.evaluate()
         self.epochs += 1
-        self.write({"step": step, "epoch": self.epochs, **{f"dev/{name}": value for name, value in scores.items()}})
+        self.write(Row(step, {"epoch": self.epochs, **{f"dev/{name}": value for name, value in scores.items()}}))
         metric, patience = self.config.task.metric, self.config.finetune.patience
         if self.best is None or scores[metric] > self.best.scores[metric]:
             state = module.model.state_dict()
@@ -159,7 +161,7 @@ class EpochEnd(L.Callback):
 class Finetuned:
     """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
 
-    result: dict[str, Any]
+    result: FinetuningResult
     head: str  # key of `heads.HEADS`
     labels: tuple[str, ...]
     num_labels: int
@@ -222,15 +224,15 @@ def _finetune(config: Config, start: Start, data: TaskData, directory: Path, wri
         found |= {split: predicted(split) for split in data.others}
     for split, predictions in found.items():
         write_predictions(predictions_file(directory, split), predictions)
-    result = _result(config, task, data, best, torch.stack(module.losses).tolist())
-    result |= {
-        "others": {s: found_scores for s in data.others if (found_scores := _finite(score(task, splits[s], found[s])))}
-    }
-    result |= _counts(config, {"train": batches.table, **tables}, {"train": data.train, **splits})
-    result |= {
-        "epochs": callback.epochs,
-        "examples_per_second": len(batches.table) * callback.epochs / max(seconds, 1e-9),
-    }
+    all_tables, all_items = {"train": batches.table, **tables}, {"train": data.train, **splits}
+    result = replace(
+        _result(config, task, data, best, torch.stack(module.losses).tolist()),
+        epochs=callback.epochs,
+        examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
+        others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
+        inputs={name: table.lengths.size for name, table in all_tables.items()},
+        unreachable=_unreachable(task, all_tables, all_items) if task.head == "span" else None,
+    )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
 
 
@@ -258,34 +260,34 @@ def diverged(losses: Sequence[float]) -> bool:
     return len(losses) >= FEWEST_STEPS and last > 0 and last >= min(first, 2 * losses[0])
 
 
-def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> dict[str, Any]:
+def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> FinetuningResult:
     """Chance and divergence are said aloud: no better than the best constant prediction; a loss that never fell."""
     constant = constant_predictions(task, data)
-    return {
-        "kind": "finetune",
-        "task": task.name,
-        "stands_for": task.stands_for,
-        "caution": task.caution,
-        "metric": task.metric,
-        "score": best.scores[task.metric],
-        "majority": score(task, data.dev, constant)[task.metric.removeprefix("best_")],
-        "metrics": best.scores,
-        "at_chance": at_chance(task, data.dev, best.predictions, constant),
-        "diverged": diverged(losses),
-        "best_epoch": best.epoch,
-        "num_train": len(data.train),
-        "num_dev": len(data.dev),
-        "finetune_seed": config.finetune.seed,
-    }
+    return FinetuningResult(
+        task=task.name,
+        stands_for=task.stands_for,
+        caution=task.caution,
+        metric=task.metric,
+        score=best.scores[task.metric],
+        majority=score(task, data.dev, constant)[task.metric.removeprefix("best_")],
+        metrics=best.scores,
+        at_chance=at_chance(task, data.dev, best.predictions, constant),
+        diverged=diverged(losses),
+        best_epoch=best.epoch,
+        epochs=0,
+        num_train=len(data.train),
+        num_dev=len(data.dev),
+        finetune_seed=config.finetune.seed,
+        examples_per_second=0.0,
+    )
 
 
-def _counts(config: Config, tables: dict[str, FeatureTable], splits: dict[str, list[Item]]) -> dict[str, Any]:
-    """Inputs per split and, for spans, the answers that cannot be reached, by reason."""
-    counts: dict[str, Any] = {"inputs": {name: table.lengths.size for name, table in tables.items()}}
-    if config.task.head == "span":
-        most = config.task.max_answer_tokens
-        reasons = {
-            s: unreachable([i for i in items if isinstance(i, Span)], tables[s], most) for s, items in splits.items()
-        }
-        counts["unreachable"] = {split: dict(Counter(found.values())) for split, found in reasons.items()}
-    return counts
+def _unreachable(
+    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, list[Item]]
+) -> dict[str, dict[str, int]]:
+    """Return how many answers no window can give, by split and reason."""
+    found = {}
+    for split, items in splits.items():
+        spans = [item for item in items if isinstance(item, Span)]
+        found[split] = dict(Counter(unreachable(spans, tables[split], task.max_answer_tokens).values()))
+    return found

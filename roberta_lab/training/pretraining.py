@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -23,6 +22,7 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, ranks
 from roberta_lab.training.module import PretrainingModule
+from roberta_lab.training.result import PretrainingResult
 from roberta_lab.training.rows import NoRows, Row, RowLog
 from roberta_lab.training.step_end import StepEnd, stopping_at_a_step
 from roberta_lab.training.trainer import build_trainer, fit, threads
@@ -41,7 +41,7 @@ def run_trainer(config: Config, data: PretrainingData, callback: StepEnd, direct
     )
 
 
-def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str) -> dict[str, Any]:
+def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
     This process writes everything; with several devices it is rank 0, and the others only train.
@@ -102,18 +102,17 @@ def _train(
     return module, data
 
 
-def _result(config: Config, module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> dict[str, Any]:
+def _result(config: Config, module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> PretrainingResult:
     validation = [row for row in rows if "val/ppl" in row][-1]
-    return {
-        "kind": "pretrain",
-        "steps": validation["step"],
-        "tokens_seen": module.tokens_seen,
-        "epochs": data.micro_batches.batches.epochs(validation["step"]),
-        "unigram_ppl": data.unigram_perplexity(),
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "plan": data.micro_batches.plan.counts,
-        **{name: value for name, value in validation.items() if name.startswith("val/")},
-    }
+    return PretrainingResult(
+        steps=validation.step,
+        tokens_seen=module.tokens_seen,
+        epochs=data.micro_batches.batches.epochs(validation.step),
+        unigram_ppl=data.unigram_perplexity(),
+        parameters=sum(p.numel() for p in module.parameters()),
+        plan=data.micro_batches.plan.counts,
+        metrics={name: value for name, value in validation.items() if name.startswith("val/")},
+    )
 
 
 class ShownRows:
@@ -125,7 +124,7 @@ class ShownRows:
     def write(self, row: Row) -> None:
         self.rows.write(row)
         if "train/mlm_loss" in row:
-            self.bar.update(row["step"] - self.bar.n)
+            self.bar.update(row.step - self.bar.n)
         else:
             self.bar.set_postfix({"val/ppl": f"{row['val/ppl']:.1f}"}, refresh=False)
 

@@ -18,7 +18,7 @@ from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.optimizer import linear_schedule
-from roberta_lab.training.rows import RowLog
+from roberta_lab.training.rows import Row, RowLog
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,7 +57,7 @@ class StepEnd(L.Callback):
         self.rows.write(self._row(module, step, losses))
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
-            self.rows.write({"step": step, "tokens_seen": module.tokens_seen, **module.validate(self.data)})
+            self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **module.validate(self.data)}))
         if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
             self._refuse_broken(module, step)
             self.rows.flush()
@@ -73,12 +73,11 @@ class StepEnd(L.Callback):
                 f"the weights after step {step} are not finite; the last checkpoint is from before"
             )
 
-    def _row(self, module: Any, step: int, losses: list[float]) -> dict[str, Any]:
+    def _row(self, module: Any, step: int, losses: list[float]) -> Row:
         mlm, nsp, correct = losses
         if not math.isfinite(mlm + nsp):
             raise FloatingPointError(f"the loss of step {step} is {mlm + nsp}; the last checkpoint is from before it")
         row = {
-            "step": step,
             "tokens_seen": module.tokens_seen,
             "epoch": self.data.micro_batches.batches.epochs(step),
             "lr": self.config.batch_size.peak_lr
@@ -87,7 +86,7 @@ class StepEnd(L.Callback):
         }
         if module.model.nsp_classifier is not None:
             row |= {"train/nsp_loss": nsp, "train/nsp_acc": correct}
-        return row
+        return Row(step, row)
 
 
 @contextmanager

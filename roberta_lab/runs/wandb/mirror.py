@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
+from roberta_lab.training.rows import Row
 
-Row = dict[str, Any]
+Values = dict[str, Any]  # name -> plain value, as W&B takes it
 CONNECT_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3.0, 30.0, 30.0
 GRACE_SECONDS = 3.0  # beyond W&B's own timeouts; and for its process to end
 LONGEST_TAG = 64  # W&B refuses longer ones
@@ -54,7 +55,7 @@ def answers(url: str, seconds: float = CONNECT_SECONDS) -> bool:
     return found.is_set()
 
 
-def axes(config: Config) -> Row:
+def axes(config: Config) -> Values:
     """What runs differ in, one plain value each, so that a panel of parallel coordinates shows them as they are."""
     model, data, batch = config.model, config.data_mix, config.batch_size
     return {
@@ -79,7 +80,7 @@ def axes(config: Config) -> Row:
     }
 
 
-def settings_of(config: Config, kind: str, run_id: str, science: Row) -> Row:
+def settings_of(config: Config, kind: str, run_id: str, science: Values) -> Values:
     """The axes, a finetuning run's own ones, and beneath them the whole science and circumstance."""
     found = axes(config)
     if kind == "finetune":
@@ -100,7 +101,7 @@ def tags(config: Config, kind: str) -> list[str]:
     return [tag[:LONGEST_TAG] for tag in said]
 
 
-def numbers(result: Row) -> Row:
+def numbers(result: Values) -> Values:
     """What of a result is one number or word: W&B's panels take those; a mark (`at_chance`) is 0 or 1."""
     plain = {k: int(v) if isinstance(v, bool) else v for k, v in result.items()}
     return {k: v for k, v in plain.items() if isinstance(v, int | float | str)}
@@ -142,7 +143,7 @@ class Mirror:
         if self.failed:
             return
         try:
-            self.run.log(row)
+            self.run.log(dict(row))
         except Exception as error:
             self._drop(error)
 
@@ -159,7 +160,7 @@ class Mirror:
 
         self.attempt(use)
 
-    def summarize(self, result: Row) -> None:
+    def summarize(self, result: Values) -> None:
         self.attempt(lambda: self.run.summary.update(numbers(result)))
 
     def finish(self, succeeded: bool) -> None:
@@ -191,7 +192,7 @@ def artifact(kind: str, directory: Path) -> Any:
     return made
 
 
-def start(config: Config, directory: Path, kind: str, name: str, science: Row) -> Mirror | None:
+def start(config: Config, directory: Path, kind: str, name: str, science: Values) -> Mirror | None:
     """The mirror of a pretraining or finetuning run; None when W&B is off or does not start."""
     mirror = begin(
         config,
@@ -210,7 +211,7 @@ def start(config: Config, directory: Path, kind: str, name: str, science: Row) -
 
 
 def begin(
-    config: Config, directory: Path, kind: str, run_id: str, name: str, settings: Row, tags: list[str]
+    config: Config, directory: Path, kind: str, run_id: str, name: str, settings: Values, tags: list[str]
 ) -> Mirror | None:
     """A run of any kind, in the group of its sweep."""
     chosen = mode(config)

@@ -1,0 +1,97 @@
+"""`result.json`: what a complete run found, written last and atomically, so that a run which has it has everything."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roberta_lab.data.storage import read_json, write_json
+from roberta_lab.tasks.result import FinetuningResult
+from roberta_lab.training.result import PretrainingResult
+
+NAME = "result.json"
+VALIDATION = "val/"  # how the names of held-out metrics begin
+
+
+class DamagedResult(ValueError):
+    """A `result.json` that cannot be read; the message names the file and the way out."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a run with what identifies it."""
+
+    run_id: str
+    label: str  # what the run is called on the console
+    seconds: float  # of all attempts but killed ones, which could not note theirs
+    found: PretrainingResult | FinetuningResult
+    pretrain_run_id: str | None = None  # of the run that finetuning started from
+
+    @property
+    def kind(self) -> str:
+        """Return pretrain or finetune."""
+        return "pretrain" if isinstance(self.found, PretrainingResult) else "finetune"
+
+    @property
+    def pretraining(self) -> PretrainingResult:
+        """Return what a pretraining run found."""
+        assert isinstance(self.found, PretrainingResult), self.run_id
+        return self.found
+
+    @property
+    def finetuning(self) -> FinetuningResult:
+        """Return what a finetuning run found."""
+        assert isinstance(self.found, FinetuningResult), self.run_id
+        return self.found
+
+    def summary(self) -> str:
+        """Return the figure of the run for the console: its perplexity, or its score with what it compares with."""
+        if isinstance(self.found, PretrainingResult):
+            return f"held-out perplexity {self.found.perplexity:.1f} (unigram {self.found.unigram_ppl:.1f})"
+        marks = "".join(f", {mark.upper()}" for mark in self.found.marks)
+        return f"{self.found.metric} {self.found.score:.1f} (majority {self.found.majority:.1f}){marks}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the flat object that stands in `result.json`."""
+        found = dataclasses.asdict(self.found)
+        common = {"kind": self.kind, "run_id": self.run_id, "label": self.label, "seconds": self.seconds}
+        if isinstance(self.found, PretrainingResult):
+            metrics = found.pop("metrics")
+            return {**common, **found, **metrics}
+        if found["unreachable"] is None:
+            del found["unreachable"]
+        return {**common, **found, "pretrain_run_id": self.pretrain_run_id}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RunResult:
+        """Return the result that `to_json` made. Raises KeyError and TypeError for anything else."""
+        kind = PretrainingResult if values["kind"] == "pretrain" else FinetuningResult
+        names = {field.name for field in dataclasses.fields(kind)}
+        own = {name: value for name, value in values.items() if name in names}
+        if kind is PretrainingResult:
+            own["metrics"] = {name: value for name, value in values.items() if name.startswith(VALIDATION)}
+        found = kind(**own)
+        return cls(values["run_id"], values["label"], values["seconds"], found, values.get("pretrain_run_id"))
+
+
+def write(run: Path, result: RunResult) -> None:
+    """Write the result into the run's folder: from here on the run is complete."""
+    write_json(run / NAME, result.to_json())
+
+
+def is_complete(run: Path) -> bool:
+    """Return whether the run in a folder has its result."""
+    return (run / NAME).is_file()
+
+
+def read(run: Path) -> RunResult | None:
+    """Return the result of the run in a folder; None while it is not complete. Raises DamagedResult."""
+    if not is_complete(run):
+        return None
+    try:
+        return RunResult.from_json(read_json(run / NAME))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"{run / NAME} cannot be read ({type(error).__name__}: {error})"
+        raise DamagedResult(f"{said}; delete it, and the same command makes it again.") from None

@@ -1,0 +1,36 @@
+"""What a finetuning run found, once it is at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class FinetuningResult:
+    """The figures of a complete finetuning run; scores are from 0 to 100."""
+
+    task: str
+    stands_for: str  # the paper's task in whose column the score is shown; empty: its own
+    caution: str  # what a reader of its scores must know
+    metric: str
+    score: float  # of dev, by the metric, of the best epoch
+    majority: float  # what the best constant prediction scores
+    metrics: Mapping[str, float]  # all dev scores of the best epoch
+    at_chance: bool  # no better than the constant prediction
+    diverged: bool  # the loss never fell
+    best_epoch: int
+    epochs: int
+    num_train: int
+    num_dev: int
+    finetune_seed: int
+    examples_per_second: float
+    others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split -> its scores
+    inputs: Mapping[str, int] = field(default_factory=dict)  # split -> model inputs
+    unreachable: Mapping[str, Mapping[str, int]] | None = None  # of spans: split -> reason -> answers out of reach
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Return what a reader must see beside the score."""
+        said = (("at chance", self.at_chance), ("diverged", self.diverged))
+        return tuple(name for name, holds in said if holds)
