@@ -1,6 +1,6 @@
 """Runs that an earlier version of the code has made go on, or are found complete, and predict what they predicted then.
 
-`tests/data/earlier_runs/runs` has runs of commit 17eca71 (see `make_earlier_runs.py`); `expected` has what that code made of
+`tests/earlier_runs/runs` has runs of commit 17eca71 (see `make_earlier_runs.py`); `expected` has what that code made of
 them. A run keeps its id, its data, its checkpoints and its rows, whatever is moved or renamed in the code.
 """
 
@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-HOME = Path(__file__).parent / "data" / "earlier_runs"
+HOME = Path(__file__).parent / "earlier_runs"
 COMPLETE = sorted(path.parent.relative_to(HOME) for path in HOME.glob("runs/*/*/result.json"))
 INTERRUPTED = sorted({path.relative_to(HOME) for path in HOME.glob("runs/*/*")} - set(COMPLETE))
 STOPPED_AT, STEPS = 6, 12

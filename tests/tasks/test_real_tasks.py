@@ -25,7 +25,7 @@ from roberta_lab.tasks import families
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
 from roberta_lab.tasks.metrics.scores import constant_predictions, score
 
-NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
+NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
 PACKED = next((f / "data" / "tasks" for f in FOLDERS if (f / "data" / "tasks").is_dir()), None)
 pytestmark = pytest.mark.skipif(PACKED is None, reason=f"no data/tasks in {', '.join(map(str, FOLDERS))}")

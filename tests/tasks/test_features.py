@@ -24,7 +24,7 @@ from roberta_lab.tasks.features import Feature, PairFormat, Sequence, features, 
 from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging
 from roberta_lab.tasks.spans import NOWHERE, Answers, best_spans, unreachable
 
-NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
+NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
 SHARED = next((f / "data" for f in FOLDERS if (f / "data" / "tasks" / "squad.tar.zst").is_file()), None)
 WORDS = "alpha beta gamma delta the of which is"

@@ -14,7 +14,7 @@ from roberta_lab.config import ConfigError, TokenizerConfig
 from roberta_lab.data import tokenizer_files
 from roberta_lab.data.corpus.sources import files
 
-SHARED = Path(os.environ.get("ROBERTA_LAB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+SHARED = Path(os.environ.get("ROBERTA_LAB_SHARED", Path(__file__).parents[3] / "shared")) / "data"
 TEXTS = ["the cat sat on the mat", " the Dog's log, naïve"] * 5
 
 

@@ -575,7 +575,7 @@ def test_fingerprint_reads_a_file_once_and_says_what_it_holds(tmp_path: Path) ->
 
 
 # ---------------------------------------------------------------- real text
-SHARED = Path(os.environ.get("ROBERTA_LAB_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "raw"
+SHARED = Path(os.environ.get("ROBERTA_LAB_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "raw"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real text of the workshop is not here")

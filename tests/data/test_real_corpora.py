@@ -50,7 +50,7 @@ from roberta_lab.data.corpus.sources import kinds
 from roberta_lab.data.datamodule import MicroBatches, PositionLoader, Positions
 from roberta_lab.data.token_store import Part
 
-NEAR = [parent / "shared" for parent in Path(__file__).parents[1:4]]
+NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
 CORPORA = next((f / "data" / "corpora" for f in FOLDERS if (f / "data" / "corpora").is_dir()), None)
 pytestmark = pytest.mark.skipif(CORPORA is None, reason=f"no data/corpora in {', '.join(map(str, FOLDERS))}")

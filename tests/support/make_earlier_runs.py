@@ -4,7 +4,7 @@ The runs there were made by the code of 17eca71. Newer code has to go on with th
 only to add a run: add its command below, and the script makes what has no folder yet, with its rows in `expected`. The other
 files there hold what the commands of the test gave at that commit: predictions, hashes of exported weights, names of folders.
 
-    .venv/bin/python tests/make_earlier_runs.py
+    .venv/bin/python tests/support/make_earlier_runs.py
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HOME = Path(__file__).parent / "data" / "earlier_runs"
+HOME = Path(__file__).parents[1] / "earlier_runs"
 TINY = [
     *("data_mix=own", "data_mix.own.path=text", "data_mix.own.document_separator=blank_line"),
     *("data_mix.held_out_share=0.2", "tokenizer.vocab_size=300", "input_format.max_length=32", "model.layers=1"),
