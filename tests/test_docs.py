@@ -31,7 +31,7 @@ def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.
     monkeypatch.setattr(fingerprints, "of_task", lambda task: {})
     monkeypatch.setattr(fingerprints, "of_model", lambda folder: {})
     jobs = []
-    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     arguments = shlex.split(line, comments=True)[1:]
     if arguments[0] == "finetune" and any(a.startswith("sweep=") for a in arguments):
         arguments.append("sweep.finetune_seeds=[1]")

@@ -10,11 +10,12 @@ from roberta_lab.config import Config
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import read_json
 from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs.jobs import Job, pretrained_run
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Writes the final weights and the tokenizer of the run that the overrides address."""
-    source = run_folder.pretrained(config, overrides, own=("export.",))
+def main(job: Job) -> None:
+    """Write the final weights and the tokenizer of the run that the overrides address."""
+    config, source = job.config, pretrained_run(job)
     prepared = prepared_for(config)
     run_folder.check_data(source, prepared.fingerprints())
     from roberta_lab.model import checkpoint
@@ -28,7 +29,7 @@ def main(config: Config, overrides: list[str]) -> None:
     }
     folder = Path(config.export.path or Path(config.paths.outputs) / "export" / source.name)
     kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, card(config, facts), facts)
-    print(f"{run_folder.label(config)}: of {kind} type, {folder}")
+    print(f"{job.label}: of {kind} type, {folder}")
 
 
 def card(config: Config, facts: dict[str, Any]) -> str:

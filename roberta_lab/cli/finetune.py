@@ -12,8 +12,8 @@ from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.command_line import typed
-from roberta_lab.runs.compose import encoder_config
-from roberta_lab.runs.overrides import encoder_overrides, without_sweep
+from roberta_lab.runs.jobs import Job, pretrained_run
+from roberta_lab.runs.overrides import without_sweep
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, submission
 from roberta_lab.tasks.items import TaskData, label_of
@@ -21,8 +21,6 @@ from roberta_lab.tasks.items import TaskData, label_of
 if TYPE_CHECKING:
     from roberta_lab.tasks.finetuning import Finetuned
     from roberta_lab.tasks.initial_weights import Start
-
-OWN = ("task", "finetune.", "sweep.row", "pretrained")  # how overrides begin that are not the pretraining run's
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,16 @@ class Sources:
         return found | ({"init_from": self.encoder.name} if self.encoder else {})
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Finetunes once; a run that was interrupted starts again, for it is short."""
+def main(job: Job) -> None:
+    """Finetune once; a run that was interrupted starts again, for it is short."""
+    config, path, name = job.config, job.path, job.label
     _check(config)
-    path = identity.directory(config, "finetune")
-    name = f"{label(config)}, {config.task.name} {config.finetune.seed}"
     if run_folder.has_all(config, path) or _submitted(config, path):
         print(run_folder.complete_line(name, path))
         return
-    sources = _sources(config, overrides)
+    sources = _sources(job)
     has_all = partial(run_folder.has_all, config, path)
-    with run_folder.opened(path, config, overrides, sources.fingerprints(), has_all) as is_mine:
+    with run_folder.opened(path, config, job.words, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             print(run_folder.complete_line(name, path))
             return
@@ -69,13 +66,6 @@ def _submitted(config: Config, path: Path) -> bool:
     return True
 
 
-def label(config: Config) -> str:
-    """What the run starts from, for the console and the table."""
-    if config.pretrained.path:
-        return Path(config.pretrained.path).name
-    return "random weights" if config.pretrained.start == "none" else run_folder.label(config)
-
-
 def _check(config: Config) -> None:
     if config.pretrained.start not in ("run", "none"):
         raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
@@ -85,24 +75,29 @@ def _check(config: Config) -> None:
         submission.check(config.task)
 
 
-def _sources(config: Config, overrides: list[str]) -> Sources:
-    source = run_folder.pretrained(config, overrides, own=OWN) if identity.starts_from_run(config) else None
-    encoder = _encoder_of(config, overrides) if config.finetune.init_from else None
+def _sources(job: Job) -> Sources:
+    config = job.config
+    source = pretrained_run(job) if identity.starts_from_run(config) else None
+    encoder = _encoder_of(job)
     prepared = prepared_for(config) if identity.reads_mix(config) else None
     if source is not None and prepared is not None:
         run_folder.check_data(source, prepared.fingerprints())
     return Sources(prepared, source, encoder)
 
 
-def _encoder_of(config: Config, overrides: list[str]) -> Path:
-    """The complete run of the same settings on the task `finetune.init_from`. Raises ConfigError with the command that makes it."""
-    other = encoder_config(config)
-    path = identity.directory(other, "finetune")
-    if not run_folder.is_finetuned(other, path):
-        kept = without_sweep(encoder_overrides(config, overrides))
-        missing = f"the run of finetune.init_from={other.task.name} is not there with its weights"
-        raise ConfigError(f"{missing}: {typed('finetune', kept)}")
-    return path
+def _encoder_of(job: Job) -> Path | None:
+    """Return the complete run of the same settings on the task `finetune.init_from`; None where none is asked for.
+
+    Raises: ConfigError with the command that makes it.
+    """
+    encoder = job.encoder
+    if encoder is None:
+        return None
+    if not encoder.is_trained:
+        command = typed("finetune", without_sweep(encoder.overrides))
+        missing = f"the run of finetune.init_from={encoder.config.task.name} is not there with its weights"
+        raise ConfigError(f"{missing}: {command}")
+    return encoder.path
 
 
 def _start(config: Config, sources: Sources) -> Start:

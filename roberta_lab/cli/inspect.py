@@ -23,11 +23,13 @@ from roberta_lab.data.inspection.batch_statistics import batch_statistics
 from roberta_lab.data.storage import write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity
+from roberta_lab.runs.jobs import Job
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Shows the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would, then counts
-    all of the epoch and writes a page of both."""
+def main(job: Job) -> None:
+    """Show the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would, then count
+    all of the epoch and write a page of both."""
+    config = job.config
     _check(config)
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roberta_lab.config import Config
 from roberta_lab.reports.plan import plan_of
+from roberta_lab.runs.jobs import Job
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Prints the plan and, with `plan.output`, writes it as Markdown."""
-    plan = plan_of(config, overrides)
+def main(job: Job) -> None:
+    """Print the plan and, with `plan.output`, write it as Markdown."""
+    config, plan = job.config, plan_of(job)
     print(plan.text())
     if config.plan.output:
         path = Path(config.plan.output)

@@ -17,6 +17,8 @@ from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.command_line import typed
+from roberta_lab.runs.jobs import Job, pretrained_run
+from roberta_lab.runs.overrides import assign, without
 
 if TYPE_CHECKING:
     from roberta_lab.model.predictor import Predictor
@@ -26,8 +28,9 @@ MATRIX = 10  # texts whose similarities are all shown; of more, the nearest othe
 WIDTH = 100  # characters of a text that stand beside similarities
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Shows what the model says of the texts, and writes it to `predict.output`."""
+def main(job: Job) -> None:
+    """Show what the model predicts of the texts, and write it to `predict.output`."""
+    config = job.config
     is_task = config.predict.what == "task"
     if config.pretrained.start != "run" and not is_task:
         raise ConfigError(
@@ -37,20 +40,21 @@ def main(config: Config, overrides: list[str]) -> None:
     prediction_files.check_input(config.predict)
     prediction_files.check_output(config.predict)
     if is_task:
-        _task(config, _task_predictor(config, overrides))
+        _task(config, _task_predictor(job))
     else:
         show = _fill_mask if config.predict.what == "fill_mask" else _embed
-        show(config, _predictor(config, overrides))
+        show(config, _predictor(job))
     if config.predict.output:
         print(config.predict.output)
     sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
 
 
-def _predictor(config: Config, overrides: list[str]) -> Predictor:
-    """The model of `pretrained.path`, or of the run that the overrides address."""
+def _predictor(job: Job) -> Predictor:
+    """Return the model of `pretrained.path`, or of the run that the overrides address."""
+    config = job.config
     path = Path(config.pretrained.path).expanduser()
     if not config.pretrained.path:
-        source = run_folder.pretrained(config, overrides, own=("predict.",))
+        source = pretrained_run(job)
         prepared = prepared_for(config)
         run_folder.check_data(source, prepared.fingerprints())
     from roberta_lab.axes import tokenizer
@@ -71,12 +75,12 @@ def _predictor(config: Config, overrides: list[str]) -> Predictor:
     return Predictor(found.model(), encoding, found.max_length, device)
 
 
-def _task_predictor(config: Config, overrides: list[str]) -> TaskPredictor:
-    """The model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
-    folder = identity.directory(config, "finetune")
+def _task_predictor(job: Job) -> TaskPredictor:
+    """Return the model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
+    config, folder = job.config, identity.directory(job.config, "finetune")
     if not run_folder.is_complete(folder) or not run_folder.has_model(folder):
-        kept = [o for o in overrides if not o.startswith(("predict.", "finetune.save_model="))]
-        command = typed("finetune", [*kept, "finetune.save_model=true"])
+        kept = without(job.overrides, "predict", "finetune.save_model")
+        command = typed("finetune", [*kept, assign("finetune.save_model", True)])
         raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")
     from roberta_lab.tasks.predictor import TaskPredictor
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from roberta_lab.config import Config
 from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.runs.jobs import Job
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Prints what lies where."""
-    prepared = prepared_for(config)
+def main(job: Job) -> None:
+    """Prepare what is missing, and print what lies where."""
+    prepared = prepared_for(job.config)
     for path in (prepared.corpus, prepared.tokenizer, prepared.store):
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         counts = ", ".join(f"{number:,} {name}" for name, number in manifest["counts"].items())

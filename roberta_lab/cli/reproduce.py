@@ -23,8 +23,8 @@ from tqdm import tqdm
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.runs import estimates, identity, launching, run_folder
-from roberta_lab.runs.jobs import Sweep, SweepRun, each_once, num_shared, of_all_tables, sweeps_of
-from roberta_lab.runs.overrides import key_of
+from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, of_all_tables, sweeps_of
+from roberta_lab.runs.overrides import Override, parse, texts, without
 from roberta_lab.runs.progress import Overview
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.wandb import mirror
@@ -38,7 +38,7 @@ class Work:
     """The tables and their runs, each run once however many tables show it."""
 
     sweeps: list[Sweep]
-    user: list[str]  # overrides without `sweep`
+    user: Sequence[Override]  # without `sweep`
     failures: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,10 +46,10 @@ class Work:
         self.num_shared = num_shared(self.sweeps)
         self.there = {path for path, one in self.runs.items() if one.is_trained}
 
-    def missing(self, kind: str) -> list[SweepRun]:
+    def missing(self, kind: str) -> list[Job]:
         return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
 
-    def is_ready(self, one: SweepRun) -> bool:
+    def is_ready(self, one: Job) -> bool:
         """Whether everything is there that the run starts from."""
         return all(
             self.runs[path].is_trained if path in self.runs else run_folder.is_complete(path) for path in one.needs
@@ -69,12 +69,12 @@ class QuietJob:
         return _registered, (self.log,)
 
     def __call__(self, cfg: Any) -> str | None:
-        from roberta_lab.cli.main import Job
+        from roberta_lab.cli.main import Task
 
         tqdm.set_lock(threading.RLock())  # its own lock is between processes, and would be lost when one is killed
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
-                said = Job()(cfg)
+                said = Task()(cfg)
                 return str(said) if said else None
             except Exception as error:
                 traceback.print_exc()
@@ -88,11 +88,11 @@ def _registered(log: Path) -> QuietJob:
     return QuietJob(log)
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Raises Unfinished, after the tables, when a run failed."""
-    start = time.monotonic()
-    hydra = [o for o in HydraConfig.get().overrides.hydra if key_of(o) not in ("hydra.job.name", "hydra.mode")]
-    work = gather(config, overrides)
+def main(job: Job) -> None:
+    """Make what is missing, then the tables. Raises Unfinished, after the tables, when a run failed."""
+    start, config = time.monotonic(), job.config
+    hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
+    work = gather(job)
     print(plan(work, config))
     try:
         _prepare(work)
@@ -106,9 +106,9 @@ def main(config: Config, overrides: list[str]) -> None:
         raise Unfinished(failed(work))
 
 
-def gather(config: Config, overrides: Sequence[str]) -> Work:
-    """Composes every run of every table that is asked for."""
-    return Work(sweeps_of(config, overrides), of_all_tables(overrides))
+def gather(job: Job) -> Work:
+    """Compose every run of every table that is asked for."""
+    return Work(sweeps_of(job.config, job.overrides), of_all_tables(job.overrides))
 
 
 # ---------------------------------------------------------------- what is said
@@ -117,7 +117,7 @@ def plan(work: Work, config: Config) -> str:
     lines = [f"reproduce: {len(work.sweeps)} table{'s' * (len(work.sweeps) > 1)} at scale={config.scale.name}"]
     width = max(len(sweep.name) for sweep in work.sweeps)
     for sweep in work.sweeps:
-        rows = dict.fromkeys(one.job.row for one in sweep.runs)
+        rows = dict.fromkeys(one.row for one in sweep.runs)
         counts = [f"{len(rows)} rows"]
         for kind in identity.KINDS:
             runs = {one.path: work.runs[one.path].is_complete for one in sweep.runs if one.kind == kind}
@@ -205,7 +205,7 @@ def _tables(work: Work) -> None:
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
         before = _read(folder / "table.csv")
-        main_of("table")(sweep.config, sweep.overrides)
+        main_of("table")(Job("table", sweep.config, sweep.overrides))
         if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 

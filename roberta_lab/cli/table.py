@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from roberta_lab.reports.table.rows import Record
 from roberta_lab.reports.writing import write_table
 from roberta_lab.runs import run_folder
 from roberta_lab.runs.command_line import folded
-from roberta_lab.runs.jobs import SweepRun, composing, runs_of
+from roberta_lab.runs.jobs import Job, composing, runs_of
+from roberta_lab.runs.overrides import Override
 
 
-def main(config: Config, overrides: list[str]) -> None:
-    """Composes the config of each cell, looks its run up, writes the table in all its forms and the page over all tables and runs."""
+def main(job: Job) -> None:
+    """Compose the config of each cell, look its run up, write the table in all its forms and the page over all tables and runs."""
+    config, overrides = job.config, job.overrides
     assert config.sweep is not None
     folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
     folder.mkdir(parents=True, exist_ok=True)
     records = find(config, overrides, folder)
-    table, files = write_table(config, records, folder, overrides)
+    table, files = write_table(config, records, folder, job.words)
     landing = write_landing(Path(config.paths.outputs))
     print(files[0].read_text(encoding="utf-8"))
     print("\n".join(map(str, [*files, landing])))
@@ -32,19 +35,19 @@ def main(config: Config, overrides: list[str]) -> None:
         print(f"next: open {files[-1]}, or {folded('reproduce', [*overrides, 'sweep.seeds=[1,2]'])}")
 
 
-def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
-    """One record per run of the sweep, present or not."""
+def find(config: Config, overrides: Sequence[Override], folder: Path) -> list[Record]:
+    """Return one record per run of the sweep, present or not."""
     with composing():
         return [_record(one, folder) for one in runs_of(config, overrides)]
 
 
-def _record(one: SweepRun, folder: Path) -> Record:
+def _record(one: Job, folder: Path) -> Record:
     return Record(
         kind=one.kind,
-        row=one.job.row,
-        seed=one.job.seed,
-        task=one.job.task,
-        finetune_seed=one.job.finetune_seed,
+        row=one.row,
+        seed=one.seed,
+        task=one.task,
+        finetune_seed=one.finetune_seed,
         run_id=one.path.name,
         directory=os.path.relpath(one.path, folder),
         result=_result(one.path),

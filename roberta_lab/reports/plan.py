@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.model.costs import Costs, costs_of, finetune_seconds
 from roberta_lab.model.hardware import HARDWARE
-from roberta_lab.runs import identity, run_folder
-from roberta_lab.runs.jobs import Sweep, SweepRun, each_once, num_shared, sweeps_of
+from roberta_lab.runs import run_folder
+from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, sweeps_of
 
 COLUMNS = (
     *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
@@ -175,24 +175,23 @@ class Plans:
         return "\n".join([*(plan.markdown() for plan in self.tables), *total]) + "\n"
 
 
-def plan_of(config: Config, overrides: Sequence[str]) -> Plan | Plans:
-    """The plan of the run that the overrides address or, with `sweep=`, of all runs of a table or of several."""
+def plan_of(job: Job) -> Plan | Plans:
+    """Return the plan of the run that a job's overrides address or, with `sweep=`, of all runs of a table or of several."""
+    config = job.config
     if config.sweep is None:
-        path = identity.directory(config, "pretrain")
-        planned = _planned(run_folder.label(config), config, path, {})
-        return Plan(
-            f"{run_folder.label(config)} at scale={config.scale.name}", (planned,), None, config.plan.hardware, 1
-        )
-    sweeps = sweeps_of(config, overrides)
+        run = replace(job, kind="pretrain")
+        planned = _planned(run.label, config, run.path, {})
+        return Plan(f"{run.label} at scale={config.scale.name}", (planned,), None, config.plan.hardware, 1)
+    sweeps = sweeps_of(config, job.overrides)
     plans = tuple(plan_of_runs(sweep.config, sweep.runs) for sweep in sweeps)
     return plans[0] if len(plans) == 1 else Plans(plans, _total(sweeps, plans))
 
 
-def plan_of_runs(config: Config, runs: Sequence[SweepRun]) -> Plan:
+def plan_of_runs(config: Config, runs: Sequence[Job]) -> Plan:
     """The plan of a sweep whose runs are composed."""
     assert config.sweep is not None
     seen: dict[str, str] = {}
-    planned = tuple(_planned(one.job.row, one.config, one.path, seen) for one in runs if one.kind == "pretrain")
+    planned = tuple(_planned(one.row, one.config, one.path, seen) for one in runs if one.kind == "pretrain")
     title = f"{config.sweep.title} ({config.sweep.name}) at scale={config.scale.name}"
     return Plan(title, planned, _tuning(runs), config.plan.hardware, config.trainer.jobs)
 
@@ -225,7 +224,7 @@ def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> Plan
     return PlannedRun(row, config.seed, path.name, run_folder.is_complete(path), earlier, costs_of(config))
 
 
-def _tuning(runs: Iterable[SweepRun]) -> Finetuning:
+def _tuning(runs: Iterable[Job]) -> Finetuning:
     each = each_once(one for one in runs if one.kind == "finetune")
     missing = [finetune_seconds(one.config) for one in each.values() if not one.is_trained]
     seconds = sum(found for found in missing if found is not None)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from roberta_lab.runs.identity import KINDS
-from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.jobs import Job
 
 NEWEST = 300  # complete runs of each kind that are looked at
 Rates = dict[tuple[Any, ...], list[float]]
@@ -50,7 +50,7 @@ def _plain(path: Path) -> dict[str, Any]:
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def seconds(runs: Iterable[SweepRun], rates: Rates) -> tuple[float, int]:
+def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
     """Of all runs together, one after the other; and how many have no complete run of like size, and so are not counted.
 
     A run that is trained, and lacks a submission alone, takes no time.

@@ -1,13 +1,16 @@
-"""The runs of a sweep with their configs and folders, before anything is started: what is there, what is missing."""
+"""Jobs: what a command with its overrides means, composed and identified once.
+
+`jobs_of` turns a command and overrides into typed jobs; `job_of` gives the job that Hydra is about to run. Sweeper, resolver,
+commands, tables and plans all take their configs and ids from here.
+"""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -19,208 +22,290 @@ from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.options import CONF
-from roberta_lab.runs.overrides import encoder_overrides, key_of, without_sweep
-from roberta_lab.runs.sweeps import Job, expand
+from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
+from roberta_lab.runs.sweeps import Place, expand
 
-OWN = ("sweep", "reproduce.sweeps")
-MANY = 3  # tables beyond which composing takes noticeably long
+MANY_TABLES = 3  # beyond so many, composing takes noticeably long
 
 
 @dataclass(frozen=True)
-class SweepRun:
-    """One run of a sweep: where it lies, and the overrides that make it."""
+class Job:
+    """One run of a command: its typed config, and the overrides that address it."""
 
-    kind: str  # pretrain | finetune
-    job: Job
+    kind: str  # the command: pretrain | finetune, which make a run, or another
     config: Config
-    path: Path
-    is_encoder: bool = False  # a start of other runs (`finetune.init_from`)
+    overrides: tuple[Override, ...]
+    row: str = ""  # of a sweep
+    task: str | None = None  # the paper's name of the column
+    is_encoder: bool = False  # a run that others start from (`finetune.init_from`)
+
+    @cached_property
+    def path(self) -> Path:
+        """Return the run's folder."""
+        return identity.directory(self.config, self.kind)
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of pretraining."""
+        return self.config.seed
+
+    @property
+    def finetune_seed(self) -> int | None:
+        """Return the seed of finetuning; None for pretraining."""
+        return self.config.finetune.seed if self.kind == "finetune" else None
+
+    @property
+    def words(self) -> list[str]:
+        """Return the overrides as they are typed."""
+        return texts(self.overrides)
 
     @property
     def name(self) -> str:
-        """`static seed 1`, or `static seed 1, mnli 2` of the second finetuning seed."""
-        column = f", {self.job.task} {self.job.finetune_seed}" if self.kind == "finetune" else ""
-        return f"{self.job.row} seed {self.job.seed}{column}"
+        """Return `static seed 1`, or `static seed 1, mnli 2` for the second finetuning seed."""
+        column = f", {self.task} {self.finetune_seed}" if self.kind == "finetune" else ""
+        return f"{self.row} seed {self.seed}{column}"
+
+    @property
+    def label(self) -> str:
+        """Return what the run is called on the console and in W&B: what tells its inputs from others, and its task."""
+        config = self.config
+        label = f"{self.row or f'{config.input_format.name} {config.masking.name}'} seed {self.seed}"
+        if self.kind != "finetune":
+            return label
+        if not identity.starts_from_run(config):
+            label = Path(config.pretrained.path).name or "random weights"
+        return f"{label}, {config.task.name} {config.finetune.seed}"
 
     @property
     def is_complete(self) -> bool:
-        """With everything that is asked for."""
-        return (
-            run_folder.has_all(self.config, self.path) if self.kind == "finetune" else run_folder.is_complete(self.path)
-        )
+        """Return whether the run is there with everything that is asked for."""
+        is_tuned = self.kind == "finetune"
+        return run_folder.has_all(self.config, self.path) if is_tuned else run_folder.is_complete(self.path)
 
     @property
     def is_trained(self) -> bool:
-        """With everything that only training gives."""
-        return (
-            run_folder.is_finetuned(self.config, self.path)
-            if self.kind == "finetune"
-            else run_folder.is_complete(self.path)
-        )
+        """Return whether the run is there with everything that only training gives."""
+        is_tuned = self.kind == "finetune"
+        return run_folder.is_finetuned(self.config, self.path) if is_tuned else run_folder.is_complete(self.path)
 
     @cached_property
     def needs(self) -> tuple[Path, ...]:
-        """The runs without which this one cannot start: that of pretraining, that of `finetune.init_from`."""
-        found = []
-        if self.kind == "finetune" and identity.starts_from_run(self.config):
-            found.append(identity.directory(self.config, "pretrain"))
-        if (encoder := self.encoder) is not None:
-            found.append(encoder.path)
-        return tuple(found)
+        """Return the folders of the runs that this one starts from: of pretraining, of `finetune.init_from`."""
+        if self.kind != "finetune":
+            return ()
+        pretrained = [identity.directory(self.config, "pretrain")] if identity.starts_from_run(self.config) else []
+        return (*pretrained, *([self.encoder.path] if self.encoder is not None else []))
 
     @cached_property
-    def encoder(self) -> SweepRun | None:
-        """The run of `finetune.init_from`, which the table need not show, with its weights; None without one."""
+    def encoder(self) -> Job | None:
+        """Return the run of `finetune.init_from`, with its weights; a table need not show it. None without one."""
         if self.kind != "finetune" or not self.config.finetune.init_from:
             return None
         config = encoder_config(self.config)
-        overrides = tuple(encoder_overrides(self.config, self.job.overrides))
-        job = replace(self.job, task=config.task.name, overrides=overrides)
-        return SweepRun("finetune", job, config, identity.directory(config, "finetune"), is_encoder=True)
+        return Job("finetune", config, encoder_overrides(config, self.overrides), self.row, config.task.name, True)
 
-    def asking(self, other: SweepRun) -> SweepRun:
-        """This run with what another row, or one that starts from it, asks of the same run beside its result."""
+    def asking(self, other: Job) -> Job:
+        """Return this run with the files beside its result that another row, or a run that starts from it, asks for."""
         tune, more = self.config.finetune, other.config.finetune
-        asked = [name for name in identity.ASKED if getattr(more, name) and not getattr(tune, name)]
+        asked = {name for name in identity.ASKED if getattr(more, name) and not getattr(tune, name)}
         if self.kind != "finetune" or not asked:
             return self
-        finetune = replace(tune, **dict.fromkeys(asked, True))
-        kept = [o for o in self.job.overrides if key_of(o) not in [f"finetune.{name}" for name in asked]]
-        job = replace(self.job, overrides=(*kept, *(f"finetune.{name}=true" for name in asked)))
-        return replace(self, job=job, config=replace(self.config, finetune=finetune))
+        keys = [f"finetune.{name}" for name in sorted(asked)]
+        finetune = replace(
+            tune, save_model=tune.save_model or more.save_model, submission=tune.submission or more.submission
+        )
+        overrides = (*without(self.overrides, *keys), *(assign(key, True) for key in keys))
+        return replace(self, overrides=overrides, config=replace(self.config, finetune=finetune))
 
-    def command(self, user: Sequence[str]) -> str:
-        """What to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
-        assert self.config.sweep is not None
+    def command(self, user: Sequence[Override]) -> str:
+        """Return what to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
+        sweep = self.config.sweep
+        assert sweep is not None
         if self.is_encoder:  # no column of the sweep is sure to be this run
-            return typed(self.kind, without_sweep(self.job.overrides))
-        chosen = {"sweep": self.config.sweep.name, "sweep.only": f"[{_in_hydra(self.job.row)}]"}
-        if not any(key_of(o) == "seed" for o in user):
-            chosen["sweep.seeds"] = f"[{self.job.seed}]"
+            return typed(self.kind, without_sweep(self.overrides))
+        chosen = [assign("sweep", sweep.name), assign("sweep.only", [self.row])]
+        if not any(o.key_or_group == "seed" for o in user):
+            chosen.append(assign("sweep.seeds", [self.seed]))
         if self.kind == "finetune":
-            chosen |= {"sweep.tasks": f"[{self.job.task}]", "sweep.finetune_seeds": f"[{self.job.finetune_seed}]"}
-            of_rows = {key_of(o) for row in self.config.sweep.rows.values() for o in row}
-            asked = [name for name in identity.ASKED if getattr(self.config.finetune, name)]
-            chosen |= {f"finetune.{name}": "true" for name in asked if f"finetune.{name}" not in of_rows}
-        words = [f"{key}={value}" for key, value in chosen.items()]
-        words += [o for o in user if key_of(o) not in chosen]
-        return typed(self.kind, words)
+            chosen += [assign("sweep.tasks", [self.task]), assign("sweep.finetune_seeds", [self.finetune_seed])]
+            set_by_rows = {o.key_or_group for row in sweep.rows.values() for o in parse(row)}
+            asked = [f"finetune.{name}" for name in identity.ASKED if getattr(self.config.finetune, name)]
+            chosen += [assign(key, True) for key in asked if key not in set_by_rows]
+        keys = {o.key_or_group for o in chosen}
+        return typed(self.kind, [*chosen, *(o for o in user if o.key_or_group not in keys)])
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """One table: its config, the overrides it was composed with, its runs."""
+def pretrained_run(job: Job) -> Path:
+    """Return the folder of the complete pretraining run that a job's overrides address.
 
-    config: Config
-    overrides: list[str]
-    runs: list[SweepRun]
-
-    @property
-    def name(self) -> str:
-        assert self.config.sweep is not None
-        return self.config.sweep.name
+    Raises: ConfigError with the command that makes it.
+    """
+    path = identity.directory(job.config, "pretrain")
+    if not run_folder.is_complete(path):
+        kept = without(job.overrides, "task", "finetune", "pretrained", "sweep.row", "export", "predict")
+        raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
+    return path
 
 
-def num_shared(sweeps: Sequence[Sweep]) -> int:
-    """Runs that more than one table shows."""
-    tables: dict[Path, set[str]] = {}
-    for sweep in sweeps:
-        for one in sweep.runs:
-            tables.setdefault(one.path, set()).add(sweep.name)
-    return sum(len(names) > 1 for names in tables.values())
+def encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """Return the overrides that make the run of `finetune.init_from`, with its weights, from those of a run that asks for it.
+
+    Args:
+        encoder: its config (`compose.encoder_config`).
+    """
+    own = ("task", "finetune.init_from", "finetune.save_model", "finetune.submission")
+    chosen = [assign("task", encoder.task.name)]
+    if encoder.task.path:
+        chosen.append(assign("task.path", encoder.task.path))
+    if encoder.task.hub is not None and encoder.task.hub.revision:
+        chosen.append(assign("task.hub.revision", encoder.task.hub.revision))
+    return (*without(overrides, *own), *chosen, assign("finetune.save_model", True))
 
 
-def each_once(runs: Iterable[SweepRun]) -> dict[Path, SweepRun]:
-    """The runs and those of `finetune.init_from`, each once and with all that is asked of it, as its first row has it."""
-    shown, found = list(runs), {}
-    for one in [*shown, *(one.encoder for one in shown if one.encoder is not None)]:
-        found[one.path] = found[one.path].asking(one) if one.path in found else one
-    return found
-
-
-def _in_hydra(name: str) -> str:
-    """A row's name as an element of a list in Hydra's grammar."""
-    if re.fullmatch(r"[A-Za-z_][\w-]*", name):
-        return name
-    return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
+# ---------------------------------------------------------------- composing
 @contextmanager
 def composing() -> Iterator[None]:
-    """Hydra ready to compose, also inside a job of its own."""
+    """Make Hydra ready to compose, also inside a job of its own."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
 
-def runs_of(config: Config, user: Sequence[str]) -> list[SweepRun]:
-    """Every run of `config.sweep`, pretraining first, without those of rows that start from a folder or random weights; to be
-    called while `composing`.
+def composed(overrides: Sequence[Override]) -> Config:
+    """Return the typed config that Hydra composes of the overrides; to be called while `composing`."""
+    return build(compose("config", texts(overrides)))
+
+
+class Settings:
+    """The typed configs of many jobs. Composing takes a sixth of a second, so what jobs share is composed once: pretraining
+    settings, which those of finetuning do not touch, and the settings of each task."""
+
+    def __init__(self) -> None:
+        self._composed: dict[tuple[str, ...], Config] = {}
+
+    def config_of(self, overrides: Sequence[Override], sweep: SweepConfig, row: str) -> Config:
+        """Return what `composed(overrides)` would, for a run in a row of a sweep."""
+        shared = without(overrides, "seed", "finetune.seed", "sweep")
+        other = without(shared, "task", "finetune")
+        of_task = [o for o in shared if o not in other]
+        pretraining = self._compose(other)
+        tuning = self._compose([*of_task, *(o for o in other if o.key_or_group == "scale")])
+        seeds = {o.key_or_group: int(value_text(o)) for o in overrides if o.key_or_group in ("seed", "finetune.seed")}
+        finetune = replace(tuning.finetune, seed=seeds.get("finetune.seed", tuning.finetune.seed))
+        sweep = replace(sweep, row=row)
+        config = replace(pretraining, seed=seeds["seed"], sweep=sweep, task=tuning.task, finetune=finetune)
+        check(config)
+        return config
+
+    def _compose(self, overrides: Sequence[Override]) -> Config:
+        key = tuple(texts(overrides))
+        if key not in self._composed:
+            self._composed[key] = composed(overrides)
+        return self._composed[key]
+
+
+_settings = Settings()  # composes each setting once in a process
+_known: dict[tuple[str, ...], Job] = {}  # command and words -> the job that they mean, for the command at hand
+
+
+def forget() -> None:
+    """Forget the jobs of an earlier command: files that their ids cover may have changed since."""
+    _known.clear()
+
+
+def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = None) -> list[Job]:
+    """Return every job that a command with these overrides means, in order; to be called while `composing`.
+
+    Without a sweep it is one. With one, it is a job for each row, seed and (finetuning) column; pretraining leaves out rows
+    that start from a folder or from random weights.
 
     Args:
-        user: the overrides that `config` was composed with, `sweep=NAME` among them.
+        config: what the overrides compose to, where that is known.
     """
-    found = [_addressed(kind, job, config) for kind in identity.KINDS for job in expand(config, kind, user)]
-    return [one for one in found if one.kind == "finetune" or identity.starts_from_run(one.config)]
+    config = composed(overrides) if config is None else config
+    if config.sweep is None:
+        return [_remember(Job(kind, config, tuple(overrides)))]
+    jobs = [_placed(kind, place, config.sweep) for place in expand(config, kind, overrides)]
+    return [job for job in jobs if kind == "finetune" or identity.starts_from_run(job.config)]
 
 
-def _addressed(kind: str, job: Job, config: Config) -> SweepRun:
-    assert config.sweep is not None
-    made = _configs.of(job, config.sweep)
-    return SweepRun(kind, job, made, identity.directory(made, kind))
+def _placed(kind: str, place: Place, sweep: SweepConfig) -> Job:
+    config = _settings.config_of(place.overrides, sweep, place.row)
+    return _remember(Job(kind, config, place.overrides, place.row, place.task))
 
 
-def of_all_tables(overrides: Sequence[str]) -> list[str]:
-    """The overrides that are not about which tables are asked for."""
-    return [o for o in overrides if key_of(o) not in OWN]
+def _remember(job: Job) -> Job:
+    return _known.setdefault((job.kind, *job.words), job)
 
 
-def sweeps_of(config: Config, overrides: Sequence[str]) -> list[Sweep]:
-    """Every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
+def job_of(kind: str, words: Sequence[str], tree: DictConfig) -> Job:
+    """Return the job of a tree that Hydra has composed of these words; what `jobs_of` made of them is taken as it is."""
+    known = _known.get((kind, *words))
+    if known is not None:
+        return known
+    config = build(tree)
+    row = config.sweep.row if config.sweep is not None else None
+    return _remember(Job(kind, config, parse(words), row or "", config.task.name if kind == "finetune" else None))
+
+
+# ---------------------------------------------------------------- tables
+@dataclass(frozen=True)
+class Sweep:
+    """One table: its config, the overrides that it was composed with, its runs."""
+
+    config: Config
+    overrides: tuple[Override, ...]
+    runs: list[Job]
+
+    @property
+    def name(self) -> str:
+        """Return the sweep's name."""
+        assert self.config.sweep is not None
+        return self.config.sweep.name
+
+
+def runs_of(config: Config, overrides: Sequence[Override]) -> list[Job]:
+    """Return every run of `config.sweep`, pretraining first; to be called while `composing`."""
+    return [job for kind in identity.KINDS for job in jobs_of(kind, overrides, config)]
+
+
+def of_all_tables(overrides: Sequence[Override]) -> list[Override]:
+    """Return the overrides that do not say which tables are asked for."""
+    return [o for o in overrides if o.key_or_group not in ("sweep", "reproduce.sweeps")]
+
+
+def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
+    """Return every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
 
     Raises: ConfigError when rows are chosen of several tables.
     """
     assert config.sweep is not None
     user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
-    if len(names) > 1 and any(key_of(o) == "sweep.only" for o in user):
+    if len(names) > 1 and any(o.key_or_group == "sweep.only" for o in user):
         raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
-    if len(names) > MANY:
+    if len(names) > MANY_TABLES:
         print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
     sweeps = []
     with composing():
         for name in names:
-            own = [f"sweep={name}", *user]
-            chosen = build(compose("config", own))
+            own = (assign("sweep", name), *user)
+            chosen = composed(own)
             sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
     return sweeps
 
 
-_PER_JOB = ("seed", "finetune.seed")  # and all of `sweep`
+def each_once(runs: Iterable[Job]) -> dict[Path, Job]:
+    """Return the runs and those of `finetune.init_from` by folder, each once and with all that its rows ask of it."""
+    shown, found = list(runs), dict[Path, Job]()
+    for job in [*shown, *(job.encoder for job in shown if job.encoder is not None)]:
+        found[job.path] = found[job.path].asking(job) if job.path in found else job
+    return found
 
 
-class Configs:
-    """The typed configs of many jobs. Composing takes a sixth of a second, so what jobs share is composed once: pretraining
-    settings, which those of finetuning do not touch, and the settings of each task.
-
-    Args:
-        compose: from overrides to a composed tree, as Hydra's own within `initialize_config_dir`.
-    """
-
-    def __init__(self, compose: Callable[[list[str]], DictConfig]) -> None:
-        self._composed = cache(lambda overrides: build(compose(list(overrides))))
-
-    def of(self, job: Job, sweep: SweepConfig) -> Config:
-        """As `build(compose(job.overrides))` has it."""
-        shared = [o for o in job.overrides if key_of(o) not in _PER_JOB and key_of(o).split(".")[0] != "sweep"]
-        of_task = [o for o in shared if key_of(o).split(".")[0] in ("task", "finetune")]  # `++task.files.train=x` too
-        pretraining = self._composed(tuple(o for o in shared if o not in of_task))
-        tuning = self._composed(tuple(o for o in shared if o in of_task or key_of(o) == "scale"))
-        seed = tuning.finetune.seed if job.finetune_seed is None else job.finetune_seed
-        finetune = replace(tuning.finetune, seed=seed)
-        own = {"seed": job.seed, "sweep": replace(sweep, row=job.row), "task": tuning.task, "finetune": finetune}
-        config = replace(pretraining, **own)
-        check(config)
-        return config
-
-
-_configs = Configs(lambda overrides: compose("config", overrides))  # composes each setting once in a process
+def num_shared(sweeps: Sequence[Sweep]) -> int:
+    """Return how many runs more than one table shows."""
+    tables: dict[Path, set[str]] = {}
+    for sweep in sweeps:
+        for job in sweep.runs:
+            tables.setdefault(job.path, set()).add(sweep.name)
+    return sum(len(names) > 1 for names in tables.values())

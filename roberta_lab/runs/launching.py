@@ -17,8 +17,8 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
-from roberta_lab.runs.jobs import SweepRun, composing
-from roberta_lab.runs.overrides import key_of
+from roberta_lab.runs.jobs import Job, composing
+from roberta_lab.runs.overrides import Override, texts, without
 from roberta_lab.runs.sweeper import set_jobs
 
 ATTEMPTS = 2  # at a job that is there when the launcher breaks off: it may have been killed for another one's memory
@@ -26,13 +26,12 @@ KILLED = "its process was killed, by the machine perhaps for want of memory; tra
 Launch = Callable[[list[list[str]]], Sequence[Any]]  # jobs, each as overrides -> what Hydra's launcher returns
 
 
-def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user: Sequence[str]) -> Launch:
+def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user: Sequence[Override]) -> Launch:
     """Hydra's launcher for jobs of one kind, as the overrides choose it."""
     with composing():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        circumstance = [o for o in user if key_of(o).split(".")[0] != "sweep"]
-        overrides = [*circumstance, *hydra_overrides, f"hydra.job.name={kind}"]
+        overrides = [*texts(without(user, "sweep")), *hydra_overrides, f"hydra.job.name={kind}"]
         config = hydra.compose_config("config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
         with open_dict(config):
             config.hydra.job.config_name = "config"
@@ -49,7 +48,7 @@ def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user
     return launch
 
 
-def run_all(launch: Launch, runs: Sequence[SweepRun], say: Callable[[str], None]) -> dict[Path, str]:
+def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> dict[Path, str]:
     """Runs every job; returns what those that failed said, by folder.
 
     A launcher that loses a process gives up all its jobs, and what they returned. What is complete stays; of the others,
@@ -61,7 +60,7 @@ def run_all(launch: Launch, runs: Sequence[SweepRun], say: Callable[[str], None]
     while todo:
         before = {one.path: _owner(one.path) for one in todo}
         try:
-            results = launch([[*one.job.overrides, "trainer.progress=false"] for one in todo])
+            results = launch([[*one.words, "trainer.progress=false"] for one in todo])
         except Exception as error:
             left = [one for one in todo if not one.is_complete]
             under_way = [one for one in left if _owner(one.path) not in (None, before[one.path])]
@@ -96,7 +95,7 @@ def _owner(path: Path) -> bytes | None:
         return None
 
 
-def _wait_until_free(runs: Sequence[SweepRun], seconds: float = 10.0) -> None:
+def _wait_until_free(runs: Sequence[Job], seconds: float = 10.0) -> None:
     """Until the processes that had the runs are gone, for their claims go with them."""
     deadline = time.monotonic() + seconds
     for one in runs:

@@ -1,107 +1,167 @@
-"""Overrides as people type them: spelled out as Hydra knows them, and checked by name before anything is composed."""
+"""Overrides: what people type after a command. Parsed once by Hydra's own parser, they are objects from there on.
+
+Words become objects in `parse`, which also spells out the short forms that Hydra does not know. Objects become words again
+in `texts`, for Hydra, for a shell and for the files of a run.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
+from hydra.errors import HydraException
+
 from roberta_lab.config import Config, ConfigError, DataMixConfig, nearest
-from roberta_lab.runs.compose import encoder_config
 from roberta_lab.runs.options import groups
 
-
-def key_of(override: str) -> str:
-    """`+masking.name=x` -> `masking.name`."""
-    return override.lstrip("+~").partition("=")[0]
-
-
-def without_sweep(overrides: Iterable[str]) -> list[str]:
-    """Those that say which run is meant: not of which table, nor how it is launched."""
-    return [o for o in overrides if re.split(r"[./]", key_of(o))[0] not in ("sweep", "hydra")]
-
-
-def spelled_out(overrides: Iterable[str]) -> list[str]:
-    """`data_mix.NAME.key=`, which sets or adds a source of the mix, a task's files and columns, and `predict.text=TEXT`, as
-    Hydra knows them; other overrides as they are."""
-    fields = _fields(DataMixConfig)
-
-    def one(override: str) -> str:
-        if override.startswith(_TEXT):
-            return _TEXT + _quoted(override.removeprefix(_TEXT))
-        name = override.removeprefix("~data_mix.")
-        if name != override and name.isidentifier() and name not in fields:
-            return f"~data_mix.sources.{name}"
-        if _TASK_KEY.match(override):
-            return f"++{override}"
-        found = _SOURCE_KEY.match(override)
-        if found is None or (found[1] in fields and found[1] != "sources"):
-            return override
-        return f"++data_mix.sources.{override[found.start(1) :].removeprefix('sources.')}"
-
-    return [one(override) for override in overrides]
-
-
+_TEXT = "predict.text="
+_NAME = re.compile(r"[A-Za-z_][\w-]*")  # what means the same to Hydra without quotes, in a list
+_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*( [\w./-]+)*")  # and alone
+_RESERVED = ("null", "true", "false", "nan", "inf")
 _TASK_KEY = re.compile(r"task\.(files|columns)\.\w+=")
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
-_TEXT = "predict.text="
 
 
-def _quoted(text: str) -> str:
-    """Running text, whose commas, quotes and brackets mean nothing, as a string of Hydra's; its lists and strings as they are."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+# ---------------------------------------------------------------- from words and to words
+def parse(words: Iterable[str]) -> tuple[Override, ...]:
+    """Return the overrides that words stand for, short forms spelled out. Raises ConfigError for a word that is none."""
+    return tuple(_parsed(_spelled_out(word)) for word in words)
 
+
+@lru_cache(maxsize=1 << 14)
+def _parsed(word: str) -> Override:
+    try:
+        return _parser().parse_override(word)
+    except HydraException as error:
+        raise ConfigError(f"{word}: no override ({str(error).splitlines()[0]}). Allowed: key=value.") from None
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def assign(key: str, value: object) -> Override:
+    """Return the override `key=value`; a text or the texts of a list are quoted where Hydra's grammar needs it."""
+    if isinstance(value, list | tuple):
+        return _parsed(f"{key}=[{','.join(_in_grammar(part, _NAME) for part in value)}]")
+    return _parsed(f"{key}={_in_grammar(value, _PLAIN)}")
+
+
+def _in_grammar(value: object, plain: re.Pattern[str]) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and (value.lower() in _RESERVED or not plain.fullmatch(value)):
+        return _quoted(value)
+    return str(value)
+
+
+def texts(overrides: Iterable[Override]) -> list[str]:
+    """Return the overrides as words again, for Hydra and for a shell."""
+    return [override.input_line or "" for override in overrides]
+
+
+def _spelled_out(word: str) -> str:
+    """Return the word that Hydra knows for a short form; any other word as it is.
+
+    Short forms: `data_mix.NAME.key=`, which sets or adds a source of the mix; a task's files and columns; `predict.text=TEXT`.
+    """
+    fields = _fields(DataMixConfig)
+    if word.startswith(_TEXT):
+        return _TEXT + _quoted_text(word.removeprefix(_TEXT))
+    name = word.removeprefix("~data_mix.")
+    if name != word and name.isidentifier() and name not in fields:
+        return f"~data_mix.sources.{name}"
+    if _TASK_KEY.match(word):
+        return f"++{word}"
+    found = _SOURCE_KEY.match(word)
+    if found is None or (found[1] in fields and found[1] != "sources"):
+        return word
+    return f"++data_mix.sources.{word[found.start(1) :].removeprefix('sources.')}"
+
+
+def _quoted_text(text: str) -> str:
+    """Return running text, whose commas, quotes and brackets mean nothing, as one string; strings and lists as they are."""
     if text.startswith(("[", "'", '"')) or text == "null":
         try:
-            OverridesParser.create().parse_override(_TEXT + text)
+            _parser().parse_override(_TEXT + text)
             return text
         except HydraException:
             pass
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # what OmegaConf would look up
+    return _quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))  # what OmegaConf would look up
+
+
+def _quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
-_NOT_THE_ENCODER_S = ("task", "finetune.init_from", "finetune.save_model", "finetune.submission")
+# ---------------------------------------------------------------- asking
+def room(override: Override) -> str:
+    """Return the group, or the first part of the key, that an override is about: `masking` of `masking.mask_prob=0.2`."""
+    return re.split(r"[./]", override.key_or_group)[0]
 
 
-def encoder_overrides(config: Config, overrides: Iterable[str]) -> list[str]:
-    """Those that make the run of `finetune.init_from`, with its weights (`composition.encoder_config`), from those of `config`."""
-    task = encoder_config(config).task
-    kept = [o for o in overrides if not o.lstrip("+~").startswith(_NOT_THE_ENCODER_S)]
-    kept.append(f"task={task.name}")
-    if task.path:
-        kept.append(f"task.path={task.path if re.fullmatch(_PLAIN_PATH, task.path) else _quoted(task.path)}")
-    if task.hub is not None and task.hub.revision:
-        kept.append(f"task.hub.revision={task.hub.revision}")
-    return [*kept, "finetune.save_model=true"]
+def value_text(override: Override) -> str:
+    """Return what stands behind the equals sign."""
+    return (override.input_line or "").partition("=")[2]
 
 
-_PLAIN_PATH = r"[\w./-]+( [\w./-]+)*"  # that means the same to Hydra without quotes
+def same_value(override: Override, other: Override) -> bool:
+    """Return whether two overrides set the same key to the same value: 1e-5 is 1.0e-5."""
+    return override.key_or_group == other.key_or_group and override.value() == other.value()
 
 
-def check_override_names(overrides: list[str]) -> None:
-    """Raises ConfigError for the first override whose group, option or key does not exist; values are checked by composing."""
+def without(overrides: Iterable[Override], *keys: str) -> list[Override]:
+    """Return the overrides of other keys. A key without a dot stands for its whole group, or for all keys below it."""
+
+    def is_meant(override: Override) -> bool:
+        name = override.key_or_group
+        return any(name == key or name.startswith((f"{key}.", f"{key}/")) for key in keys)
+
+    return [override for override in overrides if not is_meant(override)]
+
+
+def without_sweep(overrides: Iterable[Override]) -> list[Override]:
+    """Return the overrides that say which run is meant: not in which table, nor how it is launched."""
+    return without(overrides, "sweep", "hydra")
+
+
+# ---------------------------------------------------------------- checking names
+def check_names(overrides: Iterable[Override]) -> None:
+    """Raise ConfigError for the first override whose group, option or key does not exist; composing checks the values."""
     options = groups()
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key.split(".")[0].split("/")[0].split("@")[0] == "hydra":
+        if room(override) == "hydra":
             continue
-        if key in options:
-            _check_options(key, value, options[key])
+        if override.key_or_group in options:
+            _check_options(override, options[override.key_or_group])
         else:
-            _check_key(key)
+            _check_key(override.key_or_group)
 
 
-def _check_options(group: str, value: str, options: list[str]) -> None:
-    if "${" in value or value.startswith(("choice(", "glob(", "[")):
-        return
-    for option in value.split(","):
-        if option not in options and not (group == "sweep" and option == "null"):
-            hint = nearest(option, options)
-            raise ConfigError(f"{group}={option}: no such option.{hint} Allowed: {', '.join(options)}.")
+def _check_options(override: Override, allowed: list[str]) -> None:
+    for option in _options(override):
+        if option not in allowed:
+            group = override.key_or_group
+            raise ConfigError(
+                f"{group}={option}: no such option.{nearest(option, allowed)} Allowed: {', '.join(allowed)}."
+            )
+
+
+def _options(override: Override) -> Iterator[str]:
+    """Yield the options that an override of a group names, as far as they can be told before composing."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep) and value.simple_form:
+        for part in value.list:
+            yield part.text if isinstance(part, QuotedString) else str(part)
+    elif not isinstance(value, Sweep | list | dict) and value is not None and "${" not in str(value):
+        yield str(value)
 
 
 def _check_key(key: str) -> None:
@@ -120,14 +180,20 @@ def _check_key(key: str) -> None:
         walked.append(part)
 
 
+@cache
 def _fields(schema: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(schema)
     return {
-        f.name: next((t for t in _parts(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])
+        f.name: next((t for t in _alternatives(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])
         for f in dataclasses.fields(schema)
     }
 
 
-def _parts(hint: Any) -> tuple[Any, ...]:
-    """The alternatives of a union; of a dictionary none, for its keys are the user's."""
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the alternatives of a union; none of a dictionary, whose keys are the user's."""
     return () if typing.get_origin(hint) is dict else typing.get_args(hint)
+
+
+def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
+    """Return of each key the last override, at the place of the first."""
+    return list({override.key_or_group: override for override in overrides}.values())

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from roberta_lab.runs import results
 from roberta_lab.runs.estimates import words
-from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.jobs import Job
 
 TAIL = 4096  # bytes at the end of metrics.jsonl, which hold several rows
 MOST_LINES = 12
@@ -42,7 +42,7 @@ def last_row(path: Path) -> dict[str, Any]:
 class Overview:
     """`with Overview(...)`: shows the runs until the block ends, each finished one on a line of its own."""
 
-    def __init__(self, title: str, runs: Sequence[SweepRun], stream: TextIO, every: float | None = None) -> None:
+    def __init__(self, title: str, runs: Sequence[Job], stream: TextIO, every: float | None = None) -> None:
         self.title, self.runs, self.stream = title, list(runs), stream
         self.live = stream.isatty()
         self.every = every if every is not None else 1.0 if self.live else 10.0
@@ -87,7 +87,7 @@ class Overview:
         seconds = time.monotonic() - self.start
         return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {words(seconds)}"
 
-    def _progress(self, one: SweepRun) -> str:
+    def _progress(self, one: Job) -> str:
         """`1,200 of 2,000 steps, 12.0 steps/s, 1 min 7 s left, val/ppl 45.2`, as far as it is known."""
         row = last_row(one.path / "metrics.jsonl")
         if "step" not in row:
@@ -108,7 +108,7 @@ class Overview:
         return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
 
 
-def _finished(one: SweepRun) -> str:
+def _finished(one: Job) -> str:
     """Return the line of a complete run."""
     result = results.read(one.path)
     assert result is not None

@@ -11,8 +11,9 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from roberta_lab.config import Config
-from roberta_lab.runs import identity
-from roberta_lab.runs.compose import build, divide, rate
+from roberta_lab.runs.compose import divide, rate
+from roberta_lab.runs.identity import KINDS
+from roberta_lab.runs.jobs import job_of
 from roberta_lab.runs.options import SWEEPS
 from roberta_lab.runs.sweeper import RowSweeper
 
@@ -20,7 +21,7 @@ _SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a na
 
 
 def register() -> None:
-    """Calling it twice changes nothing."""
+    """Register all of it; calling it twice changes nothing."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for path in sorted(SWEEPS.glob("*.yaml")):
@@ -36,19 +37,19 @@ def register() -> None:
 
 @cache
 def _read(path: Path) -> DictConfig:
-    """A sweep file; its YAML takes a while to parse, and a process may run several commands."""
+    """Return a sweep file; its YAML takes a while to parse, and a process may run several commands."""
     found = OmegaConf.load(path)
     assert isinstance(found, DictConfig)
     return found
 
 
 def _num_cpus(devices: int = 1) -> int:
-    """Jobs of so many processes each that the cores have room for, with four processes at most: each has its memory."""
+    """Return how many jobs of so many processes each the cores have room for: four processes at most, for each has its memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(4, cores) // max(1, devices))
 
 
 def _run_directory(*, _root_: DictConfig) -> str:
-    """For Hydra's own folder of a job: the run's directory, so that single runs, multiruns and every launcher agree."""
-    command = _root_.hydra.job.name
-    return str(identity.directory(build(_root_), command)) if command in identity.KINDS else "."
+    """Return the run's folder, so that single runs, multiruns and every launcher agree on Hydra's own folder of a job."""
+    kind = _root_.hydra.job.name
+    return str(job_of(kind, _root_.hydra.overrides.task, _root_).path) if kind in KINDS else "."

@@ -18,8 +18,6 @@ from omegaconf import OmegaConf
 from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data.storage import write_json
 from roberta_lab.runs import provenance, results
-from roberta_lab.runs.command_line import typed
-from roberta_lab.runs.identity import directory
 from roberta_lab.runs.results import RunResult, is_complete
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.submission import MODEL, WEIGHTS
@@ -46,21 +44,6 @@ def has_all(config: Config, path: Path) -> bool:
 def has_model(path: Path) -> bool:
     """Whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
     return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
-
-
-def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Path:
-    """The complete pretraining run that the overrides address.
-
-    Args:
-        own: how overrides begin that are the command's and not the run's.
-
-    Raises: ConfigError with the command that makes it.
-    """
-    path = directory(config, "pretrain")
-    if not is_complete(path):
-        kept = (o for o in overrides if not o.lstrip("+~").startswith(own))
-        raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
-    return path
 
 
 @contextmanager
@@ -91,13 +74,6 @@ def _owner(path: Path) -> str:
     except (OSError, ValueError):
         return "another process"
     return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-
-
-def label(config: Config) -> str:
-    """What a run is called on the console and in W&B: its row in the sweep, or what distinguishes its inputs."""
-    row = config.sweep.row if config.sweep is not None else None
-    name = row or f"{config.input_format.name} {config.masking.name}"
-    return f"{name} seed {config.seed}"
 
 
 @contextmanager

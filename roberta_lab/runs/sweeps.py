@@ -1,6 +1,7 @@
-"""A sweep's rows as Hydra jobs. Rows are correlated settings, so a Cartesian product cannot say them; the launcher stays Hydra's.
+"""The rows and columns of a sweep file as overrides: each combination with a seed addresses one run.
 
-Sweep files are written in the paper's own terms. A scale replaces what a machine cannot hold (`scale.stands_for`).
+Rows are settings that belong together, which a product of options cannot say. Sweep files are written in the paper's own
+terms; a scale replaces what a machine cannot hold (`scale.stands_for`).
 """
 
 from __future__ import annotations
@@ -11,142 +12,152 @@ from dataclasses import dataclass
 
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
 from roberta_lab.runs.options import groups, sources_of
-from roberta_lab.runs.overrides import key_of, spelled_out
+from roberta_lab.runs.overrides import Override, assign, last_of_each_key, parse, same_value, value_text
 
-COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # set per column, and by which list
+COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # keys that columns set, and their lists
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run of a sweep, and where in its table it belongs. `task` and `finetune_seed` are None for pretraining."""
+class Place:
+    """Where in its table a run belongs, and the overrides that address it."""
 
     row: str
-    seed: int
-    task: str | None  # the paper's name of the column
+    task: str | None  # the paper's name of the column; None for pretraining
     finetune_seed: int | None
-    overrides: tuple[str, ...]
+    overrides: tuple[Override, ...]
 
 
-def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
-    """The rows that `sweep.only` leaves, in the sweep's order."""
-    if sweep.only is None:
-        return sweep.rows
-    if not sweep.only:
-        raise ConfigError(f"sweep.only=[]: no rows. Allowed: some of {', '.join(sweep.rows)}.")
-    for name in sweep.only:
-        if name not in sweep.rows:
-            raise ConfigError(
-                f"sweep.only={name}: no such row in {sweep.name}.{nearest(name, list(sweep.rows))} Allowed: {', '.join(sweep.rows)}."
-            )
-    return {name: overrides for name, overrides in sweep.rows.items() if name in sweep.only}
-
-
-def expand(config: Config, command: str, user: Sequence[str]) -> list[Job]:
-    """Every job of the sweep for `command`, each with the overrides that address its run: base, row, then the user's.
+def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place]:
+    """Return every run of `config.sweep` for a command, each with base, row and the user's overrides, at the config's scale.
 
     Raises: ConfigError when the user sets what the rows or the columns differ in.
     """
     sweep = config.sweep
     assert sweep is not None
-    differing = _differing(sweep)
-    for override in user:
-        whole = key_of(override) == "finetune" and any(key.startswith("finetune.") for key in differing)
-        if (whole or _decides(override) in differing) and _source_of(override) is None:
-            raise ConfigError(
-                f"{override}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
-            )
-        if key_of(override) in COLUMNS:
-            raise ConfigError(
-                f"{override}: the columns of sweep={sweep.name} set it; choose them with {COLUMNS[key_of(override)]}=[...]."
-            )
-    seeds = [int(o.partition("=")[2]) for o in user if key_of(o) == "seed"][-1:] or sweep.seeds
+    _check_user(sweep, user)
+    seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sweep.seeds
     columns: list[tuple[str | None, int | None]] = [(None, None)]
     if command == "finetune":
         _check_tasks(sweep, config.scale)
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
-    jobs: list[Job] = []
-    for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
-        paper = spelled_out([*sweep.base, *own, *([f"task={task}"] if task else [])])
-        settings = [*_at_scale(paper, config.scale, user), f"seed={seed}", f"sweep.row={row}"]
-        if finetune_seed is not None:
-            settings.append(f"finetune.seed={finetune_seed}")
-        given = {key_of(o) for o in user}
-        reaching = [_encoder_at_scale(o, config.scale) for o in user if _reaches(o, settings, sweep)]
-        overrides = [o for o in settings if key_of(o) not in given] + reaching
-        jobs.append(Job(row, seed, task, finetune_seed, tuple(overrides)))
+    places = [
+        Place(row, task, finetune_seed, _addressed(config, row, own, seed, task, finetune_seed, user))
+        for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns)
+    ]
     for override in user:
-        if _source_of(override) and jobs and not any(override in job.overrides for job in jobs):
-            raise ConfigError(f"{override}: no row of sweep={sweep.name} reads the source {_source_of(override)!r}.")
-    return jobs
+        if (name := _source_of(override)) and places and not any(override in place.overrides for place in places):
+            raise ConfigError(f"{override.input_line}: no row of sweep={sweep.name} reads the source {name!r}.")
+    return places
 
 
-def _at_scale(paper: list[str], scale: ScaleConfig, user: Sequence[str]) -> list[str]:
-    """The overrides with what stands for them at this scale, but for those that the user sets."""
-    given = {key_of(o) for o in user}
-    # Of a key that base and row set, the row's alone: nothing of the other's stand-in stays.
-    last = {key_of(o): o for o in paper}
-    chosen = [_encoder_at_scale(o, scale) for o in last.values() if key_of(o) not in given]
-    return [own for o in chosen for own in _stand_in(o, scale).split()]
+def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
+    """Return the rows that `sweep.only` leaves, in the sweep's order."""
+    if sweep.only is None:
+        return sweep.rows
+    allowed = f"Allowed: {', '.join(sweep.rows)}."
+    if not sweep.only:
+        raise ConfigError(f"sweep.only=[]: no rows. {allowed.replace('Allowed:', 'Allowed: some of')}")
+    for name in sweep.only:
+        if name not in sweep.rows:
+            raise ConfigError(
+                f"sweep.only={name}: no such row in {sweep.name}.{nearest(name, list(sweep.rows))} {allowed}"
+            )
+    return {name: overrides for name, overrides in sweep.rows.items() if name in sweep.only}
 
 
-def _stand_in(override: str, scale: ScaleConfig) -> str:
-    """What replaces an override; 1e-5 is 1.0e-5."""
-    key, _, value = override.partition("=")
+def _addressed(
+    config: Config,
+    row: str,
+    own: list[str],
+    seed: int,
+    task: str | None,
+    finetune_seed: int | None,
+    user: Sequence[Override],
+) -> tuple[Override, ...]:
+    assert config.sweep is not None
+    given = {o.key_or_group for o in user}
+    paper = parse([*config.sweep.base, *own, *([f"task={task}"] if task else [])])
+    settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
+    if finetune_seed is not None:
+        settings.append(assign("finetune.seed", finetune_seed))
+    reaching = [_encoder_at_scale(o, config.scale) for o in user if _reaches(o, settings, config.sweep)]
+    return (*(o for o in settings if o.key_or_group not in given), *reaching)
+
+
+# ---------------------------------------------------------------- scale
+def _at_scale(paper: Sequence[Override], scale: ScaleConfig, given: set[str]) -> list[Override]:
+    """Return the overrides with what stands for them at this scale, without those whose keys the user sets.
+
+    A key that both base and row set is the row's alone: nothing of the other's stand-in stays.
+    """
+    chosen = [_encoder_at_scale(o, scale) for o in last_of_each_key(paper) if o.key_or_group not in given]
+    return [own for o in chosen for own in _stand_in(o, scale)]
+
+
+def _stand_in(override: Override, scale: ScaleConfig) -> tuple[Override, ...]:
     for paper, ours in scale.stands_for.items():
-        name, _, said = paper.partition("=")
-        if name == key and (said == value or _number(said) == _number(value) is not None):
-            return ours
-    return override
+        [replaced] = parse([paper])
+        if same_value(replaced, override):
+            return parse(ours.split())
+    return (override,)
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _encoder_at_scale(override: str, scale: ScaleConfig) -> str:
-    """`finetune.init_from=mnli` with the task that MNLI's column has at this scale; other overrides as they are."""
-    key, _, task = override.partition("=")
-    if key_of(override) != "finetune.init_from":
+def _encoder_at_scale(override: Override, scale: ScaleConfig) -> Override:
+    """Return `finetune.init_from=mnli` with the task that MNLI's column has at this scale; other overrides as they are."""
+    if override.key_or_group != "finetune.init_from":
         return override
+    key, _, task = (override.input_line or "").partition("=")
     stand_in = scale.stands_for.get(f"task={task}", f"task={task}").split()[0]
-    return f"{key}={stand_in.removeprefix('task=')}"
+    return parse([f"{key}={stand_in.removeprefix('task=')}"])[0]
 
 
-def _reaches(override: str, settings: list[str], sweep: SweepConfig) -> bool:
-    """Whether a user's override is meant for a row: where a corpus lies matters only to rows that read it."""
+# ---------------------------------------------------------------- the user's overrides
+def _check_user(sweep: SweepConfig, user: Sequence[Override]) -> None:
+    differing = _differing(sweep)
+    for override in user:
+        key, said = override.key_or_group, override.input_line
+        whole = key == "finetune" and any(name.startswith("finetune.") for name in differing)
+        if (whole or _decides(override) in differing) and _source_of(override) is None:
+            raise ConfigError(
+                f"{said}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
+            )
+        if key in COLUMNS:
+            raise ConfigError(
+                f"{said}: the columns of sweep={sweep.name} set it; choose them with {COLUMNS[key]}=[...]."
+            )
+
+
+def _reaches(override: Override, settings: Sequence[Override], sweep: SweepConfig) -> bool:
+    """Return whether a user's override is meant for a row: where a corpus lies matters only to rows that read it."""
     name = _source_of(override)
-    mix = [o.partition("=")[2] for o in settings if key_of(o) == "data_mix"]
-    if name is None or not mix or "data_mix" not in _differing(sweep):
+    mixes = [value_text(o) for o in settings if o.key_or_group == "data_mix"]
+    if name is None or not mixes or "data_mix" not in _differing(sweep):
         return True
-    return name in sources_of(mix[-1])
+    return name in sources_of(mixes[-1])
 
 
-def _source_of(override: str) -> str | None:
-    """`++data_mix.sources.books.path=x` -> books."""
-    parts = key_of(override).split(".")
+def _source_of(override: Override) -> str | None:
+    """Return the source of the mix that an override is about: books of `++data_mix.sources.books.path=x`."""
+    parts = override.key_or_group.split(".")
     return parts[2] if parts[:2] == ["data_mix", "sources"] and len(parts) > 3 else None
 
 
 def _differing(sweep: SweepConfig) -> set[str]:
-    """What rows of the sweep differ in: groups, keys of finetuning."""
-    return {_decides(o) for overrides in sweep.rows.values() for o in overrides}
+    """Return the groups, and the keys of finetuning, in which rows of the sweep differ."""
+    return {_decides(o) for overrides in sweep.rows.values() for o in parse(overrides)}
 
 
-def _decides(override: str) -> str:
-    """What an override decides: a group, of which a row chooses an option as a whole; of `finetune`, which has none, the key."""
-    key = key_of(override)
+def _decides(override: Override) -> str:
+    """Return what an override decides: a group as a whole; of `finetune`, which has no options, a key."""
+    key = override.key_or_group
     return key if key.startswith("finetune.") else key.split(".")[0]
 
 
 def _check_tasks(sweep: SweepConfig, scale: ScaleConfig) -> None:
-    """Each task is there, or the scale has a stand-in for it."""
+    """Raise ConfigError for a task that is not there and for which the scale has no stand-in."""
     paper = [override.removeprefix("task=") for override in scale.stands_for if override.startswith("task=")]
     allowed = [*groups()["task"], *paper]
     for task in sweep.tasks:
         if task not in allowed:
-            raise ConfigError(
-                f"sweep.tasks={task}: no such task.{nearest(task, allowed)} Allowed: {', '.join(allowed)}."
-            )
+            hint = nearest(task, allowed)
+            raise ConfigError(f"sweep.tasks={task}: no such task.{hint} Allowed: {', '.join(allowed)}.")

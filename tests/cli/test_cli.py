@@ -35,7 +35,7 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
 def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
     jobs = []
-    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     for example in main.COMMANDS[name].examples:
         seeds = ["sweep.finetune_seeds=[1]"] if name == "finetune" and "sweep=" in example else []
         assert main.main([name, *shlex.split(example), *seeds, "trainer.jobs=1"]) == 0
@@ -46,7 +46,7 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
-    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
+    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
     arguments = ["sweep=table5_glue", "sweep.only=[base]", "sweep.finetune_seeds=[1]", "trainer.jobs=1"]
     assert main.main(["finetune", *arguments]) == 0
     assert sorted(jobs) == ["pydoc_pair", "pydoc_topic"]
@@ -55,7 +55,7 @@ def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.Mo
 def test_where_corpora_lie_is_said_of_a_whole_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row takes the paths of the corpora that it reads."""
     jobs = []
-    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
+    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
     paths = [f"data_mix.{name}.path=/{name}" for name in ("books", "wikipedia", "cc_news", "openwebtext", "stories")]
     only = "sweep.only=[books_wiki_100k,all_100k]"
     assert main.main(["pretrain", "sweep=table4_data", "scale=paper", only, "trainer.jobs=1", *paths]) == 0

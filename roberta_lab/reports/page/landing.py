@@ -16,7 +16,7 @@ from roberta_lab.reports.table.wording import number
 from roberta_lab.runs import identity, run_files, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
-from roberta_lab.runs.overrides import without_sweep
+from roberta_lab.runs.overrides import parse, without_sweep
 from roberta_lab.runs.tracking import read
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
@@ -151,4 +151,4 @@ def _resume(kind: str, overrides: list[str] | None) -> str:
     """The command that addresses the same run; whether a sweep started it makes no difference to what it is."""
     if overrides is None:
         return ""
-    return typed(kind, without_sweep(overrides))
+    return typed(kind, without_sweep(parse(overrides)))

@@ -17,14 +17,14 @@ from typing import Any
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write_json
-from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.wandb.mirror import Mirror, axes, begin
 
 NOTE = "wandb.json"
 MISSING = "W&B: no workspace and no report, for wandb-workspaces is missing: pip install 'roberta_lab[workspaces]'"
 
 
-def log_table(config: Config, folder: Path, runs: Sequence[SweepRun]) -> None:
+def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
     """Logs what `roberta-lab table` wrote into `folder`; whatever fails is one line, as in `wandb_mirror`."""
     assert config.sweep is not None
     sweep, scale = config.sweep.name, config.scale.name
@@ -89,7 +89,7 @@ def _artifact(sweep: str, scale: str, folder: Path) -> Any:
 
 
 # ---------------------------------------------------------------- workspace and report
-def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[SweepRun]) -> None:
+def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job]) -> None:
     """Makes or updates both, and says where they are."""
     try:
         import wandb_workspaces.reports.v2 as reports
@@ -113,18 +113,18 @@ def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[SweepRun]
     print(f"W&B: {view.url}\nW&B: {page.url}")
 
 
-def _only(runs: Sequence[SweepRun]) -> str:
+def _only(runs: Sequence[Job]) -> str:
     """The runs of this table, also those that another table trained: in W&B's language of filters."""
     return f"Config('run_id') in [{', '.join(repr(path.name) for path in dict.fromkeys(one.path for one in runs))}]"
 
 
-def differing(runs: Sequence[SweepRun]) -> list[str]:
+def differing(runs: Sequence[Job]) -> list[str]:
     """The axes in which the pretraining runs of a table differ."""
     found = [axes(one.config) for one in runs if one.kind == "pretrain"]
     return [name for name in (found[0] if found else {}) if len({str(values[name]) for values in found}) > 1]
 
 
-def _panels(reports: Any, runs: Sequence[SweepRun]) -> dict[str, list[Any]]:
+def _panels(reports: Any, runs: Sequence[Job]) -> dict[str, list[Any]]:
     """Panels by section: curves over tokens, what the rows differ in against perplexity, scores beside their baseline."""
     column, config, summary = reports.ParallelCoordinatesPlotColumn, reports.Config, reports.SummaryMetric
     varied = [column(config(name)) for name in differing(runs)]
