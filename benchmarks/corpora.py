@@ -31,11 +31,11 @@ def jsonl(path: Path, megabytes: float) -> Path:
 
 def composed(text: Path, folder: Path, overrides: Sequence[str]) -> Config:
     """The config of a run on a file of JSON lines, everything it writes under `folder`; one process, one thread, no W&B."""
-    from hydra import compose, initialize_config_dir
+    from hydra import initialize_config_dir
 
-    from roberta_lab.runs.compose import build
+    from roberta_lab.runs.jobs import composed
     from roberta_lab.runs.options import CONF
-    from roberta_lab.runs.overrides import spelled_out
+    from roberta_lab.runs.overrides import parse
     from roberta_lab.runs.registration import register
 
     register()
@@ -52,4 +52,4 @@ def composed(text: Path, folder: Path, overrides: Sequence[str]) -> Config:
         "trainer.threads=1",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build(compose("config", spelled_out([*own, *circumstance, *overrides])))
+        return composed(parse([*own, *circumstance, *overrides]))

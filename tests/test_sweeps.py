@@ -21,14 +21,13 @@ from roberta_lab.reports.table import columns
 from roberta_lab.reports.table.columns import METRIC_OF_TASK, published
 from roberta_lab.runs import identity
 from roberta_lab.runs.compose import build
-from roberta_lab.runs.jobs import Configs, SweepRun
+from roberta_lab.runs.jobs import Job, jobs_of
 from roberta_lab.runs.options import SWEEPS, groups
-from roberta_lab.runs.sweeps import Job, expand
+from roberta_lab.runs.overrides import parse
 
 SCALES = groups()["scale"]
 TABLES = yaml.safe_load((Path(columns.__file__).parent / "published.yaml").read_text())
 PINNED = yaml.safe_load((Path(__file__).parent / "pinned_ids.yaml").read_text(encoding="utf-8"))["sweeps"]
-CONFIGS = Configs(lambda overrides: compose("config", overrides))
 
 
 pytestmark = pytest.mark.usefixtures("composing")
@@ -48,11 +47,8 @@ def scaled(scale: str) -> Config:
 
 @cache
 def jobs(sweep: str, scale: str, command: str) -> list[tuple[Job, Config]]:
-    config = chosen(sweep, scale)
-    assert config.sweep is not None
-    return [
-        (job, CONFIGS.of(job, config.sweep)) for job in expand(config, command, [f"sweep={sweep}", f"scale={scale}"])
-    ]
+    found = jobs_of(command, parse([f"sweep={sweep}", f"scale={scale}"]), chosen(sweep, scale))
+    return [(job, job.config) for job in found]
 
 
 def runs(sweep: str, scale: str) -> dict[str, str]:
@@ -215,9 +211,6 @@ def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str
     plans = {}
     for scale in ("smoke", "mini", "paper"):
         config = chosen(sweep, scale)
-        made = jobs(sweep, scale, "pretrain")
-        plans[scale] = plan_of_runs(
-            config, [SweepRun("pretrain", job, own, identity.directory(own, "pretrain")) for job, own in made]
-        )
+        plans[scale] = plan_of_runs(config, [job for job, _ in jobs(sweep, scale, "pretrain")])
     wanted = cost_lines(plans)
     assert wanted in text, f"the cost that `plan` reckons:\n{wanted}"

@@ -235,7 +235,8 @@ def _placed(kind: str, place: Place, sweep: SweepConfig) -> Job:
 
 
 def _remember(job: Job) -> Job:
-    return _known.setdefault((job.kind, *job.words), job)
+    _known.setdefault((job.kind, *job.words), job)  # columns with the same stand-in have the same words
+    return job
 
 
 def job_of(kind: str, words: Sequence[str], tree: DictConfig) -> Job:

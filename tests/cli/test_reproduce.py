@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composed_jobs import at
 from example_results import pretrained
 from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
@@ -24,8 +25,9 @@ from roberta_lab.config import TaskConfig
 from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration, results
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
-from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.options import SWEEPS
+from roberta_lab.runs.overrides import parse, texts
 from roberta_lab.runs.progress import Overview, last_row
 from roberta_lab.runs.registration import register
 from roberta_lab.tasks import submission
@@ -55,13 +57,13 @@ def two_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registration, "SWEEPS", folder)
 
 
-def runs_of(outputs: Path, *overrides: str) -> list[SweepRun]:
+def runs_of(outputs: Path, *overrides: str) -> list[Job]:
     """As they would lie in `outputs`; composed once for all tests."""
     register()
     own = ["sweep=table1_masking", *overrides]
     with jobs.composing():
-        found = jobs.runs_of(build(compose("config", own)), own)
-    return [replace(one, path=outputs / one.kind / one.path.name) for one in found]
+        found = jobs.runs_of(jobs.composed(parse(own)), parse(own))
+    return [at(one, outputs / one.kind / one.path.name) for one in found]
 
 
 # ---------------------------------------------------------------- the whole way
@@ -183,7 +185,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, capsys: 
 @pytest.mark.parametrize("text", ["all", "[a_question,table1_masking]", "a_question,table1_masking"])
 @pytest.mark.usefixtures("two_sweeps")
 def test_several_tables_are_the_first_and_the_names_of_all(text: str) -> None:
-    found = main._several_sweeps([f"sweep={text}", "scale=mini"])
+    found = texts(main._one_sweep("reproduce", parse([f"sweep={text}", "scale=mini"])))
     names = ["table1_masking", "a_question"] if text == "all" else ["a_question", "table1_masking"]
     assert found == ["scale=mini", f"sweep={names[0]}", f"reproduce.sweeps=[{','.join(names)}]"]
 
@@ -212,7 +214,7 @@ def test_the_command_of_one_run_addresses_that_run_alone(tmp_path: Path) -> None
     words = shlex.split(one.command([]))
     assert words[:2] == ["roberta-lab", "finetune"]
     with jobs.composing():
-        [same] = [r for r in jobs.runs_of(build(compose("config", words[2:])), words[2:]) if r.kind == one.kind]
+        [same] = [r for r in jobs.runs_of(jobs.composed(parse(words[2:])), parse(words[2:])) if r.kind == one.kind]
     assert (same.path.name, same.name) == (one.path.name, one.name)
 
 
@@ -221,7 +223,7 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
     found = runs_of(tmp_path)
     for one in [found[1], found[2], found[-1]]:
         with jobs.composing():
-            config = build(compose("config", list(one.job.overrides)))
+            config = build(compose("config", one.words))
         assert identity.directory(config, one.kind).name == one.path.name
 
 
@@ -256,11 +258,11 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     user.append("sweep.tasks=[squad2,sst2]")
     own = ["sweep=table1_masking", *user]
     with jobs.composing():
-        config = build(compose("config", own))
-        work = reproduce.Work([jobs.Sweep(config, own, jobs.runs_of(config, own))], user)
-    waves: list[list[SweepRun]] = []
+        config = jobs.composed(parse(own))
+        work = reproduce.Work([jobs.Sweep(config, parse(own), jobs.runs_of(config, parse(own)))], parse(user))
+    waves: list[list[Job]] = []
 
-    def run_all(_: Any, todo: list[SweepRun], say: Any) -> dict[Path, str]:
+    def run_all(_: Any, todo: list[Job], say: Any) -> dict[Path, str]:
         waves.append(todo)
         broken = [one for one in todo if fails and one.is_encoder]
         for one in todo:
@@ -280,10 +282,10 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     last = ["static seed 1, squad2 3", "static seed 1, sst2 3"]
     assert names == [["static seed 1"], ["static seed 1, pydoc_pair 3"], *([] if fails else [last])]
     [encoder] = waves[1]
-    words = shlex.split(encoder.command(user))
+    words = shlex.split(encoder.command(parse(user)))
     assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
     with jobs.composing():
-        for typed in (words[2:], list(encoder.job.overrides)):
+        for typed in (words[2:], encoder.words):
             made = build(compose("config", typed))
             assert made.finetune.save_model and identity.directory(made, "finetune") == encoder.path
     if fails:
@@ -293,7 +295,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
 def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(tmp_path: Path) -> None:
     *_, plain = runs_of(tmp_path)
     tuned = replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
-    kept = replace(plain, config=tuned)
+    kept = at(replace(plain, config=tuned), plain.path)
     complete(plain)
     assert plain.is_complete and not kept.is_complete
     (plain.path / submission.MODEL).mkdir()
@@ -309,10 +311,10 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
     register()
     user = ["sweep=table1_masking", "finetune.submission=true", "sweep.tasks=[mnli]", "sweep.finetune_seeds=[3]"]
     with jobs.composing():
-        config = build(compose("config", user))
+        config = jobs.composed(parse(user))
         assert config.sweep is not None
         rows = {"plain": ["masking=static"], "from mnli": ["masking=static", "finetune.init_from=mnli"]}
-        found = jobs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), user)
+        found = jobs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), parse(user))
     plain, started = (one for one in found if one.kind == "finetune")
     assert started.encoder is not None and started.encoder.path == plain.path in started.needs
     assert not plain.config.finetune.save_model
@@ -323,10 +325,10 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
     assert made.config == replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
     assert made.config.finetune.submission and every[started.path] is started
     with jobs.composing():
-        assert build(compose("config", list(made.job.overrides))).finetune == made.config.finetune
-    words = shlex.split(made.command(user[1:]).replace("\\\n", ""))
+        assert build(compose("config", made.words)).finetune == made.config.finetune
+    words = shlex.split(made.command(parse(user[1:])).replace("\\\n", ""))
     assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1
-    here = replace(made, path=tmp_path, config=replace(made.config, task=TaskConfig("mnli", "glue", "classification")))
+    here = at(replace(made, config=replace(made.config, task=TaskConfig("mnli", "glue", "classification"))), tmp_path)
     complete(here)
     (tmp_path / submission.MODEL).mkdir()
     assert not here.is_trained
@@ -342,7 +344,7 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
 class Launcher:
     """Runs jobs as it is told, by the number of the launch."""
 
-    def __init__(self, runs: Sequence[SweepRun], *scripts: Any) -> None:
+    def __init__(self, runs: Sequence[Job], *scripts: Any) -> None:
         self.runs, self.scripts, self.launched = runs, list(scripts), []
 
     def __call__(self, jobs: list[list[str]]) -> list[JobReturn]:
@@ -350,13 +352,13 @@ class Launcher:
         return self.scripts.pop(0)(self.runs)
 
 
-def complete(one: SweepRun) -> None:
+def complete(one: Job) -> None:
     one.path.mkdir(parents=True, exist_ok=True)
     (one.path / "owner.json").unlink(missing_ok=True)
     (one.path / "result.json").write_text("{}")
 
 
-def begun(one: SweepRun, pid: int) -> None:
+def begun(one: Job, pid: int) -> None:
     one.path.mkdir(parents=True, exist_ok=True)
     (one.path / "owner.json").write_text(json.dumps({"pid": pid}))
 
@@ -444,7 +446,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def working(tmp_path: Path) -> list[SweepRun]:
+def working(tmp_path: Path) -> list[Job]:
     """Two runs that work and one that did not begin."""
     runs = [one for one in runs_of(tmp_path, "sweep.seeds=[1,2]") if one.kind == "pretrain"][:3]
     for one in runs[:2]:
@@ -454,7 +456,7 @@ def working(tmp_path: Path) -> list[SweepRun]:
     return runs
 
 
-def test_a_file_gets_a_line_for_what_runs_and_one_for_each_that_ends(working: list[SweepRun]) -> None:
+def test_a_file_gets_a_line_for_what_runs_and_one_for_each_that_ends(working: list[Job]) -> None:
     stream = io.StringIO()
     overview = Overview("pretrain", working, stream, every=1e9)
     overview.look()
@@ -469,7 +471,7 @@ def test_a_file_gets_a_line_for_what_runs_and_one_for_each_that_ends(working: li
     assert last == f"static seed 1: held-out perplexity 30.0 (unigram 30.0), 1 min 1 s, {working[0].path}"
 
 
-def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: list[SweepRun]) -> None:
+def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: list[Job]) -> None:
     stream = Terminal()
     with Overview("pretrain", working, stream, every=1e9) as overview:
         overview.look()
@@ -479,7 +481,7 @@ def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: li
     assert stream.getvalue().endswith("\x1b[3A\x1b[J")
 
 
-def test_speed_and_what_is_left_follow_from_two_looks(working: list[SweepRun], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_and_what_is_left_follow_from_two_looks(working: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("roberta_lab.runs.progress.time.monotonic", lambda: now[0])
     overview = Overview("pretrain", working, io.StringIO(), every=1e9)

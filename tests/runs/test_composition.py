@@ -3,23 +3,18 @@
 from pathlib import Path
 
 import pytest
+from composed_jobs import config
 from hydra import compose
 
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data import storage
-from roberta_lab.runs import identity, run_folder
-from roberta_lab.runs.compose import build
+from roberta_lab.runs import identity
+from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.options import default_options, groups
-from roberta_lab.runs.overrides import check_override_names, spelled_out
+from roberta_lab.runs.overrides import parse, texts
 
 pytestmark = pytest.mark.usefixtures("composing")
-
-
-def config(*overrides: str) -> Config:
-    given = spelled_out(overrides)
-    check_override_names(given)
-    return build(compose("config", overrides=given))
 
 
 def run_id(*overrides: str) -> str:
@@ -202,11 +197,8 @@ def test_sources_are_set_and_added_by_their_names() -> None:
     )
     only = config("data_mix=own", "data_mix.b={kind: csv, path: b}", "data_mix.a={kind: csv, path: a}", "~data_mix.own")
     assert list(only.data_mix.sources) == ["a", "b"], "their order means nothing"
-    assert spelled_out(["data_mix.train_tokens=5", "data_mix=own", "seed=1"]) == [
-        "data_mix.train_tokens=5",
-        "data_mix=own",
-        "seed=1",
-    ]
+    plain = ["data_mix.train_tokens=5", "data_mix=own", "seed=1"]
+    assert texts(parse(plain)) == plain
 
 
 def test_a_published_tokenizer_is_known_by_its_content_and_a_dataset_by_its_name(tmp_path: Path) -> None:
@@ -225,10 +217,10 @@ def test_a_published_tokenizer_is_known_by_its_content_and_a_dataset_by_its_name
 def test_the_command_that_makes_a_missing_run_leaves_out_the_finetuning_s_own_keys_however_they_are_added(
     tmp_path: Path,
 ) -> None:
-    given = spelled_out(["masking=static", "task=mnli", "task.files.train=train.10k.tsv", "finetune.seed=2"])
-    assert "++task.files.train=train.10k.tsv" in given
+    given = parse(["masking=static", "task=mnli", "task.files.train=train.10k.tsv", "finetune.seed=2"])
+    assert "++task.files.train=train.10k.tsv" in texts(given)
     with pytest.raises(ConfigError) as found:
-        run_folder.pretrained(config(f"paths.outputs={tmp_path}", *given), given, own=("task", "finetune."))
+        pretrained_run(Job("finetune", config(f"paths.outputs={tmp_path}", *texts(given)), given))
     assert str(found.value).endswith(": roberta-lab pretrain masking=static")
 
 

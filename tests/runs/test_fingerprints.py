@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_composition import config
+from composed_jobs import config
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import storage

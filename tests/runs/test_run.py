@@ -14,7 +14,7 @@ from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data import storage
 from roberta_lab.runs import provenance, run_folder
 
-HOLD = "import sys; from pathlib import Path; from roberta_lab import run\nwith run.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from roberta_lab.runs import run_folder\nwith run_folder.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
 def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> None:

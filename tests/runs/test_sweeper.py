@@ -4,49 +4,48 @@ from dataclasses import replace
 
 import joblib
 import pytest
-from hydra import compose
+from composed_jobs import config
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from roberta_lab.cli import main
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import ConfigError, SweepConfig
 from roberta_lab.runs import identity
-from roberta_lab.runs.compose import build, encoder_config
-from roberta_lab.runs.jobs import Configs
-from roberta_lab.runs.overrides import spelled_out
+from roberta_lab.runs.compose import encoder_config
+from roberta_lab.runs.jobs import Job, composed, jobs_of
+from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.sweeper import RowSweeper, set_jobs, side_by_side
-from roberta_lab.runs.sweeps import expand
 
 pytestmark = pytest.mark.usefixtures("composing")
 
 
-def config(*overrides: str) -> Config:
-    return build(compose("config", overrides=list(overrides)))
+def jobs(command: str, *user: str) -> list[Job]:
+    return jobs_of(command, parse(user))
 
 
-def jobs(command: str, *user: str) -> list:
-    return expand(config(*user), command, list(user))
+def placed(sweep: SweepConfig, command: str) -> list[Job]:
+    """The jobs of a sweep that no file holds."""
+    user = parse([f"sweep={sweep.name}"])
+    return jobs_of(command, user, replace(composed(user), sweep=sweep))
 
 
 def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
     pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in identity.KINDS)
     assert len(finetune) == 6 * 9 * 5 and len({job.row for job in finetune}) == 6
-    configs, sweep = Configs(lambda overrides: compose("config", overrides)), config("sweep=finetune_glue").sweep
-    assert sweep is not None
-    [made] = {identity.directory(configs.of(job, sweep), "pretrain") for job in (*pretrain, *finetune)}
+    [made] = {identity.directory(job.config, "pretrain") for job in (*pretrain, *finetune)}
     some = finetune[::11]  # every row, task and seed among them; Hydra itself takes a minute for all
     assert all(
         len({getattr(job, key) for job in some}) == n for key, n in (("row", 6), ("task", 9), ("finetune_seed", 5))
     )
-    assert {identity.directory(config(*job.overrides), "pretrain") for job in (*pretrain, *some)} == {made}
+    assert {identity.directory(config(*job.words), "pretrain") for job in (*pretrain, *some)} == {made}
 
 
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
     pretrain, finetune = (jobs(command, "sweep=table1_masking") for command in identity.KINDS)
     assert [job.row for job in pretrain] == ["static", "dynamic"]
     assert len(finetune) == 2 * 3 * 3
-    static, dynamic = (config(*job.overrides) for job in pretrain)
+    static, dynamic = (config(*job.words) for job in pretrain)
     assert (static.masking.name, dynamic.masking.name) == ("static", "dynamic")
     assert identity.science(static)["masking"].pop("num_patterns") == 10
     differing = {k for k, v in identity.science(static).items() if identity.science(dynamic)[k] != v}
@@ -59,19 +58,19 @@ def test_a_table_addresses_the_runs_that_single_commands_make() -> None:
     """The row's run is the run of its overrides typed by hand."""
     [job] = jobs("pretrain", "sweep=table1_masking", "sweep.only=[static]")
     typed = config("masking=static")
-    assert identity.directory(config(*job.overrides), "pretrain") == identity.directory(typed, "pretrain")
+    assert identity.directory(config(*job.words), "pretrain") == identity.directory(typed, "pretrain")
 
 
 def test_the_scale_replaces_what_a_machine_cannot_hold() -> None:
     smoke, paper = jobs("pretrain", "sweep=table1_masking"), jobs("pretrain", "sweep=table1_masking", "scale=paper")
-    assert "model=tiny" in smoke[0].overrides and "data_mix=pydoc" in smoke[0].overrides
-    assert "model=base" in paper[0].overrides and "data_mix=books_wiki" in paper[0].overrides
+    assert "model=tiny" in smoke[0].words and "data_mix=pydoc" in smoke[0].words
+    assert "model=base" in paper[0].words and "data_mix=books_wiki" in paper[0].words
 
 
 def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
     found = jobs("pretrain", "sweep=table1_masking", "seed=7", "batch_size.steps=5", "model=mini")
     assert {job.seed for job in found} == {7}
-    built = config(*found[0].overrides)
+    built = config(*found[0].words)
     assert (built.seed, built.batch_size.steps, built.model.layers) == (7, 5, 4)
     with pytest.raises(ConfigError, match=r"masking.mask_prob=0.2.*sweep.only"):
         jobs("pretrain", "sweep=table1_masking", "masking.mask_prob=0.2")
@@ -80,7 +79,7 @@ def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
     with pytest.raises(ConfigError, match=r"finetune=.*sweep.only"):
         jobs("finetune", "sweep=finetune_glue", "finetune={lr:0.2}")
     job = jobs("finetune", "sweep=finetune_glue", "finetune.submission=true", "finetune.epochs=7")[0]
-    assert config(*job.overrides).finetune.submission and config(*job.overrides).finetune.epochs == 7
+    assert config(*job.words).finetune.submission and config(*job.words).finetune.epochs == 7
 
 
 @pytest.mark.parametrize(("override", "instead"), [("task=pydoc_span", "sweep.tasks"), ("finetune.seed=1", "sweep.finetune_seeds")])  # fmt: skip
@@ -94,7 +93,7 @@ def test_where_a_corpus_lies_reaches_the_rows_that_read_it() -> None:
     """Rows of Table 4 differ in their corpora, and still the user says where those are."""
     paths = [f"++data_mix.sources.{name}.path=/{name}" for name in ("books", "stories")]
     found = jobs("pretrain", "sweep=table4_data", "scale=paper", *paths)
-    read = [{n: s.path for n, s in config(*job.overrides).data_mix.sources.items()} for job in found]
+    read = [{n: s.path for n, s in config(*job.words).data_mix.sources.items()} for job in found]
     assert read[0] == {"books": "/books", "wikipedia": ""}
     assert read[1] == {"books": "/books", "wikipedia": "", "cc_news": "", "openwebtext": "", "stories": "/stories"}
     with pytest.raises(ConfigError, match=r"sweep\.only"):
@@ -106,9 +105,9 @@ def test_where_a_corpus_lies_reaches_the_rows_that_read_it() -> None:
 def test_what_replaces_a_setting_goes_with_it() -> None:
     """`all` stands for more of the embedded corpus; the user's own text is not cut to that."""
     [job] = jobs("pretrain", "sweep=table4_data", "sweep.only=[all_100k]")
-    assert config(*job.overrides).data_mix.train_tokens == 413_200
+    assert config(*job.words).data_mix.train_tokens == 413_200
     [job] = jobs("pretrain", "sweep=table5_glue", "sweep.only=[base]", "data_mix=own")
-    assert "data_mix.train_tokens=413200" not in job.overrides and "data_mix=own" in job.overrides
+    assert "data_mix.train_tokens=413200" not in job.words and "data_mix=own" in job.words
 
 
 @pytest.mark.parametrize("spelled", ["finetune.init_from", "++finetune.init_from"])
@@ -117,20 +116,20 @@ def test_what_finetuning_starts_from_is_the_stand_in_of_its_column(spelled: str)
     few = ["sweep=finetune_glue", "sweep.tasks=[rte]", "sweep.only=[batch16_lr1e-5]", "sweep.finetune_seeds=[1]"]
     [job] = jobs("finetune", *few, f"{spelled}=mnli")
     [same] = jobs("finetune", *few, f"{spelled}=pydoc_pair")
-    assert job == same and f"{spelled}=pydoc_pair" in job.overrides
-    assert encoder_config(config(*job.overrides)).task.name == "pydoc_pair"
+    assert job == same and f"{spelled}=pydoc_pair" in job.words
+    assert encoder_config(config(*job.words)).task.name == "pydoc_pair"
     [paper] = jobs("finetune", *few, "scale=paper", f"{spelled}=mnli")
-    assert config(*paper.overrides).finetune.init_from == "mnli"
+    assert config(*paper.words).finetune.init_from == "mnli"
     [none] = jobs("finetune", *few, f"{spelled}=null")
-    assert config(*none.overrides).finetune.init_from is None
+    assert config(*none.words).finetune.init_from is None
 
 
 def test_a_row_that_starts_from_a_task_starts_from_its_stand_in() -> None:
     chosen = config("sweep=finetune_glue", "sweep.tasks=[rte]", "sweep.finetune_seeds=[1]")
     assert chosen.sweep is not None
     rows = {"plain": ["finetune.lr=1e-5"], "from mnli": ["finetune.lr=1e-5", "finetune.init_from=mnli"]}
-    found = expand(replace(chosen, sweep=replace(chosen.sweep, rows=rows)), "finetune", ["sweep=finetune_glue"])
-    started = [[o for o in job.overrides if "init_from" in o] for job in found]
+    found = placed(replace(chosen.sweep, rows=rows), "finetune")
+    started = [[o for o in job.words if "init_from" in o] for job in found]
     assert started == [[], ["finetune.init_from=pydoc_pair"]]
 
 
@@ -140,8 +139,8 @@ def test_a_row_takes_the_place_of_what_the_base_says_with_all_that_stands_for_it
     assert chosen.sweep is not None
     rows = {"large": ["data_mix=books_wiki"], "base": ["data_mix=books_wiki", "model=base"]}
     sweep = replace(chosen.sweep, rows=rows, base=[*chosen.sweep.base, "batch_size=bsz8k_100k"])
-    found = expand(replace(chosen, sweep=sweep), "pretrain", ["sweep=table4_data"])
-    assert [config(*job.overrides).model.layers for job in found] == [4, 2]
+    found = placed(sweep, "pretrain")
+    assert [config(*job.words).model.layers for job in found] == [4, 2]
 
 
 @pytest.mark.parametrize("spelled", ["1e-5", "1.0e-5", "0.00001"])
@@ -149,8 +148,8 @@ def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
     chosen = config("sweep=finetune_glue", "sweep.tasks=[rte]", "sweep.finetune_seeds=[1]")
     assert chosen.sweep is not None
     sweep = replace(chosen.sweep, rows={"one": [f"finetune.lr={spelled}"], "other": ["finetune.lr=4e-5"]})
-    found = expand(replace(chosen, sweep=sweep), "finetune", ["sweep=finetune_glue"])
-    assert [config(*job.overrides).finetune.lr for job in found] == [5e-4, 4e-5]
+    found = placed(sweep, "finetune")
+    assert [config(*job.words).finetune.lr for job in found] == [5e-4, 4e-5]
 
 
 @pytest.mark.parametrize("command", identity.KINDS)
@@ -160,7 +159,7 @@ def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
         ["scale=paper"],
         ["finetune.lr=1e-3", "model.dropout=0", "seed=3"],
         ["++finetune.lr=1e-3", "++task.num_dev=7"],
-        spelled_out(["task.files.train=x", "task.columns.text_a=y"]),
+        ["task.files.train=x", "task.columns.text_a=y"],
         ["sweep.finetune_seeds=[0,1]"],
     ],
 )
@@ -168,11 +167,10 @@ def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: 
     found = jobs(command, "sweep=table2_input_format", *user)
     sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith("sweep."))).sweep
     assert sweep is not None
-    configs = Configs(lambda overrides: compose("config", overrides))
     for job in found[:: len(found) - 1]:
-        made = config(*job.overrides)
-        assert configs.of(job, sweep) == made
-        assert identity.directory(configs.of(job, sweep), command) == identity.directory(made, command)
+        made = config(*job.words)
+        assert job.config == replace(made, sweep=replace(sweep, row=job.row))
+        assert job.path == identity.directory(made, command)
 
 
 @pytest.mark.parametrize(

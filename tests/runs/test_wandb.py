@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composed_jobs import at
 from example_results import finetuned, pretrained
-from hydra import compose
 from wandb_files import OfflineRun, pieces
 from wandb_server import Server
 
 from roberta_lab.config import Config, LoggerConfig
 from roberta_lab.runs import jobs
-from roberta_lab.runs.compose import build
-from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
 from roberta_lab.runs.tracking import Tracker, read
 from roberta_lab.runs.wandb import mirror as wandb_mirror
@@ -33,16 +33,17 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[SweepRun]]:
+def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[Job]]:
     """Table 1 with one task and seed: two rows, so two pretraining and two finetuning runs."""
     register()
     overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
     with jobs.composing():
-        config = build(compose("config", overrides))
-        return config, jobs.runs_of(config, overrides)
+        user = parse(overrides)
+        config = jobs.composed(user)
+        return config, jobs.runs_of(config, user)
 
 
-def tracked(outputs: Path, one: SweepRun, mode: str, made_from: Path | None = None) -> Path:
+def tracked(outputs: Path, one: Job, mode: str, made_from: Path | None = None) -> Path:
     """A run that only logs."""
     config = replace(one.config, logger=LoggerConfig(mode))
     directory = outputs / one.kind / one.path.name
@@ -66,14 +67,14 @@ def write_table(outputs: Path) -> Path:
     return folder
 
 
-def whole(table: tuple[Config, list[SweepRun]], outputs: Path, mode: str) -> dict[str, Path]:
+def whole(table: tuple[Config, list[Job]], outputs: Path, mode: str) -> dict[str, Path]:
     """A table's first pretraining run, its finetuning run, and the table."""
     config, runs = table
     pretrain, finetune = (next(one for one in runs if one.kind == kind) for kind in ("pretrain", "finetune"))
     places = {"pretrain": tracked(outputs, pretrain, mode)}
     places["finetune"] = tracked(outputs, finetune, mode, places["pretrain"])
     places["table"] = write_table(outputs)
-    here = [replace(one, path=outputs / one.kind / one.path.name) for one in runs]
+    here = [at(one, outputs / one.kind / one.path.name) for one in runs]
     tables.log_table(replace(config, logger=LoggerConfig(mode)), places["table"], here)
     return places
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose
+from composed_jobs import config
 from omegaconf import OmegaConf
 
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus import parts
-from roberta_lab.runs.compose import METRICS, build
+from roberta_lab.runs.compose import METRICS
 from roberta_lab.runs.options import CONF
-from roberta_lab.runs.overrides import check_override_names, spelled_out
 from roberta_lab.tasks import families
 from roberta_lab.tasks.families.pydoc import described_parameters
 from roberta_lab.tasks.metrics.scores import constant_predictions, exact_match, score, token_f1
@@ -200,8 +199,7 @@ def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path:
 @pytest.mark.usefixtures("composing")
 def test_files_columns_and_the_hub_are_set_from_the_command_line() -> None:
     overrides = ["task=text_classification", "task.files.train=x.csv", "task.columns.label=topic", "task.hub.path=a/b", "task.hub.revision=c"]  # fmt: skip
-    check_override_names(overrides)
-    task = build(compose("config", spelled_out([*overrides, "task.hub.subset=d"]))).task
+    task = config(*overrides, "task.hub.subset=d").task
     assert task.files == {"train": "x.csv"} and task.columns == {"label": "topic"}
     assert task.hub is not None and (task.hub.path, task.hub.revision, task.hub.subset) == ("a/b", "c", "d")
 
