@@ -67,8 +67,6 @@ def _submitted(config: Config, path: Path) -> bool:
 
 
 def _check(config: Config) -> None:
-    if config.pretrained.start not in ("run", "none"):
-        raise ConfigError(f"pretrained.start={config.pretrained.start}: unknown. Allowed: run, none.")
     if config.pretrained.start == "none" and config.pretrained.path:
         raise ConfigError("pretrained=none contradicts pretrained.path; leave one of them out.")
     if config.finetune.submission:

@@ -1,6 +1,7 @@
 """The typed config of a run, and the errors that a user's mistake raises."""
 
 from roberta_lab.config.circumstance import (
+    PREDICTIONS,
     ExportConfig,
     InspectConfig,
     LoggerConfig,
@@ -16,8 +17,6 @@ from roberta_lab.config.circumstance import (
 from roberta_lab.config.errors import ConfigError, RankDied, RunInUse, Unfinished, nearest
 from roberta_lab.config.schema import (
     DTYPES,
-    POOLINGS,
-    PREDICTIONS,
     SOURCE_KINDS,
     BatchSizeConfig,
     Config,
@@ -38,7 +37,6 @@ from roberta_lab.config.schema import (
 
 __all__ = [
     "DTYPES",
-    "POOLINGS",
     "PREDICTIONS",
     "SOURCE_KINDS",
     "BatchSizeConfig",

@@ -7,6 +7,14 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from roberta_lab.config.ranges import above_zero, at_least, one_of
+
+PREDICTIONS = {
+    "fill_mask": (".jsonl",),
+    "embed": (".jsonl", ".npy"),
+    "task": (".jsonl",),
+}  # what each can be written to
+
 
 @dataclass
 class ScaleConfig:
@@ -16,7 +24,7 @@ class ScaleConfig:
     batch_divisor: int = 1
     steps_divisor: int = 1
     lr_factor: float = 1.0
-    largest_lr: float | None = None  # rates of large batches are cut to it
+    largest_lr: float | None = above_zero(None, null="no limit")  # rates of large batches are cut to it
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
 
@@ -33,8 +41,8 @@ class TrainerConfig:
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
     threads: int | None = None  # CPU threads of torch; None: torch decides
     jobs: int = 1  # runs of a sweep that go side by side
-    checkpoint_every_steps: int = 500
-    num_validations: int = 10
+    checkpoint_every_steps: int = at_least(1, 500)
+    num_validations: int = at_least(1, 10)
     progress: bool = True
 
 
@@ -42,7 +50,9 @@ class TrainerConfig:
 class LoggerConfig:
     """Where metrics go besides `metrics.jsonl`."""
 
-    wandb: str = "auto"  # auto (online with a key, offline without) | offline | online | off
+    wandb: str = one_of(
+        "auto", "offline", "online", "off", default="auto"
+    )  # auto (online with a key, offline without) | offline | online | off
     project: str = "roberta_lab"
 
 
@@ -76,7 +86,7 @@ class PathsConfig:
 class PrepareConfig:
     """How text is prepared. Nothing here changes what is made of it."""
 
-    workers: int | None = None  # processes; None: one a core
+    workers: int | None = at_least(1, None, null="one a core")  # processes
 
 
 @dataclass
@@ -100,13 +110,13 @@ class ExportConfig:
 class PredictConfig:
     """What `roberta-lab predict` reads, computes and writes."""
 
-    what: str = (
-        "fill_mask"  # fill_mask: tokens for each mask | embed: a vector per text | task: what it was finetuned for
-    )
+    # fill_mask: tokens for each mask | embed: a vector per text | task: what a run was finetuned for
+    what: str = one_of(*PREDICTIONS, default="fill_mask")
     text: Any = None  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
     file: str = ""  # in place of `text`: UTF-8, a text (of `task` also a JSON object) a line; -: standard input
-    top_k: int = 5  # tokens per mask
-    pooling: str = "bos"  # the vector of a text is the final hidden state of <s> (bos), or the mean over all tokens
+    top_k: int = at_least(1, 5)  # tokens per mask
+    # the vector of a text: the final hidden state of <s> (bos), or the mean over all tokens
+    pooling: str = one_of("bos", "mean", default="bos")
     output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
 
 
@@ -115,7 +125,7 @@ class PlanConfig:
     """The machine that `roberta-lab plan` reckons with; each scale has its own."""
 
     hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (roberta_lab/hardware.py)
-    devices: int = 1  # that a run is spread over; of a CPU, cores
+    devices: int = at_least(1, 1)  # that a run is spread over; of a CPU, cores
     mfu: float | None = None  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
     tokens_per_second: float | None = None  # of one device, measured; in place of the peak and the share
     price_per_hour: float | None = None  # of one device, in any currency

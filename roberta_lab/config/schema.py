@@ -24,6 +24,10 @@ from roberta_lab.config.circumstance import (
     SweepConfig,
     TrainerConfig,
 )
+from roberta_lab.config.ranges import at_least, below_one, one_of
+
+DTYPES = ("fp32", "bf16", "fp16")
+SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")
 
 
 # ---------------------------------------------------------------- science
@@ -31,12 +35,12 @@ from roberta_lab.config.circumstance import (
 class ModelConfig:
     """BERT's encoder (Devlin et al. 2019); sizes as in RoBERTa, Table 9."""
 
-    layers: int = MISSING
-    hidden: int = MISSING
-    heads: int = MISSING
-    ffn: int = MISSING
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    layers: int = at_least(1)
+    hidden: int = at_least(1)
+    heads: int = at_least(1)
+    ffn: int = at_least(1)
+    dropout: float = below_one(0.1)
+    attention_dropout: float = below_one(0.1)
     layer_norm_eps: float = 1e-5
     init_std: float = 0.02
 
@@ -69,7 +73,9 @@ class HubConfig:
 class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
 
-    kind: str = MISSING  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor | hub
+    kind: str = one_of(
+        *SOURCE_KINDS
+    )  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor | hub
     path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
     hub: HubConfig | None = None  # read in place of files when kind is hub
     repeats: float | None = None  # times that each document is read in a pass; None: once
@@ -94,7 +100,7 @@ class DataMixConfig:
 
     sources: dict[str, Any] = field(default_factory=dict)  # name -> SourceConfig, typed when the config is built
     deduplicate: bool = True  # of documents with the same text, the first stays
-    held_out_share: float = 0.1
+    held_out_share: float = below_one(0.1)
     train_tokens: int | None = None  # None: everything outside the held-out documents
     validation_tokens: int = 65536
 
@@ -104,7 +110,7 @@ class InputFormatConfig:
     """How sentences become model inputs (RoBERTa, Section 4.2)."""
 
     name: str = MISSING
-    max_length: int = 512
+    max_length: int = at_least(8, 512)
 
 
 @dataclass
@@ -131,8 +137,8 @@ class NspConfig:
 class BatchSizeConfig:
     """One optimizer step, over all ranks and micro-batches (RoBERTa, Section 4.3)."""
 
-    sequences: int = MISSING
-    steps: int = MISSING
+    sequences: int = at_least(1)
+    steps: int = at_least(1)
     peak_lr: float = MISSING
 
 
@@ -144,21 +150,23 @@ class OptimizerConfig:
     beta2: float = 0.999
     eps: float = 1e-6
     weight_decay: float = 0.01
-    warmup_steps: int = MISSING
+    warmup_steps: int = at_least(0)
 
 
 @dataclass
 class PrecisionConfig:
     """The arithmetic of the forward and backward pass; weights and Adam's state stay in float32."""
 
-    dtype: str = MISSING
+    dtype: str = one_of(*DTYPES)
 
 
 @dataclass
 class PretrainedConfig:
     """Which weights finetuning and prediction start from."""
 
-    start: str = "run"  # run: that the overrides address, or the folder at `path` | none: random weights
+    start: str = one_of(
+        "run", "none", default="run"
+    )  # run: that the overrides address, or the folder at `path` | none: random weights
     path: str = ""  # a Hugging Face folder of RoBERTa or BERT type, in place of a run
 
 
@@ -178,9 +186,8 @@ class TaskConfig:
     )  # what is read from which column: text_a, text_b, label, id; ner: word, label
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
     max_length: int = 128
-    stride: int | None = (
-        None  # of spans, tokens from one window to the next; None: a quarter of max_length (128 of 512)
-    )
+    # of spans, tokens from one window to the next (128 of 512 in the paper)
+    stride: int | None = at_least(1, None, null="a quarter of the input's length")
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
     num_dev: int | None = None  # of dev and what is scored beside it; then test is predicted for a submission only
@@ -193,13 +200,13 @@ class FinetuneConfig:
     """Downstream training (RoBERTa, Table 10)."""
 
     seed: int = 1
-    batch: int = 16
+    batch: int = at_least(1, 16)
     lr: float = 2e-5
-    epochs: int = 10
+    epochs: int = at_least(1, 10)
     patience: int | None = None  # epochs without a better dev score after which training stops; None: all epochs
     warmup_ratio: float = 0.06
     weight_decay: float = 0.1
-    dropout: float = 0.1  # in place of the model's, on attention weights too
+    dropout: float = below_one(0.1)  # in place of the model's, on attention weights too
     beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
     save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
     submission: bool = False  # write the files that others score: GLUE's leaderboard, SQuAD's official scripts
@@ -234,13 +241,3 @@ class Config:
     predict: PredictConfig = field(default_factory=PredictConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
-
-
-DTYPES = ("fp32", "bf16", "fp16")
-PREDICTIONS = {
-    "fill_mask": (".jsonl",),
-    "embed": (".jsonl", ".npy"),
-    "task": (".jsonl",),
-}  # the files that each can be written to
-POOLINGS = ("bos", "mean")
-SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")

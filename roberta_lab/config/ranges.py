@@ -1,0 +1,70 @@
+"""What a setting may be, declared beside its field in the schema and checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from roberta_lab.config.errors import ConfigError, nearest
+
+_KEY = "allowed"  # of a field's metadata
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may have; `null`, where its type allows it, is always fine."""
+
+    words: str  # for the message: `1 or more`
+    holds: Callable[[float], bool]
+
+
+def at_least(least: int, default: Any = MISSING, null: str = "") -> Any:
+    """Declare a field for numbers from `least` on; `null` says what null means, where it is allowed."""
+    return _ranged(Range(f"{least} or more{_or_null(null)}", lambda number: number >= least), default)
+
+
+def above_zero(default: Any = MISSING, null: str = "") -> Any:
+    """Declare a field for numbers above 0."""
+    return _ranged(Range(f"more than 0{_or_null(null)}", lambda number: number > 0), default)
+
+
+def below_one(default: Any = MISSING) -> Any:
+    """Declare a field for a share: from 0 on, and less than 1."""
+    return _ranged(Range("0 or more and less than 1", lambda share: 0 <= share < 1), default)
+
+
+def one_of(*names: str, default: Any = MISSING) -> Any:
+    """Declare a field for one of these names."""
+    return field(default=default, metadata={_KEY: names})
+
+
+def _ranged(allowed: Range, default: Any) -> Any:
+    return field(default=default, metadata={_KEY: allowed})
+
+
+def _or_null(meaning: str) -> str:
+    return f", or null for {meaning}" if meaning else ""
+
+
+def check(node: Any, path: str = "") -> None:
+    """Raise ConfigError for the first setting of a config, or of a part of it, that is not what its field declares.
+
+    Args:
+        node: an instance of a dataclass of the schema.
+        path: the key of the part, for the message.
+    """
+    for declared in dataclasses.fields(node):
+        value, key = getattr(node, declared.name), f"{path}.{declared.name}".lstrip(".")
+        allowed = declared.metadata.get(_KEY)
+        if isinstance(allowed, Range):
+            if value is not None and not allowed.holds(value):
+                raise ConfigError(f"{key}={value}: allowed is {allowed.words}.")
+        elif allowed is not None and value not in allowed:
+            hint = nearest(str(value), list(allowed))
+            raise ConfigError(f"{key}={value}: unknown.{hint} Allowed: {', '.join(allowed)}.")
+        if dataclasses.is_dataclass(value):
+            check(value, key)
