@@ -15,7 +15,7 @@ from tqdm import tqdm
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.overrides import assign, without
@@ -78,7 +78,7 @@ def _predictor(job: Job) -> Predictor:
 def _task_predictor(job: Job) -> TaskPredictor:
     """Return the model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
     config, folder = job.config, identity.directory(job.config, "finetune")
-    if not run_folder.is_complete(folder) or not run_folder.has_model(folder):
+    if not results.is_complete(folder) or not run_folder.has_model(folder):
         kept = without(job.overrides, "predict", "finetune.save_model")
         command = typed("finetune", [*kept, assign("finetune.save_model", True)])
         raise ConfigError(f"the finetuned run {folder} is not there with its weights: {command}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 
@@ -13,7 +13,7 @@ from roberta_lab.runs.jobs import Job
 def main(job: Job) -> None:
     """Prepare the data if need be, then train; the run's folder follows from the science of the config."""
     config, path, name = job.config, job.path, job.label
-    if run_folder.is_complete(path):
+    if results.is_complete(path):
         print(run_folder.complete_line(name, path))
         return
     prepared = prepared_for(config)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.runs import estimates, identity, launching, run_folder
+from roberta_lab.runs import estimates, identity, launching, results
 from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, of_all_tables, sweeps_of
 from roberta_lab.runs.overrides import Override, parse, texts, without
 from roberta_lab.runs.progress import Overview
@@ -51,9 +51,7 @@ class Work:
 
     def is_ready(self, one: Job) -> bool:
         """Whether everything is there that the run starts from."""
-        return all(
-            self.runs[path].is_trained if path in self.runs else run_folder.is_complete(path) for path in one.needs
-        )
+        return all(self.runs[path].is_trained if path in self.runs else results.is_complete(path) for path in one.needs)
 
     def num_trained(self, kind: str) -> int:
         return sum(o.kind == kind and o.is_complete and path not in self.there for path, o in self.runs.items())

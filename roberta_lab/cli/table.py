@@ -12,7 +12,7 @@ from roberta_lab.config import Config
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.rows import Record
 from roberta_lab.reports.writing import write_table
-from roberta_lab.runs import run_folder
+from roberta_lab.runs import results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job, composing, runs_of
 from roberta_lab.runs.overrides import Override
@@ -56,4 +56,4 @@ def _record(one: Job, folder: Path) -> Record:
 
 
 def _result(path: Path) -> dict[str, Any] | None:
-    return json.loads((path / "result.json").read_text()) if run_folder.is_complete(path) else None
+    return json.loads((path / "result.json").read_text()) if results.is_complete(path) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from roberta_lab.config import Config
 from roberta_lab.model.costs import Costs, costs_of, finetune_seconds
 from roberta_lab.model.hardware import HARDWARE
-from roberta_lab.runs import run_folder
+from roberta_lab.runs import results
 from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, sweeps_of
 
 COLUMNS = (
@@ -221,7 +221,7 @@ def cost_lines(plans: dict[str, Plan]) -> str:
 def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> PlannedRun:
     earlier = seen.get(path.name)
     seen.setdefault(path.name, row)
-    return PlannedRun(row, config.seed, path.name, run_folder.is_complete(path), earlier, costs_of(config))
+    return PlannedRun(row, config.seed, path.name, results.is_complete(path), earlier, costs_of(config))
 
 
 def _tuning(runs: Iterable[Job]) -> Finetuning:

@@ -60,7 +60,7 @@ def build(cfg: DictConfig) -> Config:
 def _source(name: str, source: Any) -> Any:
     """Return a source of the mix with every key that it can have, typed."""
     if not isinstance(source, DictConfig):
-        raise ConfigError(f"data_mix.{name}={source}: a source is {{kind: KIND, path: PATH, ...}}.")
+        raise ConfigError(f"data_mix.{name}={source!s}: a source is {{kind: KIND, path: PATH, ...}}.")
     allowed = [f.name for f in dataclasses.fields(SourceConfig)]
     for key in source:
         if key not in allowed:

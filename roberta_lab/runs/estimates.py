@@ -1,25 +1,26 @@
-"""How long missing runs will take, from the seconds that complete runs of like size took on this machine's disk."""
+"""How long missing runs will take, judged by the seconds that complete runs of the same size took."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import yaml
 
+from roberta_lab.data.storage import read_json
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
 
 NEWEST = 300  # complete runs of each kind that are looked at
-Rates = dict[tuple[Any, ...], list[float]]
+Size = tuple[object, ...]
+Rates = dict[Size, list[float]]
 
 
-def like(kind: str, config: dict[str, Any]) -> tuple[tuple[Any, ...], float]:
-    """What runs of like size share, and the work of one in units that its time is in proportion to.
+def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:
+    """Return what runs of the same size share, and the work of one, to which its time is in proportion.
 
     Pretraining: model, length and precision; sequences. Finetuning: the same, task and its size; passes over the training set.
     """
@@ -32,34 +33,37 @@ def like(kind: str, config: dict[str, Any]) -> tuple[tuple[Any, ...], float]:
 
 
 def measured(outputs: Path) -> Rates:
-    """Seconds per unit of work of the newest complete runs, by what they share."""
+    """Return the seconds per unit of work of the newest complete runs, by their size."""
     rates: Rates = {}
     for kind in KINDS:
         found = sorted((outputs / kind).glob("*/result.json"), key=lambda p: p.stat().st_mtime)[-NEWEST:]
         for path in found:
             try:
-                seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-                key, work = like(kind, _plain(path.with_name("config.yaml")))
+                seconds = read_json(path)["seconds"]
+                key, work = size_of(kind, _plain(path.with_name("config.yaml")))
             except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
-                continue  # of an older version, or not ours: it says nothing about time
+                continue  # a run of an older version, or not of this project
             rates.setdefault(key, []).append(seconds / work)
     return rates
 
 
-def _plain(path: Path) -> dict[str, Any]:
-    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def _plain(path: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = yaml.load(
+        path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )
+    return found
 
 
 def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
-    """Of all runs together, one after the other; and how many have no complete run of like size, and so are not counted.
+    """Return the time of all runs, one after the other, and how many are not counted, for no run of their size is complete.
 
-    A run that is trained, and lacks a submission alone, takes no time.
+    A run that only lacks a submission takes no time.
     """
     total, unknown = 0.0, 0
     for one in runs:
         if one.is_trained:
             continue
-        key, work = like(one.kind, dataclasses.asdict(one.config))
+        key, work = size_of(one.kind, dataclasses.asdict(one.config))
         if key in rates:
             total += median(rates[key]) * work
         else:
@@ -68,7 +72,7 @@ def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
 
 
 def words(number: float) -> str:
-    """`45 s`, `3 min 20 s`, `5 h 12 min`."""
+    """Return a duration as `45 s`, `3 min 20 s` or `5 h 12 min`."""
     minutes, rest = divmod(round(number), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""Content of files as identity: the same bytes mean the same run, wherever they lie."""
+"""Hashes of files that are part of a run's id: the same bytes mean the same run, wherever they lie."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIGITS = 16
 
 
 def of_files(files: Iterable[Path], folder: Path) -> str:
-    """Hex digits of the files' content and of their places in the folder."""
+    """Return hex digits for the content of files and their places in the folder."""
     return _of_named({file.relative_to(folder).as_posix(): file for file in files})
 
 
@@ -34,7 +34,10 @@ def _of_file(path: str, size: int, changed: int) -> str:
 
 
 def of_model(path: str) -> dict[str, str]:
-    """Of a Hugging Face folder: its config and weights, its tokenizer. Raises ConfigError when it lacks one of them."""
+    """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer.
+
+    Raises: ConfigError when it lacks one of them.
+    """
     folder = Path(path).expanduser()
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights or not (folder / "config.json").is_file():
@@ -47,10 +50,9 @@ def of_model(path: str) -> dict[str, str]:
 
 
 def of_task(task: TaskConfig) -> str:
-    """Of the files that `tasks.load` opens, each by what it is read as (a split), so neither its own name nor the folder's.
+    """Return the hash of the files that a task is read from, each under its split: neither its name nor its folder counts.
 
-    Empty where no files are read. Where some are missing no run can come of it, and `tasks.load` says which: other tasks of
-    the same sweep go on.
+    Empty where no files are read. Where some are missing, reading the task says which; other tasks of a sweep go on.
 
     Raises: ConfigError when the folder is not there.
     """

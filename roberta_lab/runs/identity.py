@@ -15,18 +15,15 @@ from roberta_lab.runs.compose import encoder_config
 from roberta_lab.tasks import families
 from roberta_lab.tasks.features import usual_stride
 
+KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
 SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
-
-
-KINDS = ("pretrain", "finetune")  # commands that make a run
-
 
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
 def science(config: Config) -> dict[str, Any]:
-    """Everything that changes the result of pretraining, as plain values: settings that mean the same are the same."""
+    """Return everything that changes the result of pretraining, as plain values; settings that mean the same are equal."""
     values: dict[str, Any] = {key: getattr(config, key) for key in SCIENCE}
     values = {
         k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
@@ -44,8 +41,11 @@ def science(config: Config) -> dict[str, Any]:
 
 
 def finetune_science(config: Config) -> dict[str, Any]:
-    """The science of what it starts from, with that of `init_from`'s run, and of the task; in whose column it is shown, where
-    its files lie and their names do not count, but their content and the metric do: it chooses the best epoch."""
+    """Return everything that changes the result of finetuning: the starting weights, the task, and its own settings.
+
+    The content of the task's files counts, not their place or names; so does the metric, which chooses the best epoch. The
+    column in which the score is shown does not.
+    """
     task, tune = dataclasses.asdict(config.task), dataclasses.asdict(config.finetune)
     for name in ("stands_for", "caution", "path"):
         del task[name]
@@ -58,14 +58,14 @@ def finetune_science(config: Config) -> dict[str, Any]:
         del task["hub"]
     for name in ASKED:
         del tune[name]
-    found = {"pretrained": start_science(config), "task": task, "finetune": tune}
+    found: dict[str, Any] = {"pretrained": start_science(config), "task": task, "finetune": tune}
     if config.finetune.init_from:
         found["encoder"] = digest(finetune_science(encoder_config(config)))
     return found
 
 
 def _own_stride(config: Config) -> int | None:
-    """`task.stride` where it may make other windows than the usual one."""
+    """Return `task.stride` where it may make other windows than the usual stride does; else None."""
     task, length = config.task, min(config.task.max_length, config.input_format.max_length)
     if task.head != "span" or (task.stride == usual_stride(length) and not config.pretrained.path):
         return None  # how long the inputs of a folder's model may be is in the folder
@@ -73,9 +73,9 @@ def _own_stride(config: Config) -> int | None:
 
 
 def start_science(config: Config) -> dict[str, Any]:
-    """Of the weights that finetuning starts from, and of what it takes from the pretraining config beside them.
+    """Return the part of the run id that describes the starting weights, and what else finetuning takes from pretraining.
 
-    A run: all of its science. A folder: its content. Random weights: the model, its tokenizer and its inputs.
+    For a run that is all of its science, for a folder its content, for random weights the model, its tokenizer and inputs.
     """
     if starts_from_run(config):
         return science(config)
@@ -92,22 +92,22 @@ def start_science(config: Config) -> dict[str, Any]:
 
 
 def starts_from_run(config: Config) -> bool:
-    """Whether finetuning starts from the pretraining run of the same settings; else from a folder or random weights."""
+    """Return whether finetuning starts from the pretraining run of the same settings, not from a folder or random weights."""
     return config.pretrained.start == "run" and not config.pretrained.path
 
 
 def needs_corpus(config: Config) -> bool:
-    """Whether finetuning reads anything that is prepared from the data mix: items, a tokenizer, or a run's own data."""
+    """Return whether finetuning reads anything that is prepared from the data mix: items, or a tokenizer."""
     own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
     return config.task.family in families.READ_FROM_CORPUS or own_tokenizer
 
 
 def reads_mix(config: Config) -> bool:
-    """Whether finetuning asks for the prepared data mix, be it for its fingerprints alone."""
+    """Return whether finetuning needs the prepared data mix, if only for its fingerprints."""
     return needs_corpus(config) or not config.pretrained.path
 
 
 def directory(config: Config, command: str) -> Path:
-    """Where the run of this config lies, for `pretrain` and `finetune`."""
+    """Return the folder of the run of a config, for `pretrain` and `finetune`."""
     values = finetune_science(config) if command == "finetune" else science(config)
     return Path(config.paths.outputs) / command / digest(values)

@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from roberta_lab.config import Config, ConfigError, SweepConfig
-from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.options import CONF
@@ -80,13 +80,13 @@ class Job:
     def is_complete(self) -> bool:
         """Return whether the run is there with everything that is asked for."""
         is_tuned = self.kind == "finetune"
-        return run_folder.has_all(self.config, self.path) if is_tuned else run_folder.is_complete(self.path)
+        return run_folder.has_all(self.config, self.path) if is_tuned else results.is_complete(self.path)
 
     @property
     def is_trained(self) -> bool:
         """Return whether the run is there with everything that only training gives."""
         is_tuned = self.kind == "finetune"
-        return run_folder.is_finetuned(self.config, self.path) if is_tuned else run_folder.is_complete(self.path)
+        return run_folder.is_finetuned(self.config, self.path) if is_tuned else results.is_complete(self.path)
 
     @cached_property
     def needs(self) -> tuple[Path, ...]:
@@ -141,7 +141,7 @@ def pretrained_run(job: Job) -> Path:
     Raises: ConfigError with the command that makes it.
     """
     path = identity.directory(job.config, "pretrain")
-    if not run_folder.is_complete(path):
+    if not results.is_complete(path):
         kept = without(job.overrides, "task", "finetune", "pretrained", "sweep.row", "export", "predict")
         raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
     return path

@@ -1,4 +1,4 @@
-"""Jobs through whatever launcher Hydra is told to use, so that one that fails, or that the machine kills, costs itself only."""
+"""Jobs through the chosen Hydra launcher: a job that fails, or that the machine kills, costs no other job."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from hydra._internal.callbacks import Callbacks
+from hydra._internal.callbacks import Callbacks  # HydraContext asks for it, and no public module has it
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
+from roberta_lab.data.storage import Timeout, locked
 from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.overrides import Override, texts, without
 from roberta_lab.runs.sweeper import set_jobs
 
-ATTEMPTS = 2  # at a job that is there when the launcher breaks off: it may have been killed for another one's memory
+ATTEMPTS = 2  # at a job that was running when the launcher broke off: another one may have used up the memory
 KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"
 Launch = Callable[[list[list[str]]], Sequence[Any]]  # jobs, each as overrides -> what Hydra's launcher returns
 
 
 def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user: Sequence[Override]) -> Launch:
-    """Hydra's launcher for jobs of one kind, as the overrides choose it."""
+    """Return Hydra's launcher for jobs of one kind, as the overrides choose it."""
     with composing():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -49,10 +49,10 @@ def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user
 
 
 def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> dict[Path, str]:
-    """Runs every job; returns what those that failed said, by folder.
+    """Run every job, and return what those that failed said, by folder.
 
-    A launcher that loses a process gives up all its jobs, and what they returned. What is complete stays; of the others,
-    those that were under way are tried once more, each with what it had saved, and the rest as if nothing had been.
+    A launcher that loses a process gives up all its jobs. Complete runs stay. Of the others, those that were running are
+    tried once more and go on from what they had saved; those that had not started simply start.
     """
     failures: dict[Path, str] = {}
     cut: Counter[Path] = Counter()
@@ -63,16 +63,16 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
             results = launch([[*one.words, "trainer.progress=false"] for one in todo])
         except Exception as error:
             left = [one for one in todo if not one.is_complete]
-            under_way = [one for one in left if _owner(one.path) not in (None, before[one.path])]
-            if not under_way:  # it is not a job that broke it
+            running = [one for one in left if _owner(one.path) not in (None, before[one.path])]
+            if not running:  # it is not a job that broke it
                 return failures | {one.path: f"the launcher failed: {one_line(error)}" for one in left}
-            _wait_until_free(under_way)
-            cut.update(one.path for one in under_way)
-            lost = [one for one in under_way if cut[one.path] >= ATTEMPTS]
+            _wait_until_free(running)
+            cut.update(one.path for one in running)
+            lost = [one for one in running if cut[one.path] >= ATTEMPTS]
             failures |= {one.path: KILLED for one in lost}
             todo = [one for one in left if one.path not in failures]
             if todo:
-                say(f"{type(error).__name__}: {', '.join(one.name for one in under_way)} cut off; going on")
+                say(f"{type(error).__name__}: {', '.join(one.name for one in running)} cut off; going on")
             continue
         for one, result in zip(todo, results, strict=True):
             said = result._return_value
@@ -83,7 +83,7 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
 
 
 def one_line(error: BaseException | None) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Return the kind of an error and the first line of its message."""
     text = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -96,8 +96,8 @@ def _owner(path: Path) -> bytes | None:
 
 
 def _wait_until_free(runs: Sequence[Job], seconds: float = 10.0) -> None:
-    """Until the processes that had the runs are gone, for their claims go with them."""
+    """Wait until the processes that had the runs are gone: their claims go with them."""
     deadline = time.monotonic() + seconds
     for one in runs:
-        with suppress(Timeout), FileLock(one.path / ".lock", timeout=max(0.0, deadline - time.monotonic())):
+        with suppress(Timeout), locked(one.path / ".lock", max(0.0, deadline - time.monotonic())):
             pass

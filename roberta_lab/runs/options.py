@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -16,7 +16,7 @@ CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
 
 
 def groups() -> dict[str, list[str]]:
-    """Every config group with its options, in the order of the folders."""
+    """Return every config group with its options, in the order of the folders."""
     found = {
         folder.name: sorted(p.stem for p in folder.glob("*.yaml"))
         for folder in sorted(CONF.iterdir())
@@ -27,15 +27,15 @@ def groups() -> dict[str, list[str]]:
 
 
 def reading_order(sweep: str) -> tuple[bool, str]:
-    """Sorts sweeps by name, the paper's tables before other questions."""
+    """Return the key that sorts sweeps by name, the paper's tables before other questions."""
     return not sweep.startswith("table"), sweep
 
 
 def default_options() -> dict[str, str]:
-    """group -> the option of a command without overrides: of `config.yaml`, and of its scale where that chooses another."""
+    """Return the option of each group that a command without overrides has: of `config.yaml`, or of its scale."""
 
     def chosen(path: Path) -> dict[str, str | None]:
-        entries = [entry for entry in OmegaConf.load(path).get("defaults", []) if not isinstance(entry, str)]
+        entries = [entry for entry in _read(path).get("defaults", []) if not isinstance(entry, str)]
         return {key.removeprefix("override ").lstrip("/"): option for entry in entries for key, option in entry.items()}
 
     found = chosen(CONF / "config.yaml")
@@ -44,6 +44,12 @@ def default_options() -> dict[str, str]:
 
 
 def sources_of(mix: str) -> set[str]:
-    """The names of the sources of an option of data_mix, by its file and those it is made of."""
-    option = OmegaConf.load(CONF / "data_mix" / f"{mix}.yaml")
+    """Return the names of the sources of an option of data_mix, with those of the options that it is made of."""
+    option = _read(CONF / "data_mix" / f"{mix}.yaml")
     return set(option.get("sources", {})).union(*(sources_of(name) for name in option.get("defaults", [])))
+
+
+def _read(path: Path) -> DictConfig:
+    found = OmegaConf.load(path)
+    assert isinstance(found, DictConfig), path
+    return found

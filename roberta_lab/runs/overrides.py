@@ -14,7 +14,8 @@ from functools import cache, lru_cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
+from hydra.core.override_parser.types import Override as Override
 from hydra.errors import HydraException
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, nearest
@@ -170,7 +171,7 @@ def _check_key(key: str) -> None:
     for part in key.split("."):
         if not dataclasses.is_dataclass(node):
             return  # inside a dict or a list: the type check of the composed config speaks
-        fields = _fields(node)
+        fields = _fields(node if isinstance(node, type) else type(node))
         if part not in fields:
             where = f" in '{'.'.join(walked)}'" if walked else ""
             raise ConfigError(
@@ -181,7 +182,7 @@ def _check_key(key: str) -> None:
 
 
 @cache
-def _fields(schema: Any) -> dict[str, Any]:
+def _fields(schema: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(schema)
     return {
         f.name: next((t for t in _alternatives(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])

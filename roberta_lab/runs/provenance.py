@@ -1,8 +1,7 @@
-"""Who made a run, when, on what, and with what code; and whether that is still the code."""
+"""`provenance.json`: who made a run, when, on what, with what code and data; and whether that is still the code."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import socket
@@ -11,32 +10,77 @@ import time
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
+from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.runs.options import ROOT
 
+NAME = "provenance.json"
 CODE = ("roberta_lab", "conf")  # of the repository: what can change a result
+PACKAGES = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf", "wandb")
 
 
-def begun(command: list[str]) -> dict[str, Any]:
-    """Who runs here and now: code, packages, hardware, start, and the command that makes this run alone, to be typed
-    again: `sys.argv` is that of a whole grid, of a worker, or as Hydra wants it."""
-    packages = ("torch", "lightning", "numpy", "tokenizers", "sentencex", "hydra-core", "omegaconf", "wandb")
-    return {
+class Git(TypedDict):
+    """The code: its commit, and whether it has changes that are in none; None where that is not known."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+class Attempt(TypedDict, total=False):
+    """One process that worked on a run; `end` and `seconds` are missing while it works, and when it was killed."""
+
+    git: Git
+    python: str
+    packages: dict[str, str]
+    hardware: dict[str, str | int | None]
+    command: list[str]  # that makes this run alone: sys.argv may be that of a whole grid or of a worker
+    start: str
+    end: str
+    seconds: float
+
+
+class Provenance(TypedDict):
+    """All of it: hashes of the data by what they are, and the attempts in their order."""
+
+    data: dict[str, str]
+    attempts: list[Attempt]
+
+
+def read(run: Path) -> Provenance | None:
+    """Return the provenance of the run in a folder; None where none is noted."""
+    file = run / NAME
+    return cast(Provenance, read_json(file)) if file.is_file() else None
+
+
+def begin_attempt(run: Path, data: dict[str, str], command: list[str]) -> None:
+    """Note that this process starts to work on a run, with what code, packages and hardware."""
+    earlier = read(run)
+    attempt: Attempt = {
         "git": _git(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
+        "packages": {name: metadata.version(name) for name in PACKAGES},
         "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), "host": socket.gethostname()},
         "command": command,
         "start": now(),
     }
+    write_json(run / NAME, {"data": data, "attempts": [*(earlier["attempts"] if earlier else []), attempt]})
 
 
-def code_since(path: Path) -> str | None:
-    """What code made a run, if it is not that of now; None if it is, or if that is not known."""
+def end_attempt(run: Path, seconds: float) -> list[Attempt]:
+    """Note the end of the newest attempt, and return all attempts."""
+    found = read(run)
+    assert found is not None
+    found["attempts"][-1] |= {"end": now(), "seconds": seconds}
+    write_json(run / NAME, found)
+    return found["attempts"]
+
+
+def code_since(run: Path) -> str | None:
+    """Return what code made a run, if it is not that of now; None if it is, or if that is not known."""
     try:
-        made = json.loads((path / "provenance.json").read_text())["attempts"][-1]["git"]
-        commit, dirty = made["commit"], made["dirty"]
+        git = read_json(run / NAME)["attempts"][-1]["git"]
+        commit, dirty = git["commit"], git["dirty"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     if not commit or not _git()["commit"]:
@@ -47,25 +91,24 @@ def code_since(path: Path) -> str | None:
 
 
 @cache
-def _git() -> dict[str, Any]:
-    """The commit, and whether the code has changes that are in none."""
+def _git() -> Git:
     if not (ROOT / ".git").exists():  # installed: a repository around it is not ours
         return {"commit": None, "dirty": None}
     commit = _ask_git("rev-parse", "HEAD")
     status = _ask_git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
-    known = commit is not None and status is not None
-    return {"commit": commit, "dirty": bool(status)} if known else {"commit": None, "dirty": None}
+    if commit is None or status is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(status)}
 
 
 @cache
 def _differs(commit: str) -> bool:
-    """Whether the code of a commit is not that of the newest; False of a commit that is not there, as in a shallow clone."""
-    names = _ask_git("diff", "--name-only", commit, "HEAD", "--", *CODE)
-    return bool(names)
+    """Return whether a commit has other code than the newest; False where the commit is missing, as in a shallow clone."""
+    return bool(_ask_git("diff", "--name-only", commit, "HEAD", "--", *CODE))
 
 
 def _ask_git(*arguments: str) -> str | None:
-    """What git says, without its last line feed; None if it fails."""
+    """Return what git answers, without its last line feed; None if it fails."""
     try:
         done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -74,5 +117,5 @@ def _ask_git(*arguments: str) -> str | None:
 
 
 def now() -> str:
-    """Local time with its offset, to the second."""
+    """Return the local time with its offset, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,4 +1,4 @@
-"""A run: its identity (a hash of its science), its directory, the claim on that directory, its provenance and its result."""
+"""The folder of a run: claimed by one process, opened with its config and provenance, and finished with its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
@@ -18,39 +17,39 @@ from omegaconf import OmegaConf
 from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data.storage import write_json
 from roberta_lab.runs import provenance, results
-from roberta_lab.runs.results import RunResult, is_complete
+from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.submission import MODEL, WEIGHTS
 
 
 def complete_line(label: str, path: Path) -> str:
-    """That a run is not made again, and whether the code has changed since: it is no part of an id."""
+    """Return the line that says that a run is complete, and whether the code has changed since: ids do not cover it."""
     since = provenance.code_since(path)
     return f"{label}: complete, {path}" + (f" (by {since}; delete the folder to make it again)" if since else "")
 
 
 def is_finetuned(config: Config, path: Path) -> bool:
-    """A finetuning run with everything that is asked for and that only training gives."""
+    """Return whether a finetuning run has everything that is asked for and that only training gives."""
     tune, has_files = config.finetune, (path / submission.FOLDER).is_dir()
     predicted = not tune.submission or has_files or submission.is_predicted(path, config.task)
-    return is_complete(path) and (not tune.save_model or has_model(path)) and predicted
+    return results.is_complete(path) and (not tune.save_model or has_model(path)) and predicted
 
 
 def has_all(config: Config, path: Path) -> bool:
-    """A finetuning run with everything that is asked for, the files of a submission too, which its predictions give."""
+    """Return whether a finetuning run has everything that is asked for, the files of a submission too."""
     return is_finetuned(config, path) and (not config.finetune.submission or (path / submission.FOLDER).is_dir())
 
 
 def has_model(path: Path) -> bool:
-    """Whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
+    """Return whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
     return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
 
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Holds the run's directory for this process. The lock goes with the process, so a dead one's directory is free.
+    """Hold the run's folder for this process. The lock goes with the process, so the folder of a dead one is free.
 
-    Raises: RunInUse, with who holds it.
+    Raises: RunInUse, which names the process that holds it.
     """
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / ".lock")
@@ -84,42 +83,39 @@ def opened(
     data: dict[str, str],
     has_all: Callable[[], bool] = lambda: True,
 ) -> Iterator[bool]:
-    """The claimed directory with its config, overrides and provenance; a run goes on only with the data it started with.
+    """Claim the folder and note config, overrides and provenance in it; yield whether there is work to do.
+
+    There is none, and nothing is touched, when another process completed the run before this one had the claim.
 
     Args:
-        has_all: whether a complete run has what is asked for now. If not, it is made again, and whoever makes it removes
+        has_all: whether a complete run has what is asked for now. If not, it is made again, and its maker removes
             `result.json` once everything is ready: until then nothing is lost.
 
-    Yields False, with nothing touched, when another process completed the run before this one had the claim.
-
-    Raises: RunInUse; ConfigError when the data are others than before.
+    Raises: RunInUse; ConfigError when the data are others than those that the run started with.
     """
     with claim(path):
-        if is_complete(path) and has_all():
+        if results.is_complete(path) and has_all():
             yield False
             return
         check_data(path, data)
-        file, command = path / "provenance.json", ["roberta-lab", path.parent.name, *overrides]
-        earlier = json.loads(file.read_text()) if file.is_file() else {"attempts": []}
         (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
         (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
-        write_json(file, {"data": data, "attempts": [*earlier["attempts"], provenance.begun(command)]})
+        provenance.begin_attempt(path, data, ["roberta-lab", path.parent.name, *overrides])
         start = time.monotonic()
         try:
             yield True
         finally:
-            if "end" not in json.loads(file.read_text())["attempts"][-1]:
-                _end_attempt(path, time.monotonic() - start)
+            noted = provenance.read(path)
+            if noted is not None and "end" not in noted["attempts"][-1]:
+                provenance.end_attempt(path, time.monotonic() - start)
 
 
 def check_data(path: Path, data: dict[str, str]) -> None:
-    """Raises ConfigError when the run in `path` was made of other data: its token ids would mean other text."""
-    file = path / "provenance.json"
-    earlier = json.loads(file.read_text())["data"] if file.is_file() else data
-    if earlier != data:
-        raise ConfigError(
-            f"{path} was started on other data ({earlier}) than is prepared now ({data}); move it away to start anew."
-        )
+    """Raise ConfigError when the run in a folder was made of other data: its token ids would mean other text."""
+    noted = provenance.read(path)
+    if noted is not None and noted["data"] != data:
+        started = f"{path} was started on other data ({noted['data']}) than is prepared now ({data})"
+        raise ConfigError(f"{started}; move it away to start anew.")
 
 
 def finish(path: Path, result: RunResult) -> None:
@@ -127,12 +123,5 @@ def finish(path: Path, result: RunResult) -> None:
 
     The seconds in `result.json` are those of all attempts but killed ones, which could not note theirs.
     """
-    attempts = _end_attempt(path, result.seconds)
+    attempts = provenance.end_attempt(path, result.seconds)
     results.write(path, replace(result, seconds=sum(attempt.get("seconds", 0.0) for attempt in attempts)))
-
-
-def _end_attempt(path: Path, seconds: float) -> list[dict[str, Any]]:
-    found = json.loads((path / "provenance.json").read_text())
-    found["attempts"][-1] |= {"end": provenance.now(), "seconds": seconds}
-    write_json(path / "provenance.json", found)
-    return found["attempts"]

@@ -475,10 +475,16 @@ def test_on_a_terminal_the_lines_are_drawn_again_and_gone_at_the_end(working: li
     stream = Terminal()
     with Overview("pretrain", working, stream, every=1e9) as overview:
         overview.look()
-        assert stream.getvalue().count("\n") == 3 and "\x1b" not in stream.getvalue()
+        drawn = stream.getvalue()
+        assert "2 running" in drawn and drawn.count("static seed") == 2
         overview.look()
-        assert "\x1b[3A\x1b[J" in stream.getvalue()
-    assert stream.getvalue().endswith("\x1b[3A\x1b[J")
+        again = stream.getvalue().removeprefix(drawn)
+        assert again.startswith("\r\x1b[2K\x1b[1A\x1b[2K\x1b[1A\x1b[2K") and again.count("static seed") == 2
+        complete(working[0])
+        results.write(working[0].path, pretrained())
+        before = stream.getvalue()
+    at_the_end = stream.getvalue().removeprefix(before)
+    assert "static seed 1: held-out perplexity 9.0" in at_the_end and at_the_end.endswith("\x1b[2K")
 
 
 def test_speed_and_what_is_left_follow_from_two_looks(working: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:

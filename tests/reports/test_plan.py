@@ -7,7 +7,7 @@ import pytest
 
 from roberta_lab.cli import main as cli
 from roberta_lab.reports.plan import duration, short
-from roberta_lab.runs import options, registration, run_folder
+from roberta_lab.runs import options, registration, results
 from roberta_lab.runs.overrides import texts
 
 
@@ -43,7 +43,7 @@ def test_runs_that_exist_are_complete_and_not_counted_again(capsys: pytest.Captu
     name = row(before, "static")[1]
     (folder := tmp_path / "outputs" / "pretrain" / name).mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({}))
-    assert run_folder.is_complete(folder)
+    assert results.is_complete(folder)
     after = planned(capsys, "sweep=table1_masking")
     assert row(after, "static")[2] == "complete" and row(after, "dynamic")[2] == "missing"
     assert any(line.startswith("pretraining: 2 runs, 1 complete, 1 to train: 2.05M tokens") for line in after)

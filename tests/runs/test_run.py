@@ -12,7 +12,7 @@ from example_results import pretrained
 
 from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data import storage
-from roberta_lab.runs import provenance, run_folder
+from roberta_lab.runs import provenance, results, run_folder
 
 HOLD = "import sys; from pathlib import Path; from roberta_lab.runs import run_folder\nwith run_folder.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
@@ -42,7 +42,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
 def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None:
     path = tmp_path / "pretrain" / "a1"
     with run_folder.opened(path, Config(), ["masking=static"], {"tokens": "abc"}):
-        assert not run_folder.is_complete(path)
+        assert not results.is_complete(path)
         run_folder.finish(path, pretrained())
     found = json.loads((path / "provenance.json").read_text())
     [attempt] = found["attempts"]
@@ -50,7 +50,7 @@ def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None
     assert found["data"] == {"tokens": "abc"} and attempt["packages"]["torch"] and attempt["end"] >= attempt["start"]
     assert set(attempt["git"]) == {"commit", "dirty"}
     assert (path / "overrides.yaml").read_text() == "- masking=static\n"
-    assert run_folder.is_complete(path)
+    assert results.is_complete(path)
 
 
 def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from roberta_lab.data.storage import write
 from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.reports.table.wording import number
-from roberta_lab.runs import identity, run_files, run_folder
+from roberta_lab.runs import identity, results, run_files
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import parse, without_sweep
@@ -78,7 +78,7 @@ def _runs(outputs: Path, kind: str, tables: list[dict[str, Any]]) -> list[RunLin
 
 
 def _run(outputs: Path, kind: str, folder: Path, tables: list[dict[str, Any]]) -> RunLine:
-    result = run_files.result(folder) if run_folder.is_complete(folder) else {}
+    result = run_files.result(folder) if results.is_complete(folder) else {}
     overrides = run_files.overrides(folder)
     state, detail = state_of(folder)
     marks = tuple(mark for key, mark in (("at_chance", "at chance"), ("diverged", "diverged")) if result.get(key))
@@ -103,7 +103,7 @@ def state_of(folder: Path) -> tuple[str, str]:
     A run is in progress when its owner is noted and, if that is a process of this machine, alive. The lock itself is not
     touched: whoever tries it holds it for a moment, and a run that starts in that moment would be turned away.
     """
-    if run_folder.is_complete(folder):
+    if results.is_complete(folder):
         return "complete", ""
     owner = run_files.mapping(folder / "owner.json")
     if owner and _alive(owner):
