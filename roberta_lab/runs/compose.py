@@ -65,7 +65,7 @@ def _source(name: str, source: Any) -> Any:
     for key in source:
         if key not in allowed:
             hint = nearest(str(key), allowed)
-            raise ConfigError(f"data_mix.{name}.{key}: no such key.{hint} Allowed: {', '.join(allowed)}.")
+            raise ConfigError(f"data_mix.{name}.{key!s}: no such key.{hint} Allowed: {', '.join(allowed)}.")
     if "kind" not in source:
         raise ConfigError(f"data_mix.{name}.kind is missing. Allowed: {', '.join(SOURCE_KINDS)}.")
     try:

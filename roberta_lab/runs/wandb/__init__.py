@@ -1,0 +1,1 @@
+"""Runs and tables in Weights & Biases, which mirrors the files of runs."""
