@@ -43,12 +43,13 @@ class Packed(NamedTuple):
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        context: Tensor
         if not self._is_joined(query):
-            return self._by_length(query, key, value, dropout)
+            context = self._by_length(query, key, value, dropout)
+            return context
         ends, longest = self.cu_seq_lens, self.max_length
         # The private kernels behind PyTorch's nested tensors: the public torch.nn.attention.varlen.varlen_attn has no
         # dropout (pytorch/pytorch, issue 179382 and pull 179390), no float32 and nothing for GPUs before Ampere.
-        context: Tensor
         if _flash_takes(query):
             context, *_ = torch.ops.aten._flash_attention_forward(
                 query, key, value, ends, ends, longest, longest, dropout, False, False

@@ -91,7 +91,9 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     """Return a Trainer that prints nothing, logs nothing and saves nothing unasked; with several ranks, one with DDP."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # `trainer.workers` is the user's choice
+    warnings.filterwarnings(
+        "ignore", message=".*does not have many workers.*"
+    )  # `trainer.workers` is the user's choice
     device = "cuda" if on_cuda(config.trainer.accelerator) else "cpu"
     half = [RetryingHalfPrecision(device)] if config.precision.dtype == "fp16" else []
     if rank.world_size > 1:
