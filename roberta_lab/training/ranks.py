@@ -6,6 +6,7 @@ which under multirun is the whole sweep, and a rank that waits for a dead one wo
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -161,16 +162,13 @@ class Followers:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds. Raises RankDied when a rank ends before."""
-        while not condition():
-            if self.dead:
-                raise RankDied(self.dead)
-            time.sleep(POLL_SECONDS / 5)
+        _poll(lambda: self.dead is not None or condition())
+        if self.dead:
+            raise RankDied(self.dead)
 
     def raise_if_dead(self, error: BaseException) -> None:
         """Raise RankDied from the error if a rank died. Its connection breaks first, so wait a moment for its end."""
-        deadline = time.monotonic() + 8 * POLL_SECONDS
-        while self.dead is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS / 5)
+        _poll(lambda: self.dead is not None, 8 * POLL_SECONDS)
         if self.dead is not None and not isinstance(error, RankDied):
             raise RankDied(self.dead) from error
 
@@ -178,9 +176,7 @@ class Followers:
         """Wait so long for the ranks to leave, then kill those that are left."""
         self.ended.set()
         self.watch.join()
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and any(p.poll() is None for p in self.processes.values()):
-            time.sleep(POLL_SECONDS / 5)
+        _poll(lambda: all(process.poll() is not None for process in self.processes.values()), seconds)
         self._kill()
 
     def _kill(self) -> None:
@@ -189,6 +185,13 @@ class Followers:
             process.kill()
         for process in self.processes.values():
             process.wait()
+
+
+def _poll(condition: Callable[[], bool], seconds: float = math.inf) -> None:
+    """Wait until the condition holds, but no longer than so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 5)
 
 
 def follow() -> None:
