@@ -59,12 +59,9 @@ class Memory:
     logits: float
 
     @property
-    def at_work(self) -> float:
-        return AT_WORK * (self.activations + self.logits)
-
-    @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.at_work
+        at_work = AT_WORK * (self.activations + self.logits)
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + at_work
 
 
 @dataclass(frozen=True)
@@ -88,13 +85,8 @@ class Costs:
     warnings: tuple[str, ...]
 
     @property
-    def tokens_per_step(self) -> int:
-        return self.sequences * self.length
-
-    @property
     def tokens(self) -> int:
-        """Return the tokens of all steps."""
-        return self.tokens_per_step * self.steps
+        return self.sequences * self.length * self.steps
 
     @property
     def passes(self) -> float | None:

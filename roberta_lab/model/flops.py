@@ -61,12 +61,8 @@ class Flops:
         return self.projections + self.attention + self.ffn
 
     @property
-    def head(self) -> float:
-        return self.mlm_dense + self.output_layer + self.nsp_head
-
-    @property
     def total(self) -> float:
-        return self.encoder + self.head
+        return self.encoder + (self.mlm_dense + self.output_layer + self.nsp_head)
 
     @property
     def training(self) -> float:
