@@ -90,6 +90,7 @@ class Costs:
 
     @property
     def passes(self) -> float | None:
+        """Return how often the run sees the training text; None when its size is unknown."""
         return None if self.pass_tokens is None else self.tokens / self.pass_tokens
 
     @property
@@ -102,6 +103,7 @@ class Costs:
 
     @property
     def price(self) -> float | None:
+        """Return the price of all devices for the whole run; None without `plan.price_per_hour`."""
         return None if self.price_per_hour is None else self.device_hours * self.price_per_hour
 
 

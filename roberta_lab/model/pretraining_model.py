@@ -43,7 +43,7 @@ class PretrainingModel(nn.Module):
 
     @property
     def output_layer(self) -> tuple[Tensor, Tensor]:
-        """The matrix, (V, H), tied to the token embeddings, and the bias, (V,)."""
+        """Return the matrix, (V, H), tied to the token embeddings, and the bias, (V,)."""
         return self.encoder.embeddings.tokens.weight, self.mlm_bias
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:

@@ -105,6 +105,7 @@ def _joined(rank: Rank) -> str:
 
 
 def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
+    """Join the process group: NCCL with a GPU for each rank, Gloo on CPUs."""
     number, world_size = meeting.rank
     device = torch.device("cuda", number) if meeting.cuda else None
     if device is not None:

@@ -49,6 +49,7 @@ class StepEnd(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
+        """Do all that follows a step, when its last micro-batch is done."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         assert isinstance(module, PretrainingModule)
