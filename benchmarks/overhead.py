@@ -35,7 +35,7 @@ from roberta_lab.runs.options import CONF
 from roberta_lab.runs.registration import register
 from roberta_lab.runs.tracking import Tracker
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.pretraining import progress, run_trainer
+from roberta_lab.training.pretraining import build_pretraining_trainer, progress_bar
 from roberta_lab.training.step_end import StepEnd
 from roberta_lab.training.trainer import fit
 
@@ -84,9 +84,9 @@ def looped(config: Config, store: TokenStore) -> float:
     with tempfile.TemporaryDirectory() as folder:
         log = Tracker(config, Path(folder), "pretrain", "overhead", science(config))
         log.resume(0)
-        with progress(config, 0, log, "overhead") as rows:
-            callback = StepEnd(config, data, rows, Path(folder) / "checkpoints")
-            loop = run_trainer(config, data, callback, Path(folder))
+        with progress_bar(config, 0, "overhead") as bar:
+            callback = StepEnd(config, data, log, Path(folder) / "checkpoints", bar)
+            loop = build_pretraining_trainer(config, data, callback, Path(folder))
             loop.callbacks.insert(0, clock)  # its last batch ends before the run is validated and saved
             fit(loop, module, datamodule=data)
         log.close(None)

@@ -24,7 +24,7 @@ import torch
 from side_by_side import one_thread, setting, short, table
 from step import DEVICE, TYPES, VOCAB_SIZE, Ours, model_config, packed_rows, synchronized
 
-from roberta_lab.model.flops import training_flops
+from roberta_lab.model.flops import forward_flops
 
 READY = 4  # batches, each with its own mask
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}  # of the square matrices
@@ -67,7 +67,7 @@ class Step:
         masked = sum(len(batch["masked_labels"]) for batch in batches) / READY
         share = masked / (number * length)
         self.tokens = number * length
-        self.flops = number * training_flops(self.config, vocab_size, length, nsp=False, masked_share=share)
+        self.flops = number * forward_flops(self.config, vocab_size, length, nsp=False, masked_share=share).training
 
     def __call__(self) -> None:
         self.ours.optimizer.zero_grad(set_to_none=True)

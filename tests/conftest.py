@@ -14,7 +14,7 @@ from roberta_lab.runs.registration import register
 
 torch.set_num_threads(1)
 
-LONGEST = ("test_end_to_end.py", "test_distributed.py", "test_sweeps.py", "test_reproduce.py")  # about a minute each
+LONGEST = ("test_end_to_end.py", "test_ranks.py", "test_sweeps.py", "test_reproduce.py")  # about a minute each
 
 
 @pytest.fixture(scope="module")

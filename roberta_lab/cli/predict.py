@@ -132,10 +132,10 @@ def _fill_mask(config: Config, predictor: Predictor) -> None:
 
 
 def _show_masks(number: int, text: str, masks: list[Any]) -> None:
-    from roberta_lab.model.predictor import shown
+    from roberta_lab.model.predictor import printable
 
     if masks:
-        print(f"{number}  {shown(text)}")
+        print(f"{number}  {printable(text)}")
     for which, candidates in enumerate(masks, 1):
         if len(masks) > 1:
             print(f"   mask {which}")
@@ -148,7 +148,7 @@ def _embed(config: Config, predictor: Predictor) -> None:
     kept: list[np.ndarray] = []
     heads: list[str] = []
     num_cut = num_texts = 0
-    from roberta_lab.model.predictor import shown
+    from roberta_lab.model.predictor import printable
 
     with prediction_files.writer(config.predict.output) as out:
         for first, texts in _blocks(config):
@@ -163,7 +163,7 @@ def _embed(config: Config, predictor: Predictor) -> None:
             num_cut, num_texts = num_cut + int(cut.sum()), num_texts + len(texts)
             if not config.predict.output or num_texts <= MATRIX:
                 kept.append(vectors)
-                heads += [shown(text, WIDTH) for text in texts]
+                heads += [printable(text, WIDTH) for text in texts]
     _say_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
     if num_texts == len(heads):
         _show_similarities(np.concatenate(kept), heads)
@@ -205,14 +205,14 @@ def _task(config: Config, predictor: TaskPredictor) -> None:
 
 def _show_prediction(record: dict[str, Any]) -> None:
     """A line: the prediction, its probability if it has one, and the beginning of the text."""
-    from roberta_lab.model.predictor import shown
+    from roberta_lab.model.predictor import printable
 
     said, shares = record["prediction"], record.get("probabilities")
     if isinstance(said, list):
         said = " ".join(w if tag == "O" else f"{w}[{tag}]" for w, tag in zip(record["words"], said, strict=True))
-        print(f"{record['number']}  {shown(said)}")
+        print(f"{record['number']}  {printable(said)}")
         return
     likely = f"  {max(shares.values() if isinstance(shares, dict) else shares):.4f}" if shares else ""
-    said = f"{said:.4f}" if isinstance(said, float) else shown(said) or "(no answer)"
+    said = f"{said:.4f}" if isinstance(said, float) else printable(said) or "(no answer)"
     texts = [record[name] for name in ("text_a", "text_b", "question", "text") if name in record]
-    print(f"{record['number']}  {said}{likely}  {shown(' | '.join(texts), WIDTH)}")
+    print(f"{record['number']}  {said}{likely}  {printable(' | '.join(texts), WIDTH)}")

@@ -1,8 +1,10 @@
-"""Scaled dot-product attention within inputs, by the fastest exact kernel for the case: dense, padded, or packed.
+"""Scaled dot-product attention within each input, by the fastest exact kernel for dense, padded or packed batches.
 
-A packed batch is the real tokens of its inputs, joined end to end: no padding is computed anywhere, and no token attends
-past its own input. On a GPU that is one kernel over all inputs (FlashAttention-2 in half precision, the memory-efficient one in
-float32 and on GPUs before Ampere); elsewhere one call for each run of inputs of equal length, so inputs should come sorted by length.
+    softmax(Q K^T / sqrt(D)) V, for each head                      (Vaswani et al. 2017, Section 3.2.1)
+
+A packed batch holds the real tokens of its inputs, joined end to end: nothing is computed for padding, and no token attends
+to another input. On a GPU one kernel takes all inputs: FlashAttention-2 (Dao 2023) in half precision on Ampere and newer, else
+the memory-efficient one. Elsewhere there is one call for each run of inputs of equal length, so they should come sorted by length.
 """
 
 from __future__ import annotations
@@ -14,18 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HEAD_SIZES = 8  # the kernels over inputs joined end to end take multiples of it
+HEAD_SIZES = 8  # the kernels for packed batches take multiples of it
 FLASH_HEAD_SIZE, FLASH_CAPABILITY = 256, (8, 0)  # the largest head of FlashAttention-2, and the oldest GPUs (Ampere)
 
 
 class Attention(Protocol):
-    """From queries, keys and values of each token, (..., A, D) for A heads, to their contexts, (..., A, D)."""
+    """A function from queries, keys and values of all tokens, (..., A, D) for A heads, to contexts of the same shape."""
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor: ...
 
 
 class Padded(NamedTuple):
-    """Over rows of one width, (B, T, A, D)."""
+    """Attention over rows of one width, (B, T, A, D)."""
 
     mask: Tensor | None  # (B, 1, 1, T) bool, True on real tokens; None when all are real, which is faster
 
@@ -35,30 +37,37 @@ class Padded(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Over inputs joined end to end, (N, A, D)."""
+    """Attention over inputs joined end to end, (N, A, D)."""
 
     cu_seq_lens: Tensor  # (B + 1,) int32, where each input starts, and the end of the last
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        context: Tensor
         if not self._is_joined(query):
-            return self._by_length(query, key, value, dropout)
+            context = self._by_length(query, key, value, dropout)
+            return context
         ends, longest = self.cu_seq_lens, self.max_length
-        if _flash_takes(query):  # the kernels behind PyTorch's nested tensors
-            return torch.ops.aten._flash_attention_forward(
+        # The private kernels behind PyTorch's nested tensors: the public torch.nn.attention.varlen.varlen_attn has no
+        # dropout (pytorch/pytorch, issue 179382 and pull 179390), no float32 and nothing for GPUs before Ampere.
+        if _flash_takes(query):
+            context, *_ = torch.ops.aten._flash_attention_forward(
                 query, key, value, ends, ends, longest, longest, dropout, False, False
-            )[0]
+            )
+            return context
         parts = (x.unsqueeze(0) for x in (query, key, value))
-        return torch.ops.aten._efficient_attention_forward(
+        context, *_ = torch.ops.aten._efficient_attention_forward(
             *parts, None, ends, ends, longest, longest, dropout, 0, torch.is_grad_enabled()
-        )[0].squeeze(0)
+        )
+        return context.squeeze(0)
 
     def _is_joined(self, query: Tensor) -> bool:
-        """Whether there is a kernel over all inputs at once."""
+        """Return whether there is a kernel over all inputs at once."""
         return query.is_cuda and query.shape[-1] % HEAD_SIZES == 0
 
     @torch.compiler.disable  # lengths differ from batch to batch, and would be compiled in
     def _by_length(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        """Return the contexts by one dense call for each run of inputs of equal length."""
         runs = [(length, len(list(run))) for length, run in groupby(self.cu_seq_lens.diff().tolist())]
         sizes = [length * number for length, number in runs]
         contexts = []
@@ -69,6 +78,6 @@ class Packed(NamedTuple):
 
 
 def _flash_takes(query: Tensor) -> bool:
-    """Half precision, on Ampere GPUs and newer; others have the memory-efficient kernel."""
+    """Return whether FlashAttention-2 takes these queries: half precision, on Ampere GPUs and newer."""
     half = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= FLASH_HEAD_SIZE
     return half and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY

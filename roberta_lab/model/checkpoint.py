@@ -1,6 +1,6 @@
-"""Checkpoints that are whole or absent: written beside the target, synced, sealed with a SHA-256, renamed, verified on load.
+"""Checkpoint files that are whole or absent, with a SHA-256 at their end that is verified when they are loaded.
 
-Lightning's own saving costs the earlier checkpoint when the disk is full; here the earlier one stays until the new one is in place.
+Lightning's own saving loses the earlier checkpoint when the disk is full; here it stays until the new one is in place.
 """
 
 from __future__ import annotations
@@ -8,24 +8,27 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch.serialization import MAP_LOCATION
 
 from roberta_lab.config import ConfigError
 from roberta_lab.data.storage import replacing
+
+Saved: TypeAlias = dict[str, Any]  # what torch.save writes: tensors, numbers and texts in nested dictionaries
 
 _MAGIC = b"roberta_lab sha256 "
 _SEAL = len(_MAGIC) + 32
 
 
 class CorruptCheckpoint(RuntimeError):
-    """The file's bytes are not those that were saved."""
+    """An error of a file whose bytes are not those that were saved."""
 
 
-def save(value: dict[str, Any], path: Path) -> None:
-    """Atomically; a failure on the way leaves nothing behind and everything before it in place."""
+def save(value: Saved, path: Path) -> None:
+    """Write a checkpoint atomically; after a failure the folder is as before."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     body = buffer.getbuffer()
@@ -35,30 +38,34 @@ def save(value: dict[str, Any], path: Path) -> None:
         file.write(_MAGIC + hashlib.sha256(body).digest())
 
 
-def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Raises CorruptCheckpoint when the seal does not fit; never runs code from the file (`weights_only=True`)."""
+def load(path: Path, map_location: MAP_LOCATION = "cpu") -> Saved:
+    """Return what was saved; no code from the file is run (`weights_only=True`).
+
+    Raises: CorruptCheckpoint when the SHA-256 does not fit.
+    """
     data = path.read_bytes()
     body, seal = data[:-_SEAL], data[-_SEAL:]
     if seal != _MAGIC + hashlib.sha256(body).digest():
         raise CorruptCheckpoint(f"{path}: the SHA-256 at its end does not fit its bytes; it was cut short or changed")
-    return torch.load(io.BytesIO(body), map_location=map_location, weights_only=True)
+    value: Saved = torch.load(io.BytesIO(body), map_location=map_location, weights_only=True)
+    return value
 
 
 def newest(directory: Path) -> Path | None:
-    """The newest checkpoint `step-*.ckpt` whose seal fits, or None."""
+    """Return the newest whole checkpoint `step-*.ckpt`, or None."""
     found = _newest(directory)
     return found[0] if found else None
 
 
-def final(run: Path, steps: int) -> dict[str, Any]:
-    """The last checkpoint of a complete run in its folder. Raises ConfigError if it is not there or not whole."""
+def final(run: Path, steps: int) -> Saved:
+    """Return the last checkpoint of a complete run in its folder. Raises ConfigError if it is absent or not whole."""
     found = _newest(run / "checkpoints")
     if found is None or step_of(found[0]) != steps:
         raise ConfigError(f"{run} has no whole final checkpoint; delete its result.json and pretrain it again.")
     return found[1]
 
 
-def _newest(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+def _newest(directory: Path) -> tuple[Path, Saved] | None:
     for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
         try:
             return path, load(path)
@@ -68,28 +75,28 @@ def _newest(directory: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def step_of(path: Path) -> int:
-    """The optimizer steps that a checkpoint has behind it, from its name."""
+    """Return the number of optimizer steps before a checkpoint, from its name."""
     return int(path.stem.removeprefix("step-"))
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Deletes what a killed process left half-written; only for who has claimed the run."""
+    """Delete what a killed process left half-written. Only the process that has claimed the run may call it."""
     for path in directory.glob(".step-*"):
         path.unlink()
 
 
 def keep_newest(directory: Path, number: int = 2) -> None:
-    """Deletes all but the newest checkpoints: two, so that a damaged one does not cost the run."""
+    """Delete all but the newest checkpoints; two stay, so that a damaged one does not cost the run."""
     for path in sorted(directory.glob("step-*.ckpt"))[:-number]:
         path.unlink()
 
 
-def recount(loops: dict[str, Any], consumed: int) -> None:
-    """Lightning counts micro-batches; a checkpoint of another cut of the batch is told how many of these ones it is.
+def recount(loops: Saved, consumed: int) -> None:
+    """Change Lightning's counts of micro-batches to another micro-batch size than that of the checkpoint.
 
     Args:
         loops: Lightning's state of the fit loop, changed in place.
-        consumed: micro-batches of one rank that the checkpoint has behind it.
+        consumed: micro-batches of one rank before the checkpoint, in the new size.
     """
     for counts in (loops["epoch_loop.batch_progress"][key] for key in ("total", "current")):
         behind = consumed - counts["ready"]
@@ -97,13 +104,15 @@ def recount(loops: dict[str, Any], consumed: int) -> None:
 
 
 class SealedCheckpointIO(CheckpointIO):
-    """Lightning's door to `save` and `load`."""
+    """The plugin by which Lightning calls `save` and `load`."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: Saved, path: str | Path, storage_options: object = None) -> None:
         save(checkpoint, Path(path))
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: MAP_LOCATION = None, weights_only: bool | None = None
+    ) -> Saved:
         return load(Path(path), map_location or "cpu")
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)

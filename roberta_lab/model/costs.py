@@ -1,27 +1,27 @@
-"""What a pretraining run costs, from its config alone: tokens, passes, FLOPs, memory, hours. No weights, no data, no GPU.
+"""What a pretraining run costs, computed from its config alone: tokens, passes, FLOPs, memory, hours. Nothing is trained.
 
-Tokens of a step are `sequences` x `max_length`, which full inputs have and shorter ones stay a little below. Memory of a
-device, in bytes, for N parameters and n tokens in a micro-batch, of which a share m is masked:
+A step has `sequences` x `max_length` tokens; short inputs make it a little less. Memory of a device, in bytes, for N
+parameters and n tokens in a micro-batch, of which a share m is masked:
 
     weights, gradients, Adam     4 N + 4 N + 8 N, all float32; in half precision 2 N more for copies of the weights
     activations of a layer       n (e (6 H + 2 F) + 8 H + 2 d H)
     embeddings                   n (8 + d) H
     logits                       m n V e, once: their gradient takes their place
-    at work                      0.5 of activations and logits: what the backward pass holds, workspaces, gaps between blocks
+    at work                      0.5 of activations and logits: what the backward pass holds, workspaces, fragmentation
 
 e is 4 in float32 and 2 in half precision. A layer keeps the inputs of its four products and queries, keys and values (6 H + F),
 the input of GELU (F), those of two LayerNorms (float32) and two dropout masks, of d bytes an element: 1 on a GPU, e on a CPU.
-There attention with dropout also keeps three float32 matrices of scores, 12 A T a token, that a GPU's kernels never store.
+On a CPU attention with dropout also keeps three float32 matrices of scores, 12 A T a token, which a GPU's kernels never store.
 With activation checkpointing a layer keeps its input, 4 H a token, and one layer at a time has the rest.
 
-Against what autograd keeps of a layer the formula is exact (tests/test_costs.py). The last line is fitted: with it, the peak resident
-set of a step above what the process held before (benchmarks/memory.py: one CPU thread, float32, 16 and 32 inputs of 128 tokens, vocabulary
-50,265) is met within 8% for tiny (308 and 429 MB), mini (675 and 1,059) and small (1,373 and 2,024). On a GPU nothing was measured.
+For a layer the formula gives exactly what autograd keeps (tests/model/test_costs.py). The last line is fitted: with it, the peak
+resident set of a step above what the process held before (benchmarks/memory.py: one CPU thread, float32, 16 and 32 inputs of 128
+tokens, vocabulary 50,265) is met within 8% for tiny (308 and 429 MB), mini (675 and 1,059) and small (1,373 and 2,024). On a GPU
+nothing was measured.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,12 +30,13 @@ from roberta_lab.axes import data_mix
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
-from roberta_lab.config import Config, DataMixConfig, ModelConfig
-from roberta_lab.model.flops import FORWARD_AND_BACKWARD, forward_flops, parameters, training_flops
-from roberta_lab.model.hardware import HARDWARE, Hardware
+from roberta_lab.config import Config, DataMixConfig, ModelConfig, TokenizerConfig
+from roberta_lab.data.storage import read_json
+from roberta_lab.model.flops import FORWARD_AND_BACKWARD, forward_flops, parameters
+from roberta_lab.model.hardware import HARDWARE
 
-# Gigabytes of text of each corpus (Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes a token of GPT-2's byte-level
-# BPE has there, measured on some megabytes of the kind. (OpenWebText is widely known to have 9.0G tokens: 4.2 bytes each.)
+# Gigabytes of text of each corpus (RoBERTa, Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes of a token of
+# GPT-2's byte-level BPE, measured on some megabytes of such text. (OpenWebText is known to have 9.0G tokens: 4.2 bytes each.)
 CORPORA = {
     "books": (4.2, 4.2),
     "wikipedia": (11.8, 4.6),
@@ -49,7 +50,7 @@ EMBEDDED = {2048: 1_391_553, 16384: 1_008_447}  # tokens of the embedded corpus,
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device, by part."""
+    """Bytes of memory on one device, by part."""
 
     weights: float
     gradients: float
@@ -58,17 +59,14 @@ class Memory:
     logits: float
 
     @property
-    def at_work(self) -> float:
-        return AT_WORK * (self.activations + self.logits)
-
-    @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.at_work
+        at_work = AT_WORK * (self.activations + self.logits)
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + at_work
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one pretraining run."""
+    """The costs of one pretraining run."""
 
     parameters: int
     sequences: int  # of a step
@@ -87,16 +85,12 @@ class Costs:
     warnings: tuple[str, ...]
 
     @property
-    def tokens_per_step(self) -> int:
-        return self.sequences * self.length
-
-    @property
     def tokens(self) -> int:
-        """All that the run sees."""
-        return self.tokens_per_step * self.steps
+        return self.sequences * self.length * self.steps
 
     @property
     def passes(self) -> float | None:
+        """Return how often the run sees the training text; None when its size is unknown."""
         return None if self.pass_tokens is None else self.tokens / self.pass_tokens
 
     @property
@@ -109,19 +103,19 @@ class Costs:
 
     @property
     def price(self) -> float | None:
+        """Return the price of all devices for the whole run; None without `plan.price_per_hour`."""
         return None if self.price_per_hour is None else self.device_hours * self.price_per_hour
 
 
 def costs_of(config: Config) -> Costs:
-    """Of the pretraining run of a config, on the hardware of `config.plan`."""
-    plan, batch, device = config.plan, config.batch_size, HARDWARE[config.plan.hardware]
+    """Return the costs of the pretraining run of a config, on the hardware of `config.plan`."""
+    plan, batch = config.plan, config.batch_size
     length, nsp, vocab_size = config.input_format.max_length, nsp_is_on(config), config.tokenizer.vocab_size
-    micro, passes, used = _cut(config)
+    micro, accumulation, used = _cut(config)
     token_types = 2 if format_of(config.input_format).pairs else 0
     number = parameters(config.model, vocab_size, length, token_types, nsp).total
-    per_input = training_flops(config.model, vocab_size, length, nsp, config.masking.mask_prob)
-    flops = per_input * batch.sequences * batch.steps
-    per_second, basis = _throughput(config, device, per_input / length)
+    per_input = forward_flops(config.model, vocab_size, length, nsp, config.masking.mask_prob).training
+    per_second, basis = _throughput(config, per_input / length)
     tokens, pass_basis = pass_tokens(config)
     memory = memory_of(config, number, micro * length)
     return Costs(
@@ -133,55 +127,56 @@ def costs_of(config: Config) -> Costs:
         pass_basis=pass_basis,
         devices=plan.devices,
         micro_batch=micro,
-        accumulation=passes,
-        flops=flops,
+        accumulation=accumulation,
+        flops=per_input * batch.sequences * batch.steps,
         memory=memory,
         seconds=batch.sequences * length * batch.steps / (per_second * used),
         basis=basis,
         price_per_hour=plan.price_per_hour,
-        warnings=(*_warnings(config, memory, micro), *_of_the_cut(config, micro, passes)),
+        warnings=(*_warnings(config, memory, micro), *_cut_warnings(config, micro, accumulation)),
     )
 
 
 def _cut(config: Config) -> tuple[int, int, int]:
-    """Sequences of a micro-batch, micro-batches of a device in a step, and the devices that have any work."""
+    """Return the sequences of a micro-batch, the micro-batches of a device in a step, and the devices that have work."""
     sequences, devices = config.batch_size.sequences, config.plan.devices
     used = min(devices, sequences)
     size = micro_batch_size(max(used, sequences // used * used), replace(config.trainer, devices=used))
     return size, math.ceil(sequences / (used * size)), used
 
 
-def _throughput(config: Config, device: Hardware, flops_per_token: float) -> tuple[float, str]:
-    """Tokens per second of one device, and where the number comes from."""
-    plan = config.plan
+def _throughput(config: Config, flops_per_token: float) -> tuple[float, str]:
+    """Return the tokens per second of one device, and where the number comes from."""
+    plan, dtype, device = config.plan, config.precision.dtype, HARDWARE[config.plan.hardware]
     if plan.tokens_per_second is not None:
         return plan.tokens_per_second, f"measured: plan.tokens_per_second={plan.tokens_per_second:g} a {device.unit}"
-    peak = device.flops_per_second(config.precision.dtype)
+    peak = device.flops_per_second(dtype)
     mfu, source = (device.mfu, device.mfu_source) if plan.mfu is None else (plan.mfu, "plan.mfu")
-    dtype = config.precision.dtype
     return peak * mfu / flops_per_token, f"stated: {peak / 1e12:g} TFLOP/s ({dtype}) x MFU {mfu:g} ({source})"
 
 
 def layer_bytes(model: ModelConfig, length: int, dtype: str, cpu: bool) -> float:
-    """Bytes that one layer keeps of a token until its backward pass (formula above)."""
-    e = 4 if dtype == "fp32" else 2
-    mask = (e if cpu else 1) if model.dropout else 0
+    """Return the bytes that one layer keeps of a token until its backward pass (formula above)."""
+    e, mask = _element_bytes(model, dtype, cpu)
     kept = e * (6 * model.hidden + 2 * model.ffn) + 8 * model.hidden + 2 * mask * model.hidden
     if cpu and model.attention_dropout:
         kept += 12 * model.heads * length + (3 * (4 - e)) * model.hidden  # in float32 whatever the precision
     return kept
 
 
-def memory_of(config: Config, num_parameters: int, tokens: int) -> Memory:
-    """Of one device that sees so many tokens at once."""
-    model, dtype, cpu = config.model, config.precision.dtype, config.plan.hardware == "cpu"
+def _element_bytes(model: ModelConfig, dtype: str, cpu: bool) -> tuple[int, int]:
+    """Return the bytes of an element of an activation (e above) and of its dropout mask (d above)."""
     e = 4 if dtype == "fp32" else 2
+    return e, (e if cpu else 1) if model.dropout else 0
+
+
+def memory_of(config: Config, num_parameters: int, tokens: int) -> Memory:
+    """Return the memory of one device with so many tokens in a micro-batch."""
+    model, dtype, cpu = config.model, config.precision.dtype, config.plan.hardware == "cpu"
+    e, mask = _element_bytes(model, dtype, cpu)
     layer = layer_bytes(model, config.input_format.max_length, dtype, cpu)
-    if config.trainer.activation_checkpointing:
-        layers = model.layers * 4 * model.hidden + layer
-    else:
-        layers = model.layers * layer
-    mask = (e if cpu else 1) if model.dropout else 0
+    checkpointed = config.trainer.activation_checkpointing
+    layers = model.layers * 4 * model.hidden + layer if checkpointed else model.layers * layer
     return Memory(
         weights=num_parameters * (4 if dtype == "fp32" else 6),
         gradients=num_parameters * 4,
@@ -193,17 +188,18 @@ def memory_of(config: Config, num_parameters: int, tokens: int) -> Memory:
 
 # ---------------------------------------------------------------- data
 def pass_tokens(config: Config) -> tuple[float | None, str]:
-    """Training tokens of a pass over the mix, and where the number comes from: the prepared store, or stated sizes."""
-    limit = config.data_mix.train_tokens
-    found, basis = prepared_tokens(config), "the prepared store"
+    """Return the training tokens of a pass over the mix, and where the number comes from; None when no size is known."""
+    limit, basis = config.data_mix.train_tokens, "the prepared store"
+    found: float | None = prepared_tokens(config)
     if found is None:
         found, basis = _stated_tokens(config), "by the stated size of the corpora"
-    if found is None:
-        return (float(limit), "data_mix.train_tokens") if limit else (None, "sizes unknown before `prepare`")
-    return (float(limit), "data_mix.train_tokens") if limit is not None and limit < found else (found, basis)
+    if limit and (found is None or limit < found):
+        return float(limit), "data_mix.train_tokens"
+    return (found, basis) if found is not None else (None, "sizes unknown before `prepare`")
 
 
 def _stated_tokens(config: Config) -> float | None:
+    """Return the training tokens of corpora of known size; None for others."""
     mix = config.data_mix
     if list(mix.sources) == ["pydoc"]:
         nearest = min(EMBEDDED, key=lambda size: abs(size - config.tokenizer.vocab_size))
@@ -216,32 +212,25 @@ def _stated_tokens(config: Config) -> float | None:
 
 
 def prepared_tokens(config: Config) -> int | None:
-    """Training tokens of the store that lies prepared for this mix and encoding, if there is exactly one, by its manifests."""
+    """Return the training tokens of the prepared store of this mix and encoding, by its manifests; None unless there is one."""
     mix, cache = config.data_mix, Path(config.paths.cache)
     if any(source.repeats or source.weight for source in mix.sources.values()) or not cache.is_dir():
         return None
-    known = {kind: _manifests(cache / kind) for kind in ("corpus", "tokenizer")}
+    corpora = _contents(cache / "corpus", mix, ("deduplicate", "held_out_share"))
+    tokenizers = _contents(cache / "tokenizer", config.tokenizer, ("kind", "vocab_size"))
     found = []
     for path in sorted((cache / "tokens").glob("*/manifest.json")):
-        inputs = json.loads(path.read_text(encoding="utf-8"))["inputs"]
-        corpus, encoding = (known[kind].get(inputs.get(kind), {}) for kind in ("corpus", "tokenizer"))
-        if inputs.get("sources") == list(mix.sources) and _is_of(mix, corpus) and _encodes(config, encoding):
-            found.append(json.loads((path.parent / "train" / "manifest.json").read_text(encoding="utf-8"))["tokens"])
+        inputs = read_json(path)["inputs"]
+        fits = inputs.get("corpus") in corpora and inputs.get("tokenizer") in tokenizers
+        if fits and inputs.get("sources") == list(mix.sources):
+            found.append(int(read_json(path.parent / "train" / "manifest.json")["tokens"]))
     return found[0] if len(found) == 1 else None
 
 
-def _manifests(folder: Path) -> dict[str, dict]:
-    """What was made of what: content -> inputs."""
-    made = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/manifest.json"))
-    return {manifest["content"]: manifest["inputs"] for manifest in made}
-
-
-def _is_of(mix: DataMixConfig, inputs: dict) -> bool:
-    return all(inputs.get(name) == getattr(mix, name) for name in ("deduplicate", "held_out_share"))
-
-
-def _encodes(config: Config, inputs: dict) -> bool:
-    return all(inputs.get(name) == getattr(config.tokenizer, name) for name in ("kind", "vocab_size"))
+def _contents(folder: Path, config: DataMixConfig | TokenizerConfig, names: tuple[str, ...]) -> set[str]:
+    """Return the content ids of the prepared folders whose inputs have the config's values of some names."""
+    manifests = [read_json(path) for path in folder.glob("*/manifest.json")]
+    return {m["content"] for m in manifests if all(m["inputs"].get(name) == getattr(config, name) for name in names)}
 
 
 # ---------------------------------------------------------------- finetuning
@@ -267,6 +256,7 @@ def finetune_seconds(config: Config) -> float | None:
 
 # ---------------------------------------------------------------- what would not work as asked
 def _warnings(config: Config, memory: Memory, micro: int) -> list[str]:
+    """Return what stands in the way of the run on this hardware, and what would help."""
     device, dtype, found = HARDWARE[config.plan.hardware], config.precision.dtype, []
     if dtype not in device.peak:
         found.append(f"{device.what} has no {dtype}; float32 is planned")
@@ -283,10 +273,11 @@ def _warnings(config: Config, memory: Memory, micro: int) -> list[str]:
     return found
 
 
-def _of_the_cut(config: Config, micro: int, passes: int) -> list[str]:
+def _cut_warnings(config: Config, micro: int, accumulation: int) -> list[str]:
+    """Return what is wrong with the cut of a batch into micro-batches."""
     sequences, devices = config.batch_size.sequences, config.plan.devices
     if devices > sequences:
         return [f"{devices} devices for {sequences} sequences: {devices - sequences} have no work"]
-    if micro * passes * devices != sequences:
-        return [f"{sequences} sequences do not divide into {devices} devices x {micro} x {passes}"]
+    if micro * accumulation * devices != sequences:
+        return [f"{sequences} sequences do not divide into {devices} devices x {micro} x {accumulation}"]
     return []

@@ -1,8 +1,7 @@
-"""BERT's encoder and its two pretraining heads, in plain torch (Devlin et al. 2019; RoBERTa, Sections 2 and 3.1).
+"""BERT's encoder in plain torch (Devlin et al. 2019, Section 3; RoBERTa, Section 2): token ids to hidden states.
 
-Post-layer-norm, learned positions offset by pad + 1 = 2, exact GELU, tied embeddings. Logits are computed at the masked
-positions only: at small sizes the output layer over all positions would cost more than the encoder. Padding need not be
-computed at all: `Encoder.packed` takes the real tokens of a batch.
+LayerNorm comes after each residual sum, positions are learned and begin at row pad + 1 = 2, GELU is exact. Nothing need be
+computed for padding: `Encoder.packed` takes the real tokens of a batch.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ POSITION_OFFSET = 2  # RoBERTa's first position, pad + 1
 
 
 class Embeddings(nn.Module):
-    """Token + position (+ token type) embeddings, layer-normed. Token types exist for paired formats only."""
+    """LayerNorm(token + position + token type embeddings). Only formats of pairs have token types."""
 
     def __init__(
         self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int = PAD_ID
@@ -33,7 +32,7 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """Ids (B, T) at positions 0 to T - 1, or (N,) each at its own, to (..., H)."""
+        """Return float (..., H) for ids int64 (B, T) at positions 0 to T - 1, or (N,), each at its own position."""
         if position_ids is None:
             positions = self.positions.weight[POSITION_OFFSET : POSITION_OFFSET + input_ids.shape[1]]
         else:
@@ -41,11 +40,15 @@ class Embeddings(nn.Module):
         x = self.tokens(input_ids) + positions
         if self.token_types is not None:
             x = x + (self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids))
-        return self.dropout(self.norm(x))
+        embedded: Tensor = self.dropout(self.norm(x))
+        return embedded
 
 
 class Layer(nn.Module):
-    """Self-attention and feed-forward, each with dropout, residual and then LayerNorm."""
+    """One layer (Vaswani et al. 2017, Section 3.1; ffn(x) = W2 GELU(W1 x), Devlin et al. 2019).
+
+    y = LayerNorm(x + dropout(attention(x))), then LayerNorm(y + dropout(ffn(y))).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -59,17 +62,19 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, attention: Attention) -> Tensor:  # (..., H) -> (..., H)
+    def forward(self, x: Tensor, attention: Attention) -> Tensor:
+        """Return hidden states of the shape of `x`, (..., H)."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         context = attention(query, key, value, self.attention_dropout if self.training else 0.0)
         x = self.attention_norm(x + self.dropout(self.attention_out(context.flatten(-2))))
-        return self.ffn_norm(x + self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))))
+        x = self.ffn_norm(x + self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))))
+        return x
 
 
 class Encoder(nn.Module):
-    """Token ids to hidden states, of padded rows (`forward`) or of inputs joined end to end (`packed`)."""
+    """The embeddings and layers, for padded rows (`forward`) or inputs joined end to end (`packed`)."""
 
-    checkpointing = False  # compute each layer again in the backward pass instead of keeping what it computed
+    checkpointing = False  # save memory: compute each layer a second time, in the backward pass
 
     def __init__(
         self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0, pad_id: int = PAD_ID
@@ -79,22 +84,27 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config, vocab_size, max_positions, token_types, pad_id)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         initialize(self, config.init_std)
-        # Rows that no input reads are zeros, so that nothing is lost in a layout that has no such rows.
+        # No input reads these rows. They are zeros, so that a layout without them loses nothing.
         with torch.no_grad():
             self.embeddings.positions.weight[:POSITION_OFFSET].zero_()
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """input_ids int64 (B, T); attention_mask bool (B, T), True on real tokens, or None when there is no padding;
-        token_type_ids int64 (B, T) or None. Returns float (B, T, H)."""
+        """Return hidden states, float (B, T, H), of padded rows.
+
+        Args:
+            input_ids: int64 (B, T).
+            attention_mask: bool (B, T), True on real tokens; None when there is no padding, which is faster.
+            token_type_ids: int64 (B, T); None: all 0.
+        """
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
         return self._layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
 
     def packed(
         self, input_ids: Tensor, position_ids: Tensor, attention: Packed, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """input_ids, position_ids, token_type_ids int64 (N,), the tokens of all inputs. Returns float (N, H)."""
+        """Return hidden states, float (N, H), of the tokens of all inputs; all ids are int64 (N,)."""
         return self._layers(self.embeddings(input_ids, position_ids, token_type_ids), attention)
 
     def _layers(self, x: Tensor, attention: Attention) -> Tensor:
@@ -107,7 +117,7 @@ class Encoder(nn.Module):
 
 
 def initialize(module: nn.Module, std: float) -> None:
-    """N(0, std) for matrices, zeros for biases and for the padding row, ones for LayerNorm (BERT's initialization)."""
+    """Initialize as BERT: N(0, std) for matrices, zeros for biases and the padding row, ones for LayerNorm."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=std)

@@ -1,8 +1,8 @@
-"""What a model weighs and what a step of training costs, from the config's numbers alone: no weights, no torch.
+"""Parameters of a model and FLOPs of its training, computed from the config's numbers alone: no weights, no torch.
 
-Model FLOPs are those of the matrix products, a multiply and an add counted as two; norms, GELU, softmax and dropout are left
-out, as is usual (Chowdhery et al. 2022, Appendix B). Forward, for one input of length T, of which a share m is predicted,
-with L layers, hidden size H, feed-forward size F, vocabulary V, each token attending to A of them (A = T without packing):
+Model FLOPs count the matrix products only, a multiply and an add as two (Chowdhery et al. 2022, Appendix B). Forward, for one
+input of length T, of which a share m is predicted, with L layers, hidden size H, feed-forward size F, vocabulary V, where each
+token attends to A tokens (A = T without packing):
 
     queries, keys, values, output   L x 2 T (3 H H + H H)
     attention scores and context    L x 2 T (A H + A H)
@@ -11,8 +11,8 @@ with L layers, hidden size H, feed-forward size F, vocabulary V, each token atte
     output layer                    2 m T H V
     NSP head                        2 (H H + 2 H)
 
-The backward pass makes two products of each, for the gradients of its two inputs, so a step costs three times the forward.
-What is computed twice to save memory (activation checkpointing, flash attention's scores) is no model FLOP.
+The backward pass has two products for each of these, for the gradients of its two inputs, so training costs three times the
+forward pass. What is computed twice to save memory (activation checkpointing, flash attention's scores) does not count.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Parameters:
 
     @property
     def encoder(self) -> int:
-        """Of what finetuning starts from."""
+        """Return the number that finetuning starts from."""
         return self.token_embeddings + self.other_embeddings + self.layers
 
     @property
@@ -47,7 +47,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Flops:
-    """FLOPs by part; divide by the length for those of a token."""
+    """FLOPs of the forward pass of one input, by part."""
 
     projections: float  # queries, keys, values, output of attention
     attention: float  # scores and context
@@ -61,19 +61,20 @@ class Flops:
         return self.projections + self.attention + self.ffn
 
     @property
-    def head(self) -> float:
-        return self.mlm_dense + self.output_layer + self.nsp_head
+    def total(self) -> float:
+        return self.encoder + (self.mlm_dense + self.output_layer + self.nsp_head)
 
     @property
-    def total(self) -> float:
-        return self.encoder + self.head
+    def training(self) -> float:
+        """Return the FLOPs of the forward and backward pass."""
+        return FORWARD_AND_BACKWARD * self.total
 
 
 def parameters(model: ModelConfig, vocab_size: int, max_length: int, token_types: int, nsp: bool) -> Parameters:
-    """Parameters of a PretrainingModel.
+    """Return the number of parameters of a PretrainingModel.
 
     Args:
-        max_length: positions that the model has (its longest input).
+        max_length: tokens of the longest input.
         token_types: 2 for paired formats, else 0.
     """
     h, norm = model.hidden, 2 * model.hidden
@@ -96,14 +97,12 @@ def forward_flops(
     masked_share: float = 0.15,
     attended: float | None = None,
 ) -> Flops:
-    """FLOPs of the forward pass of one input (formula above).
+    """Return the FLOPs of the forward pass of one input (formula above).
 
     Args:
         length: tokens of the input.
-        masked_share: positions at which logits are computed, as a share of the length; 1.0 for the usual BERT head that
-            computes them everywhere.
-        attended: how many tokens a token attends to, on average; less than the length where inputs are packed and see
-            only themselves. None: all of the input.
+        masked_share: positions at which logits are computed, as a share of the length; 1.0 for the usual BERT head.
+        attended: tokens that a token attends to, on average. None: all of the input; packed inputs see fewer.
     """
     h, masked = model.hidden, masked_share * length
     seen = length if attended is None else attended
@@ -115,15 +114,3 @@ def forward_flops(
         output_layer=2 * masked * h * vocab_size,
         nsp_head=2 * (h * h + 2 * h) if nsp else 0,
     )
-
-
-def training_flops(
-    model: ModelConfig,
-    vocab_size: int,
-    length: int,
-    nsp: bool,
-    masked_share: float = 0.15,
-    attended: float | None = None,
-) -> float:
-    """Model FLOPs of one input in training, forward and backward; times the inputs of a batch, those of a step."""
-    return FORWARD_AND_BACKWARD * forward_flops(model, vocab_size, length, nsp, masked_share, attended).total

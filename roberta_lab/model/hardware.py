@@ -1,7 +1,7 @@
-"""What machines can do on paper, and the share of it that training gets: for planning, where nothing was measured.
+"""The speed of machines on paper and the share of it that training reaches, for plans where nothing was measured.
 
-Peaks are the makers' data sheets, dense (without sparsity), FLOP/s of one device. The share that is reached (MFU, model FLOPs
-utilization; Chowdhery et al. 2022) depends on the model, the batch and the network, so each number says where it comes from.
+Peaks are FLOP/s of one device from data sheets, dense (without sparsity). The share that training reaches (MFU, model FLOPs
+utilization; Chowdhery et al. 2022) depends on model, batch and network, so each number has its source.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from roberta_lab.config import ConfigError, PlanConfig
 
 @dataclass(frozen=True)
 class Hardware:
-    """One device."""
+    """One device: a GPU, or a core of a CPU."""
 
     what: str
     peak: dict[str, float]  # precision -> FLOP/s
-    memory: float | None  # bytes; None: not planned for
+    memory: float | None  # bytes; None: not checked
     mfu: float
     mfu_source: str
     unit: str = "device"
 
     def flops_per_second(self, dtype: str) -> float:
-        """In a precision; what the device lacks is computed in float32."""
+        """Return the peak in a precision; float32's where the device lacks the precision."""
         return self.peak.get(dtype, self.peak["fp32"])
 
 
@@ -54,7 +54,7 @@ HARDWARE = {
 
 
 def check(plan: PlanConfig) -> None:
-    """Raises ConfigError for unknown hardware and for numbers that cannot be."""
+    """Raise ConfigError for unknown hardware and for impossible numbers."""
     if plan.hardware not in HARDWARE:
         raise ConfigError(f"plan.hardware={plan.hardware}: unknown. Allowed: {', '.join(HARDWARE)}.")
     if plan.mfu is not None and not 0 < plan.mfu <= 1:

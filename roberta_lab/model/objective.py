@@ -1,4 +1,7 @@
-"""The pretraining loss, as sums: whoever cuts a batch divides by the whole batch's counts (RoBERTa, Section 4.3; recipe of fairseq)."""
+"""The pretraining loss as sums over a micro-batch, to be divided by the counts of the whole batch (RoBERTa, Section 2.3).
+
+The mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from roberta_lab.axes.masking import IGNORED
+from roberta_lab.data.batch import Batch
 from roberta_lab.model.attention import Packed
 from roberta_lab.model.pretraining_model import PretrainingModel
 
@@ -16,21 +20,20 @@ PART = (1 << 20, 1 << 26)  # logits that are held in float32 at a time, on a CPU
 
 
 class LossSums(NamedTuple):
-    """Sums over one micro-batch; dividing by a batch's counts gives means, adding over micro-batches stays exact."""
+    """Sums over one micro-batch. They add up over micro-batches; divided by a batch's counts they are its means."""
 
     mlm: Tensor  # () float32, sum of negative log-likelihoods over masked tokens
-    masked: int  # known without asking the device
+    masked: int  # number of masked tokens, known without waiting for the device
     nsp: Tensor  # () float32, sum over sequences (0 without NSP)
     nsp_correct: Tensor  # () int64
 
     def detached(self) -> LossSums:
-        """Without the graph behind them."""
+        """Return the same sums without their graphs."""
         return self._replace(mlm=self.mlm.detach(), nsp=self.nsp.detach())
 
 
-def loss_sums(model: PretrainingModel, batch: dict[str, Any]) -> LossSums:
-    """Forward pass of one micro-batch, packed (`datamodule.pack`) or padded: input_ids, labels (B, T) and, as they apply,
-    attention_mask, token_type_ids, next_sentence_label."""
+def loss_sums(model: PretrainingModel, batch: Batch) -> LossSums:
+    """Return the sums of one micro-batch, packed or padded, by a forward pass."""
     if "cu_seq_lens" in batch:
         attention = Packed(batch["cu_seq_lens"], batch["max_length"])
         hidden = model.encoder.packed(batch["input_ids"], batch["position_ids"], attention, batch.get("token_type_ids"))
@@ -52,27 +55,36 @@ def loss_sums(model: PretrainingModel, batch: dict[str, Any]) -> LossSums:
 
 
 def batch_loss(sums: LossSums, batch_masked: int, batch_sequences: int) -> Tensor:
-    """MLM + NSP, each a mean over its own items of the whole batch, weight 1 each (recipe of BERT)."""
+    """Return MLM + NSP, () float32: each a mean over its own items of the whole batch (Devlin et al. 2019, Appendix A.2).
+
+    Args:
+        batch_masked: masked tokens of the whole batch.
+        batch_sequences: inputs of the whole batch.
+    """
     return sums.mlm / max(batch_masked, 1) + sums.nsp / batch_sequences
 
 
 def summed_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the negative log-likelihoods of `labels` (M,) under softmax(features @ weight.T + bias), () float32.
+    """Return the sum of the negative log-likelihoods of labels under softmax(features @ weight.T + bias), () float32.
 
-    The logits (M, V) exist once, in the precision of the forward pass; in their place comes their gradient, part by part.
+    The logits (M, V) are held once, in the precision of the forward pass. Their gradient overwrites them, part by part.
 
     Args:
         features: (M, H).
         weight: (V, H).
         bias: (V,).
+        labels: int64 (M,).
     """
     device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
     with torch.autocast(device, enabled=False):
-        return _SummedCrossEntropy.apply(features.to(dtype), weight.to(dtype), bias.to(dtype), labels)
+        loss: Tensor = _SummedCrossEntropy.apply(features.to(dtype), weight.to(dtype), bias.to(dtype), labels)
+    return loss
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
+    """Cross-entropy whose backward pass needs no memory beside the logits: d loss / d logits = softmax(logits) - one_hot."""
+
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
         logits = F.linear(features, weight, bias)
@@ -89,7 +101,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         features, weight, labels, log_totals = ctx.saved_tensors
-        gradient, ctx.logits = ctx.logits, None  # of a second backward pass there is nothing left
+        gradient, ctx.logits = ctx.logits, None  # overwritten below, so there is no second backward pass
         for part, target, total in zip(*_in_parts(gradient, labels, log_totals), strict=True):
             wide = part.float().sub_(total[:, None]).exp_()
             wide.scatter_add_(1, target[:, None], wide.new_full((len(wide), 1), -1.0)).mul_(factor)
@@ -99,6 +111,6 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 
 def _in_parts(logits: Tensor, *others: Tensor) -> tuple[tuple[Tensor, ...], ...]:
-    """Rows of logits, and what belongs to them, in parts that are small enough for a cache or for float32 copies."""
+    """Return the rows of logits and of what belongs to them in parts, small enough for a cache or for float32 copies."""
     rows = max(1, PART[logits.device.type == "cuda"] // logits.shape[1])
     return tuple(tensor.split(rows) for tensor in (logits, *others))

@@ -15,7 +15,7 @@ def build_optimizer(
     eps: float,
     weight_decay: float,
 ) -> torch.optim.AdamW:
-    """AdamW over named parameters; biases and LayerNorm weights are not decayed."""
+    """Return AdamW over named parameters; biases and LayerNorm weights are not decayed."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in parameters:
@@ -25,9 +25,9 @@ def build_optimizer(
 
 
 def linear_schedule(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The factor on the peak learning rate at optimizer step `step`, counted from 0: up to 1 over the warmup, down to 0 at the end.
+    """Return the factor on the peak learning rate at optimizer step `step`, counted from 0.
 
-    The first step already moves (1 / warmup_steps), the last is the smallest positive one.
+    It rises to 1 over the warmup, from 1 / warmup_steps at the first step, and falls to 0 just after the last.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps

@@ -1,6 +1,6 @@
-"""What a pretrained model says of texts: tokens for a mask with their probabilities, a vector per text (RoBERTa, Section 2).
+"""Predictions of a pretrained model for texts: likely tokens for each mask, or one vector per text (RoBERTa, Section 2).
 
-Computed in float32 without dropout, in batches of texts of like length; padding changes nothing but the last bits.
+All is computed in float32 without dropout, in batches of texts of similar length; padding changes the last bits only.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from roberta_lab.axes.tokenizer import MASK, Encoding
 from roberta_lab.config import ConfigError
 from roberta_lab.model.pretraining_model import PretrainingModel
 
-BATCH_TOKENS = 4096  # of a batch, padding counted in
+BATCH_TOKENS = 4096  # of a batch, with padding
 LOGIT_ROWS = 256  # masks whose logits over the vocabulary are held at once
 
 
 class Candidate(NamedTuple):
-    """A token in the place of a mask."""
+    """A token for the place of a mask."""
 
-    token: str  # as it stands in running text, with the space before it
+    token: str  # as in running text, with the space before it
     id: int
     probability: float  # softmax over the whole vocabulary
 
 
 class Embeddings(NamedTuple):
-    """A vector per text, and which of the texts were cut to the model's length."""
+    """One vector per text, and which texts were cut to the model's length."""
 
     vectors: np.ndarray  # float32 (N, H)
     cut: np.ndarray  # bool (N,)
 
 
 class Predictor:
-    """A pretrained model with its tokenizer. The model is put into evaluation mode, on `device`.
+    """A pretrained model with its tokenizer, in evaluation mode on a device.
 
-    Raises: ConfigError if the tokenizer has ids that the model has no rows for.
+    Raises: ConfigError if the tokenizer has ids for which the model has no rows.
     """
 
     def __init__(self, model: PretrainingModel, encoding: Encoding, max_length: int, device: str = "cpu") -> None:
@@ -53,16 +53,17 @@ class Predictor:
 
     @torch.inference_mode()
     def fill_mask(self, texts: list[str], top_k: int, first: int = 1) -> list[list[list[Candidate]]]:
-        """For each text, for each mask in it, the `top_k` likeliest tokens, likeliest first. An empty text has no masks.
+        """Return for each text, for each mask in it, the `top_k` likeliest tokens, the likeliest first.
 
-        A mask is `<mask>` or what the tokenizer calls it; any other special token in a text is plain characters.
+        A mask is `<mask>` or the tokenizer's own name of it; any other special token in a text is plain characters. An empty
+        text has no masks.
 
         Args:
             first: the number of the first text, for messages.
 
-        Raises: ConfigError, which says which text, if it has no mask or is too long for the model.
+        Raises: ConfigError, with the text's number, if it has no mask or is too long for the model.
         """
-        rows = [self._masked(text, number) for number, text in enumerate(texts, first)]
+        rows = [self._encode_masked(text, number) for number, text in enumerate(texts, first)]
         found: list[list[list[Candidate]]] = [[] for _ in texts]
         for numbers, ids, real in self._batches(rows):
             hidden = self.model.encoder(ids, real)
@@ -77,7 +78,7 @@ class Predictor:
         return found
 
     def _top(self, hidden: Tensor, top_k: int) -> list[list[Candidate]]:
-        """(M, H) -> M times the likeliest tokens."""
+        """Return for each of M masks the likeliest tokens, from hidden states (M, H)."""
         shares = self.model.mlm_logits(hidden).float().softmax(1)  # (M, V)
         best = shares.topk(min(top_k, shares.shape[1]))
         return [
@@ -86,28 +87,31 @@ class Predictor:
         ]
 
     def _spelled(self, token: int) -> str:
-        """Models may have rows for ids that their tokenizer does not use: these spell nothing."""
+        """Return a token's text; empty for a row of the model that its tokenizer does not use."""
         return self.encoding.spelled(token) if self.encoding.decode([token]) else ""
 
-    def _masked(self, text: str, number: int) -> list[int]:
-        """The input of a text with masks; none of an empty text. As in training, a mask has the space before it inside."""
+    def _encode_masked(self, text: str, number: int) -> list[int]:
+        """Return the input ids of a text with masks, none for an empty text. As in training, a mask holds the space before it."""
         if not text.strip():
             return []
         *before, last = self._mask.split(text)
         if not before:
-            raise ConfigError(f"text {number} has no {MASK}: {shown(text, 60)}")
-        parts = self.encoding.encode_batch([*(part.rstrip() for part in before), last])
-        ids = parts[0]
-        for part in parts[1:]:
-            ids = [*ids, self.encoding.mask_id, *part]
+            raise ConfigError(f"text {number} has no {MASK}: {printable(text, 60)}")
+        first, *rest = self.encoding.encode_batch([*(part.rstrip() for part in before), last])
+        ids = [*first, *(token for part in rest for token in (self.encoding.mask_id, *part))]
         if (length := len(ids) + 2) > self.max_length:
             raise ConfigError(f"text {number} has {length} tokens; the model reads {self.max_length} at most.")
         return [self.encoding.bos_id, *ids, self.encoding.eos_id]
 
     @torch.inference_mode()
     def embed(self, texts: list[str], pooling: str) -> Embeddings:
-        """The final hidden state of each text: of `<s>` (`bos`), or the mean over all its tokens, `<s>` and `</s>` among them
-        (`mean`). Special tokens in a text are plain characters, `<mask>` too; what is beyond the model's length is cut off."""
+        """Return a vector per text, from the hidden states of the last layer.
+
+        Special tokens in a text are plain characters, `<mask>` too; what is beyond the model's length is cut off.
+
+        Args:
+            pooling: `bos`, the state of `<s>`, or `mean`, over all tokens with `<s>` and `</s>`.
+        """
         room = self.max_length - 2
         encoded = self.encoding.encode_batch(texts)
         rows = [[self.encoding.bos_id, *ids[:room], self.encoding.eos_id] for ids in encoded]
@@ -124,7 +128,10 @@ class Predictor:
         return Embeddings(vectors, np.array([len(ids) > room for ids in encoded], bool))
 
     def _batches(self, rows: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
-        """Rows that are not empty, the longest first: their numbers, ids int64 (B, T), real tokens bool (B, T); None if all are."""
+        """Yield batches of the rows that are not empty, the longest first.
+
+        A batch is the rows' numbers, ids int64 (B, T), and real tokens bool (B, T) or None if there is no padding.
+        """
         order = sorted((n for n, row in enumerate(rows) if row), key=lambda n: -len(rows[n]))
         while order:
             longest = len(rows[order[0]])
@@ -137,13 +144,14 @@ class Predictor:
 
 
 def cosine_similarities(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, H), (M, H) -> float32 (N, M): cosines of the angles between vectors; 0 where one of the vectors is 0."""
+    """Return the cosines between the vectors (N, H) and (M, H), float32 (N, M); 0 where one of the vectors is 0."""
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float32).tiny) for x in (a, b))
-    return np.clip(a @ b.T, -1, 1)
+    cosines: np.ndarray = np.clip(a @ b.T, -1, 1)
+    return cosines
 
 
 def nearest(vectors: np.ndarray, rows_at_once: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """For each of N > 1 vectors the most similar other one: its index, int64 (N,), and the cosine, float32 (N,)."""
+    """Return for each of N > 1 vectors the most similar other one: its index, int64 (N,), and the cosine, float32 (N,)."""
     index, cosine = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), rows_at_once):
         found = cosine_similarities(vectors[start : start + rows_at_once], vectors)
@@ -154,7 +162,7 @@ def nearest(vectors: np.ndarray, rows_at_once: int = 1024) -> tuple[np.ndarray, 
     return index, cosine
 
 
-def shown(text: str, width: int | None = None) -> str:
-    """A text in one line, of at most `width` characters if given, without what a terminal would obey."""
+def printable(text: str, width: int | None = None) -> str:
+    """Return a text in one line, of at most `width` characters if given, without control characters for a terminal."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return line if width is None or len(line) <= width else line[: width - 1] + "…"

@@ -11,7 +11,10 @@ from roberta_lab.model.encoder import PAD_ID, Encoder, initialize
 
 
 class PretrainingModel(nn.Module):
-    """The encoder with the MLM head (dense, GELU, LayerNorm, tied matrix and bias) and, with `nsp`, the NSP head."""
+    """The encoder with BERT's heads (Devlin et al. 2019, Section 3.1): the MLM head and, with `nsp`, the NSP head.
+
+    MLM: LayerNorm(GELU(dense(h))), then the matrix of the token embeddings and a bias. NSP: tanh(dense(h)), two classes.
+    """
 
     def __init__(
         self,
@@ -34,19 +37,21 @@ class PretrainingModel(nn.Module):
                 initialize(head, config.init_std)
 
     def mlm_features(self, hidden: Tensor) -> Tensor:
-        """(M, H) hidden states at the masked positions -> (M, H), which the output layer reads."""
-        return self.mlm_norm(F.gelu(self.mlm_dense(hidden)))
+        """Return what the output layer reads, (M, H), from the hidden states at masked positions, (M, H)."""
+        features: Tensor = self.mlm_norm(F.gelu(self.mlm_dense(hidden)))
+        return features
 
     @property
     def output_layer(self) -> tuple[Tensor, Tensor]:
-        """Its matrix (V, H), tied to the token embeddings, and bias (V,)."""
+        """Return the matrix, (V, H), tied to the token embeddings, and the bias, (V,)."""
         return self.encoder.embeddings.tokens.weight, self.mlm_bias
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:
-        """(M, H) hidden states at the masked positions -> (M, V)."""
+        """Return logits over the vocabulary, (M, V), from the hidden states at masked positions, (M, H)."""
         return F.linear(self.mlm_features(hidden), *self.output_layer)
 
     def nsp_logits(self, first: Tensor) -> Tensor:
-        """Hidden states of `<s>`, (B, H) -> (B, 2): tanh pooler, then two classes (0 = is next, 1 = random)."""
+        """Return logits of the classes 0 (is next) and 1 (is random), (B, 2), from the hidden states of `<s>`, (B, H)."""
         assert self.nsp_pooler is not None and self.nsp_classifier is not None
-        return self.nsp_classifier(torch.tanh(self.nsp_pooler(first)))
+        logits: Tensor = self.nsp_classifier(torch.tanh(self.nsp_pooler(first)))
+        return logits

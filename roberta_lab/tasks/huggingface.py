@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from roberta_lab.model.huggingface import model_folder
+from roberta_lab.model.huggingface.names import kind_of
 from roberta_lab.tasks.initial_weights import Start
 
 _POOLED = {"classifier.dense": "{kind}.pooler.dense", "classifier.out": "classifier"}
@@ -57,7 +58,7 @@ def write(
         labels: names of the classes; () where they have none.
         facts: roberta_lab.json, which says that the folder is an export.
     """
-    kind = model_folder.kind_of(weights, start.encoding.pad_id)
+    kind = kind_of(weights, start.encoding.pad_id)
     with tempfile.TemporaryDirectory(dir=folder.parent) as tokenizer:
         start.tokenizer.save(f"{tokenizer}/tokenizer.json")
         (folder / ANSWERABILITY).unlink(missing_ok=True)

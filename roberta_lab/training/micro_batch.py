@@ -1,18 +1,17 @@
-"""`trainer.micro_batch_size=auto`: the largest number of inputs that fits a GPU and divides a rank's share of the batch.
+"""Choose the micro-batch size for `trainer.micro_batch_size=auto`: the largest that fits the GPU and divides a rank's share.
 
-Found by trying, with inputs as long as they get, once for each model, precision and device; remembered in the cache. On a
-CPU nothing is tried: there it is the number that no setting gives, the largest up to 32, for more is not faster.
+On a GPU it is found by trying full inputs, and the cache remembers it for each model, precision and device. On a CPU nothing
+is tried: larger micro-batches are not faster there, so the default size is taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
@@ -21,30 +20,31 @@ from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.masking import IGNORED
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import pack
-from roberta_lab.data.storage import digest, write_json
+from roberta_lab.data.storage import digest, read_json, write_json
 from roberta_lab.model.objective import batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.training.ranks import on_cuda
 
-ALMOST_ALL = 0.95  # of a GPU's memory, which is free when nobody else is on it
-MEMORY_SHARE = 0.92  # of what is free; the rest is for DDP, validation, and memory in pieces
+ALMOST_ALL = 0.95  # of a GPU's memory, which is free when no other process uses the GPU
+MEMORY_SHARE = 0.92  # of the free memory; the rest is for DDP, validation and fragmentation
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Known(NamedTuple):
-    """What trials have shown: so many inputs fit, and so many do not (None: not seen yet)."""
+class Trials(NamedTuple):
+    """What trials have found so far about numbers of inputs."""
 
-    fits: int = 0
-    fails: int | None = None
+    fits: int = 0  # the largest number that fits
+    fails: int | None = None  # the smallest number that does not fit; None: not seen yet
 
 
-def settled(config: Config, vocab_size: int, make_model: Callable[[], PretrainingModel]) -> Config:
-    """The config with a number in the place of `auto`.
+def resolve_auto(config: Config, vocab_size: int, make_model: Callable[[], PretrainingModel]) -> Config:
+    """Return the config with a number in the place of `auto`.
 
     Args:
-        make_model: called when a trial is needed.
+        make_model: builds the model of a trial.
 
     Raises: ConfigError when not even one input fits.
     """
@@ -53,52 +53,55 @@ def settled(config: Config, vocab_size: int, make_model: Callable[[], Pretrainin
     size = micro_batch_size(config.batch_size.sequences, config.trainer)
     if on_cuda(config.trainer.accelerator):
         share = config.batch_size.sequences // config.trainer.devices
-        facts = key(config, vocab_size, device_facts())
+        facts = cache_key(config, vocab_size)
         file = Path(config.paths.cache) / "micro_batch" / f"{digest(facts)}.json"
-        known = remembered(file)
-        alone = nobody_else()  # before the trials
-        size, found = largest(share, lambda number: fits(config, vocab_size, make_model, number), known)
-        if found != known and alone:  # beside other processes it would be remembered wrongly
+        known = read_trials(file)
+        was_free = gpu_is_free()  # asked before the trials, which take memory
+        size, found = find_largest(share, lambda number: fits(config, vocab_size, make_model, number), known)
+        if found != known and was_free:  # beside other processes less would fit
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, {**found._asdict(), "of": facts})
     return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, micro_batch_size=size))
 
 
-def nobody_else() -> bool:
-    """Whether nearly all of the GPU's memory is free."""
+def gpu_is_free() -> bool:
+    """Return whether nearly all of the GPU's memory is free."""
     free, total = torch.cuda.mem_get_info()
     return free > ALMOST_ALL * total
 
 
-def largest(share: int, fits: Callable[[int], bool], known: Known) -> tuple[int, Known]:
-    """The largest divisor of `share` that fits, and what is known after looking; tries only what is not known."""
+def find_largest(share: int, fits: Callable[[int], bool], known: Trials) -> tuple[int, Trials]:
+    """Return the largest divisor of `share` that fits, and the trials with the new ones; try only what is not known.
+
+    Raises: ConfigError when not even one input fits.
+    """
     divisors = [d for d in range(1, share + 1) if share % d == 0]
-    while open_ones := [d for d in divisors if d > known.fits and (known.fails is None or d < known.fails)]:
-        # doubling from what fits, as far as nothing failed: a trial far beyond what fits costs more than one before it
-        near = [d for d in open_ones if d <= 2 * max(known.fits, 1)] or open_ones[:1]
-        number = near[-1] if known.fails is None else open_ones[len(open_ones) // 2]
+    while untried := [d for d in divisors if d > known.fits and (known.fails is None or d < known.fails)]:
+        if known.fails is None:
+            # At most double what fits: a trial far beyond the limit costs more time than one below it.
+            number = max((d for d in untried if d <= 2 * max(known.fits, 1)), default=untried[0])
+        else:
+            number = untried[len(untried) // 2]
         known = known._replace(fits=number) if fits(number) else known._replace(fails=number)
-    fitting = [d for d in divisors if d <= known.fits]
-    if not fitting:
+    if known.fits < 1:
         raise ConfigError(
             "trainer.micro_batch_size=auto: not one input fits the device's memory; allowed is a smaller model, a shorter "
             "input_format.max_length or another device."
         )
-    return fitting[-1], known
+    return max(d for d in divisors if d <= known.fits), known
 
 
-def remembered(file: Path) -> Known:
-    """What earlier trials have shown; a file that cannot be read is as none."""
+def read_trials(file: Path) -> Trials:
+    """Return what earlier trials have found; a file that cannot be read counts as no trials."""
     try:
-        found = json.loads(file.read_text())
-        return Known(int(found["fits"]), None if found["fails"] is None else int(found["fails"]))
+        found = read_json(file)
+        return Trials(int(found["fits"]), None if found["fails"] is None else int(found["fails"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return Known()
+        return Trials()
 
 
-def key(config: Config, vocab_size: int, device: dict[str, Any]) -> dict[str, Any]:
-    """What the memory of a forward and backward pass depends on."""
-    trainer = {k: v for k, v in vars(config.trainer).items() if k in ("compile", "activation_checkpointing")}
+def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
+    """Return what the memory of a forward and backward pass depends on."""
     return {
         "model": dataclasses.asdict(config.model),
         "vocab_size": vocab_size,
@@ -107,26 +110,26 @@ def key(config: Config, vocab_size: int, device: dict[str, Any]) -> dict[str, An
         "nsp": nsp_is_on(config),
         "mask_prob": config.masking.mask_prob,
         "precision": config.precision.dtype,
-        "trainer": trainer,
-        "device": device,
+        "trainer": {name: getattr(config.trainer, name) for name in ("compile", "activation_checkpointing")},
+        "device": device_facts(),
         "torch": torch.__version__,
     }
 
 
-def device_facts() -> dict[str, Any]:
-    """The GPU's name and memory."""
+def device_facts() -> dict[str, object]:
+    """Return the GPU's name and memory."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {"name": properties.name, "bytes": properties.total_memory}
 
 
 def fits(config: Config, vocab_size: int, make_model: Callable[[], PretrainingModel], number: int) -> bool:
-    """Whether two optimizer steps over so many inputs leave some of the GPU's free memory."""
+    """Return whether two optimizer steps over `number` inputs leave some of the GPU's free memory."""
     device = torch.device("cuda", torch.cuda.current_device())
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     allowed = MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
     try:
-        two_steps(config, make_model().to(device), trial_batch(config, vocab_size, number), device)
+        take_two_steps(config.precision.dtype, make_model().to(device), trial_batch(config, vocab_size, number), device)
         return torch.cuda.max_memory_reserved(device) <= allowed
     except torch.OutOfMemoryError:
         return False
@@ -135,11 +138,11 @@ def fits(config: Config, vocab_size: int, make_model: Callable[[], PretrainingMo
         torch.cuda.empty_cache()
 
 
-def two_steps(config: Config, model: PretrainingModel, batch: dict[str, Any], device: torch.device) -> None:
-    """As in training; two, for Adam's state comes with the first and is there in the second."""
+def take_two_steps(precision: str, model: PretrainingModel, batch: Batch, device: torch.device) -> None:
+    """Train as a run does. The first step makes Adam's state, the second has it in memory all the time."""
     optimizer = build_optimizer(model.named_parameters(), 0.0, (0.9, 0.98), 1e-6, 0.01)
-    batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-    dtype = AUTOCAST.get(config.precision.dtype)
+    batch = cast(Batch, {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
+    dtype = AUTOCAST.get(precision)
     model.train()
     for _ in range(2):
         with torch.autocast(device.type, dtype) if dtype else nullcontext():
@@ -149,8 +152,8 @@ def two_steps(config: Config, model: PretrainingModel, batch: dict[str, Any], de
         optimizer.zero_grad(set_to_none=True)
 
 
-def trial_batch(config: Config, vocab_size: int, number: int) -> dict[str, Any]:
-    """A micro-batch of the greatest size that `number` can mean: every input full. Matched in tokens, it may have one more."""
+def trial_batch(config: Config, vocab_size: int, number: int) -> Batch:
+    """Return the largest micro-batch of `number` inputs: all are full. A format that counts tokens may have one input more."""
     rows = number + format_of(config.input_format).matched
     length = config.input_format.max_length
     ids = torch.arange(rows * length).view(rows, length) % vocab_size
@@ -160,4 +163,4 @@ def trial_batch(config: Config, vocab_size: int, number: int) -> dict[str, Any]:
     batch = {"input_ids": ids, "labels": labels, "token_type_ids": torch.zeros_like(ids)}
     if format_of(config.input_format).pairs:
         batch["next_sentence_label"] = torch.zeros(rows, dtype=torch.int64)
-    return pack(batch, length)
+    return cast(Batch, pack(batch, length))

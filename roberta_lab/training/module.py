@@ -1,27 +1,37 @@
-"""The LightningModule of every pretraining ablation."""
+"""The LightningModule of every pretraining run: its losses over a whole step, its dropout, its validation."""
 
 from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as L
 import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import Config
+from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.objective import LossSums, batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
 from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.training.trainer import seed_dropout
+
+
+class StepLosses(NamedTuple):
+    """Means over the whole batch of one optimizer step, over all ranks."""
+
+    mlm: float  # negative log-likelihood of a masked token
+    nsp: float  # negative log-likelihood of a sequence's NSP label (0 without NSP)
+    nsp_accuracy: float
 
 
 class PretrainingModule(L.LightningModule):
@@ -36,25 +46,27 @@ class PretrainingModule(L.LightningModule):
             config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config), pad_id
         )
         self.model.encoder.checkpointing = config.trainer.activation_checkpointing
-        if config.trainer.compile:  # layer by layer: all have the same code, compiled once
+        if config.trainer.compile:  # layer by layer: all have the same code, so it is compiled once
             for layer in self.model.encoder.layers:
                 layer.compile(dynamic=True)
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
-        self.sums: list[LossSums] = []  # of this step's micro-batches so far, read at its end: nobody waits for a GPU
+        self.sums: list[LossSums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning notes the hook it is in some twenty times a step, by way of torch's search for parameters."""
+        """Set an attribute. Lightning sets the private `_current_fx_name` some twenty times a step, and torch searches
+        its tables of parameters each time: this saves about 1.4 microseconds of each. No public switch turns it off."""
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Dropout is drawn from the position in the data, so that an interruption cannot change it."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key dropout by the position in the data, so that an interruption cannot change it."""
         seed_dropout(self.device, stream_key(self.config.seed, "dropout", batch["position"]))
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the micro-batch's share of the loss of its step, () float32."""
         sums = loss_sums(self.model, batch)
         self.divisors = batch["batch_masked"], batch["batch_sequences"]
         loss = batch_loss(sums, *self.divisors)
@@ -64,21 +76,22 @@ class PretrainingModule(L.LightningModule):
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def gradients_again(self) -> None:
-        """Of the whole step at hand, as before; what is logged of it stands."""
-        assert self.trainer.datamodule is not None
+        """Compute the gradients of the step at hand once more; the losses and tokens counted for it stay as they are."""
+        data: PretrainingData = self.trainer.datamodule  # type: ignore[attr-defined]  # set by `fit`, not declared
         sums, step_tokens, strategy = self.sums.copy(), self.step_tokens, self.trainer.strategy
-        micro_batches = self.trainer.datamodule.micro_batches
+        per_step = data.micro_batches.per_step
         self.zero_grad()
-        for i in range(micro_batches.per_step):
-            number = self.trainer.global_step * micro_batches.per_step + i
-            batch = self.trainer.datamodule.transfer_batch_to_device(micro_batches[number], self.device, 0)
+        for i in range(per_step):
+            number = self.trainer.global_step * per_step + i
+            batch = cast(Batch, data.transfer_batch_to_device(data.micro_batches[number], self.device, 0))
             self.on_train_batch_start(batch, number)
-            last = i == micro_batches.per_step - 1
+            last = i == per_step - 1  # after which ranks exchange their gradients
             with strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) and not last else nullcontext():
-                strategy.backward(strategy.training_step(batch, number) / micro_batches.per_step, None)
+                strategy.backward(cast(Tensor, strategy.training_step(batch, number)) / per_step, None)
         self.sums, self.step_tokens = sums, step_tokens
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW and the linear schedule, moved on after each optimizer step (RoBERTa, Section 2.4)."""
         o, b = self.config.optimizer, self.config.batch_size
         optimizer = build_optimizer(self.model.named_parameters(), b.peak_lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -93,37 +106,41 @@ class PretrainingModule(L.LightningModule):
         self.tokens_seen = saved["tokens_seen"]
         checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
 
-    def end_step(self, stop: bool) -> tuple[list[float], bool]:
-        """The step's losses over all ranks, and whether one of them was asked to stop; counts the step's tokens.
+    def end_step(self, stop: bool) -> tuple[StepLosses, bool]:
+        """Count the step's tokens; return its losses, and whether any rank was asked to stop.
 
-        One small exchange: it comes when the device is waited for anyway, since a loss that is no number ends the run.
+        The ranks exchange a few numbers. The device is waited for here anyway, since a loss that is not finite ends the run.
         """
         parts = torch.stack([torch.stack((s.mlm, s.nsp, s.nsp_correct.float())) for s in self.sums]).tolist()
         numbers = torch.tensor([*map(sum, zip(*parts, strict=True)), self.step_tokens, stop], dtype=torch.float64)
-        mlm, nsp, correct, tokens, stopping = self.over_ranks(numbers).tolist()
+        mlm, nsp, correct, tokens, stopping = self._sum_over_ranks(numbers).tolist()
         masked, sequences = self.divisors
         self.tokens_seen += int(tokens)
         self.sums, self.step_tokens = [], 0
-        return [mlm / max(masked, 1), nsp / sequences, correct / sequences], stopping > 0
+        return StepLosses(mlm / max(masked, 1), nsp / sequences, correct / sequences), stopping > 0
 
-    def over_ranks(self, numbers: Tensor) -> Tensor:
-        """The sums over all ranks, float64, which counts tokens exactly."""
+    def _sum_over_ranks(self, numbers: Tensor) -> Tensor:
+        """Return the sums over all ranks; in float64, tokens are counted exactly."""
         if self.trainer.world_size == 1:
             return numbers
         return self.trainer.strategy.reduce(numbers.to(self.device), reduce_op="sum")
 
     @torch.no_grad()
     def validate(self, data: PretrainingData) -> dict[str, float]:
-        """Held-out loss on the fixed masks: sums over all batches, divided once. ppl = exp(total NLL / masked tokens); bits per
-        byte of the masked text without white space, which not every tokenizer keeps: they compare between tokenizers."""
+        """Return the held-out losses on the fixed masks: sums over all batches, divided once.
+
+        Perplexity is exp(total negative log-likelihood / masked tokens). Bits per byte count the masked text without
+        white space, which not every tokenizer keeps, so they compare between tokenizers.
+        """
         self.model.eval()
         totals = torch.zeros(6, dtype=torch.float64)
         with self.trainer.precision_plugin.val_step_context():
             for batch in data.validation_batches(data.micro_batches.rank):
-                sums = loss_sums(self.model, data.transfer_batch_to_device(batch, self.device, 0))
-                totals += totals.new_tensor([*map(float, sums), len(batch["cu_seq_lens"]) - 1, data.num_bytes(batch)])
+                moved = cast(Batch, data.transfer_batch_to_device(batch, self.device, 0))
+                sums = [float(value) for value in loss_sums(self.model, moved)]
+                totals += totals.new_tensor([*sums, len(batch["cu_seq_lens"]) - 1, data.num_bytes(batch)])
         self.model.train()
-        mlm, masked, nsp, correct, sequences, num_bytes = self.over_ranks(totals).tolist()
+        mlm, masked, nsp, correct, sequences, num_bytes = self._sum_over_ranks(totals).tolist()
         found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
         if num_bytes:
             found["val/bits_per_nonspace_byte"] = mlm / math.log(2) / num_bytes

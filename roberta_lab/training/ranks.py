@@ -1,11 +1,12 @@
-"""One run on several processes of a machine: the command is rank 0, starts the others, watches them, and ends when one dies.
+"""One run on several processes of a machine: the command is rank 0; it starts and watches the others, and ends when one dies.
 
-The others are handed this run's config over a pipe. Lightning's own launcher would type the command again, which under
-multirun is the whole sweep, and would leave a rank that waits for a dead one waiting.
+A pipe hands this run's config to the others. Lightning's own launcher would run the whole command again in each process,
+which under multirun is the whole sweep, and a rank that waits for a dead one would wait for ever.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -16,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -28,7 +29,7 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 10.0  # for a collective to notice that a rank is dead; with NCCL it may wait for ever
 END_SECONDS = 30.0  # for the other ranks to leave after a run that went well
-# From the first moment the others leave it to rank 0 what a Ctrl-C means, which reaches all of them.
+# A Ctrl-C reaches all ranks. From their first moment the others ignore it, and rank 0 decides what it means.
 _FOLLOW = (
     "import signal as s; s.signal(s.SIGINT, s.SIG_IGN); s.signal(s.SIGTERM, s.SIG_IGN); "
     "from roberta_lab.training import ranks; ranks.follow()"
@@ -36,7 +37,7 @@ _FOLLOW = (
 
 
 class _Meeting(NamedTuple):
-    """What a process must know to find the others."""
+    """What a process must know to join the others."""
 
     rank: Rank
     port: int
@@ -45,12 +46,12 @@ class _Meeting(NamedTuple):
 
 
 def on_cuda(accelerator: str) -> bool:
-    """Whether `trainer.accelerator` means CUDA here."""
+    """Return whether `trainer.accelerator` means CUDA on this machine."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def device_of(accelerator: str) -> str:
-    """torch's name of the device that `trainer.accelerator` means here. Raises ConfigError if it is not there."""
+    """Return torch's name of the device that `trainer.accelerator` means here. Raises ConfigError if there is none."""
     if on_cuda(accelerator):
         return "cuda"
     mps = torch.backends.mps.is_available()
@@ -63,14 +64,16 @@ def device_of(accelerator: str) -> str:
 
 
 def check_devices(trainer: TrainerConfig) -> None:
-    """Raises ConfigError when the machine has fewer accelerators than the run asks for."""
-    if on_cuda(trainer.accelerator) and trainer.devices > (there := torch.cuda.device_count()):
-        raise ConfigError(f"trainer.devices={trainer.devices}: this machine has {there}; allowed is up to that.")
+    """Raise ConfigError when the machine has fewer accelerators than the run asks for."""
+    if on_cuda(trainer.accelerator) and trainer.devices > (number := torch.cuda.device_count()):
+        raise ConfigError(f"trainer.devices={trainer.devices}: this machine has {number}; allowed is up to that.")
 
 
 @contextmanager
-def started(trainer: TrainerConfig, function: Callable[..., Any], *arguments: Any) -> Iterator[Rank]:
-    """Within it this process is rank 0 and each other rank runs `function(Rank, *arguments)`; all are joined as one group.
+def start(trainer: TrainerConfig, function: Callable[..., object], *arguments: object) -> Iterator[Rank]:
+    """Start the other ranks, each of which calls `function(Rank, *arguments)`; in the block this process is rank 0.
+
+    All are joined as one process group. With one device nothing is started.
 
     Raises: RankDied when one of them ended with an error, also while this one waits for it in a collective.
     """
@@ -97,10 +100,12 @@ def started(trainer: TrainerConfig, function: Callable[..., Any], *arguments: An
 
 
 def _joined(rank: Rank) -> str:
+    """Return the key under which a rank says that it has reached the store."""
     return f"rank {rank.number} is there"
 
 
 def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
+    """Join the process group: NCCL with a GPU for each rank, Gloo on CPUs."""
     number, world_size = meeting.rank
     device = torch.device("cuda", number) if meeting.cuda else None
     if device is not None:
@@ -110,8 +115,10 @@ def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
 
 
 def _leave(cuda: bool) -> None:
-    """Ends the group when the others are gone: with NCCL an orderly end would wait for them."""
+    """End the group when the others are gone."""
     if cuda:
+        # `destroy_process_group` would wait for the others. There is no public function that aborts all of a group's
+        # communicators at once (pytorch/pytorch, pull 132291 and issue 119797).
         dist.distributed_c10d._abort_process_group()
     else:
         dist.destroy_process_group()
@@ -133,15 +140,16 @@ class Followers:
         process = subprocess.Popen(
             [sys.executable, "-c", _FOLLOW],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # rank 0 speaks for all
+            stdout=subprocess.DEVNULL,  # rank 0 prints for all
             env={**os.environ, "PYTHONPATH": path, "LOCAL_RANK": str(meeting.rank.number)},
         )
         assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin:  # of one that died at once the watch tells
+        with suppress(BrokenPipeError), process.stdin:  # the thread reports a process that died at once
             process.stdin.write(pickle.dumps(meeting) + job)
         return process
 
     def _watch(self) -> None:
+        """Note the first rank that ends with an error, kill the others, and end this process if it does not notice."""
         while not self.ended.wait(POLL_SECONDS):
             for rank, process in self.processes.items():
                 if not process.poll():
@@ -154,40 +162,43 @@ class Followers:
                 return
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Raises RankDied when a rank ends before."""
-        while not condition():
-            if self.dead:
-                raise RankDied(self.dead)
-            time.sleep(POLL_SECONDS / 5)
+        """Wait until the condition holds. Raises RankDied when a rank ends before."""
+        _poll(lambda: self.dead is not None or condition())
+        if self.dead:
+            raise RankDied(self.dead)
 
     def raise_if_dead(self, error: BaseException) -> None:
-        """A connection breaks a moment before its process is gone: some time is given to find out whose fault it was."""
-        deadline = time.monotonic() + 8 * POLL_SECONDS
-        while self.dead is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS / 5)
+        """Raise RankDied from the error if a rank died. Its connection breaks first, so wait a moment for its end."""
+        _poll(lambda: self.dead is not None, 8 * POLL_SECONDS)
         if self.dead is not None and not isinstance(error, RankDied):
             raise RankDied(self.dead) from error
 
     def end(self, seconds: float) -> None:
-        """Waits so long for the ranks to leave, then kills those that are left."""
+        """Wait so long for the ranks to leave, then kill those that are left."""
         self.ended.set()
         self.watch.join()
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and any(p.poll() is None for p in self.processes.values()):
-            time.sleep(POLL_SECONDS / 5)
+        _poll(lambda: all(process.poll() is not None for process in self.processes.values()), seconds)
         self._kill()
 
     def _kill(self) -> None:
+        """Kill all ranks, and wait until they are gone."""
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():
             process.wait()
 
 
-def follow() -> None:
-    """The main function of another rank; what it is to do comes through its standard input.
+def _poll(condition: Callable[[], bool], seconds: float = math.inf) -> None:
+    """Wait until the condition holds, but no longer than so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 5)
 
-    Its failures are told by rank 0. Before a traceback it waits a little: if another rank's death was the cause, rank 0
+
+def follow() -> None:
+    """Run what comes through standard input: the main function of the ranks after the first.
+
+    Rank 0 reports failures. Before a traceback this one waits a little: if another rank's death was the cause, rank 0
     ends this one meanwhile.
     """
     meeting: _Meeting = pickle.load(sys.stdin.buffer)
@@ -209,7 +220,7 @@ def follow() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when rank 0 is gone, also while it waits in a collective."""
+    """End this process when rank 0 is gone, also while it waits in a collective."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)

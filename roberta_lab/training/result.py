@@ -1,4 +1,4 @@
-"""What a pretraining run found, once it is at its end."""
+"""The result of a complete pretraining run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of metrics that training writes, and what it asks of whoever keeps them."""
+"""Rows of metrics, which training writes, and the interface of a log that keeps them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, eq=False)
 class Row(Mapping[str, float]):
-    """Metrics at one optimizer step, by name: a mapping in which `step` comes first, equal to any mapping of the same."""
+    """Metrics at one optimizer step: a mapping from names to numbers with `step` first, equal to any equal mapping."""
 
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -26,12 +26,12 @@ class Row(Mapping[str, float]):
         return 1 + len(self.metrics)
 
     def to_json(self) -> str:
-        """Return the row as one line of JSON, without the line's end."""
+        """Return the row as JSON in one line, without the newline."""
         return json.dumps(dict(self))
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Row:
-        """Return the row that `to_json` wrote. Raises ValueError for anything else."""
+        """Return the row that `to_json` wrote. Raises ValueError for another text."""
         values = json.loads(line)
         if not isinstance(values, dict) or not isinstance(values.get("step"), int):
             raise ValueError("a row of metrics is an object with a step")
@@ -39,23 +39,23 @@ class Row(Mapping[str, float]):
 
 
 class RowLog(Protocol):
-    """Where the rows of a run go, one after the other."""
+    """A log of the rows of one run, in order."""
 
     def resume(self, step: int) -> None:
-        """Drop the rows of an earlier attempt that come after `step`; called once, before the first row."""
+        """Drop the rows of an earlier attempt that come after `step`. Called once, before the first row."""
 
     def write(self, row: Row) -> None:
         """Add a row."""
 
     def flush(self) -> None:
-        """Make all rows durable."""
+        """Wait until the disk has all rows."""
 
     def read(self) -> list[Row]:
-        """Return all rows of the run, those of earlier attempts too."""
+        """Return all rows of the run, with those of earlier attempts."""
 
 
 class NoRows:
-    """A row log that keeps nothing: for the ranks that write none."""
+    """A row log that keeps nothing, for the ranks after the first."""
 
     def resume(self, step: int) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop at a boundary if asked."""
+"""The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
 from __future__ import annotations
 
@@ -7,47 +7,52 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as L
+from tqdm import tqdm
 
 from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.optimizer import linear_schedule
+from roberta_lab.training.module import PretrainingModule, StepLosses
 from roberta_lab.training.rows import Row, RowLog
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StepEnd(L.Callback):
-    """What happens when an optimizer step is complete, in this order: its row, validation, checkpoint, and a stop if asked.
+    """A callback that acts when an optimizer step is complete: row, validation, checkpoint, stop, always in this order.
 
     One place and one order, so that a run resumed from a checkpoint repeats exactly what came after it.
     """
 
-    def __init__(self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path) -> None:
-        self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
+    def __init__(
+        self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path, bar: tqdm | None = None
+    ) -> None:
+        self.config, self.data, self.rows, self.checkpoints, self.bar = config, data, rows, checkpoints, bar
         self.stop_asked = False
-        self.parent = multiprocessing.parent_process()  # of a job beside others: the command, without which it stops
+        self.parent = multiprocessing.parent_process()  # of a job in a sweep: the command, without which it stops
 
-    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """From here on SIGINT and SIGTERM only set a flag: the step in progress is finished and saved. Here, because
-        Lightning sets handlers of its own before."""
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Let SIGINT and SIGTERM only set a flag, so that the step in progress is finished and saved.
 
-        def ask(number: int, frame: Any) -> None:
+        Lightning sets handlers of its own before this, and restores those of its caller when `fit` ends.
+        """
+
+        def ask(number: int, frame: object) -> None:
             self.stop_asked = True
 
         if threading.current_thread() is threading.main_thread():
-            for number in STOPPING:
+            for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, ask)
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Do all that follows a step, when its last micro-batch is done."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
+        assert isinstance(module, PretrainingModule)
         step, steps = trainer.global_step, self.config.batch_size.steps
         if self.parent is not None and os.getppid() != self.parent.pid:
             self.stop_asked = True
@@ -55,49 +60,45 @@ class StepEnd(L.Callback):
         if stopping:
             self.stop_asked = True
         self.rows.write(self._row(module, step, losses))
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
-            self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **module.validate(self.data)}))
+            self._validate(module, step)
         if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
-            self._refuse_broken(module, step)
-            self.rows.flush()
-            trainer.save_checkpoint(self.checkpoints / f"step-{step:09d}.ckpt")
-            if trainer.is_global_zero:
-                checkpoint.keep_newest(self.checkpoints)
+            self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stopping
 
-    def _refuse_broken(self, module: Any, step: int) -> None:
-        """A checkpoint of weights that are no numbers would make every later attempt fail."""
+    def _validate(self, module: PretrainingModule, step: int) -> None:
+        """Write the row of a validation."""
+        found = module.validate(self.data)
+        self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
+        if self.bar is not None:
+            self.bar.set_postfix({"val/ppl": f"{found['val/ppl']:.1f}"}, refresh=False)
+
+    def _save(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> None:
+        """Save a checkpoint, after the rows. Raises FloatingPointError for weights that would break each later attempt."""
         if not all(bool(p.isfinite().all()) for p in module.parameters()):
             raise FloatingPointError(
                 f"the weights after step {step} are not finite; the last checkpoint is from before"
             )
+        self.rows.flush()
+        trainer.save_checkpoint(self.checkpoints / f"step-{step:09d}.ckpt")
+        if trainer.is_global_zero:
+            checkpoint.keep_newest(self.checkpoints)
 
-    def _row(self, module: Any, step: int, losses: list[float]) -> Row:
-        mlm, nsp, correct = losses
-        if not math.isfinite(mlm + nsp):
-            raise FloatingPointError(f"the loss of step {step} is {mlm + nsp}; the last checkpoint is from before it")
+    def _row(self, module: PretrainingModule, step: int, losses: StepLosses) -> Row:
+        """Return the row of a step. Raises FloatingPointError when its loss is not finite."""
+        total = losses.mlm + losses.nsp
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the loss of step {step} is {total}; the last checkpoint is from before it")
+        batch, warmup_steps = self.config.batch_size, self.config.optimizer.warmup_steps
         row = {
             "tokens_seen": module.tokens_seen,
             "epoch": self.data.micro_batches.batches.epochs(step),
-            "lr": self.config.batch_size.peak_lr
-            * linear_schedule(step - 1, self.config.optimizer.warmup_steps, self.config.batch_size.steps),
-            "train/mlm_loss": mlm,
+            "lr": batch.peak_lr * linear_schedule(step - 1, warmup_steps, batch.steps),
+            "train/mlm_loss": losses.mlm,
         }
         if module.model.nsp_classifier is not None:
-            row |= {"train/nsp_loss": nsp, "train/nsp_acc": correct}
+            row |= {"train/nsp_loss": losses.nsp, "train/nsp_acc": losses.nsp_accuracy}
         return Row(step, row)
-
-
-@contextmanager
-def stopping_at_a_step(callback: StepEnd) -> Iterator[None]:
-    """Gives SIGINT and SIGTERM back to whoever had them, after `StepEnd` took them at the start of training."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

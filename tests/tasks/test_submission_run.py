@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_predicting import exported
+from test_predictor import exported
 from test_real_tasks import load
 
 from roberta_lab.cli import main

@@ -28,7 +28,7 @@ def meet(rank: Rank, then: str) -> None:
 def main(first: str, second: str) -> None:
     """Two ranks, each with something to do after the first exchange; rank 0 has a second of grace."""
     ranks.GRACE_SECONDS = 1.0
-    with ranks.started(TrainerConfig("cpu", devices=2), meet, second) as rank:
+    with ranks.start(TrainerConfig("cpu", devices=2), meet, second) as rank:
         meet(rank, first)
 
 

@@ -32,7 +32,7 @@ from roberta_lab.model import checkpoint, encoder
 from roberta_lab.runs.tracking import MetricsFile, read
 from roberta_lab.training import trainer
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.pretraining import run_trainer
+from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import NoRows, Row
 from roberta_lab.training.step_end import StepEnd
 
@@ -86,7 +86,7 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
     module = PretrainingModule(config, 60, 1)
     callback = StepEnd(config, data, rows, directory / "checkpoints")
     try:
-        run_trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
+        build_pretraining_trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
     except (KeyboardInterrupt, SystemExit):
         assert stop_after is not None
     finally:
@@ -254,7 +254,7 @@ def test_bits_per_byte_are_those_of_the_masked_text(tmp_path: Path) -> None:
         vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), num_bytes=np.full(60, num_bytes))
         data = PretrainingData(config, Store(), Store(), vocabulary)
         module = PretrainingModule(config, 60, 1)
-        module.trainer = run_trainer(config, data, StepEnd(config, data, NoRows(), tmp_path), tmp_path)
+        module.trainer = build_pretraining_trainer(config, data, StepEnd(config, data, NoRows(), tmp_path), tmp_path)
         return module.validate(data)
 
     one, two = validated(1), validated(2)

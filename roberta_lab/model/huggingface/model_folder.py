@@ -1,7 +1,7 @@
-"""Pretrained models in and out of Hugging Face's folders: config.json, model.safetensors, tokenizer.json.
+"""Read and write Hugging Face's model folders: config.json, model.safetensors, tokenizer.json.
 
-What is written, `AutoModelForMaskedLM` (with NSP: `AutoModelForPreTraining`) and `AutoTokenizer` load; what is read is a folder of
-RoBERTa or BERT type, by this project, by `save_pretrained`, or as published. The tensors' names are in `huggingface_names`.
+A written folder loads with `AutoModelForMaskedLM` (with NSP: `AutoModelForPreTraining`) and `AutoTokenizer`. A folder that is
+read is of type RoBERTa or BERT, from this project, from `save_pretrained`, or as published. `names` renames the tensors.
 """
 
 from __future__ import annotations
@@ -22,24 +22,34 @@ from torch import Tensor
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data import tokenizer_files
-from roberta_lab.data.storage import replacing_folder
+from roberta_lab.data.storage import read_json, replacing_folder
 from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
 from roberta_lab.model.huggingface.names import (
     KINDS,
     POSITIONS,
     TOKEN_TYPES,
+    join_names,
     kind_of,
-    listed,
     state_from_huggingface,
     state_to_huggingface,
 )
 from roberta_lab.model.pretraining_model import PretrainingModel
 
-_WIDENED = (torch.float32, torch.float16, torch.bfloat16)  # to float32, which is exact
+_EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16)
+_SIZES = {  # fields of ModelConfig and their names in config.json
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "ffn": "intermediate_size",
+}
+FILES = (
+    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("README.md", "roberta_lab.json"),  # the last says that the folder is an export
+)
 
 
 class Pretrained(NamedTuple):
-    """What a folder holds, as `PretrainingModel` knows it."""
+    """A pretrained model as a folder holds it."""
 
     config: ModelConfig
     state: dict[str, Tensor]  # of PretrainingModel, float32
@@ -50,21 +60,21 @@ class Pretrained(NamedTuple):
 
     @property
     def max_length(self) -> int:
-        """The longest input, special tokens counted in."""
+        """Return the length of the longest input, with special tokens."""
         return len(self.state[POSITIONS]) - POSITION_OFFSET
 
     @property
     def token_types(self) -> int:
-        """Rows of the token-type table; 0 without one."""
+        """Return the number of token types; 0 without a table of them."""
         return len(self.state.get(TOKEN_TYPES, ()))
 
     @property
     def nsp(self) -> bool:
-        """Whether the NSP head is there."""
+        """Return whether there is an NSP head."""
         return "nsp_classifier.weight" in self.state
 
     def model(self) -> PretrainingModel:
-        """The model with these weights."""
+        """Return the model with these weights."""
         model = PretrainingModel(self.config, self.vocab_size, self.max_length, self.token_types, self.nsp, self.pad_id)
         model.load_state_dict(self.state, strict=True)
         return model
@@ -72,73 +82,72 @@ class Pretrained(NamedTuple):
 
 # ---------------------------------------------------------------- reading
 def read(folder: Path) -> Pretrained:
-    """A folder of RoBERTa or BERT type, by this project, by `save_pretrained`, or as published.
+    """Return the model of a folder of type RoBERTa or BERT.
 
-    Raises: ConfigError in one line, with the folder's name, when it is of another kind or does not fit together.
+    Raises: ConfigError in one line, with the folder's name, when it is of another type or its parts do not fit together.
     """
     try:
-        values = _json(folder / "config.json")
-        kind, config = values.get("model_type"), _model_config(values)
+        values = _read_config(folder)
+        config, kind = _model_config(values), str(values["model_type"])
         pad_id = values.get("pad_token_id", {"roberta": PAD_ID, "bert": 0}[kind])
         if kind == "roberta" and pad_id != PAD_ID:
             raise ConfigError(f"pad_token_id={pad_id} would move RoBERTa's positions; allowed is {PAD_ID}.")
-        state = state_from_huggingface(_tensors(folder), config, kind)
+        state = state_from_huggingface(_read_tensors(folder), config, kind)
         vocab_size = len(state["encoder.embeddings.tokens.weight"])
-        found = Pretrained(config, state, pad_id, vocab_size, kind, folder)
         if not isinstance(pad_id, int) or not 0 <= pad_id < vocab_size:
             raise ConfigError(f"pad_token_id={pad_id} is no id of a vocabulary of {vocab_size}.")
         tokenizer_files.find(str(folder))
     except ConfigError as error:
         raise ConfigError(f"{folder}: {error}") from None
-    return found
+    return Pretrained(config, state, pad_id, vocab_size, kind, folder)
 
 
 def model_config(folder: Path) -> ModelConfig:
-    """The sizes of a folder's model. Raises ConfigError."""
-    return _model_config(_json(folder / "config.json"))
+    """Return the sizes of a folder's model. Raises ConfigError."""
+    return _model_config(_read_config(folder))
 
 
-def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise ConfigError(f"there is no {file.name}. Allowed: a folder with config.json and model.safetensors.")
+def _read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Return the object in a JSON file of the folder. Raises ConfigError."""
+    if not (folder / name).is_file():
+        raise ConfigError(f"there is no {name}. Allowed: a folder with config.json and model.safetensors.")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(folder / name)
     except ValueError as error:
-        raise ConfigError(f"{file.name} cannot be read: {error}.") from None
+        raise ConfigError(f"{name} cannot be read: {error}.") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{file.name} is no JSON object.")
+        raise ConfigError(f"{name} is no JSON object.")
     return values
 
 
-def _model_config(values: dict[str, Any]) -> ModelConfig:
-    """The sizes of config.json; what is another computation than ours is refused."""
+def _model_config(values: Mapping[str, Any]) -> ModelConfig:
+    """Return the sizes of a config.json. Raises ConfigError for a model that computes something else."""
     if values.get("model_type") not in KINDS:
         raise ConfigError(f"model_type={values.get('model_type')} is not read. Allowed: {', '.join(KINDS)}.")
     ours = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
     for key, value in ours.items():
         if values.get(key, value) != value:
             raise ConfigError(f"config.json has {key}={values[key]}; allowed is {value}.")
-    keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-    for key in keys:
+    for key in _SIZES.values():
         if not isinstance(values.get(key), int) or values[key] < 1:
             raise ConfigError(f"config.json has {key}={values.get(key)}; allowed is 1 or more.")
     if values["hidden_size"] % values["num_attention_heads"]:
         raise ConfigError("config.json has a hidden_size that does not divide by num_attention_heads.")
-    rates = {
-        "dropout": values.get("hidden_dropout_prob", 0.1),
-        "attention_dropout": values.get("attention_probs_dropout_prob", 0.1),
-        "layer_norm_eps": values.get("layer_norm_eps", 1e-12),  # what Hugging Face takes when it is not there
-        "init_std": values.get("initializer_range", 0.02),
-    }
-    return ModelConfig(*(values[key] for key in keys), **rates)
+    return ModelConfig(
+        **{ours: values[key] for ours, key in _SIZES.items()},
+        dropout=values.get("hidden_dropout_prob", 0.1),
+        attention_dropout=values.get("attention_probs_dropout_prob", 0.1),
+        layer_norm_eps=values.get("layer_norm_eps", 1e-12),  # Hugging Face's default
+        init_std=values.get("initializer_range", 0.02),
+    )
 
 
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of the safetensors files, float32; in several files if an index says so."""
-    index = folder / "model.safetensors.index.json"
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return all tensors of the safetensors file, or of several files that an index lists, as float32."""
+    index = "model.safetensors.index.json"
     files = ["model.safetensors"]
-    if not (folder / files[0]).is_file() and index.is_file():
-        files = sorted({Path(name).name for name in _json(index).get("weight_map", {}).values()})
+    if not (folder / files[0]).is_file() and (folder / index).is_file():
+        files = sorted({Path(name).name for name in _read_config(folder, index).get("weight_map", {}).values()})
     tensors: dict[str, Tensor] = {}
     for name in files:
         if not (folder / name).is_file():
@@ -148,28 +157,27 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise ConfigError(f"{name} cannot be read: {error}.") from None
     weights = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
-    if odd := {name for name, tensor in weights.items() if tensor.dtype not in _WIDENED}:
-        raise ConfigError(f"{listed(odd)}: no float32, float16 or bfloat16.")
+    if odd := {name for name, tensor in weights.items() if tensor.dtype not in _EXACT_IN_FLOAT32}:
+        raise ConfigError(f"{join_names(odd)}: no float32, float16 or bfloat16.")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
 # ---------------------------------------------------------------- writing
-FILES = (
-    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("README.md", "roberta_lab.json"),  # the last says that the folder is an export
-)
-
-
-def model_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
-    """The state of PretrainingModel in a pretraining checkpoint."""
+def model_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state of PretrainingModel in a pretraining checkpoint."""
     prefix = "model."
     return {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
 
 
 def write(
-    folder: Path, state: Mapping[str, Tensor], config: ModelConfig, tokenizer: Path, card: str, facts: dict[str, Any]
+    folder: Path,
+    state: Mapping[str, Tensor],
+    config: ModelConfig,
+    tokenizer: Path,
+    card: str,
+    facts: Mapping[str, object],
 ) -> str:
-    """Writes a folder that Auto classes of transformers load, whole or not at all, and returns its kind.
+    """Write a folder that Auto classes of transformers load, whole or not at all, and return its kind.
 
     Args:
         state: of PretrainingModel.
@@ -177,13 +185,20 @@ def write(
         card: README.md, what the model is and how it is loaded.
         facts: roberta_lab.json, the same for programs.
 
-    Raises: ConfigError when `folder` holds something that is no earlier export.
+    Raises: ConfigError when `folder` holds anything but an earlier export.
     """
     folder = folder.expanduser().resolve()
-    if folder.exists() and not _is_free(folder):
+    if folder.exists() and not _may_be_replaced(folder):
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
+    spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    encoding = Encoding(spec)
+    kind = kind_of(state, encoding.pad_id)
+    tensors = state_to_huggingface(state, config, kind)
     with replacing_folder(folder) as beside:
-        kind = _fill(beside, state, config, tokenizer)
+        _write_json(beside / "config.json", _config_json(tensors, config, kind, encoding))
+        save_file(tensors, beside / "model.safetensors", metadata={"format": "pt"})
+        shutil.copymode(beside / "config.json", beside / "model.safetensors")  # save_file lets only the owner read it
+        _write_tokenizer(beside, spec, encoding, len(state.get(TOKEN_TYPES, ())) > 1, len(state[POSITIONS]))
         (beside / "README.md").write_text(card, encoding="utf-8")
         _write_json(beside / "roberta_lab.json", facts)
         for name in FILES:
@@ -192,30 +207,23 @@ def write(
     return kind
 
 
-def _is_free(folder: Path) -> bool:
+def _may_be_replaced(folder: Path) -> bool:
+    """Return whether a folder is empty or an earlier export."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
     return not names or (FILES[-1] in names and names <= set(FILES))
 
 
-def _write_json(file: Path, value: Any) -> None:
+def _write_json(file: Path, value: Mapping[str, object]) -> None:
+    """Write an object with its keys in their order."""
     file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _fill(folder: Path, state: Mapping[str, Tensor], config: ModelConfig, tokenizer: Path) -> str:
-    spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    encoding = Encoding(spec)
-    kind = kind_of(state, encoding.pad_id)
-    tensors = state_to_huggingface(state, config, kind)
-    _write_json(folder / "config.json", _config_json(tensors, config, kind, encoding))
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which save_file makes the owner's alone
-    bos, pad, eos, unk, mask = (
-        spec.id_to_token(i)
-        for i in (encoding.bos_id, encoding.pad_id, encoding.eos_id, encoding.unk_id, encoding.mask_id)
-    )
-    # A masked token here had the space before it inside: `a <mask>` is `a`, mask.
+def _write_tokenizer(folder: Path, spec: Tokenizer, encoding: Encoding, paired: bool, positions: int) -> None:
+    """Write the tokenizer's three files, with the special tokens that this project's inputs have around them."""
+    ids = (encoding.bos_id, encoding.pad_id, encoding.eos_id, encoding.unk_id, encoding.mask_id)
+    bos, pad, eos, unk, mask = (spec.id_to_token(i) for i in ids)
+    # Here a mask holds the space before it: `a <mask>` is two tokens, `a` and the mask.
     spec.add_special_tokens([AddedToken(mask, lstrip=True, normalized=False, special=True)])
-    paired = len(state.get(TOKEN_TYPES, ())) > 1
     second = f"$B:1 {eos}:1" if paired else f"{eos} $B {eos}"  # as in `tasks.features.PairFormat`
     spec.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A {eos}",
@@ -228,15 +236,17 @@ def _fill(folder: Path, state: Mapping[str, Tensor], config: ModelConfig, tokeni
     _write_json(folder / "special_tokens_map.json", names)
     rest = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # tokenizer.json as it is, not rebuilt from its vocabulary
-        "model_max_length": len(state[POSITIONS]) - POSITION_OFFSET,
+        "model_max_length": positions - POSITION_OFFSET,
         "model_input_names": ["input_ids", *(["token_type_ids"] if paired else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
     }
     _write_json(folder / "tokenizer_config.json", names | rest)
-    return kind
 
 
-def _config_json(tensors: dict[str, Tensor], config: ModelConfig, kind: str, encoding: Encoding) -> dict[str, Any]:
+def _config_json(
+    tensors: Mapping[str, Tensor], config: ModelConfig, kind: str, encoding: Encoding
+) -> dict[str, object]:
+    """Return the values of config.json."""
     words, positions, types = (
         len(tensors[f"{kind}.embeddings.{name}_embeddings.weight"]) for name in ("word", "position", "token_type")
     )
@@ -245,10 +255,7 @@ def _config_json(tensors: dict[str, Tensor], config: ModelConfig, kind: str, enc
         "architectures": ["RobertaForMaskedLM" if kind == "roberta" else bert],
         "model_type": kind,
         "vocab_size": words,
-        "num_hidden_layers": config.layers,
-        "hidden_size": config.hidden,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.ffn,
+        **{key: getattr(config, ours) for ours, key in _SIZES.items()},
         "hidden_act": "gelu",
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": config.attention_dropout,

@@ -1,12 +1,12 @@
-"""The same weights under Hugging Face's names: RoBERTa's (no token types, no NSP, pad 1) and BERT's (everything else).
+"""Rename weights to and from Hugging Face's names: RoBERTa's (no token types, no NSP, pad 1) or BERT's (all other models).
 
-What is not one to one is stated here, once:
-- query, key and value are one matrix here, three there;
-- RoBERTa's position table has rows in front of the first position, as ours has; BERT's has none, so ours[2:] is theirs;
-- both always have token types: one row of zeros stands there for none here, and is left out when it is read. Rows that are
-  not zeros stay, as token types of the model, so nothing is rounded on the way;
-- the output matrix is the embedding matrix: written once, and refused if a folder holds another.
-A tensor that is missing, or would go nowhere, is an error that names it.
+Most tensors only change their name. The others:
+- query, key and value are one matrix here and three at Hugging Face;
+- RoBERTa's position table has two unused rows before the first position, as here; BERT's has none, so it is ours[2:];
+- Hugging Face's models always have token types. A model without gets one row of zeros, which is left out when it is read;
+  rows that are not zeros stay token types, so nothing is rounded;
+- the output matrix is the embedding matrix: it is written once, and a folder with another output matrix is refused.
+A tensor that is missing or has no use is an error with its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ENCODER = {
     "encoder.embeddings.tokens": "{kind}.embeddings.word_embeddings",
     "encoder.embeddings.norm": "{kind}.embeddings.LayerNorm",
 }
-_LAYER = {  # under encoder.layers.N here, KIND.encoder.layer.N there
+_LAYER = {  # under encoder.layers.N here, KIND.encoder.layer.N at Hugging Face
     "attention_out": "attention.output.dense",
     "attention_norm": "attention.output.LayerNorm",
     "ffn_in": "intermediate.dense",
@@ -40,7 +40,7 @@ _NSP = {"nsp_pooler": "bert.pooler.dense", "nsp_classifier": "cls.seq_relationsh
 _MLM_BIAS = {"roberta": "lm_head.bias", "bert": "cls.predictions.bias"}
 _DECODER = {"roberta": "lm_head.decoder", "bert": "cls.predictions.decoder"}  # second names of tied tensors
 _NO_WEIGHTS = {
-    # Counters that older versions of transformers saved; and RoBERTa's pooler, which no pretraining objective of it reads.
+    # Counters that older versions of transformers saved, and RoBERTa's pooler, which its pretraining does not use.
     "roberta": ("roberta.embeddings.position_ids", "roberta.pooler.dense.weight", "roberta.pooler.dense.bias"),
     "bert": ("bert.embeddings.position_ids",),
 }
@@ -48,30 +48,32 @@ POSITIONS, TOKEN_TYPES = "encoder.embeddings.positions.weight", "encoder.embeddi
 
 
 def kind_of(state: Mapping[str, Tensor], pad_id: int) -> str:
-    """The architecture that can hold this model. RoBERTa's has no NSP head, reads no token types, and counts positions from
-    pad + 1, which is 2 only if pad is 1."""
+    """Return the architecture that can hold this model, `roberta` or `bert`.
+
+    RoBERTa's has no NSP head and no token types, and counts positions from pad + 1, which is 2 only if pad is 1.
+    """
     plain = TOKEN_TYPES not in state and "nsp_classifier.weight" not in state
     return "roberta" if plain and pad_id == PAD_ID else "bert"
 
 
 def _names(layers: int, kind: str, nsp: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each parameter that is moved as it is, and its name there; several names where one matrix here is several there."""
-    pairs = [(ours, (theirs.format(kind=kind),)) for ours, theirs in _ENCODER.items()]
+    """Yield each parameter that is only renamed, and its names at Hugging Face: three for queries, keys and values."""
+    modules: dict[str, tuple[str, ...]] = {ours: (theirs.format(kind=kind),) for ours, theirs in _ENCODER.items()}
     for i in range(layers):
-        here, there = f"encoder.layers.{i}", f"{kind}.encoder.layer.{i}"
-        pairs.append((f"{here}.qkv", tuple(f"{there}.attention.self.{part}" for part in ("query", "key", "value"))))
-        pairs += [(f"{here}.{ours}", (f"{there}.{theirs}",)) for ours, theirs in _LAYER.items()]
-    pairs += [(ours, (theirs,)) for ours, theirs in {**_HEADS[kind], **(_NSP if nsp else {})}.items()]
-    for ours, theirs in pairs:
-        for part in ("weight", "bias") if ours != "encoder.embeddings.tokens" else ("weight",):
-            yield f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs)
+        own, layer = f"encoder.layers.{i}", f"{kind}.encoder.layer.{i}"
+        modules[f"{own}.qkv"] = tuple(f"{layer}.attention.self.{part}" for part in ("query", "key", "value"))
+        modules.update({f"{own}.{ours}": (f"{layer}.{theirs}",) for ours, theirs in _LAYER.items()})
+    modules.update({ours: (theirs,) for ours, theirs in (_HEADS[kind] | (_NSP if nsp else {})).items()})
+    for module, names in modules.items():
+        for part in ("weight", "bias") if module != "encoder.embeddings.tokens" else ("weight",):
+            yield f"{module}.{part}", tuple(f"{name}.{part}" for name in names)
     yield "mlm_bias", (_MLM_BIAS[kind],)
 
 
 def state_to_huggingface(state: Mapping[str, Tensor], config: ModelConfig, kind: str) -> dict[str, Tensor]:
-    """The tensors of `state`, a state of PretrainingModel, under Hugging Face's names, each with memory of its own.
+    """Return the tensors of a state of PretrainingModel under Hugging Face's names, each with memory of its own.
 
-    BERT's position table has no rows in front of the first position: ours, which nothing reads, are left out.
+    For BERT the two rows before the first position, which nothing reads, are left out.
     """
     names = dict(_names(config.layers, kind, "nsp_classifier.weight" in state))
     assert set(state) - {TOKEN_TYPES} == {*names, POSITIONS}, "every parameter goes somewhere"
@@ -88,9 +90,11 @@ def state_to_huggingface(state: Mapping[str, Tensor], config: ModelConfig, kind:
 
 
 def state_from_huggingface(tensors: Mapping[str, Tensor], config: ModelConfig, kind: str) -> dict[str, Tensor]:
-    """The inverse of `state_to_huggingface`, bitwise; in front of BERT's positions come rows of zeros, as at initialization.
+    """Return the state of PretrainingModel of Hugging Face's tensors: the exact inverse of `state_to_huggingface`.
 
-    Raises: ConfigError that names the tensors that are missing, would go nowhere, or contradict each other.
+    Before BERT's positions come rows of zeros, as at initialization.
+
+    Raises: ConfigError with the names of tensors that are missing, have no use, or contradict each other.
     """
     left = _without_second_names(tensors, kind)
     nsp = any(f"{name}.{part}" in left for name in _NSP.values() for part in ("weight", "bias"))
@@ -99,7 +103,7 @@ def state_from_huggingface(tensors: Mapping[str, Tensor], config: ModelConfig, k
     wanted = {positions, types, *(name for theirs in names.values() for name in theirs)}
     for verb, odd in (("lacks", wanted - set(left)), ("has, with no use for them,", set(left) - wanted)):
         if odd:
-            raise ConfigError(f"a {kind} model for pretraining {verb} {listed(odd)}.")
+            raise ConfigError(f"a {kind} model for pretraining {verb} {join_names(odd)}.")
     _check_shapes({name: left[name] for name in wanted}, config, kind, nsp)
     state = {ours: torch.cat([left[name] for name in theirs]) for ours, theirs in names.items()}
     if kind == "bert":
@@ -112,7 +116,7 @@ def state_from_huggingface(tensors: Mapping[str, Tensor], config: ModelConfig, k
 
 
 def _without_second_names(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """The tensors under the names of today, tied ones once, without what are no weights."""
+    """Return the tensors under today's names, tied ones once, without those that are no weights."""
     renamed = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # BERT's, until 2019
     left = dict(tensors)
     for old, new in renamed.items():
@@ -128,7 +132,10 @@ def _without_second_names(tensors: Mapping[str, Tensor], kind: str) -> dict[str,
 
 
 def _check_shapes(tensors: dict[str, Tensor], config: ModelConfig, kind: str, nsp: bool) -> None:
-    """Against those of a model of these sizes, which takes no memory; the lengths of the three tables are their own."""
+    """Raise ConfigError when a shape is not that of a model of these sizes, built on the meta device without memory.
+
+    The lengths of the three embedding tables are taken as they are.
+    """
     tables = [f"{kind}.embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")]
     words, positions, types = (tensors[name].shape[:1].numel() for name in tables)
     offset = POSITION_OFFSET if kind == "roberta" else 0
@@ -139,7 +146,7 @@ def _check_shapes(tensors: dict[str, Tensor], config: ModelConfig, kind: str, ns
             raise ConfigError(f"{name} is of shape {shape}; config.json makes it {tuple(expected.shape)}.")
 
 
-def listed(names: set[str]) -> str:
-    """The first of them, and how many more there are, for a message of one line."""
+def join_names(names: set[str]) -> str:
+    """Return the first four names and the number of the others, for a message in one line."""
     first = sorted(names)[:4]
     return ", ".join(first) + (f" and {len(names) - len(first)} more" if len(names) > len(first) else "")

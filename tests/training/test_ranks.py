@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,14 @@ from roberta_lab.axes.batch_size import ALONE, Rank
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.cli import main
-from roberta_lab.config import Config, ConfigError, RankDied, TrainerConfig
+from roberta_lab.config import Config, RankDied, TrainerConfig
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
-from roberta_lab.training import micro_batch, ranks
-from roberta_lab.training.micro_batch import Known, largest
+from roberta_lab.training import ranks
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.pretraining import run_trainer
+from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import Row
-from roberta_lab.training.step_end import StepEnd, stopping_at_a_step
+from roberta_lab.training.step_end import StepEnd
 
 SIZES = {1: (8, 4, 2, 1), 2: (4, 2, 1), 4: (2, 1)}  # of micro-batches, by number of ranks; a batch is 8 inputs
 Step = tuple[dict[str, Any], dict[str, Tensor], int]  # its row, its gradients, the times that ranks exchanged them
@@ -90,10 +88,11 @@ def fit(
     data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank)
     rows, gradients = Kept(), FirstGradients()
     step_end = StepEnd(config, data, rows, directory / "checkpoints")
-    fitted = run_trainer(config, data, step_end, directory)
+    fitted = build_pretraining_trainer(config, data, step_end, directory)
     fitted.callbacks += [gradients, *callbacks]
-    with stopping_at_a_step(step_end):
-        fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before, "handlers are given back"
     return rows.rows, gradients
 
 
@@ -145,7 +144,7 @@ def test_nor_on_two_ranks_which_stop_together_and_go_on_from_one_and_back(one_pr
     newest = checkpoint.newest(tmp_path / "cut" / "checkpoints")
     assert newest is not None and checkpoint.step_of(newest) == 3
     arguments = tmp_path, newest
-    with ranks.started(TrainerConfig("cpu", devices=2), cuts_a_stop_and_a_resume, *arguments) as rank:
+    with ranks.start(TrainerConfig("cpu", devices=2), cuts_a_stop_and_a_resume, *arguments) as rank:
         cuts, stopped, resumed = cuts_a_stop_and_a_resume(rank, *arguments)
     assert_same_steps(cuts, one_process)
     assert {len(gradients.exchanges) for _, gradients in cuts.values()} == {3}, "one exchange a step, whatever its cut"
@@ -161,7 +160,7 @@ def test_nor_on_two_ranks_which_stop_together_and_go_on_from_one_and_back(one_pr
 
 
 def test_nor_on_four_ranks(one_process: Any, tmp_path: Path) -> None:
-    with ranks.started(TrainerConfig("cpu", devices=4), every_cut, tmp_path) as rank:
+    with ranks.start(TrainerConfig("cpu", devices=4), every_cut, tmp_path) as rank:
         assert_same_steps(every_cut(rank, tmp_path), one_process)
 
 
@@ -182,7 +181,7 @@ def test_ranks_take_shares_of_one_batch() -> None:
 def test_a_rank_that_ends_badly_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     with (
         pytest.raises(RankDied, match="rank 1 of 2 ended with exit code 1;"),
-        ranks.started(TrainerConfig("cpu", devices=2), meet, "raise") as rank,
+        ranks.start(TrainerConfig("cpu", devices=2), meet, "raise") as rank,
     ):
         meet(rank, "meet")
     assert not dist.is_initialized()
@@ -279,70 +278,3 @@ def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path, capsys: py
     [whole] = (tmp_path / "whole").rglob("metrics.jsonl")
     cut = tmp_path / "cut" / "pretrain" / whole.parent.name / "metrics.jsonl"
     assert cut.read_bytes() == whole.read_bytes() and whole.read_text().count('"train/mlm_loss"') == 40
-
-
-@pytest.mark.parametrize(
-    ("share", "limit", "size"), [(256, 100, 64), (96, 50, 48), (96, 1000, 96), (17, 16, 1), (24, 1, 1), (1, 5, 1)]
-)
-def test_the_largest_micro_batch_that_fits_and_divides_is_tried_once(share: int, limit: int, size: int) -> None:
-    tried: list[int] = []
-
-    def fits(number: int) -> bool:
-        tried.append(number)
-        return number <= limit
-
-    assert largest(share, fits, Known())[0] == size
-    first, known = list(tried), largest(share, fits, Known())[1]
-    tried.clear()
-    assert largest(share, fits, known) == (size, known) and not tried and len(first) == len(set(first))
-    with pytest.raises(ConfigError, match="micro_batch_size=auto"):
-        largest(share, lambda number: False, Known())
-
-
-def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[int] = []
-    monkeypatch.setattr(micro_batch, "on_cuda", lambda accelerator: True)
-    monkeypatch.setattr(micro_batch, "device_facts", lambda: {"name": "a GPU"})
-    monkeypatch.setattr(micro_batch, "fits", lambda *a: tried.append(a[-1]) or a[-1] <= 3)
-    monkeypatch.setattr(micro_batch, "nobody_else", lambda: bool(alone))
-    alone = []
-
-    def settled(config: Config) -> int:
-        tried.clear()
-        config.paths.cache = str(tmp_path)
-        config.trainer.micro_batch_size = "auto"
-        found = micro_batch.settled(config, 60, lambda: pytest.fail("no trial builds a model here"))
-        assert config.trainer.micro_batch_size == "auto", "the caller's config is as before"
-        return found.trainer.micro_batch_size
-
-    assert settled(make()) == 2 and tried and not (tmp_path / "micro_batch").exists(), "beside others nothing is kept"
-    alone.append(True)
-    assert settled(make()) == 2 and tried
-    assert settled(make()) == 2 and not tried
-    assert settled(replace(make(), seed=2)) == 2 and not tried
-    assert settled(make(precision="bf16")) == 2 and tried
-    config = make()
-    config.batch_size.sequences = 3
-    assert settled(config) == 3 and tried == [3], "another batch needs what is between"
-    [broken, *_] = (tmp_path / "micro_batch").glob("*.json")
-    for file in (tmp_path / "micro_batch").glob("*.json"):
-        file.write_text("{")
-    assert broken.is_file() and settled(make()) == 2 and tried
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_trial_is_as_large_as_micro_batches_get(name: str) -> None:
-    """And is what the model and the loss take."""
-    config = config_for(name, 2, 1)
-    trial = micro_batch.trial_batch(config, 60, 2)
-    batches = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches
-    assert len(trial["input_ids"]) >= max(len(batches[i]["input_ids"]) for i in range(len(batches)))
-    micro_batch.two_steps(config, PretrainingModule(config, 60, 1).model, trial, torch.device("cpu"))
-
-
-def test_auto_on_a_cpu_is_what_no_setting_is() -> None:
-    config = make()
-    config.trainer.micro_batch_size = "auto"
-    assert micro_batch.settled(config, 60, lambda: pytest.fail("nothing is tried")).trainer.micro_batch_size == 8

@@ -22,7 +22,7 @@ from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import predictor
 from roberta_lab.model.huggingface import model_folder
-from roberta_lab.model.predictor import Predictor, cosine_similarities, nearest, shown
+from roberta_lab.model.predictor import Predictor, cosine_similarities, nearest, printable
 from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.runs import compose
 from roberta_lab.training.ranks import device_of, on_cuda
@@ -150,8 +150,8 @@ def test_a_mask_takes_the_space_before_it_and_other_special_tokens_are_text(robe
     encoding = roberta.encoding
     a, b, special = encoding.encode_batch(["a", " b", " [MASK] <s> b"])
     ends = (encoding.bos_id, encoding.eos_id)
-    assert roberta._masked("a \t <mask> b", 1) == [ends[0], *a, encoding.mask_id, *b, ends[1]]
-    assert roberta._masked("<mask> [MASK] <s> b", 1) == [ends[0], encoding.mask_id, *special, ends[1]]
+    assert roberta._encode_masked("a \t <mask> b", 1) == [ends[0], *a, encoding.mask_id, *b, ends[1]]
+    assert roberta._encode_masked("<mask> [MASK] <s> b", 1) == [ends[0], encoding.mask_id, *special, ends[1]]
     assert encoding.mask_id not in special and not {*special} & {*ends}
     plain, filled = roberta.embed(["a <mask>", "a"], "bos").vectors
     assert not np.allclose(plain, filled)
@@ -228,7 +228,7 @@ def test_cosines_by_hand() -> None:
 
 
 def test_what_a_terminal_would_obey_is_not_shown() -> None:
-    assert shown("a\x1b[2J\nb", 20) == "a [2J b" and shown("abcdef", 4) == "abc…"
+    assert printable("a\x1b[2J\nb", 20) == "a [2J b" and printable("abcdef", 4) == "abc…"
 
 
 # ---------------------------------------------------------------- files

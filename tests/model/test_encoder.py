@@ -1,0 +1,58 @@
+"""The encoder against a slow reference written here, and what padding must not change."""
+
+import math
+
+import torch
+
+from roberta_lab.config import ModelConfig
+from roberta_lab.model.encoder import Encoder
+
+CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
+
+
+def tiny() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(CONFIG, vocab_size=50, max_positions=12, token_types=2).eval()
+
+
+def reference_norm(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
+    mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)
+    return (x - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+
+
+def reference_encoder(encoder: Encoder, ids: list[int], types: list[int]) -> torch.Tensor:
+    """One unpadded sequence, head by head, position by position, with the formulas of Devlin et al. 2019."""
+    e = encoder.embeddings
+    x = torch.stack(
+        [
+            e.tokens.weight[t] + e.positions.weight[i + 2] + e.token_types.weight[s]
+            for i, (t, s) in enumerate(zip(ids, types, strict=True))
+        ]
+    )
+    x = reference_norm(x, e.norm)
+    for layer in encoder.layers:
+        q, k, v = (x @ layer.qkv.weight.T + layer.qkv.bias).split(16, dim=-1)
+        heads = []
+        for h in (slice(0, 8), slice(8, 16)):
+            scores = q[:, h] @ k[:, h].T / math.sqrt(8)
+            heads.append(scores.exp() / scores.exp().sum(-1, keepdim=True) @ v[:, h])
+        attended = torch.cat(heads, -1) @ layer.attention_out.weight.T + layer.attention_out.bias
+        x = reference_norm(x + attended, layer.attention_norm)
+        inner = x @ layer.ffn_in.weight.T + layer.ffn_in.bias
+        inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
+        x = reference_norm(x + inner @ layer.ffn_out.weight.T + layer.ffn_out.bias, layer.ffn_norm)
+    return x
+
+
+def test_encoder_equals_the_formulas() -> None:
+    encoder, ids, types = tiny(), [0, 7, 9, 2, 11, 12, 2], [0, 0, 0, 0, 1, 1, 1]
+    got = encoder(torch.tensor([ids]), None, torch.tensor([types]))[0]
+    assert torch.allclose(got, reference_encoder(encoder, ids, types), atol=1e-5)
+
+
+def test_padding_does_not_change_the_real_positions() -> None:
+    encoder, ids = tiny(), torch.tensor([[0, 7, 9, 2]])
+    padded = torch.tensor([[0, 7, 9, 2, 1, 1]])
+    got = encoder(padded, padded != 1)
+    assert torch.allclose(got[:, :4], encoder(ids), atol=1e-6)
+    assert not torch.allclose(encoder(padded)[:, :4], encoder(ids), atol=1e-6)

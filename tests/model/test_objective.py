@@ -1,0 +1,39 @@
+"""The pretraining loss: its gradient does not depend on the cut into micro-batches."""
+
+import pytest
+import torch
+
+from roberta_lab.axes.masking import IGNORED
+from roberta_lab.config import ModelConfig
+from roberta_lab.data.batch import Batch
+from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.pretraining_model import PretrainingModel
+
+CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
+
+
+def tiny() -> PretrainingModel:
+    torch.manual_seed(0)
+    return PretrainingModel(CONFIG, vocab_size=50, max_positions=12, token_types=2, nsp=True).eval()
+
+
+def micro_batch(start: int, stop: int) -> Batch:
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(4, 50, (6, 10), generator=generator)
+    labels = torch.where(torch.rand(6, 10, generator=generator) < torch.arange(1, 7)[:, None] / 10, ids, IGNORED)
+    nsp = torch.tensor([0, 1, 1, 0, 1, 0])
+    return {"input_ids": ids[start:stop], "labels": labels[start:stop], "next_sentence_label": nsp[start:stop]}
+
+
+def gradient(cuts: list[int]) -> torch.Tensor:
+    model = tiny()
+    masked = int((micro_batch(0, 6)["labels"] != IGNORED).sum())
+    for start, stop in zip([0, *cuts], [*cuts, 6], strict=True):
+        batch_loss(loss_sums(model, micro_batch(start, stop)), masked, 6).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("cuts", [[3], [1], [2, 4], [1, 2, 3, 4, 5]])
+def test_the_gradient_does_not_depend_on_the_cut(cuts: list[int]) -> None:
+    whole, split = gradient([]), gradient(cuts)
+    assert (whole - split).norm() / whole.norm() < 1e-5
