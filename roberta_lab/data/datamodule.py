@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from roberta_lab.axes import input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
-from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
-from roberta_lab.axes.masking import IGNORED, masked_rows, num_maskable, num_masked
+from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, MaskingConfig

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 
 from roberta_lab.axes.batch_size import micro_batch_size
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.input_format import format_of
-from roberta_lab.axes.masking import IGNORED
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.datamodule import pack

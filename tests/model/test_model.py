@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.model import attention
 from roberta_lab.model.encoder import Encoder

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roberta_lab.axes.examples import Rows
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED, Rows
 from roberta_lab.axes.tokenizer import Encoding
 
 STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
-from roberta_lab.axes.masking import IGNORED, masked_rows
+from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.rng import hashed
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import MaskingConfig

@@ -115,6 +115,7 @@ def _is_of_network(error: BaseException) -> bool:
 
 def _explained(source: HubConfig, error: Exception) -> str:
     """Return what happened, and what the user can do about it."""
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -124,7 +125,7 @@ def _explained(source: HubConfig, error: Exception) -> str:
     status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"
     token = "log in with `hf auth login` or set HF_TOKEN"
     text = " ".join(str(error).split())
-    if caused_by(GatedRepoError):
+    if caused_by(GatedRepoError) or "gated dataset" in text:  # `datasets` drops the cause
         return f"its authors grant access to each reader. Ask for it on {page}, then {token}."
     if caused_by(RevisionNotFoundError):
         return f"there is no such revision. Its commits are on {page} under Files and versions, History."
@@ -133,7 +134,7 @@ def _explained(source: HubConfig, error: Exception) -> str:
     if "scripts are no longer supported" in text:  # a RuntimeError, which has no class of its own
         what = "it is a script that builds the data, and such code is not run"
         return f"{what}. Take a commit of its branch refs/convert/parquet, or another dataset; see {page}."
-    if caused_by(DataFilesNotFoundError):
+    if caused_by(EmptyDatasetError, DataFilesNotFoundError):
         return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
     if status in _BUSY:
         return f"the hub has too much to do (HTTP {status}), also after several tries. Wait some minutes, or {token}."
