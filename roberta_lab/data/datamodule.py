@@ -140,10 +140,10 @@ def leave_signals_to_the_run(worker: int) -> None:
 class PositionLoader(DataLoader[Batch]):
     """A loader without a state: its position is derived from the step."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, object]) -> None:
         assert not state
 
 

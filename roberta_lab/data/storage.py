@@ -87,7 +87,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 # ---------------------------------------------------------------- things that are made once
-def digest(values: Mapping[str, Any], digits: int = 12) -> str:
+def digest(values: Mapping[str, object], digits: int = 12) -> str:
     """Return the first hex digits of the SHA-256 of the values; equal values give equal ids, on every machine."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:digits]
 

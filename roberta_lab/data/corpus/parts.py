@@ -18,7 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO, TypedDict
+from typing import TextIO, TypedDict
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
@@ -107,7 +107,7 @@ class _Parts:
 
     def _open(self) -> None:
         self._stem = f"{self._unit.number:06d}-{self.number:06d}"
-        self._records: list[tuple[Any, ...]] = []
+        self._records: list[tuple[object, ...]] = []
         self._characters = 0
         making = making_in(self._folder)
         files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]

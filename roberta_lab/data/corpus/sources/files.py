@@ -12,12 +12,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from zstandard import ZstdDecompressionObj
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _ENDINGS = {
@@ -132,7 +134,7 @@ def _listed(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- opening
-def needed(package: str, path: Path) -> Any:
+def import_extra(package: str, path: Path) -> ModuleType:
     """Return a package that only some sources need. Raise ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)
@@ -141,9 +143,9 @@ def needed(package: str, path: Path) -> Any:
         raise ConfigError(f"{path} needs the package {name}: pip install 'roberta_lab[data]'") from None
 
 
-def opened_lines(file: SourceFile) -> BinaryIO:
+def open_lines(file: SourceFile) -> BinaryIO:
     """Open the plain bytes of a file, or of the lines that `file` is."""
-    return opened(file.path) if file.end is None else io.BufferedReader(_Lines(file), 1 << 17)
+    return open_plain(file.path) if file.end is None else io.BufferedReader(_Lines(file), 1 << 17)
 
 
 class _Lines(io.RawIOBase):
@@ -168,7 +170,7 @@ class _Lines(io.RawIOBase):
         super().close()
 
 
-def opened(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BinaryIO:
     """Open the plain bytes of a file by the ending of its name. Broken files raise OSError, EOFError, zlib.error, LZMAError."""
     openers: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstd}
     return cast(BinaryIO, openers.get(path.suffix, lambda plain: open(plain, "rb"))(path))
@@ -182,10 +184,10 @@ class _Zstd(io.RawIOBase):
     """The frames of a .zst file. Unlike zstandard's own reader it notices that a file was cut off."""
 
     def __init__(self, path: Path) -> None:
-        self._zstandard = needed("zstandard", path)
+        self._zstandard = import_extra("zstandard", path)
         self._file = open(path, "rb")  # noqa: SIM115
         self._decompressor = self._zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: Any = None
+        self._frame: ZstdDecompressionObj | None = None
         self._plain = memoryview(b"")
 
     def readable(self) -> bool:

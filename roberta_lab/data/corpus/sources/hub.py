@@ -15,11 +15,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from roberta_lab.config import ConfigError, HubConfig
 from roberta_lab.data.corpus.sources.hub_errors import describe, hub_calls, iterate, with_retries
 from roberta_lab.data.corpus.sources.rows import Row, column_values
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder, IterableDataset
 
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -64,7 +68,7 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
     """
     stream = _open(source)
     assert 0 <= shard < stream.num_shards, (shard, stream.num_shards)
-    pyarrow, position = importlib.import_module("pyarrow"), -1
+    position = -1
     with hub_calls(source):
         batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
     for table in iterate(source, batches):
@@ -72,7 +76,7 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
         if position < 0:
             _expect_fields(source, table.column_names)
         for batch in table.to_batches():
-            columns = [column_values(pyarrow, batch.column(name), counts) for name in names]
+            columns = [column_values(batch.column(name), counts) for name in names]
             for values in zip(*columns, strict=True):
                 position += 1
                 yield position, dict(zip(names, values, strict=True))
@@ -108,7 +112,7 @@ def _expect_fields(source: HubConfig, columns: list[str]) -> None:
 
 
 # ---------------------------------------------------------------- opening
-def _open(source: HubConfig) -> Any:
+def _open(source: HubConfig) -> IterableDataset:
     """Return the split as an IterableDataset of the wanted columns. It is looked up once per process: a commit does not change."""
     check(source)
     key = (*fingerprint(source).values(), *_wanted(source))
@@ -121,7 +125,7 @@ def _open(source: HubConfig) -> Any:
     return _OPEN[key]
 
 
-def _open_split(source: HubConfig, builder: Any, splits: Mapping[str, Any]) -> Any:
+def _open_split(source: HubConfig, builder: DatasetBuilder, splits: Mapping[str, IterableDataset]) -> IterableDataset:
     """Return one split. Of Parquet, only the wanted columns are read and decoded, a few rows at a time."""
     if source.split not in splits:
         raise ConfigError(f"{describe(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
@@ -138,7 +142,7 @@ def _open_split(source: HubConfig, builder: Any, splits: Mapping[str, Any]) -> A
     return stream
 
 
-def _builder(source: HubConfig) -> Any:
+def _builder(source: HubConfig) -> DatasetBuilder:
     """Return the library's plan of the dataset: subsets, files, features.
 
     Its cache is a temporary folder, so that nothing that was prepared earlier takes the place of the hub.
@@ -156,7 +160,7 @@ def _builder(source: HubConfig) -> Any:
         raise ConfigError(f"{describe(source)} {what}. Allowed: {', '.join(names)}.")
 
 
-def _expect_pinned(source: HubConfig, builder: Any) -> None:
+def _expect_pinned(source: HubConfig, builder: DatasetBuilder) -> None:
     """Raise ConfigError for files outside the commit: the library also reads folders and links under the same id."""
     files = [name for names in (builder.config.data_files or {}).values() for name in names]
     outside = [name for name in files if f"hf://datasets/{source.path}@{source.revision}/" not in name]
@@ -166,7 +170,7 @@ def _expect_pinned(source: HubConfig, builder: Any) -> None:
         )
 
 
-def _library(source: HubConfig) -> Any:
+def _library(source: HubConfig) -> ModuleType:
     """Return the package `datasets`, which only these sources need."""
     try:
         datasets = importlib.import_module("datasets")
@@ -188,4 +192,4 @@ def _library(source: HubConfig) -> Any:
     return datasets
 
 
-_OPEN: dict[tuple[object, ...], Any] = {}  # the splits that this process has opened
+_OPEN: dict[tuple[object, ...], IterableDataset] = {}  # the splits that this process has opened

@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.document import Document
 from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
 from roberta_lab.data.corpus.sources.files import SourceFile
-from roberta_lab.data.corpus.sources.rows import Row, csv_rows, expect_fields, json_rows, parquet_rows
+from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
 
 ALLOWED_BAD, ALLOWED_SHARE = 10, 0.01  # malformed records in a file
 _WITH_FIELDS = ("jsonl", "csv", "parquet")
@@ -118,7 +118,7 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
 # ---------------------------------------------------------------- kinds without fields
 def _text(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     title = PurePosixPath(file.name).stem
-    with files.opened(file.path) as stream:
+    with files.open_plain(file.path) as stream:
         if source.document_separator is None:
             whole = text.blocks((line for line, _ in text.lines(stream, counts)), False, counts)
             yield _Record(f"{file.name}:0", title, whole)
@@ -157,14 +157,14 @@ def _first(lines: Iterator[tuple[str, bool]], between: str | None) -> list[str]:
 
 
 def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
-    with files.opened(file.path) as stream:
+    with files.open_plain(file.path) as stream:
         book = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
         title = ", by ".join(filter(None, (book.title or PurePosixPath(file.name).stem, book.author)))
         yield _Record(f"{file.name}:0", title, book.paragraphs)
 
 
 def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
-    with files.opened(file.path) as stream:
+    with files.open_plain(file.path) as stream:
         start = cast(io.BufferedReader, stream).peek(1 << 12)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
             yield from _wikiextractor_json(file, stream, source, counts)
@@ -194,7 +194,7 @@ def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Ite
     if source.kind == "parquet":
         yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
         return
-    with files.opened_lines(file) as stream:
+    with files.open_lines(file) as stream:
         rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file.first_line)
         yield from _records(file, source, rows, counts)
 
@@ -216,7 +216,7 @@ def _rows(
     rows: Iterator[Row],
     counts: Counter[str],
     title_field: str | None = None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, Fields]]:
     """Yield the rows that can be read. The first one must have every wanted field."""
     good, bad, first_reason = 0, 0, ""
     for position, row in rows:
@@ -238,7 +238,7 @@ def _rows(
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
 
 
-def _reason(row: dict[str, Any] | str, text_field: str) -> str | None:
+def _reason(row: Fields | str, text_field: str) -> str | None:
     """Return why a row cannot be read, or None. A text that is None is an empty document."""
     if isinstance(row, str):
         return row
@@ -249,7 +249,7 @@ def _reason(row: dict[str, Any] | str, text_field: str) -> str | None:
     return None
 
 
-def _id(row: dict[str, Any], source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
+def _id(row: Fields, source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
     """Return the value of `id_field`, else file and position."""
     if source.id_field is None:
         return f"{file.name}:{position}"

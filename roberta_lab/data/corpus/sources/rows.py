@@ -7,17 +7,21 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from roberta_lab.config import ConfigError
 from roberta_lab.data.corpus.sources import files, text
 from roberta_lab.data.corpus.sources.files import SourceFile
 
+if TYPE_CHECKING:
+    import pyarrow
+
 MAX_LINE = 1 << 25  # bytes of a JSON line, which is parsed as a whole; longer ones are malformed
 MAX_FIELD = 1 << 24  # characters of a line and of a field of CSV, which keeps four bytes for each
 _BATCH = 64  # rows of Parquet
 
-Row = tuple[int, dict[str, Any] | str]  # position in the file, record
+Fields: TypeAlias = dict[str, Any]  # values by the names of a file's columns
+Row: TypeAlias = tuple[int, Fields | str]  # position in the file, record
 
 
 def expect_fields(fields: Iterable[str], file: SourceFile, wanted: Iterable[str | None]) -> None:
@@ -108,13 +112,13 @@ def _without_mark(line: str, counts: Counter[str]) -> str:
 
 def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> Iterator[Row]:
     """Yield rows of the wanted columns, a batch at a time, in the memory of a row group of these columns."""
-    parquet, pyarrow = files.needed("pyarrow.parquet", file.path), files.needed("pyarrow", file.path)
+    parquet, pyarrow = files.import_extra("pyarrow.parquet", file.path), files.import_extra("pyarrow", file.path)
     wanted, position = list(dict.fromkeys(wanted)), -1
     try:
         with parquet.ParquetFile(file.path) as table:
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
-                columns = [column_values(pyarrow, batch.column(name), counts) for name in wanted]
+                columns = [column_values(batch.column(name), counts) for name in wanted]
                 for values in zip(*columns, strict=True):
                     position += 1
                     yield position, dict(zip(wanted, values, strict=True))
@@ -122,8 +126,10 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
         raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
 
 
-def column_values(pyarrow: Any, column: Any, counts: Counter[str]) -> list[Any]:
+def column_values(column: pyarrow.Array, counts: Counter[str]) -> list[object]:
     """Return the values of a column. Strings are decoded here, since pyarrow raises on bytes that are not UTF-8."""
+    import pyarrow
+
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if str(column.type) in ("string", "large_string", "string_view"):
