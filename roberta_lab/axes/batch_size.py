@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.examples import Plan
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.rng import generator
@@ -21,7 +22,7 @@ LARGEST_BY_DEFAULT = 32
 
 
 @lru_cache(maxsize=4)
-def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+def _epoch_order(num_examples: int, seed: int, epoch: int) -> Ints:
     """Return a permutation of the examples, (N,) int64, new for each epoch; read-only since callers share it."""
     order = generator(seed, "order", epoch).permutation(num_examples)
     order.setflags(write=False)
@@ -39,7 +40,7 @@ class BatchPlan:
     num_examples: int
     sequences: int
     seed: int
-    lengths: np.ndarray | None = None  # (N,) tokens of each example, at most max_length
+    lengths: Ints | None = None  # (N,) tokens of each example, at most max_length
     max_length: int = 1
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class BatchPlan:
         """Return how many passes over the examples so many steps make."""
         return steps * self._per_batch / self._per_epoch
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, step: int) -> tuple[Ints, Ints]:
         """Return a step's example ids and the epochs in which they are seen, int64 each; steps count from 0.
 
         A batch may lie in two epochs, so that every batch is full and an epoch holds each example exactly once.
@@ -76,13 +77,13 @@ class BatchPlan:
             epochs.append(np.full(last - first, epoch, np.int64))
         return np.concatenate(examples), np.concatenate(epochs)
 
-    def _place(self, epoch: int, order: np.ndarray, position: int) -> int:
+    def _place(self, epoch: int, order: Ints, position: int) -> int:
         """Return how many of an epoch's examples begin before a position of its part of the line."""
         if self.lengths is None:
             return min(max(position, 0), self.num_examples)
         return int(np.searchsorted(self._starts(epoch, order), position))
 
-    def _starts(self, epoch: int, order: np.ndarray) -> np.ndarray:
+    def _starts(self, epoch: int, order: Ints) -> Ints:
         assert self.lengths is not None
         if epoch not in self._cache:
             for old in [e for e in self._cache if e < epoch - 1]:
@@ -92,12 +93,12 @@ class BatchPlan:
         return self._cache[epoch]
 
     @cached_property
-    def _cache(self) -> dict[int, np.ndarray]:
+    def _cache(self) -> dict[int, Ints]:
         return {}
 
     def micro_batch(
         self, step: int, index: int, micro_batch_size: int, rank: int, world_size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Ints, Ints]:
         """Return the share of one rank's `index`-th forward pass; all shares are disjoint and together are the batch.
 
         Every rank makes the same number of passes. Batches matched in tokens are cut into shares of about equally many
@@ -123,17 +124,16 @@ def batch_plan(plan: Plan, config: Config) -> BatchPlan:
     return BatchPlan(plan.num_examples, sequences, config.seed, matched, max_length)
 
 
-def _equal_shares(lengths: np.ndarray, number: int) -> np.ndarray:
+def _equal_shares(lengths: Ints, number: int) -> Ints:
     """Return edges (number + 1,) that cut the lengths into runs of about equal sums, none of them empty."""
     assert len(lengths) >= number, "a window of the line holds at least as many examples as full inputs"
     ends = np.cumsum(lengths, dtype=np.int64)
-    edges: np.ndarray = np.concatenate(
+    edges: Ints = np.concatenate(
         [[0], np.searchsorted(ends, ends[-1] * np.arange(1, number) / number) + 1, [len(lengths)]]
     )
     steps = np.arange(number + 1)
     edges = np.maximum.accumulate(edges - steps) + steps  # each run has at least one length ...
-    edges = np.minimum(edges, len(lengths) - number + steps)  # ... and leaves one for each run after it
-    return edges
+    return np.minimum(edges, len(lengths) - number + steps)  # ... and leaves one for each run after it
 
 
 def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import TokenStore, ranges
 from roberta_lab.config import ConfigError, DataMixConfig
@@ -98,12 +99,13 @@ def tokens_by_source(store: TokenStore) -> dict[str, int]:
     return dict(zip(names, found.astype(int).tolist(), strict=True))
 
 
-def _tokens_by_document(store: TokenStore) -> np.ndarray:
+def _tokens_by_document(store: TokenStore) -> Ints:
     before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])
-    return np.diff(before[np.concatenate([[0], store.document_ends])])
+    sizes: Ints = np.diff(before[np.concatenate([[0], store.document_ends])])
+    return sizes
 
 
-def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
+def repeated(store: TokenStore, times: Ints) -> TokenStore:
     """Return a store with each document of source i `times[i]` times, pass after pass: copies do not lie together.
 
     For a fraction, the last pass has documents that come nearest to that share of the source's tokens, in the order of a

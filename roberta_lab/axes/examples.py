@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Bools, Ints
 from roberta_lab.axes.sentence_store import SentenceStore
 
 IGNORED = -100  # the label of a position that is not predicted, as in PyTorch's cross entropy
@@ -21,10 +22,8 @@ class Vocabulary:
     size: int
     mask_id: int
     special_ids: tuple[int, ...]
-    continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
-    num_bytes: np.ndarray | None = (
-        None  # (size,) int64, UTF-8 bytes of text that a token stands for, its space included
-    )
+    continues_word: Bools | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
+    num_bytes: Ints | None = None  # (size,) int64, UTF-8 bytes of each token's text without white space
     bos_id: int = 0  # of <s>; these three as in RoBERTa, unless a published tokenizer has others
     pad_id: int = 1
     eos_id: int = 2
@@ -35,33 +34,32 @@ class Plan:
     """The examples of one pass over the corpus: N examples of M spans. `BatchPlan` draws their order for each epoch."""
 
     num_examples: int
-    spans_start: np.ndarray  # (M,) int64, offset in the store's tokens
-    spans_length: np.ndarray  # (M,) int32
-    spans_kind: np.ndarray  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
-    example_ends: np.ndarray  # (N,) int64, cumulative, in spans
-    lengths: np.ndarray  # (N,) int32, special tokens included
-    next_sentence_label: np.ndarray | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
+    spans_start: Ints  # (M,) int64, offset in the store's tokens
+    spans_length: Ints  # (M,) int32
+    spans_kind: Ints  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
+    example_ends: Ints  # (N,) int64, cumulative, in spans
+    lengths: Ints  # (N,) int32, special tokens included
+    next_sentence_label: Ints | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
     counts: dict[str, int]
 
     @property
-    def num_text_tokens(self) -> np.ndarray:
+    def num_text_tokens(self) -> Ints:
         """Return the text tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
-        numbers: np.ndarray = self.lengths - 1 - np.diff(self.example_ends, prepend=0)
-        return numbers
+        return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
 
 
 @dataclass(frozen=True)
 class Rows:
     """A batch of inputs before masking, padded on the right to its longest row."""
 
-    input_ids: np.ndarray  # (B, T) int64
-    token_type_ids: np.ndarray  # (B, T) int64, special tokens as their segment, 0 on padding
-    lengths: np.ndarray  # (B,) int64
-    special_mask: np.ndarray  # (B, T) bool, True on <s>, </s> and padding
-    next_sentence_label: np.ndarray | None  # (B,) int64
+    input_ids: Ints  # (B, T) int64
+    token_type_ids: Ints  # (B, T) int64, special tokens as their segment, 0 on padding
+    lengths: Ints  # (B,) int64
+    special_mask: Bools  # (B, T) bool, True on <s>, </s> and padding
+    next_sentence_label: Ints | None  # (B,) int64
 
 
-def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vocabulary) -> Rows:
+def gather(store: SentenceStore, plan: Plan, indices: Ints, vocabulary: Vocabulary) -> Rows:
     """Return the inputs of the given examples, (B,) integers, as padded arrays; in a pair, A stands before B.
 
     All text is assigned through one boolean mask, so that no index is made per token.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.examples import Plan
 from roberta_lab.axes.rng import generator, hashed, stream_key, uniform
 from roberta_lab.axes.sentence_store import SentenceStore
@@ -25,13 +26,13 @@ from roberta_lab.config import ConfigError, InputFormatConfig
 class _Pieces:
     """The corpus as P pieces in D documents: a sentence, or a part of one that is longer than an input holds."""
 
-    starts: np.ndarray  # (P,) int64
-    cumulative: np.ndarray  # (P + 1,) int64, tokens before each piece
-    document_ends: np.ndarray  # (D,) int64, cumulative, in pieces
-    document_of: np.ndarray  # (P,) int64
+    starts: Ints  # (P,) int64
+    cumulative: Ints  # (P + 1,) int64, tokens before each piece
+    document_ends: Ints  # (D,) int64, cumulative, in pieces
+    document_of: Ints  # (P,) int64
     counts: dict[str, int]
 
-    def spans(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def spans(self, first: Ints, last: Ints) -> tuple[Ints, Ints]:
         """Return start and length of the runs of pieces first to last - 1, each in one document."""
         return self.starts[first], self.cumulative[last] - self.cumulative[first]
 
@@ -64,7 +65,7 @@ def _pieces(store: SentenceStore, capacity: int, config: InputFormatConfig) -> _
     return _Pieces(starts, np.concatenate([[0], np.cumsum(piece_lengths)]), document_ends, document_of, counts)
 
 
-def _chain(following: np.ndarray) -> np.ndarray:
+def _chain(following: Ints) -> Ints:
     """Return 0, following[0], following[following[0]], ... before the end: where each example starts."""
     steps, position, visited = np.ascontiguousarray(following, dtype=np.int64).data, 0, []
     while position < len(steps):
@@ -149,16 +150,16 @@ def sentence_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> 
 class _Chunks:
     """The chunk that would start at each piece: where A ends, where it ends, tokens wanted of a random B. (P,) int64 each."""
 
-    split: np.ndarray
-    ends: np.ndarray
-    wanted: np.ndarray
+    split: Ints
+    ends: Ints
+    wanted: Ints
 
 
 def _pairs(
     store: SentenceStore,
     config: InputFormatConfig,
     key: int,
-    chunks_of: Callable[[_Pieces, int, Callable[[str, np.ndarray], np.ndarray]], _Chunks],
+    chunks_of: Callable[[_Pieces, int, Callable[[str, Ints], Ints]], _Chunks],
 ) -> Plan:
     capacity = _capacity(config, specials=3, least=2)
     pieces = _pieces(store, capacity, config)
@@ -168,7 +169,7 @@ def _pairs(
         )
     here = np.arange(len(pieces.starts))
 
-    def below(stream: str, bounds: np.ndarray) -> np.ndarray:
+    def below(stream: str, bounds: Ints) -> Ints:
         return _below(bounds, key, f"{config.name}/{stream}", here)
 
     chunks = chunks_of(pieces, capacity, below)
@@ -196,7 +197,7 @@ def _pairs(
     )
 
 
-def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray], np.ndarray]) -> _Chunks:
+def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, Ints], Ints]) -> _Chunks:
     """Return chunks of sentences up to the capacity or the document's end, split anywhere; B fills what A leaves."""
     here = np.arange(len(pieces.starts))
     full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity)
@@ -205,16 +206,14 @@ def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray],
     return _Chunks(split, ends, capacity - (pieces.cumulative[split] - pieces.cumulative[here]))
 
 
-def _two_sentences(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray], np.ndarray]) -> _Chunks:
+def _two_sentences(pieces: _Pieces, capacity: int, below: Callable[[str, Ints], Ints]) -> _Chunks:
     """Return chunks of a sentence and the next one of its document; a random B is one sentence too."""
     here = np.arange(len(pieces.starts))
     ends = np.minimum(here + 2, pieces.document_ends[pieces.document_of])
     return _Chunks(here + 1, ends, np.zeros_like(here))
 
 
-def _random_b(
-    pieces: _Pieces, firsts: np.ndarray, wanted: np.ndarray, key: int, name: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _random_b(pieces: _Pieces, firsts: Ints, wanted: Ints, key: int, name: str) -> tuple[Ints, Ints]:
     """Return the runs of each random B: from a uniform sentence of another document up to `wanted` tokens or its end.
 
     A run has at least one sentence. The document is uniform over all others; BERT tries ten times and may then take the
@@ -237,7 +236,7 @@ def _random_b(
     return first, np.clip(enough, first + 1, pieces.document_ends[document])
 
 
-def _num_trimmed(a_length: np.ndarray, b_length: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+def _num_trimmed(a_length: Ints, b_length: Ints, capacity: int) -> tuple[Ints, Ints]:
     """Return how many tokens A and B lose when the longer one (at a tie, B) loses one at a time."""
     excess = np.maximum(a_length + b_length - capacity, 0)
     a_level = np.clip(a_length - b_length, 0, excess)
@@ -246,10 +245,9 @@ def _num_trimmed(a_length: np.ndarray, b_length: np.ndarray, capacity: int) -> t
     return a_level + rest // 2, b_level + rest - rest // 2
 
 
-def _below(bounds: np.ndarray, key: int, stream: str, counters: np.ndarray) -> np.ndarray:
+def _below(bounds: Ints, key: int, stream: str, counters: Ints) -> Ints:
     """Return uniform integers in [0, bound), keyed by the counters; 0 where the bound is 0. int64."""
-    numbers: np.ndarray = uniform(hashed(stream_key(key, stream), counters)) * bounds
-    return numbers.astype(np.int64)
+    return (uniform(hashed(stream_key(key, stream), counters)) * bounds).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Bools, Ints
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary
 from roberta_lab.axes.rng import hashed, stream_key, uniform
 from roberta_lab.config import ConfigError, MaskingConfig
@@ -18,36 +19,34 @@ from roberta_lab.config import ConfigError, MaskingConfig
 _BLOCK_TOKENS = 1 << 15  # rows are masked in blocks that stay in the processor's cache
 
 
-def static_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def static_pattern(epochs: Ints, config: MaskingConfig) -> Ints:
     """Return the number of each epoch's static pattern: `num_patterns` patterns in turn."""
-    numbers: np.ndarray = epochs % config.num_patterns
-    return numbers
+    return epochs % config.num_patterns
 
 
-def dynamic_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def dynamic_pattern(epochs: Ints, config: MaskingConfig) -> Ints:
     """Return the number of each epoch's dynamic pattern: a new one each time an example is seen."""
     return epochs
 
 
-def exact_count(num_maskable: np.ndarray, example_words: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def exact_count(num_maskable: Ints, example_words: Ints, config: MaskingConfig) -> Ints:
     """Return floor(mask_prob x n + u), u uniform on [0, 1): within one of the rate for an example, the rate on average."""
-    counts: np.ndarray = np.floor(config.mask_prob * num_maskable + uniform(example_words))
-    return counts.astype(np.int64)
+    return np.floor(config.mask_prob * num_maskable + uniform(example_words)).astype(np.int64)
 
 
-def bernoulli_count(num_maskable: np.ndarray, example_words: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def bernoulli_count(num_maskable: Ints, example_words: Ints, config: MaskingConfig) -> Ints:
     """Return draws of Binomial(n, mask_prob): uniform subsets of that many positions equal a coin for each token."""
     tokens = np.arange(num_maskable.max(initial=0))
     heads = uniform(hashed(stream_key(0, "coins"), example_words[:, None], tokens)) < config.mask_prob
-    counts: np.ndarray = np.count_nonzero(heads & (tokens < num_maskable[:, None]), axis=1)
+    counts: Ints = np.count_nonzero(heads & (tokens < num_maskable[:, None]), axis=1)
     return counts
 
 
-PATTERNS: dict[str, Callable[[np.ndarray, MaskingConfig], np.ndarray]] = {
+PATTERNS: dict[str, Callable[[Ints, MaskingConfig], Ints]] = {
     "static": static_pattern,
     "dynamic": dynamic_pattern,
 }
-SELECTIONS: dict[str, Callable[[np.ndarray, np.ndarray, MaskingConfig], np.ndarray]] = {
+SELECTIONS: dict[str, Callable[[Ints, Ints, MaskingConfig], Ints]] = {
     "exact": exact_count,
     "bernoulli": bernoulli_count,
     "fairseq": exact_count,  # among all tokens, special ones included: see `maskable`
@@ -69,7 +68,7 @@ def validate(config: MaskingConfig) -> None:
         raise ConfigError(f"masking.num_patterns={config.num_patterns} gives no pattern; allowed: 1 and more")
 
 
-def maskable(special_mask: np.ndarray, lengths: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def maskable(special_mask: Bools, lengths: Ints, config: MaskingConfig) -> Bools:
     """Return where a token may be selected: on text; with fairseq's selection also on `<s>` and `</s>`. Never on padding.
 
     Args:
@@ -81,28 +80,24 @@ def maskable(special_mask: np.ndarray, lengths: np.ndarray, config: MaskingConfi
     return ~special_mask
 
 
-def num_maskable(plan: Plan, examples: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def num_maskable(plan: Plan, examples: Ints, config: MaskingConfig) -> Ints:
     """Return how many tokens of each example may be selected, (B,), without gathering them."""
-    numbers: np.ndarray = (plan.lengths if config.selection == "fairseq" else plan.num_text_tokens)[examples]
-    return numbers
+    return (plan.lengths if config.selection == "fairseq" else plan.num_text_tokens)[examples]
 
 
-def _pattern_keys(example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int) -> np.ndarray:
+def _pattern_keys(example_ids: Ints, epochs: Ints, config: MaskingConfig, seed: int) -> Ints:
     """Return one 64-bit word per (seed, example, pattern), from which all draws of that pattern come. (B,) uint64."""
     validate(config)
     pattern = PATTERNS[config.name](np.asarray(epochs), config)
     return hashed(stream_key(seed, "masking"), np.asarray(example_ids), pattern)
 
 
-def _counts(num_maskable: np.ndarray, keys: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def _counts(num_maskable: Ints, keys: Ints, config: MaskingConfig) -> Ints:
     words = hashed(stream_key(0, "count"), keys)
-    counts: np.ndarray = np.minimum(SELECTIONS[config.selection](num_maskable, words, config), num_maskable)
-    return counts
+    return np.minimum(SELECTIONS[config.selection](num_maskable, words, config), num_maskable)
 
 
-def num_masked(
-    num_maskable: np.ndarray, example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int
-) -> np.ndarray:
+def num_masked(num_maskable: Ints, example_ids: Ints, epochs: Ints, config: MaskingConfig, seed: int) -> Ints:
     """Return how many tokens `mask` will select in each example, without masking it: a step's loss is divided by their sum.
 
     With `whole_words`, `mask` selects at most so many, since words must fit.
@@ -116,7 +111,7 @@ def num_masked(
     return _counts(np.asarray(num_maskable), _pattern_keys(example_ids, epochs, config, seed), config)
 
 
-def _select(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _select(maskable: Bools, keys: Ints, counts: Ints) -> Bools:
     """Return uniform positions without replacement: those of the `counts` smallest words among the maskable. (B, T) bool.
 
     Words of one row are never equal, since `hashed` is a bijection of its last counter. Padding has no influence.
@@ -126,11 +121,11 @@ def _select(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.nd
     last = np.maximum(counts, 1) - 1
     ranked = np.sort(words, axis=1) if np.ptp(last) > 1 else np.partition(words, np.unique(last), axis=1)
     thresholds = np.where(counts > 0, ranked[np.arange(len(last)), last], 0)
-    selected: np.ndarray = (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
+    selected: Bools = (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
     return selected
 
 
-def _select_words(maskable: np.ndarray, continues: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _select_words(maskable: Bools, continues: Bools, keys: Ints, counts: Ints) -> Bools:
     """Return whole words, (B, T) bool: taken in a random order, each if it still fits into the counts, as in BERT.
 
     Args:
@@ -149,13 +144,11 @@ def _select_words(maskable: np.ndarray, continues: np.ndarray, keys: np.ndarray,
         fits = (size > 0) & (total + size <= counts)
         taken[all_rows, choice] = fits
         total += np.where(fits, size, 0)
-    selected: np.ndarray = maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
+    selected: Bools = maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
     return selected
 
 
-def _replace(
-    masked: np.ndarray, selected: np.ndarray, keys: np.ndarray, config: MaskingConfig, vocab: Vocabulary
-) -> None:
+def _replace(masked: Ints, selected: Bools, keys: Ints, config: MaskingConfig, vocab: Vocabulary) -> None:
     """Replace each selected token in place by `<mask>`, a random token, or itself; the draws are independent."""
     rows, columns = np.nonzero(selected)
     action = uniform(hashed(stream_key(0, "action"), keys[rows], columns))
@@ -171,14 +164,14 @@ def _replace(
 
 
 def mask(
-    input_ids: np.ndarray,
-    maskable: np.ndarray,
-    example_ids: np.ndarray,
-    epochs: np.ndarray,
+    input_ids: Ints,
+    maskable: Bools,
+    example_ids: Ints,
+    epochs: Ints,
     config: MaskingConfig,
     seed: int,
     vocabulary: Vocabulary,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Ints, Ints]:
     """Mask each row with the pattern of its (seed, example, epoch).
 
     Args:
@@ -208,8 +201,8 @@ def mask(
 
 
 def masked_rows(
-    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int, vocabulary: Vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
+    rows: Rows, examples: Ints, epochs: Ints, config: MaskingConfig, seed: int, vocabulary: Vocabulary
+) -> tuple[Ints, Ints]:
     """Return what the model sees of the rows, and the labels: (B, T) int64 each."""
     allowed = maskable(rows.special_mask, rows.lengths, config)
     return mask(rows.input_ids, allowed, examples, epochs, config, seed, vocabulary)

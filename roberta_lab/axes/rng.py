@@ -10,6 +10,8 @@ import hashlib
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Floats, Ints
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -25,7 +27,7 @@ def generator(seed: int, stream: str, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(stream_key(seed, stream, *key))))
 
 
-def mix(x: np.ndarray) -> np.ndarray:
+def mix(x: Ints) -> Ints:
     """Mix the bits of uint64 words by SplitMix64's finalizer (Steele et al. 2014), a bijection in which all bits depend on all."""
     x = x ^ (x >> np.uint64(30))
     x *= _M1
@@ -35,7 +37,7 @@ def mix(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def hashed(key: int, *counters: np.ndarray) -> np.ndarray:
+def hashed(key: int, *counters: Ints) -> Ints:
     """Return random 64-bit words, one per element of the broadcast counters: a pure function of (key, counters).
 
     Args:
@@ -44,14 +46,13 @@ def hashed(key: int, *counters: np.ndarray) -> np.ndarray:
 
     Returns: uint64 array of the broadcast shape.
     """
-    word: np.ndarray | np.uint64 = np.uint64(key)
+    word: Ints | np.uint64 = np.uint64(key)
     with np.errstate(over="ignore"):
         for counter in counters:
             word = mix(word + (counter.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
     return np.asarray(word)
 
 
-def uniform(words: np.ndarray) -> np.ndarray:
+def uniform(words: Ints) -> Floats:
     """Return words of `hashed` as float64 in [0, 1), from their upper 53 bits."""
-    numbers: np.ndarray = (words >> np.uint64(11)) * (1.0 / (1 << 53))
-    return numbers
+    return (words >> np.uint64(11)) * (1.0 / (1 << 53))

@@ -10,6 +10,8 @@ from typing import Protocol, TypedDict
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
+
 _LONG_RUN = 128  # tokens; copying longer runs is faster than indexing their tokens
 
 
@@ -33,12 +35,12 @@ class Manifest(TypedDict):
 class TokenStore:
     """The sentences of some documents, as places in the shards' tokens; a `SentenceStore`."""
 
-    shards: tuple[np.ndarray, ...]  # memory maps, uint16 or uint32
-    sentence_starts: np.ndarray  # (S,) int64, offset in the shards joined end to end
-    sentence_lengths: np.ndarray  # (S,) int32
-    document_ends: np.ndarray  # (D,) int64, cumulative, in sentences
-    document_hashes: np.ndarray  # (D,) uint64
-    document_sources: np.ndarray  # (D,) uint16, places in manifest["sources"]
+    shards: tuple[Ints, ...]  # memory maps, uint16 or uint32
+    sentence_starts: Ints  # (S,) int64, offset in the shards joined end to end
+    sentence_lengths: Ints  # (S,) int32
+    document_ends: Ints  # (D,) int64, cumulative, in sentences
+    document_hashes: Ints  # (D,) uint64
+    document_sources: Ints  # (D,) uint16, places in manifest["sources"]
     manifest: Manifest
 
     @property
@@ -52,15 +54,15 @@ class TokenStore:
         return hashlib.sha256(json.dumps([s["sha256"] for s in self.manifest["shards"]]).encode()).hexdigest()
 
     @cached_property
-    def _shard_starts(self) -> np.ndarray:
+    def _shard_starts(self) -> Ints:
         return np.cumsum([0, *map(len, self.shards)])
 
     @cached_property
-    def _arrays(self) -> tuple[np.ndarray, ...]:
+    def _arrays(self) -> tuple[Ints, ...]:
         """Return the shards as plain arrays over the same memory: slicing a `memmap` takes several times as long."""
         return tuple(shard.view(np.ndarray) for shard in self.shards)
 
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def gather_tokens(self, starts: Ints, lengths: Ints) -> Ints:
         """Return the runs of tokens at `starts` (M,) with `lengths` (M,), joined.
 
         Long runs are copied whole: an index of every token takes four times the bytes of the tokens. For short runs, the
@@ -77,7 +79,7 @@ class TokenStore:
         runs = [arrays[k][start:end] for k, start, end in zip(*(x.tolist() for x in pieces), strict=True)]
         return np.concatenate(runs) if runs else np.empty(0, self.manifest["dtype"])
 
-    def _cut(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cut(self, starts: Ints, ends: Ints) -> tuple[Ints, Ints, Ints]:
         """Cut runs where shards end: return the shard of each piece, and its start and end there. Empty runs are left out."""
         if len(self.shards) == 1:
             return np.zeros_like(starts), starts, ends
@@ -97,7 +99,7 @@ class TokenStore:
             return self
         return self.keep(self.first_sentences(np.arange(len(self.document_ends)), num_tokens))
 
-    def first_sentences(self, documents: np.ndarray, num_tokens: int) -> np.ndarray:
+    def first_sentences(self, documents: Ints, num_tokens: int) -> Ints:
         """Return the sentences of the first `num_tokens` tokens of these documents in the order of their hashes, (S,) int64."""
         firsts = np.concatenate([[0], self.document_ends])
         order = documents[np.argsort(self.document_hashes[documents], kind="stable")]
@@ -105,7 +107,7 @@ class TokenStore:
         enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
         return shuffled[:enough]
 
-    def keep(self, sentences: np.ndarray) -> TokenStore:
+    def keep(self, sentences: Ints) -> TokenStore:
         """Return a store of these sentences alone, in their order in the store, without documents that have none."""
         sentences = np.sort(sentences)
         counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
@@ -119,11 +121,11 @@ class TokenStore:
         )
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: Ints, lengths: Ints) -> Ints:
     """Return starts[0], starts[0] + 1, ..., for `lengths[0]` numbers, then starts[1], ..., joined. int64."""
     ends = np.cumsum(lengths, dtype=np.int64)
     offsets = np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
-    numbers: np.ndarray = np.arange(ends[-1] if len(ends) else 0) + offsets
+    numbers: Ints = np.arange(ends[-1] if len(ends) else 0) + offsets
     return numbers
 
 
@@ -131,12 +133,12 @@ class SentenceStore(Protocol):
     """The parts of a token store that an input format needs."""
 
     @property
-    def sentence_starts(self) -> np.ndarray: ...  # (S,) int64, offset of each sentence in the tokens
+    def sentence_starts(self) -> Ints: ...  # (S,) int64, offset of each sentence in the tokens
 
     @property
-    def sentence_lengths(self) -> np.ndarray: ...  # (S,) int32
+    def sentence_lengths(self) -> Ints: ...  # (S,) int32
 
     @property
-    def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
+    def document_ends(self) -> Ints: ...  # (D,) int64, cumulative, in sentences
 
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined
+    def gather_tokens(self, starts: Ints, lengths: Ints) -> Ints: ...  # the runs, joined

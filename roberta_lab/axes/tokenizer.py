@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.word_encoder import WordEncoder
 from roberta_lab.config import ConfigError
@@ -150,7 +151,7 @@ class Encoding:
     def _by_words(self) -> WordEncoder:
         return WordEncoder(self._tokenizer)
 
-    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: list[str]) -> tuple[Ints, Ints]:
         """Return the ids of the texts, joined, uint32 (N,), and the length of each, int64 (len(texts),); for much text."""
         return self._by_words(texts)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.sentence_store import ranges
 
 MAX_WORDS = 1 << 18  # remembered at most, some 80 MB with their pieces; then the later half is forgotten
@@ -45,7 +46,7 @@ class WordEncoder:
         self._space = " " if kind == "ByteLevel" else ""
         self._words, self._pieces = _Memory(), _Memory()
 
-    def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, texts: list[str]) -> tuple[Ints, Ints]:
         """Return the ids of the texts, joined, uint32 (N,), and the length of each, int64 (len(texts),). No special tokens."""
         joined = _FIRST + f" {_FIRST}".join(texts)
         if self._pieces_of is None or not texts or joined.count(_FIRST) > len(texts):
@@ -79,7 +80,7 @@ class WordEncoder:
         sizes[[_depends_on_text_before(word) for word in new]] = _WHOLE
         self._words.learn(ids, sizes, starts)
 
-    def _joined(self, texts: list[str], numbers: np.ndarray, text_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _joined(self, texts: list[str], numbers: Ints, text_of: Ints) -> tuple[Ints, Ints]:
         """Return the ids of the numbered words, (W,), joined; texts that cannot be encoded by words are encoded as a whole."""
         words = self._words
         lengths = words.lengths[numbers]
@@ -111,7 +112,7 @@ class _Memory:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def look_up(self, words: list[str]) -> tuple[np.ndarray, list[str]]:
+    def look_up(self, words: list[str]) -> tuple[Ints, list[str]]:
         """Return the numbers of the words, int64, and the new words in the order of their numbers, to be learnt next."""
         known = len(self._numbers)
         numbers = np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
@@ -119,7 +120,7 @@ class _Memory:
         self._characters += sum(map(len, new))
         return numbers, new[::-1]
 
-    def learn(self, ids: np.ndarray, lengths: np.ndarray, starts: np.ndarray | None = None) -> None:
+    def learn(self, ids: Ints, lengths: Ints, starts: Ints | None = None) -> None:
         """Add the ids of the new words; without `starts`, they follow each other."""
         starts = np.cumsum(lengths) - lengths if starts is None else starts
         self.starts = np.concatenate([self.starts, len(self.ids) + starts])
@@ -138,7 +139,7 @@ class _Memory:
         self.ids = self.ids[: int((self.starts + self.lengths).max(initial=0))]
 
 
-def _flat(runs: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+def _flat(runs: Iterable[list[int]]) -> tuple[Ints, Ints]:
     """Return runs of ids, joined, uint32, and their lengths, int64."""
     runs = list(runs)
     lengths = np.fromiter(map(len, runs), np.int64, len(runs))

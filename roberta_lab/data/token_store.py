@@ -54,9 +54,15 @@ def write(
     dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
     with ExitStack() as stack:
         columns = {name: stack.enter_context(_Column(path / f"{name}.npy", kind)) for name, kind in _COLUMNS.items()}
-        shards = stack.enter_context(_Shards(path, dtype, shard_tokens))
+        shards: list[_Column] = []
         for part in parts:
-            shards.append(part.tokens)
+            rest = part.tokens
+            while len(rest):
+                if not shards or shards[-1].size == shard_tokens:
+                    shards.append(stack.enter_context(_Column(path / f"tokens-{len(shards):05d}.npy", dtype)))
+                room = shard_tokens - shards[-1].size
+                shards[-1].append(rest[:room])
+                rest = rest[room:]
             columns["sentence_lengths"].append(part.sentence_lengths)
             columns["document_ends"].append(
                 columns["document_ends"].last + np.cumsum(part.document_sizes, dtype=np.int64)
@@ -64,11 +70,12 @@ def write(
             columns["document_hashes"].append(part.document_hashes)
             columns["document_sources"].append(part.document_sources)
     counts = {
-        "tokens": shards.size,
+        "tokens": sum(shard.size for shard in shards),
         "sentences": columns["sentence_lengths"].size,
         "documents": columns["document_ends"].size,
     }
-    manifest = {"vocab_size": vocab_size, "dtype": dtype.name, **counts, "shards": shards.described(), **meta}
+    described = [_described(shard) for shard in shards]
+    manifest = {"vocab_size": vocab_size, "dtype": dtype.name, **counts, "shards": described, **meta}
     (path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -106,44 +113,10 @@ class _Column:
             self._file.write(np.ascontiguousarray(values, self._dtype).data)
 
 
-class _Shards:
-    """Files of `shard_tokens` tokens each; the last may have fewer."""
-
-    def __init__(self, path: Path, dtype: np.dtype, shard_tokens: int) -> None:
-        self._path, self._dtype, self._room = path, dtype, shard_tokens
-        self._shards: list[_Column] = []
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._shards:
-            self._shards[-1].__exit__(*error)
-
-    @property
-    def size(self) -> int:
-        """Return the number of tokens of all shards."""
-        return sum(shard.size for shard in self._shards)
-
-    def append(self, tokens: np.ndarray) -> None:
-        while len(tokens):
-            if not self._shards or self._shards[-1].size == self._room:
-                self.__exit__(None, None, None)
-                self._shards.append(
-                    _Column(self._path / f"tokens-{len(self._shards):05d}.npy", self._dtype).__enter__()
-                )
-            room = self._room - self._shards[-1].size
-            self._shards[-1].append(tokens[:room])
-            tokens = tokens[room:]
-
-    def described(self) -> list[Shard]:
-        """Return name, size and SHA-256 of each file, for the manifest."""
-        found = []
-        for shard in self._shards:
-            with open(shard.path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append(Shard(file=shard.path.name, tokens=shard.size, sha256=digest))
-        return found
+def _described(shard: _Column) -> Shard:
+    """Return name, size and SHA-256 of a file, for the manifest."""
+    with open(shard.path, "rb") as file:
+        return Shard(file=shard.path.name, tokens=shard.size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def open_store(path: Path) -> TokenStore:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
@@ -61,7 +62,8 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
     encoding = _load(tokenizer)
     for number, split in enumerate(parts.SPLITS):
         documents = found[kept & (found["held_out"] == number)]
-        tokens, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+        tokens: list[Ints] = [np.empty(0, np.uint32)]
+        lengths: list[Ints] = [np.empty(0, np.int64)]
         rest = (sentence for document in parts.lines(corpus, stem, split) for sentence in document["sentences"])
         while block := list(islice(rest, SENTENCES_AT_ONCE)):
             ids, sizes = encoding.encode(block)

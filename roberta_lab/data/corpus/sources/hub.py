@@ -171,7 +171,10 @@ def _expect_pinned(source: HubConfig, builder: DatasetBuilder) -> None:
 
 
 def _library(source: HubConfig) -> ModuleType:
-    """Return the package `datasets`, which only these sources need."""
+    """Return the package `datasets`, which only these sources need.
+
+    In this process, it and `huggingface_hub` then draw no bars, count no users, and import no torch, which is not needed.
+    """
     try:
         datasets = importlib.import_module("datasets")
     except ImportError:
@@ -189,6 +192,11 @@ def _library(source: HubConfig) -> ModuleType:
         raise ConfigError(
             f"{describe(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
         )
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = datasets.config.TORCH_AVAILABLE = False
+    datasets.disable_progress_bars()
+    hub = importlib.import_module("huggingface_hub")
+    hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    hub.utils.disable_progress_bars()
     return datasets
 
 

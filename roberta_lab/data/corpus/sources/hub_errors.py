@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -48,45 +47,17 @@ def with_retries(look_up: Callable[[], _T]) -> _T:
 
 @contextmanager
 def hub_calls(source: HubConfig) -> Iterator[None]:
-    """Turn errors of the libraries, which are of many kinds, into a ConfigError of one line, and keep the libraries quiet."""
+    """Turn errors of the libraries, which are of many kinds, into a ConfigError of one line; keep the libraries from logging."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with _quiet():
-            yield
+        yield
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(f"{describe(source)}: {_explained(source, error)}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries from logging, drawing bars, counting their users, and importing torch, which is not needed."""
-    try:
-        datasets, hub = importlib.import_module("datasets"), importlib.import_module("huggingface_hub")
-    except ImportError:  # `hub._library` reports it
-        yield
-        return
-    switches = (
-        (datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
-        (datasets.config, "TORCH_AVAILABLE", False),
-        (hub.constants, "HF_HUB_DISABLE_TELEMETRY", True),
-    )
-    before = [getattr(owner, name) for owner, name, _ in switches]
-    disabled = logging.root.manager.disable
-    drawing = [library for library in (datasets.utils, hub.utils) if not library.are_progress_bars_disabled()]
-    try:
-        for owner, name, value in switches:
-            setattr(owner, name, value)
-        logging.disable(logging.CRITICAL)
-        for library in drawing:
-            library.disable_progress_bars()
-        yield
     finally:
-        for (owner, name, _), value in zip(switches, before, strict=True):
-            setattr(owner, name, value)
-        logging.disable(disabled)
-        for library in drawing:
-            library.enable_progress_bars()
+        logging.disable(before)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +49,7 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
     """
     counts = Counter() if counts is None else counts
     memory = cache / "file_scans.json"
-    known, files, groups = recall(memory), dict[str, object](), _Groups()
+    known, files, pieces = recall(memory), dict[str, object](), list[tuple[SourceFile, int]]()
     found = find(source)
     try:
         stats = {file: file.path.stat() for file in found}
@@ -64,37 +64,36 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
                 compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
                 files[file.name + compression] = {"bytes": stat.st_size, "sha256": seen["sha256"]}
                 can_be_cut = source.kind == "jsonl" and not compression
-                groups.add(file, stat.st_size, seen["cuts"] if can_be_cut else [])
+                pieces += _pieces(file, stat.st_size, seen["cuts"] if can_be_cut else [])
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
     finally:
         if counts["files hashed"]:
             remember(memory, known)
     reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
-    return Scan({"reading": reading, "files": files}, groups.groups, groups.num_bytes)
+    return Scan({"reading": reading, "files": files}, *_grouped(pieces))
 
 
-class _Groups:
-    """Files in groups of about RANGE_BYTES: small files together, the lines of large files apart."""
+def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tuple[SourceFile, int]]:
+    """Yield a file, or the ranges of lines between its cuts, with their sizes in bytes."""
+    if not cuts:
+        yield file, size
+        return
+    for (start, line), (end, _) in pairwise([[0, 0], *cuts, [size, 0]]):
+        yield replace(file, start=start, end=end, first_line=line), end - start
 
-    def __init__(self) -> None:
-        self.groups: list[list[SourceFile]] = []
-        self.num_bytes: list[int] = []
 
-    def add(self, file: SourceFile, size: int, cuts: list[list[int]]) -> None:
-        if not cuts:
-            self._add(file, size)
-            return
-        edges = [[0, 0], *cuts, [size, 0]]
-        for (start, line), (end, _) in pairwise(edges):
-            self._add(replace(file, start=start, end=end, first_line=line), end - start)
-
-    def _add(self, file: SourceFile, size: int) -> None:
-        if not self.groups or self.num_bytes[-1] + size > RANGE_BYTES:
-            self.groups.append([])
-            self.num_bytes.append(0)
-        self.groups[-1].append(file)
-        self.num_bytes[-1] += size
+def _grouped(pieces: list[tuple[SourceFile, int]]) -> tuple[list[list[SourceFile]], list[int]]:
+    """Return pieces in order in groups of about RANGE_BYTES, and the bytes of each group."""
+    groups: list[list[SourceFile]] = []
+    num_bytes: list[int] = []
+    for piece, size in pieces:
+        if not groups or num_bytes[-1] + size > RANGE_BYTES:
+            groups.append([])
+            num_bytes.append(0)
+        groups[-1].append(piece)
+        num_bytes[-1] += size
+    return groups, num_bytes
 
 
 def _scan_file(path: Path, count: Callable[[int], object]) -> _FileScan:
