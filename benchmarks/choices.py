@@ -22,8 +22,8 @@ from side_by_side import Work, alternate, one_thread, setting, table
 from step import DEVICE, TYPES, VOCAB_SIZE, model_config, packed_rows, synchronized, vocabulary
 from torch import Tensor
 
-from roberta_lab.axes.examples import Rows
-from roberta_lab.axes.masking import IGNORED, masked_rows
+from roberta_lab.axes.examples import IGNORED, Rows
+from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
 from roberta_lab.data.datamodule import pack, to_batch
 from roberta_lab.model import objective

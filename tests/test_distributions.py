@@ -17,8 +17,8 @@ from test_input_format import FIRST, Corpus, make
 
 from roberta_lab.axes import batch_size, input_format, masking
 from roberta_lab.axes.batch_size import BatchPlan
-from roberta_lab.axes.examples import Vocabulary
-from roberta_lab.axes.masking import IGNORED, mask, num_masked
+from roberta_lab.axes.examples import IGNORED, Vocabulary
+from roberta_lab.axes.masking import mask, num_masked
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.config import MaskingConfig
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.datamodule import pack
 from roberta_lab.model import encoder as model_module

@@ -1,4 +1,4 @@
-"""Which examples a step sees, and which of them each rank and micro-batch takes (RoBERTa, Section 4.3).
+"""Choose the examples of each step, rank and micro-batch (RoBERTa, Section 4.3).
 
 `sequences` counts the whole optimizer step, over all ranks and accumulated micro-batches. Every position in the data
 follows from the step's number, so a run resumes exactly, and a cut into micro-batches and ranks leaves the batch as is.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.examples import Plan
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.rng import generator
@@ -21,8 +22,8 @@ LARGEST_BY_DEFAULT = 32
 
 
 @lru_cache(maxsize=4)
-def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of the examples, (N,) int64, drawn anew for each epoch; read-only since callers share it."""
+def _epoch_order(num_examples: int, seed: int, epoch: int) -> Ints:
+    """Return a permutation of the examples, (N,) int64, new for each epoch; read-only since callers share it."""
     order = generator(seed, "order", epoch).permutation(num_examples)
     order.setflags(write=False)
     return order
@@ -30,7 +31,7 @@ def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """The run's examples as one endless line: a permutation per epoch, joined end to end, cut into batches.
+    """The examples of a run as one endless line, cut into batches: a permutation per epoch, joined end to end.
 
     A batch is `sequences` examples or, with `lengths`, the examples that begin within `sequences * max_length` tokens of
     the line: formats of short inputs then see as many tokens per step as the others (RoBERTa, Section 4.2).
@@ -39,7 +40,7 @@ class BatchPlan:
     num_examples: int
     sequences: int
     seed: int
-    lengths: np.ndarray | None = None  # (N,) tokens of each example, at most max_length
+    lengths: Ints | None = None  # (N,) tokens of each example, at most max_length
     max_length: int = 1
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class BatchPlan:
 
     @cached_property
     def _per_epoch(self) -> int:
-        """Length of the line that one epoch takes: examples, or tokens."""
+        """Return the length of one epoch on the line, in examples or tokens."""
         return self.num_examples if self.lengths is None else int(self.lengths.sum(dtype=np.int64))
 
     @cached_property
@@ -59,13 +60,13 @@ class BatchPlan:
         return self.sequences * (1 if self.lengths is None else self.max_length)
 
     def epochs(self, steps: int) -> float:
-        """Passes over the examples that so many steps make."""
+        """Return how many passes over the examples so many steps make."""
         return steps * self._per_batch / self._per_epoch
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Example ids and the epochs in which they are seen, int64; steps count from 0.
+    def batch(self, step: int) -> tuple[Ints, Ints]:
+        """Return a step's example ids and the epochs in which they are seen, int64 each; steps count from 0.
 
-        A batch may straddle epochs, so that every batch is full and an epoch holds each example exactly once.
+        A batch may lie in two epochs, so that every batch is full and an epoch holds each example exactly once.
         """
         start, end = step * self._per_batch, (step + 1) * self._per_batch
         examples, epochs = [], []
@@ -76,13 +77,13 @@ class BatchPlan:
             epochs.append(np.full(last - first, epoch, np.int64))
         return np.concatenate(examples), np.concatenate(epochs)
 
-    def _place(self, epoch: int, order: np.ndarray, position: int) -> int:
-        """How many of an epoch's examples begin before a position of its part of the line."""
+    def _place(self, epoch: int, order: Ints, position: int) -> int:
+        """Return how many of an epoch's examples begin before a position of its part of the line."""
         if self.lengths is None:
             return min(max(position, 0), self.num_examples)
         return int(np.searchsorted(self._starts(epoch, order), position))
 
-    def _starts(self, epoch: int, order: np.ndarray) -> np.ndarray:
+    def _starts(self, epoch: int, order: Ints) -> Ints:
         assert self.lengths is not None
         if epoch not in self._cache:
             for old in [e for e in self._cache if e < epoch - 1]:
@@ -92,16 +93,16 @@ class BatchPlan:
         return self._cache[epoch]
 
     @cached_property
-    def _cache(self) -> dict[int, np.ndarray]:
+    def _cache(self) -> dict[int, Ints]:
         return {}
 
     def micro_batch(
         self, step: int, index: int, micro_batch_size: int, rank: int, world_size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The share of one rank's `index`-th forward pass in a step; shares are disjoint and together are the batch.
+    ) -> tuple[Ints, Ints]:
+        """Return the share of one rank's `index`-th forward pass; all shares are disjoint and together are the batch.
 
-        Every rank makes the same number of passes. Batches matched in tokens are cut into shares of about as many tokens,
-        examples of one length together, so that there is little padding.
+        Every rank makes the same number of passes. Batches matched in tokens are cut into shares of about equally many
+        tokens. Examples of similar length are together, so that there is little padding.
         """
         num_passes = accumulation(self.sequences, world_size, micro_batch_size)
         assert 0 <= index < num_passes and 0 <= rank < world_size, (index, num_passes, rank, world_size)
@@ -117,24 +118,26 @@ class BatchPlan:
 
 
 def batch_plan(plan: Plan, config: Config) -> BatchPlan:
-    """The batches of a run over the examples of its plan."""
+    """Return the batches of a run over the examples of its plan."""
     matched = plan.lengths if format_of(config.input_format).matched else None
     sequences, max_length = config.batch_size.sequences, config.input_format.max_length
     return BatchPlan(plan.num_examples, sequences, config.seed, matched, max_length)
 
 
-def _equal_shares(lengths: np.ndarray, number: int) -> np.ndarray:
-    """Edges (number + 1,) that cut the lengths into runs of about equal sums, none of them empty."""
+def _equal_shares(lengths: Ints, number: int) -> Ints:
+    """Return edges (number + 1,) that cut the lengths into runs of about equal sums, none of them empty."""
     assert len(lengths) >= number, "a window of the line holds at least as many examples as full inputs"
     ends = np.cumsum(lengths, dtype=np.int64)
-    edges = np.concatenate([[0], np.searchsorted(ends, ends[-1] * np.arange(1, number) / number) + 1, [len(lengths)]])
+    edges: Ints = np.concatenate(
+        [[0], np.searchsorted(ends, ends[-1] * np.arange(1, number) / number) + 1, [len(lengths)]]
+    )
     steps = np.arange(number + 1)
-    edges = np.maximum.accumulate(edges - steps) + steps  # each run has one at least ...
-    return np.minimum(edges, len(lengths) - number + steps)  # ... and so have those after it
+    edges = np.maximum.accumulate(edges - steps) + steps  # each run has at least one length ...
+    return np.minimum(edges, len(lengths) - number + steps)  # ... and leaves one for each run after it
 
 
 def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
-    """Forward passes per rank and optimizer step: derived, never typed by hand.
+    """Return the number of forward passes per rank and optimizer step.
 
     Raises: ConfigError when the batch does not divide, naming the nearest sizes that do.
     """
@@ -155,9 +158,9 @@ def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
 
 
 def micro_batch_size(sequences: int, config: TrainerConfig) -> int:
-    """Sequences of one forward pass: as asked for, or the largest number up to 32 that divides each rank's share.
+    """Return the sequences of one forward pass: as configured, or the largest number up to 32 that divides a rank's share.
 
-    `auto` counts as the latter until roberta_lab/micro_batch.py has tried what fits.
+    `auto` counts as not configured, until `training/micro_batch.py` has tried what fits.
     """
     share = max(1, sequences // max(1, config.devices))
     if isinstance(config.micro_batch_size, int):
@@ -166,7 +169,7 @@ def micro_batch_size(sequences: int, config: TrainerConfig) -> int:
 
 
 def _nearest_divisors(number: int, size: int) -> str:
-    """The divisors of `number` just below and above `size`, as a phrase."""
+    """Return the divisors of `number` just below and above `size`, as a phrase."""
     divisors = [d for d in range(1, number + 1) if number % d == 0]
     below = [d for d in divisors if d < size][-1:]
     above = [d for d in divisors if d > size][:1]
@@ -174,7 +177,7 @@ def _nearest_divisors(number: int, size: int) -> str:
 
 
 class Rank(NamedTuple):
-    """Which of how many processes this one is."""
+    """The number of a process among all processes of a run."""
 
     number: int = 0
     world_size: int = 1

@@ -1,4 +1,4 @@
-"""What a pass over the data holds: each source of the mix as often as the mix says, and no more tokens than it allows.
+"""Choose the documents of a pass over the data: each source as often as the mix says, up to its limit of tokens.
 
 A copy of a document is its address again, so a source that is read four times costs no token more on disk.
 """
@@ -6,17 +6,17 @@ A copy of a document is its address again, so a source that is read four times c
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import TokenStore, ranges
 from roberta_lab.config import ConfigError, DataMixConfig
 
 
 def check(config: DataMixConfig) -> None:
-    """Raises ConfigError if only some sources have weights, one has both keys, or a number is not positive."""
+    """Raise ConfigError if only some sources have weights, one has both keys, or a number is not positive."""
     weighted = [name for name, source in config.sources.items() if source.weight is not None]
     for name, source in config.sources.items():
         for key in ("weight", "repeats"):
@@ -31,10 +31,10 @@ def check(config: DataMixConfig) -> None:
 
 
 def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, float]:
-    """How many times each document of a source is read in a pass.
+    """Return how many times each document of a source is read in a pass.
 
-    With weights, a pass has as many tokens as the sources together, each source its weight's share of them: so one with
-    twice the tokens that its share asks for is read half, another perhaps three times.
+    With weights, a pass has as many tokens as the sources together, and each source has its weight's share of them. So a
+    source with twice the tokens of its share is read by half, and another one perhaps three times.
 
     Args:
         num_tokens: training tokens of each source.
@@ -50,10 +50,10 @@ def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, floa
     return {name: weight * per_weight / num_tokens[name] for name, weight in weights.items()}
 
 
-def science(config: DataMixConfig) -> dict[str, Any]:
-    """What of the sources decides a run: keys that their kind reads. Where files lie does not; their content is checked."""
+def science(config: DataMixConfig) -> dict[str, dict[str, object]]:
+    """Return what of the sources decides a run: the keys that their kind reads, but no paths: content is checked elsewhere."""
     total = sum(source.weight or 0.0 for source in config.sources.values())
-    found = {}
+    found: dict[str, dict[str, object]] = {}
     for name, source in config.sources.items():
         values = asdict(source)
         read = values if source.kind not in _READ else {key: values[key] for key in ("kind", *_READ[source.kind])}
@@ -72,8 +72,10 @@ _READ = {"pydoc": (), "hub": ("hub", "min_characters", "max_characters")}
 
 
 def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
-    """The documents of a pass. Where sources are read unequally often, a limit (`train_tokens`) falls on each by its share,
-    and takes documents with all their copies.
+    """Return the documents of a pass.
+
+    If sources are read unequally often, the limit `train_tokens` is divided among them by their shares of the pass, and a
+    document is taken with all its copies.
     """
     wanted = repeats(config, tokens_by_source(store))
     times = np.array([wanted[name] for name in store.manifest["sources"]])
@@ -91,20 +93,23 @@ def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
 
 
 def tokens_by_source(store: TokenStore) -> dict[str, int]:
-    """Tokens of each source of the mix."""
+    """Return the number of tokens of each source of the mix."""
     names = store.manifest["sources"]
     found = np.bincount(store.document_sources, _tokens_by_document(store), len(names))
     return dict(zip(names, found.astype(int).tolist(), strict=True))
 
 
-def _tokens_by_document(store: TokenStore) -> np.ndarray:
+def _tokens_by_document(store: TokenStore) -> Ints:
     before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])
-    return np.diff(before[np.concatenate([[0], store.document_ends])])
+    sizes: Ints = np.diff(before[np.concatenate([[0], store.document_ends])])
+    return sizes
 
 
-def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
-    """Each document of source i `times[i]` times, pass after pass so that copies do not lie together. Of a fraction, as many
-    documents as come nearest to that share of the source's tokens, in the order of a hash of their names.
+def repeated(store: TokenStore, times: Ints) -> TokenStore:
+    """Return a store with each document of source i `times[i]` times, pass after pass: copies do not lie together.
+
+    For a fraction, the last pass has documents that come nearest to that share of the source's tokens, in the order of a
+    hash of their names.
     """
     if (times == 1).all():
         return store
@@ -115,7 +120,7 @@ def repeated(store: TokenStore, times: np.ndarray) -> TokenStore:
         own = order[store.document_sources[order] == source]
         share = np.cumsum(tokens[own])
         nearest = np.searchsorted(share - tokens[own] / 2, number % 1 * share[-1:].sum())
-        copies[own[: max(int(nearest), int(number < 1))]] += 1  # a source that is asked for is there
+        copies[own[: max(int(nearest), int(number < 1))]] += 1  # at least one document of each source
     documents = np.concatenate(
         [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))] or [copies]
     )

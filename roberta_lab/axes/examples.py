@@ -1,6 +1,6 @@
-"""The nouns that input formats and the data module share: a plan of examples, and the rows of tokens it becomes.
+"""Define the plan of examples that an input format makes, and gather the rows of tokens of a batch.
 
-A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples that a batch asks for.
+A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples of a batch.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Bools, Ints
 from roberta_lab.axes.sentence_store import SentenceStore
+
+IGNORED = -100  # the label of a position that is not predicted, as in PyTorch's cross entropy
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What must be known of a tokenizer to make inputs: how many ids there are, and which are no text."""
+    """The facts of a tokenizer that inputs need: how many ids there are, and which are no text."""
 
     size: int
     mask_id: int
     special_ids: tuple[int, ...]
-    continues_word: np.ndarray | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
-    num_bytes: np.ndarray | None = (
-        None  # (size,) int64, UTF-8 bytes of text that a token stands for, its space included
-    )
+    continues_word: Bools | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
+    num_bytes: Ints | None = None  # (size,) int64, UTF-8 bytes of each token's text without white space
     bos_id: int = 0  # of <s>; these three as in RoBERTa, unless a published tokenizer has others
     pad_id: int = 1
     eos_id: int = 2
@@ -30,20 +31,20 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Plan:
-    """The examples of one pass over the corpus: N examples of M spans. Their order is redrawn per epoch elsewhere."""
+    """The examples of one pass over the corpus: N examples of M spans. `BatchPlan` draws their order for each epoch."""
 
     num_examples: int
-    spans_start: np.ndarray  # (M,) int64, offset in the store's tokens
-    spans_length: np.ndarray  # (M,) int32
-    spans_kind: np.ndarray  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
-    example_ends: np.ndarray  # (N,) int64, cumulative, in spans
-    lengths: np.ndarray  # (N,) int32, specials counted in
-    next_sentence_label: np.ndarray | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
+    spans_start: Ints  # (M,) int64, offset in the store's tokens
+    spans_length: Ints  # (M,) int32
+    spans_kind: Ints  # (M,) uint8, 0 = segment A (or unpaired text), 1 = segment B
+    example_ends: Ints  # (N,) int64, cumulative, in spans
+    lengths: Ints  # (N,) int32, special tokens included
+    next_sentence_label: Ints | None  # (N,) int8, 0 = B is next, 1 = B is random (BERT's convention)
     counts: dict[str, int]
 
     @property
-    def num_text_tokens(self) -> np.ndarray:
-        """Non-special tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
+    def num_text_tokens(self) -> Ints:
+        """Return the text tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
         return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
 
 
@@ -51,17 +52,17 @@ class Plan:
 class Rows:
     """A batch of inputs before masking, padded on the right to its longest row."""
 
-    input_ids: np.ndarray  # (B, T) int64
-    token_type_ids: np.ndarray  # (B, T) int64, specials with their segment, 0 on padding
-    lengths: np.ndarray  # (B,) int64
-    special_mask: np.ndarray  # (B, T) bool, True on <s>, </s> and padding: maskable is its inverse
-    next_sentence_label: np.ndarray | None  # (B,) int64
+    input_ids: Ints  # (B, T) int64
+    token_type_ids: Ints  # (B, T) int64, special tokens as their segment, 0 on padding
+    lengths: Ints  # (B,) int64
+    special_mask: Bools  # (B, T) bool, True on <s>, </s> and padding
+    next_sentence_label: Ints | None  # (B,) int64
 
 
-def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vocabulary) -> Rows:
-    """The inputs of the given examples, (B,) integers, as padded arrays; in a pair, A stands before B.
+def gather(store: SentenceStore, plan: Plan, indices: Ints, vocabulary: Vocabulary) -> Rows:
+    """Return the inputs of the given examples, (B,) integers, as padded arrays; in a pair, A stands before B.
 
-    Text is assigned through one boolean mask, run by run: no index is made per token.
+    All text is assigned through one boolean mask, so that no index is made per token.
     """
     lasts = plan.example_ends[indices]
     num_spans = lasts - np.where(indices > 0, plan.example_ends[np.maximum(indices, 1) - 1], 0)
@@ -75,7 +76,7 @@ def gather(store: SentenceStore, plan: Plan, indices: np.ndarray, vocabulary: Vo
     before = (after - span_lengths - 1)[ends - num_spans]  # and before each row
     separators = row_of * width + after - before[row_of]  # in the flattened rows
 
-    columns = np.arange(width, dtype=np.min_scalar_type(width))  # narrow: compared with every place
+    columns = np.arange(width, dtype=np.min_scalar_type(width))  # a narrow type: it is compared with every place
     padding = columns >= lengths.astype(columns.dtype)[:, None]
     special = padding.copy()
     special[:, :1] = True

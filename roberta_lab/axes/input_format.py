@@ -1,7 +1,7 @@
-"""How sentences become model inputs (RoBERTa, Section 4.2).
+"""Make model inputs of sentences in one of four formats (RoBERTa, Section 4.2).
 
 A format is one function from the token store to a `Plan`: examples as spans of the store, no token copied. Every
-example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in
+example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document. Formats differ in
 where spans begin and end.
 
 A new format is one function here and one line in `FORMATS`, which also says what else depends on it.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.examples import Plan
 from roberta_lab.axes.rng import generator, hashed, stream_key, uniform
 from roberta_lab.axes.sentence_store import SentenceStore
@@ -23,21 +24,21 @@ from roberta_lab.config import ConfigError, InputFormatConfig
 # ---------------------------------------------------------------- sentences that fit
 @dataclass(frozen=True)
 class _Pieces:
-    """The corpus as non-empty sentences of at most the capacity of an input; P of them, in D documents."""
+    """The corpus as P pieces in D documents: a sentence, or a part of one that is longer than an input holds."""
 
-    starts: np.ndarray  # (P,) int64
-    cumulative: np.ndarray  # (P + 1,) int64, tokens before each piece
-    document_ends: np.ndarray  # (D,) int64, cumulative, in pieces
-    document_of: np.ndarray  # (P,) int64
+    starts: Ints  # (P,) int64
+    cumulative: Ints  # (P + 1,) int64, tokens before each piece
+    document_ends: Ints  # (D,) int64, cumulative, in pieces
+    document_of: Ints  # (P,) int64
     counts: dict[str, int]
 
-    def spans(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Start and length of the pieces first..last-1, which lie in one document."""
+    def spans(self, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+        """Return start and length of the runs of pieces first to last - 1, each in one document."""
         return self.starts[first], self.cumulative[last] - self.cumulative[first]
 
 
 def _pieces(store: SentenceStore, capacity: int, config: InputFormatConfig) -> _Pieces:
-    """Splits and counts sentences longer than an input holds; fairseq drops them silently, here nothing is lost."""
+    """Split the sentences that are longer than an input holds, and count them. (fairseq drops them silently.)"""
     lengths = np.asarray(store.sentence_lengths, dtype=np.int64)
     sentence_starts = np.asarray(store.sentence_starts, dtype=np.int64)
     if not lengths.any():
@@ -64,8 +65,8 @@ def _pieces(store: SentenceStore, capacity: int, config: InputFormatConfig) -> _
     return _Pieces(starts, np.concatenate([[0], np.cumsum(piece_lengths)]), document_ends, document_of, counts)
 
 
-def _chain(following: np.ndarray) -> np.ndarray:
-    """0, following[0], following[following[0]], ... before the end: where each example starts."""
+def _chain(following: Ints) -> Ints:
+    """Return 0, following[0], following[following[0]], ... before the end: where each example starts."""
     steps, position, visited = np.ascontiguousarray(following, dtype=np.int64).data, 0, []
     while position < len(steps):
         visited.append(position)
@@ -74,7 +75,7 @@ def _chain(following: np.ndarray) -> np.ndarray:
 
 
 def _capacity(config: InputFormatConfig, specials: int, least: int) -> int:
-    """Text tokens that an input holds beside its specials."""
+    """Return how many text tokens an input holds beside its special tokens. Raise ConfigError for fewer than `least`."""
     if config.max_length < specials + least:
         shortest = f"allowed for {config.name}: {specials + least} and more"
         raise ConfigError(f"input_format.max_length={config.max_length} holds no text; {shortest}")
@@ -83,8 +84,9 @@ def _capacity(config: InputFormatConfig, specials: int, least: int) -> int:
 
 # ---------------------------------------------------------------- formats
 def full_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
-    """`<s> s1 s2 ... </s>`: whole sentences in order, packed until the next would pass max_length, across documents
-    with one extra `</s>` between them (RoBERTa, Section 4.2). Nothing is random, so the key is not read.
+    """Plan `<s> s1 s2 ... </s>`: whole sentences in order until the next would pass max_length, also across documents.
+
+    Documents have one extra `</s>` between them (RoBERTa, Section 4.2). Nothing is random, so the key is not read.
     """
     capacity = _capacity(config, specials=2, least=1)
     pieces = _pieces(store, capacity, config)
@@ -112,7 +114,7 @@ def full_sentences(store: SentenceStore, config: InputFormatConfig, key: int) ->
 
 
 def doc_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
-    """`<s> s1 s2 ... </s>`: as full_sentences, but never across documents (RoBERTa, Section 4.2). The key is not read."""
+    """Plan `<s> s1 s2 ... </s>`: as full_sentences, but never across documents (RoBERTa, Section 4.2). No key is read."""
     capacity = _capacity(config, specials=2, least=1)
     pieces = _pieces(store, capacity, config)
     full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity, side="right") - 1
@@ -131,33 +133,33 @@ def doc_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> 
 
 
 def segment_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
-    """`<s> A </s> B </s>` by BERT's algorithm (Devlin et al. 2019, create_pretraining_data.py; RoBERTa, Section 4.2).
+    """Plan `<s> A </s> B </s>` by BERT's algorithm (Devlin et al. 2019, create_pretraining_data.py; RoBERTa, Section 4.2).
 
-    All draws of a chunk are keyed by the sentence at which it starts, so every possible chunk is worked out at once,
-    and only the walk from one to the next is a loop.
+    All draws of a chunk are keyed by the sentence at which it starts. So all possible chunks are computed at once as
+    arrays, and only the walk from one chunk to the next is a loop.
     """
     return _pairs(store, config, key, _segments)
 
 
 def sentence_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
-    """The same with A and B one sentence each: neighbours in a document, or of two documents (RoBERTa, Section 4.2)."""
+    """Plan `<s> A </s> B </s>` with one sentence each: neighbours, or of two documents (RoBERTa, Section 4.2)."""
     return _pairs(store, config, key, _two_sentences)
 
 
 @dataclass(frozen=True)
 class _Chunks:
-    """For a chunk from each piece on: where A ends, where the chunk ends, tokens wanted of a random B. (P,) int64 each."""
+    """The chunk that would start at each piece: where A ends, where it ends, tokens wanted of a random B. (P,) int64 each."""
 
-    split: np.ndarray
-    ends: np.ndarray
-    wanted: np.ndarray
+    split: Ints
+    ends: Ints
+    wanted: Ints
 
 
 def _pairs(
     store: SentenceStore,
     config: InputFormatConfig,
     key: int,
-    chunks_of: Callable[[_Pieces, int, Callable[[str, np.ndarray], np.ndarray]], _Chunks],
+    chunks_of: Callable[[_Pieces, int, Callable[[str, Ints], Ints]], _Chunks],
 ) -> Plan:
     capacity = _capacity(config, specials=3, least=2)
     pieces = _pieces(store, capacity, config)
@@ -167,7 +169,7 @@ def _pairs(
         )
     here = np.arange(len(pieces.starts))
 
-    def below(stream: str, bounds: np.ndarray) -> np.ndarray:
+    def below(stream: str, bounds: Ints) -> Ints:
         return _below(bounds, key, f"{config.name}/{stream}", here)
 
     chunks = chunks_of(pieces, capacity, below)
@@ -195,8 +197,8 @@ def _pairs(
     )
 
 
-def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray], np.ndarray]) -> _Chunks:
-    """Sentences until the capacity is reached or the document ends, split anywhere; B fills what A leaves."""
+def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, Ints], Ints]) -> _Chunks:
+    """Return chunks of sentences up to the capacity or the document's end, split anywhere; B fills what A leaves."""
     here = np.arange(len(pieces.starts))
     full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity)
     ends = np.minimum(full, pieces.document_ends[pieces.document_of])
@@ -204,19 +206,18 @@ def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray],
     return _Chunks(split, ends, capacity - (pieces.cumulative[split] - pieces.cumulative[here]))
 
 
-def _two_sentences(pieces: _Pieces, capacity: int, below: Callable[[str, np.ndarray], np.ndarray]) -> _Chunks:
-    """A sentence and the next one of its document; of a random B no more than its first sentence."""
+def _two_sentences(pieces: _Pieces, capacity: int, below: Callable[[str, Ints], Ints]) -> _Chunks:
+    """Return chunks of a sentence and the next one of its document; a random B is one sentence too."""
     here = np.arange(len(pieces.starts))
     ends = np.minimum(here + 2, pieces.document_ends[pieces.document_of])
     return _Chunks(here + 1, ends, np.zeros_like(here))
 
 
-def _random_b(
-    pieces: _Pieces, firsts: np.ndarray, wanted: np.ndarray, key: int, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sentences of another document from a uniform one on, until `wanted` tokens or its end, and at least one.
+def _random_b(pieces: _Pieces, firsts: Ints, wanted: Ints, key: int, name: str) -> tuple[Ints, Ints]:
+    """Return the runs of each random B: from a uniform sentence of another document up to `wanted` tokens or its end.
 
-    The document is uniform over all others, the limit of BERT's ten tries, which can end in a mislabel.
+    A run has at least one sentence. The document is uniform over all others; BERT tries ten times and may then take the
+    same document, under a wrong label.
     """
     document_starts = np.concatenate([[0], pieces.document_ends[:-1]])
     # copies of a document, which a mix that repeats it holds, are that document: they stand together in this order
@@ -235,8 +236,8 @@ def _random_b(
     return first, np.clip(enough, first + 1, pieces.document_ends[document])
 
 
-def _num_trimmed(a_length: np.ndarray, b_length: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens that A and B lose when the longer (at a tie, B) loses one at a time: to level first, then in turn."""
+def _num_trimmed(a_length: Ints, b_length: Ints, capacity: int) -> tuple[Ints, Ints]:
+    """Return how many tokens A and B lose when the longer one (at a tie, B) loses one at a time."""
     excess = np.maximum(a_length + b_length - capacity, 0)
     a_level = np.clip(a_length - b_length, 0, excess)
     b_level = np.clip(b_length - a_length, 0, excess)
@@ -244,18 +245,18 @@ def _num_trimmed(a_length: np.ndarray, b_length: np.ndarray, capacity: int) -> t
     return a_level + rest // 2, b_level + rest - rest // 2
 
 
-def _below(bounds: np.ndarray, key: int, stream: str, counters: np.ndarray) -> np.ndarray:
-    """Uniform integers in [0, bound), keyed by the counters; 0 where the bound is 0. int64."""
+def _below(bounds: Ints, key: int, stream: str, counters: Ints) -> Ints:
+    """Return uniform integers in [0, bound), keyed by the counters; 0 where the bound is 0. int64."""
     return (uniform(hashed(stream_key(key, stream), counters)) * bounds).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A format, and what follows from it in batches and in the model."""
+    """An input format, and what follows from it in batches and in the model."""
 
     plan: Callable[[SentenceStore, InputFormatConfig, int], Plan]
     pairs: bool  # inputs are A and B: two token types, next-sentence labels, and nsp=auto is on
-    matched: bool  # inputs are short: a batch holds as many as make up the tokens of batch_size.sequences full ones
+    matched: bool  # inputs are short: a batch has as many tokens as batch_size.sequences full inputs
 
 
 FORMATS: dict[str, Format] = {
@@ -267,14 +268,14 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(config: InputFormatConfig) -> Format:
-    """Raises: ConfigError for a name that is not in `FORMATS`."""
+    """Return the format of a config. Raise ConfigError for a name that is not in `FORMATS`."""
     if config.name not in FORMATS:
         raise ConfigError(f"input_format.name={config.name!r} is unknown; allowed: {', '.join(FORMATS)}")
     return FORMATS[config.name]
 
 
 def plan(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
-    """The plan of the configured format: a pure function of the corpus, the config and the key."""
+    """Return the plan of the configured format: a pure function of the corpus, the config and the key."""
     form = format_of(config)
     made = form.plan(store, config, key)
     assert (made.next_sentence_label is not None) == form.pairs, f"FORMATS says pairs={form.pairs} of {config.name}"

@@ -1,8 +1,8 @@
-"""Which tokens are predicted, and what the model sees in their place (RoBERTa, Sections 2.3 and 4.1).
+"""Choose the tokens that are predicted, and what the model sees in their place (RoBERTa, Sections 2.3 and 4.1).
 
 A pattern is a pure function of (seed, example, epoch) when masking is dynamic, and of (seed, example, epoch mod
-num_patterns) when it is static. The paper duplicated its data ten times to get ten static patterns; here duplication
-needs no storage. No worker, rank, micro-batch, padding or order of calls can change a mask, for none enters its key.
+num_patterns) when it is static. The paper duplicated its data ten times to get ten static patterns; here that needs
+no storage. No worker, rank, micro-batch, padding or order of calls can change a mask, since none is part of its key.
 """
 
 from __future__ import annotations
@@ -11,49 +11,50 @@ from collections.abc import Callable
 
 import numpy as np
 
-from roberta_lab.axes.examples import Plan, Rows, Vocabulary
+from roberta_lab.axes.arrays import Bools, Ints
+from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary
 from roberta_lab.axes.rng import hashed, stream_key, uniform
 from roberta_lab.config import ConfigError, MaskingConfig
 
-IGNORED = -100  # the label of a position that is not predicted
 _BLOCK_TOKENS = 1 << 15  # rows are masked in blocks that stay in the processor's cache
 
 
-def static_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
-    """Static: the same `num_patterns` patterns in turn, each seen once every `num_patterns` epochs."""
+def static_pattern(epochs: Ints, config: MaskingConfig) -> Ints:
+    """Return the number of each epoch's static pattern: `num_patterns` patterns in turn."""
     return epochs % config.num_patterns
 
 
-def dynamic_pattern(epochs: np.ndarray, config: MaskingConfig) -> np.ndarray:
-    """Dynamic: a fresh pattern each time an example is seen."""
+def dynamic_pattern(epochs: Ints, config: MaskingConfig) -> Ints:
+    """Return the number of each epoch's dynamic pattern: a new one each time an example is seen."""
     return epochs
 
 
-def exact_count(num_maskable: np.ndarray, example_words: np.ndarray, config: MaskingConfig) -> np.ndarray:
-    """floor(mask_prob x n + u), u uniform on [0, 1): within one of the rate for an example, the rate on average."""
+def exact_count(num_maskable: Ints, example_words: Ints, config: MaskingConfig) -> Ints:
+    """Return floor(mask_prob x n + u), u uniform on [0, 1): within one of the rate for an example, the rate on average."""
     return np.floor(config.mask_prob * num_maskable + uniform(example_words)).astype(np.int64)
 
 
-def bernoulli_count(num_maskable: np.ndarray, example_words: np.ndarray, config: MaskingConfig) -> np.ndarray:
-    """Binomial(n, mask_prob). A uniform subset of that many positions is what independent coins per token give."""
+def bernoulli_count(num_maskable: Ints, example_words: Ints, config: MaskingConfig) -> Ints:
+    """Return draws of Binomial(n, mask_prob): uniform subsets of that many positions equal a coin for each token."""
     tokens = np.arange(num_maskable.max(initial=0))
     heads = uniform(hashed(stream_key(0, "coins"), example_words[:, None], tokens)) < config.mask_prob
-    return np.count_nonzero(heads & (tokens < num_maskable[:, None]), axis=1)
+    counts: Ints = np.count_nonzero(heads & (tokens < num_maskable[:, None]), axis=1)
+    return counts
 
 
-PATTERNS: dict[str, Callable[[np.ndarray, MaskingConfig], np.ndarray]] = {
+PATTERNS: dict[str, Callable[[Ints, MaskingConfig], Ints]] = {
     "static": static_pattern,
     "dynamic": dynamic_pattern,
 }
-SELECTIONS: dict[str, Callable[[np.ndarray, np.ndarray, MaskingConfig], np.ndarray]] = {
+SELECTIONS: dict[str, Callable[[Ints, Ints, MaskingConfig], Ints]] = {
     "exact": exact_count,
     "bernoulli": bernoulli_count,
-    "fairseq": exact_count,  # of all tokens, specials counted in: see `maskable`
+    "fairseq": exact_count,  # among all tokens, special ones included: see `maskable`
 }
 
 
 def validate(config: MaskingConfig) -> None:
-    """Raises ConfigError for a masking config that cannot be meant."""
+    """Raise ConfigError for a masking config that makes no sense."""
     if config.name not in PATTERNS:
         raise ConfigError(f"masking.name={config.name!r} is unknown; allowed: {', '.join(PATTERNS)}")
     if config.selection not in SELECTIONS:
@@ -67,43 +68,42 @@ def validate(config: MaskingConfig) -> None:
         raise ConfigError(f"masking.num_patterns={config.num_patterns} gives no pattern; allowed: 1 and more")
 
 
-def maskable(special_mask: np.ndarray, lengths: np.ndarray, config: MaskingConfig) -> np.ndarray:
-    """Where a token may be selected: on text; with fairseq's selection on `<s>` and `</s>` too. Never on padding.
+def maskable(special_mask: Bools, lengths: Ints, config: MaskingConfig) -> Bools:
+    """Return where a token may be selected: on text; with fairseq's selection also on `<s>` and `</s>`. Never on padding.
 
     Args:
-        special_mask: (B, T) bool, True on specials and padding.
-        lengths: (B,) tokens of each row, specials counted in.
+        special_mask: (B, T) bool, True on special tokens and padding.
+        lengths: (B,) tokens of each row, special ones included.
     """
     if config.selection == "fairseq":
         return np.arange(special_mask.shape[1]) < lengths[:, None]
     return ~special_mask
 
 
-def num_maskable(plan: Plan, examples: np.ndarray, config: MaskingConfig) -> np.ndarray:
-    """How many tokens of each example `maskable` is True on, (B,), without gathering them."""
+def num_maskable(plan: Plan, examples: Ints, config: MaskingConfig) -> Ints:
+    """Return how many tokens of each example may be selected, (B,), without gathering them."""
     return (plan.lengths if config.selection == "fairseq" else plan.num_text_tokens)[examples]
 
 
-def _pattern_keys(example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int) -> np.ndarray:
-    """One 64-bit word per (seed, example, pattern), from which all draws of that pattern come. (B,) uint64."""
+def _pattern_keys(example_ids: Ints, epochs: Ints, config: MaskingConfig, seed: int) -> Ints:
+    """Return one 64-bit word per (seed, example, pattern), from which all draws of that pattern come. (B,) uint64."""
     validate(config)
     pattern = PATTERNS[config.name](np.asarray(epochs), config)
     return hashed(stream_key(seed, "masking"), np.asarray(example_ids), pattern)
 
 
-def _counts(num_maskable: np.ndarray, keys: np.ndarray, config: MaskingConfig) -> np.ndarray:
+def _counts(num_maskable: Ints, keys: Ints, config: MaskingConfig) -> Ints:
     words = hashed(stream_key(0, "count"), keys)
     return np.minimum(SELECTIONS[config.selection](num_maskable, words, config), num_maskable)
 
 
-def num_masked(
-    num_maskable: np.ndarray, example_ids: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int
-) -> np.ndarray:
-    """How many tokens `mask` will select in each example, without masking it: a step's loss is divided by their sum.
-    With `whole_words` it selects at most so many, for words must fit.
+def num_masked(num_maskable: Ints, example_ids: Ints, epochs: Ints, config: MaskingConfig, seed: int) -> Ints:
+    """Return how many tokens `mask` will select in each example, without masking it: a step's loss is divided by their sum.
+
+    With `whole_words`, `mask` selects at most so many, since words must fit.
 
     Args:
-        num_maskable: (B,) integers, the non-special tokens of each example.
+        num_maskable: (B,) integers, the tokens of each example that may be selected.
         example_ids, epochs: (B,) integers.
 
     Returns: (B,) int64.
@@ -111,23 +111,25 @@ def num_masked(
     return _counts(np.asarray(num_maskable), _pattern_keys(example_ids, epochs, config, seed), config)
 
 
-def _select(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Uniform positions without replacement: those of the `counts` smallest words among the maskable. (B, T) bool.
+def _select(maskable: Bools, keys: Ints, counts: Ints) -> Bools:
+    """Return uniform positions without replacement: those of the `counts` smallest words among the maskable. (B, T) bool.
 
-    Words of one row never tie, since `hashed` is a bijection of its last counter; padding is outside and cannot matter.
+    Words of one row are never equal, since `hashed` is a bijection of its last counter. Padding has no influence.
     """
     words = hashed(stream_key(0, "position"), keys[:, None], np.arange(maskable.shape[1])[None, :])
     words[~maskable] = np.iinfo(np.uint64).max
     last = np.maximum(counts, 1) - 1
     ranked = np.sort(words, axis=1) if np.ptp(last) > 1 else np.partition(words, np.unique(last), axis=1)
     thresholds = np.where(counts > 0, ranked[np.arange(len(last)), last], 0)
-    return (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
+    selected: Bools = (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
+    return selected
 
 
-def _select_words(maskable: np.ndarray, continues: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Whole words in a random order as long as they fit into the counts; one that does not fit is passed over (BERT).
+def _select_words(maskable: Bools, continues: Bools, keys: Ints, counts: Ints) -> Bools:
+    """Return whole words, (B, T) bool: taken in a random order, each if it still fits into the counts, as in BERT.
 
-    `continues` is (B, T) bool, True on pieces inside a word. Returns (B, T) bool.
+    Args:
+        continues: (B, T) bool, True on pieces inside a word.
     """
     starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
     word = np.cumsum(starts, axis=1) - 1  # of each token, in its row
@@ -142,13 +144,12 @@ def _select_words(maskable: np.ndarray, continues: np.ndarray, keys: np.ndarray,
         fits = (size > 0) & (total + size <= counts)
         taken[all_rows, choice] = fits
         total += np.where(fits, size, 0)
-    return maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
+    selected: Bools = maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
+    return selected
 
 
-def _replace(
-    masked: np.ndarray, selected: np.ndarray, keys: np.ndarray, config: MaskingConfig, vocab: Vocabulary
-) -> None:
-    """In place: `<mask>`, a random token, or the token itself, drawn for each selected token independently."""
+def _replace(masked: Ints, selected: Bools, keys: Ints, config: MaskingConfig, vocab: Vocabulary) -> None:
+    """Replace each selected token in place by `<mask>`, a random token, or itself; the draws are independent."""
     rows, columns = np.nonzero(selected)
     action = uniform(hashed(stream_key(0, "action"), keys[rows], columns))
     to_mask = action < config.mask_share
@@ -163,15 +164,15 @@ def _replace(
 
 
 def mask(
-    input_ids: np.ndarray,
-    maskable: np.ndarray,
-    example_ids: np.ndarray,
-    epochs: np.ndarray,
+    input_ids: Ints,
+    maskable: Bools,
+    example_ids: Ints,
+    epochs: Ints,
     config: MaskingConfig,
     seed: int,
     vocabulary: Vocabulary,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Masks each row with the pattern of its (seed, example, epoch).
+) -> tuple[Ints, Ints]:
+    """Mask each row with the pattern of its (seed, example, epoch).
 
     Args:
         input_ids: (B, T) int64.
@@ -200,8 +201,8 @@ def mask(
 
 
 def masked_rows(
-    rows: Rows, examples: np.ndarray, epochs: np.ndarray, config: MaskingConfig, seed: int, vocabulary: Vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the model sees of the rows, and the labels: (B, T) int64 each."""
+    rows: Rows, examples: Ints, epochs: Ints, config: MaskingConfig, seed: int, vocabulary: Vocabulary
+) -> tuple[Ints, Ints]:
+    """Return what the model sees of the rows, and the labels: (B, T) int64 each."""
     allowed = maskable(rows.special_mask, rows.lengths, config)
     return mask(rows.input_ids, allowed, examples, epochs, config, seed, vocabulary)

@@ -1,4 +1,4 @@
-"""Next-sentence prediction: whether a run trains it (RoBERTa, Section 4.2)."""
+"""Decide whether a run trains next-sentence prediction (RoBERTa, Section 4.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from roberta_lab.config import Config
 
 
 def nsp_is_on(config: Config) -> bool:
-    """What `nsp=auto` means for this input format."""
+    """Return whether next-sentence prediction is trained; `nsp=auto` means: with formats that make pairs."""
     paired = format_of(config.input_format).pairs
     return paired if config.nsp.mode == "auto" else config.nsp.mode == "on"

@@ -1,4 +1,4 @@
-"""Sentences of documents by their place in the tokens: what input formats and data mixes are functions of."""
+"""Define the token store: sentences and documents, each as a place in one long row of tokens."""
 
 from __future__ import annotations
 
@@ -6,64 +6,81 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
-_LONG_RUN = 128  # tokens, from which on copying a run is faster than indexing its tokens
+from roberta_lab.axes.arrays import Ints
+
+_LONG_RUN = 128  # tokens; copying longer runs is faster than indexing their tokens
 
 
-# ---------------------------------------------------------------- reading
+class Shard(TypedDict):
+    """A file of a token store, as its manifest describes it."""
+
+    file: str
+    tokens: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What the manifest of a token store must tell; there it has more keys."""
+
+    dtype: str
+    shards: list[Shard]
+    sources: list[str]  # of the data mix, in its order
+
+
 @dataclass(frozen=True)
 class TokenStore:
-    """Sentences of documents, by their place in the shards' tokens (see `input_format.SentenceStore`)."""
+    """The sentences of some documents, as places in the shards' tokens; a `SentenceStore`."""
 
-    shards: tuple[np.ndarray, ...]  # memory maps, uint16 or uint32
-    sentence_starts: np.ndarray  # (S,) int64, offset in the shards joined end to end
-    sentence_lengths: np.ndarray  # (S,) int32
-    document_ends: np.ndarray  # (D,) int64, cumulative, in sentences
-    document_hashes: np.ndarray  # (D,) uint64
-    document_sources: np.ndarray  # (D,) uint16, places in manifest["sources"]
-    manifest: dict[str, Any]
+    shards: tuple[Ints, ...]  # memory maps, uint16 or uint32
+    sentence_starts: Ints  # (S,) int64, offset in the shards joined end to end
+    sentence_lengths: Ints  # (S,) int32
+    document_ends: Ints  # (D,) int64, cumulative, in sentences
+    document_hashes: Ints  # (D,) uint64
+    document_sources: Ints  # (D,) uint16, places in manifest["sources"]
+    manifest: Manifest
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the documents in this store or selection."""
+        """Return the number of tokens of the documents in this store or selection."""
         return int(self.sentence_lengths.sum(dtype=np.int64))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the hashes of the shards: the tokens' identity."""
+        """Return the SHA-256 over the hashes of the shards: the identity of the tokens."""
         return hashlib.sha256(json.dumps([s["sha256"] for s in self.manifest["shards"]]).encode()).hexdigest()
 
     @cached_property
-    def _shard_starts(self) -> np.ndarray:
+    def _shard_starts(self) -> Ints:
         return np.cumsum([0, *map(len, self.shards)])
 
     @cached_property
-    def _arrays(self) -> tuple[np.ndarray, ...]:
-        """The shards as plain arrays over the same memory: slicing a `memmap` takes several times as long."""
+    def _arrays(self) -> tuple[Ints, ...]:
+        """Return the shards as plain arrays over the same memory: slicing a `memmap` takes several times as long."""
         return tuple(shard.view(np.ndarray) for shard in self.shards)
 
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The runs of tokens at `starts` (M,) with `lengths` (M,), joined.
+    def gather_tokens(self, starts: Ints, lengths: Ints) -> Ints:
+        """Return the runs of tokens at `starts` (M,) with `lengths` (M,), joined.
 
-        Long runs are copied whole: an index of every token takes four times the bytes of the tokens. For short ones the
+        Long runs are copied whole: an index of every token takes four times the bytes of the tokens. For short runs, the
         index costs less than a step of Python.
         """
         starts, lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
         if len(self.shards) == 1 and lengths.sum() < _LONG_RUN * len(starts):
             return self._arrays[0].take(ranges(starts, lengths))
         ends = starts + lengths
-        edges = np.ones(len(starts) + 1, bool)  # not between runs that lie side by side, which are one
+        edges = np.ones(len(starts) + 1, bool)  # runs that lie side by side are one: no edge between them
         edges[1:-1] = starts[1:] != ends[:-1]
         pieces = self._cut(starts[edges[:-1]], ends[edges[1:]])
         arrays = self._arrays
         runs = [arrays[k][start:end] for k, start, end in zip(*(x.tolist() for x in pieces), strict=True)]
         return np.concatenate(runs) if runs else np.empty(0, self.manifest["dtype"])
 
-    def _cut(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Runs cut where shards end: the shard of each piece, and its start and end there. Empty runs go."""
+    def _cut(self, starts: Ints, ends: Ints) -> tuple[Ints, Ints, Ints]:
+        """Cut runs where shards end: return the shard of each piece, and its start and end there. Empty runs are left out."""
         if len(self.shards) == 1:
             return np.zeros_like(starts), starts, ends
         borders = self._shard_starts
@@ -74,24 +91,24 @@ class TokenStore:
         return shard, lows - borders[shard], highs - borders[shard]
 
     def select(self, num_tokens: int | None) -> TokenStore:
-        """The first `num_tokens` tokens of the documents in the order of their hashes, to the end of a sentence.
+        """Return the first `num_tokens` tokens of the documents in the order of their hashes, to the end of a sentence.
 
-        None takes everything, as it lies. The selected documents keep the order in which they lie.
+        None selects everything. The selected documents keep their order in the store.
         """
         if num_tokens is None or num_tokens >= self.num_tokens:
             return self
         return self.keep(self.first_sentences(np.arange(len(self.document_ends)), num_tokens))
 
-    def first_sentences(self, documents: np.ndarray, num_tokens: int) -> np.ndarray:
-        """The sentences that hold the first `num_tokens` tokens of these documents in the order of their hashes, (S,) int64."""
+    def first_sentences(self, documents: Ints, num_tokens: int) -> Ints:
+        """Return the sentences of the first `num_tokens` tokens of these documents in the order of their hashes, (S,) int64."""
         firsts = np.concatenate([[0], self.document_ends])
         order = documents[np.argsort(self.document_hashes[documents], kind="stable")]
         shuffled = ranges(firsts[order], np.diff(firsts)[order])  # sentences, document by document
         enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
         return shuffled[:enough]
 
-    def keep(self, sentences: np.ndarray) -> TokenStore:
-        """These sentences alone, in the order in which they lie; documents without any go."""
+    def keep(self, sentences: Ints) -> TokenStore:
+        """Return a store of these sentences alone, in their order in the store, without documents that have none."""
         sentences = np.sort(sentences)
         counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
         return replace(
@@ -104,22 +121,24 @@ class TokenStore:
         )
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """starts[0], starts[0] + 1, ..., for `lengths[0]` numbers, then starts[1], ..., joined. int64."""
+def ranges(starts: Ints, lengths: Ints) -> Ints:
+    """Return starts[0], starts[0] + 1, ..., for `lengths[0]` numbers, then starts[1], ..., joined. int64."""
     ends = np.cumsum(lengths, dtype=np.int64)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
+    offsets = np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
+    numbers: Ints = np.arange(ends[-1] if len(ends) else 0) + offsets
+    return numbers
 
 
 class SentenceStore(Protocol):
-    """What a format needs of the token store."""
+    """The parts of a token store that an input format needs."""
 
     @property
-    def sentence_starts(self) -> np.ndarray: ...  # (S,) int64, offset of each sentence in the tokens
+    def sentence_starts(self) -> Ints: ...  # (S,) int64, offset of each sentence in the tokens
 
     @property
-    def sentence_lengths(self) -> np.ndarray: ...  # (S,) int32
+    def sentence_lengths(self) -> Ints: ...  # (S,) int32
 
     @property
-    def document_ends(self) -> np.ndarray: ...  # (D,) int64, cumulative, in sentences
+    def document_ends(self) -> Ints: ...  # (D,) int64, cumulative, in sentences
 
-    def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray: ...  # the runs, joined
+    def gather_tokens(self, starts: Ints, lengths: Ints) -> Ints: ...  # the runs, joined

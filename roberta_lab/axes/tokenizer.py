@@ -1,7 +1,7 @@
-"""Text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece.
+"""Train and use the two text encodings (RoBERTa, Section 4.4): byte-level BPE and WordPiece.
 
-Trained here, both have RoBERTa's ids for the special tokens; published ones keep their own (`tokenizer_files`). Special tokens
-are added by whoever builds inputs, never recognised in text: a literal `<mask>` in a corpus is six ordinary characters of it.
+Trained here, both have RoBERTa's ids for the special tokens; published ones keep their own (`tokenizer_files`). Input formats
+add special tokens. They are never recognised in text: `<mask>` in a corpus is six ordinary characters.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.word_encoder import WordEncoder
 from roberta_lab.config import ConfigError
@@ -28,7 +29,7 @@ SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # byte-level BPE's spelling
 
 
 def bytelevel_bpe(model: models.BPE) -> Tokenizer:
-    """GPT-2's way to split text, no space put before it: every byte has a piece, so nothing is ever unknown."""
+    """Return a tokenizer that splits text as GPT-2 does, without a space added before it. No text is unknown to it."""
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -36,8 +37,12 @@ def bytelevel_bpe(model: models.BPE) -> Tokenizer:
 
 
 def wordpiece(model: models.WordPiece, lowercase: bool = True) -> Tokenizer:
-    """BERT's: accents and case are dropped (if `lowercase`), words split at white space and punctuation, pieces inside a
-    word begin with `##`. A character that training never saw makes its word `<unk>`.
+    """Return a tokenizer that splits text as BERT does: at white space and punctuation, without accents and upper case.
+
+    Pieces inside a word begin with `##`. A word with a character that training never saw is `<unk>`.
+
+    Args:
+        lowercase: drop accents and upper case.
     """
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -47,7 +52,7 @@ def wordpiece(model: models.WordPiece, lowercase: bool = True) -> Tokenizer:
 
 
 def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of so many ids, special tokens counted in."""
+    """Train byte-level BPE with `vocab_size` ids, special tokens included."""
     if vocab_size < (least := NUM_BYTES + len(FIRST_SPECIALS) + 1):
         raise ConfigError(f"tokenizer.vocab_size={vocab_size}: a byte-level vocabulary has {least} ids or more.")
     tokenizer = bytelevel_bpe(models.BPE())
@@ -62,7 +67,7 @@ def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 
 
 def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """BERT's WordPiece of so many ids, special tokens counted in."""
+    """Train BERT's WordPiece with `vocab_size` ids, special tokens included."""
     tokenizer = wordpiece(models.WordPiece(unk_token=UNK))
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size - 1,
@@ -75,10 +80,10 @@ def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 
 
 def _with_mask(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
-    """Gives `<mask>` the last id, and refuses a vocabulary of another size than was asked for."""
+    """Give `<mask>` the last id. Raise ConfigError for a vocabulary of another size than the config's."""
     if (found := tokenizer.get_vocab_size() + 1) != vocab_size:
-        some = "no more" if found < vocab_size else "no fewer"
-        fits = f"the data mix yields {found} pieces and {some}; tokenizer.vocab_size={found} fits"
+        limit = "no more" if found < vocab_size else "no fewer"
+        fits = f"the data mix yields {found} pieces and {limit}; tokenizer.vocab_size={found} fits"
         raise ConfigError(f"tokenizer.vocab_size={vocab_size}: {fits}.")
     tokenizer.add_special_tokens([AddedToken(MASK, lstrip=True, special=True)])
     return tokenizer
@@ -91,14 +96,14 @@ KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
 
 
 class Encoding:
-    """A tokenizer as the rest of the project sees it.
+    """A tokenizer as the rest of the project uses it.
 
-    Raises: ConfigError if it lacks one of SPECIALS, or takes one that stands in text for more than text.
+    Raises: ConfigError if it lacks one of SPECIALS, or reads the name of one in a text as the special token.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        # In text, special tokens are plain characters: they are found by id only.
+        # In text, special tokens are plain characters: only their ids are special.
         self._tokenizer.encode_special_tokens = True
         self.vocab_size: int = 1 + max(tokenizer.get_vocab().values())  # published ids may have gaps
         self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id = map(self._id, SPECIALS)
@@ -118,19 +123,19 @@ class Encoding:
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids that stand for no text: the five that inputs know, then others that the vocabulary declares."""
+        """Return the ids that stand for no text: the five that inputs use, then others that the vocabulary declares."""
         known = (self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id)
         declared = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
         return (*known, *sorted(set(declared) - set(known)))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What masking must know. A piece continues a word if it is marked so (WordPiece) or begins with no space (GPT-2)."""
+        """Return what masking must know. A piece continues a word if it is marked so (WordPiece) or has no space (GPT-2)."""
         pieces = [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
         marked = isinstance(self._tokenizer.model, models.WordPiece)
         continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
         continues[list(self.special_ids)] = False
-        # White space is not counted, for WordPiece drops it; a character of byte-level BPE's alphabet is a byte.
+        # White space is not counted, since WordPiece drops it; a character of byte-level BPE's alphabet is a byte.
         texts = [p.removeprefix(INSIDE).encode() if marked else p.translate(WHITE_SPACE) for p in pieces]
         num_bytes = np.array([len(text) for text in texts])
         num_bytes[list(self.special_ids)] = 0
@@ -139,37 +144,37 @@ class Encoding:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the tokenizer's file."""
+        """Return the SHA-256 of the tokenizer's file."""
         return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
 
     @cached_property
     def _by_words(self) -> WordEncoder:
         return WordEncoder(self._tokenizer)
 
-    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the texts, joined, uint32 (N,), and how many each of them has, int64 (len(texts),); for much text."""
+    def encode(self, texts: list[str]) -> tuple[Ints, Ints]:
+        """Return the ids of the texts, joined, uint32 (N,), and the length of each, int64 (len(texts),); for much text."""
         return self._by_words(texts)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, no special tokens added."""
+        """Return the ids of each text, without special tokens."""
         return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def encode_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Ids of each text and, for each id, the characters (start, end) it covers."""
+        """Return the ids of each text and, for each id, its characters (start, end)."""
         return [(e.ids, e.offsets) for e in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
 
     def decode(self, ids: list[int]) -> str:
-        """The text of the ids, special tokens spelled out."""
+        """Return the text of the ids, special tokens with their names."""
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def spelled(self, token: int) -> str:
-        """One token as it stands in running text: with the space before it, without WordPiece's mark."""
+        """Return one token as it stands in running text: with the space before it, without WordPiece's mark."""
         if not isinstance(self._tokenizer.model, models.WordPiece) or token in self.special_ids:
             return self.decode([token])
-        piece = self._tokenizer.id_to_token(token)
+        piece = self._tokenizer.id_to_token(token) or ""
         return piece.removeprefix(INSIDE) if piece.startswith(INSIDE) else f" {piece}"
 
 
 def load(path: Path) -> Encoding:
-    """The encoding of a folder with a `tokenizer.json`."""
+    """Return the encoding of a folder with a `tokenizer.json`."""
     return Encoding(Tokenizer.from_file(str(path / "tokenizer.json")))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.data import storage
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.command_line import typed
@@ -61,7 +62,7 @@ def _submitted(config: Config, path: Path) -> bool:
     data = _data(config)
     if not all(submission.predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
         return False
-    with run_folder.claim(path):
+    with storage.claim(path):
         submission.write_all(path, config.task, data)
     return True
 

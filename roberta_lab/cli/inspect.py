@@ -19,7 +19,7 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.inspection import decoded, statistics
-from roberta_lab.data.inspection.batch_statistics import batch_statistics
+from roberta_lab.data.inspection.statistics import batch_statistics
 from roberta_lab.data.storage import write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity

@@ -15,7 +15,7 @@ class Batch(TypedDict, total=False):
     next_sentence_label: Tensor  # int64 (B,), formats of pairs only
 
     # padded
-    labels: Tensor  # int64 (B, T), masking.IGNORED where nothing is predicted
+    labels: Tensor  # int64 (B, T), examples.IGNORED where nothing is predicted
     attention_mask: Tensor  # bool (B, T), True on real tokens; absent when there is no padding
 
     # packed

@@ -1,13 +1,12 @@
-"""The LightningDataModule of every ablation: plan -> batch -> gather -> mask -> tensors.
+"""Make the batches of a run: plan -> batch -> gather -> mask -> tensors, in a LightningDataModule.
 
-The position in the data is the number of micro-batches consumed, nothing else: the loader derives everything from it.
+The position in the data is the number of micro-batches so far; the loader derives everything from it.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -17,11 +16,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from roberta_lab.axes import input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
-from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
-from roberta_lab.axes.masking import IGNORED, masked_rows, num_maskable, num_masked
+from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.data.batch import Batch
 
 WORKERS_BESIDE_A_GPU = 4
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
@@ -30,7 +30,7 @@ VALIDATION_MASKING = MaskingConfig("static")  # the paper's 15%, 80/10/10
 
 
 def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
-    """Hugging Face's keys; attention_mask is left out when no row is padded, which lets attention take its fast path."""
+    """Return tensors under Hugging Face's keys. Without padding there is no attention_mask: attention is faster then."""
     width = masked.shape[1]
     batch = {
         "input_ids": torch.from_numpy(masked),
@@ -44,8 +44,8 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
     return batch
 
 
-def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
-    """The same batch without padding: its real tokens joined end to end, (N,), with what the step would else ask the device.
+def pack(batch: dict[str, Tensor], max_length: int) -> Batch:
+    """Return the batch without padding: its tokens joined end to end, (N,), and counts that the device need not compute.
 
     Keys: input_ids, position_ids, cu_seq_lens (B + 1,) int32, max_length (of any input of the run, an int), masked_positions
     (M,) among the N tokens, masked_labels (M,); token_type_ids and next_sentence_label if given.
@@ -55,7 +55,7 @@ def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
     lengths = real.sum(1)
     labels = labels[real]
     masked = (labels != IGNORED).nonzero().squeeze(1)
-    packed: dict[str, Any] = {
+    packed: Batch = {
         "input_ids": ids[real],
         "position_ids": torch.arange(ids.shape[1]).expand_as(ids)[real],
         "cu_seq_lens": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).int(),
@@ -70,8 +70,8 @@ def pack(batch: dict[str, Tensor], max_length: int) -> dict[str, Any]:
     return packed
 
 
-class MicroBatches(Dataset):
-    """Micro-batch number i of one rank, for i = 0, 1, ...: a pure function of i. With the counts of the whole step it belongs to."""
+class MicroBatches(Dataset[Batch]):
+    """The micro-batches of one rank, each a pure function of its number, with the counts of its whole step."""
 
     def __init__(
         self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary, rank: Rank = ALONE
@@ -81,15 +81,15 @@ class MicroBatches(Dataset):
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.rank = rank
         self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
-        self._counts: dict[int, tuple[int, int]] = {}  # of the step at hand
+        self._counts: dict[int, tuple[int, int]] = {}  # of the current step
 
     def __len__(self) -> int:
         return self.config.batch_size.steps * self.per_step
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
+    def __getitem__(self, i: int) -> Batch:
         step, index = divmod(i, self.per_step)
         examples, epochs = self.batches.micro_batch(step, index, self.size, *self.rank)
-        by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # as attention wants them
+        by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # attention is faster so
         examples, epochs = examples[by_length], epochs[by_length]
         rows = gather(self.store, self.plan, examples, self.vocabulary)
         masked, labels = masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
@@ -100,11 +100,11 @@ class MicroBatches(Dataset):
         return batch
 
     def counts(self, step: int) -> tuple[int, int]:
-        """Masked tokens and sequences of a whole step, by which its losses are divided."""
+        """Return the masked tokens and sequences of a whole step, by which its losses are divided."""
         if step not in self._counts:
             examples, epochs = self.batches.batch(step)
             masking, seed = self.config.masking, self.config.seed
-            if masking.whole_words:  # which words fit is known only by selecting them
+            if masking.whole_words:  # only selecting words shows which ones fit
                 rows = gather(self.store, self.plan, examples, self.vocabulary)
                 labels = masked_rows(rows, examples, epochs, masking, seed, self.vocabulary)[1]
                 masked = int((labels != IGNORED).sum())
@@ -117,7 +117,7 @@ class MicroBatches(Dataset):
 
 
 class Positions(Sampler[int]):
-    """start, start + 1, ..., total - 1, with the length of the whole run, which is what Lightning counts in."""
+    """The numbers start to total - 1, with the length of the whole run, since Lightning counts in it."""
 
     def __init__(self, start: int, total: int) -> None:
         self.start, self.total = start, total
@@ -130,23 +130,23 @@ class Positions(Sampler[int]):
 
 
 def leave_signals_to_the_run(worker: int) -> None:
-    """A Ctrl-C reaches all processes of a terminal; workers go on until the step in progress has its batches."""
+    """Ignore signals in a worker: Ctrl-C reaches all processes, and the step in progress still needs its batches."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
-class PositionLoader(DataLoader):
-    """A loader that needs no state of its own: its position is derived from the step."""
+class PositionLoader(DataLoader[Batch]):
+    """A loader without a state: its position is derived from the step."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, object]) -> None:
         assert not state
 
 
 class PretrainingData(L.LightningDataModule):
-    """Training and validation data of one run, over the token stores of its data mix."""
+    """The training and validation data of one run, from the token stores of its data mix."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class PretrainingData(L.LightningDataModule):
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches per optimizer step."""
+        """Return the number of micro-batches per optimizer step."""
         return self.micro_batches.per_step
 
     def train_dataloader(self) -> PositionLoader:
@@ -188,14 +188,13 @@ class PretrainingData(L.LightningDataModule):
             persistent_workers=workers > 0,
         )
 
-    def transfer_batch_to_device(
-        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
-    ) -> dict[str, Any]:
-        """A batch is a flat dictionary: it needs no search for tensors, and from pinned memory nobody waits for it."""
-        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return the batch on a device. Copies from pinned memory run beside the computation."""
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        return cast(Batch, moved)
 
-    def validation_batches(self, rank: Rank = ALONE) -> Iterator[dict[str, Any]]:
-        """The held-out examples with their one fixed pattern, in order; of several ranks, every so many-th batch."""
+    def validation_batches(self, rank: Rank = ALONE) -> Iterator[Batch]:
+        """Yield the held-out examples in order, with their one fixed pattern. Several ranks take the batches in turn."""
         size = VALIDATION_BATCH
         for start in range(rank.number * size, self.validation_plan.num_examples, rank.world_size * size):
             examples = np.arange(start, min(start + size, self.validation_plan.num_examples))
@@ -204,13 +203,13 @@ class PretrainingData(L.LightningDataModule):
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
             yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
 
-    def num_bytes(self, batch: dict[str, Any]) -> int:
-        """Bytes of the text that a batch masks; 0 when the vocabulary does not know its pieces' lengths."""
+    def num_bytes(self, batch: Batch) -> int:
+        """Return the bytes of the text that a batch masks; 0 when the vocabulary does not know them."""
         lengths = self.vocabulary.num_bytes
         return 0 if lengths is None else int(lengths[batch["masked_labels"].numpy()].sum())
 
     def unigram_perplexity(self) -> float:
-        """Of the tokens that validation masks, under the training text's unigram frequencies (add-one smoothed)."""
+        """Return the perplexity of validation under the training text's unigram frequencies (add-one smoothed)."""
         train = self.micro_batches.store
         tokens = train.gather_tokens(train.sentence_starts, train.sentence_lengths)
         counts = np.bincount(tokens, minlength=self.vocabulary.size) + 1.0

@@ -1,4 +1,4 @@
-"""Texts in, results out: a file or standard input in blocks of lines; JSONL and .npy that are whole or not there."""
+"""Read the texts that `predict` is given in blocks of lines, and write its results as JSON lines or `.npy`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeAlias
 
 import numpy as np
 
 from roberta_lab.config import ConfigError, PredictConfig
 from roberta_lab.data.storage import replacing
 
-BLOCK = 1024  # texts in memory at once
-TRUNCATED = "truncated"  # in the record of a text that was cut, true
+BLOCK = 1024  # texts in memory at the same time
+TRUNCATED = "truncated"  # a key of the record of a text that was cut; its value is true
+
+Record: TypeAlias = dict[str, Any]  # a prediction; its keys are those of the task
 
 
 def blocks(config: PredictConfig) -> Iterator[list[str]]:
-    """The texts of `predict.text` or the lines of `predict.file`, so many at a time, in order.
+    """Yield the texts of `predict.text` or the lines of `predict.file` in order, in blocks of BLOCK.
 
-    Raises: ConfigError if there are none, or when a line is not UTF-8.
+    Raises: ConfigError if there is no text, or when a line is not UTF-8.
     """
     texts = iter([config.text] if isinstance(config.text, str) else config.text or [])
     if config.file:
@@ -38,7 +40,7 @@ def blocks(config: PredictConfig) -> Iterator[list[str]]:
 
 
 def check_input(config: PredictConfig) -> None:
-    """Before any work: there is something to read, and it is not the file that will be written."""
+    """Raise ConfigError unless there is something to read, which is not the file that will be written."""
     if not config.file:
         if not config.text:
             raise ConfigError("predict.text or predict.file is missing; predict.file=- reads standard input.")
@@ -52,13 +54,13 @@ def check_input(config: PredictConfig) -> None:
 
 
 def check_output(config: PredictConfig) -> None:
-    """Before any work: what is written has a place, and takes that of no folder."""
+    """Raise ConfigError when the output would take the place of a folder."""
     if Path(config.output).is_dir() and config.output:
         raise ConfigError(f"predict.output={config.output} is a folder.")
 
 
 def _lines(name: str) -> Iterator[str]:
-    """The lines of a file without their ends. They end at \\n only: a text may hold any other character."""
+    """Yield the lines of a file without their ends. They end at \\n only: a text may hold any other character."""
     with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -69,37 +71,39 @@ def _lines(name: str) -> Iterator[str]:
 
 
 def _refuse_surrogates(texts: list[str]) -> None:
-    """A terminal hands bytes that are not UTF-8 over as lone surrogates, which no tokenizer takes."""
+    """Raise ConfigError for lone surrogates: a terminal gives them for bytes that are not UTF-8, and no tokenizer reads them."""
     for text in texts:
         if any("\ud800" <= c <= "\udfff" for c in text):
             raise ConfigError("predict.text is not UTF-8.")
 
 
 class Writer(Protocol):
-    """Where the results of a block go."""
+    """The place where the results of a block are written."""
 
-    def write(self, records: list[dict[str, Any]]) -> None: ...
+    def write(self, records: list[Record]) -> None: ...
 
 
 class Jsonl:
-    """A record a line; arrays as lists."""
+    """JSON lines: one record per line, arrays as lists."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
 
-    def write(self, records: list[dict[str, Any]]) -> None:
+    def write(self, records: list[Record]) -> None:
         for record in records:
             self.file.write(json.dumps(record, ensure_ascii=False, default=np.ndarray.tolist).encode() + b"\n")
 
 
 class Npy:
-    """The `vector` of each record as a row. The header says how many rows there are, so it is written again with each block;
-    NumPy leaves room in it for the number to grow."""
+    """An array with the `vector` of each record as a row.
+
+    The header tells the number of rows, so it is written again with each block; NumPy leaves room in it for this.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.num_rows = file, 0
 
-    def write(self, records: list[dict[str, Any]]) -> None:
+    def write(self, records: list[Record]) -> None:
         rows = np.stack([record["vector"] for record in records]).astype("<f4")
         self.num_rows += len(rows)
         self.file.seek(0)
@@ -110,15 +114,15 @@ class Npy:
 
 
 class Nowhere:
-    """Results that are only shown."""
+    """No place: the results are only printed."""
 
-    def write(self, records: list[dict[str, Any]]) -> None:
+    def write(self, records: list[Record]) -> None:
         pass
 
 
 @contextmanager
 def writer(output: str) -> Iterator[Writer]:
-    """Writes beside `output` and puts the whole in its place at the end; after an error nothing has changed."""
+    """Yield a writer to a new file, which takes the place of `output` at the end; after an error nothing has changed."""
     if not output:
         yield Nowhere()
         return

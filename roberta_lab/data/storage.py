@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, whoever is killed meanwhile: atomic writes, locks, and ids of values."""
+"""Write files and folders that are whole or absent even when a process is killed; make things once; lock; hash values."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
+from roberta_lab.config import RunInUse
 
+
+# ---------------------------------------------------------------- atomic writes
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     """Yield a new file beside `path`, which takes its place when the block ends; after an error nothing has changed.
@@ -53,13 +58,13 @@ def write(path: Path, content: str | bytes, durable: bool = False) -> None:
         file.write(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, atomically and durably."""
     write(path, json.dumps(value, indent=2, sort_keys=True) + "\n", durable=True)
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file. Raises OSError and ValueError."""
+    """Return the value of a JSON file. Raise OSError and ValueError."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -67,7 +72,7 @@ def read_json(path: Path) -> Any:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed."""
     beside, before = (folder.with_name(f".{folder.name}.{os.getpid()}{end}") for end in ("", ".before"))
-    shutil.rmtree(beside, ignore_errors=True)  # of a killed process with the same number
+    shutil.rmtree(beside, ignore_errors=True)  # left by a killed process with the same number
     try:
         beside.mkdir(parents=True)
         yield beside
@@ -81,36 +86,84 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(before, ignore_errors=True)
 
 
-def digest(values: Mapping[str, Any], digits: int = 12) -> str:
+# ---------------------------------------------------------------- things that are made once
+def digest(values: Mapping[str, object], digits: int = 12) -> str:
     """Return the first hex digits of the SHA-256 of the values; equal values give equal ids, on every machine."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:digits]
 
 
-@contextmanager
-def locked(path: Path, seconds: float = -1) -> Iterator[None]:
-    """Hold the lock of a file. It goes with the process, so that of a dead one is free.
+def make_once(path: Path, make: Callable[[Path], object], on_wait: Callable[[], object] = lambda: None) -> bool:
+    """Make a file or folder unless it is there, and return whether this call made it. Name it by the `digest` of its inputs.
+
+    Processes that start at once make it once. After an error or a kill, a later call goes on from what is left.
 
     Args:
-        seconds: how long to wait for another process that holds it; -1: as long as it takes.
-
-    Raises: TimeoutError (filelock's Timeout).
+        make: called with the place to fill, a hidden neighbour of `path` that is renamed at the end; it may hold what an
+            earlier attempt has finished.
+        on_wait: called before waiting for another process that makes the same.
     """
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock"), on_wait):
+        if path.exists():
+            return False
+        making = path.with_name(f".{path.name}.making")
+        make(making)
+        os.replace(making, path)
+    return True
+
+
+def recall(path: Path) -> dict[str, Any]:
+    """Return what `remember` wrote; an empty dictionary when there is nothing that can be read."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def remember(path: Path, values: Mapping[str, object]) -> None:
+    """Write values for later runs as JSON, in a folder that is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, values)
+
+
+# ---------------------------------------------------------------- locks, which end with the process that holds them
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file, after a call of `on_wait` when another process holds it."""
     lock = FileLock(path)
-    lock.acquire(timeout=seconds)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
     try:
         yield
     finally:
         lock.release()
 
 
-__all__ = [
-    "Timeout",
-    "digest",
-    "locked",
-    "read_json",
-    "replacing",
-    "replacing_folder",
-    "sync_folder",
-    "write",
-    "write_json",
-]
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, and note in its `owner.json` who holds it. A dead process holds nothing.
+
+    Raises: RunInUse, which names the process that holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, note = FileLock(folder / ".lock"), folder / "owner.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = recall(note)
+        who = "process {pid} on {host} since {since}".format(**owner) if owner else "another process"
+        message = f"{folder} is in use by {who}; wait for it or stop it, then type the same command again."
+        raise RunInUse(message) from None
+    try:
+        since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()

@@ -1,4 +1,4 @@
-"""Tokenized text on disk: memory-mapped `.npy` shards of token ids, sentence and document ends, and a manifest.
+"""Write and open tokenized text: `.npy` shards of token ids, sentence and document ends, and a manifest.
 
 Text is tokenized once per tokenizer and data mix; every input format is a plan of spans over the same store. A `TokenStore`
 addresses sentences by their place in the tokens, so a selection of documents copies addresses and no tokens.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from roberta_lab.axes.sentence_store import TokenStore
+from roberta_lab.axes.sentence_store import Shard, TokenStore
 
 SHARD_TOKENS = 1 << 30  # 2 GB of uint16
 
@@ -26,37 +26,43 @@ class Part(NamedTuple):
     tokens: np.ndarray  # (P,) unsigned integers
     sentence_lengths: np.ndarray  # (S,) integers; a sentence may be empty
     document_sizes: np.ndarray  # (D,) integers, in sentences
-    document_hashes: np.ndarray  # (D,) uint64, which order documents at random
+    document_hashes: np.ndarray  # (D,) uint64, a random order of the documents
     document_sources: np.ndarray  # (D,) integers, places in the list of the mix's sources
 
     def save(self, path: Path) -> None:
-        """As one `.npz` file."""
+        """Write the part as one `.npz` file."""
         np.savez(path, **self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> Part:
-        """What `save` wrote."""
+        """Return the part that `save` wrote."""
         with np.load(path) as found:
             return cls(**found)
 
 
 # ---------------------------------------------------------------- writing
 def write(
-    path: Path, parts: Iterable[Part], vocab_size: int, meta: dict[str, Any], shard_tokens: int = SHARD_TOKENS
+    path: Path, parts: Iterable[Part], vocab_size: int, meta: Mapping[str, object], shard_tokens: int = SHARD_TOKENS
 ) -> None:
-    """Writes a store into the new folder `path`, in memory bounded by a part. How documents are cut into parts leaves no trace.
+    """Write a store into the new folder `path`, in the memory of one part. How documents are cut into parts changes nothing.
 
     Args:
-        vocab_size: decides the type of the ids: uint16 up to 65,536 of them, else uint32.
-        meta: what the manifest says of the store's origin.
+        vocab_size: decides the type of the ids: uint16 up to 65,536 ids, else uint32.
+        meta: what the manifest tells about the origin of the store.
     """
     path.mkdir(parents=True)
     dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
     with ExitStack() as stack:
         columns = {name: stack.enter_context(_Column(path / f"{name}.npy", kind)) for name, kind in _COLUMNS.items()}
-        shards = stack.enter_context(_Shards(path, dtype, shard_tokens))
+        shards: list[_Column] = []
         for part in parts:
-            shards.append(part.tokens)
+            rest = part.tokens
+            while len(rest):
+                if not shards or shards[-1].size == shard_tokens:
+                    shards.append(stack.enter_context(_Column(path / f"tokens-{len(shards):05d}.npy", dtype)))
+                room = shard_tokens - shards[-1].size
+                shards[-1].append(rest[:room])
+                rest = rest[room:]
             columns["sentence_lengths"].append(part.sentence_lengths)
             columns["document_ends"].append(
                 columns["document_ends"].last + np.cumsum(part.document_sizes, dtype=np.int64)
@@ -64,15 +70,16 @@ def write(
             columns["document_hashes"].append(part.document_hashes)
             columns["document_sources"].append(part.document_sources)
     counts = {
-        "tokens": shards.size,
+        "tokens": sum(shard.size for shard in shards),
         "sentences": columns["sentence_lengths"].size,
         "documents": columns["document_ends"].size,
     }
-    manifest = {"vocab_size": vocab_size, "dtype": dtype.name, **counts, "shards": shards.described(), **meta}
+    described = [_described(shard) for shard in shards]
+    manifest = {"vocab_size": vocab_size, "dtype": dtype.name, **counts, "shards": described, **meta}
     (path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, np.dtype] = {
     "sentence_lengths": np.dtype(np.int32),
     "document_ends": np.dtype(np.int64),
     "document_hashes": np.dtype(np.uint64),
@@ -81,7 +88,7 @@ _COLUMNS = {
 
 
 class _Column:
-    """A one-dimensional `.npy` file that grows; its header, which has room to grow too, is written again at the end."""
+    """A one-dimensional `.npy` file that grows. Its header has room to grow too and is written again at the end."""
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.path, self._dtype, self.size, self.last = path, dtype, 0, 0
@@ -106,48 +113,14 @@ class _Column:
             self._file.write(np.ascontiguousarray(values, self._dtype).data)
 
 
-class _Shards:
-    """Tokens in files of `shard_tokens` each, but for the last."""
-
-    def __init__(self, path: Path, dtype: np.dtype, shard_tokens: int) -> None:
-        self._path, self._dtype, self._room = path, dtype, shard_tokens
-        self._shards: list[_Column] = []
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._shards:
-            self._shards[-1].__exit__(*error)
-
-    @property
-    def size(self) -> int:
-        """Tokens of all shards."""
-        return sum(shard.size for shard in self._shards)
-
-    def append(self, tokens: np.ndarray) -> None:
-        while len(tokens):
-            if not self._shards or self._shards[-1].size == self._room:
-                self.__exit__(None, None, None)
-                self._shards.append(
-                    _Column(self._path / f"tokens-{len(self._shards):05d}.npy", self._dtype).__enter__()
-                )
-            room = self._room - self._shards[-1].size
-            self._shards[-1].append(tokens[:room])
-            tokens = tokens[room:]
-
-    def described(self) -> list[dict[str, Any]]:
-        """Name, size and SHA-256 of each file, for the manifest."""
-        found = []
-        for shard in self._shards:
-            with open(shard.path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append({"file": shard.path.name, "tokens": shard.size, "sha256": digest})
-        return found
+def _described(shard: _Column) -> Shard:
+    """Return name, size and SHA-256 of a file, for the manifest."""
+    with open(shard.path, "rb") as file:
+        return Shard(file=shard.path.name, tokens=shard.size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def open_store(path: Path) -> TokenStore:
-    """The store in a folder that `write` made; tokens stay on disk until they are read."""
+    """Return the store in a folder that `write` made. Its tokens stay on disk until they are read."""
     manifest = json.loads((path / "manifest.json").read_text())
     shards = tuple(np.load(path / shard["file"], mmap_mode="r") for shard in manifest["shards"])
     lengths = np.load(path / "sentence_lengths.npy")

@@ -1,6 +1,6 @@
-"""Published vocabularies -> tokenizers: the files that GPT-2, RoBERTa and BERT were released with, and `tokenizer.json`.
+"""Make tokenizers of published vocabularies: the files of GPT-2, RoBERTa and BERT, and `tokenizer.json`.
 
-Ids are those of the files. What they lack of the five tokens that inputs need gets ids behind their last.
+Ids are those of the files. If one of the five tokens that inputs need is missing, it gets an id behind the last one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from roberta_lab.axes.tokenizer import KINDS, SPECIALS, bytelevel_bpe, wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
-_GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary; inputs here have no use for it
+_GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary, but not used in inputs here
 
 
 def find(path: str) -> tuple[Path, ...]:
-    """The files of the vocabulary at `path`, a folder that holds one of LAYOUTS or one of their files."""
+    """Return the files of the vocabulary at `path`: a folder with one of LAYOUTS, or one of their files."""
     place = Path(path).expanduser()
     folder = place.parent if place.is_file() else place
     for names in LAYOUTS:
@@ -30,35 +30,35 @@ def find(path: str) -> tuple[Path, ...]:
 
 
 def fingerprint(path: str) -> str:
-    """SHA-256 of the files: the identity of a published vocabulary, wherever it lies."""
+    """Return the SHA-256 of the files: the identity of a published vocabulary, in any folder."""
     found = find(path)
     files = [*found, *_config_beside(found)]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
 def load(config: TokenizerConfig) -> Tokenizer:
-    """The tokenizer at `config.path`, with its special tokens declared.
+    """Return the tokenizer at `config.path`, with its special tokens declared.
 
     Raises: ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
     """
-    tokenizer = _opened(config.path, where := f"tokenizer.path={config.path}")
+    tokenizer = _open(config.path, where := f"tokenizer.path={config.path}")
     if (kind := _kind(tokenizer)) != config.kind:
         raise ConfigError(f"{where} holds {kind}, not tokenizer.kind={config.kind}: choose the option that fits it.")
     return _with_specials(tokenizer)
 
 
 def load_of_model(folder: Path) -> Tokenizer:
-    """The tokenizer beside a pretrained model, which says its kind itself, with its special tokens declared.
+    """Return the tokenizer of any kind beside a pretrained model, with its special tokens declared.
 
     Raises: ConfigError if the files cannot be read or hold no kind that is known here.
     """
-    tokenizer = _opened(str(folder), str(folder))
+    tokenizer = _open(str(folder), str(folder))
     if (kind := _kind(tokenizer)) not in KINDS:
         raise ConfigError(f"{folder} holds {kind}. Allowed: {', '.join(KINDS)}.")
     return _with_specials(tokenizer)
 
 
-def _opened(path: str, where: str) -> Tokenizer:
+def _open(path: str, where: str) -> Tokenizer:
     files = find(path)
     try:
         return _read(files)
@@ -88,13 +88,13 @@ def _read(files: tuple[Path, ...]) -> Tokenizer:
 
 
 def _config_beside(files: tuple[Path, ...]) -> list[Path]:
-    """`tokenizer_config.json`, read for one thing only: whether a `vocab.txt` is of lower-cased text."""
+    """Return `tokenizer_config.json`, which tells only whether a `vocab.txt` is of lower-cased text."""
     config = files[0].with_name("tokenizer_config.json")
     return [config] if files[0].name == "vocab.txt" and config.is_file() else []
 
 
 def _is_uncased(files: tuple[Path, ...], pieces: list[str]) -> bool:
-    """As `tokenizer_config.json` says; without one, whether no piece but the special ones has an upper-case letter."""
+    """Return what `tokenizer_config.json` tells; without it, whether only special pieces have upper-case letters."""
     for config in _config_beside(files):
         stated = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case")
         if stated is not None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.attention import Packed
 from roberta_lab.model.pretraining_model import PretrainingModel

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.callbacks import Callbacks  # HydraContext asks for it, and no public module has it
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -16,7 +17,6 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
-from roberta_lab.data.storage import Timeout, locked
 from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.overrides import Override, texts, without
 from roberta_lab.runs.sweeper import set_jobs
@@ -99,5 +99,5 @@ def _wait_until_free(runs: Sequence[Job], seconds: float = 10.0) -> None:
     """Wait until the processes that had the runs are gone: their claims go with them."""
     deadline = time.monotonic() + seconds
     for one in runs:
-        with suppress(Timeout), locked(one.path / ".lock", max(0.0, deadline - time.monotonic())):
+        with suppress(Timeout), FileLock(one.path / ".lock", timeout=max(0.0, deadline - time.monotonic())):
             pass

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from roberta_lab.config import Config, ConfigError, RunInUse
-from roberta_lab.data.storage import write_json
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.data.storage import claim
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
@@ -43,36 +39,6 @@ def has_all(config: Config, path: Path) -> bool:
 def has_model(path: Path) -> bool:
     """Return whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
     return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
-
-
-@contextmanager
-def claim(path: Path) -> Iterator[None]:
-    """Hold the run's folder for this process. The lock goes with the process, so the folder of a dead one is free.
-
-    Raises: RunInUse, which names the process that holds it.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunInUse(
-            f"{path} is in use by {_owner(path)}; wait for it or stop it, then type the same command again."
-        ) from None
-    try:
-        write_json(path / "owner.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": provenance.now()})
-        yield
-    finally:
-        (path / "owner.json").unlink(missing_ok=True)
-        lock.release()
-
-
-def _owner(path: Path) -> str:
-    try:
-        owner = json.loads((path / "owner.json").read_text())
-    except (OSError, ValueError):
-        return "another process"
-    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
 
 
 @contextmanager

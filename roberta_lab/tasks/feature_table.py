@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError
 from roberta_lab.data.storage import replacing
@@ -20,7 +21,6 @@ from roberta_lab.tasks.items import Item
 
 VERSION = 1  # raised when features of the same items change
 DAMAGED = (zipfile.BadZipFile, ValueError, TypeError, EOFError)  # what reading a cut or changed file raises
-IGNORED = -100  # the label of a token that is no word's first piece
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.model.encoder import Encoder, initialize
-from roberta_lab.tasks.feature_table import IGNORED
 
 Batch = dict[str, Tensor]
 Outputs = dict[str, Tensor]

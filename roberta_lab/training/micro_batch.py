@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 import torch
 
 from roberta_lab.axes.batch_size import micro_batch_size
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.input_format import format_of
-from roberta_lab.axes.masking import IGNORED
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.batch import Batch
@@ -163,4 +163,4 @@ def trial_batch(config: Config, vocab_size: int, number: int) -> Batch:
     batch = {"input_ids": ids, "labels": labels, "token_type_ids": torch.zeros_like(ids)}
     if format_of(config.input_format).pairs:
         batch["next_sentence_label"] = torch.zeros(rows, dtype=torch.int64)
-    return cast(Batch, pack(batch, length))
+    return pack(batch, length)

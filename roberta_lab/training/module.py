@@ -83,7 +83,7 @@ class PretrainingModule(L.LightningModule):
         self.zero_grad()
         for i in range(per_step):
             number = self.trainer.global_step * per_step + i
-            batch = cast(Batch, data.transfer_batch_to_device(data.micro_batches[number], self.device, 0))
+            batch = data.transfer_batch_to_device(data.micro_batches[number], self.device, 0)
             self.on_train_batch_start(batch, number)
             last = i == per_step - 1  # after which ranks exchange their gradients
             with strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) and not last else nullcontext():
@@ -136,7 +136,7 @@ class PretrainingModule(L.LightningModule):
         totals = torch.zeros(6, dtype=torch.float64)
         with self.trainer.precision_plugin.val_step_context():
             for batch in data.validation_batches(data.micro_batches.rank):
-                moved = cast(Batch, data.transfer_batch_to_device(batch, self.device, 0))
+                moved = data.transfer_batch_to_device(batch, self.device, 0)
                 sums = [float(value) for value in loss_sums(self.model, moved)]
                 totals += totals.new_tensor([*sums, len(batch["cu_seq_lens"]) - 1, data.num_bytes(batch)])
         self.model.train()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from roberta_lab.axes import masking, rng
-from roberta_lab.axes.examples import Vocabulary
-from roberta_lab.axes.masking import IGNORED, mask, num_masked
+from roberta_lab.axes.examples import IGNORED, Vocabulary
+from roberta_lab.axes.masking import mask, num_masked
 from roberta_lab.config import ConfigError, MaskingConfig
 
 VOCABULARY = Vocabulary(size=60, mask_id=59, special_ids=(0, 1, 2, 3, 59))

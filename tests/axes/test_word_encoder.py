@@ -66,7 +66,7 @@ def test_a_space_before_white_space_is_why_texts_are_encoded_whole(monkeypatch: 
     """Without the rule two spaces, one piece of this vocabulary, would be two pieces."""
     trained = train_bytelevel_bpe(iter(["a    b"] * 50), 263)
     assert agree(Encoding(trained), ["a   b", "a b"])
-    monkeypatch.setattr(word_encoder, "_hangs_on_what_is_before", lambda word: False)
+    monkeypatch.setattr(word_encoder, "_depends_on_text_before", lambda word: False)
     assert not agree(Encoding(trained), ["a   b", "a b"])
 
 

@@ -25,9 +25,13 @@ from roberta_lab.config import InputFormatConfig, MaskingConfig
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.data.inspection import decoded, statistics
-from roberta_lab.data.inspection.batch_statistics import batch_statistics
 from roberta_lab.data.inspection.shares import Share, binned, binomial
-from roberta_lab.data.inspection.statistics import EpochStatistics, plan_statistics, row_statistics
+from roberta_lab.data.inspection.statistics import (
+    EpochStatistics,
+    batch_statistics,
+    plan_statistics,
+    row_statistics,
+)
 from roberta_lab.reports.page import inspection as report
 
 SPECIAL = (0, 1, 2, 3, 4)

@@ -37,9 +37,9 @@ from test_input_format import (
 from test_rng import slow_hashed, slow_stream_key
 
 from roberta_lab.axes.batch_size import BatchPlan, accumulation
-from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
 from roberta_lab.axes.input_format import FORMATS, plan
-from roberta_lab.axes.masking import IGNORED, masked_rows, num_maskable, num_masked
+from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked
 from roberta_lab.axes.rng import generator
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe

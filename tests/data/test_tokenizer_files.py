@@ -132,7 +132,7 @@ def test_published_vocabularies_give_hugging_faces_ids(name: str, kind: str, fas
     """On a part of each real corpus; `benchmarks/tokenizing.py` compares the whole of them."""
     transformers = pytest.importorskip("transformers")
     for file in (SHARED / "tokenizers" / name).iterdir():
-        with files.opened(file) as stream:
+        with files.open_plain(file) as stream:
             (tmp_path / file.stem).write_bytes(stream.read())
     encoding = load(tmp_path, kind)
     paths = tokenizer_files.find(str(tmp_path))
@@ -143,7 +143,7 @@ def test_published_vocabularies_give_hugging_faces_ids(name: str, kind: str, fas
         merges = [tuple(line.split()) for line in parts[1].splitlines()[1:]]
         peer = getattr(transformers, fast)(vocab=json.loads(parts[0]), merges=merges)
     for corpus in (SHARED / "corpora").iterdir():
-        with files.opened(corpus) as stream:
+        with files.open_plain(corpus) as stream:
             documents = [json.loads(next(stream))["text"] for _ in range(8)]
         texts = [line for document in documents for line in document[:40_000].split("\n")] + ["a </s> <mask> [SEP]"]
         ids, lengths = encoding.encode(texts)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.model.flops import forward_flops, parameters
 from roberta_lab.model.objective import batch_loss, loss_sums

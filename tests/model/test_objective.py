@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.objective import batch_loss, loss_sums

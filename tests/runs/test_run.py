@@ -14,7 +14,7 @@ from roberta_lab.config import Config, ConfigError, RunInUse
 from roberta_lab.data import storage
 from roberta_lab.runs import provenance, results, run_folder
 
-HOLD = "import sys; from pathlib import Path; from roberta_lab.runs import run_folder\nwith run_folder.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from roberta_lab.data import storage\nwith storage.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
 def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> None:
@@ -22,11 +22,11 @@ def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> No
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == "held\n"
-        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), run_folder.claim(tmp_path):
+        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), storage.claim(tmp_path):
             pass
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
-    with run_folder.claim(tmp_path):
+    with storage.claim(tmp_path):
         assert json.loads((tmp_path / "owner.json").read_text())["pid"] == os.getpid()
     assert not (tmp_path / "owner.json").exists()
 

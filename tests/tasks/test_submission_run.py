@@ -14,7 +14,7 @@ from test_real_tasks import load
 
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError
-from roberta_lab.runs import run_folder
+from roberta_lab.data import storage
 from roberta_lab.runs.command_line import typed
 from roberta_lab.tasks import finetuning, records
 from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
@@ -220,7 +220,7 @@ def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
     with monkeypatch.context() as patch:
         patch.setattr("roberta_lab.tasks.initial_weights.of_folder", refused)
         assert main.main([*command, "finetune.save_model=true"]) == 2
-    with run_folder.claim(folder):
+    with storage.claim(folder):
         assert main.main([*command, "finetune.save_model=true"]) == 1
     assert (folder / "result.json").read_bytes() == before and not (folder / "model").exists()
     assert main.main([*command, "finetune.save_model=true"]) == 0

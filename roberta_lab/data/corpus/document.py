@@ -1,4 +1,4 @@
-"""The noun of this room: a document is an ordered list of paragraphs under a stable id."""
+"""Define the document: an ordered list of paragraphs under a stable id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Document:
-    """`package` is the part of its source that it belongs to. `whole`, or else `id`, decides in which split it falls."""
+    """A document. `package` is the part of its source that it belongs to. `whole`, or else `id`, decides its split."""
 
     id: str
     title: str

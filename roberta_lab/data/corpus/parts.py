@@ -1,12 +1,13 @@
-"""A corpus on disk: for each unit of work one or more parts, and of each part the documents of either split and a record of
-each document. A unit counts as written when its own file is there, which comes last.
+"""Write and read a corpus on disk: each unit of work has parts, and each part has its documents and a record of each.
+
+A unit counts as written when its own file is there, which comes last.
 
     units/000017.json                    counts, number of parts
     parts/000017-000000.train.jsonl      {"id", "title", "package", "sentences"} a line
     parts/000017-000000.validation.jsonl
     parts/000017-000000.records.npy      RECORD of each document, in the order in which they were read
     parts/000017-000000.duplicates.npy   bool of each document, if any of them is one
-    docstrings/000017.jsonl              of the embedded source
+    docstrings/000017.jsonl              of the embedded source only
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypedDict
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
@@ -42,9 +43,25 @@ RECORD = np.dtype(
 )
 
 
+class Manifest(TypedDict):
+    """What a prepared folder holds: a hash of its content, and counts by name."""
+
+    content: str
+    counts: dict[str, int]
+
+
+class Line(TypedDict):
+    """A document as a line of JSON."""
+
+    id: str
+    title: str
+    package: str
+    sentences: list[str]
+
+
 # ---------------------------------------------------------------- writing
 def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
-    """Reads a unit and writes its parts, in memory that does not grow with it. Files are made in `.making` and renamed."""
+    """Read a unit and write its parts, in memory that does not grow with it. Files are made in `.making` and renamed."""
     for name in ("parts", "units", "docstrings"):
         (folder / name).mkdir(exist_ok=True)
     counts: Counter[str] = Counter()
@@ -65,8 +82,9 @@ def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
 
 
 def making_in(folder: Path) -> Path:
-    """Where this process makes its files. The workers of a process that was killed live a moment longer: they shall not
-    move what others are writing.
+    """Return the folder in which this process makes its files, and make it.
+
+    Each process has its own: workers live a moment longer than a parent that was killed, and must not move files of others.
     """
     path = folder / ".making" / str(os.getpid())
     path.mkdir(exist_ok=True)
@@ -74,12 +92,12 @@ def making_in(folder: Path) -> Path:
 
 
 def is_written(folder: Path, unit: Unit) -> bool:
-    """Whether a unit was finished, by this process or an earlier one."""
+    """Return whether a unit was finished, by this process or an earlier one."""
     return (folder / "units" / f"{unit.number:06d}.json").is_file()
 
 
 class _Parts:
-    """The parts of a unit, one after the other."""
+    """A writer of the parts of a unit, one after the other."""
 
     def __init__(self, folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
         self.number = 0
@@ -89,7 +107,7 @@ class _Parts:
 
     def _open(self) -> None:
         self._stem = f"{self._unit.number:06d}-{self.number:06d}"
-        self._records: list[tuple[Any, ...]] = []
+        self._records: list[tuple[object, ...]] = []
         self._characters = 0
         making = making_in(self._folder)
         files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]
@@ -109,7 +127,7 @@ class _Parts:
 
     def add(self, document: Document, found: list[str]) -> None:
         held_out, size = is_held_out(document.whole or document.id, self._share), sum(map(len, found))
-        line = {"id": document.id, "title": document.title, "package": document.package, "sentences": found}
+        line = Line(id=document.id, title=document.title, package=document.package, sentences=found)
         self._out[held_out].write(json.dumps(line, ensure_ascii=False) + "\n")
         digest = hashlib.blake2b("\n".join(found).encode(), digest_size=16).digest()
         text = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
@@ -121,7 +139,7 @@ class _Parts:
             self._open()
 
     def _finish(self) -> None:
-        """Puts the part at hand in its place, unless it is empty."""
+        """Put the current part in its place, unless it is empty."""
         making = making_in(self._folder)
         if not self._records:
             for split in SPLITS:
@@ -134,12 +152,12 @@ class _Parts:
 
 
 def document_hash(name: str) -> int:
-    """64 bits that order documents at random, the same on every machine and for every run."""
+    """Return 64 bits that order documents at random, the same on every machine and for every run."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def _sentences(document: Document) -> list[str]:
-    """A sentence that goes on a paragraph begins with a space, as byte-level BPE wants it."""
+    """Return the sentences of a document. Those that continue a paragraph begin with a space, as byte-level BPE wants it."""
     found = []
     for paragraph in document.paragraphs:
         for number, sentence in enumerate(sentences.segment(paragraph)):
@@ -149,8 +167,9 @@ def _sentences(document: Document) -> list[str]:
 
 # ---------------------------------------------------------------- duplicates
 def mark_duplicates(folder: Path) -> None:
-    """Of documents with the same text the first stays, in whatever source. Memory is bounded, not what is compared: each
-    pass compares the texts whose hashes fall into one range.
+    """Mark all documents whose text an earlier document has, in any source.
+
+    All documents are compared in bounded memory: each pass compares the texts whose hashes fall into one range.
     """
     stems = names(folder)
     sizes = [len(np.load(folder / "parts" / f"{stem}.records.npy", mmap_mode="r")) for stem in stems]
@@ -173,7 +192,7 @@ def mark_duplicates(folder: Path) -> None:
 
 
 def _repeated(texts: np.ndarray, owners: list[np.ndarray]) -> np.ndarray:
-    """Of rows that are equal, the owners of all but the first. (N, 2) uint64 -> (M, 2) int64."""
+    """Return the owners of all rows that equal an earlier row. (N, 2) uint64 -> (M, 2) int64."""
     order = np.lexsort((texts[:, 1], texts[:, 0]))  # stable: equal rows keep their order
     same = (texts[order[1:]] == texts[order[:-1]]).all(axis=1)
     return np.concatenate([*owners, np.empty((0, 2), np.int64)])[order[1:][same]]
@@ -181,23 +200,24 @@ def _repeated(texts: np.ndarray, owners: list[np.ndarray]) -> np.ndarray:
 
 # ---------------------------------------------------------------- reading
 def names(folder: Path) -> list[str]:
-    """The parts of a corpus, in the order of its documents."""
+    """Return the names of the parts of a corpus, in the order of its documents."""
     return sorted(file.name.split(".")[0] for file in (folder / "parts").glob("*.records.npy"))
 
 
 def records(folder: Path, stem: str) -> np.ndarray:
-    """RECORD of each document of a part, duplicates among them."""
-    return np.load(folder / "parts" / f"{stem}.records.npy")
+    """Return the RECORD of each document of a part, duplicates included."""
+    found: np.ndarray = np.load(folder / "parts" / f"{stem}.records.npy")
+    return found
 
 
 def kept(folder: Path, stem: str) -> np.ndarray:
-    """Which documents of a part are no duplicates. bool."""
+    """Return which documents of a part are no duplicates, bool."""
     duplicates = folder / "parts" / f"{stem}.duplicates.npy"
     return ~np.load(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
 
 
-def lines(folder: Path, stem: str, split: str) -> Iterator[dict[str, Any]]:
-    """The documents of one part and split."""
+def lines(folder: Path, stem: str, split: str) -> Iterator[Line]:
+    """Yield the documents of one part and split."""
     of_split = records(folder, stem)["held_out"] == SPLITS.index(split)
     stays = kept(folder, stem)[of_split]
     with open(folder / "parts" / f"{stem}.{split}.jsonl", encoding="utf-8") as file:
@@ -206,16 +226,14 @@ def lines(folder: Path, stem: str, split: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def read_documents(corpus: Path, split: str) -> Iterator[dict[str, Any]]:
-    """The documents of one split: {"id", "title", "package", "sentences"}. The sentences of a paragraph, joined, are its text."""
+def read_documents(corpus: Path, split: str) -> Iterator[Line]:
+    """Yield the documents of one split. The sentences of a paragraph, joined, are its text."""
     for stem in names(corpus):
         yield from lines(corpus, stem, split)
 
 
-def finish(folder: Path) -> dict[str, Any]:
-    """Joins the docstrings and says of the whole corpus what it holds: the hash of its content, which does not tell how it
-    was cut into parts, and counts.
-    """
+def finish(folder: Path) -> Manifest:
+    """Join the docstrings and return the manifest of the whole corpus. How it was cut into parts changes no hash."""
     counts: Counter[str] = Counter()
     content = hashlib.sha256()
     for file in sorted((folder / "units").iterdir()):

@@ -1,4 +1,4 @@
-"""Sentence segmentation, by sentencex (its version goes into the manifest of every corpus)."""
+"""Cut paragraphs into sentences with sentencex. Its version goes into the manifest of every corpus."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sentencex
 
 
 def fingerprint() -> dict[str, str]:
-    """What decides where sentences end."""
+    """Return the versions that decide where sentences end."""
     return {"sentencex": metadata.version("sentencex")}
 
 
 def segment(paragraph: str) -> list[str]:
-    """The sentences of one paragraph, in order, without surrounding space. Long texts are slow: feed paragraphs."""
+    """Return the sentences of one paragraph, in order, without surrounding space. Long texts are slow: give paragraphs."""
     return [sentence.strip() for sentence in sentencex.segment("en", paragraph) if sentence.strip()]

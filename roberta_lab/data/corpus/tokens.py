@@ -1,4 +1,4 @@
-"""A corpus and a tokenizer -> a token store: part by part, on all cores, then joined in the order of the documents."""
+"""Encode a corpus with a tokenizer into a token store: part by part, on all cores, then joined in order."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ import shutil
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roberta_lab.axes.arrays import Ints
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
+from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.token_store import Part
+
+if TYPE_CHECKING:
+    from roberta_lab.axes.tokenizer import Encoding
 
 SENTENCES_AT_ONCE = 1 << 13
 
 
 def write_stores(
     path: Path, corpus: Path, tokenizer: Path, sources: list[str], progress: bool, num_workers: int | None
-) -> dict[str, Any]:
-    """Fills `path` with a store for each split and returns what its manifest says.
+) -> Manifest:
+    """Write a store of each split into `path` and return the manifest.
 
     Args:
-        sources: names of the mix, in its order.
+        sources: the names of the sources, in the order of the mix.
     """
-    from roberta_lab.axes.tokenizer import load
-
     stems = parts.names(corpus)
     (path / "parts").mkdir(exist_ok=True)
     sizes = {stem: int(parts.records(corpus, stem)["characters"].sum()) for stem in stems}
@@ -39,10 +42,10 @@ def write_stores(
     }
     done = sum(sizes.values()) - sum(missing.values())
     workers.run(partial(encode_part, path, corpus, tokenizer), missing, num_workers, "tokens", progress, done)
-    encoding = load(tokenizer)
+    encoding = _load(tokenizer)
     counts, contents = {}, []
     for split in parts.SPLITS:
-        shutil.rmtree(path / split, ignore_errors=True)  # of an attempt that ended here
+        shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
         encoded = (Part.load(_encoded(path, stem, split)) for stem in stems)
         meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": sources}
         token_store.write(path / split, encoded, encoding.vocab_size, meta)
@@ -54,15 +57,16 @@ def write_stores(
 
 
 def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
-    """Writes the tokens of one part of the corpus, split by split."""
+    """Write the tokens of one part of the corpus, split by split."""
     found, kept = parts.records(corpus, stem), parts.kept(corpus, stem)
-    encoding = _loaded(tokenizer)
+    encoding = _load(tokenizer)
     for number, split in enumerate(parts.SPLITS):
         documents = found[kept & (found["held_out"] == number)]
-        tokens, lengths = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+        tokens: list[Ints] = [np.empty(0, np.uint32)]
+        lengths: list[Ints] = [np.empty(0, np.int64)]
         rest = (sentence for document in parts.lines(corpus, stem, split) for sentence in document["sentences"])
-        while some := list(islice(rest, SENTENCES_AT_ONCE)):
-            ids, sizes = encoding.encode(some)
+        while block := list(islice(rest, SENTENCES_AT_ONCE)):
+            ids, sizes = encoding.encode(block)
             tokens.append(ids.astype(np.uint16 if encoding.vocab_size <= 1 << 16 else np.uint32))
             lengths.append(sizes)
         part = Part(
@@ -82,7 +86,7 @@ def _encoded(path: Path, stem: str, split: str) -> Path:
 
 
 @lru_cache(maxsize=1)  # a process encodes many parts with the words it has met
-def _loaded(tokenizer: Path) -> Any:
+def _load(tokenizer: Path) -> Encoding:
     from roberta_lab.axes.tokenizer import load
 
     return load(tokenizer)

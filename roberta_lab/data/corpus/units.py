@@ -1,4 +1,4 @@
-"""A data mix as units of work: each is read by one process, and what becomes of it depends on nothing else.
+"""Cut a data mix into units of work: each is read by one process, and its documents depend on nothing else.
 
 So any number of processes makes the same corpus, and a unit that was finished before a kill stays finished.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
 from roberta_lab.data.corpus.document import Document
@@ -25,17 +25,17 @@ PYDOC_SLICES = 8
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of one source: some files, or a slice of what has no files."""
+    """A part of one source: some files, or a slice of a source that has no files."""
 
     number: int
     source: str  # its name in the mix
-    num_bytes: int  # as they lie on disk; 0 if that is not known
+    num_bytes: int  # on disk; 0 if that is not known
     files: tuple[SourceFile, ...] = ()
     slice: int = 0
 
 
 def check(data_mix: DataMixConfig) -> None:
-    """Raises ConfigError for a mix that cannot be read."""
+    """Raise ConfigError for a mix that cannot be read. Use no network."""
     if not data_mix.sources:
         raise ConfigError("data_mix.sources is empty: name at least one, or choose data_mix=pydoc.")
     for name, source in data_mix.sources.items():
@@ -59,7 +59,7 @@ def check(data_mix: DataMixConfig) -> None:
 
 
 def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
-    """What decides the documents of a source, without reading them again if that was done before."""
+    """Return what decides the documents of a source. Files that were read for this before are not read again."""
     if source.kind == "pydoc":
         return Scan(pydoc.fingerprint(), [[] for _ in range(PYDOC_SLICES)], [0] * PYDOC_SLICES)
     if source.kind == "hub":
@@ -70,7 +70,7 @@ def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
 
 
 def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
-    """The units of a mix, in the order of its documents. Of a hub dataset, its files are looked up."""
+    """Return the units of a mix, in the order of its documents. For a hub dataset, ask the hub for its files."""
     made: list[Unit] = []
     for name, found in scans.items():
         if (source := data_mix.sources[name]).kind == "hub":
@@ -81,9 +81,10 @@ def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
 
 
 def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
-    """The documents of a unit under their names in the mix.
+    """Yield the documents of a unit under their names in the mix.
 
-    Of the embedded source, `docstrings` gets one line each, of which its tasks are made.
+    Args:
+        docstrings: receives one line per docstring of the embedded source, from which the `pydoc` tasks are made.
     """
     source = data_mix.sources[unit.source]
     if source.kind == "pydoc":
@@ -111,12 +112,12 @@ def _modules(unit: Unit, held_out_share: float, counts: Counter[str], docstrings
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Whether a document belongs to the validation split: a fixed share of the hashes of all possible names."""
+    """Return whether a document belongs to the validation split: a fixed share of the hashes of all possible names."""
     return int.from_bytes(hashlib.sha256(f"split:{name}".encode()).digest()[:8], "big") < share * 2**64
 
 
-def reading(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str, Any]:
-    """What decides the corpus of a mix."""
+def fingerprint(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str, object]:
+    """Return everything that decides the corpus of a mix."""
     return {
         "sources": [[name, found.fingerprint] for name, found in scans.items()],  # in order, as records number them
         "deduplicate": data_mix.deduplicate,

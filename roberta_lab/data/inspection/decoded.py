@@ -1,4 +1,4 @@
-"""Examples as people read them: each token as the model sees it, with its kind, for the console and for a page."""
+"""Decode examples for people: each token as the model sees it, with its kind, for the console and for a page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roberta_lab.axes.examples import Rows
-from roberta_lab.axes.masking import IGNORED
+from roberta_lab.axes.examples import IGNORED, Rows
 from roberta_lab.axes.tokenizer import Encoding
 
 STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}
@@ -18,7 +17,7 @@ NSP = {0: "B is next", 1: "B is random"}
 
 
 class Token(NamedTuple):
-    """What the model sees; `original` is the token that it must predict, where that is another."""
+    """A token that the model sees; `original` is the token that it must predict, where that is another one."""
 
     kind: str  # a key of STYLES
     text: str
@@ -26,7 +25,7 @@ class Token(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """One example, and a line about it."""
+    """An example with a line that describes it."""
 
     title: str
     tokens: tuple[Token, ...]
@@ -35,7 +34,7 @@ class Decoded(NamedTuple):
 def decoded(
     encoding: Encoding, rows: Rows, examples: np.ndarray, seen: np.ndarray, labels: np.ndarray
 ) -> list[Decoded]:
-    """The rows of the given examples, (B,) integers, with what the model sees and the labels, (B, T) each."""
+    """Return the given examples, (B,) integers, decoded from their rows, what the model sees, and the labels, (B, T) each."""
     found = []
     for i, number in enumerate(examples):
         label = "" if rows.next_sentence_label is None else f", NSP label {NSP[int(rows.next_sentence_label[i])]}"
@@ -64,18 +63,18 @@ def _kind(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, 
 
 # ---------------------------------------------------------------- on the console
 def legend() -> str:
-    """The kinds, each in its colour."""
+    """Return the kinds, each in its colour."""
     return "  ".join(_paint(kind, kind) for kind in STYLES)
 
 
 def painted(example: Decoded) -> str:
-    """The line about an example, and below it its tokens; behind another one the original in brackets."""
+    """Return the line about an example and its tokens below it. A replaced token has the original behind it in brackets."""
     texts = (_paint(t.kind, f"{t.text}[{t.original}]" if t.original else t.text) for t in example.tokens)
     return f"{example.title}\n{''.join(texts)}"
 
 
 def _paint(kind: str, text: str) -> str:
-    """In colour on a terminal; elsewhere predicted tokens carry the name of their kind."""
+    """Return a text in colour on a terminal; elsewhere, with the name of its kind if the token is predicted."""
     colour = (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
     if not colour:
         return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text

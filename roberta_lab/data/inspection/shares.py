@@ -1,4 +1,4 @@
-"""Counts beside what they should be: a share of a whole, the interval in which right data would fall, and a verdict."""
+"""Compare counts with what they should be: a share of a whole, its 95% interval, and a verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUM_BINS = 16
 
 @dataclass(frozen=True)
 class Share:
-    """A count among a whole; with `expected`, the share that the config asks for and the variance of the count under it."""
+    """A count in a whole. `expected` is the share that the config sets, and `variance` that of the count under it."""
 
     count: int
     whole: int
@@ -21,19 +21,19 @@ class Share:
 
     @property
     def share(self) -> float:
-        """From 0 to 1; of nothing, 0."""
+        """Return the share, from 0 to 1; 0 if the whole is 0."""
         return self.count / self.whole if self.whole else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """In which 95 of 100 right epochs fall (normal approximation, half a count added on both sides)."""
+        """Return the interval of 95 of 100 correct epochs (normal approximation, half a count added on both sides)."""
         assert self.expected is not None
         reach = self._reach(1.96) / max(1, self.whole)
         return max(0.0, self.expected - reach), min(1.0, self.expected + reach)
 
     @property
     def verdict(self) -> str:
-        """`fits`; `outside` the interval, as 1 of 20 right epochs is; `does not fit`, beyond 4 standard deviations."""
+        """Return `fits`; `outside` the interval, like 1 of 20 correct epochs; or `does not fit`: beyond 4 deviations."""
         assert self.expected is not None
         away = abs(self.count - self.expected * self.whole)
         if away <= self._reach(1.96):
@@ -45,13 +45,13 @@ class Share:
 
 
 def binomial(count: int, whole: int, expected: float) -> Share:
-    """A share of independent draws."""
+    """Return a share of independent draws."""
     return Share(count, whole, expected, whole * max(0.0, expected * (1 - expected)))
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Lengths, or positions counted from 1, `first` to `last`."""
+    """The share of the lengths, or positions counted from 1, `first` to `last`."""
 
     first: int
     last: int
@@ -59,7 +59,7 @@ class Bin:
 
 
 def binned(counts: np.ndarray, wholes: np.ndarray | int, expected: float | None = None) -> tuple[Bin, ...]:
-    """Counts (L,) of the numbers 1 to L in about `NUM_BINS` bins of one width, the last cut off at L."""
+    """Return counts (L,) of the numbers 1 to L in about `NUM_BINS` bins of equal width; the last one ends at L."""
     width = -(-len(counts) // NUM_BINS)
     firsts = np.arange(0, len(counts), width)
     sums = np.add.reduceat(counts, firsts)

@@ -1,70 +1,84 @@
-"""What a whole epoch looks like: lengths, documents, NSP labels, padding, and what masking did, counted one by one.
+"""Count a whole epoch: lengths, documents, NSP labels, batches, padding, and masked tokens.
 
-Lengths, spans and labels are read off the plan. Masks are counted on rows gathered and masked as training does it, and
-compared with expectations worked out here, not by the code under suspicion: a fault in it shows.
+Lengths, spans and labels are read from the plan. Masks are counted on rows that are gathered and masked as in training. They
+are compared with expectations that are computed here, without the code of `masking`, so that its faults show.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
-from roberta_lab.axes.masking import IGNORED, masked_rows
+from roberta_lab.axes.batch_size import BatchPlan, accumulation
+from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.rng import hashed
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import MaskingConfig
-from roberta_lab.data.inspection.batch_statistics import BatchStatistics
 from roberta_lab.data.inspection.shares import Bin, Share, binned, binomial
 
 BLOCK_TOKENS = 1 << 18  # rows are gathered and masked in blocks of at most so many tokens: 2 MB an array
 MOST_FREQUENT = 10
+MOST_STEPS, MOST_PASSES = 200, 4000  # padding is measured on the first batches of an epoch
 
 
 # ---------------------------------------------------------------- nouns
 @dataclass(frozen=True)
 class PlanStatistics:
-    """Of the plan's first examples: nothing of it needs a token."""
+    """Statistics of the plan's first examples; they need no tokens."""
 
     num_examples: int
     num_planned: int  # examples of the whole epoch
-    tokens: int  # specials counted in, padding not
+    tokens: int  # with special tokens, without padding
     text_tokens: int
     shortest: int
     median: float
     longest: int
     full: Share  # inputs of max_length tokens
-    too_long: int  # inputs of more: must be 0
+    too_long: int  # longer inputs: must be 0
     histogram: tuple[Bin, ...]
     covered: Share  # tokens of the corpus that are in an input
     documents: dict[int, int]  # documents that an input holds -> inputs
     crossings: int  # borders of documents inside inputs
     random_pairs: Share | None  # NSP label 1
-    mislabelled: int  # pairs whose label is not what the documents of A and B say: must be 0
-    counts: dict[str, int]  # what the format says of the whole corpus
+    mislabelled: int  # pairs whose label contradicts the documents of A and B: must be 0
+    counts: dict[str, int]  # of the whole corpus, from the format
 
 
 @dataclass(frozen=True)
 class RowStatistics:
-    """Of the rows as the model sees them, and of their labels."""
+    """Statistics of the rows as the model sees them, and of their labels."""
 
     selected: Share  # of the tokens that may be selected
-    kinds: dict[str, Share]  # of the selected: masked, random, kept; a random draw of the token itself looks kept
+    kinds: dict[str, Share]  # of the selected: masked, random, kept; a random draw of the token itself counts as kept
     specials_selected: Share
     by_position: tuple[Bin, ...]
     faults: dict[str, int]  # must all be 0
-    duplicates: int  # inputs that are, token for token, as an earlier one
+    duplicates: int  # inputs that equal an earlier one
     unknown: int  # text tokens with the id of a special token: <unk>
     pieces: Share  # of the vocabulary: ids that occur in the text
     most_frequent: tuple[tuple[int, int], ...]  # (id, occurrences)
 
 
 @dataclass(frozen=True)
+class BatchStatistics:
+    """Statistics of the first steps of training."""
+
+    num_steps: int  # that the rest is measured on
+    steps_per_epoch: float
+    run: tuple[int, float]  # steps of the whole run, and how many epochs they are
+    inputs: tuple[int, float, int]  # of a step: fewest, mean, most
+    tokens: tuple[int, float, int]
+    padding: Share  # of the positions that the model computes
+
+
+@dataclass(frozen=True)
 class EpochStatistics:
-    """What `roberta-lab inspect` shows beside its examples."""
+    """The statistics that `roberta-lab inspect` shows with its examples."""
 
     epoch: int
     plan: PlanStatistics
@@ -74,11 +88,12 @@ class EpochStatistics:
 
 # ---------------------------------------------------------------- from the plan
 def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_length: int) -> PlanStatistics:
-    """Of the first `num_examples` of the plan, 1 or more."""
+    """Return the statistics of the first `num_examples` of the plan, 1 or more."""
     ends = plan.example_ends[:num_examples]
     starts = plan.spans_start[: ends[-1]]
     stops = starts + plan.spans_length[: ends[-1]]
     lengths = plan.lengths[:num_examples]
+    corpus = _covered(store.sentence_starts, store.sentence_starts + store.sentence_lengths)
     documents, borders = _documents_of(store, starts, stops, ends)
     random = None if plan.next_sentence_label is None else plan.next_sentence_label[:num_examples] == 1
     return PlanStatistics(
@@ -92,9 +107,7 @@ def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_len
         full=Share(int((lengths == max_length).sum()), num_examples),
         too_long=int((lengths > max_length).sum()),
         histogram=binned(np.bincount(lengths, minlength=max_length + 1)[1:], num_examples),
-        covered=Share(
-            _covered(starts, stops), _covered(store.sentence_starts, store.sentence_starts + store.sentence_lengths)
-        ),
+        covered=Share(_covered(starts, stops), corpus),
         documents=dict(sorted(Counter((1 + borders).tolist()).items())),
         crossings=int(borders.sum()),
         random_pairs=None if random is None else Share(int(random.sum()), num_examples),
@@ -106,9 +119,9 @@ def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_len
 def _documents_of(
     store: SentenceStore, starts: np.ndarray, stops: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The document of each span's first token (M,), and the borders of documents inside each example (N,).
+    """Return the document of each span's first token (M,), and the number of document borders in each example (N,).
 
-    Looked up in the store, so a span that runs on into the next document counts as crossing too.
+    Documents are looked up in the store, so a span that goes on into the next document counts as crossing too.
     """
     firsts = np.concatenate([[0], store.document_ends[:-1]])
     # sorted, each once: a document that a mix repeats is the same document at the same place
@@ -122,14 +135,14 @@ def _documents_of(
 
 
 def _covered(starts: np.ndarray, stops: np.ndarray) -> int:
-    """Tokens in the union of the spans."""
+    """Return the number of tokens in the union of the spans."""
     order = np.argsort(starts, kind="stable")
     starts, reach = starts[order], np.maximum.accumulate(stops[order])
     return int(np.maximum(reach - np.maximum(starts, np.append(starts[:1], reach[:-1])), 0).sum())
 
 
 def _mislabelled(random: np.ndarray, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> int:
-    """Pairs called next whose B does not follow A in its document, and pairs called random of one document."""
+    """Count pairs labelled next whose B does not follow A in its document, and random pairs of one document."""
     same = documents[0::2] == documents[1::2]
     follows = same & (starts[1::2] >= stops[0::2])
     return int(np.where(random, same, ~follows).sum())
@@ -146,13 +159,13 @@ def row_statistics(
     vocabulary: Vocabulary,
     progress: bool = False,
 ) -> RowStatistics:
-    """Gathers and masks the first `num_examples` of the plan, 1 or more, in blocks, and counts every token."""
+    """Gather and mask the first `num_examples` of the plan, 1 or more, in blocks, and count every token."""
     longest = int(plan.lengths[:num_examples].max())
     size = max(1, BLOCK_TOKENS // longest)
     totals: Counter[str] = Counter()
     pieces = np.zeros(vocabulary.size, np.int64)
     positions = np.zeros((2, longest), np.int64)  # where a token was selected, and where one could be
-    sizes = np.zeros(longest + 1, np.int64)  # how many rows have so many tokens that may be selected
+    sizes = np.zeros(longest + 1, np.int64)  # the number of rows by their tokens that may be selected
     digests = np.empty(num_examples, np.uint64)
     with tqdm(total=num_examples, unit="input", desc="statistics", leave=False, disable=not progress) as bar:
         for first in range(0, num_examples, size):
@@ -191,7 +204,7 @@ def _row_statistics(
         selected=Share(chosen, totals["selectable"], rate, _variance(sizes, masking)),
         kinds={kind: binomial(totals[kind], chosen, share) for kind, share in asked.items()},
         specials_selected=Share(totals["specials selected"], totals["specials"]),
-        by_position=binned(*positions, rate),
+        by_position=binned(positions[0], positions[1], rate),
         faults={name: totals[name] for name in FAULTS if name != "specials selected" or masking.selection != "fairseq"},
         duplicates=len(digests) - len(np.unique(digests)),
         unknown=int(pieces[list(vocabulary.special_ids)].sum()),
@@ -210,14 +223,13 @@ FAULTS = (
 
 
 def _selectable(rows: Rows, masking: MaskingConfig) -> np.ndarray:
-    """Text; with fairseq's selection `<s>` and `</s>` too. (B, T) bool."""
-    if masking.selection == "fairseq":
-        return np.arange(rows.input_ids.shape[1]) < rows.lengths[:, None]
-    return ~rows.special_mask
+    """Return where tokens may be selected, (B, T) bool: text; with fairseq's selection `<s>` and `</s>` too."""
+    inside = np.arange(rows.input_ids.shape[1]) < rows.lengths[:, None]
+    return inside if masking.selection == "fairseq" else ~rows.special_mask
 
 
 def _variance(sizes: np.ndarray, masking: MaskingConfig) -> float:
-    """Of the number of tokens selected: `exact` and `fairseq` round it up or down in each row, `bernoulli` tosses coins."""
+    """Return the variance of the number of selected tokens. `exact` and `fairseq` round it in each row; `bernoulli` draws."""
     expected = masking.mask_prob * np.arange(len(sizes))  # of a row
     if masking.selection == "bernoulli":
         return float((sizes * expected).sum() * (1 - masking.mask_prob))
@@ -228,7 +240,7 @@ def _variance(sizes: np.ndarray, masking: MaskingConfig) -> float:
 def _counted(
     rows: Rows, seen: np.ndarray, labels: np.ndarray, may: np.ndarray, vocabulary: Vocabulary
 ) -> dict[str, int]:
-    """Counts of one block. What is selected is told by labels; its kind by what the model sees in its place."""
+    """Return the counts of one block. Labels tell what is selected; what the model sees there tells the kind."""
     original, chosen = rows.input_ids, labels != IGNORED
     inside = np.arange(original.shape[1]) < rows.lengths[:, None]
     specials = rows.special_mask & inside
@@ -252,8 +264,37 @@ def _counted(
 
 
 def _digests(rows: Rows) -> np.ndarray:
-    """64 bits for the ids of each row, padding left out; equal rows have equal ones. (B,) uint64."""
+    """Return 64 bits for the ids of each row without padding, equal for equal rows. (B,) uint64."""
     columns = np.arange(rows.input_ids.shape[1])
     words = hashed(0, columns[None, :], rows.input_ids)
     words[columns >= rows.lengths[:, None]] = 0
     return words.sum(axis=1, dtype=np.uint64)
+
+
+# ---------------------------------------------------------------- from batches
+def batch_statistics(
+    batches: BatchPlan, lengths: np.ndarray, run_steps: int, micro_batch_size: int, world_size: int = 1
+) -> BatchStatistics:
+    """Cut the first epoch's batches, or the first steps of a long one, as training does, and measure padding.
+
+    Each pass is padded to the longest of its `lengths`, (N,) tokens of each example.
+    """
+    passes = accumulation(batches.sequences, world_size, micro_batch_size)
+    steps_per_epoch = 1 / batches.epochs(1)
+    num_steps = min(math.ceil(steps_per_epoch), MOST_STEPS, max(1, MOST_PASSES // (passes * world_size)))
+    inputs, tokens, positions = [], [], 0
+    for step in range(num_steps):
+        examples, _ = batches.batch(step)
+        inputs.append(len(examples))
+        tokens.append(int(lengths[examples].sum(dtype=np.int64)))
+        for index in range(passes):
+            for rank in range(world_size):
+                share, _ = batches.micro_batch(step, index, micro_batch_size, rank, world_size)
+                positions += len(share) * int(lengths[share].max())
+    padding = Share(positions - sum(tokens), positions)
+    run = run_steps, batches.epochs(run_steps)
+    return BatchStatistics(num_steps, steps_per_epoch, run, _range(inputs), _range(tokens), padding)
+
+
+def _range(numbers: list[int]) -> tuple[int, float, int]:
+    return min(numbers), sum(numbers) / len(numbers), max(numbers)

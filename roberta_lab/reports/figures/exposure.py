@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from roberta_lab.axes.examples import Vocabulary
-from roberta_lab.axes.masking import IGNORED, mask
+from roberta_lab.axes.examples import IGNORED, Vocabulary
+from roberta_lab.axes.masking import mask
 from roberta_lab.config import MaskingConfig
 from roberta_lab.reports.figures.drawing import Figure, Series
 

@@ -14,10 +14,9 @@ import jinja2
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
-from roberta_lab.data.inspection.batch_statistics import BatchStatistics
 from roberta_lab.data.inspection.decoded import STYLES, Decoded
 from roberta_lab.data.inspection.shares import Bin, Share
-from roberta_lab.data.inspection.statistics import EpochStatistics, PlanStatistics, RowStatistics
+from roberta_lab.data.inspection.statistics import BatchStatistics, EpochStatistics, PlanStatistics, RowStatistics
 
 BAR = 32  # characters
 MOST_KINDS_OF_DOCUMENTS = 6

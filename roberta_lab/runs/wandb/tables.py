@@ -29,9 +29,7 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
     assert config.sweep is not None
     sweep, scale = config.sweep.name, config.scale.name
     facts = {"sweep": sweep, "scale": scale, "runs": len(runs)}
-    mirror = begin(
-        config, folder, "table", f"table-{sweep}-{scale}", f"{sweep} {scale}", facts, [f"scale={scale}"]
-    )
+    mirror = begin(config, folder, "table", f"table-{sweep}-{scale}", f"{sweep} {scale}", facts, [f"scale={scale}"])
     if mirror is None:
         return
     online = not mirror.run.offline

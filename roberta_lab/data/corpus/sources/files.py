@@ -1,4 +1,4 @@
-"""The files of a source: which, in which order, under which names; opened whatever compressed them; identified by content."""
+"""Find the files of a source, name them, and open them, compressed or not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from zstandard import ZstdDecompressionObj
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _ENDINGS = {
@@ -30,8 +35,9 @@ KINDS = tuple(_ENDINGS)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, or some whole lines of it. `name` is the path relative to the source, with `/`, without the ending of its
-    compression.
+    """A file, or some whole lines of it.
+
+    `name` is the path relative to the source, with `/`, without the ending of a compression.
     """
 
     name: str
@@ -43,7 +49,7 @@ class SourceFile:
 
 # ---------------------------------------------------------------- finding
 def find(source: SourceConfig) -> list[SourceFile]:
-    """The files of a source by name. A folder gives the files of its kind, a file or glob what it names."""
+    """Return the files of a source by name. A folder gives the files of its kind, a file or glob what it names."""
     if source.kind not in KINDS:
         raise ConfigError(f"source kind={source.kind!r} is unknown. Allowed: {', '.join(KINDS)}.")
     if not source.path:
@@ -56,10 +62,10 @@ def find(source: SourceConfig) -> list[SourceFile]:
     elif glob.has_magic(str(path)):
         root, found = _fixed_part(path), _globbed(path, source.kind)
     else:
-        raise ConfigError(f"{path} does not exist. {_there(path)}")
+        raise ConfigError(f"{path} does not exist. {_listed(path)}")
     if not found:
         looked_for = f"files that match {path.name}" if glob.has_magic(str(path)) else _looked_for(source.kind)
-        raise ConfigError(f"{path}: no {looked_for}. {_there(root)}")
+        raise ConfigError(f"{path}: no {looked_for}. {_listed(root)}")
     return _named(sorted({file: None for file in found}), root)
 
 
@@ -76,7 +82,7 @@ def _named(paths: list[Path], root: Path) -> list[SourceFile]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Every file that is not hidden; links are followed, each folder once."""
+    """Yield every file that is not hidden. Links are followed, each folder once."""
     seen: set[str] = set()
     for at, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         if (real := os.path.realpath(at)) in seen:
@@ -97,7 +103,7 @@ def _is_of_kind(path: Path, kind: str) -> bool:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The folders of a glob before its first magic part."""
+    """Return the folders of a glob before its first pattern."""
     fixed = Path()
     for part in pattern.parts[:-1]:
         if glob.has_magic(part):
@@ -109,7 +115,7 @@ def _fixed_part(pattern: Path) -> Path:
 def _globbed(pattern: Path, kind: str) -> list[Path]:
     matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     below = [file for folder in matches if folder.is_dir() for file in _files_below(folder) if _is_of_kind(file, kind)]
-    is_recursive = "**" in pattern.parts  # then a folder's files match themselves, or are not asked for
+    is_recursive = "**" in pattern.parts  # then the files of a folder match themselves
     return [match for match in matches if match.is_file()] + ([] if is_recursive else below)
 
 
@@ -118,8 +124,8 @@ def _looked_for(kind: str) -> str:
     return f"{' or '.join(endings)} file" + ("" if kind == "parquet" else f" (plain or {', '.join(COMPRESSIONS)})")
 
 
-def _there(path: Path) -> str:
-    """What is in the nearest folder that exists."""
+def _listed(path: Path) -> str:
+    """Return what is in the nearest folder that exists."""
     while not path.is_dir() and path != path.parent:
         path = path.parent
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
@@ -128,8 +134,8 @@ def _there(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- opening
-def needed(package: str, path: Path) -> Any:
-    """A package that only some sources need."""
+def import_extra(package: str, path: Path) -> ModuleType:
+    """Return a package that only some sources need. Raise ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -137,13 +143,13 @@ def needed(package: str, path: Path) -> Any:
         raise ConfigError(f"{path} needs the package {name}: pip install 'roberta_lab[data]'") from None
 
 
-def opened_lines(file: SourceFile) -> BinaryIO:
-    """The plain bytes of a file or of the lines that `file` is."""
-    return opened(file.path) if file.end is None else io.BufferedReader(_Lines(file), 1 << 17)
+def open_lines(file: SourceFile) -> BinaryIO:
+    """Open the plain bytes of a file, or of the lines that `file` is."""
+    return open_plain(file.path) if file.end is None else io.BufferedReader(_Lines(file), 1 << 17)
 
 
 class _Lines(io.RawIOBase):
-    """A file between two places."""
+    """The bytes of a file between two places."""
 
     def __init__(self, file: SourceFile) -> None:
         assert file.end is not None
@@ -154,7 +160,7 @@ class _Lines(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         read = self._file.readinto(memoryview(buffer)[: self._left]) or 0
         self._left -= read
         return read
@@ -164,9 +170,9 @@ class _Lines(io.RawIOBase):
         super().close()
 
 
-def opened(path: Path) -> BinaryIO:
-    """The plain bytes of a file, by the ending of its name. Broken ones raise OSError, EOFError, zlib.error or LZMAError."""
-    openers: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstd}
+def open_plain(path: Path) -> BinaryIO:
+    """Open the plain bytes of a file by the ending of its name. Broken files raise OSError, EOFError, zlib.error, LZMAError."""
+    openers: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstd}
     return cast(BinaryIO, openers.get(path.suffix, lambda plain: open(plain, "rb"))(path))
 
 
@@ -178,16 +184,16 @@ class _Zstd(io.RawIOBase):
     """The frames of a .zst file. Unlike zstandard's own reader it notices that a file was cut off."""
 
     def __init__(self, path: Path) -> None:
-        self._zstandard = needed("zstandard", path)
+        self._zstandard = import_extra("zstandard", path)
         self._file = open(path, "rb")  # noqa: SIM115
         self._decompressor = self._zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: Any = None
+        self._frame: ZstdDecompressionObj | None = None
         self._plain = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         while not self._plain:
             raw = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
             raw = raw or self._file.read(1 << 11)  # 2 KB, since they may become a thousand times as many
@@ -201,8 +207,9 @@ class _Zstd(io.RawIOBase):
                 self._plain = memoryview(self._frame.decompress(raw))
             except self._zstandard.ZstdError as error:
                 raise OSError(str(error)) from None
-        size = min(len(buffer), len(self._plain))
-        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        free = memoryview(buffer)
+        size = min(len(free), len(self._plain))
+        free[:size], self._plain = self._plain[:size], self._plain[size:]
         return size
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Books of Project Gutenberg: licence cut off at both ends, title and author read, wrapped lines joined.
+"""Read books of Project Gutenberg: cut the licence at both ends, read title and author, join wrapped lines.
 
-Markers, as they were over the years: `*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...` with and without a space, also
+Markers over the years: `*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...` with and without a space, also
 over two lines; before 2002 `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*...` ends the header; the footer opens with
 `*** END OF ...`, `End of (the) Project Gutenberg('s) ...` or `This is the end of ...`. A book without markers is kept whole.
 """
@@ -36,7 +36,7 @@ _CREDIT = re.compile(
 
 @dataclass
 class Book:
-    """A book whose paragraphs are read as they are asked for. Title and author are empty if no header names them."""
+    """A book whose paragraphs are read when needed. Title and author are empty if no header names them."""
 
     title: str
     author: str
@@ -44,7 +44,7 @@ class Book:
 
 
 def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
-    """The book in the lines of one file."""
+    """Return the book in the lines of one file."""
     head: list[str] = []
     start: int | None = None
     for line in lines:
@@ -68,7 +68,7 @@ def _names_gutenberg(line: str) -> bool:
 
 
 def _after_marker(head: list[str], start: int | None) -> list[str]:
-    """The lines below the marker; one that opens with stars and does not close with them goes on until it does."""
+    """Return the lines below the marker. A marker that opens with stars goes on to the line that closes with stars."""
     if start is None:
         return head
     if head[start - 1].lstrip().startswith("**") and not head[start - 1].rstrip().endswith("*"):
@@ -90,7 +90,7 @@ def _before_end(lines: Iterator[str], has_header: bool, counts: Counter[str]) ->
 
 
 def _paragraphs(lines: Iterator[str], counts: Counter[str]) -> Iterator[str]:
-    """Blocks as paragraphs, without the credits that open a book and without rows of stars."""
+    """Yield blocks as paragraphs, without the credits that open a book and without rows of stars."""
     at_start = True
     for paragraph in text.blocks(lines, join_all=True, counts=counts):
         if not any(map(str.isalnum, paragraph)) or (at_start and _CREDIT.match(paragraph)):
@@ -100,7 +100,7 @@ def _paragraphs(lines: Iterator[str], counts: Counter[str]) -> Iterator[str]:
 
 
 def _names(head: list[str]) -> tuple[str, str]:
-    """Title and author by the fields of the header (they may go on over indented lines), else by its first line."""
+    """Return title and author from the fields of the header, which may have more indented lines, or from its first line."""
     found = {"title": "", "author": ""}
     for number, line in enumerate(head):
         field = _FIELD.match(line)

@@ -1,8 +1,8 @@
-"""Datasets of the Hugging Face hub as sources: rows streamed from a pinned commit, a file of the split after the other.
+"""Read datasets of the Hugging Face hub: rows are streamed from a pinned commit, file by file.
 
-A branch or tag of a dataset moves and a run has to find the same documents next year, so only a full commit hash is taken.
-Nothing of a repository is run: `datasets` from version 4 on has no scripts, and older ones are refused. What a step of the
-library raises becomes one line; broken connections and busy servers are tried again, by the libraries while a file is read
+A branch or tag of a dataset moves, and a run has to find the same documents next year, so only a full commit hash is allowed.
+No code of a repository is run: `datasets` from version 4 on has no scripts, and older versions are refused. Every error becomes
+one line. Broken connections and busy servers are tried again, by the libraries while a file is read
 (`datasets.config.STREAMING_READ_*`, `huggingface_hub.utils.http_backoff`) and here while the files are looked up.
 """
 
@@ -13,28 +13,32 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from roberta_lab.config import ConfigError, HubConfig
-from roberta_lab.data.corpus.sources.hub_errors import called, patiently, steps, trouble
+from roberta_lab.data.corpus.sources.hub_errors import describe, hub_calls, iterate, with_retries
 from roberta_lab.data.corpus.sources.rows import Row, column_values
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder, IterableDataset
 
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_BATCH = 64  # rows that are in memory at a time; a book has up to some megabytes
+_BATCH = 64  # rows in memory at a time; a book may have some megabytes
 
 
 @dataclass
 class HubTable(HubConfig):
-    """A dataset of which these columns are read, in place of a document's fields."""
+    """A dataset from which these columns are read, in place of a document's fields."""
 
     columns: tuple[str, ...] = ()
 
 
 def check(source: HubConfig) -> None:
-    """Raises ConfigError unless `path` is an id and `revision` a full commit. Uses no network."""
+    """Raise ConfigError unless `path` is an id and `revision` a full commit. Use no network."""
     if not _ID.fullmatch(source.path) or ".." in source.path or "--" in source.path:
         raise ConfigError(
             f"hub.path={source.path!r} is no id of a hub dataset. Allowed: OWNER/NAME, as its page is headed."
@@ -46,51 +50,50 @@ def check(source: HubConfig) -> None:
         )
 
 
-def fingerprint(source: HubConfig) -> dict[str, Any]:
-    """What decides the rows. Uses neither network nor `datasets`: a commit does not change."""
+def fingerprint(source: HubConfig) -> dict[str, object]:
+    """Return what decides the rows. Use neither network nor `datasets`: a commit does not change."""
     keys = ("path", "revision", "subset", "split", "text_field", "id_field", "title_field")
     return {key: getattr(source, key) for key in keys}
 
 
 def num_shards(source: HubConfig) -> int:
-    """How many files the split is streamed from. Asks the hub once a process."""
-    return int(_opened(source).num_shards)
+    """Return how many files the split is streamed from. Ask the hub once per process."""
+    return int(_open(source).num_shards)
 
 
 def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
-    """The rows of a shard in order, with the columns that are asked for, under their positions in the shard.
+    """Yield the rows of a shard in order, with their positions in it and the wanted columns. A second call starts anew.
 
-    A second call reads the same again from its start. Raises ConfigError for a field that is not there and for every
-    trouble with the hub; in the midst of a shard the rows before are whole, and none comes twice.
+    Raises: ConfigError for a missing field and for every error of the hub. Rows before the error are whole and come once.
     """
-    stream = _opened(source)
+    stream = _open(source)
     assert 0 <= shard < stream.num_shards, (shard, stream.num_shards)
-    pyarrow, position = importlib.import_module("pyarrow"), -1
-    with trouble(source):
+    position = -1
+    with hub_calls(source):
         batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
-    for table in steps(source, batches):
+    for table in iterate(source, batches):
         names = [name for name in _wanted(source) if name in table.column_names]
         if position < 0:
             _expect_fields(source, table.column_names)
         for batch in table.to_batches():
-            columns = [column_values(pyarrow, batch.column(name), counts) for name in names]
+            columns = [column_values(batch.column(name), counts) for name in names]
             for values in zip(*columns, strict=True):
                 position += 1
                 yield position, dict(zip(names, values, strict=True))
 
 
 def split_names(source: HubConfig) -> list[str]:
-    """The splits of the dataset. Asks the hub at every call."""
+    """Return the names of the dataset's splits. Ask the hub at every call."""
     check(source)
-    with trouble(source):
-        builder = patiently(lambda: _builder(source))
+    with hub_calls(source):
+        builder = with_retries(lambda: _builder(source))
         _expect_pinned(source, builder)
-        return [str(name) for name in patiently(builder.as_streaming_dataset)]
+        return [str(name) for name in with_retries(builder.as_streaming_dataset)]
 
 
 def class_names(source: HubConfig, column: str) -> list[str] | None:
-    """What the numbers of a column, or of its lists, stand for; None where the dataset does not say."""
-    feature = (_opened(source).features or {}).get(column)
+    """Return what the numbers of a column, or of its lists, stand for; None where the dataset does not tell."""
+    feature = (_open(source).features or {}).get(column)
     names = getattr(getattr(feature, "feature", feature), "names", None)
     return None if names is None else [str(name) for name in names]
 
@@ -102,30 +105,30 @@ def _wanted(source: HubConfig) -> list[str]:
     return list(dict.fromkeys(name for name in fields if name is not None))
 
 
-def _expect_fields(source: HubConfig, there: list[str]) -> None:
+def _expect_fields(source: HubConfig, columns: list[str]) -> None:
     for name in _wanted(source):
-        if name not in there:
-            raise ConfigError(f"{called(source)} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
+        if name not in columns:
+            raise ConfigError(f"{describe(source)} has no field {name!r}. It has: {', '.join(columns) or 'none'}.")
 
 
 # ---------------------------------------------------------------- opening
-def _opened(source: HubConfig) -> Any:
-    """The split as an IterableDataset of the wanted columns; looked up once a process, since a commit does not change."""
+def _open(source: HubConfig) -> IterableDataset:
+    """Return the split as an IterableDataset of the wanted columns. It is looked up once per process: a commit does not change."""
     check(source)
     key = (*fingerprint(source).values(), *_wanted(source))
     if key not in _OPEN:
-        with trouble(source):
-            builder = patiently(lambda: _builder(source))
+        with hub_calls(source):
+            builder = with_retries(lambda: _builder(source))
             _expect_pinned(source, builder)
-            splits = patiently(builder.as_streaming_dataset)
-        _OPEN[key] = _of_split(source, builder, splits)
+            splits = with_retries(builder.as_streaming_dataset)
+        _OPEN[key] = _open_split(source, builder, splits)
     return _OPEN[key]
 
 
-def _of_split(source: HubConfig, builder: Any, splits: dict[str, Any]) -> Any:
-    """The split with, of Parquet, only the wanted columns read and decoded, a few rows at a time."""
+def _open_split(source: HubConfig, builder: DatasetBuilder, splits: Mapping[str, IterableDataset]) -> IterableDataset:
+    """Return one split. Of Parquet, only the wanted columns are read and decoded, a few rows at a time."""
     if source.split not in splits:
-        raise ConfigError(f"{called(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
+        raise ConfigError(f"{describe(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
     stream = splits[source.split]
     if stream.column_names is not None:
         _expect_fields(source, stream.column_names)
@@ -134,19 +137,19 @@ def _of_split(source: HubConfig, builder: Any, splits: dict[str, Any]) -> Any:
         if hasattr(builder.config, "fragment_scan_options"):  # from 4.2 on; else Arrow reads far ahead and keeps it
             options = importlib.import_module("pyarrow.dataset").ParquetFragmentScanOptions(pre_buffer=False)
             builder.config.fragment_scan_options = options
-        with trouble(source):
-            stream = patiently(lambda: builder.as_streaming_dataset(source.split))
+        with hub_calls(source):
+            stream = with_retries(lambda: builder.as_streaming_dataset(source.split))
     return stream
 
 
-def _builder(source: HubConfig) -> Any:
-    """The library's plan of the dataset: subsets, files, features.
+def _builder(source: HubConfig) -> DatasetBuilder:
+    """Return the library's plan of the dataset: subsets, files, features.
 
-    Its cache is a folder for the moment, so that nothing prepared earlier, of whatever revision, stands in for the hub.
+    Its cache is a temporary folder, so that nothing that was prepared earlier takes the place of the hub.
     """
     datasets = _library(source)
     with tempfile.TemporaryDirectory() as nowhere:
-        keys: dict[str, Any] = {"revision": source.revision, "cache_dir": nowhere}
+        keys = {"revision": source.revision, "cache_dir": nowhere}
         try:
             return datasets.load_dataset_builder(source.path, source.subset, **keys)
         except ValueError:
@@ -154,39 +157,47 @@ def _builder(source: HubConfig) -> Any:
             if source.subset in names or (source.subset is None and len(names) == 1):
                 raise
         what = "needs a subset" if source.subset is None else f"has no subset {source.subset!r}"
-        raise ConfigError(f"{called(source)} {what}. Allowed: {', '.join(names)}.")
+        raise ConfigError(f"{describe(source)} {what}. Allowed: {', '.join(names)}.")
 
 
-def _expect_pinned(source: HubConfig, builder: Any) -> None:
-    """Folders and links are read by the library under the same id; what is not of the commit is refused."""
+def _expect_pinned(source: HubConfig, builder: DatasetBuilder) -> None:
+    """Raise ConfigError for files outside the commit: the library also reads folders and links under the same id."""
     files = [name for names in (builder.config.data_files or {}).values() for name in names]
     outside = [name for name in files if f"hf://datasets/{source.path}@{source.revision}/" not in name]
     if outside or not files:
         raise ConfigError(
-            f"{called(source)}: its files would be read from {outside[0] if outside else 'a cache'}, not from this commit."
+            f"{describe(source)}: its files would be read from {outside[0] if outside else 'a cache'}, not from this commit."
         )
 
 
-def _library(source: HubConfig) -> Any:
-    """The package `datasets`, which only these sources need."""
+def _library(source: HubConfig) -> ModuleType:
+    """Return the package `datasets`, which only these sources need.
+
+    In this process, it and `huggingface_hub` then draw no bars, count no users, and import no torch, which is not needed.
+    """
     try:
         datasets = importlib.import_module("datasets")
     except ImportError:
-        raise ConfigError(f"{called(source)} needs the package datasets: pip install 'roberta_lab[hub]'") from None
+        raise ConfigError(f"{describe(source)} needs the package datasets: pip install 'roberta_lab[hub]'") from None
     if int(datasets.__version__.split(".")[0]) < 4:
         raise ConfigError(
-            f"{called(source)} needs datasets 4 or newer, which runs no code of a dataset; "
+            f"{describe(source)} needs datasets 4 or newer, which runs no code of a dataset; "
             f"{datasets.__version__} is installed: pip install 'roberta_lab[hub]'"
         )
     if datasets.config.HF_HUB_OFFLINE:
         raise ConfigError(
-            f"{called(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. Unset it, or read files."
+            f"{describe(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. Unset it, or read files."
         )
     if os.path.exists(source.path):
         raise ConfigError(
-            f"{called(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
+            f"{describe(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
         )
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = datasets.config.TORCH_AVAILABLE = False
+    datasets.disable_progress_bars()
+    hub = importlib.import_module("huggingface_hub")
+    hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    hub.utils.disable_progress_bars()
     return datasets
 
 
-_OPEN: dict[tuple[Any, ...], Any] = {}  # of this process
+_OPEN: dict[tuple[object, ...], IterableDataset] = {}  # the splits that this process has opened

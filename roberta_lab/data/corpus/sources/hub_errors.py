@@ -1,8 +1,7 @@
-"""The hub's libraries as this project calls them: quiet, patient, and with one line for whatever goes wrong."""
+"""Call the libraries of the Hugging Face hub: without output, with new tries, and with one line for every error."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,116 +13,99 @@ from roberta_lab.config import ConfigError, HubConfig
 _T = TypeVar("_T")
 _WAITS = (1.0, 4.0)  # seconds before the files are looked up again
 _BUSY = (408, 429, 500, 502, 503, 504)
-_HTTP = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}
 
 
-def called(source: HubConfig) -> str:
-    """A dataset in errors."""
+def describe(source: HubConfig) -> str:
+    """Return how errors call a dataset."""
     subset = f" ({source.subset})" if source.subset else ""
     return f"hub dataset {source.path}{subset} at {source.revision}"
 
 
-def steps(source: HubConfig, iterator: Iterator[_T]) -> Iterator[_T]:
-    """What an iterator of the library gives; its noise and its errors stay within its steps."""
+def iterate(source: HubConfig, iterator: Iterator[_T]) -> Iterator[_T]:
+    """Yield the items of a library's iterator, each taken within `hub_calls`."""
     while True:
-        with trouble(source):
+        with hub_calls(source):
             item = next(iterator, None)
         if item is None:
             return
         yield item
 
 
-def patiently(look_up: Callable[[], _T]) -> _T:
-    """Calls again after an error that may pass. While files are read, the libraries do this themselves."""
+def with_retries(look_up: Callable[[], _T]) -> _T:
+    """Return what a call returns, after new tries if its error may pass. While files are read, the libraries try again."""
     for wait in _WAITS:
         try:
             return look_up()
-        except Exception as error:  # whichever of four HTTP libraries raised
-            if isinstance(error, ConfigError) or not (_status(error) in _BUSY or _is_of_network(error)):
+        except ConfigError:
+            raise
+        except Exception as error:
+            if not (_status(error) in _BUSY or _is_of_network(error)):
                 raise
             time.sleep(wait)
     return look_up()
 
 
 @contextmanager
-def trouble(source: HubConfig) -> Iterator[None]:
-    """Errors of the libraries, which are of many kinds, become one line. Within, they neither log nor draw nor count calls."""
+def hub_calls(source: HubConfig) -> Iterator[None]:
+    """Turn errors of the libraries, which are of many kinds, into a ConfigError of one line; keep the libraries from logging."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with _quiet():
-            yield
+        yield
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{called(source)}: {_explained(source, error)}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries without logs and bars, calls that count their users, and torch, which they would import for nothing."""
-    try:
-        datasets, hub = importlib.import_module("datasets"), importlib.import_module("huggingface_hub")
-    except ImportError:  # which `hub._library` reports
-        yield
-        return
-    switches = (
-        (datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False),
-        (datasets.config, "TORCH_AVAILABLE", False),
-        (hub.constants, "HF_HUB_DISABLE_TELEMETRY", True),
-    )
-    before = [getattr(owner, name) for owner, name, _ in switches]
-    disabled = logging.root.manager.disable
-    drawing = [library for library in (datasets.utils, hub.utils) if not library.are_progress_bars_disabled()]
-    try:
-        for owner, name, value in switches:
-            setattr(owner, name, value)
-        logging.disable(logging.CRITICAL)
-        for library in drawing:
-            library.disable_progress_bars()
-        yield
+        raise ConfigError(f"{describe(source)}: {_explained(source, error)}") from error
     finally:
-        for (owner, name, _), value in zip(switches, before, strict=True):
-            setattr(owner, name, value)
-        logging.disable(disabled)
-        for library in drawing:
-            library.enable_progress_bars()
+        logging.disable(before)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status behind an error, if any."""
-    answers = (getattr(each, "response", None) for each in _chain(error))
-    return next((int(answer.status_code) for answer in answers if hasattr(answer, "status_code")), None)
+    """Return the HTTP status of the hub's answer, if it gave one."""
+    from huggingface_hub.errors import HTTPError
+
+    answers = (getattr(each, "response", None) for each in _chain(error) if isinstance(each, HTTPError))
+    return next((int(answer.status_code) for answer in answers if answer is not None), None)
 
 
 def _is_of_network(error: BaseException) -> bool:
-    """No answer, or one that broke off."""
+    """Return whether the hub gave no answer, or one that broke off."""
+    from huggingface_hub.errors import HTTPError
+
     return _status(error) is None and any(
-        isinstance(each, (ConnectionError, TimeoutError)) or type(each).__module__.split(".")[0] in _HTTP
-        for each in _chain(error)
+        isinstance(each, (ConnectionError, TimeoutError, HTTPError)) for each in _chain(error)
     )
 
 
-def _explained(source: HubConfig, error: BaseException) -> str:
-    """What happened, and what to do about it."""
-    kinds = {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
+def _explained(source: HubConfig, error: Exception) -> str:
+    """Return what happened, and what the user can do about it."""
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(each, kinds) for each in _chain(error))
+
     status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"
     token = "log in with `hf auth login` or set HF_TOKEN"
     text = " ".join(str(error).split())
-    if "gated" in text:
+    if caused_by(GatedRepoError) or "gated dataset" in text:  # `datasets` drops the cause
         return f"its authors grant access to each reader. Ask for it on {page}, then {token}."
-    if text.startswith("Revision"):
+    if caused_by(RevisionNotFoundError):
         return f"there is no such revision. Its commits are on {page} under Files and versions, History."
-    if "DatasetNotFoundError" in kinds or status in (401, 403):
+    if caused_by(RepositoryNotFoundError, DatasetNotFoundError) or status in (401, 403):
         return f"there is no such dataset, or it is private. Look at {page}; for a private one, {token}."
-    if "scripts are no longer supported" in text:
+    if "scripts are no longer supported" in text:  # a RuntimeError, which has no class of its own
         what = "it is a script that builds the data, and such code is not run"
         return f"{what}. Take a commit of its branch refs/convert/parquet, or another dataset; see {page}."
-    if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
+    if caused_by(EmptyDatasetError, DataFilesNotFoundError):
         return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
     if status in _BUSY:
         return f"the hub has too much to do (HTTP {status}), also after several tries. Wait some minutes, or {token}."

@@ -1,12 +1,12 @@
-"""Files of text -> documents, one after the other, in memory that the size of a file does not change.
+"""Read documents from the files of a source, one after the other, in memory that does not grow with a file.
 
-Order and names are part of the result: files go by relative path; a document is named by its file and its position there
-(`part/a.jsonl:17`, counted over all records, also dropped ones) or by its `id_field`; what compressed a file is not part of
-its name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
+Order and names are part of the result. Files are ordered by relative path. A document is named by its file and its position
+there (`part/a.jsonl:17`, which counts all records, also dropped ones) or by its `id_field`; the ending of a compression is not
+part of the name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
 
 A record that cannot be read (a line that is not a JSON object, a row without the field, a text that is not a string, a record
-that is too long) is dropped and counted. More than 10 and 1% of those read in a file (or in a range of a large one, if it is
-read in ranges), or all of them, are an error.
+that is too long) is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or of a range of a
+large file), or all of them, cannot be read.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.document import Document
 from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
 from roberta_lab.data.corpus.sources.files import SourceFile
-from roberta_lab.data.corpus.sources.rows import Row, csv_rows, expect_fields, json_rows, parquet_rows
+from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
 
-SPARED, SHARE = 10, 0.01  # of malformed records in a file
+ALLOWED_BAD, ALLOWED_SHARE = 10, 0.01  # malformed records in a file
 _WITH_FIELDS = ("jsonl", "csv", "parquet")
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass
 class _Record:
-    """A document before it is filtered. Its paragraphs are read before the next record is asked for."""
+    """A document before it is filtered. Its paragraphs are read before the next record."""
 
     id: str
     title: str
@@ -43,7 +43,7 @@ class _Record:
 def documents(
     source: SourceConfig, counts: Counter[str], name: str, part: list[SourceFile] | None = None
 ) -> Iterator[Document]:
-    """The documents of a source, or of some of its files; `name` is what it is called, and becomes the documents' `package`."""
+    """Yield the documents of a source, or of some of its files. Their `package` is `name`, the name of the source."""
     check(source)
     for file in files.find(source) if part is None else part:
         counts["files"] += file.start == 0
@@ -55,7 +55,7 @@ def documents(
 
 
 def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[Document]:
-    """The documents of one file of a hub dataset; they are named by its number and their position, or by `hub.id_field`."""
+    """Yield the documents of one file of a hub dataset, named by its number and their position, or by `hub.id_field`."""
     assert source.hub is not None
     check(source)
     counts["files"] += 1
@@ -71,7 +71,7 @@ def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: 
 
 
 def check(source: SourceConfig) -> None:
-    """Keys that the kind does not read are a mistake, not noise."""
+    """Raise ConfigError for keys that the kind of the source does not read, and for impossible values."""
     for key, kinds in {
         "id_field": (*_WITH_FIELDS, "wikiextractor"),
         "title_field": _WITH_FIELDS,
@@ -92,7 +92,7 @@ def check(source: SourceConfig) -> None:
 
 
 def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str) -> Iterator[Document]:
-    """The document, in parts if it is long, unless a filter drops it."""
+    """Yield the document, in parts if it is long, unless a filter drops it."""
     too_long = False
     for number, (paragraphs, characters, more) in enumerate(text.parts(record.paragraphs), start=1):
         if number == 1:
@@ -118,7 +118,7 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
 # ---------------------------------------------------------------- kinds without fields
 def _text(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     title = PurePosixPath(file.name).stem
-    with files.opened(file.path) as stream:
+    with files.open_plain(file.path) as stream:
         if source.document_separator is None:
             whole = text.blocks((line for line, _ in text.lines(stream, counts)), False, counts)
             yield _Record(f"{file.name}:0", title, whole)
@@ -129,11 +129,11 @@ def _text(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Itera
 
 
 def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Iterator[str]]:
-    """The lines of one document after the other. What lies between two separators without text is no document."""
+    """Yield the lines of each document. A place between two separators that has no text is no document."""
     between = {"blank_line": "", "line": None}.get(separator, separator)
     ahead: list[str] = []  # the first line of the next document
 
-    def one() -> Iterator[str]:
+    def next_document() -> Iterator[str]:
         yield ahead.pop()
         for line, continues in lines:
             stripped = line.strip()
@@ -148,23 +148,23 @@ def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Itera
         ahead.extend([] if ahead else _first(lines, between))
         if not ahead:
             return
-        yield one()
+        yield next_document()
 
 
 def _first(lines: Iterator[tuple[str, bool]], between: str | None) -> list[str]:
-    """The next line that has text and is no separator, if any."""
+    """Return the next line that has text and is no separator, if any."""
     return next(([line] for line, _ in lines if line.strip() and line.strip() != between), [])
 
 
 def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
-    with files.opened(file.path) as stream:
+    with files.open_plain(file.path) as stream:
         book = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
         title = ", by ".join(filter(None, (book.title or PurePosixPath(file.name).stem, book.author)))
         yield _Record(f"{file.name}:0", title, book.paragraphs)
 
 
 def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
-    with files.opened(file.path) as stream:
+    with files.open_plain(file.path) as stream:
         start = cast(io.BufferedReader, stream).peek(1 << 12)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
             yield from _wikiextractor_json(file, stream, source, counts)
@@ -189,12 +189,12 @@ def _wikiextractor_json(
 
 # ---------------------------------------------------------------- kinds with fields
 def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
-    """JSON lines, CSV and Parquet: a row is a document, a newline in its text ends a paragraph."""
+    """Yield a record per row of JSON lines, CSV or Parquet; a newline in the text ends a paragraph."""
     wanted = [name for name in (source.text_field, source.id_field, source.title_field) if name is not None]
     if source.kind == "parquet":
         yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
         return
-    with files.opened_lines(file) as stream:
+    with files.open_lines(file) as stream:
         rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file.first_line)
         yield from _records(file, source, rows, counts)
 
@@ -216,8 +216,8 @@ def _rows(
     rows: Iterator[Row],
     counts: Counter[str],
     title_field: str | None = None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows that can be read. The first one has to have every field that is asked for."""
+) -> Iterator[tuple[int, Fields]]:
+    """Yield the rows that can be read. The first one must have every wanted field."""
     good, bad, first_reason = 0, 0, ""
     for position, row in rows:
         if isinstance(row, dict) and not good:
@@ -231,15 +231,15 @@ def _rows(
         bad += 1
         first_reason = first_reason or f"the first is record {position + 1}: {reason}"
         counts["records malformed"] += 1
-        if bad > SPARED + SHARE * (good + bad):
+        if bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad):
             break
     hopeless = not good and file.end is None  # of the lines of a large file, these may be the bad ones
-    if bad and (hopeless or bad > SPARED + SHARE * (good + bad)):
+    if bad and (hopeless or bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad)):
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
 
 
-def _reason(row: dict[str, Any] | str, text_field: str) -> str | None:
-    """Why a row cannot be read. None in the place of a text is an empty document."""
+def _reason(row: Fields | str, text_field: str) -> str | None:
+    """Return why a row cannot be read, or None. A text that is None is an empty document."""
     if isinstance(row, str):
         return row
     if text_field not in row:
@@ -249,8 +249,8 @@ def _reason(row: dict[str, Any] | str, text_field: str) -> str | None:
     return None
 
 
-def _id(row: dict[str, Any], source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
-    """The value of `id_field`, else file and position."""
+def _id(row: Fields, source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
+    """Return the value of `id_field`, else file and position."""
     if source.id_field is None:
         return f"{file.name}:{position}"
     value = row.get(source.id_field)

@@ -1,8 +1,8 @@
-"""The corpus that every Python environment already holds: the language reference in `pydoc_data.topics` and the docstrings
-of the standard library and of the installed torch, numpy and lightning, read with `ast` and never imported.
+"""Read the corpus that every Python environment has: the documentation of Python, torch, numpy and lightning.
 
-One module is one document. Doctest blocks, tables, signatures, directives and section titles are cut; what remains are
-paragraphs of English prose.
+It is the language reference in `pydoc_data.topics` and the docstrings of the modules, which are parsed with `ast` and never
+imported. One module is one document. Doctests, tables, signatures, directives and section titles are cut; English prose
+remains.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOPICS = "pydoc_data.topics"
 
 @dataclass(frozen=True)
 class Docstring:
-    """One documented object; `text` has its indentation cleaned."""
+    """The documentation of one object, with clean indentation."""
 
     module: str
     package: str  # python | torch | numpy | lightning
@@ -39,12 +39,12 @@ class Docstring:
 
 
 def fingerprint() -> dict[str, str]:
-    """The versions that decide what the documents say."""
+    """Return the versions that decide the text of the documents."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
 def docstrings(part: int, parts: int) -> Iterator[Docstring]:
-    """The docstrings of one of so many parts; parts and modules go by name, topics of the language reference come last."""
+    """Yield the docstrings of one of `parts` parts: modules by name, then the topics of the language reference."""
     files = _modules()
     for entry in files[part * len(files) // parts : (part + 1) * len(files) // parts]:
         yield from _read_module(entry)
@@ -53,7 +53,7 @@ def docstrings(part: int, parts: int) -> Iterator[Docstring]:
 
 
 def document(records: list[Docstring]) -> Document:
-    """The docstrings of one module as one document."""
+    """Return the docstrings of one module as one document."""
     first = records[0]
     title = first.module.removeprefix(f"{_TOPICS}.")
     return Document(first.module, title, first.package, [p for record in records for p in prose(record.text)])
@@ -66,7 +66,7 @@ def _modules() -> list[tuple[str, str, Path]]:
 
 
 def _files() -> Iterator[tuple[str, str, Path]]:
-    """(package, module, file) of every source file that is read."""
+    """Yield (package, module, file) of every source file that is read."""
     roots = [("python", "", Path(sysconfig.get_path("stdlib")))]
     for name in PACKAGES:
         spec = find_spec(name)
@@ -107,7 +107,7 @@ def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _added(call: ast.Call) -> Iterator[tuple[str, str, str]]:
-    """Documentation of functions written in C: `add_docstr(torch.abs, "...")`, `add_newdoc("numpy", "abs", "...")`."""
+    """Yield the documentation of functions written in C: `add_docstr(torch.abs, "...")`, `add_newdoc("numpy", "abs", "...")`."""
     if getattr(call.func, "id", getattr(call.func, "attr", "")) not in ("add_docstr", "_add_docstr", "add_newdoc"):
         return
     constants = [n for argument in call.args for n in ast.walk(argument) if isinstance(n, ast.Constant)]
@@ -117,7 +117,7 @@ def _added(call: ast.Call) -> Iterator[tuple[str, str, str]]:
 
 
 def _topics() -> Iterator[Docstring]:
-    """The language reference, a literal dictionary of topics."""
+    """Yield the language reference, a literal dictionary of topics."""
     path = Path(sysconfig.get_path("stdlib")) / "pydoc_data" / "topics.py"
     for statement in ast.parse(path.read_bytes()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
@@ -146,7 +146,7 @@ _PROSE = re.compile(r"[A-Z\"'(].*[.!?:)\"']$", re.DOTALL)
 
 
 def prose(text: str) -> list[str]:
-    """The paragraphs of a docstring that are English prose, each on one line, without markup."""
+    """Return the paragraphs of a docstring that are English prose, each on one line, without markup."""
     kept = []
     for lines in _blocks(text):
         for paragraph in _entries(lines):
@@ -158,7 +158,7 @@ def prose(text: str) -> list[str]:
 
 
 def _blocks(text: str) -> Iterator[list[str]]:
-    """Runs of lines between blank ones, without literal blocks, doctests, directives, tables and titles."""
+    """Yield runs of lines between blank ones, without literal blocks, doctests, directives, tables and titles."""
     cut_below: int | None = None  # indentation of the line that opened a literal block or a directive
     for block in re.split(r"\n\s*\n", text.expandtabs()):
         lines = [line for line in block.splitlines() if line.strip()]
@@ -201,7 +201,7 @@ def _without_titles_and_code(lines: list[str]) -> list[str]:
 
 
 def _entries(lines: list[str]) -> Iterator[str]:
-    """One paragraph per list item, field or described parameter; the item's mark or name is cut."""
+    """Yield one paragraph per list item, field or described parameter, without its mark or name."""
     current: list[str] = []
     for line in lines:
         bare = line.strip()
@@ -213,7 +213,7 @@ def _entries(lines: list[str]) -> Iterator[str]:
 
 
 def _is_prose(paragraph: str) -> bool:
-    """At least five words, sentence-like ends, mostly letters, no leftover of formulas, code or placeholders."""
+    """Return whether a paragraph has five words, the ends of a sentence, mostly letters, and no rest of formulas or code."""
     if paragraph.count(" ") < 4 or not _PROSE.match(paragraph) or re.search(r"[\\{}|]|==|>>>|__\w+__\(|::", paragraph):
         return False
     letters = sum(c.isalpha() or c.isspace() for c in paragraph)

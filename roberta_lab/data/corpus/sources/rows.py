@@ -1,4 +1,4 @@
-"""Files of records -> rows: JSON lines, CSV, Parquet. A row is a dictionary, or a sentence that says why it cannot be read."""
+"""Read rows from JSON lines, CSV and Parquet. A row is a dictionary, or a sentence that tells why it cannot be read."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from roberta_lab.config import ConfigError
 from roberta_lab.data.corpus.sources import files, text
 from roberta_lab.data.corpus.sources.files import SourceFile
 
-MAX_LINE = 1 << 25  # bytes of a JSON line, which is parsed whole; longer ones are malformed
+if TYPE_CHECKING:
+    import pyarrow
+
+MAX_LINE = 1 << 25  # bytes of a JSON line, which is parsed as a whole; longer ones are malformed
 MAX_FIELD = 1 << 24  # characters of a line and of a field of CSV, which keeps four bytes for each
 _BATCH = 64  # rows of Parquet
 
-Row = tuple[int, dict[str, Any] | str]  # position in the file, record
+Fields: TypeAlias = dict[str, Any]  # values by the names of a file's columns
+Row: TypeAlias = tuple[int, Fields | str]  # position in the file, record
 
 
-def expect_fields(there: Iterable[str], file: SourceFile, wanted: Iterable[str | None]) -> None:
-    """Raises if a field that the config names is not among those of the file."""
+def expect_fields(fields: Iterable[str], file: SourceFile, wanted: Iterable[str | None]) -> None:
+    """Raise ConfigError if a field that the config names is not in the file."""
     for name in wanted:
-        if name is not None and name not in there:
-            raise ConfigError(f"{file.path} has no field {name!r}. It has: {', '.join(there) or 'none'}.")
+        if name is not None and name not in fields:
+            raise ConfigError(f"{file.path} has no field {name!r}. It has: {', '.join(fields) or 'none'}.")
 
 
 def json_rows(stream: BinaryIO, counts: Counter[str], first_line: int = 0) -> Iterator[Row]:
-    """One object a line; lines without text are none. Positions are those of lines in the file."""
+    """Yield one object per line that has text. Positions are those of the lines in the file."""
     position = first_line - 1
     while raw := stream.readline(MAX_LINE):
         position += 1
@@ -43,7 +47,7 @@ def json_rows(stream: BinaryIO, counts: Counter[str], first_line: int = 0) -> It
         if not line.strip():
             continue
         try:
-            found = json.loads(line, strict=False)  # controls in strings are the business of `text.clean`
+            found = json.loads(line, strict=False)  # `text.clean` handles controls in strings
         except (ValueError, RecursionError) as error:
             yield position, f"not JSON ({error})"
             continue
@@ -51,8 +55,8 @@ def json_rows(stream: BinaryIO, counts: Counter[str], first_line: int = 0) -> It
 
 
 def csv_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[Row]:
-    """Rows under the names of the first one (RFC 4180: commas, quotes doubled inside quotes, newlines inside quotes)."""
-    csv.field_size_limit(MAX_FIELD)  # of the process; by default 131,072, less than many documents have
+    """Yield rows under the names of the first one (RFC 4180: commas, quotes doubled inside quotes, newlines inside quotes)."""
+    csv.field_size_limit(MAX_FIELD)  # for the whole process; the default of 131,072 is too small for many documents
     names: list[str] | None = None
     position = -1
     with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as plain:
@@ -80,7 +84,7 @@ def csv_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[Row]:
 
 
 class _CsvLines:
-    """Lines with their ends. One that is too long is passed over with an error, after which the next can be asked for."""
+    """Lines with their ends. A line that is too long is skipped with an error; the next line can be read after it."""
 
     def __init__(self, plain: io.TextIOWrapper, counts: Counter[str]) -> None:
         self._plain = plain
@@ -107,14 +111,14 @@ def _without_mark(line: str, counts: Counter[str]) -> str:
 
 
 def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> Iterator[Row]:
-    """Rows of the columns that are asked for, a batch at a time; memory is that of a row group of these columns."""
-    parquet, pyarrow = files.needed("pyarrow.parquet", file.path), files.needed("pyarrow", file.path)
+    """Yield rows of the wanted columns, a batch at a time, in the memory of a row group of these columns."""
+    parquet, pyarrow = files.import_extra("pyarrow.parquet", file.path), files.import_extra("pyarrow", file.path)
     wanted, position = list(dict.fromkeys(wanted)), -1
     try:
         with parquet.ParquetFile(file.path) as table:
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
-                columns = [column_values(pyarrow, batch.column(name), counts) for name in wanted]
+                columns = [column_values(batch.column(name), counts) for name in wanted]
                 for values in zip(*columns, strict=True):
                     position += 1
                     yield position, dict(zip(wanted, values, strict=True))
@@ -122,8 +126,10 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
         raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
 
 
-def column_values(pyarrow: Any, column: Any, counts: Counter[str]) -> list[Any]:
-    """Strings by way of their bytes, since pyarrow raises on those that are not UTF-8."""
+def column_values(column: pyarrow.Array, counts: Counter[str]) -> list[object]:
+    """Return the values of a column. Strings are decoded here, since pyarrow raises on bytes that are not UTF-8."""
+    import pyarrow
+
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if str(column.type) in ("string", "large_string", "string_view"):

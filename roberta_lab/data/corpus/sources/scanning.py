@@ -1,46 +1,55 @@
-"""One reading of a source's files: what they hold, by which a corpus is found again, and where they may be cut for the workers."""
+"""Read the files of a source once: hash their content, by which a corpus is found again, and find where workers may cut them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from tqdm import tqdm
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
-from roberta_lab.data.storage import write
+from roberta_lab.data.storage import recall, remember
 
-RANGE_BYTES = 1 << 25  # of a plain file of JSON lines, that are read as one
+RANGE_BYTES = 1 << 25  # a larger plain file of JSON lines is read in ranges of about this size
 # keys of SourceConfig that do not decide what is read of files
 _NOT_IN_DOCUMENTS = ("path", "hub", "stands_for", "licence", "repeats", "weight")
-_SETTLED_NS = 2_000_000_000  # a younger file could change again within its time stamp's resolution
+_YOUNG_NS = 2_000_000_000  # a younger file could change again within its time stamp's resolution
+
+
+class _FileScan(TypedDict):
+    """What the scan of one file found; kept as JSON."""
+
+    sha256: str
+    cuts: list[list[int]]  # byte and number of a line, about every RANGE_BYTES
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What one reading of a source's files tells: what they hold, and where they may be cut."""
+    """The scan of a source's files: what they hold, and where they may be cut."""
 
-    fingerprint: dict[str, Any]
-    groups: list[list[SourceFile]]  # that are read as one each, in order
+    fingerprint: Mapping[str, object]
+    groups: list[list[SourceFile]]  # in order; each group is read by one worker
     num_bytes: list[int]  # of each group
 
 
 def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, progress: bool = False) -> Scan:
-    """What decides the documents of a source: how it is read, and its files' names, sizes and SHA-256; not where they lie.
+    """Return what decides the documents of a source: how it is read, and names, sizes and SHA-256 of its files, but no paths.
 
-    What was found is kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
-    `counts`, if given, gets "files hashed" and "files known".
+    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
+
+    Args:
+        counts: receives "files hashed" and "files known".
     """
     counts = Counter() if counts is None else counts
     memory = cache / "file_scans.json"
-    known, files, groups = _read_json(memory), {}, _Groups()
+    known, files, pieces = recall(memory), dict[str, object](), list[tuple[SourceFile, int]]()
     found = find(source)
     try:
         stats = {file: file.path.stat() for file in found}
@@ -49,47 +58,46 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
             for file, stat in stats.items():
                 key = f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
                 counts["files known" if key in known else "files hashed"] += 1
-                seen = known.get(key) or _read_through(file.path, bar)
-                if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+                seen: _FileScan = known.get(key) or _scan_file(file.path, bar.update)
+                if time.time_ns() - stat.st_mtime_ns > _YOUNG_NS:
                     known[key] = seen
                 compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
                 files[file.name + compression] = {"bytes": stat.st_size, "sha256": seen["sha256"]}
                 can_be_cut = source.kind == "jsonl" and not compression
-                groups.add(file, stat.st_size, seen["cuts"] if can_be_cut else [])
+                pieces += _pieces(file, stat.st_size, seen["cuts"] if can_be_cut else [])
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
     finally:
         if counts["files hashed"]:
-            _write_json(memory, known)
+            remember(memory, known)
     reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
-    return Scan({"reading": reading, "files": files}, groups.groups, groups.num_bytes)
+    return Scan({"reading": reading, "files": files}, *_grouped(pieces))
 
 
-class _Groups:
-    """Files in order, small ones together and the lines of large ones apart: about RANGE_BYTES each."""
-
-    def __init__(self) -> None:
-        self.groups: list[list[SourceFile]] = []
-        self.num_bytes: list[int] = []
-
-    def add(self, file: SourceFile, size: int, cuts: list[list[int]]) -> None:
-        if not cuts:
-            self._add(file, size)
-            return
-        edges = [[0, 0], *cuts, [size, 0]]
-        for (start, line), (end, _) in pairwise(edges):
-            self._add(replace(file, start=start, end=end, first_line=line), end - start)
-
-    def _add(self, file: SourceFile, size: int) -> None:
-        if not self.groups or self.num_bytes[-1] + size > RANGE_BYTES:
-            self.groups.append([])
-            self.num_bytes.append(0)
-        self.groups[-1].append(file)
-        self.num_bytes[-1] += size
+def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tuple[SourceFile, int]]:
+    """Yield a file, or the ranges of lines between its cuts, with their sizes in bytes."""
+    if not cuts:
+        yield file, size
+        return
+    for (start, line), (end, _) in pairwise([[0, 0], *cuts, [size, 0]]):
+        yield replace(file, start=start, end=end, first_line=line), end - start
 
 
-def _read_through(path: Path, bar: Any) -> dict[str, Any]:
-    """SHA-256 of a file, and about every RANGE_BYTES the start of a line: its place and its number."""
+def _grouped(pieces: list[tuple[SourceFile, int]]) -> tuple[list[list[SourceFile]], list[int]]:
+    """Return pieces in order in groups of about RANGE_BYTES, and the bytes of each group."""
+    groups: list[list[SourceFile]] = []
+    num_bytes: list[int] = []
+    for piece, size in pieces:
+        if not groups or num_bytes[-1] + size > RANGE_BYTES:
+            groups.append([])
+            num_bytes.append(0)
+        groups[-1].append(piece)
+        num_bytes[-1] += size
+    return groups, num_bytes
+
+
+def _scan_file(path: Path, count: Callable[[int], object]) -> _FileScan:
+    """Return the SHA-256 of a file and, about every RANGE_BYTES, the start of a line: its place and its number."""
     digest, cuts, lines, at, edge = hashlib.sha256(), list[list[int]](), 0, 0, RANGE_BYTES
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -99,18 +107,5 @@ def _read_through(path: Path, bar: Any) -> dict[str, Any]:
                 edge = cuts[-1][0] + RANGE_BYTES
             lines += block.count(b"\n")
             at += len(block)
-            bar.update(len(block))
+            count(len(block))
     return {"sha256": digest.hexdigest(), "cuts": [cut for cut in cuts if cut[0] < at]}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, json.dumps(content, indent=0))

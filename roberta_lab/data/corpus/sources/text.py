@@ -1,4 +1,4 @@
-"""Other people's bytes -> clean lines and paragraphs, in bounded memory. Nothing here raises on what a file says.
+"""Turn bytes of any origin into clean lines and paragraphs, in bounded memory. No content of a file raises an error.
 
 The policy, each case counted under its name in `counts`:
 
@@ -9,13 +9,13 @@ The policy, each case counted under its name in `counts`:
 | NUL and the other C0 controls except tab, DEL | nothing | control characters removed |
 | U+FEFF at any place (files are concatenated with it) | nothing | byte order marks removed |
 | CRLF, CR, VT, FF, U+0085, U+2028, U+2029 | a newline | newlines normalised |
-| a line of more than 65,536 characters | pieces of at most so many, cut at the last space in their second half | lines cut |
+| a line of more than 65,536 characters | pieces up to this length, cut at the last space in their second half | lines cut |
 | a wrapped paragraph of more than 65,536 characters | pieces, cut between two lines | paragraphs cut |
-| a document of more than 4,194,304 characters | documents of at most so many, cut between paragraphs | documents cut |
+| a document of more than 4,194,304 characters | documents up to this length, cut between paragraphs | documents cut |
 | a document of whitespace only | nothing | documents empty |
 
-What a text looks like does not depend on how it was read: pieces are cut from the start of their line.
-No final newline is as good as one. C1 controls other than U+0085, tabs and spaces inside a line stay.
+The result does not depend on how a text was read: pieces are cut from the start of their line. A missing final newline
+changes nothing. C1 controls other than U+0085, tabs and spaces inside a line stay.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LONE = "lone surrogates replaced"
 
 # ---------------------------------------------------------------- characters
 def decode(raw: bytes, counts: Counter[str]) -> str:
-    """UTF-8 -> text without surrogates; newlines and controls stay."""
+    """Decode UTF-8 to text without surrogates; newlines and controls stay."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -52,7 +52,7 @@ def decode(raw: bytes, counts: Counter[str]) -> str:
 
 
 def clean(text: str, counts: Counter[str], surrogates: str = LONE) -> str:
-    """Applies the policy to characters. `surrogates` is the name under which surrogates are counted."""
+    """Apply the policy to characters. `surrogates` is the name under which surrogates are counted."""
     try:
         raw = text.encode()
     except UnicodeEncodeError:
@@ -72,7 +72,7 @@ def clean(text: str, counts: Counter[str], surrogates: str = LONE) -> str:
 
 
 def one_line(text: str, counts: Counter[str]) -> str:
-    """A title or an id: clean, on one line, with single spaces."""
+    """Return a title or an id, clean, on one line, with single spaces."""
     return " ".join(clean(text, counts).split())
 
 
@@ -84,9 +84,9 @@ def _without_surrogates(text: str, counts: Counter[str], name: str) -> str:
 
 # ---------------------------------------------------------------- lines
 def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
-    """(line, whether it continues the one before) of a stream; at most MAX_PARAGRAPH characters, without newline.
+    """Yield (line, whether it continues the one before) of a stream; at most MAX_PARAGRAPH characters, without newline.
 
-    Memory: a chunk and a line's piece, whatever the length of the line.
+    The memory is that of a chunk and a piece, for lines of any length.
     """
     rest, continues = "", False
     for text in _texts(stream, counts):
@@ -94,7 +94,7 @@ def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
         rest = whole.pop()
         for line in whole:
             if len(line) <= MAX_PARAGRAPH:
-                if not continues or line.strip():  # what is left of a cut line is never a blank line
+                if not continues or line.strip():  # the rest of a cut line is never a blank line
                     yield line, continues
             else:
                 yield from _pieces(line, continues, counts)
@@ -110,7 +110,7 @@ def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _texts(stream: BinaryIO, counts: Counter[str]) -> Iterator[str]:
-    """Clean text, a chunk at a time; a CR and its LF come together."""
+    """Yield clean text, a chunk at a time; a CR and its LF come together."""
     decoder, held = codecs.getincrementaldecoder("utf-8")("surrogateescape"), ""
     while raw := stream.read(_CHUNK):
         text = held + decoder.decode(raw)
@@ -131,14 +131,14 @@ def _pieces(line: str, continues: bool, counts: Counter[str]) -> Iterator[tuple[
 
 
 def _cut(line: str) -> int:
-    """Where the first piece of a long line ends: after the last space in its second half, else where it is full."""
+    """Return where the first piece of a long line ends: after the last space in its second half, else where it is full."""
     space = line.rfind(" ", MAX_PARAGRAPH // 2, MAX_PARAGRAPH)
     return space + 1 or MAX_PARAGRAPH
 
 
 # ---------------------------------------------------------------- paragraphs and documents
 def paragraphs_of(text: str, counts: Counter[str]) -> Iterator[str]:
-    """The paragraphs of a text in which a newline ends one (JSON, CSV, Parquet)."""
+    """Yield the paragraphs of a text in which a newline ends a paragraph (JSON, CSV, Parquet)."""
     for line in clean(text, counts).split("\n"):
         if len(line) > MAX_PARAGRAPH:
             yield from (stripped for piece, _ in _pieces(line, False, counts) if (stripped := piece.strip()))
@@ -147,10 +147,10 @@ def paragraphs_of(text: str, counts: Counter[str]) -> Iterator[str]:
 
 
 def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> Iterator[str]:
-    """The paragraphs of lines in which a blank line ends a block.
+    """Yield the paragraphs of lines in which a blank line ends a block.
 
-    A block becomes one paragraph if `join_all`, or if it reads like a text wrapped at a fixed width; else each of its lines
-    is a paragraph. Lines are joined by a space, but by nothing after a hyphen or dash that ends a word.
+    A block becomes one paragraph if `join_all`, or if it looks wrapped at a fixed width; otherwise each line is a paragraph.
+    Lines are joined by a space, but without one after a hyphen or dash that ends a word.
     """
     block: list[str] = []
     size = 0
@@ -181,9 +181,7 @@ def _joined(block: list[str], join_all: bool) -> list[str]:
 
 
 def is_wrapped(block: list[str]) -> bool:
-    """Whether a block is what filling lines of at most 40 to 100 characters word by word leaves: no first word of a line
-    would have fitted on the line before.
-    """
+    """Return whether a block is wrapped at a width of 40 to 100: no first word of a line would fit on the line before."""
     width = max(map(len, block))
     if len(block) == 1 or not 40 <= width <= 100:
         return False
@@ -191,7 +189,7 @@ def is_wrapped(block: list[str]) -> bool:
 
 
 def parts(paragraphs: Iterable[str]) -> Iterator[tuple[list[str], int, bool]]:
-    """(paragraphs, characters, whether more follow): a document in parts of at most MAX_DOCUMENT characters."""
+    """Yield (paragraphs, characters, whether more follow): a document in parts of at most MAX_DOCUMENT characters."""
     held: list[str] = []
     size = 0
     for paragraph in paragraphs:

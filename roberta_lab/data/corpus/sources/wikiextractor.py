@@ -1,4 +1,4 @@
-"""What WikiExtractor writes: `<doc id="" url="" title=""> ... </doc>`, or with `--json` one object a line.
+"""Read the output of WikiExtractor: `<doc id="" url="" title=""> ... </doc>`, or with `--json` one object a line.
 
 The first line of an article repeats its title and is cut; HTML entities are unescaped once (`--html-safe` escapes them);
 every other line is a paragraph.
@@ -18,23 +18,23 @@ FIELDS = ("id", "revid", "url", "title")
 OUTSIDE = "lines outside of articles dropped"
 _OPEN = re.compile(r"\s*<doc\s(.*)>\s*$")
 _ATTRIBUTE = re.compile(r'\b(id|revid|url)="([^"]*)"')
-_TITLE = re.compile(r'\btitle="(.*)"')  # greedy: old versions left quotes in titles as they were
+_TITLE = re.compile(r'\btitle="(.*)"')  # greedy: old versions did not escape quotes in titles
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
 @dataclass
 class Article:
-    """An article whose paragraphs are read as they are asked for, all of them before the next article."""
+    """An article whose paragraphs are read when needed, all of them before the next article."""
 
-    fields: dict[str, str]  # those of FIELDS that are there
+    fields: dict[str, str]  # the FIELDS that the article has
     paragraphs: Iterator[str]
 
 
 def articles(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[Article]:
-    """The articles in the lines of a file of the plain format; lines outside of them are counted and dropped."""
+    """Yield the articles of a file in the plain format. Lines outside of articles are counted and dropped."""
     pending: list[str] = []  # the line that opens the next article, if the one before had no end
     while True:
-        opening = pending.pop() if pending else next((line for line in _outside(lines, counts)), None)
+        opening = pending.pop() if pending else next(_openings(lines, counts), None)
         if opening is None:
             return
         fields = _attributes(opening, counts)
@@ -43,18 +43,18 @@ def articles(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterato
 
 
 def unescape(line: str, counts: Counter[str]) -> str:
-    """Entities that are closed by a semicolon, as WikiExtractor escapes them: `AT&T` and `&copy=1` stay."""
+    """Replace entities that end with a semicolon, as WikiExtractor writes them: `AT&T` and `&copy=1` stay."""
     if "&" not in line:
         return line
     return text.clean(_ENTITY.sub(lambda entity: html.unescape(entity[0]), line), counts).replace("\n", " ")
 
 
 def paragraphs_of(body: str, title: str, counts: Counter[str]) -> Iterator[str]:
-    """The paragraphs of the `text` of an object of the `--json` format."""
+    """Yield the paragraphs in the `text` of an object of the `--json` format."""
     return _without_title(text.paragraphs_of(body, counts), title, counts)
 
 
-def _outside(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[str]:
+def _openings(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[str]:
     for line, _ in lines:
         if _OPEN.match(line):
             yield line

@@ -1,0 +1,85 @@
+"""Files and folders that are whole or absent, made once, and held by one process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roberta_lab.config import RunInUse
+from roberta_lab.data import storage
+
+HOLD = "import sys; from pathlib import Path; from roberta_lab.data import storage\nwith storage.{}(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+
+
+def holder(function: str, path: Path) -> "subprocess.Popen[str]":
+    """A process that holds a folder or lock until its input ends."""
+    command = [sys.executable, "-c", HOLD.format(function), str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    storage.write(tmp_path / "a", "old")
+    with pytest.raises(ZeroDivisionError), storage.replacing(tmp_path / "a") as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_equal_values_have_equal_digests() -> None:
+    assert (
+        storage.digest({"a": 1, "b": [2]}) == storage.digest({"b": [2], "a": 1}) != storage.digest({"a": 2, "b": [2]})
+    )
+    assert len(storage.digest({}, 24)) == 24
+
+
+def test_a_file_or_folder_is_made_once(tmp_path: Path) -> None:
+    file, folder = tmp_path / "cache" / "x.txt", tmp_path / "cache" / "y"
+    assert storage.make_once(file, lambda path: path.write_text("made"))
+    assert storage.make_once(folder, Path.mkdir)
+    for path in (file, folder):
+        assert not storage.make_once(path, lambda path: pytest.fail("it was there"))
+    assert file.read_text() == "made" and not list(folder.parent.glob(".*.making"))
+
+
+def test_what_a_failed_attempt_finished_is_there_for_the_next(tmp_path: Path) -> None:
+    def half(path: Path) -> None:
+        path.mkdir()
+        (path / "first").write_text("1")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        storage.make_once(tmp_path / "x", half)
+    assert not (tmp_path / "x").exists()
+    assert storage.make_once(tmp_path / "x", lambda path: (path / "second").write_text("2"))
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["first", "second"]
+
+
+def test_a_wait_is_announced(tmp_path: Path) -> None:
+    process = holder("locked", tmp_path / ".x.lock")
+    assert storage.make_once(tmp_path / "x", Path.touch, on_wait=lambda: process.communicate("", 20))
+    assert process.returncode == 0, "the lock was waited for"
+
+
+@pytest.mark.parametrize("content", [None, "torn {", "[1]"])
+def test_what_cannot_be_read_is_nothing_remembered(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "new" / "x.json"
+    if content is not None:
+        path.parent.mkdir()
+        path.write_text(content)
+    assert storage.recall(path) == {}
+    storage.remember(path, {"fits": 4})
+    assert storage.recall(path) == {"fits": 4}
+
+
+def test_a_folder_is_claimed_by_one_process_and_free_after_a_kill(tmp_path: Path) -> None:
+    process = holder("claim", tmp_path / "run")
+    with pytest.raises(RunInUse, match=f"process {process.pid} on .*type the same command again"):
+        storage.claim(tmp_path / "run").__enter__()
+    process.kill()
+    process.communicate()
+    with storage.claim(tmp_path / "run"):
+        assert storage.recall(tmp_path / "run" / "owner.json")["host"]
+    assert not (tmp_path / "run" / "owner.json").exists()
