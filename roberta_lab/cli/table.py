@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import Config
 from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.rows import Record
-from roberta_lab.reports.writing import write_table
-from roberta_lab.runs import run_folder
+from roberta_lab.runs import results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import SweepRun, composing, runs_of
+from roberta_lab.runs.results import DamagedResult
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -38,19 +37,21 @@ def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
         return [_record(one, folder) for one in runs_of(config, overrides)]
 
 
-def _record(one: SweepRun, folder: Path) -> Record:
+def _record(run: SweepRun, folder: Path) -> Record:
+    result, damage = None, None
+    try:
+        result = results.read(run.path)
+    except DamagedResult as error:  # costs its own cell, not the table
+        damage = str(error)
     return Record(
-        kind=one.kind,
-        row=one.job.row,
-        seed=one.job.seed,
-        task=one.job.task,
-        finetune_seed=one.job.finetune_seed,
-        run_id=one.path.name,
-        directory=os.path.relpath(one.path, folder),
-        result=_result(one.path),
-        config=one.config,
+        kind=run.kind,
+        row=run.job.row,
+        seed=run.job.seed,
+        task=run.job.task,
+        finetune_seed=run.job.finetune_seed,
+        run_id=run.path.name,
+        directory=os.path.relpath(run.path, folder),
+        result=result,
+        config=run.config,
+        damage=damage,
     )
-
-
-def _result(path: Path) -> dict[str, Any] | None:
-    return json.loads((path / "result.json").read_text()) if run_folder.is_complete(path) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.cli import main as cli
-from roberta_lab.reports.plan import duration, short
+from roberta_lab.config.formatting import duration, short
 from roberta_lab.runs import options, registration, run_folder
 
 

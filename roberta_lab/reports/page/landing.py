@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from roberta_lab.config.formatting import number
 from roberta_lab.data.storage import write
+from roberta_lab.reports import run_notes
+from roberta_lab.reports.page.summary import SUMMARY, Summary, read_summary
 from roberta_lab.reports.page.table_page import rendered
-from roberta_lab.reports.table.wording import number
-from roberta_lab.runs import identity, run_files, run_folder
+from roberta_lab.reports.run_notes import Owner
+from roberta_lab.runs import identity, results
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import without_sweep
+from roberta_lab.runs.results import DamagedResult, RunResult, is_complete
 from roberta_lab.runs.tracking import read
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 STATES = ("complete", "in progress", "interrupted")
 
-SUMMARY = "table.json"  # in a table's folder: what the landing page shows of it
+
+@dataclass(frozen=True)
+class TableCard:
+    """A table in the index."""
+
+    folder: str  # relative to the outputs
+    state: str
+    summary: Summary
 
 
 @dataclass(frozen=True)
@@ -43,77 +51,75 @@ class RunLine:
 
 
 def write_landing(outputs: Path) -> Path:
-    """Writes `index.html` over everything that lies in `outputs`; returns its path."""
-    tables = _tables(outputs)
-    lines = [line for kind in identity.KINDS for line in _runs(outputs, kind, tables)]
+    """Write `index.html` over everything that lies in `outputs`; return its path."""
+    cards = _tables(outputs)
+    lines = [line for kind in identity.KINDS for line in _runs(outputs, kind, [card.summary for card in cards])]
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
-    page = rendered("landing.html.j2", tables=tables, runs=lines, counts=counts)
+    tables = [{**card.summary, "folder": card.folder, "state": card.state} for card in cards]
     path = outputs / "index.html"
-    write(path, page)
+    write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts))
     return path
 
 
-def _tables(outputs: Path) -> list[dict[str, Any]]:
+def _tables(outputs: Path) -> list[TableCard]:
     found = []
     files = outputs.glob(f"tables/*/*/{SUMMARY}")  # of NAME/SCALE
     for file in sorted(files, key=lambda file: (reading_order(file.parts[-3]), file)):
-        with suppress(OSError, ValueError, KeyError):
-            said = json.loads(file.read_text(encoding="utf-8"))
-            folder = file.parent.relative_to(outputs).as_posix()
-            state = (
-                "complete" if not said["num_missing"] else f"{said['num_missing']} of {said['num_runs']} runs missing"
-            )
-            figure = said["figure"]
-            kept = {
-                key: said[key] for key in ("name", "title", "question", "scale", "command", "num_runs", "num_missing")
-            }
-            found.append({**kept, "folder": folder, "state": state, "runs": set(said["runs"]), "figure": figure})
+        if (summary := read_summary(file)) is not None:
+            missing = f"{summary['num_missing']} of {summary['num_runs']} runs missing"
+            state = missing if summary["num_missing"] else "complete"
+            found.append(TableCard(file.parent.relative_to(outputs).as_posix(), state, summary))
     return found
 
 
-def _runs(outputs: Path, kind: str, tables: list[dict[str, Any]]) -> list[RunLine]:
+def _runs(outputs: Path, kind: str, tables: list[Summary]) -> list[RunLine]:
     folders = (outputs / kind).iterdir() if (outputs / kind).is_dir() else ()
     found = [_run(outputs, kind, folder, tables) for folder in folders if folder.is_dir()]
-    return sorted(found, key=lambda line: (STATES.index(line.state) == 0, line.label, line.run_id))
+    return sorted(found, key=lambda line: (line.state == "complete", line.label, line.run_id))
 
 
-def _run(outputs: Path, kind: str, folder: Path, tables: list[dict[str, Any]]) -> RunLine:
-    result = run_files.result(folder) if run_folder.is_complete(folder) else {}
-    overrides = run_files.overrides(folder)
+def _run(outputs: Path, kind: str, folder: Path, tables: list[Summary]) -> RunLine:
+    overrides = run_notes.overrides(folder)
     state, detail = state_of(folder)
-    marks = tuple(mark for key, mark in (("at_chance", "at chance"), ("diverged", "diverged")) if result.get(key))
+    result, marks = None, ()
+    try:
+        result = results.read(folder)
+    except DamagedResult as damage:
+        detail, marks = str(damage), ("unreadable",)
+    if result is not None and result.kind == "finetune":
+        marks = result.finetuning.marks
     return RunLine(
         kind=kind,
         run_id=folder.name,
         directory=folder.relative_to(outputs).as_posix(),
-        label=str(result.get("label") or _label(overrides) or folder.name),
+        label=(result.label if result is not None else "") or _label(overrides) or folder.name,
         state=state,
         detail=detail,
-        figure=_figure(kind, result),
+        figure=_figure(result),
         marks=marks,
-        tables=tuple(f"{t['name']} {t['scale']}" for t in tables if folder.name in t["runs"]),
+        tables=tuple(f"{table['name']} {table['scale']}" for table in tables if folder.name in table["runs"]),
         links=tuple(name for name in LINKED if (folder / name).is_file()),
-        resume="" if state == "complete" else _resume(kind, overrides),
+        resume="" if state == "complete" or overrides is None else typed(kind, without_sweep(overrides)),
     )
 
 
 def state_of(folder: Path) -> tuple[str, str]:
-    """One of `STATES`, and how far it is or who is at it.
+    """Return one of `STATES`, and how far the run is and which process works on it.
 
     A run is in progress when its owner is noted and, if that is a process of this machine, alive. The lock itself is not
-    touched: whoever tries it holds it for a moment, and a run that starts in that moment would be turned away.
+    touched: trying it would hold it for a moment, and a run that starts in that moment would be refused.
     """
-    if run_folder.is_complete(folder):
+    if is_complete(folder):
         return "complete", ""
-    owner = run_files.mapping(folder / "owner.json")
+    owner = run_notes.owner(folder)
     if owner and _alive(owner):
-        return "in progress", "; ".join(part for part in (_progress(folder), f"process {owner.get('pid')} on {owner.get('host')}") if part)  # fmt: skip
+        return "in progress", f"{_progress(folder)}; process {owner.get('pid')} on {owner.get('host')}"
     return "interrupted", _progress(folder)
 
 
-def _alive(owner: dict[str, Any]) -> bool:
+def _alive(owner: Owner) -> bool:
     if owner.get("host") != socket.gethostname():
-        return True  # nobody here can know better
+        return True  # of processes of another machine nothing is known here
     try:
         os.kill(int(owner["pid"]), 0)
     except (ProcessLookupError, KeyError, ValueError, OverflowError):
@@ -127,28 +133,22 @@ def _progress(folder: Path) -> str:
     rows = read(folder / "metrics.jsonl")
     if not rows:
         return "no step logged"
-    steps = run_files.settings(folder).get("batch_size", {}).get("steps") if folder.parent.name == "pretrain" else None
-    return f"step {rows[-1]['step']:,}" + (f" of {steps:,}" if isinstance(steps, int) else "")
+    steps = run_notes.setting(folder, "batch_size", "steps") if folder.parent.name == "pretrain" else None
+    return f"step {rows[-1].step:,}" + (f" of {steps:,}" if isinstance(steps, int) else "")
 
 
 def _label(overrides: list[str] | None) -> str:
-    """A run that is not complete says its row and its task by its overrides."""
-    said = dict(o.lstrip("+~").partition("=")[::2] for o in overrides or [])
-    names = [said.get("sweep.row"), f"seed {said['seed']}" if "seed" in said else None, said.get("task")]
-    names.append(said.get("finetune.seed") if "task" in said else None)
+    """Return the row, seed and task of a run that is not complete, as its overrides say them."""
+    values = dict(o.lstrip("+~").partition("=")[::2] for o in overrides or [])
+    names = [values.get("sweep.row"), f"seed {values['seed']}" if "seed" in values else None, values.get("task")]
+    names.append(values.get("finetune.seed") if "task" in values else None)
     return " ".join(name for name in names if name) or " ".join(overrides or [])
 
 
-def _figure(kind: str, result: dict[str, Any]) -> str:
-    if not result:
+def _figure(result: RunResult | None) -> str:
+    if result is None:
         return ""
-    if kind == "pretrain":
-        return f"ppl {number(result.get('val/ppl'))}"
-    return f"{result.get('task')} {result.get('metric')} {number(result.get('score'))}"
-
-
-def _resume(kind: str, overrides: list[str] | None) -> str:
-    """The command that addresses the same run; whether a sweep started it makes no difference to what it is."""
-    if overrides is None:
-        return ""
-    return typed(kind, without_sweep(overrides))
+    if result.kind == "pretrain":
+        return f"ppl {number(result.pretraining.perplexity)}"
+    found = result.finetuning
+    return f"{found.task} {found.metric} {number(found.score)}"
