@@ -92,13 +92,14 @@ def _dress(axes: Axes, figure: Figure) -> None:
         name, level = figure.reference
         axes.axhline(level, color="black", linewidth=1, linestyle=(0, (1, 3)), label=plain(name))
         if figure.kind == "lines":
-            place = {"xy": (0.995, level), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate(plain(name), fontsize=8, **place)
+            ends = ("axes fraction", "data")
+            axes.annotate(plain(name), (0.995, level), xycoords=ends, ha="right", va="bottom", fontsize=8)
     axes.set(xlabel=plain(figure.x_label), ylabel=plain(figure.y_label))
     if figure.categories:
-        turned = len(figure.categories) > 6 or max(map(len, figure.categories)) > 14
-        turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if turned else {}
-        axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories], **turn)
+        axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories])
+        if len(figure.categories) > 6 or max(map(len, figure.categories)) > 14:
+            for label in axes.get_xticklabels():
+                label.set(rotation=30, ha="right", rotation_mode="anchor")
     else:
         axes.set_xscale("log" if figure.log_x else "linear")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -158,9 +159,9 @@ def _name_places(axes: Axes, figure: Figure) -> None:
             name = note.partition(":")[0]
             names[name] = max(y, names.get(name, y))
     for x, names in found.items():
-        place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 7}
-        ordered = sorted(names, key=names.__getitem__, reverse=True)  # as their highest marks are
-        axes.annotate(plain("\n".join(ordered)), (x, max(names.values())), **place)
+        above = plain("\n".join(sorted(names, key=names.__getitem__, reverse=True)))  # as their highest marks are
+        highest = (x, max(names.values()))
+        axes.annotate(above, highest, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7)
     if found:
         axes.margins(x=0.12, y=0.2)
 
@@ -170,9 +171,16 @@ def _bars(axes: Axes, figure: Figure) -> None:
     for number, points in enumerate(figure.shown):
         series = figure.series[number]
         left = (number - (len(figure.series) - 1) / 2) * width
-        look = {"color": style(figure, number)["color"], "hatch": "//" if series.published else None}
-        edge = {"edgecolor": "white" if series.published else "none", "linewidth": 0}
-        drawn = axes.bar([x + left for x, _, _ in points], [y for _, y, _ in points], width, **look, **edge, label=plain(series.name))  # fmt: skip
+        drawn = axes.bar(
+            [x + left for x, _, _ in points],
+            [y for _, y, _ in points],
+            width,
+            color=style(figure, number)["color"],
+            hatch="//" if series.published else None,
+            edgecolor="white" if series.published else "none",
+            linewidth=0,
+            label=plain(series.name),
+        )
         for i, bar in enumerate(drawn):
             bar.set_gid(f"series{number}.{i}")
         for (x, _, _), (low, high) in zip(points, series.ends, strict=False):
@@ -186,16 +194,21 @@ def _steps(axes: Axes, figure: Figure) -> None:
 
     [points], before = figure.shown[:1], 0.0
     for i, (x, y, note) in enumerate(points):
-        look = {
-            "color": COLOURS[2] if y >= before else COLOURS[1],
-            "hatch": "//" if figure.series[0].published else None,
-        }
         # From its lower end up: no margin is left beyond the other end of a bar that begins at it.
-        bottom, height = min(y, before), abs(y - before)
-        [bar] = axes.bar([x], [height], 0.6, bottom=bottom, edgecolor="white", linewidth=0.6, **look)
+        [bar] = axes.bar(
+            [x],
+            [abs(y - before)],
+            0.6,
+            bottom=min(y, before),
+            color=COLOURS[2] if y >= before else COLOURS[1],
+            hatch="//" if figure.series[0].published else None,
+            edgecolor="white",
+            linewidth=0.6,
+        )
         bar.set_gid(f"series0.{i}")
-        above = offset_copy(axes.transData, axes.figure, y=2, units="points")
-        axes.text(x, max(y, before), plain(note.partition(":")[0]), transform=above, ha="center", fontsize=8)
+        word = plain(note.partition(":")[0])
+        place = offset_copy(axes.transData, axes.get_figure(root=True), y=2, units="points")
+        axes.text(x, max(y, before), word, transform=place, ha="center", fontsize=8)
         if i:
             axes.plot([x - 0.7, x - 0.3], [before, before], color="black", linewidth=0.6)
         before = y

@@ -40,8 +40,10 @@ def expected(config: MaskingConfig, num_epochs: int) -> list[float]:
 def figure(maskings: Mapping[str, MaskingConfig], num_epochs: int) -> Figure:
     """Return the figure: a line per row, and its formula beside it."""
     counted = [_series(name, exposure(config, num_epochs)) for name, config in maskings.items()]
-    formula = {tuple(expected(config, num_epochs)): name for name, config in reversed(maskings.items())}
-    by_formula = [_series(f"{name}, formula", shares, True) for shares, name in reversed(formula.items())]
+    formulas: dict[tuple[float, ...], str] = {}  # rows with the same formula share its line
+    for name, config in maskings.items():
+        formulas.setdefault(tuple(expected(config, num_epochs)), name)
+    by_formula = [_series(f"{name}, formula", shares, published=True) for shares, name in formulas.items()]
     return Figure(
         slug="mask_exposure",
         title="Positions ever predicted, by epoch",

@@ -81,7 +81,8 @@ def _runs(outputs: Path, kind: str, tables: list[Summary]) -> list[RunLine]:
 def _run(outputs: Path, kind: str, folder: Path, tables: list[Summary]) -> RunLine:
     overrides = run_notes.overrides(folder)
     state, detail = state_of(folder)
-    result, marks = None, ()
+    result: RunResult | None = None
+    marks: tuple[str, ...] = ()
     try:
         result = results.read(folder)
     except DamagedResult as damage:
