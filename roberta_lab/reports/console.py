@@ -15,19 +15,18 @@ WIDTH = 10_000  # characters: lines are never broken or cut; a terminal breaks i
 _JUSTIFY: dict[str, Literal["left", "right"]] = {"l": "left", "r": "right"}
 
 
-def aligned(rows: Sequence[Sequence[str]], alignment: str, head: Sequence[str] | None = None) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], alignment: str, head: bool = False) -> list[str]:
     """Return a line for each row, with cells below each other and two spaces between columns.
 
     Args:
         alignment: a letter for each column, l or r.
-        head: names of the columns; bold on a terminal.
+        head: the first row has the names of the columns, which are bold on a terminal.
     """
-    table = Table(box=None, show_header=head is not None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for name, side in zip(head or ("",) * len(alignment), alignment, strict=True):
-        table.add_column(Text(name), justify=_JUSTIFY[side], no_wrap=True)
-    for row in rows:
+    table = Table(box=None, show_header=head, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for number, side in enumerate(alignment):
+        table.add_column(Text(rows[0][number]) if head else "", justify=_JUSTIFY[side], no_wrap=True)
+    for row in rows[1:] if head else rows:
         table.add_row(*map(Text, row))
     written = io.StringIO()
-    on_terminal = head is not None and sys.stdout.isatty()
-    Console(file=written, width=WIDTH, force_terminal=on_terminal).print(table)
+    Console(file=written, width=WIDTH, force_terminal=head and sys.stdout.isatty()).print(table)
     return [line.rstrip() for line in written.getvalue().splitlines()]

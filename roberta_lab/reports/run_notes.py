@@ -34,23 +34,16 @@ class Provenance(TypedDict):
     attempts: list[Attempt]
 
 
-class Owner(TypedDict, total=False):
-    """`owner.json`: the process that works on the run."""
-
-    pid: int
-    host: str
-
-
 def provenance(folder: Path) -> Provenance | None:
     """Return what the run noted of its data and attempts."""
     found = _read(folder / "provenance.json")
     return Provenance(data=found["data"], attempts=found["attempts"]) if isinstance(found, dict) and found else None
 
 
-def owner(folder: Path) -> Owner | None:
-    """Return the process that works on the run, or did when it was killed."""
+def owner(folder: Path) -> tuple[str, str] | None:
+    """Return number and host of the process that works on the run, or did when it was killed."""
     found = _read(folder / "owner.json")
-    return Owner(**found) if isinstance(found, dict) and found else None
+    return (str(found.get("pid")), str(found.get("host"))) if isinstance(found, dict) and found else None
 
 
 def overrides(folder: Path) -> list[str] | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config.formatting import number
 from roberta_lab.data.storage import write
 from roberta_lab.reports import run_notes
-from roberta_lab.reports.page.summary import SUMMARY, Summary, read_summary
+from roberta_lab.reports.page.summary import SUMMARY, Summary, read_card
 from roberta_lab.reports.page.table_page import rendered
-from roberta_lab.reports.run_notes import Owner
 from roberta_lab.runs import identity, results
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
@@ -22,15 +22,6 @@ from roberta_lab.runs.tracking import read
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 STATES = ("complete", "in progress", "interrupted")
-
-
-@dataclass(frozen=True)
-class TableCard:
-    """A table in the index."""
-
-    folder: str  # relative to the outputs
-    state: str
-    summary: Summary
 
 
 @dataclass(frozen=True)
@@ -52,33 +43,23 @@ class RunLine:
 
 def write_landing(outputs: Path) -> Path:
     """Write `index.html` over everything that lies in `outputs`; return its path."""
-    cards = _tables(outputs)
-    lines = [line for kind in identity.KINDS for line in _runs(outputs, kind, [card.summary for card in cards])]
+    files = outputs.glob(f"tables/*/*/{SUMMARY}")  # of NAME/SCALE
+    ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
+    tables = [card for file in ordered if (card := read_card(file, outputs)) is not None]
+    lines = [line for kind in identity.KINDS for line in _runs(outputs, kind, tables)]
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
-    tables = [{**card.summary, "folder": card.folder, "state": card.state} for card in cards]
     path = outputs / "index.html"
     write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts))
     return path
 
 
-def _tables(outputs: Path) -> list[TableCard]:
-    found = []
-    files = outputs.glob(f"tables/*/*/{SUMMARY}")  # of NAME/SCALE
-    for file in sorted(files, key=lambda file: (reading_order(file.parts[-3]), file)):
-        if (summary := read_summary(file)) is not None:
-            missing = f"{summary['num_missing']} of {summary['num_runs']} runs missing"
-            state = missing if summary["num_missing"] else "complete"
-            found.append(TableCard(file.parent.relative_to(outputs).as_posix(), state, summary))
-    return found
-
-
-def _runs(outputs: Path, kind: str, tables: list[Summary]) -> list[RunLine]:
+def _runs(outputs: Path, kind: str, tables: Sequence[Summary]) -> list[RunLine]:
     folders = (outputs / kind).iterdir() if (outputs / kind).is_dir() else ()
     found = [_run(outputs, kind, folder, tables) for folder in folders if folder.is_dir()]
     return sorted(found, key=lambda line: (line.state == "complete", line.label, line.run_id))
 
 
-def _run(outputs: Path, kind: str, folder: Path, tables: list[Summary]) -> RunLine:
+def _run(outputs: Path, kind: str, folder: Path, tables: Sequence[Summary]) -> RunLine:
     overrides = run_notes.overrides(folder)
     state, detail = state_of(folder)
     result: RunResult | None = None
@@ -98,7 +79,7 @@ def _run(outputs: Path, kind: str, folder: Path, tables: list[Summary]) -> RunLi
         detail=detail,
         figure=_figure(result),
         marks=marks,
-        tables=tuple(f"{table['name']} {table['scale']}" for table in tables if folder.name in table["runs"]),
+        tables=tuple(f"{table.name} {table.scale}" for table in tables if folder.name in table.runs),
         links=tuple(name for name in LINKED if (folder / name).is_file()),
         resume="" if state == "complete" or overrides is None else typed(kind, without_sweep(overrides)),
     )
@@ -113,19 +94,19 @@ def state_of(folder: Path) -> tuple[str, str]:
     if is_complete(folder):
         return "complete", ""
     owner = run_notes.owner(folder)
-    if owner and _alive(owner):
-        return "in progress", f"{_progress(folder)}; process {owner.get('pid')} on {owner.get('host')}"
+    if owner is not None and _is_alive(*owner):
+        return "in progress", f"{_progress(folder)}; process {owner[0]} on {owner[1]}"
     return "interrupted", _progress(folder)
 
 
-def _alive(owner: Owner) -> bool:
-    if owner.get("host") != socket.gethostname():
+def _is_alive(pid: str, host: str) -> bool:
+    if host != socket.gethostname():
         return True  # of processes of another machine nothing is known here
     try:
-        os.kill(int(owner["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError, OverflowError):
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
         return False
-    except PermissionError:
+    except PermissionError:  # of another user
         return True
     return True
 

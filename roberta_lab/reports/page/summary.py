@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from roberta_lab.reports.figures.figure import Figure
 from roberta_lab.reports.figures.inline_svg import inline
@@ -14,17 +13,8 @@ from roberta_lab.reports.table.rows import Table
 SUMMARY = "table.json"
 
 
-class SummaryFigure(TypedDict):
-    """A figure as the landing page draws it."""
-
-    title: str
-    note: str
-    kind: str
-    svg: str
-    legend: list[dict[str, object]]  # the fields of each inline_svg.Key
-
-
-class Summary(TypedDict):
+@dataclass(frozen=True)
+class Summary:
     """A table as the landing page lists it."""
 
     name: str
@@ -35,7 +25,23 @@ class Summary(TypedDict):
     num_missing: int
     command: str  # makes what is missing
     runs: list[str]  # ids
-    figure: SummaryFigure | None
+    figure: dict[str, object] | None  # the main one: title, note, kind, svg, and the keys of its legend
+
+    @property
+    def state(self) -> str:
+        """Return whether the table is complete, in words."""
+        return f"{self.num_missing} of {self.num_runs} runs missing" if self.num_missing else "complete"
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class TableCard(Summary):
+    """A table in the index, with its place in the outputs."""
+
+    folder: str
 
 
 def summary(table: Table, command: str, main: Figure | None) -> Summary:
@@ -53,16 +59,17 @@ def summary(table: Table, command: str, main: Figure | None) -> Summary:
     )
 
 
-def _drawn(figure: Figure) -> SummaryFigure:
+def _drawn(figure: Figure) -> dict[str, object]:
     drawn = inline(figure)
     legend = [asdict(key) for key in drawn.legend]
-    return SummaryFigure(title=figure.title, note=figure.note, kind=figure.kind, svg=drawn.svg, legend=legend)
+    return {"title": figure.title, "note": figure.note, "kind": figure.kind, "svg": drawn.svg, "legend": legend}
 
 
-def read_summary(file: Path) -> Summary | None:
-    """Return a summary that was written earlier; None where it cannot be read or lacks something."""
+def read_card(file: Path, outputs: Path) -> TableCard | None:
+    """Return a table by its summary; None where that cannot be read or has other fields."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return Summary(**{key: found[key] for key in Summary.__annotations__})  # type: ignore[typeddict-item]  # JSON
-    except (OSError, ValueError, LookupError, TypeError):
+        return TableCard(
+            **json.loads(file.read_text(encoding="utf-8")), folder=file.parent.relative_to(outputs).as_posix()
+        )
+    except (OSError, ValueError, TypeError):
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from roberta_lab.config.formatting import counted, duration, short
 from roberta_lab.model.hardware import HARDWARE
@@ -21,26 +22,29 @@ ACCUMULATED = "accumulated: micro-batches a step x inputs of full length in each
 
 def text(plans: Plans) -> str:
     """Return the plans for the console."""
-    blocks = []
-    for plan in plans.plans:
-        rows = _table(plan)
-        lines = [*aligned(rows[1:], ALIGNMENT[: len(rows[0])], rows[0]), ""] if rows else []
-        blocks.append("\n".join([plan.title, "", *lines, *_notes(plan)]))
-    if plans.total is not None:
-        blocks.append("\n".join([plans.total.title, "", *_sums(plans.total)]))
-    return "\n\n\n".join(blocks)
+    return "\n\n\n".join(_blocks(plans, "", "", partial(aligned, head=True)))
 
 
 def markdown(plans: Plans) -> str:
     """Return the plans as a Markdown page."""
+    return "\n\n".join(_blocks(plans, "# ", "- ", grid)) + "\n"
+
+
+def _blocks(plans: Plans, title: str, bullet: str, columns: Callable[[list[list[str]], str], list[str]]) -> list[str]:
+    """Return a block of lines for each plan and for the total: title, table, notes.
+
+    Args:
+        title, bullet: what titles and notes begin with.
+        columns: makes lines of the cells of a table and the alignment of its columns.
+    """
     blocks = []
     for plan in plans.plans:
         rows = _table(plan)
-        lines = [*grid(rows, ALIGNMENT[: len(rows[0])]), ""] if rows else []
-        blocks.append("\n".join([f"# {plan.title}", "", *lines, *(f"- {note}" for note in _notes(plan))]) + "\n")
+        lines = [*columns(rows, ALIGNMENT[: len(rows[0])]), ""] if rows else []
+        blocks.append([title + plan.title, "", *lines, *(bullet + note for note in _notes(plan))])
     if plans.total is not None:
-        blocks.append("\n".join([f"# {plans.total.title}", "", *(f"- {line}" for line in _sums(plans.total))]) + "\n")
-    return "\n".join(blocks)
+        blocks.append([title + plans.total.title, "", *(bullet + line for line in _sums(plans.total))])
+    return ["\n".join(block) for block in blocks]
 
 
 def cost_lines(plans: Mapping[str, Plan]) -> str:

@@ -31,7 +31,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
     rows = [_row(n, columns, held_out, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
-    compared = _compared(sweep.name, rows, reference)
+    rows = [_compared(row, rows[names.index(reference)], sweep.name) if reference else row for row in rows]
     metrics = [column.metric for column in (*columns, *held_out)]
     return Table(
         name=sweep.name,
@@ -40,11 +40,11 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         scale=scale,
         columns=columns,
         held_out=held_out,
-        rows=compared,
+        rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
         source=source(sweep.published) if sweep.published else None,
         reference=reference,
-        best=_best(columns, compared) if is_grid(sweep) else (),
+        best=_best(columns, rows) if is_grid(sweep) else (),
     )
 
 
@@ -121,18 +121,13 @@ def _doubtful(column: Column, results: Sequence[RunResult]) -> list[str]:
 
 
 # ---------------------------------------------------------------- rows against each other
-def _compared(name: str, rows: list[Row], reference: str | None) -> tuple[Row, ...]:
-    """Return the rows, each cell with its difference from the reference row's."""
-    against = next((row for row in rows if row.name == reference), None)
-    if against is None:
-        return tuple(rows)
-    found = []
-    for row in rows:
-        pairs = zip(row.all_cells, against.all_cells, strict=True)
-        cells = [c if row is against else _with_difference(c, a, f"{name}/{row.name}") for c, a in pairs]
-        size = len(row.cells)
-        found.append(replace(row, cells=tuple(cells[:size]), held_out=tuple(cells[size:])))
-    return tuple(found)
+def _compared(row: Row, reference: Row, name: str) -> Row:
+    """Return a row, each cell with its difference from the reference row's."""
+    if row is reference:
+        return row
+    pairs = zip(row.all_cells, reference.all_cells, strict=True)
+    cells = tuple(_with_difference(cell, against, f"{name}/{row.name}") for cell, against in pairs)
+    return replace(row, cells=cells[: len(row.cells)], held_out=cells[len(row.cells) :])
 
 
 def _with_difference(cell: Cell, against: Cell, name: str) -> Cell:
@@ -148,7 +143,7 @@ def is_grid(sweep: SweepConfig) -> bool:
     return len(sweep.rows) > 1 and all(sweep.rows.values()) and all(key.startswith("finetune.") for key in keys)
 
 
-def _best(columns: tuple[Column, ...], rows: tuple[Row, ...]) -> tuple[Best, ...]:
+def _best(columns: tuple[Column, ...], rows: Sequence[Row]) -> tuple[Best, ...]:
     found = []
     for i, column in enumerate(columns):
         medians = {row.name: median for row in rows if (median := row.cells[i].median) is not None}

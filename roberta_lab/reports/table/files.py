@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def write_table(
         "tabular.tex": latex.tabular(table),
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
-    noted = json.dumps(summary(table, command, choice.main_figure(figures)), indent=1) + "\n"
+    noted = summary(table, command, choice.main_figure(figures)).to_json()
     pictures = {name: data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
