@@ -1,4 +1,4 @@
-"""`table`: what is there of a sweep, beside the published numbers; says what is missing."""
+"""`table`: show the runs of a sweep beside the published numbers, and say which are missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from roberta_lab.runs.results import DamagedResult
 
 
 def main(config: Config, overrides: list[str]) -> None:
-    """Composes the config of each cell, looks its run up, writes the table in all its forms and the page over all tables and runs."""
+    """Look up the run of each cell by its config, and write the table in all its forms and the page over all tables and runs."""
     assert config.sweep is not None
     folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,16 +32,17 @@ def main(config: Config, overrides: list[str]) -> None:
 
 
 def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
-    """One record per run of the sweep, present or not."""
+    """Return one record per run of the sweep, present or not."""
     with composing():
-        return [_record(one, folder) for one in runs_of(config, overrides)]
+        return [read_record(one, folder) for one in runs_of(config, overrides)]
 
 
-def _record(run: SweepRun, folder: Path) -> Record:
+def read_record(run: SweepRun, folder: Path) -> Record:
+    """Return a run as tables show it, its directory relative to `folder`; a damaged result costs its own cell, not the table."""
     result, damage = None, None
     try:
         result = results.read(run.path)
-    except DamagedResult as error:  # costs its own cell, not the table
+    except DamagedResult as error:
         damage = str(error)
     return Record(
         kind=run.kind,

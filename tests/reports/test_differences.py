@@ -6,7 +6,6 @@ import random
 import numpy as np
 import pytest
 
-from roberta_lab.config.formatting import signed
 from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.differences import Difference, difference, paired, sign_flip
 
@@ -79,5 +78,4 @@ def test_words() -> None:
         wording.interval(said) == "\N{MINUS SIGN}1.2 (\N{MINUS SIGN}2.0 to 0.0)"
         and wording.test(said) == "n=3, p=0.250, not told apart: 3 seeds never can"
     )
-    assert signed(1234.56) == "+1,234.6" and signed(-0.04) == "0.0" and signed(-0.001, 3) == "\N{MINUS SIGN}0.001"
     assert wording.test(Difference(0.0, 0.0, 0.0, 1.0, 3, same_runs=True)) == "the same runs"

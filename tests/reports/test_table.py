@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained, records, write_run
 
+from roberta_lab.cli.table import read_record
 from roberta_lab.config import ConfigError
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
+from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table import latex, markdown
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import PAPER, published
@@ -37,6 +39,8 @@ from roberta_lab.reports.table.origins import provenance
 from roberta_lab.reports.table.rows import Cell, Table
 from roberta_lab.reports.table.spreadsheet import csv_text
 from roberta_lab.reports.table.wording import LIKE, facts, legend, signs, warning
+from roberta_lab.runs.jobs import SweepRun
+from roberta_lab.runs.sweeps import Job
 
 
 @pytest.fixture
@@ -133,6 +137,22 @@ def test_a_score_that_is_no_number_is_shown_as_such() -> None:
     found = [pretrained("static", 1.0), finetuned("static", "squad2", 1, float("nan"), diverged=True)]
     made = assemble(SWEEP, "smoke", found)
     assert "nan" in markdown.document(made, {}) and "1 diverged" in table_page.html(made, [], {})
+
+
+def test_a_damaged_result_costs_its_cell_and_says_how_to_mend_it(tmp_path: Path) -> None:
+    """The result of one of two rows is cut short: in the table, and on the page over all runs."""
+    found = [write_run(tmp_path, pretrained(row, 5.0)) for row in ("static", "dynamic")]
+    path = tmp_path / "pretrain" / "p-static-1"
+    (path / "result.json").write_text('{"kind": "pretrain", "run_')
+    run = SweepRun("pretrain", Job("static", 1, None, None, ()), composed({}), path)
+    found[0] = read_record(run, tmp_path / "tables" / "t" / "smoke")
+    assert found[0].result is None and "delete it" in (found[0].damage or "")
+    made = assemble(replace(SWEEP, tasks=[]), "smoke", found)
+    assert made.rows[0].perplexity.marks == ("1 of 1 runs unreadable",) and made.rows[1].perplexity.median == 5.0
+    page, landing = Page(table_page.html(made, [], META)), Page(write_landing(tmp_path).read_text())
+    for text in (markdown.document(made, META), page.text, landing.text):
+        assert "unreadable" in text and "result.json cannot be read" in text and "makes it again" in text
+    assert "unreadable" in latex.tabular(made) and "delete it" in latex.document(made, META)
 
 
 def test_an_empty_sweep_still_renders(tmp_path: Path) -> None:
