@@ -33,7 +33,7 @@ from roberta_lab.reports.table.notes import (
     notes,
     same_tokens,
     shared_unigram,
-    unlike,
+    unlike_rows,
 )
 from roberta_lab.reports.table.origins import provenance
 from roberta_lab.reports.table.rows import Cell, Table
@@ -199,10 +199,12 @@ def test_what_rows_settings_do_to_their_figures_is_said() -> None:
     }
     found = [replace(pretrained(row, 5.0), config=composed(said)) for row, said in settings.items()]  # 40 passes each
     made = assemble(replace(SWEEP, rows={row: [] for row in settings}, tasks=[]), "smoke", found)
-    assert unlike(made) == [f"wordpiece: {FOLDED}", f"40: {FRESH}"]
-    assert unlike(replace(made, rows=made.rows[1:3])) == [] == unlike(replace(made, rows=made.rows[:1])), "one encoding"
+    assert unlike_rows(made) == [f"wordpiece: {FOLDED}", f"40: {FRESH}"]
+    assert unlike_rows(replace(made, rows=made.rows[1:3])) == [] == unlike_rows(replace(made, rows=made.rows[:1])), (
+        "one encoding"
+    )
     longer = replace(made, rows=(replace(made.rows[3], passes=40.1),))
-    assert unlike(longer) == [] == unlike(replace(made, rows=(replace(made.rows[3], passes=None),)))
+    assert unlike_rows(longer) == [] == unlike_rows(replace(made, rows=(replace(made.rows[3], passes=None),)))
 
 
 def test_a_difference_that_nothing_tested_has_no_sign() -> None:
@@ -257,10 +259,12 @@ def test_notes_of_pairs_and_of_what_is_predicted() -> None:
 
     bits = "val/bits_per_nonspace_byte"
     made = of({"ppl": 256.0, bits: 4.0, "val/nsp_acc": 0.5625}, {"ppl": 16.0, bits: 2.0, "unigram_ppl": 600.0})
-    assert f"Next-sentence accuracy on held-out pairs: static 56.2. {PAIRS}" in unlike(made)
-    assert same_tokens(made) and any(text.endswith("predict the same tokens.") for text in unlike(made))
+    assert f"Next-sentence accuracy on held-out pairs: static 56.2. {PAIRS}" in unlike_rows(made)
+    assert same_tokens(made) and any(text.endswith("predict the same tokens.") for text in unlike_rows(made))
     other = of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0, bits: 2.1, "unigram_ppl": 600.0})
-    assert same_tokens(other) is False and any(text.endswith("so compare bits per byte.") for text in unlike(other))
+    assert same_tokens(other) is False and any(
+        text.endswith("so compare bits per byte.") for text in unlike_rows(other)
+    )
     assert same_tokens(of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0})) is None
 
 
@@ -285,14 +289,14 @@ def test_a_row_says_what_it_was_made_with(made: Table) -> None:
 
 def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:
     static, dynamic = (replace(row, unigram_ppl=700.0, tokens_seen=1_000_000) for row in made.rows)
-    assert unlike(replace(made, rows=(static, replace(dynamic, unigram_ppl=None, tokens_seen=None)))) == []
-    assert unlike(replace(made, rows=(static, replace(dynamic, unigram_ppl=703.0, tokens_seen=1_019_000)))) == []
+    assert unlike_rows(replace(made, rows=(static, replace(dynamic, unigram_ppl=None, tokens_seen=None)))) == []
+    assert unlike_rows(replace(made, rows=(static, replace(dynamic, unigram_ppl=703.0, tokens_seen=1_019_000)))) == []
     other = replace(made, rows=(static, replace(dynamic, unigram_ppl=644.5, tokens_seen=1_250_000)))
     said = [
         "Unigram perplexities differ between rows (644.5 to 700.0): they predict other tokens (then compare bits per byte) or had other text.",
         "Rows have not seen equally many tokens: 1,000,000 to 1,250,000.",
     ]
-    assert unlike(other) == said
+    assert unlike_rows(other) == said
     assert shared_unigram(other) is None and shared_unigram(replace(made, rows=(static, dynamic))) == 700.0
     for text in (markdown.document(other, META), table_page.html(other, [], META), latex.document(other, META)):
         assert all(line in re.sub(r"\\allowbreak\{\}", "", text) for line in said)

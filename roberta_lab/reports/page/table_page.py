@@ -72,7 +72,7 @@ def html(
         files=files,
         command=command,
         warning=wording.warning(table),
-        compared=wording.compared(table),
+        compared=wording.compared_rows(table),
         cautions=[*notes.task_notes(table, with_baselines=False), *notes.notes(table)],
         tests=wording.TESTS,
         grid=wording.GRID,

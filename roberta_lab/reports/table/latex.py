@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
@@ -52,7 +52,7 @@ def _plain(character: str) -> str:
     return "" if unicodedata.category(character) == "Cc" else f"[U+{ord(character):04X}]"
 
 
-def document(table: Table, meta: Mapping[str, str], tabular_file: str = "tabular.tex") -> str:
+def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.tex") -> str:
     """Return a whole document around the file of `tabular`, with warning and footnotes.
 
     Args:
@@ -76,9 +76,9 @@ def document(table: Table, meta: Mapping[str, str], tabular_file: str = "tabular
     return "\n".join(lines) + "\n"
 
 
-def _below(table: Table, meta: Mapping[str, str]) -> list[str]:
+def _below(table: Table, meta: dict[str, str]) -> list[str]:
     found = [wording.legend(table), *footnotes(table)]
-    found += [wording.TESTS] if wording.compared(table) else []
+    found += [wording.TESTS] if wording.compared_rows(table) else []
     found += [wording.GRID] if table.best else []
     found += [f"{row.name}: {wording.facts(row)}" for row in table.rows]
     return [*found, *origins(table, meta)]

@@ -13,7 +13,7 @@ from roberta_lab.reports.table.notes import footnotes, origins
 from roberta_lab.reports.table.rows import Cell, Row, Table
 
 
-def document(table: Table, meta: Mapping[str, str], figures: Mapping[str, str] | None = None) -> str:
+def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | None = None) -> str:
     """Return the table with its warning, footnotes and links to runs.
 
     Args:
@@ -49,10 +49,10 @@ def _main(table: Table) -> list[str]:
 
 
 def _cell(cell: Cell, column: Column) -> str:
-    published = f" {wording.bracketed(cell.published, column)}" if cell.published is not None else ""
-    warned = f" ⚠ {', '.join(map(escaped, wording.marks(cell)))}" if wording.marks(cell) else ""
-    shown = number(cell.median, column.digits) + wording.signs(cell, column)
-    return f"{shown} ({wording.spread(cell, column.digits)}){published}{warned}"
+    median = number(cell.median, column.digits) + wording.signs(cell, column)
+    marks = f"⚠ {', '.join(map(escaped, wording.marks(cell)))}" if wording.marks(cell) else ""
+    parts = (median, f"({wording.spread(cell, column.digits)})", wording.bracketed(cell.published, column), marks)
+    return " ".join(part for part in parts if part)
 
 
 def _best(table: Table) -> list[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from roberta_lab.config.formatting import number
 from roberta_lab.reports.table.assembly import AT_CHANCE
@@ -29,20 +28,20 @@ SHARED = "Columns with the same stand-in are the same runs."
 
 def notes(table: Table) -> list[str]:
     """Return the notes on the whole table."""
-    there = [record for record in table.records if record.result]
+    complete = [record for record in table.records if record.result]
     stand_ins = [column.stand_in for column in table.columns if column.stand_in and column.principal]
-    said = {
+    holds = {
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
-        CHOSEN: any(record.task for record in there),
-        LAST: any(record.task is None for record in there),
+        CHOSEN: any(record.task for record in complete),
+        LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
     }
     damage = dict.fromkeys(record.damage for record in table.records if record.damage)
-    return [*damage, *unlike(table), *(text for text, holds in said.items() if holds)]
+    return [*damage, *unlike_rows(table), *(text for text, is_true in holds.items() if is_true)]
 
 
-def unlike(table: Table) -> list[str]:
+def unlike_rows(table: Table) -> list[str]:
     """Return in what rows differ, so that their figures do not simply compare."""
     found = []
     unigram = [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
@@ -64,14 +63,11 @@ def unlike(table: Table) -> list[str]:
 
 
 def _why(table: Table) -> str:
-    same = same_tokens(table)
-    if same is None:
-        return "they predict other tokens (then compare bits per byte) or had other text"
-    return (
-        "they were trained on other text, and predict the same tokens"
-        if same
-        else "they predict other tokens, so compare bits per byte"
-    )
+    return {
+        None: "they predict other tokens (then compare bits per byte) or had other text",
+        True: "they were trained on other text, and predict the same tokens",
+        False: "they predict other tokens, so compare bits per byte",
+    }[same_tokens(table)]
 
 
 def same_tokens(table: Table) -> bool | None:
@@ -121,8 +117,7 @@ def footnotes(table: Table) -> list[str]:
     return [*task_notes(table), *notes(table)]
 
 
-def origins(table: Table, meta: Mapping[str, str]) -> list[str]:
+def origins(table: Table, meta: dict[str, str]) -> list[str]:
     """Return where the numbers come from, ours and the published ones."""
-    return [f"{key}: {text}" for key, text in meta.items()] + (
-        [f"published values: {table.source}"] if table.source else []
-    )
+    published = {"published values": table.source} if table.source else {}
+    return [f"{key}: {text}" for key, text in (meta | published).items()]

@@ -74,7 +74,7 @@ def interval(difference: Difference, digits: int = 1) -> str:
     return signed(difference.mean, digits) + ends
 
 
-def test(difference: Difference) -> str:
+def tested(difference: Difference) -> str:
     """Return the test of a difference: `n=3, p=0.250, not told apart: 3 seeds never can`."""
     if difference.same_runs:
         return difference.verdict
@@ -102,7 +102,7 @@ def _text(config: Config) -> str:
     return most + " + ".join(config.data_mix.sources)
 
 
-def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
+def compared_rows(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
     """Return the rows that are compared with the reference row, with their differences by column."""
     found = []
     for row in table.rows:
@@ -115,8 +115,8 @@ def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
 def difference_rows(table: Table) -> list[list[str]]:
     """Return the table of differences as texts, with its head; empty if there is nothing to compare."""
     rows = [
-        [row.name, column.title, interval(difference, column.digits), test(difference)]
-        for row, differences in compared(table)
+        [row.name, column.title, interval(difference, column.digits), tested(difference)]
+        for row, differences in compared_rows(table)
         for column, difference in differences
     ]
     return [["row", "column", "difference", "seeds"], *rows] if rows else []
