@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from roberta_lab.config.formatting import elapsed
 from roberta_lab.runs import results
-from roberta_lab.runs.estimates import words
 from roberta_lab.runs.jobs import SweepRun
 
 TAIL = 4096  # bytes at the end of metrics.jsonl, which hold several rows
@@ -85,7 +85,7 @@ class Overview:
 
     def _summary(self, running: int) -> str:
         seconds = time.monotonic() - self.start
-        return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {words(seconds)}"
+        return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {elapsed(seconds)}"
 
     def _progress(self, one: SweepRun) -> str:
         """`1,200 of 2,000 steps, 12.0 steps/s, 1 min 7 s left, val/ppl 45.2`, as far as it is known."""
@@ -103,7 +103,7 @@ class Overview:
         parts = [said]
         if step > first and 0 < share < 1:
             rate = (step - first) / (now - since)
-            parts += [f"{rate:.1f} steps/s", f"{words((step / share - step) / rate)} left"]
+            parts += [f"{rate:.1f} steps/s", f"{elapsed((step / share - step) / rate)} left"]
         name = "val/ppl" if one.kind == "pretrain" else f"dev/{one.config.task.metric}"
         return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
 
@@ -112,4 +112,4 @@ def _finished(one: SweepRun) -> str:
     """Return the line of a complete run."""
     result = results.read(one.path)
     assert result is not None
-    return f"{one.name}: {result.summary()}, {words(result.seconds)}, {one.path}"
+    return f"{one.name}: {result.summary()}, {elapsed(result.seconds)}, {one.path}"
