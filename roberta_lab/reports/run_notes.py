@@ -37,7 +37,9 @@ class Provenance(TypedDict):
 def provenance(folder: Path) -> Provenance | None:
     """Return what the run noted of its data and attempts."""
     found = _read(folder / "provenance.json")
-    return Provenance(data=found["data"], attempts=found["attempts"]) if isinstance(found, dict) and found else None
+    if not isinstance(found, dict) or not found.keys() >= {"data", "attempts"}:
+        return None
+    return Provenance(data=found["data"], attempts=found["attempts"])
 
 
 def owner(folder: Path) -> tuple[str, str] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -125,25 +124,12 @@ def tip(figure: Figure, number: int, point: tuple[float, float, str]) -> str:
 def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:
     if figure.kind == "steps":
         return ()
-    dashes = dict(_dashes(root))
-    return tuple(
-        Key(number, series.name, _colour(figure, number), dashes.get(number), _mark(figure, number))
-        for number, series in enumerate(figure.series)
-    )
-
-
-def _colour(figure: Figure, number: int) -> str:
-    colour = style(figure, number)["color"]
-    return "currentColor" if colour == "#000000" else colour
-
-
-def _mark(figure: Figure, number: int) -> str | None:
-    joined = figure.kind != "lines" or figure.series[number].joined
-    return None if joined else SHAPES[style(figure, number)["marker"]]
-
-
-def _dashes(root: Element) -> Iterator[tuple[int, str]]:
-    for group in root.iter(f"{{{SVG}}}g"):
-        line = group.find(f"{{{SVG}}}path")
-        if group.get("data-series") and line is not None and (dashes := line.get("stroke-dasharray")):
-            yield int(group.get("data-series", "0")), dashes
+    groups = [(group.get("data-series"), group.find(f"{{{SVG}}}path")) for group in root.iter(f"{{{SVG}}}g")]
+    dashes = {name: line.get("stroke-dasharray") for name, line in groups if name and line is not None}
+    keys = []
+    for number, series in enumerate(figure.series):
+        look = style(figure, number)
+        colour = "currentColor" if look["color"] == "#000000" else look["color"]
+        mark = None if figure.kind != "lines" or series.joined else SHAPES[look["marker"]]
+        keys.append(Key(number, series.name, colour, dashes.get(str(number)), mark))
+    return tuple(keys)
