@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 from roberta_lab.config import Config
+from roberta_lab.reports import run_notes
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.rows import Record
-from roberta_lab.runs import results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import SweepRun, composing, runs_of
-from roberta_lab.runs.results import DamagedResult
 
 
 def main(config: Config, overrides: list[str]) -> None:
@@ -39,11 +38,7 @@ def find(config: Config, overrides: list[str], folder: Path) -> list[Record]:
 
 def read_record(run: SweepRun, folder: Path) -> Record:
     """Return a run as tables show it, its directory relative to `folder`; a damaged result costs its own cell, not the table."""
-    result, damage = None, None
-    try:
-        result = results.read(run.path)
-    except DamagedResult as error:
-        damage = str(error)
+    result, damage = run_notes.result(run.path)
     return Record(
         kind=run.kind,
         row=run.job.row,

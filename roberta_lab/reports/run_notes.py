@@ -1,4 +1,4 @@
-"""What a run noted beside its result: settings, overrides, owner and provenance. Damaged files read as missing ones."""
+"""What a run left in its folder: its result, settings, overrides, owner and provenance. Damaged notes read as missing ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TypedDict
 
 import yaml
+
+from roberta_lab.runs import results
+from roberta_lab.runs.results import DamagedResult, RunResult
 
 
 class Git(TypedDict):
@@ -32,6 +35,14 @@ class Provenance(TypedDict):
 
     data: dict[str, str]
     attempts: list[Attempt]
+
+
+def result(folder: Path) -> tuple[RunResult | None, str | None]:
+    """Return the result of a run, if it has one; and where that is damaged, why and how to mend it."""
+    try:
+        return results.read(folder), None
+    except DamagedResult as damage:
+        return None, str(damage)
 
 
 def provenance(folder: Path) -> Provenance | None:

@@ -13,11 +13,11 @@ from roberta_lab.data.storage import write
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.page.summary import SUMMARY, Summary, read_card
 from roberta_lab.reports.page.table_page import rendered
-from roberta_lab.runs import identity, results
+from roberta_lab.runs import identity
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import without_sweep
-from roberta_lab.runs.results import DamagedResult, RunResult, is_complete
+from roberta_lab.runs.results import RunResult, is_complete
 from roberta_lab.runs.tracking import read
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
@@ -62,12 +62,8 @@ def _runs(outputs: Path, kind: str, tables: Sequence[Summary]) -> list[RunLine]:
 def _run(outputs: Path, kind: str, folder: Path, tables: Sequence[Summary]) -> RunLine:
     overrides = run_notes.overrides(folder)
     state, detail = state_of(folder)
-    result: RunResult | None = None
-    marks: tuple[str, ...] = ()
-    try:
-        result = results.read(folder)
-    except DamagedResult as damage:
-        detail, marks = str(damage), ("unreadable",)
+    result, damage = run_notes.result(folder)
+    marks: tuple[str, ...] = ("unreadable",) if damage else ()
     if result is not None and result.kind == "finetune":
         marks = result.finetuning.marks
     return RunLine(
@@ -76,7 +72,7 @@ def _run(outputs: Path, kind: str, folder: Path, tables: Sequence[Summary]) -> R
         directory=folder.relative_to(outputs).as_posix(),
         label=(result.label if result is not None else "") or _label(overrides) or folder.name,
         state=state,
-        detail=detail,
+        detail=damage or detail,
         figure=_figure(result),
         marks=marks,
         tables=tuple(f"{table.name} {table.scale}" for table in tables if folder.name in table.runs),
