@@ -7,6 +7,7 @@ from typing import Any
 
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
+from roberta_lab.config.formatting import compact
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import read_json
 from roberta_lab.runs import identity, run_folder
@@ -36,7 +37,7 @@ def card(config: Config, facts: dict[str, Any]) -> str:
     """README.md of the folder: how it is loaded, what was trained on what, and how far it came."""
     result, loader = facts["result"], "AutoModelForPreTraining" if nsp_is_on(config) else "AutoModelForMaskedLM"
     science = "\n".join(f"| {key} | {value} |" for key, value in _science(config).items())
-    figures = "\n".join(f"| {key} | {_number(value)} |" for key, value in _figures(result).items())
+    figures = "\n".join(f"| {key} | {compact(value)} |" for key, value in _figures(result).items())
     return f"""---
 library_name: transformers
 tags: [masked-lm, roberta_lab]
@@ -109,7 +110,3 @@ def _figures(result: dict[str, Any]) -> dict[str, Any]:
         "seconds": "seconds",
     }
     return {shown: result[key] for key, shown in names.items() if key in result}
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

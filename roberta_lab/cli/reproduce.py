@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
+from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.runs import estimates, identity, launching, results
 from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, of_all_tables, sweeps_of
@@ -135,7 +136,7 @@ def plan(work: Work, config: Config) -> str:
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = estimates.measured(Path(config.paths.outputs))
     known, unknown = estimates.seconds([one for runs in todo.values() for one in runs], rates)
-    took = f"about {estimates.words(known / jobs)}" if known or not unknown else NO_TIME
+    took = f"about {elapsed(known / jobs)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
     return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
 
@@ -145,7 +146,7 @@ def totals(work: Work, seconds: float) -> str:
     trained = ", ".join(f"{work.num_trained(kind)} {kind}" for kind in identity.KINDS)
     parts = [f"{trained} runs trained", f"{len(work.there)} were there", f"{work.num_shared} shared between tables"]
     parts += [f"{len(work.failures)} failed"] if work.failures else []
-    return f"reproduce: {estimates.words(seconds)}; {', '.join(parts)}"
+    return f"reproduce: {elapsed(seconds)}; {', '.join(parts)}"
 
 
 def failed(work: Work) -> str:

@@ -1,25 +1,23 @@
-"""`table`: what is there of a sweep, beside the published numbers; says what is missing."""
+"""`table`: show the runs of a sweep beside the published numbers, and say which are missing."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import Config
+from roberta_lab.reports import run_notes
 from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.rows import Record
-from roberta_lab.reports.writing import write_table
-from roberta_lab.runs import results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job, composing, runs_of
 from roberta_lab.runs.overrides import Override
 
 
 def main(job: Job) -> None:
-    """Compose the config of each cell, look its run up, write the table in all its forms and the page over all tables and runs."""
+    """Look up the run of each cell by its config; write the table in all its forms, and the page over all tables and runs."""
     config, overrides = job.config, job.overrides
     assert config.sweep is not None
     folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
@@ -38,22 +36,21 @@ def main(job: Job) -> None:
 def find(config: Config, overrides: Sequence[Override], folder: Path) -> list[Record]:
     """Return one record per run of the sweep, present or not."""
     with composing():
-        return [_record(one, folder) for one in runs_of(config, overrides)]
+        return [read_record(one, folder) for one in runs_of(config, overrides)]
 
 
-def _record(one: Job, folder: Path) -> Record:
+def read_record(run: Job, folder: Path) -> Record:
+    """Return a run as tables show it, its directory relative to `folder`; a damaged result costs its own cell, not the table."""
+    result, damage = run_notes.result(run.path)
     return Record(
-        kind=one.kind,
-        row=one.row,
-        seed=one.seed,
-        task=one.task,
-        finetune_seed=one.finetune_seed,
-        run_id=one.path.name,
-        directory=os.path.relpath(one.path, folder),
-        result=_result(one.path),
-        config=one.config,
+        kind=run.kind,
+        row=run.row,
+        seed=run.seed,
+        task=run.task,
+        finetune_seed=run.finetune_seed,
+        run_id=run.path.name,
+        directory=os.path.relpath(run.path, folder),
+        result=result,
+        config=run.config,
+        damage=damage,
     )
-
-
-def _result(path: Path) -> dict[str, Any] | None:
-    return json.loads((path / "result.json").read_text()) if results.is_complete(path) else None

@@ -69,12 +69,3 @@ def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
         else:
             unknown += 1
     return total, unknown
-
-
-def words(number: float) -> str:
-    """Return a duration as `45 s`, `3 min 20 s` or `5 h 12 min`."""
-    minutes, rest = divmod(round(number), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

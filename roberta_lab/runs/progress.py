@@ -17,8 +17,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from roberta_lab.config.formatting import elapsed
 from roberta_lab.runs import results
-from roberta_lab.runs.estimates import words
 from roberta_lab.runs.jobs import Job
 from roberta_lab.training.rows import Row
 
@@ -90,7 +90,7 @@ class Overview:
 
     def _summary(self, running: int) -> str:
         seconds = time.monotonic() - self.start
-        return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {words(seconds)}"
+        return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {elapsed(seconds)}"
 
     def _progress(self, job: Job) -> str:
         """Return `1,200 of 2,000 steps, 12.0 steps/s, 1 min 7 s left, val/ppl 45.2`, as far as it is known."""
@@ -107,7 +107,7 @@ class Overview:
             parts, share = [f"epoch {epoch:.1f} of {epochs}"], epoch / epochs
         if step > first and 0 < share < 1:
             rate = (step - first) / (now - since)
-            parts += [f"{rate:.1f} steps/s", f"{words((step / share - step) / rate)} left"]
+            parts += [f"{rate:.1f} steps/s", f"{elapsed((step / share - step) / rate)} left"]
         name = "val/ppl" if job.kind == "pretrain" else f"dev/{job.config.task.metric}"
         return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
 
@@ -116,4 +116,4 @@ def _finished(job: Job) -> str:
     """Return the line of a complete run."""
     result = results.read(job.path)
     assert result is not None
-    return f"{job.name}: {result.summary()}, {words(result.seconds)}, {job.path}"
+    return f"{job.name}: {result.summary()}, {elapsed(result.seconds)}, {job.path}"

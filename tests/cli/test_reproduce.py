@@ -22,6 +22,7 @@ from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
+from roberta_lab.config.formatting import elapsed
 from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration, results
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
@@ -436,7 +437,7 @@ def test_time_is_estimated_from_complete_runs_of_like_size(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])
 def test_durations_in_words(seconds: float, said: str) -> None:
-    assert estimates.words(seconds) == said
+    assert elapsed(seconds) == said
 
 
 # ---------------------------------------------------------------- overview

@@ -11,7 +11,7 @@ import pytest
 from report_runs import HOSTILE, SWEEP, config, finetuned, pretrained, write_run
 
 from roberta_lab.reports.page.landing import write_landing
-from roberta_lab.reports.writing import write_table
+from roberta_lab.reports.table.files import write_table
 
 pytestmark = pytest.mark.skipif(chromium.found() is None, reason="no Chromium here")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.cli import main as cli
-from roberta_lab.reports.plan import duration, short
+from roberta_lab.config.formatting import short
 from roberta_lab.runs import options, registration, results
 from roberta_lab.runs.overrides import texts
 
@@ -131,30 +131,4 @@ def test_what_does_not_fit_is_a_warning(capsys: pytest.CaptureFixture[str]) -> N
     lines = planned(capsys, "sweep=table3_batch_size", "scale=paper", "plan.devices=512")
     assert [line for line in lines if line.startswith("WARNING")] == [
         "WARNING 256: 512 devices for 256 sequences: 256 have no work"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("number", "said"),
-    [
-        (0, "0"),
-        (0.0004, "<0.001"),
-        (0.0321, "0.0321"),
-        (999, "999"),
-        (999_900, "1M"),
-        (131.07e9, "131G"),
-        (2.1e12, "2.1T"),
-    ],
-)
-def test_numbers_have_three_digits(number: float, said: str) -> None:
-    assert short(number) == said
-
-
-def test_durations() -> None:
-    assert [duration(h) for h in (0, 0.001, 0.5, 3, 60)] == [
-        "nothing",
-        "1 minute",
-        "30 minutes",
-        "3.0 hours",
-        "2.5 days",
     ]

@@ -19,6 +19,9 @@ from roberta_lab.config import (
     TokenizerConfig,
 )
 from roberta_lab.reports.table.rows import Record
+from roberta_lab.runs.results import RunResult
+from roberta_lab.tasks.result import FinetuningResult
+from roberta_lab.training.result import PretrainingResult
 
 SWEEP = SweepConfig(
     name="table1_masking",
@@ -34,13 +37,30 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.
 
 
 def pretrained(row: str, ppl: float | None, seed: int = 1, **more: Any) -> Record:
-    result = {"val/ppl": ppl, "unigram_ppl": 700.0, "tokens_seen": 2000000, "epochs": 40.0, "steps": 2000, "seconds": 1.0, **more}  # fmt: skip
-    return Record("pretrain", row, seed, None, None, f"p-{row}-{seed}", f"../../pretrain/p-{row}-{seed}", result if ppl else None, None)  # fmt: skip
+    """Return a pretraining run, missing without a perplexity; `more` are fields of its result, held-out metrics by name."""
+    run_id, metrics = f"p-{row}-{seed}", {name: value for name, value in more.items() if name.startswith("val/")}
+    fields = {"steps": 2000, "tokens_seen": 2000000, "epochs": 40.0, "unigram_ppl": 700.0, "parameters": 1, "plan": {}}
+    fields |= {name: value for name, value in more.items() if name not in metrics}
+    found = PretrainingResult(**fields, metrics={"val/ppl": ppl, **metrics}) if ppl else None
+    result = RunResult(run_id, f"{row} seed 1", 1.0, found) if found else None
+    return Record("pretrain", row, seed, None, None, run_id, f"../../pretrain/{run_id}", result, None)
 
 
 def finetuned(row: str, column: str, seed: int, score: float | None, /, **more: Any) -> Record:
-    result = {"score": score, "majority": 50.0, "task": f"pydoc_{column}", "metric": "accuracy", "num_dev": 1000, "at_chance": False, "diverged": False, "caution": "Mind the <style>.", "seconds": 1.0, **more}  # fmt: skip
-    return Record("finetune", row, 1, column, seed, f"f-{row}-{column}-{seed}", "../../finetune/x", result if score is not None else None, None)  # fmt: skip
+    """Return a finetuning run, missing without a score; `more` are fields of its result."""
+    run_id = f"f-{row}-{column}-{seed}"
+    fields = {"task": f"pydoc_{column}", "stands_for": column, "caution": "Mind the <style>.", "metric": "accuracy"}
+    fields |= {"score": score, "majority": 50.0, "metrics": {}, "at_chance": False, "diverged": False, "num_dev": 1000}
+    fields |= {"best_epoch": 1, "epochs": 1, "num_train": 1, "finetune_seed": seed, "examples_per_second": 1.0}
+    found = FinetuningResult(**fields | more) if score is not None else None
+    result = RunResult(run_id, f"{row} seed 1", 1.0, found) if found else None
+    return Record("finetune", row, 1, column, seed, run_id, "../../finetune/x", result, None)
+
+
+def changed(record: Record, **fields: Any) -> Record:
+    """Return the run with other fields in what it found."""
+    assert record.result is not None
+    return replace(record, result=replace(record.result, found=replace(record.result.found, **fields)))
 
 
 def records() -> list[Record]:
@@ -85,7 +105,7 @@ def write_run(
     (path / "config.yaml").write_text(json.dumps(settings or {}))  # JSON is YAML
     (path / "overrides.yaml").write_text(json.dumps([f"masking={record.row}", f"sweep.row={record.row}", "sweep=t"]))
     if record.result is not None:
-        (path / "result.json").write_text(json.dumps({"label": f"{record.row} seed 1", **record.result}))
+        (path / "result.json").write_text(json.dumps(record.result.to_json()))
     return replace(record, run_id=name, directory=f"../../../{record.kind}/{name}", config=composed(settings or {}))
 
 

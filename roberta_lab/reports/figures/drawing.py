@@ -1,116 +1,64 @@
-"""What a figure is, and drawing it by matplotlib: SVG and PNG files, and SVG for a page whose marks know their values.
+"""Draw a figure by matplotlib: SVG and PNG files, and SVG for a page whose marks know their values.
 
-The same bytes for the same numbers; text stays text; readable in dark mode; told apart by the colour-blind.
+Equal numbers give equal bytes. Text stays text, dark mode keeps it readable, and the colour-blind can tell series apart.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import math
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Points = tuple[tuple[float, float], ...]
+from roberta_lab.reports.figures.figure import Figure, xml_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 # Okabe and Ito's colours; each with a line style and a mark of its own.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # 5 beside 6: thirty lines before a pair repeats
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 GREYS = ("#8a8a8a", "#b9b9b9", "#666666")  # of published figures, which are not ours
-NEAR = 0.08  # of a logarithmic axis: what lies closer is one place
-
-
-@dataclass(frozen=True)
-class Series:
-    """A line of points, or the bars of one row; with a mark's own words, where a number is not enough."""
-
-    name: str
-    points: Points
-    notes: tuple[str, ...] = ()  # of each point
-    published: bool = False
-    joined: bool = True  # a line through the points
-    ends: tuple[tuple[float, float], ...] = ()  # smallest and largest value at each point
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Everything that is drawn. x of bars and steps is the number of a category."""
-
-    slug: str  # of its files
-    title: str
-    x_label: str
-    y_label: str
-    series: tuple[Series, ...]
-    kind: str = "lines"  # lines | bars | steps
-    categories: tuple[str, ...] = ()
-    reference: tuple[str, float] | None = None  # a dotted level
-    log_x: bool = False
-    log_y: bool = False
-    note: str = ""  # below it: what the numbers are
-
-    @property
-    def salt(self) -> str:
-        """Sets the ids of one figure in a page apart from another's."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
-
-
-def holds(figure: Figure, point: tuple[float, float]) -> bool:
-    """Whether the axes can hold a point: finite, and positive where they are logarithmic."""
-    x, y = point
-    return math.isfinite(x) and math.isfinite(y) and (x > 0 or not figure.log_x) and (y > 0 or not figure.log_y)
-
-
-def shown(figure: Figure) -> list[list[tuple[float, float, str]]]:
-    """Of each series the points that the axes hold, with their notes."""
-    found = []
-    for series in figure.series:
-        notes = series.notes or ("",) * len(series.points)
-        pairs = zip(series.points, notes, strict=True)
-        found.append([(x, y, note) for (x, y), note in pairs if holds(figure, (x, y))])
-    return found
+NEAR = 0.08  # of a logarithmic axis: closer marks are one place
 
 
 def style(figure: Figure, number: int) -> dict[str, Any]:
-    """Colour, line and mark of a series."""
-    if figure.series[number].published:
-        if figure.kind == "lines" and len(figure.series[number].points) > 12:  # a formula on top of what was counted
-            return {"color": "#000000", "linestyle": ":", "marker": "", "linewidth": 1.2, "zorder": 3}
-        grey = GREYS[sum(series.published for series in figure.series[:number]) % len(GREYS)]
-        return {"color": grey, "linestyle": STYLES[number % len(STYLES)], "marker": MARKS[number % len(MARKS)]}
-    ours = sum(not series.published for series in figure.series[:number])
+    """Return colour, line and mark of a series, as matplotlib's keywords."""
+    series = figure.series[number]
+    if series.published and figure.kind == "lines" and len(series.points) > 12:  # a formula on top of what was counted
+        return {"color": "#000000", "linestyle": ":", "marker": "", "linewidth": 1.2, "zorder": 3}
+    like = sum(before.published == series.published for before in figure.series[:number])
+    colours, place = (GREYS, number) if series.published else (COLOURS, like)
     return {
-        "color": COLOURS[ours % len(COLOURS)],
-        "linestyle": STYLES[ours % len(STYLES)],
-        "marker": MARKS[ours % len(MARKS)],
+        "color": colours[like % len(colours)],
+        "linestyle": STYLES[place % len(STYLES)],
+        "marker": MARKS[place % len(MARKS)],
     }
 
 
 def plain(text: str) -> str:
-    """No formulas, no characters that XML forbids; and no leading underscore, which hides a line from the legend."""
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+    """Return text that matplotlib draws as it is: no formula, and no leading underscore, which hides a line from the legend."""
+    text = xml_text(text)
     text = "\N{WORD JOINER}" + text if text.startswith("_") else text
     return text.replace("$", r"\$")
 
 
-# ---------------------------------------------------------------- drawing
 def svg_for_page(figure: Figure) -> str:
-    """Raw SVG without a legend, which the page has; each series' marks in groups whose id says so (`series0`, `series0.1`)."""
+    """Return raw SVG without a legend, which the page has. The id of a group of marks names its series: `series0`, `series0.1`."""
     with _drawn(figure, legend=False) as drawn:
         return _saved(drawn, "svg", transparent=True).decode()
 
 
 def files(figure: Figure) -> dict[str, bytes]:
-    """`SLUG.svg` and `SLUG.png`, with a legend, on white."""
+    """Return the content of `SLUG.svg` and `SLUG.png`, with a legend, on white."""
     with _drawn(figure, legend=True) as drawn:
         return {f"{figure.slug}.{kind}": _saved(drawn, kind) for kind in ("svg", "png")}
 
 
-def _saved(drawn: Any, kind: str, transparent: bool = False) -> bytes:
+def _saved(drawn: Canvas, kind: str, transparent: bool = False) -> bytes:
     written = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     drawn.savefig(written, format=kind, transparent=transparent, metadata=metadata, dpi=200)
@@ -118,12 +66,13 @@ def _saved(drawn: Any, kind: str, transparent: bool = False) -> bytes:
 
 
 @contextmanager
-def _drawn(figure: Figure, legend: bool) -> Iterator[Any]:
+def _drawn(figure: Figure, legend: bool) -> Iterator[Canvas]:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    salt = {"svg.fonttype": "none", "svg.hashsalt": figure.salt}
-    with matplotlib.rc_context({**salt, "font.family": "sans-serif", "font.size": 10}), warnings.catch_warnings():
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": figure.salt}
+    settings |= {"font.family": "sans-serif", "font.size": 10}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's fonts draw it
         canvas = Canvas(figsize=(6.4, 3.6 + (0.5 if legend else 0)), layout="constrained")
         axes = canvas.add_subplot()
@@ -136,20 +85,21 @@ def _drawn(figure: Figure, legend: bool) -> Iterator[Any]:
         yield canvas
 
 
-def _dress(axes: Any, figure: Figure) -> None:
+def _dress(axes: Axes, figure: Figure) -> None:
     from matplotlib.ticker import EngFormatter, NullFormatter
 
-    if figure.reference is not None and holds(figure, (1.0, figure.reference[1])):
+    if figure.reference is not None and figure.holds((1.0, figure.reference[1])):
         name, level = figure.reference
         axes.axhline(level, color="black", linewidth=1, linestyle=(0, (1, 3)), label=plain(name))
         if figure.kind == "lines":
-            place = {"xy": (0.995, level), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate(plain(name), fontsize=8, **place)
+            ends = ("axes fraction", "data")
+            axes.annotate(plain(name), (0.995, level), xycoords=ends, ha="right", va="bottom", fontsize=8)
     axes.set(xlabel=plain(figure.x_label), ylabel=plain(figure.y_label))
     if figure.categories:
-        turned = len(figure.categories) > 6 or max(map(len, figure.categories)) > 14
-        turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if turned else {}
-        axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories], **turn)
+        axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories])
+        if len(figure.categories) > 6 or max(map(len, figure.categories)) > 14:
+            for label in axes.get_xticklabels():
+                label.set(rotation=30, ha="right", rotation_mode="anchor")
     else:
         axes.set_xscale("log" if figure.log_x else "linear")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -162,8 +112,8 @@ def _dress(axes: Any, figure: Figure) -> None:
     axes.set_axisbelow(True)
 
 
-def _few_ticks(axes: Any, figure: Figure) -> None:
-    """Numbers on a logarithmic axis also where it spans less than a decade."""
+def _few_ticks(axes: Axes, figure: Figure) -> None:
+    """Put numbers on a logarithmic axis, also where it spans less than a decade."""
     from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator
 
     if figure.log_y:
@@ -178,8 +128,8 @@ def _few_ticks(axes: Any, figure: Figure) -> None:
 
 
 def _places(figure: Figure) -> dict[float, float]:
-    """Where each x of the marks is named: with the smallest one that lies close to it, for names would cover each other."""
-    values = sorted({x for points in shown(figure) for x, _, _ in points})
+    """Return where each x of the marks is named: at the smallest x close to it, since names would cover each other."""
+    values = sorted({x for points in figure.shown for x, _, _ in points})
     near = (values[-1] / values[0]) ** NEAR if figure.log_x and values else 1.0
     found: dict[float, float] = {}
     place = 0.0
@@ -189,8 +139,8 @@ def _places(figure: Figure) -> dict[float, float]:
     return found
 
 
-def _lines(axes: Any, figure: Figure) -> None:
-    for number, points in enumerate(shown(figure)):
+def _lines(axes: Axes, figure: Figure) -> None:
+    for number, points in enumerate(figure.shown):
         series, look = figure.series[number], style(figure, number)
         if not series.joined:
             look["linestyle"] = "none"
@@ -200,30 +150,37 @@ def _lines(axes: Any, figure: Figure) -> None:
     _name_places(axes, figure)
 
 
-def _name_places(axes: Any, figure: Figure) -> None:
-    """Above the highest mark at each place, whose marks they are, where no line joins them."""
+def _name_places(axes: Axes, figure: Figure) -> None:
+    """Name the rows of unjoined marks, above the highest mark at each place."""
     places, found = _places(figure), dict[float, dict[str, float]]()
-    for series, points in zip(figure.series, shown(figure), strict=True):
+    for series, points in zip(figure.series, figure.shown, strict=True):
         for x, y, note in points if not series.joined and not series.published else []:
             names = found.setdefault(places[x], {})
             name = note.partition(":")[0]
             names[name] = max(y, names.get(name, y))
     for x, names in found.items():
-        place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 7}
-        ordered = sorted(names, key=lambda name, names=names: -names[name])  # as their highest marks are
-        axes.annotate(plain("\n".join(ordered)), (x, max(names.values())), **place)
+        above = plain("\n".join(sorted(names, key=names.__getitem__, reverse=True)))  # as their highest marks are
+        highest = (x, max(names.values()))
+        axes.annotate(above, highest, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7)
     if found:
         axes.margins(x=0.12, y=0.2)
 
 
-def _bars(axes: Any, figure: Figure) -> None:
+def _bars(axes: Axes, figure: Figure) -> None:
     width = 0.8 / max(1, len(figure.series))
-    for number, points in enumerate(shown(figure)):
+    for number, points in enumerate(figure.shown):
         series = figure.series[number]
         left = (number - (len(figure.series) - 1) / 2) * width
-        look = {"color": style(figure, number)["color"], "hatch": "//" if series.published else None}
-        edge = {"edgecolor": "white" if series.published else "none", "linewidth": 0}
-        drawn = axes.bar([x + left for x, _, _ in points], [y for _, y, _ in points], width, **look, **edge, label=plain(series.name))  # fmt: skip
+        drawn = axes.bar(
+            [x + left for x, _, _ in points],
+            [y for _, y, _ in points],
+            width,
+            color=style(figure, number)["color"],
+            hatch="//" if series.published else None,
+            edgecolor="white" if series.published else "none",
+            linewidth=0,
+            label=plain(series.name),
+        )
         for i, bar in enumerate(drawn):
             bar.set_gid(f"series{number}.{i}")
         for (x, _, _), (low, high) in zip(points, series.ends, strict=False):
@@ -231,22 +188,27 @@ def _bars(axes: Any, figure: Figure) -> None:
             line.set_gid(f"series{number}.ends")
 
 
-def _steps(axes: Any, figure: Figure) -> None:
-    """A waterfall of one series: each bar begins where the one before it ended; x counts categories."""
+def _steps(axes: Axes, figure: Figure) -> None:
+    """Draw a waterfall of one series: each bar begins where the one before it ended; x counts categories."""
     from matplotlib.transforms import offset_copy
 
-    [points], before = shown(figure)[:1], 0.0
+    [points], before = figure.shown[:1], 0.0
     for i, (x, y, note) in enumerate(points):
-        look = {
-            "color": COLOURS[2] if y >= before else COLOURS[1],
-            "hatch": "//" if figure.series[0].published else None,
-        }
         # From its lower end up: no margin is left beyond the other end of a bar that begins at it.
-        bottom, height = min(y, before), abs(y - before)
-        [bar] = axes.bar([x], [height], 0.6, bottom=bottom, edgecolor="white", linewidth=0.6, **look)
+        [bar] = axes.bar(
+            [x],
+            [abs(y - before)],
+            0.6,
+            bottom=min(y, before),
+            color=COLOURS[2] if y >= before else COLOURS[1],
+            hatch="//" if figure.series[0].published else None,
+            edgecolor="white",
+            linewidth=0.6,
+        )
         bar.set_gid(f"series0.{i}")
-        above = offset_copy(axes.transData, axes.figure, y=2, units="points")
-        axes.text(x, max(y, before), plain(note.partition(":")[0]), transform=above, ha="center", fontsize=8)
+        word = plain(note.partition(":")[0])
+        place = offset_copy(axes.transData, axes.get_figure(root=True), y=2, units="points")
+        axes.text(x, max(y, before), word, transform=place, ha="center", fontsize=8)
         if i:
             axes.plot([x - 0.7, x - 0.3], [before, before], color="black", linewidth=0.6)
         before = y

@@ -1,13 +1,14 @@
-"""A figure as part of a page: SVG without style attributes, which the page's policy forbids, and with values that a script can show."""
+"""A figure as part of a page: SVG without style attributes, which the page's policy forbids, and with values for its script."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from roberta_lab.reports.figures.drawing import Figure, shown, style, svg_for_page
+from roberta_lab.config.formatting import compact
+from roberta_lab.reports.figures.drawing import style, svg_for_page
+from roberta_lab.reports.figures.figure import Figure, xml_text
 
 SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 Element = ElementTree.Element
@@ -35,7 +36,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Inline:
-    """What a page needs of a figure."""
+    """A figure as a page has it."""
 
     figure: Figure
     svg: str
@@ -43,7 +44,7 @@ class Inline:
 
 
 def inline(figure: Figure) -> Inline:
-    """Draws the figure; black becomes the page's colour, and ids are the figure's own."""
+    """Draw the figure: black becomes the page's colour, and ids are the figure's own."""
     ElementTree.register_namespace("", SVG)
     raw = svg_for_page(figure)
     root = ElementTree.fromstring(raw[raw.index("<svg") :])
@@ -62,18 +63,14 @@ def _frame(root: Element, figure: Figure) -> None:
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     lines = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
-    root.attrib |= {"role": "img", "aria-label": _xml(figure.title), "tabindex": "0", **lines}
+    root.attrib |= {"role": "img", "aria-label": xml_text(figure.title), "tabindex": "0", **lines}
     title = Element(f"{{{SVG}}}title")
-    title.text = _xml(figure.title)
+    title.text = xml_text(figure.title)
     root.insert(0, title)
 
 
-def _xml(text: str) -> str:
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
-
-
 def _attributes(element: Element, salt: str) -> None:
-    """In place: `style` as presentation attributes, ids and links to them with the salt, black as currentColor."""
+    """Change `style` to presentation attributes, add the salt to ids and links to them, and make black currentColor."""
     for declaration in element.attrib.pop("style", "").split(";"):
         name, colon, value = (part.strip() for part in declaration.partition(":"))
         if not colon:
@@ -100,7 +97,7 @@ def _attributes(element: Element, salt: str) -> None:
 
 # ---------------------------------------------------------------- marks and their values
 def _name_marks(root: Element, figure: Figure) -> None:
-    """Each mark of a series gets `data-series` and, where it stands for a value, `data-tip`."""
+    """Give each mark of a series `data-series` and, where it stands for a value, `data-tip`."""
     for element in list(root.iter(f"{{{SVG}}}g")):
         match = re.fullmatch(r"series(\d+)(?:\.(\d+|ends))?", element.get("id", ""))
         if not match:
@@ -108,50 +105,31 @@ def _name_marks(root: Element, figure: Figure) -> None:
         del element.attrib["id"]  # an id once per page; bars of one series share theirs
         number = int(match.group(1))
         element.set("data-series", str(number))
-        points = shown(figure)[number]
-        if match.group(2) is None:
-            marks = list(element.iter(f"{{{SVG}}}use"))
-            named = zip(marks, points, strict=True) if len(marks) == len(points) else ()
-        else:
-            named = [] if match.group(2) == "ends" else [(element, points[int(match.group(2))])]
-        for mark, point in named:
-            mark.set("data-tip", _xml(tip(figure, number, point)))
+        points, place = figure.shown[number], match.group(2)
+        marks = list(element.iter(f"{{{SVG}}}use")) if place is None else [element]
+        if place is not None:
+            points = [] if place == "ends" else [points[int(place)]]
+        if len(marks) == len(points):
+            for mark, point in zip(marks, points, strict=True):
+                mark.set("data-tip", xml_text(tip(figure, number, point)))
 
 
 def tip(figure: Figure, number: int, point: tuple[float, float, str]) -> str:
-    """`static: 512.3 perplexity at 1,990,200 tokens seen`."""
+    """Return what a mark says of itself: `static: 512.3 perplexity at 1,990,200 tokens seen`."""
     x, y, note = point
-    value = note or f"{y:,.4g}"
-    at = figure.categories[round(x)] if figure.categories else f"{x:,.6g} {figure.x_label}"
-    if not note and y >= 1000:
-        value = f"{y:,.0f}"
-    if not figure.categories and x >= 1000:
-        at = f"{x:,.0f} {figure.x_label}"
-    return f"{figure.series[number].name}: {value}, {at}"
+    at = figure.categories[round(x)] if figure.categories else f"{compact(x, digits=6)} {figure.x_label}"
+    return f"{figure.series[number].name}: {note or compact(y)}, {at}"
 
 
 def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:
     if figure.kind == "steps":
         return ()
-    dashes = dict(_dashes(root))
-    return tuple(
-        Key(number, series.name, _colour(figure, number), dashes.get(number), _mark(figure, number))
-        for number, series in enumerate(figure.series)
-    )
-
-
-def _colour(figure: Figure, number: int) -> str:
-    colour = style(figure, number)["color"]
-    return "currentColor" if colour == "#000000" else colour
-
-
-def _mark(figure: Figure, number: int) -> str | None:
-    joined = figure.kind != "lines" or figure.series[number].joined
-    return None if joined else SHAPES[style(figure, number)["marker"]]
-
-
-def _dashes(root: Element) -> Iterator[tuple[int, str]]:
-    for group in root.iter(f"{{{SVG}}}g"):
-        line = group.find(f"{{{SVG}}}path")
-        if group.get("data-series") and line is not None and (dashes := line.get("stroke-dasharray")):
-            yield int(group.get("data-series", "0")), dashes
+    groups = [(group.get("data-series"), group.find(f"{{{SVG}}}path")) for group in root.iter(f"{{{SVG}}}g")]
+    dashes = {name: line.get("stroke-dasharray") for name, line in groups if name and line is not None}
+    keys = []
+    for number, series in enumerate(figure.series):
+        look = style(figure, number)
+        colour = "currentColor" if look["color"] == "#000000" else look["color"]
+        mark = None if figure.kind != "lines" or series.joined else SHAPES[look["marker"]]
+        keys.append(Key(number, series.name, colour, dashes.get(str(number)), mark))
+    return tuple(keys)

@@ -1,22 +1,22 @@
-"""The statistics of an epoch for people: one set of lines, as text for the console and as one HTML page."""
+"""The statistics of an epoch for people: the same lines as text for the console and as an HTML page."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import jinja2
+from typing import NamedTuple
 
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
+from roberta_lab.config.formatting import counted, percent
 from roberta_lab.data.inspection.decoded import STYLES, Decoded
 from roberta_lab.data.inspection.shares import Bin, Share
 from roberta_lab.data.inspection.statistics import BatchStatistics, EpochStatistics, PlanStatistics, RowStatistics
+from roberta_lab.reports.console import aligned
+from roberta_lab.reports.page.table_page import jinja_environment
 
 BAR = 32  # characters
 MOST_KINDS_OF_DOCUMENTS = 6
@@ -24,12 +24,12 @@ KEPT = "kept: the token itself, also where it was drawn at random; 95 of 100 rig
 
 
 class Line(NamedTuple):
-    """A number, what it is of, and what to hold it against; `wrong` when it cannot be right."""
+    """A number with its name and what to compare it with."""
 
     name: str
     value: str
     note: str = ""
-    wrong: bool = False
+    wrong: bool = False  # it cannot be right
 
 
 @dataclass(frozen=True)
@@ -44,37 +44,32 @@ class Section:
     page_only: bool = False  # too long for a console
 
 
-def percent(share: float) -> str:
-    """`15%`, `14.98%`: two digits behind the point at most."""
-    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + "%"
-
-
-def of_whole(name: str, share: Share, note: str = "") -> Line:
-    """A share with its counts."""
+def share_line(name: str, share: Share, note: str = "") -> Line:
+    """Return a share with its counts."""
     counts = f"{share.count:,} of {share.whole:,}"
     return Line(name, percent(share.share), f"{counts}{'; ' if note else ''}{note}")
 
 
-def measured(name: str, share: Share) -> Line:
-    """A share beside what is asked for, with as many digits as the interval is narrow."""
+def compared_line(name: str, share: Share) -> Line:
+    """Return a share beside what is asked for, with as many digits as the interval is narrow."""
     if share.expected is None or not share.whole:
-        return of_whole(name, share)
+        return share_line(name, share)
     low, high = share.interval
     digits = max(2, math.ceil(-math.log10(50 * (high - low))))
     interval = f"{100 * low:.{digits}f}% to {100 * high:.{digits}f}%"
     note = f"asked for {percent(share.expected)}, 95% interval {interval}: {share.verdict}"
-    line = of_whole(name, share, note)
+    line = share_line(name, share, note)
     return line._replace(value=f"{100 * share.share:.{digits}f}%", wrong=share.verdict == "does not fit")
 
 
-def must_be_zero(name: str, count: int) -> Line:
-    """What no right data have."""
+def zero_line(name: str, count: int) -> Line:
+    """Return a count that is 0 in correct data."""
     return Line(name, f"{count:,}", "must be 0", wrong=count > 0)
 
 
 # ---------------------------------------------------------------- sections
 def sections(statistics: EpochStatistics) -> list[Section]:
-    """Everything counted, in the order in which it is read."""
+    """Return everything that was counted, in the order in which it is read."""
     plan, rows = statistics.plan, statistics.rows
     counts = tuple(Line(name.replace("_", " "), f"{n:,}") for name, n in plan.counts.items())
     where = "of the tokens that may be selected there; it should be level"
@@ -98,11 +93,11 @@ def _inputs(plan: PlanStatistics, rows: RowStatistics) -> tuple[Line, ...]:
         Line("tokens", f"{plan.tokens:,}", f"{plan.tokens / plan.num_examples:.1f} an input"),
         Line("text tokens", f"{plan.text_tokens:,}", f"{plan.text_tokens / plan.num_examples:.1f} an input"),
         Line("lengths", f"{plan.shortest:,} to {plan.longest:,}", f"median {plan.median:,g}"),
-        of_whole("of full length", plan.full),
-        must_be_zero("longer than max_length", plan.too_long),
+        share_line("of full length", plan.full),
+        zero_line("longer than max_length", plan.too_long),
         Line("repeated inputs", f"{rows.duplicates:,}", "token for token like an earlier one"),
-        of_whole("of the corpus's tokens", plan.covered, "in an input at least once"),
-        of_whole("of the vocabulary", rows.pieces, "occur in the text"),
+        share_line("of the corpus's tokens", plan.covered, "in an input at least once"),
+        share_line("of the vocabulary", rows.pieces, "occur in the text"),
         Line("unknown tokens", f"{rows.unknown:,}", "in the text"),
     )
 
@@ -110,12 +105,12 @@ def _inputs(plan: PlanStatistics, rows: RowStatistics) -> tuple[Line, ...]:
 def _documents(plan: PlanStatistics) -> tuple[Line, ...]:
     shown = list(plan.documents.items())
     lines = [
-        of_whole(f"{n:,} document{'s' if n > 1 else ''}", Share(inputs, plan.num_examples))
+        share_line(counted(n, "document"), Share(inputs, plan.num_examples))
         for n, inputs in shown[:MOST_KINDS_OF_DOCUMENTS]
     ]
     if rest := shown[MOST_KINDS_OF_DOCUMENTS:]:
         inputs = sum(number for _, number in rest)
-        lines.append(of_whole(f"{rest[0][0]:,} documents or more", Share(inputs, plan.num_examples)))
+        lines.append(share_line(f"{rest[0][0]:,} documents or more", Share(inputs, plan.num_examples)))
     return (*lines, Line("documents crossed", f"{plan.crossings:,}", "borders of documents inside inputs"))
 
 
@@ -124,21 +119,21 @@ def _pairs(plan: PlanStatistics) -> tuple[Line, ...]:
     random = plan.random_pairs
     coin = "a coin, and always where A takes the last sentence: half or more"
     return (
-        of_whole("B is next", Share(random.whole - random.count, random.whole)),
-        of_whole("B is random", random, coin),
-        must_be_zero("wrong labels", plan.mislabelled),
+        share_line("B is next", Share(random.whole - random.count, random.whole)),
+        share_line("B is random", random, coin),
+        zero_line("wrong labels", plan.mislabelled),
     )
 
 
 def _masking(rows: RowStatistics) -> tuple[Line, ...]:
-    selected = measured("selected", rows.selected)
+    selected = compared_line("selected", rows.selected)
     if rows.selected.expected is None:
-        selected = of_whole("selected", rows.selected, "whole words, which must fit into masking.mask_prob")
+        selected = share_line("selected", rows.selected, "whole words, which must fit into masking.mask_prob")
     ends = [bin_.share.share for bin_ in rows.by_position if bin_.share.whole]
     level = Line("by position", f"{percent(min(ends))} to {percent(max(ends))}", f"in {len(ends)} parts of the input")
-    specials = [] if "specials selected" in rows.faults else [of_whole("of specials", rows.specials_selected)]
-    kinds = [measured(f"of these {name}", share) for name, share in rows.kinds.items()]
-    faults = [must_be_zero(name, count) for name, count in rows.faults.items()]
+    specials = [] if "specials selected" in rows.faults else [share_line("of specials", rows.specials_selected)]
+    kinds = [compared_line(f"of these {name}", share) for name, share in rows.kinds.items()]
+    faults = [zero_line(name, count) for name, count in rows.faults.items()]
     return (selected, *specials, level, *kinds, *faults)
 
 
@@ -150,7 +145,7 @@ def _batches(batches: BatchStatistics) -> tuple[Line, ...]:
         Line("epochs of the run", f"{batches.run[1]:,.1f}", f"{batches.run[0]:,} steps"),
         Line("inputs a step", *_range(batches.inputs)),
         Line("tokens a step", *_range(batches.tokens)),
-        of_whole("padding", batches.padding, f"cut as training cuts {part}"),
+        share_line("padding", batches.padding, f"cut as training cuts {part}"),
     )
 
 
@@ -161,7 +156,7 @@ def _range(numbers: tuple[int, float, int]) -> tuple[str, str]:
 
 # ---------------------------------------------------------------- the console
 def text(statistics: EpochStatistics) -> str:
-    """All sections but the longest, in aligned columns."""
+    """Return all sections but the longest, in aligned columns."""
     blocks = [f"statistics of epoch {statistics.epoch}"]
     for section in sections(statistics):
         if not section.page_only:
@@ -171,41 +166,37 @@ def text(statistics: EpochStatistics) -> str:
 
 
 def lines_text(lines: Sequence[Line]) -> list[str]:
-    """Names to the left, values to the right, notes behind them."""
-    names, values = (max((len(line[i]) for line in lines), default=0) for i in (0, 1))
-    return [
-        f"  {line.name:<{names}}  {line.value:>{values}}  {'WRONG: ' if line.wrong else ''}{line.note}".rstrip()
-        for line in lines
-    ]
+    """Return the lines with names to the left, values to the right, and notes behind them."""
+    cells = [(line.name, line.value, f"{'WRONG: ' if line.wrong else ''}{line.note}") for line in lines]
+    return [f"  {row}" for row in aligned(cells, "lrl")]
 
 
 def _bars_text(bars: Sequence[Bin]) -> list[str]:
-    counts = [f"{bin_.share.count:,}" for bin_ in bars]
-    spans = [span(bin_) for bin_ in bars]
-    return [
-        f"  {name:>{max(map(len, spans))}}  {count:>{max(map(len, counts))}}  {'█' * round(BAR * size)}".rstrip()
-        for name, count, size in zip(spans, counts, sizes(bars), strict=True)
+    cells = [
+        (span(bin_), f"{bin_.share.count:,}", "█" * round(BAR * size))
+        for bin_, size in zip(bars, sizes(bars), strict=True)
     ]
+    return [f"  {row}" for row in aligned(cells, "rrl")]
 
 
 def span(bin_: Bin) -> str:
-    """`5 to 8`."""
+    """Return the numbers of a bin: `5 to 8`."""
     return f"{bin_.first:,} to {bin_.last:,}" if bin_.last > bin_.first else f"{bin_.first:,}"
 
 
 def sizes(bars: Sequence[Bin]) -> list[float]:
-    """Of each bar beside the longest, 0 to 1."""
+    """Return the length of each bar relative to the longest, 0 to 1."""
     largest = max((bin_.share.share for bin_ in bars), default=0.0)
     return [bin_.share.share / largest if largest else 0.0 for bin_ in bars]
 
 
-def manifest_lines(manifest: Any) -> tuple[Line, ...]:
-    """The counts of a prepared folder's manifest, whatever they are called; counts of counts with both names."""
+def manifest_lines(manifest: object) -> tuple[Line, ...]:
+    """Return the counts of a prepared folder's manifest, whatever they are called; nested counts with both names."""
     counts = manifest.get("counts") if isinstance(manifest, dict) else None
     return tuple(_flattened("", counts)) if isinstance(counts, dict) else ()
 
 
-def _flattened(prefix: str, counts: dict[str, Any]) -> Iterator[Line]:
+def _flattened(prefix: str, counts: Mapping[str, object]) -> Iterator[Line]:
     for name, value in counts.items():
         if isinstance(value, dict):
             yield from _flattened(f"{prefix}{name}: ", value)
@@ -216,7 +207,7 @@ def _flattened(prefix: str, counts: dict[str, Any]) -> Iterator[Line]:
 # ---------------------------------------------------------------- the page
 @dataclass(frozen=True)
 class Page:
-    """What `index.html` shows."""
+    """The content of `index.html`."""
 
     title: str
     run_id: str
@@ -228,7 +219,7 @@ class Page:
 
 
 def settings(config: Config) -> dict[str, str]:
-    """What of the config decides about inputs, in its own words."""
+    """Return the settings that decide about inputs, in the config's own words."""
     masking, batch = dataclasses.asdict(config.masking), config.batch_size
     name = masking.pop("name")
     if name != "static":
@@ -249,8 +240,7 @@ def settings(config: Config) -> dict[str, str]:
 
 
 def html(page: Page) -> str:
-    """One file: no script, nothing remote, which its content security policy says aloud; every text in it is escaped."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    """Return the page as one file without scripts or anything remote, as its content security policy states."""
+    environment = jinja_environment()
     environment.globals |= {"percent": percent, "span": span, "sizes": sizes, "kinds": list(STYLES)}
     return environment.get_template("statistics.html.j2").render(page=page, sections=sections(page.statistics))

@@ -1,16 +1,16 @@
-"""The HTML page of a table: one file, nothing remote; its policy lets run its own script and style and no other."""
+"""The HTML page of a table: one file with nothing remote, whose policy allows its own script and style alone."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
+from roberta_lab.config.formatting import number, signed
 from roberta_lab.reports.figures.inline_svg import Inline
 from roberta_lab.reports.table import notes, wording
 from roberta_lab.reports.table.rows import Table
@@ -28,18 +28,21 @@ def _hash(text: str) -> str:
 
 
 def policy() -> str:
-    """Content security policy of the pages: the one script and the one style that they have, by hash, and nothing else."""
+    """Return the content security policy of the pages: their own script and style, by hash, and nothing else."""
     own = f"script-src {_hash(_text('page.js'))}; style-src {_hash(_text('page.css'))}"
     return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
 
-def rendered(template: str, **values: Any) -> str:
-    """A page of a template that extends frame.html.j2; every text in it is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    words = ("number", "spread", "facts", "paper", "marks", "by", "signed", "signs")
-    environment.globals |= {name: getattr(wording, name) for name in words}
+def jinja_environment() -> jinja2.Environment:
+    """Return an environment of the templates beside this file, which escapes every text and refuses unknown names."""
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)
+
+
+def rendered(template: str, **values: object) -> str:
+    """Return a page of a template that extends frame.html.j2; every text in it is escaped."""
+    environment = jinja_environment()
+    words = (number, signed, wording.spread, wording.facts, wording.paper, wording.marks, wording.signs)
+    environment.globals |= {word.__name__: word for word in words}
     parts = {"css": _text("page.css"), "js": _text("page.js"), "policy": policy()}
     return environment.get_template(template).render(**values, **parts)
 
@@ -47,12 +50,19 @@ def rendered(template: str, **values: Any) -> str:
 def html(
     table: Table,
     figures: Sequence[Inline],
-    meta: dict[str, str],
+    meta: Mapping[str, str],
     home: str | None = None,
     files: Sequence[str] = (),
     command: str = "",
 ) -> str:
-    """The page. `home` is the way to the landing page; `files` are the other forms of the table beside it."""
+    """Return the page of a table.
+
+    Args:
+        meta: where the numbers come from, by name.
+        home: the path of the landing page.
+        files: the other forms of the table, beside the page.
+        command: makes what is missing.
+    """
     return rendered(
         "page.html.j2",
         table=table,
@@ -62,8 +72,8 @@ def html(
         files=files,
         command=command,
         warning=wording.warning(table),
-        compared=wording.compared(table),
-        cautions=[*notes.cautions(table), *notes.notes(table)],
+        compared=wording.compared_rows(table),
+        cautions=[*notes.task_notes(table, with_baselines=False), *notes.notes(table)],
         tests=wording.TESTS,
         grid=wording.GRID,
         legend_text=wording.legend(table).replace("[published value]", "published value"),

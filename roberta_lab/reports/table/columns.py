@@ -1,17 +1,20 @@
-"""The columns of a table: a figure of a task each, as the paper has them, and where it stands in a run's result."""
+"""The columns of a table: one for each figure of a task that the paper gives, with its place in a run's result."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import yaml
 
 from roberta_lab.config import ConfigError, SweepConfig
+from roberta_lab.runs.results import RunResult
+from roberta_lab.tasks.result import FinetuningResult
+from roberta_lab.training.result import PretrainingResult
 
 # The figure of each task that the paper's tables show, and that a run's own metric fills: its `score`.
 METRIC_OF_TASK = {
@@ -28,27 +31,22 @@ METRIC_OF_TASK = {
     "stsb": "stsb_pearson",
     "wnli": "wnli_acc",
 }
-# The paper's name of a figure, without the task -> the path to it in result.json.
-PATHS = {
-    "acc": ("metrics", "accuracy"),
-    "m_acc": ("metrics", "accuracy"),
-    "mm_acc": ("others", "dev_mm", "accuracy"),
-    "middle_acc": ("metrics", "accuracy_middle"),
-    "high_acc": ("metrics", "accuracy_high"),
-    "mcc": ("metrics", "mcc"),
-    "pearson": ("metrics", "pearson"),
-    "spearman": ("metrics", "spearman"),
-    "em": ("metrics", "em"),
-    "f1": ("metrics", "f1"),
+# The paper's name of a figure, without the task -> its name among the scores of the dev split.
+METRICS = {
+    "acc": "accuracy",
+    "m_acc": "accuracy",
+    "middle_acc": "accuracy_middle",
+    "high_acc": "accuracy_high",
 }
+OTHER_SPLITS = {"mm_acc": ("dev_mm", "accuracy")}  # figures of another split than dev
 HELD_OUT = "held_out"  # the `task` of columns that pretraining fills
 PAPER = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
-PERPLEXITY, BITS_PER_BYTE = "val/ppl", "val/bits_per_nonspace_byte"
+HELD_OUT_METRICS = {"ppl": "val/ppl", "bits_per_byte": "val/bits_per_nonspace_byte"}  # column -> name in the result
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a task of the paper, what stands in for it here, and the baseline on its dev items."""
+    """A figure of one of the paper's tasks, with the task that stands in for it here and the baseline on its dev items."""
 
     task: str
     metric: str  # the paper's name; published.yaml's
@@ -60,34 +58,44 @@ class Column:
     principal: bool = True  # the score of its task, which also chose the best epoch
     lower_is_better: bool = False
     digits: int = 1
-    optional: bool = False  # a run that is complete may lack it
+    optional: bool = False  # a complete run may lack it
 
-    def value(self, result: Mapping[str, Any]) -> float | None:
-        """This column's figure in a result.json; None where the run did not measure it."""
-        if self.task == HELD_OUT:
-            return result.get({"ppl": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE}[self.metric])
+    def value(self, result: RunResult) -> float | None:
+        """Return this column's figure in a run's result; None where the run did not measure it."""
+        if isinstance(result.found, PretrainingResult):
+            return result.found.metrics.get(HELD_OUT_METRICS[self.metric])
         if self.principal:
-            return result.get("score")
-        found: Any = result
-        for name in path_of(self.task, self.metric):
-            found = found.get(name) if isinstance(found, Mapping) else None
-        return found
+            return result.found.score
+        name = self.metric.removeprefix(f"{self.task}_")
+        if name in OTHER_SPLITS:
+            split, metric = OTHER_SPLITS[name]
+            return result.found.others.get(split, {}).get(metric)
+        return result.found.metrics.get(METRICS.get(name, name))
 
     @property
     def title(self) -> str:
-        """For people: `squad2 (squad2_f1)`, `held-out perplexity`."""
+        """Return the column's name for people: `squad2 (squad2_f1)`, `held-out ppl`."""
         names = {"ppl": "held-out ppl", "bits_per_byte": "held-out bits per byte"}
         return names[self.metric] if self.task == HELD_OUT else f"{self.task} ({self.metric})"
 
+    @property
+    def shown(self) -> str | None:
+        """Return what is shown in place of the paper's figure: `pydoc_topic (accuracy)`, `best_f1`; None for that figure."""
+        if self.stand_in:
+            return self.stand_in + (f" ({self.measured})" if self.measured else "")
+        return self.measured
 
-def path_of(task: str, metric: str) -> tuple[str, ...]:
-    """`mnli_mm_acc` of mnli -> others, dev_mm, accuracy."""
-    name = metric.removeprefix(f"{task}_")
-    return PATHS.get(name, ("metrics", name))
+
+class _PublishedTable(TypedDict, total=False):
+    """A table of published.yaml: the values of each row stand in the order of the metrics."""
+
+    source: str  # where it is not the RoBERTa paper
+    metrics: list[str]
+    rows: dict[str, list[float | None]]
 
 
 @cache
-def _published(key: str) -> dict[str, Any]:
+def _published(key: str) -> _PublishedTable:
     tables = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
     if key not in tables:
         raise ConfigError(f"sweep.published={key}: no such table. Allowed: {', '.join(tables)}.")
@@ -95,51 +103,54 @@ def _published(key: str) -> dict[str, Any]:
 
 
 def source(key: str) -> str:
-    """Where the figures of one table are published."""
-    return str(_published(key).get("source", PAPER))
+    """Return where the figures of one table are published."""
+    return _published(key).get("source", PAPER)
 
 
 def published(key: str) -> dict[str, dict[str, float | None]]:
-    """The paper's figures of one table: row -> metric -> value."""
+    """Return the paper's figures of one table: row -> metric -> value. Raises ConfigError for an unknown table."""
     table = _published(key)
     return {str(name): dict(zip(table["metrics"], values, strict=True)) for name, values in table["rows"].items()}
 
 
-def of_tasks(sweep: SweepConfig, results: Mapping[str, list[Mapping[str, Any]]]) -> tuple[Column, ...]:
-    """The columns of each task of the sweep, in its order: the paper's figures of it, else the one that papers show.
+def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[FinetuningResult]]) -> tuple[Column, ...]:
+    """Return the columns of each task of the sweep, in its order: the figures that the paper's table has of the task, else
+    the figure that papers usually give.
 
     Args:
-        results: of each task, those that are there.
+        results: those that are there, by task of the sweep.
     """
     rows = published(sweep.published) if sweep.published else {}
     metrics = list(next(iter(rows.values()), {}))
     found = []
     for task in sweep.tasks:
         own = [metric for metric in metrics if metric.startswith(f"{task}_")] or [METRIC_OF_TASK.get(task, task)]
-        found += [_column(task, metric, own, results.get(task, [])) for metric in own]
+        score = METRIC_OF_TASK.get(task, own[0])
+        principal = score if score in own else own[0]
+        found += [_column(task, metric, metric == principal, results.get(task, ())) for metric in own]
     return tuple(found)
 
 
-def _column(task: str, metric: str, own: list[str], results: list[Mapping[str, Any]]) -> Column:
-    first: Mapping[str, Any] = results[0] if results else {}
-    shown = METRIC_OF_TASK.get(task, metric)
-    principal = metric == (shown if shown in own else own[0])
-    measured = first.get("metric") if principal and first.get("metric") != path_of(task, metric)[-1] else None
+def _column(task: str, metric: str, principal: bool, results: Sequence[FinetuningResult]) -> Column:
+    if not results:
+        return Column(task, metric, principal=principal)
+    first, name = results[0], metric.removeprefix(f"{task}_")
     return Column(
         task=task,
         metric=metric,
-        stand_in=first["task"] if first.get("task", task) != task else None,
-        majority=first.get("majority") if principal else None,
-        num_dev=first.get("num_dev") if principal else None,
-        caution=first.get("caution", ""),
-        measured=measured,
+        stand_in=first.task if first.task != task else None,
+        majority=first.majority if principal else None,
+        num_dev=first.num_dev if principal else None,
+        caution=first.caution,
+        measured=first.metric if principal and first.metric != METRICS.get(name, name) else None,
         principal=principal,
     )
 
 
-def of_pretraining(results: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """Perplexity always; bits per byte, which other tokens do not change, where a run measured it."""
+def held_out_columns(results: Iterable[PretrainingResult]) -> tuple[Column, ...]:
+    """Return the columns of pretraining: perplexity always; bits per byte, which other tokens do not change, where a run
+    measured it."""
     columns = [Column(HELD_OUT, "ppl", lower_is_better=True)]
-    if any(isinstance(r.get(BITS_PER_BYTE), float) and math.isfinite(r[BITS_PER_BYTE]) for r in results):
+    if any(math.isfinite(result.metrics.get(HELD_OUT_METRICS["bits_per_byte"], math.nan)) for result in results):
         columns.append(Column(HELD_OUT, "bits_per_byte", lower_is_better=True, digits=3, optional=True))
     return tuple(columns)

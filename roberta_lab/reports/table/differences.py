@@ -1,9 +1,9 @@
-"""Whether seeds can tell two rows apart: paired differences, a bootstrap interval, an exact test.
+"""Test whether seeds tell two rows apart: paired differences, a bootstrap interval, an exact test.
 
-What is paired is a seed: the same finetuning seed in both rows; or, where a row was pretrained with several seeds, the same
-pretraining seed, finetuning seeds averaged, since those share their weights and are not independent.
+Runs of the same seed are paired: the same finetuning seed in both rows; or, where a row was pretrained with several seeds,
+the same pretraining seed. Then finetuning seeds are averaged, since they share their weights and are not independent.
 
-What it can tell at few seeds is little. The two-sided p of a sign-flip test is a multiple of 2 / 2^n: at 3 seeds at least
+Few seeds can tell little. The two-sided p of a sign-flip test is a multiple of 2 / 2^n: at 3 seeds at least
 0.25, at 5 at least 0.0625, so below 6 seeds no difference counts as told apart, however clear it looks. A percentile interval
 of so few values is too narrow as well. And finetuning seeds of one pretraining run say nothing of what another pretraining
 seed would give.
@@ -28,7 +28,7 @@ Seeds = tuple[int, int | None]  # of pretraining, of finetuning
 
 @dataclass(frozen=True)
 class Difference:
-    """A row less its reference row in one column, over the seeds that both have."""
+    """How much a row is above its reference row in one column, over the seeds that both have."""
 
     mean: float
     low: float  # 95% bootstrap interval of the mean
@@ -39,22 +39,22 @@ class Difference:
 
     @property
     def apart(self) -> bool:
-        """Whether the seeds tell the rows apart."""
+        """Return whether the seeds tell the rows apart."""
         return self.p <= LEVEL and not self.same_runs
 
     @property
     def was_tested(self) -> bool:
-        """Whether there was something to test: other runs, and more than one seed."""
+        """Return whether there was something to test: other runs, and more than one seed."""
         return self.n > 1 and not self.same_runs
 
     @property
     def smallest_p(self) -> float:
-        """What the test could give at best with so many pairs."""
+        """Return the smallest p that the test can give with so many pairs."""
         return min(1.0, 2.0 ** (1 - self.n))
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """Return the outcome in words."""
         if self.same_runs:
             return "the same runs"
         if self.apart:
@@ -65,9 +65,13 @@ class Difference:
         return f"not told apart{few}"
 
 
-def difference(ours: Mapping[Seeds, float], reference: Mapping[Seeds, float], name: str) -> Difference | None:
-    """None where no seed is in both. `name` keys the draws: equal names and values have equal intervals."""
-    pairs = paired(ours, reference)
+def difference(row: Mapping[Seeds, float], reference: Mapping[Seeds, float], name: str) -> Difference | None:
+    """Return how a row differs from its reference row, by their values per seed; None where no seed is in both.
+
+    Args:
+        name: keys the random draws, so that equal names and values have equal intervals.
+    """
+    pairs = paired(row, reference)
     if not pairs.size:
         return None
     draws = generator(0, f"bootstrap/{name}").integers(len(pairs), size=(NUM_RESAMPLES, len(pairs)))
@@ -75,18 +79,18 @@ def difference(ours: Mapping[Seeds, float], reference: Mapping[Seeds, float], na
     return Difference(float(pairs.mean()), float(low), float(high), sign_flip(pairs, name), len(pairs))
 
 
-def paired(ours: Mapping[Seeds, float], reference: Mapping[Seeds, float]) -> np.ndarray:
-    """Differences of the seeds that both have, (n,) float64, in their order."""
-    shared = sorted(set(ours) & set(reference), key=lambda s: (s[0], s[1] or 0))
+def paired(row: Mapping[Seeds, float], reference: Mapping[Seeds, float]) -> np.ndarray:
+    """Return the differences of the seeds that both have, (n,) float64, in the order of the seeds."""
+    shared = sorted(set(row) & set(reference), key=lambda s: (s[0], s[1] or 0))
     by_pretraining: dict[int, list[float]] = {}
     for seeds in shared:
-        by_pretraining.setdefault(seeds[0], []).append(ours[seeds] - reference[seeds])
+        by_pretraining.setdefault(seeds[0], []).append(row[seeds] - reference[seeds])
     groups = list(by_pretraining.values())
     return np.array([fmean(group) for group in groups] if len(groups) > 1 else [d for g in groups for d in g])
 
 
 def sign_flip(pairs: np.ndarray, name: str = "") -> float:
-    """Two-sided p of the mean under flips of each pair's sign, (n,) -> a number in (0, 1]; exact up to 14 pairs.
+    """Return the two-sided p, in (0, 1], of the mean of pairs (n,) under flips of each pair's sign; exact up to 14 pairs.
 
     If both rows were the same, a pair's difference would be as likely as its opposite.
     """

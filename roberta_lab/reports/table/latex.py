@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.notes import baselines, notes
+from roberta_lab.config.formatting import number
+from roberta_lab.reports.table import wording
+from roberta_lab.reports.table.columns import HELD_OUT, Column
+from roberta_lab.reports.table.notes import footnotes, origins
 from roberta_lab.reports.table.rows import Cell, Table
-from roberta_lab.reports.table.wording import (
-    GRID,
-    TESTS,
-    by,
-    compared,
-    facts,
-    interval,
-    legend,
-    marks,
-    number,
-    paper,
-    signs,
-    test,
-    warning,
-)
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -42,10 +30,19 @@ _SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
+_HEAD = (
+    r"\documentclass{article}",
+    r"\usepackage[utf8]{inputenc}",
+    r"\usepackage[T1]{fontenc}",
+    r"\usepackage{textcomp,booktabs,longtable,graphicx}",
+    r"\usepackage[margin=2cm,a4paper,landscape]{geometry}",
+    r"\begin{document}",
+)
+
 
 def escaped(text: str) -> str:
-    """Literal in LaTeX, on one line; what its fonts of Western letters lack is named by its number: [U+65E5]."""
-    flat = " ".join(str(text).split())
+    """Return text that is literal in LaTeX, on one line; letters that its Western fonts lack become numbers: [U+65E5]."""
+    flat = " ".join(text.split())
     return "".join(_SPECIAL.get(c) or _plain(c) for c in flat)
 
 
@@ -56,42 +53,35 @@ def _plain(character: str) -> str:
 
 
 def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.tex") -> str:
-    """A whole document around `tabular`, with warning and footnotes."""
-    said_below = [
-        legend(table),
-        *baselines(table),
-        *notes(table),
-        *([TESTS] if compared(table) else []),
-        *([GRID] if table.best else []),
+    """Return a whole document around the file of `tabular`, with warning and footnotes.
+
+    Args:
+        meta: where the numbers come from, by name.
+    """
+    warning = wording.warning(table)
+    lines = [
+        *_HEAD,
+        r"\section*{" + escaped(table.title) + "}",
+        escaped(table.question) + r"\par\medskip",
+        *([r"\noindent\textbf{" + escaped(warning) + r"}\par\medskip"] if warning else []),
+        r"\noindent\input{" + tabular_file + "}",
+        r"\par\medskip\noindent\footnotesize",
+        *_difference_table(table),
+        *_best_table(table),
+        r"\begin{itemize}\raggedright",
+        *(r"\item " + _breakable(note) for note in _below(table, meta)),
+        r"\end{itemize}",
+        r"\end{document}",
     ]
-    said_below += [f"{row.name}: {facts(row)}" for row in table.rows]
-    said_below += [f"{key}: {value}" for key, value in meta.items()]
-    said_below += [f"published values: {table.source}"] if table.source else []
-    said = warning(table)
-    return (
-        "\n".join(
-            [
-                r"\documentclass{article}",
-                r"\usepackage[utf8]{inputenc}",
-                r"\usepackage[T1]{fontenc}",
-                r"\usepackage{textcomp,booktabs,longtable,graphicx}",
-                r"\usepackage[margin=2cm,a4paper,landscape]{geometry}",
-                r"\begin{document}",
-                r"\section*{" + escaped(table.title) + "}",
-                escaped(table.question) + r"\par\medskip",
-                *([r"\noindent\textbf{" + escaped(said) + r"}\par\medskip"] if said else []),
-                r"\noindent\input{" + tabular_file + "}",
-                r"\par\medskip\noindent\footnotesize",
-                *_difference_table(table),
-                *_best_table(table),
-                r"\begin{itemize}\raggedright",
-                *(r"\item " + _breakable(note) for note in said_below),
-                r"\end{itemize}",
-                r"\end{document}",
-            ]
-        )
-        + "\n"
-    )
+    return "\n".join(lines) + "\n"
+
+
+def _below(table: Table, meta: dict[str, str]) -> list[str]:
+    found = [wording.legend(table), *footnotes(table)]
+    found += [wording.TESTS] if wording.compared_rows(table) else []
+    found += [wording.GRID] if table.best else []
+    found += [f"{row.name}: {wording.facts(row)}" for row in table.rows]
+    return [*found, *origins(table, meta)]
 
 
 def _breakable(text: str) -> str:
@@ -99,80 +89,77 @@ def _breakable(text: str) -> str:
 
 
 def tabular(table: Table) -> str:
-    """The table itself: medians with their spread below, published values in brackets, marks below those."""
+    """Return the table itself: medians with their spread below, published values in brackets, marks below those."""
     columns = table.all_columns
-    heads = [_stack(escaped(c.task if c.task != "held_out" else "held-out"), escaped(c.metric), _by(c)) for c in columns]  # fmt: skip
     lines = ["% needs \\usepackage{booktabs,graphicx} and \\usepackage[T1]{fontenc}"]
-    lines += [f"% runs of {_comment(row.name)}: {_comment(' '.join(r.run_id for cell in (row.perplexity, *row.cells) for r in cell.records if r.result))}" for row in table.rows]  # fmt: skip
-    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
-    lines += [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule", _row(["row", *heads]), r"\midrule"]
+    for row in table.rows:
+        lines.append(f"% runs of {_comment(row.name)}: {_comment(' '.join(run.run_id for run in row.complete))}")
+    lines.append(r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%")
+    lines.append(r"\begin{tabular}{l" + "r" * len(columns) + "}")
+    lines += [r"\toprule", _row(["row", *map(_head, columns)]), r"\midrule"]
     for row in table.rows:
         lines.append(_row([escaped(row.name), *(_cell(cell, column) for column, cell in table.cells(row))]))
         lines.append(r"\addlinespace")
     if table.published_only:
         lines.append(r"\midrule")
-    for name, values in table.published_only.items():
-        shown = ["" if v is None else f"[{paper(v, c)}]" for c, v in zip(columns, values, strict=True)]
-        lines.append(_row([escaped(f"{name} (published only)"), *shown]))
+    for name, *values in wording.published_rows(table):
+        lines.append(_row([escaped(name), *values]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}%", "}"]) + "\n"
 
 
-def _by(column: Column) -> str:
-    return escaped(f"by {by(column)}") if by(column) else ""
+def _head(column: Column) -> str:
+    task = "held-out" if column.task == HELD_OUT else column.task
+    return _stack(escaped(task), escaped(column.metric), escaped(f"by {column.shown}") if column.shown else "")
 
 
 def _cell(cell: Cell, column: Column) -> str:
-    digits = column.digits
-    ends = f"{number(cell.spread[0], digits)} to {number(cell.spread[1], digits)}, " if cell.spread else ""
-    published = f" [{paper(cell.published, column)}]" if cell.published is not None else ""
-    small = signs(cell, column).strip()
-    shown = (
-        escaped(number(cell.median, digits)) + (rf"\textsuperscript{{{escaped(small)}}}" if small else "") + published
-    )
-    return _stack(shown, escaped(f"{ends}n={len(cell.values)}"), *(rf"\textit{{{escaped(m)}}}" for m in marks(cell)))
+    signs = wording.signs(cell, column).strip()
+    above = rf"\textsuperscript{{{escaped(signs)}}}" if signs else ""
+    published = f" {wording.bracketed(cell.published, column)}" if cell.published is not None else ""
+    shown = escaped(number(cell.median, column.digits)) + above + published
+    marks = (rf"\textit{{{escaped(mark)}}}" for mark in wording.marks(cell))
+    return _stack(shown, escaped(wording.spread(cell, column.digits)), *marks)
 
 
 def _stack(first: str, *below: str) -> str:
-    """Lines above each other in one cell; the lower ones small."""
+    """Return lines above each other in one cell; the lower ones small."""
     small = [rf"{{\scriptsize {text}}}" for text in below if text]
     return r"\begin{tabular}[t]{@{}r@{}}" + r"\\".join([_kept(first), *small]) + r"\end{tabular}" if small else first
 
 
 def _kept(text: str) -> str:
-    """A bracket after `\\\\` would be read as its argument."""
+    """Return text whose first bracket is not read as an argument of the `\\\\` before it."""
     return "{}" + text if text.startswith("[") else text
 
 
-def _row(cells: list[str]) -> str:
+def _row(cells: Sequence[str]) -> str:
     return " & ".join(map(_kept, cells)) + r" \\"
 
 
 def _difference_table(table: Table) -> list[str]:
-    found = compared(table)
-    if not found or table.reference is None:
-        return []
-    lines = [r"\begin{longtable}[l]{llrl}", r"\toprule"]
-    lines += [_row(["row", "column", f"less {escaped(table.reference)}", "seeds"]), r"\midrule"]
-    for row, differences in found:
-        for column, d in differences:
-            cells = [row.name, column.title, interval(d, column.digits), test(d)]
-            lines.append(_row([escaped(cell) for cell in cells]))
-    return [*lines, r"\bottomrule", r"\end{longtable}"]
+    rows = [list(map(escaped, row)) for row in wording.difference_rows(table)]
+    if rows:
+        rows[0][2] = f"less {escaped(str(table.reference))}"
+    return _long_table(rows, "llrl")
 
 
 def _best_table(table: Table) -> list[str]:
     if not table.best:
         return []
-    lines = [
-        r"\begin{longtable}[l]{llrr}",
-        r"\toprule",
-        _row(["task", "best setting", "score", "of settings"]),
-        r"\midrule",
-    ]
+    rows = [["task", "best setting", "score", "of settings"]]
     for best in table.best:
         names = [escaped(best.column.title), escaped(best.row)]
-        lines.append(_row([*names, _cell(best.cell, best.column), str(best.num_settings)]))
-    return [*lines, r"\bottomrule", r"\end{longtable}"]
+        rows.append([*names, _cell(best.cell, best.column), str(best.num_settings)])
+    return _long_table(rows, "llrr")
+
+
+def _long_table(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
+    """Return a table that may break across pages; the first row is its head. Nothing for no rows."""
+    if not rows:
+        return []
+    head, *body = map(_row, rows)
+    begin = r"\begin{longtable}[l]{" + alignment + "}"
+    return [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{longtable}"]
 
 
 def _comment(text: str) -> str:

@@ -1,14 +1,14 @@
-"""What a reader must mind of a table: said below it in every rendering."""
+"""The footnotes of a table: what a reader must mind, said below it in every rendering."""
 
 from __future__ import annotations
 
 import math
 
-from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.rows import AT_CHANCE, Row, Table
-from roberta_lab.reports.table.wording import number
+from roberta_lab.config.formatting import number
+from roberta_lab.reports.table.assembly import AT_CHANCE
+from roberta_lab.reports.table.rows import Row, Table
 
-SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 1e-6  # shares by which rows may differ without a word
+SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 1e-6  # shares by which rows may differ without a note
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
 LAST = "Held-out figures are those of the last step, which need not be the best one."
 CHANCE = (
@@ -27,21 +27,22 @@ SHARED = "Columns with the same stand-in are the same runs."
 
 
 def notes(table: Table) -> list[str]:
-    """Everything but what is said of each row and of each task."""
-    there = [record for record in table.records if record.result]
+    """Return the notes on the whole table."""
+    complete = [record for record in table.records if record.result]
     stand_ins = [column.stand_in for column in table.columns if column.stand_in and column.principal]
-    said = {
+    holds = {
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
-        CHOSEN: any(record.task for record in there),
-        LAST: any(record.task is None for record in there),
+        CHOSEN: any(record.task for record in complete),
+        LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
     }
-    return [*unlike(table), *(text for text, holds in said.items() if holds)]
+    damage = dict.fromkeys(record.damage for record in table.records if record.damage)
+    return [*damage, *unlike_rows(table), *(text for text, is_true in holds.items() if is_true)]
 
 
-def unlike(table: Table) -> list[str]:
-    """Where rows differ in what their figures rest on."""
+def unlike_rows(table: Table) -> list[str]:
+    """Return in what rows differ, so that their figures do not simply compare."""
     found = []
     unigram = [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
     if unigram and shared_unigram(table) is None:
@@ -62,18 +63,16 @@ def unlike(table: Table) -> list[str]:
 
 
 def _why(table: Table) -> str:
-    same = same_tokens(table)
-    if same is None:
-        return "they predict other tokens (then compare bits per byte) or had other text"
-    return (
-        "they were trained on other text, and predict the same tokens"
-        if same
-        else "they predict other tokens, so compare bits per byte"
-    )
+    return {
+        None: "they predict other tokens (then compare bits per byte) or had other text",
+        True: "they were trained on other text, and predict the same tokens",
+        False: "they predict other tokens, so compare bits per byte",
+    }[same_tokens(table)]
 
 
 def same_tokens(table: Table) -> bool | None:
-    """Whether all rows predict tokens of the same mean length, bytes, as they do if those are the same; None if it is not known."""
+    """Return whether the predicted tokens have the same mean length, in bytes, in all rows, as the same tokens have; None if it
+    is not known."""
     lengths = []
     for row in table.rows:
         found = {column.metric: cell.by_seed for column, cell in zip(table.held_out, row.held_out, strict=True)}
@@ -86,33 +85,39 @@ def same_tokens(table: Table) -> bool | None:
 
 
 def shared_unigram(table: Table) -> float | None:
-    """The unigram model's perplexity if it is about that of every row."""
+    """Return the unigram model's perplexity if it is about the same in every row."""
     unigram = [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
     return unigram[0] if unigram and max(unigram) <= (1 + SAME_UNIGRAM) * min(unigram) else None
 
 
 def _never_repeats(row: Row) -> bool:
-    """Whether static masking had a pattern left for each pass."""
+    """Return whether static masking had a new pattern for each pass."""
     masking = row.config.masking if row.config is not None else None
     return masking is not None and masking.name == "static" and 0 < (row.passes or 0) <= masking.num_patterns
 
 
-def baselines(table: Table) -> list[str]:
-    """Of each task: how many dev items, what a constant prediction gets, and what a reader must mind."""
-    said = {}
+def task_notes(table: Table, with_baselines: bool = True) -> list[str]:
+    """Return for each task what a reader must mind.
+
+    Args:
+        with_baselines: first say how many dev items there are and what a constant prediction scores on them.
+    """
+    found = {}
     for column in table.columns:
-        if column.majority is not None and column.num_dev is not None:
-            caution = f". {column.caution}" if column.caution else ""
-            baseline = f"{column.num_dev:,} dev items, constant prediction {number(column.majority)}"
-            said[_measured(column)] = f"{baseline}{caution}"
-    return [f"{task}: {text}" for task, text in said.items()]
+        said = [column.caution] if column.caution else []
+        if with_baselines and column.majority is not None and column.num_dev is not None:
+            said.insert(0, f"{column.num_dev:,} dev items, constant prediction {number(column.majority)}")
+        if column.principal and said:
+            found[column.stand_in or column.task] = ". ".join(said)
+    return [f"{task}: {text}" for task, text in found.items()]
 
 
-def cautions(table: Table) -> list[str]:
-    """What a reader must mind of a task's scores."""
-    said = {_measured(column): column.caution for column in table.columns if column.caution}
-    return [f"{task}: {text}" for task, text in said.items()]
+def footnotes(table: Table) -> list[str]:
+    """Return what is said below a table in Markdown and LaTeX: notes on each task, then on the whole."""
+    return [*task_notes(table), *notes(table)]
 
 
-def _measured(column: Column) -> str:
-    return column.stand_in or column.task
+def origins(table: Table, meta: dict[str, str]) -> list[str]:
+    """Return where the numbers come from, ours and the published ones."""
+    published = {"published values": table.source} if table.source else {}
+    return [f"{key}: {text}" for key, text in (meta | published).items()]

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import Config
+from roberta_lab.reports import run_notes
+from roberta_lab.reports.run_notes import Attempt
 from roberta_lab.reports.table.rows import Record
-from roberta_lab.runs import run_files
 
 
-def provenance(config: Config, records: list[Record], folder: Path) -> dict[str, str]:
-    """What the runs noted of code, packages, hardware, data and dates, every attempt of a resumed run counted.
+def provenance(config: Config, records: Sequence[Record], folder: Path) -> dict[str, str]:
+    """Return what the runs noted of code, packages, hardware, data and dates, each attempt of a resumed run included.
 
-    Differing notes stand side by side.
+    Different notes stand side by side.
+
+    Args:
+        folder: the one that the directories of the records are relative to.
     """
     notes: dict[str, dict[str, None]] = {}
     days: set[str] = set()
-    complete = {record.directory: record for record in records if record.result is not None}
-    for directory, record in complete.items():
-        said = run_files.provenance(folder / directory)
-        if not said:
+    complete = {record.directory: (record.kind, record.result) for record in records if record.result is not None}
+    for directory, (kind, _) in complete.items():
+        noted = run_notes.provenance(folder / directory)
+        if noted is None:
             continue
-        if record.kind == "pretrain":
-            notes.setdefault("data", {})[_data(config, run_files.settings(folder / directory), said["data"])] = None
-        for attempt in said["attempts"]:
-            days |= {attempt[key][:10] for key in ("start", "end") if key in attempt}
+        if kind == "pretrain":
+            notes.setdefault("data", {})[_data(config, folder / directory, noted["data"])] = None
+        for attempt in noted["attempts"]:
+            days |= {time[:10] for time in (attempt.get("start"), attempt.get("end")) if time}
             for key, value in _circumstances(attempt).items():
                 notes.setdefault(key, {})[value] = None
-    seconds = sum(record.result["seconds"] for record in complete.values() if record.result)
+    seconds = sum(result.seconds for _, result in complete.values())
     times = {"computing time": f"{seconds:,.0f} s over {len(complete)} runs"}
     if days:
         times["date"] = " to ".join(dict.fromkeys((min(days), max(days))))
     return {"scale": config.scale.name, **{key: "; ".join(values) for key, values in notes.items()}, **times}
 
 
-def _data(config: Config, settings: dict[str, Any], fingerprints: dict[str, str]) -> str:
-    """`pydoc (corpus 61d7, tokens f251)`; the sources are the run's own, since rows may differ in them."""
-    own = settings.get("data_mix", {}).get("sources") or config.data_mix.sources
+def _data(config: Config, run: Path, fingerprints: Mapping[str, str]) -> str:
+    """Return the sources and prepared data of a run: `pydoc (corpus 61d7, tokens f251)`. Rows may differ in their sources."""
+    sources = run_notes.setting(run, "data_mix", "sources")
+    names = sources if isinstance(sources, dict) and sources else config.data_mix.sources
     known = [f"{name} {fingerprints[name]}" for name in ("corpus", "tokens") if name in fingerprints]
-    return " + ".join(own) + (f" ({', '.join(known)})" if known else "")
+    return " + ".join(names) + (f" ({', '.join(known)})" if known else "")
 
 
-def _circumstances(attempt: dict[str, Any]) -> dict[str, str]:
-    """Code, packages and hardware of one attempt, in words."""
+def _circumstances(attempt: Attempt) -> dict[str, str]:
+    """Return the code, packages and hardware of one attempt in words."""
     commit, hardware = attempt["git"]["commit"], dict(attempt["hardware"])
     dirty = " with uncommitted changes" if attempt["git"]["dirty"] else ""
     machine = [str(hardware.pop("platform")), f"{hardware.pop('cpus')} CPUs"]

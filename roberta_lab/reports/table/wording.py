@@ -1,16 +1,15 @@
-"""The words and digits that all renderings of a table share."""
+"""The words and digits that a table has in common as Markdown, as LaTeX and as a page."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from roberta_lab.config import Config
+from roberta_lab.config.formatting import number, signed
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference
 from roberta_lab.reports.table.rows import Cell, Row, Table
 
-DASH = "\N{EN DASH}"
 STAND_IN, LIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}"
 TESTS = (
     "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
@@ -23,7 +22,7 @@ GRID = "The best setting is chosen on dev, as in the paper, so its score is opti
 
 
 def warning(table: Table) -> str | None:
-    """What a reader must know first: which numbers are no evidence."""
+    """Return what a reader must know first, below paper scale: that the numbers are no evidence about the paper."""
     if table.scale == "paper":
         return None
     pairs = dict.fromkeys((c.stand_in, c.task) for c in table.columns if c.stand_in)
@@ -39,7 +38,7 @@ def warning(table: Table) -> str | None:
 
 
 def legend(table: Table) -> str:
-    """How a cell is read."""
+    """Return how a cell is read."""
     alike = any(LIKE in signs(cell, column) for row in table.rows for column, cell in table.cells(row))
     like = f" {LIKE}: its seeds do not tell it from {table.reference}; fewer than 6 never can." if alike else ""
     stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
@@ -48,53 +47,35 @@ def legend(table: Table) -> str:
 
 
 def signs(cell: Cell, column: Column) -> str:
-    """What stands right behind a median."""
+    """Return the signs that stand right behind a median."""
     like = cell.difference is not None and cell.difference.was_tested and not cell.difference.apart
     return (STAND_IN if column.stand_in and cell.values else "") + (f" {LIKE}" if like else "")
 
 
-def number(value: float | None, digits: int = 1) -> str:
-    """A figure for people; a dash where there is none."""
-    return DASH if value is None else (f"{value:,.{digits}f}" if math.isfinite(value) else str(value))
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """`+1.5`, `-0.3`, `0.0`."""
-    text = f"{value:+,.{digits}f}"
-    return text[1:] if float(text.replace(",", "")) == 0 else text.replace("-", "\N{MINUS SIGN}")
-
-
 def spread(cell: Cell, digits: int = 1) -> str:
-    """`37.1 to 39.4, n=3`."""
+    """Return the range and the number of runs: `37.1 to 39.4, n=3`."""
     ends = f"{number(cell.spread[0], digits)} to {number(cell.spread[1], digits)}, " if cell.spread else ""
     return f"{ends}n={len(cell.values)}"
 
 
 def paper(value: float, column: Column) -> str:
-    """A published value with the paper's own digits: perplexities have two."""
+    """Return a published value with the paper's own digits: perplexities have two."""
     return number(value, 2 if column.lower_is_better else 1)
 
 
 def marks(cell: Cell) -> list[str]:
-    """The marks in words; a stand-in has a sign, and its name in the column's head."""
+    """Return the marks to show; a stand-in has a sign instead, and its name in the column's head."""
     return [mark for mark in cell.marks if not mark.startswith("stand-in")]
 
 
-def by(column: Column) -> str | None:
-    """What is shown in the place of the paper's figure: `pydoc_topic (accuracy)`, `best_f1`."""
-    if column.stand_in:
-        return column.stand_in + (f" ({column.measured})" if column.measured else "")
-    return column.measured
-
-
 def interval(difference: Difference, digits: int = 1) -> str:
-    """`+1.5 (0.2 to 2.6)`."""
+    """Return a difference with its interval: `+1.5 (0.2 to 2.6)`."""
     ends = f" ({signed(difference.low, digits)} to {signed(difference.high, digits)})" if difference.n > 1 else ""
     return signed(difference.mean, digits) + ends
 
 
-def test(difference: Difference) -> str:
-    """`n=3, p=0.250, not told apart: 3 seeds never can`."""
+def tested(difference: Difference) -> str:
+    """Return the test of a difference: `n=3, p=0.250, not told apart: 3 seeds never can`."""
     if difference.same_runs:
         return difference.verdict
     p = f"p={difference.p:.3f}, " if difference.n > 1 else ""
@@ -102,7 +83,7 @@ def test(difference: Difference) -> str:
 
 
 def facts(row: Row) -> str:
-    """What a row's pretraining was."""
+    """Return how long a row was pretrained, with what, and on which text."""
     if row.tokens_seen is None:
         return "not pretrained yet" if row.perplexity.records else "starts from no run of its own"
     seen = f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
@@ -116,16 +97,39 @@ def facts(row: Row) -> str:
 
 
 def _text(config: Config) -> str:
-    """`43,000 tokens of pydoc`."""
+    """Return the text of a row: `43,000 tokens of pydoc`."""
     most = f"{config.data_mix.train_tokens:,} tokens of " if config.data_mix.train_tokens else ""
     return most + " + ".join(config.data_mix.sources)
 
 
-def compared(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
-    """The rows that are compared with the reference, with what there is to say."""
+def compared_rows(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
+    """Return the rows that are compared with the reference row, with their differences by column."""
     found = []
     for row in table.rows:
         differences = [(column, cell.difference) for column, cell in table.cells(row) if cell.difference is not None]
         if differences:
             found.append((row, differences))
     return found
+
+
+def difference_rows(table: Table) -> list[list[str]]:
+    """Return the table of differences as texts, with its head; empty if there is nothing to compare."""
+    rows = [
+        [row.name, column.title, interval(difference, column.digits), tested(difference)]
+        for row, differences in compared_rows(table)
+        for column, difference in differences
+    ]
+    return [["row", "column", "difference", "seeds"], *rows] if rows else []
+
+
+def published_rows(table: Table) -> list[list[str]]:
+    """Return the rows that only the paper has, as texts."""
+    return [
+        [f"{name} (published only)", *(bracketed(value, c) for value, c in zip(values, table.all_columns, strict=True))]
+        for name, values in table.published_only.items()
+    ]
+
+
+def bracketed(value: float | None, column: Column) -> str:
+    """Return a published value in brackets; nothing for None."""
+    return "" if value is None else f"[{paper(value, column)}]"

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrained, records, write_run
+from composed_jobs import at
+from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained, records, write_run
 
+from roberta_lab.cli.table import read_record
 from roberta_lab.config import ConfigError
-from roberta_lab.reports.figures.drawing import Figure, Series
+from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
-from roberta_lab.reports.table import latex, render
+from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.table import latex, markdown
+from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import PAPER, published
+from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.notes import (
     CHANCE,
     FOLDED,
@@ -29,16 +34,18 @@ from roberta_lab.reports.table.notes import (
     notes,
     same_tokens,
     shared_unigram,
-    unlike,
+    unlike_rows,
 )
-from roberta_lab.reports.table.rows import Cell, Table, table
+from roberta_lab.reports.table.origins import provenance
+from roberta_lab.reports.table.rows import Cell, Table
+from roberta_lab.reports.table.spreadsheet import csv_text
 from roberta_lab.reports.table.wording import LIKE, facts, legend, signs, warning
-from roberta_lab.reports.writing import provenance, write_table
+from roberta_lab.runs.jobs import Job
 
 
 @pytest.fixture
 def made() -> Table:
-    return table(SWEEP, "smoke", records())
+    return assemble(SWEEP, "smoke", records())
 
 
 def test_cells_are_medians_with_spread_and_marks(made: Table) -> None:
@@ -57,10 +64,10 @@ def test_cells_are_medians_with_spread_and_marks(made: Table) -> None:
 def test_a_row_that_starts_from_no_run_has_a_dash_and_nothing_missing() -> None:
     """It is in its place all the same, although runs of pretraining come first."""
     found = [pretrained("dynamic", 500.0), finetuned("static", "squad2", 1, 70.0), finetuned("dynamic", "squad2", 1, 7.0)]  # fmt: skip
-    made = table(SWEEP, "smoke", found)
+    made = assemble(SWEEP, "smoke", found)
     assert [row.name for row in made.rows] == ["static", "dynamic"] and (made.num_runs, made.num_missing) == (3, 0)
     assert made.rows[0].perplexity.median is None and made.rows[0].perplexity.marks == ()
-    [line] = [line for line in render.markdown(made, META).splitlines() if line.startswith("| static")]
+    [line] = [line for line in markdown.document(made, META).splitlines() if line.startswith("| static")]
     assert line.endswith("| \N{EN DASH} (n=0) | \N{EN DASH} |")
 
 
@@ -72,7 +79,7 @@ def test_published_figures_are_the_papers() -> None:
 
 
 def test_markdown_has_the_warning_and_both_figures_in_a_table_of_equal_columns(made: Table) -> None:
-    text = render.markdown(made, META)
+    text = markdown.document(made, META)
     assert "says nothing about the paper's claim" in text and "smoke scale" in text
     rows = [line for line in text.partition("## ")[0].splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1 and len(rows) == 2 + 2 + 1
@@ -80,7 +87,7 @@ def test_markdown_has_the_warning_and_both_figures_in_a_table_of_equal_columns(m
 
 
 def test_csv_reads_back(made: Table) -> None:
-    rows = list(csv.DictReader(io.StringIO(render.csv_text(made))))
+    rows = list(csv.DictReader(io.StringIO(csv_text(made))))
     assert [(r["row"], r["column"]) for r in rows] == [(a, b) for a in ("static", "dynamic") for b in ("squad2", "mnli", "held_out")]  # fmt: skip
     assert (rows[0]["median"], rows[0]["n"], rows[0]["published"], rows[0]["runs"].split()[0]) == ("65.5", "3", "78.3", "f-static-squad2-1")  # fmt: skip
     assert rows[5]["median"] == "" and rows[5]["expected"] == "1"
@@ -115,32 +122,48 @@ def test_at_paper_scale_there_is_no_warning(made: Table) -> None:
 def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
     sweep = replace(SWEEP, title=hostile, question=hostile, rows={hostile: []})
     found = [replace(record, row=hostile) for record in records()[:8] if record.row == "static"]
-    made = table(sweep, "smoke", found)
+    made = assemble(sweep, "smoke", found)
     drawn = inline(Figure("a", hostile, hostile, hostile, (Series(hostile, ((1.0, 1.0),)),), note=hostile))
     shown = Page(table_page.html(made, [drawn], {hostile: hostile}, command=hostile))
     assert shown.tags.count("script") == 1 and hostile in shown.text
-    main = render.markdown(made, {hostile: hostile}).partition("\n## ")[0]
+    main = markdown.document(made, {hostile: hostile}).partition("\n## ")[0]
     lines = [line for line in main.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert "<script" not in render.markdown(made, {hostile: hostile})
-    assert next(csv.DictReader(io.StringIO(render.csv_text(made))))["row"] == hostile
+    assert "<script" not in markdown.document(made, {hostile: hostile})
+    assert next(csv.DictReader(io.StringIO(csv_text(made))))["row"] == hostile
 
 
 def test_a_score_that_is_no_number_is_shown_as_such() -> None:
     found = [pretrained("static", 1.0), finetuned("static", "squad2", 1, float("nan"), diverged=True)]
-    made = table(SWEEP, "smoke", found)
-    assert "nan" in render.markdown(made, {}) and "1 diverged" in table_page.html(made, [], {})
+    made = assemble(SWEEP, "smoke", found)
+    assert "nan" in markdown.document(made, {}) and "1 diverged" in table_page.html(made, [], {})
+
+
+def test_a_damaged_result_costs_its_cell_and_says_how_to_mend_it(tmp_path: Path) -> None:
+    """The result of one of two rows is cut short: in the table, and on the page over all runs."""
+    found = [write_run(tmp_path, pretrained(row, 5.0)) for row in ("static", "dynamic")]
+    path = tmp_path / "pretrain" / "p-static-1"
+    (path / "result.json").write_text('{"kind": "pretrain", "run_')
+    run = at(Job("pretrain", composed({}), (), "static"), path)
+    found[0] = read_record(run, tmp_path / "tables" / "t" / "smoke")
+    assert found[0].result is None and "delete it" in (found[0].damage or "")
+    made = assemble(replace(SWEEP, tasks=[]), "smoke", found)
+    assert made.rows[0].perplexity.marks == ("1 of 1 runs unreadable",) and made.rows[1].perplexity.median == 5.0
+    page, landing = Page(table_page.html(made, [], META)), Page(write_landing(tmp_path).read_text())
+    for text in (markdown.document(made, META), page.text, landing.text):
+        assert "unreadable" in text and "result.json cannot be read" in text and "makes it again" in text
+    assert "unreadable" in latex.tabular(made) and "delete it" in latex.document(made, META)
 
 
 def test_an_empty_sweep_still_renders(tmp_path: Path) -> None:
-    made = table(SWEEP, "smoke", [replace(r, result=None) for r in records()])
+    made = assemble(SWEEP, "smoke", [replace(r, result=None) for r in records()])
     assert "14 runs are missing" in Page(table_page.html(made, [], {})).text
-    assert "not pretrained yet" in render.markdown(made, {})
+    assert "not pretrained yet" in markdown.document(made, {})
 
 
 def scores(*values: float | None, **more: Any) -> Table:
     runs = [finetuned("static", "squad2", s, 0.0, **more) for s in range(len(values))]
-    return table(SWEEP, "smoke", [replace(r, result={**(r.result or {}), "score": v}) for r, v in zip(runs, values, strict=True)])  # fmt: skip
+    return assemble(SWEEP, "smoke", [changed(r, score=v) for r, v in zip(runs, values, strict=True)])  # fmt: skip
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("-inf"), None])
@@ -155,7 +178,7 @@ def test_a_broken_score_does_not_move_the_median_wherever_it_stands(broken: floa
 def test_names_begin_no_markdown_of_their_own() -> None:
     hostile = "[x](javascript:y) ![z](http://w) *b* &lt;script&gt;"
     found = [replace(pretrained("static", 5.0), row=hostile, run_id="a]b", directory="../my runs (2)/x")]
-    text = render.markdown(table(replace(SWEEP, rows={hostile: []}), "smoke", found), {hostile: hostile})
+    text = markdown.document(assemble(replace(SWEEP, rows={hostile: []}), "smoke", found), {hostile: hostile})
     assert not re.search(r"(?<!\\)\]\((javascript|http)", text) and not re.search(r"(?<!\\)\*b", text)
     assert "&lt;script" not in text.replace("&amp;lt;", ""), "an entity in a name is text, not a tag"
     assert r"[a\]b](../my%20runs%20%282%29/x)" in text
@@ -175,16 +198,18 @@ def test_what_rows_settings_do_to_their_figures_is_said() -> None:
         "40": {"masking": {"name": "static", "num_patterns": 40}},
     }
     found = [replace(pretrained(row, 5.0), config=composed(said)) for row, said in settings.items()]  # 40 passes each
-    made = table(replace(SWEEP, rows={row: [] for row in settings}, tasks=[]), "smoke", found)
-    assert unlike(made) == [f"wordpiece: {FOLDED}", f"40: {FRESH}"]
-    assert unlike(replace(made, rows=made.rows[1:3])) == [] == unlike(replace(made, rows=made.rows[:1])), "one encoding"
+    made = assemble(replace(SWEEP, rows={row: [] for row in settings}, tasks=[]), "smoke", found)
+    assert unlike_rows(made) == [f"wordpiece: {FOLDED}", f"40: {FRESH}"]
+    assert unlike_rows(replace(made, rows=made.rows[1:3])) == [] == unlike_rows(replace(made, rows=made.rows[:1])), (
+        "one encoding"
+    )
     longer = replace(made, rows=(replace(made.rows[3], passes=40.1),))
-    assert unlike(longer) == [] == unlike(replace(made, rows=(replace(made.rows[3], passes=None),)))
+    assert unlike_rows(longer) == [] == unlike_rows(replace(made, rows=(replace(made.rows[3], passes=None),)))
 
 
 def test_a_difference_that_nothing_tested_has_no_sign() -> None:
     several = [finetuned(row, "mnli", seed, 50.0 + seed) for row in ("static", "dynamic") for seed in (1, 2, 3)]
-    made = table(
+    made = assemble(
         replace(SWEEP, tasks=["mnli"]), "smoke", [pretrained("static", 500.0), pretrained("dynamic", 9.0), *several]
     )
     assert [LIKE in signs(cell, column) for column, cell in made.cells(made.rows[1])] == [True, False]
@@ -193,25 +218,25 @@ def test_a_difference_that_nothing_tested_has_no_sign() -> None:
     shared = replace(tested, difference=replace(tested.difference, same_runs=True))
     assert LIKE in signs(tested, made.columns[0]) and LIKE not in signs(shared, made.columns[0])
     assert LIKE in legend(made) and "fewer than 6 never can" in legend(made)
-    [score, perplexity] = [row for row in csv.DictReader(io.StringIO(render.csv_text(made))) if row["row"] == "dynamic"]
+    [score, perplexity] = [row for row in csv.DictReader(io.StringIO(csv_text(made))) if row["row"] == "dynamic"]
     assert (perplexity["difference"], perplexity["difference_low"], perplexity["p"]) == ("-491.0", "", "")
     assert score["p"] == "1.0" and score["difference_low"] == "0.0"
-    assert LIKE not in legend(table(replace(SWEEP, tasks=[]), "smoke", several[:0]))
+    assert LIKE not in legend(assemble(replace(SWEEP, tasks=[]), "smoke", several[:0]))
 
 
 def test_equal_figures_in_two_columns_have_equal_intervals() -> None:
     found = [finetuned(row, task, seed, 50.0 + seed * seed * len(row)) for row in SWEEP.rows for task in ("squad2", "mnli") for seed in range(1, 7)]  # fmt: skip
-    one, two = (cell.difference for cell in table(SWEEP, "smoke", found).rows[1].cells)
+    one, two = (cell.difference for cell in assemble(SWEEP, "smoke", found).rows[1].cells)
     assert one == two and one is not None and one.low < one.mean < one.high
 
 
 def test_a_table_names_the_source_of_its_published_figures(made: Table) -> None:
     longer = replace(SWEEP, published="table3_extended")
-    assert "ICLR 2020" in (table(longer, "smoke", records()).source or "") and made.source == PAPER
-    plain = table(replace(SWEEP, published=None), "smoke", records())
-    for text in (render.markdown(plain, META), table_page.html(plain, [], META), latex.document(plain, META)):
+    assert "ICLR 2020" in (assemble(longer, "smoke", records()).source or "") and made.source == PAPER
+    plain = assemble(replace(SWEEP, published=None), "smoke", records())
+    for text in (markdown.document(plain, META), table_page.html(plain, [], META), latex.document(plain, META)):
         assert "published value" not in text and PAPER not in text
-    for text in (render.markdown(made, META), table_page.html(made, [], META), latex.document(made, META)):
+    for text in (markdown.document(made, META), table_page.html(made, [], META), latex.document(made, META)):
         assert "published values" in text and "1907.11692v1" in text
 
 
@@ -219,7 +244,7 @@ def test_marks_of_some_runs_at_chance_and_of_a_model_that_knows_no_more_than_fre
     found = [pretrained("static", 700.0), pretrained("dynamic", 699.9)]
     found += [finetuned("static", "squad2", seed, 50.0, at_chance=seed == 1) for seed in (1, 2, 3)]
     found += [finetuned("dynamic", "squad2", seed, 50.0, at_chance=seed < 3) for seed in (1, 2, 3)]
-    made = table(replace(SWEEP, tasks=["squad2"], published="table6_squad"), "smoke", found)
+    made = assemble(replace(SWEEP, tasks=["squad2"], published="table6_squad"), "smoke", found)
     marks = {(row.name, c.metric): [m for m in cell.marks if "stand-in" not in m] for row in made.rows for c, cell in made.cells(row)}  # fmt: skip
     assert marks["static", "squad2_f1"] == ["1 of 3 at chance"] and marks["dynamic", "squad2_f1"] == ["at chance"]
     assert marks["static", "squad2_em"] == ["not measured by pydoc_squad2"], "the test is of the score"
@@ -230,14 +255,16 @@ def test_marks_of_some_runs_at_chance_and_of_a_model_that_knows_no_more_than_fre
 def test_notes_of_pairs_and_of_what_is_predicted() -> None:
     def of(*results: dict[str, Any]) -> Table:
         found = [pretrained(row, **result) for row, result in zip(SWEEP.rows, results, strict=True)]
-        return table(replace(SWEEP, tasks=[]), "smoke", found)
+        return assemble(replace(SWEEP, tasks=[]), "smoke", found)
 
     bits = "val/bits_per_nonspace_byte"
     made = of({"ppl": 256.0, bits: 4.0, "val/nsp_acc": 0.5625}, {"ppl": 16.0, bits: 2.0, "unigram_ppl": 600.0})
-    assert f"Next-sentence accuracy on held-out pairs: static 56.2. {PAIRS}" in unlike(made)
-    assert same_tokens(made) and any(text.endswith("predict the same tokens.") for text in unlike(made))
+    assert f"Next-sentence accuracy on held-out pairs: static 56.2. {PAIRS}" in unlike_rows(made)
+    assert same_tokens(made) and any(text.endswith("predict the same tokens.") for text in unlike_rows(made))
     other = of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0, bits: 2.1, "unigram_ppl": 600.0})
-    assert same_tokens(other) is False and any(text.endswith("so compare bits per byte.") for text in unlike(other))
+    assert same_tokens(other) is False and any(
+        text.endswith("so compare bits per byte.") for text in unlike_rows(other)
+    )
     assert same_tokens(of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0})) is None
 
 
@@ -245,8 +272,8 @@ def test_text_cut_by_tokens_and_columns_of_one_stand_in_are_noted() -> None:
     settings = {row: {"tokenizer": {"kind": kind}, "data_mix": {"train_tokens": 9}} for row, kind in (("static", "wordpiece"), ("dynamic", "bytelevel_bpe"))}  # fmt: skip
     found = [replace(pretrained(row, 5.0), config=composed(said)) for row, said in settings.items()]
     found += [finetuned("static", task, 1, 50.0, task="pydoc_pair") for task in ("squad2", "mnli")]
-    assert {LIMITED, SHARED} <= set(notes(table(SWEEP, "smoke", found)))
-    plain = table(SWEEP, "smoke", [replace(run, config=composed({})) for run in found[:-1]])
+    assert {LIMITED, SHARED} <= set(notes(assemble(SWEEP, "smoke", found)))
+    plain = assemble(SWEEP, "smoke", [replace(run, config=composed({})) for run in found[:-1]])
     assert {LIMITED, SHARED}.isdisjoint(notes(plain))
 
 
@@ -262,16 +289,16 @@ def test_a_row_says_what_it_was_made_with(made: Table) -> None:
 
 def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:
     static, dynamic = (replace(row, unigram_ppl=700.0, tokens_seen=1_000_000) for row in made.rows)
-    assert unlike(replace(made, rows=(static, replace(dynamic, unigram_ppl=None, tokens_seen=None)))) == []
-    assert unlike(replace(made, rows=(static, replace(dynamic, unigram_ppl=703.0, tokens_seen=1_019_000)))) == []
+    assert unlike_rows(replace(made, rows=(static, replace(dynamic, unigram_ppl=None, tokens_seen=None)))) == []
+    assert unlike_rows(replace(made, rows=(static, replace(dynamic, unigram_ppl=703.0, tokens_seen=1_019_000)))) == []
     other = replace(made, rows=(static, replace(dynamic, unigram_ppl=644.5, tokens_seen=1_250_000)))
     said = [
         "Unigram perplexities differ between rows (644.5 to 700.0): they predict other tokens (then compare bits per byte) or had other text.",
         "Rows have not seen equally many tokens: 1,000,000 to 1,250,000.",
     ]
-    assert unlike(other) == said
+    assert unlike_rows(other) == said
     assert shared_unigram(other) is None and shared_unigram(replace(made, rows=(static, dynamic))) == 700.0
-    for text in (render.markdown(other, META), table_page.html(other, [], META), latex.document(other, META)):
+    for text in (markdown.document(other, META), table_page.html(other, [], META), latex.document(other, META)):
         assert all(line in re.sub(r"\\allowbreak\{\}", "", text) for line in said)
 
 
@@ -285,7 +312,8 @@ def test_provenance_counts_every_attempt_and_gives_dates(tmp_path: Path) -> None
     said = {"data": {"corpus": "c", "tokens": "t"}, "attempts": attempts}
     (tmp_path / "run" / "provenance.json").write_text(json.dumps(said))
     done = pretrained("static", 5.0)
-    found = [replace(done, directory="run", result={**(done.result or {}), "seconds": 3.0})]
+    assert done.result is not None
+    found = [replace(done, directory="run", result=replace(done.result, seconds=3.0))]
     meta = provenance(config(SWEEP, tmp_path), found, tmp_path)
     assert meta["code"] == "commit aaa with uncommitted changes; commit bbb"
     assert meta["date"] == "2026-01-02 to 2026-01-04" and meta["data"] == "pydoc (corpus c, tokens t)"
@@ -304,7 +332,7 @@ def test_a_task_has_a_column_for_each_figure_that_the_paper_gives() -> None:
     for task, result in results.items():
         sweep = replace(SWEEP, rows={"roberta": []}, tasks=[task], published=keys[task])
         run = finetuned("roberta", task, 1, 0.0, **{"task": task, "metric": "accuracy", **result})
-        made = table(sweep, "paper", [run])
+        made = assemble(sweep, "paper", [run])
         found |= {c.metric: (cell.median, cell.published) for c, cell in zip(made.columns, made.rows[0].cells, strict=True)}  # fmt: skip
     assert found == {
         "mnli_m_acc": (86.0, 90.2),
@@ -320,7 +348,7 @@ def test_a_task_has_a_column_for_each_figure_that_the_paper_gives() -> None:
 def test_what_a_stand_in_does_not_measure_is_said_and_not_shown_as_broken() -> None:
     sweep = replace(SWEEP, rows={"roberta": []}, tasks=["race"], published="table7_race")
     run = finetuned("roberta", "race", 1, 40.0, metrics={"accuracy": 40.0})
-    made = table(sweep, "smoke", [replace(run, result={**(run.result or {}), "task": "pydoc_choice"})])
+    made = assemble(sweep, "smoke", [changed(run, task="pydoc_choice")])
     whole, middle, _ = made.rows[0].cells
     assert whole.median == 40.0 and middle.median is None
     assert "not measured by pydoc_choice" in middle.marks and not any("nan" in mark for mark in middle.marks)
@@ -329,20 +357,20 @@ def test_what_a_stand_in_does_not_measure_is_said_and_not_shown_as_broken() -> N
 
 def test_another_metric_than_the_papers_is_named() -> None:
     run = finetuned("static", "squad2", 1, 61.0, task="squad2", metric="best_f1", metrics={"f1": 60.0, "best_f1": 61.0})
-    made = table(SWEEP, "smoke", [run])
+    made = assemble(SWEEP, "smoke", [run])
     assert (
         made.rows[0].cells[0].median == 61.0
-        and "squad2 (squad2_f1), by best_f1" in render.markdown(made, {})
-        and "†" not in render.markdown(made, {})
+        and "squad2 (squad2_f1), by best_f1" in markdown.document(made, {})
+        and "†" not in markdown.document(made, {})
     )
 
 
 def test_bits_per_byte_is_a_column_when_a_run_measured_it(made: Table) -> None:
     assert [c.metric for c in made.held_out] == ["ppl"]
     runs = [pretrained("static", 50.0, **{"val/bits_per_nonspace_byte": 1.2345}), pretrained("dynamic", 40.0)]
-    made = table(replace(SWEEP, tasks=[]), "smoke", runs)
+    made = assemble(replace(SWEEP, tasks=[]), "smoke", runs)
     assert [c.metric for c in made.held_out] == ["ppl", "bits_per_byte"]
-    assert "| 1.234 (n=1) |" in render.markdown(made, {}) or "| 1.235 (n=1) |" in render.markdown(made, {})
+    assert "| 1.234 (n=1) |" in markdown.document(made, {}) or "| 1.235 (n=1) |" in markdown.document(made, {})
     assert "not measured" in made.rows[1].held_out[1].marks, "a run of older code"
 
 
@@ -360,28 +388,28 @@ def test_of_a_grid_the_best_median_counts() -> None:
         ("b", "squad2", 1, 99.0), ("b", "squad2", 2, 55.0), ("b", "squad2", 3, 56.0),  # median 56, though the best run
         ("b", "mnli", 1, 40.0),
     )]  # fmt: skip
-    made = table(GRID, "smoke", runs)
+    made = assemble(GRID, "smoke", runs)
     assert [(b.column.task, b.row, b.cell.median, b.num_settings) for b in made.best] == [("squad2", "a", 60.0, 2), ("mnli", "b", 40.0, 1)]  # fmt: skip
     assert "Best setting of each task" in Page(table_page.html(made, [], {})).text
-    assert "chosen on dev" in render.markdown(made, {})
-    assert not table(SWEEP, "smoke", records()).best
+    assert "chosen on dev" in markdown.document(made, {})
+    assert not assemble(SWEEP, "smoke", records()).best
 
 
 def test_a_run_that_two_rows_share_is_counted_once_and_not_compared_with_itself() -> None:
     shared = [replace(pretrained(row, 5.0), run_id="same") for row in ("static", "dynamic")]
-    made = table(replace(SWEEP, tasks=[]), "smoke", shared)
-    assert made.num_runs == 1 and "the same runs" in render.markdown(made, {})
-    missing = table(replace(SWEEP, tasks=[]), "smoke", [replace(r, result=None) for r in shared])
+    made = assemble(replace(SWEEP, tasks=[]), "smoke", shared)
+    assert made.num_runs == 1 and "the same runs" in markdown.document(made, {})
+    missing = assemble(replace(SWEEP, tasks=[]), "smoke", [replace(r, result=None) for r in shared])
     assert missing.num_missing == 1
 
 
 def test_the_reference_row_is_the_sweeps_choice() -> None:
-    made = table(replace(SWEEP, reference="dynamic"), "smoke", records())
+    made = assemble(replace(SWEEP, reference="dynamic"), "smoke", records())
     assert made.reference == "dynamic"
     assert made.rows[1].cells[0].difference is None and made.rows[0].cells[0].difference is not None
     assert made.rows[0].cells[0].difference.mean == pytest.approx(2.75)  # (70 - 70 + 65.5 - 60) / 2, seeds 1 and 3
     with pytest.raises(ConfigError, match="Allowed: static, dynamic"):
-        table(replace(SWEEP, reference="nothing"), "smoke", records())
+        assemble(replace(SWEEP, reference="nothing"), "smoke", records())
 
 
 def test_all_files_are_written_and_again_the_same(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
 from roberta_lab.reports.page.landing import state_of, write_landing
-from roberta_lab.reports.writing import write_table
+from roberta_lab.reports.table.files import write_table
 from roberta_lab.runs.options import groups
 
 

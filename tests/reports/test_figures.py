@@ -13,10 +13,12 @@ from report_runs import SWEEP, finetuned, pretrained, write_run
 
 from roberta_lab.config import MaskingConfig
 from roberta_lab.reports.figures.choice import figures, main_figure
-from roberta_lab.reports.figures.drawing import COLOURS, STYLES, Figure, Series, _drawn, files, style, svg_for_page
+from roberta_lab.reports.figures.drawing import COLOURS, STYLES, _drawn, files, style, svg_for_page
 from roberta_lab.reports.figures.exposure import expected, exposure
+from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
-from roberta_lab.reports.table.rows import Record, table
+from roberta_lab.reports.table.assembly import assemble
+from roberta_lab.reports.table.rows import Record
 
 LINES = Figure(
     "curve",
@@ -108,7 +110,7 @@ def made_of(outputs: Path, rows: dict[str, dict[str, Any]], key: str | None = No
                 found.append(finetuned(name, task, 1, values[name]))
     folder = outputs / "tables" / "t" / scale
     folder.mkdir(parents=True)
-    return {f.slug: f for f in figures(table(sweep, scale, found), folder, key)}
+    return {f.slug: f for f in figures(assemble(sweep, scale, found), folder, key)}
 
 
 def test_curves_are_the_runs_metrics(tmp_path: Path) -> None:
@@ -124,12 +126,12 @@ def test_rows_that_are_one_run_are_one_line(tmp_path: Path) -> None:
     record = write_run(tmp_path, pretrained("a", 5.0))
     folder = tmp_path / "tables" / "t" / "smoke"
     folder.mkdir(parents=True)
-    made = table(replace(SWEEP, rows={"a": [], "b": []}, tasks=[]), "smoke", [record, replace(record, row="b")])
+    made = assemble(replace(SWEEP, rows={"a": [], "b": []}, tasks=[]), "smoke", [record, replace(record, row="b")])
     assert [s.name for s in figures(made, folder)[0].series] == ["a, b (one run)"]
 
 
 def test_without_runs_there_is_nothing_to_draw(tmp_path: Path) -> None:
-    made = table(SWEEP, "smoke", [replace(pretrained("static", 5.0), result=None)])
+    made = assemble(SWEEP, "smoke", [replace(pretrained("static", 5.0), result=None)])
     assert figures(made, tmp_path, "table1_masking") == [] and main_figure([]) is None
 
 

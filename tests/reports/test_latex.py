@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from report_runs import META, SWEEP, finetuned, pretrained, records
 
+from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.latex import document, escaped, tabular
-from roberta_lab.reports.table.rows import Table, table
+from roberta_lab.reports.table.rows import Table
 
 HOSTILE = r"""\input{/etc/passwd} $x_1^2$ 50% #1 & a~b {c} "q" 'r' `s` <t> |u| \\ [v] --- é ß 日本 ⚠"""
 
@@ -41,17 +42,17 @@ def outer_rows(text: str) -> list[str]:
 
 def hostile_table() -> Table:
     found = [replace(r, row=HOSTILE, task=HOSTILE if r.task else None) for r in records() if r.row == "static"]
-    return table(replace(SWEEP, title=HOSTILE, rows={HOSTILE: []}, tasks=[HOSTILE]), "smoke", found)
+    return assemble(replace(SWEEP, title=HOSTILE, rows={HOSTILE: []}, tasks=[HOSTILE]), "smoke", found)
 
 
 @pytest.fixture(params=["usual", "hostile", "grid"])
 def made(request: pytest.FixtureRequest) -> Table:
     if request.param == "usual":
-        return table(SWEEP, "smoke", records())
+        return assemble(SWEEP, "smoke", records())
     if request.param == "hostile":
         return hostile_table()
     grid = replace(SWEEP, rows={"a": ["finetune.lr=1"], "b": ["finetune.lr=2"]}, tasks=["sst2"], published=None)
-    return table(grid, "smoke", [finetuned(row, "sst2", s, 50.0 + s) for row in "ab" for s in (1, 2, 3)])
+    return assemble(grid, "smoke", [finetuned(row, "sst2", s, 50.0 + s) for row in "ab" for s in (1, 2, 3)])
 
 
 def test_every_row_has_every_column(made: Table) -> None:
@@ -64,11 +65,11 @@ def test_every_row_has_every_column(made: Table) -> None:
 
 
 def test_the_cells_say_what_the_table_says() -> None:
-    text = tabular(table(SWEEP, "smoke", records()))
+    text = tabular(assemble(SWEEP, "smoke", records()))
     assert r"65.5\textsuperscript{\textdagger{}} [78.3]\\{\scriptsize 60.0 to 70.0, n=3}" in text
     assert r"\textit{at chance}" in text and r"\textit{1 of 3 runs missing}" in text
     assert r"{}[76.3]" in text, "a bracket at the beginning of a cell would be an argument of the line before"
-    whole = document(table(SWEEP, "smoke", records()), META)
+    whole = document(assemble(SWEEP, "smoke", records()), META)
     assert "commit abc" in whole and "says nothing about the paper's claim".replace("'", r"\textquotesingle{}") in whole
     assert r"\input{tabular.tex}" in whole and nested(whole)[-1] == "itemize"
 
@@ -91,5 +92,5 @@ def test_it_compiles(made: Table, tmp_path: Path) -> None:
 
 
 def test_pretraining_alone_makes_a_table() -> None:
-    text = tabular(table(replace(SWEEP, tasks=[]), "smoke", [pretrained("static", 5.0)]))
+    text = tabular(assemble(replace(SWEEP, tasks=[]), "smoke", [pretrained("static", 5.0)]))
     assert set(nested(text)) == {"tabular"} and "static" in text and "5.0" in text

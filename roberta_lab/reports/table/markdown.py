@@ -1,0 +1,83 @@
+"""A table as Markdown, for a terminal or a repository."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from roberta_lab.config.formatting import number
+from roberta_lab.reports.table import wording
+from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.notes import footnotes, origins
+from roberta_lab.reports.table.rows import Cell, Row, Table
+
+
+def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | None = None) -> str:
+    """Return the table with its warning, footnotes and links to runs.
+
+    Args:
+        meta: where the numbers come from, by name.
+        figures: title -> path of a picture beside the table.
+    """
+    lines = [f"# {escaped(table.title)}", "", escaped(table.question), ""]
+    if warning := wording.warning(table):
+        lines += [f"> **{escaped(warning)}**", ""]
+    lines += [*_main(table), "", escaped(wording.legend(table)), ""]
+    if rows := wording.difference_rows(table):
+        lines += [f"## Differences from {escaped(str(table.reference))}", ""]
+        lines += [*grid([list(map(escaped, row)) for row in rows], "llrl"), "", wording.TESTS, ""]
+    if table.best:
+        lines += ["## Best setting of each task", "", *grid(_best(table), "llrr"), "", wording.GRID, ""]
+    for title, path in (figures or {}).items():
+        lines += [f"![{escaped(title)}]({quote(path)})", ""]
+    lines += [f"- {escaped(text)}" for text in footnotes(table)]
+    lines += [f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {_links(row)}" for row in table.rows]
+    lines += [f"- {escaped(text)}" for text in origins(table, meta)]
+    return "\n".join(lines) + "\n"
+
+
+def _main(table: Table) -> list[str]:
+    columns = table.all_columns
+    heads = [c.title + (f", by {c.shown}" if c.shown else "") for c in columns]
+    rows = [["row", *map(escaped, heads), "unigram ppl"]]
+    for row in table.rows:
+        shown = [_cell(cell, column) for column, cell in table.cells(row)]
+        rows.append([escaped(row.name), *shown, number(row.unigram_ppl)])
+    rows += [[escaped(name), *values, ""] for name, *values in wording.published_rows(table)]
+    return grid(rows, "l" + "r" * (len(columns) + 1))
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    median = number(cell.median, column.digits) + wording.signs(cell, column)
+    marks = f"⚠ {', '.join(map(escaped, wording.marks(cell)))}" if wording.marks(cell) else ""
+    parts = (median, f"({wording.spread(cell, column.digits)})", wording.bracketed(cell.published, column), marks)
+    return " ".join(part for part in parts if part)
+
+
+def _best(table: Table) -> list[list[str]]:
+    rows = [["task", "best setting", "score", "of settings"]]
+    for best in table.best:
+        names = [escaped(best.column.title), escaped(best.row)]
+        rows.append([*names, _cell(best.cell, best.column), str(best.num_settings)])
+    return rows
+
+
+def _links(row: Row) -> str:
+    return ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
+
+
+def grid(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
+    """Return the lines of a table of texts that are escaped already; the first row is its head.
+
+    Args:
+        alignment: a letter for each column, l or r.
+    """
+    rule = [{"l": "---", "r": "---:"}[side] for side in alignment]
+    return ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
+
+
+def escaped(text: str) -> str:
+    """Return text that is literal in a line of Markdown: no cell, tag, entity, link, image or emphasis begins in it."""
+    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", flat)
