@@ -204,7 +204,7 @@ def _show_prediction(record: dict[str, Any]) -> None:
     from roberta_lab.model.predictor import shown
 
     said, shares = record["prediction"], record.get("probabilities")
-    if isinstance(said, list):
+    if isinstance(said, list) and "words" in record:
         said = " ".join(w if tag == "O" else f"{w}[{tag}]" for w, tag in zip(record["words"], said, strict=True))
         print(f"{record['number']}  {shown(said)}")
         return

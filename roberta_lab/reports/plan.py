@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config
-from roberta_lab.model.costs import Costs, costs_of, finetune_seconds
+from roberta_lab.model.costs import Costs, costs_of
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.jobs import Sweep, SweepRun, each_once, num_shared, sweeps_of
+from roberta_lab.tasks.costs import finetune_seconds
 
 COLUMNS = (
     *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),

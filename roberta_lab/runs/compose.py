@@ -30,6 +30,7 @@ from roberta_lab.config import (
 )
 from roberta_lab.model import hardware
 from roberta_lab.runs.options import CONF, groups
+from roberta_lab.tasks import families
 
 
 def rate(published: str | float, *, _root_: DictConfig) -> float:
@@ -103,13 +104,6 @@ AT_LEAST_ONE = (
     *("predict.top_k", "plan.devices"),
 )
 BELOW_ONE = ("model.dropout", "model.attention_dropout", "finetune.dropout", "data_mix.held_out_share")
-METRICS = {  # of each head (roberta_lab/tasks/metrics.py)
-    "classification": ("accuracy", "f1", "f1_macro", "mcc"),
-    "regression": ("pearson", "spearman"),
-    "choice": ("accuracy",),
-    "span": ("f1", "em", "exact", "best_f1", "best_exact"),
-    "tagging": ("f1", "precision", "recall", "accuracy"),
-}
 
 
 def _check_ranges(config: Config) -> None:
@@ -134,17 +128,7 @@ def _check_ranges(config: Config) -> None:
     hardware.check(config.plan)
     if config.optimizer.warmup_steps < 0:
         raise ConfigError(f"optimizer.warmup_steps={config.optimizer.warmup_steps}: allowed is 0 or more.")
-    if config.task.head not in METRICS:
-        raise ConfigError(f"task.head={config.task.head}: unknown. Allowed: {', '.join(METRICS)}.")
-    allowed = METRICS[config.task.head]
-    if config.task.head == "classification" and config.task.num_labels > 2:
-        allowed = tuple(metric for metric in allowed if metric != "f1")  # that of the second of two classes
-    if config.task.name == "squad1":
-        allowed = ("f1", "em")  # its official script has no other, and every question has an answer
-    if config.task.metric not in allowed:
-        raise ConfigError(
-            f"task.metric={config.task.metric}: unknown for {config.task.head} ({config.task.name}). Allowed: {', '.join(allowed)}."
-        )
+    families.check(config.task)
 
 
 def _check_prediction(predict: PredictConfig) -> None:

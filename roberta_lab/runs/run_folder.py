@@ -22,7 +22,7 @@ from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.identity import directory
 from roberta_lab.runs.results import RunResult, is_complete
 from roberta_lab.tasks import submission
-from roberta_lab.tasks.submission import MODEL, WEIGHTS
+from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
 
 
 def complete_line(label: str, path: Path) -> str:
@@ -45,7 +45,7 @@ def has_all(config: Config, path: Path) -> bool:
 
 def has_model(path: Path) -> bool:
     """Whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
-    return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
+    return (path / WEIGHTS_FILE).is_file() and (path / MODEL_FOLDER).is_dir()
 
 
 def pretrained(config: Config, overrides: list[str], own: tuple[str, ...]) -> Path:

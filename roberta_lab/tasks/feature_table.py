@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from array import array
 from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -135,7 +136,7 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
 
 
 # ---------------------------------------------------------------- made once
-def key_of(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat) -> str:
+def key_of(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> str:
     """Hex digits that stand for all that features are made of."""
     found = hashlib.sha256(repr((VERSION, head, pairs, encoding.fingerprint)).encode())
     for item in items:
@@ -143,7 +144,7 @@ def key_of(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat) 
     return found.hexdigest()[:24]
 
 
-def cached(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None) -> FeatureTable:
+def cached(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None) -> FeatureTable:
     """The features of some items, from `cache/features/` if they were ever made there; None: made anew."""
     if cache is None:
         return packed(generate(head, items, encoding, pairs))

@@ -23,17 +23,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes.rng import generator, stream_key
-from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.config import Config, TaskConfig
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
+from roberta_lab.tasks import heads
 from roberta_lab.tasks.evaluation import predict
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
-from roberta_lab.tasks.initial_weights import Start
-from roberta_lab.tasks.items import Item, Prediction, Span, TaskData
+from roberta_lab.tasks.initial_model import InitialModel
+from roberta_lab.tasks.items import Item, Prediction, TaskData
 from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
-from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.tasks.spans import unreachable
-from roberta_lab.tasks.submission import predictions_file
+from roberta_lab.tasks.result import FinetuningResult, predictions_file
 from roberta_lab.tasks.task_model import TaskModel
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
@@ -48,7 +47,7 @@ Write = Callable[[Row], None]
 class FinetuningModule(L.LightningModule):
     """The encoder of a starting point with the head of a task; both are drawn from the seed where they are not given."""
 
-    def __init__(self, config: Config, start: Start, head: str, num_labels: int, num_steps: int) -> None:
+    def __init__(self, config: Config, start: InitialModel, head: str, num_labels: int, num_steps: int) -> None:
         super().__init__()
         self.config, self.num_steps, tune = config, num_steps, config.finetune
         torch.manual_seed(stream_key(tune.seed, "finetune/encoder") >> 1)
@@ -162,28 +161,14 @@ class Finetuned:
     """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
 
     result: FinetuningResult
-    head: str  # key of `heads.HEADS`
+    head: str  # a name that `heads.load` knows
     labels: tuple[str, ...]
     num_labels: int
     weights: dict[str, Tensor] | None
     predictions: dict[str, list[Prediction]]  # by split
 
 
-def head_of(config: Config, data: TaskData) -> str:
-    """Which of `heads.HEADS` a task has: answerability is trained where some questions have no answer.
-
-    Raises ConfigError for a metric of best thresholds on answerability where it is not trained.
-    """
-    unanswerable = any(isinstance(item, Span) and item.answer is None for item in data.train)
-    if config.task.metric.startswith("best_") and not unanswerable:
-        raise ConfigError(
-            f"task.metric={config.task.metric} needs training questions without an answer; {config.task.name} has none. "
-            f"Use task.metric={config.task.metric.removeprefix('best_')}."
-        )
-    return "span with answerability" if unanswerable else config.task.head
-
-
-def finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
+def finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
     """Trains on the task and writes the best epoch's predictions into `directory`.
 
     `predictions.jsonl` is of dev, `predictions.SPLIT.jsonl` of each other split; what others without labels are for.
@@ -192,19 +177,20 @@ def finetune(config: Config, start: Start, data: TaskData, directory: Path, writ
         return _finetune(config, start, data, directory, write)
 
 
-def _finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
-    head, num_labels = head_of(config, data), config.task.num_labels or len(data.labels)
+def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
+    kind, num_labels = heads.load(config.task.head), config.task.num_labels or len(data.labels)
+    head = kind.variant(config.task, data)
     task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
-    pairs = PairFormat.of(task, start.max_length, start.paired)
+    pairs = PairFormat.for_task(task, start.max_length, start.paired)
     cache = Path(config.paths.cache)
-    splits: dict[str, list[Item]] = {"dev": data.dev, **data.others}
+    splits: dict[str, Sequence[Item]] = {"dev": data.dev, **data.others}
     tables = {name: cached(task.head, items, start.encoding, pairs, cache) for name, items in splits.items()}
     batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
     def predicted(split: str) -> list[Prediction]:
         context = module.trainer.precision_plugin.val_step_context
-        return predict(module.model, task.head, splits[split], tables[split], pad_id, task.max_answer_tokens, context)
+        return predict(module.model, task, splits[split], tables[split], pad_id, context)
 
     def evaluate() -> tuple[list[Prediction], dict[str, float]]:
         found = predicted("dev")
@@ -231,7 +217,7 @@ def _finetune(config: Config, start: Start, data: TaskData, directory: Path, wri
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
         inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable=_unreachable(task, all_tables, all_items) if task.head == "span" else None,
+        unreachable=_unreachable(task, all_tables, all_items),
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
 
@@ -283,11 +269,8 @@ def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses
 
 
 def _unreachable(
-    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, list[Item]]
-) -> dict[str, dict[str, int]]:
-    """Return how many answers no window can give, by split and reason."""
-    found = {}
-    for split, items in splits.items():
-        spans = [item for item in items if isinstance(item, Span)]
-        found[split] = dict(Counter(unreachable(spans, tables[split], task.max_answer_tokens).values()))
-    return found
+    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, Sequence[Item]]
+) -> dict[str, dict[str, int]] | None:
+    """Return how many items no prediction can get right, by split and reason; None for heads where all can be."""
+    reasons = {name: heads.load(task.head).unreachable(task, items, tables[name]) for name, items in splits.items()}
+    return {name: dict(Counter(found.values())) for name, found in reasons.items() if found is not None} or None

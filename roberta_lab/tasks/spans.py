@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Prediction, Span
+from roberta_lab.tasks.items import Prediction
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.heads.span import Span
 
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
 

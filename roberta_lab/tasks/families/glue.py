@@ -9,13 +9,16 @@ of a text is none of it, as in the paper's preprocessing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family, Submission
 from roberta_lab.tasks.families.reading import assembled, lines, malformed, split_files, task_folder, tsv_rows
-from roberta_lab.tasks.items import Classification, Item, Regression, TaskData
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.items import Item, Prediction, TaskData
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
 _THREE = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}
@@ -189,3 +192,80 @@ def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: li
         )
     items = {"dev": dev, **items, "train": train}  # a dev file's own items stay
     return {split: items[split] for split in files}
+
+
+# ---------------------------------------------------------------- the same from the hub
+HUB_TEXTS = {"mnli": ("premise", "hypothesis"), "mrpc": ("sentence1", "sentence2")}  # where they have other names there
+HUB_SPLITS = {
+    "mnli": {
+        "train": ("train",),
+        "dev": ("validation_matched",),
+        "dev_mm": ("validation_mismatched",),
+        "test": ("test_matched",),
+        "test_mm": ("test_mismatched",),
+    }
+}
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the items of a subset of the dataset; labels are numbers in our order there, and -1 where they are not public."""
+    form = format_of(task)
+    text_a, text_b = HUB_TEXTS.get(task.name, (form.text_a, form.text_b))
+    tables = hub.tables(task, [text_a, *([text_b] if text_b else []), "label", "idx"], task.name, HUB_SPLITS.get(task.name, hub.SPLITS))
+    items: dict[str, list[Item]] = {split: [] for split in tables}
+    for split, (path, source) in tables.items():
+        for number, row in hub.rows(source):
+            name, first = str(row["idx"]), row[text_a].strip()
+            second, label = row[text_b].strip() if text_b else None, row["label"]
+            label = None if label is None or label == -1 else label
+            if not form.labels:
+                items[split].append(Regression(name, first, second, None if label is None else float(label)))
+            elif label is None or label in range(len(form.labels)):
+                items[split].append(Classification(name, first, second, label))
+            else:
+                allowed = f"Allowed: 0 to {len(form.labels) - 1}, or -1 for none"
+                raise malformed(path, None, f"row {number}: the label is {label!r}. {allowed}.")
+    official = {
+        tables[split][0].name: form.official[names[0]] for split, names in form.splits.items() if split in tables
+    }
+    return assembled(task, hub.names_of(tables), items, form.labels, official)
+
+
+# ---------------------------------------------------------------- files of the leaderboard
+LEADERBOARD = {  # task -> split -> the name of its file
+    "cola": {"test": "CoLA"},
+    "sst2": {"test": "SST-2"},
+    "mrpc": {"test": "MRPC"},
+    "stsb": {"test": "STS-B"},
+    "qqp": {"test": "QQP"},
+    "mnli": {"test": "MNLI-m", "test_mm": "MNLI-mm", "test_ax": "AX"},
+    "qnli": {"test": "QNLI"},
+    "rte": {"test": "RTE"},
+    "wnli": {"test": "WNLI"},
+}
+
+
+def write_submission(
+    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+) -> list[Path]:
+    """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
+    names = LEADERBOARD[task.name]
+    if split not in names:
+        allowed = ", ".join(names.values())
+        raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {allowed}.")
+    rows = [("index", "prediction")]
+    for p in predictions:
+        value = p["prediction"]
+        rows.append((p["id"], labels[value] if labels else f"{min(5.0, max(0.0, value)):.3f}"))
+    path = folder / f"{names[split]}.tsv"
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    return [path]
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    submission=Submission(write_submission, splits=lambda task: list(LEADERBOARD.get(task.name, ()))),
+    train_items={name: form.official[form.splits["train"][0]] for name, form in FORMATS.items()},
+)

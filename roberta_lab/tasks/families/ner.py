@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Candidates, assembled, lines, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Item, Tagging, TaskData
+from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.items import Item, TaskData
 
 FILES: dict[str, Candidates] = {
     "ner_conll2003": {
@@ -146,3 +149,30 @@ def iob2(path: Path, first: int, tags: list[str]) -> list[str]:
             found.append(f"{'B' if begins else 'I'}-{kind}")
         before = tag
     return found
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the sentences of `task.hub`, where tags are numbers with names."""
+    words, label = (task.columns.get(key, default) for key, default in (("word", "tokens"), ("label", "ner_tags")))
+    tables = hub.tables(task, (words, label))
+    tagged: dict[str, list[Tagged]] = {}
+    for split, (path, source) in tables.items():
+        names, found = hub.class_names(source, label), list[Tagged]()
+        for number, row in hub.rows(source):
+            tags = [tag if isinstance(tag, str) or names is None else names[tag] for tag in row[label]]
+            if len(tags) != len(row[words]) or not all(isinstance(tag, str) for tag in tags):
+                what = f"{len(row[words])} words and {len(tags)} tags, or tags without names"
+                raise malformed(path, None, f"row {number}: {what}.")
+            if tags:
+                found.append((list(row[words]), iob2(path, number, tags)))
+        tagged[split] = found
+    labels, items = numbered(tagged)
+    return assembled(task, hub.names_of(tables), items, labels)
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    train_items={name: official[FILES[name]["train"][0]] for name, official in OFFICIAL.items()},
+)

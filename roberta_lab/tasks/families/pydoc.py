@@ -20,7 +20,11 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus.parts import SPLITS, read_documents
 from roberta_lab.data.corpus.sentences import segment
 from roberta_lab.data.corpus.sources.pydoc import prose
-from roberta_lab.tasks.items import Choice, Classification, Item, Span, TaskData
+from roberta_lab.tasks.families.base import Family
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
 PACKAGES = ("python", "torch", "numpy", "lightning")
@@ -223,3 +227,4 @@ BUILDERS: dict[str, Callable[[Path], tuple[list[Item], list[Item]]]] = {
     "pydoc_span": _span,
     "pydoc_choice": _choice,
 }
+FAMILY = Family(load=load)

@@ -6,13 +6,17 @@ A candidate is the question and one of its options; where the question has a bla
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Choice, Item, TaskData
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.items import Item, TaskData
 
 GROUPS = ("middle", "high")
 LETTERS = "ABCD"
@@ -96,3 +100,29 @@ def candidate(question: str, option: str) -> str:
 def squeezed(text: str) -> str:
     """White space of any kind and length as one blank."""
     return " ".join(text.split())
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the questions of `task.hub`, where each is a row."""
+    tables = hub.tables(task, ("example_id", "article", "question", "options", "answer"), subset="all")
+    items: dict[str, list[Item]] = {}
+    for split, (path, source) in tables.items():
+        asked: Counter[str] = Counter()
+        found = items[split] = []
+        for _, row in hub.rows(source):
+            passage = row["example_id"].removesuffix(".txt")
+            group = next((group for group in GROUPS if passage.startswith(group)), "")
+            name = f"{passage.removeprefix(group)}:{asked[passage]}"
+            asked[passage] += 1
+            found.append(
+                choice(path, (group, name), row["article"], row["question"], row["options"], row["answer"])
+            )
+    return assembled(task, hub.names_of(tables), items)
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    train_items={"race": sum(OFFICIAL["train", group] for group in GROUPS)},
+)

@@ -16,7 +16,7 @@ import numpy as np
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.items import Item, TaskData, label_of
+from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
 Row = tuple[int, dict[str, Any]]  # the number of its line, from 1, and its values by column
@@ -194,7 +194,7 @@ def assembled(
         dev=sample(items["dev"], task.num_dev, f"{task.name}/dev"),
         labels=tuple(labels),
         others={
-            split: found if not found or label_of(found[0]) is None else sample(found, task.num_dev, f"{task.name}/dev")
+            split: found if not found or found[0].gold is None else sample(found, task.num_dev, f"{task.name}/dev")
             for split, found in items.items()
             if split not in NEEDED
         },

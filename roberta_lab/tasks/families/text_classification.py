@@ -12,6 +12,8 @@ from typing import Any
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import (
     Row,
     assembled,
@@ -22,7 +24,8 @@ from roberta_lab.tasks.families.reading import (
     task_folder,
     tsv_rows,
 )
-from roberta_lab.tasks.items import Classification, Item, Regression, TaskData
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.items import Item, TaskData
 
 READERS = {".csv": csv_rows, ".tsv": tsv_rows, ".jsonl": jsonl_rows}
 COLUMNS = {"text_a": "text", "text_b": "", "label": "label", "id": ""}
@@ -140,3 +143,24 @@ def _shared(items: list[Item], name: str) -> tuple[list[Item], list[Item]]:
         [item for i, item in enumerate(items) if i not in chosen],
         [item for i, item in enumerate(items) if i in chosen],
     )
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the items of `task.hub`; a label may be a number with a name."""
+    columns = {**COLUMNS, **task.columns}
+    tables = hub.tables(task, [name for name in columns.values() if name], needed=("train",))
+
+    def named(source: hub.HubTable) -> Iterator[Row]:
+        names = hub.class_names(source, columns["label"])
+        for number, row in hub.rows(source):
+            label = row[columns["label"]]
+            if label in (None, -1) and source.split.startswith("test"):
+                del row[columns["label"]]
+            elif names is not None and isinstance(label, int) and label in range(len(names)):
+                row[columns["label"]] = names[label]
+            yield number, row
+
+    return of_rows(task, {split: (path, named(source)) for split, (path, source) in tables.items()})
+
+
+FAMILY = Family(load=load, files=read_from, load_from_hub=load_from_hub)

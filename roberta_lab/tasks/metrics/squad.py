@@ -11,10 +11,14 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roberta_lab.tasks.items import Prediction, Span
+from roberta_lab.tasks.items import Prediction
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.heads.span import Span
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -53,7 +57,7 @@ def token_f1_v1(prediction: str, answer: str) -> float:
 
 def best_of_golds(item: Span, text: str, version: int) -> tuple[float, float]:
     """Exact match and F1 of a text with the right answer that it is nearest to, 0 to 1."""
-    golds: Sequence[str] = item.golds
+    golds: Sequence[str] = item.gold
     f1: Callable[[str, str], float] = token_f1_v1
     if version == 2:
         golds, f1 = [gold for gold in golds if normalize_answer(gold)] or [""], token_f1
