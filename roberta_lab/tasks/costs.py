@@ -18,7 +18,9 @@ def finetune_seconds(config: Config) -> float | None:
     if items is None:
         return None
     inputs = items * config.finetune.epochs * heads.load(task.head).inputs_per_item
-    flops = FORWARD_AND_BACKWARD * forward_flops(config.model, config.tokenizer.vocab_size, task.max_length, False).encoder
+    flops = (
+        FORWARD_AND_BACKWARD * forward_flops(config.model, config.tokenizer.vocab_size, task.max_length, False).encoder
+    )
     device = HARDWARE[config.plan.hardware]
     mfu = device.mfu if config.plan.mfu is None else config.plan.mfu
     return inputs * flops / (device.flops_per_second(config.precision.dtype) * mfu)

@@ -121,7 +121,10 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
         item.append(feature.item)
         context.extend(feature.context)
         tags = feature.words or not feature.target
-        (labels if tags else target).extend(map(int, feature.target) if tags else feature.target)
+        if tags:
+            labels.extend(map(int, feature.target))
+        else:
+            target.extend(feature.target)
         here = feature.words if tags else feature.offsets
         num_places.append(len(here))
         for place in here:
@@ -144,7 +147,9 @@ def key_of(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFo
     return found.hexdigest()[:24]
 
 
-def cached(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None) -> FeatureTable:
+def cached(
+    head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None
+) -> FeatureTable:
     """The features of some items, from `cache/features/` if they were ever made there; None: made anew."""
     if cache is None:
         return packed(generate(head, items, encoding, pairs))

@@ -19,6 +19,7 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -45,7 +46,7 @@ Write = Callable[[Row], None]
 
 
 class FinetuningModule(L.LightningModule):
-    """The encoder of a starting point with the head of a task; both are drawn from the seed where they are not given."""
+    """The encoder of an initial model with the head of a task; what has no weights yet is drawn from the seed."""
 
     def __init__(self, config: Config, start: InitialModel, head: str, num_labels: int, num_steps: int) -> None:
         super().__init__()
@@ -54,9 +55,9 @@ class FinetuningModule(L.LightningModule):
         encoder = start.encoder(tune.dropout)
         torch.manual_seed(stream_key(tune.seed, "finetune/head") >> 1)
         self.model = TaskModel(encoder, head, num_labels, encoder.config)
-        self.losses: list[Tensor] = []  # of each step, read when they are needed: nobody waits for a GPU
+        self.losses: list[Tensor] = []  # of each step; reading them waits for a GPU, so that is done rarely
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         seed_dropout(self.device, stream_key(self.config.finetune.seed, "finetune/dropout", batch_idx))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -65,13 +66,13 @@ class FinetuningModule(L.LightningModule):
         return loss
 
     def lr(self, step: int) -> float:
-        """The learning rate of optimizer step `step`, counted from 0."""
+        """Return the learning rate of optimizer step `step`, counted from 0."""
         return self.config.finetune.lr * self._schedule(step)
 
     def _schedule(self, step: int) -> float:
         return linear_schedule(step, round(self.config.finetune.warmup_ratio * self.num_steps), self.num_steps)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         tune, o = self.config.finetune, self.config.optimizer
         optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, tune.beta2), o.eps, tune.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
@@ -90,7 +91,7 @@ class Batches(Dataset):
         return self.per_epoch * self.config.finetune.epochs
 
     def rows(self, epoch: int) -> list[np.ndarray]:
-        """The features of each batch of an epoch."""
+        """Return the features of each batch of an epoch."""
         size, draw = self.config.finetune.batch, generator(self.config.finetune.seed, "finetune/order", epoch)
         order, lengths = draw.permutation(len(self.table)), self.table.longest
         buckets = np.split(order, range(size * BUCKET_BATCHES, len(order), size * BUCKET_BATCHES))
@@ -131,7 +132,9 @@ class EpochEnd(L.Callback):
         self.epochs = 0
         self.seconds = 0.0  # of evaluation
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step % LOG_EVERY == 0:
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
@@ -169,9 +172,9 @@ class Finetuned:
 
 
 def finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
-    """Trains on the task and writes the best epoch's predictions into `directory`.
+    """Train on the task and write the best epoch's predictions into `directory`.
 
-    `predictions.jsonl` is of dev, `predictions.SPLIT.jsonl` of each other split; what others without labels are for.
+    `predictions.jsonl` is dev's, `predictions.SPLIT.jsonl` that of each other split, also where it has no labels.
     """
     with threads(config.trainer.threads or torch.get_num_threads()):
         return _finetune(config, start, data, directory, write)
@@ -223,21 +226,21 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """One line of JSON per item."""
+    """Write one line of JSON for each item."""
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:
-    """A score that is no number, of predictions that are none, is 0."""
+    """Return the scores with 0 in place of what is no number, as predictions that are no numbers give."""
     return {name: value if math.isfinite(value) else 0.0 for name, value in scores.items()}
 
 
 def diverged(losses: Sequence[float]) -> bool:
-    """Whether the loss ended as no number, or no lower than it began: means of the last and the first tenth of the steps.
+    """Return whether the loss ended as no number, or no lower than it began: means of the last and first tenth of the steps.
 
-    A run may blow up within the first tenth already; so twice the very first loss is high, too. A loss of 0 is none of that,
-    and of fewer than `FEWEST_STEPS` steps, single batches, only what is no number counts.
+    A run may blow up within the first tenth already; so twice the very first loss is high, too. A loss of 0 is fine,
+    and in runs of fewer than `FEWEST_STEPS` steps only what is no number counts.
     """
     part = max(1, len(losses) // 10)
     first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
@@ -247,7 +250,7 @@ def diverged(losses: Sequence[float]) -> bool:
 
 
 def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> FinetuningResult:
-    """Chance and divergence are said aloud: no better than the best constant prediction; a loss that never fell."""
+    """Return the result, with two marks: no better than the best constant prediction, and a loss that never fell."""
     constant = constant_predictions(task, data)
     return FinetuningResult(
         task=task.name,

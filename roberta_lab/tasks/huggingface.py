@@ -31,7 +31,12 @@ ANSWERABILITY = "answerability.safetensors"  # classifier.dense, classifier.out:
 
 
 def write(
-    folder: Path, start: InitialModel, weights: dict[str, Tensor], head: str, labels: tuple[str, ...], facts: dict[str, Any]
+    folder: Path,
+    start: InitialModel,
+    weights: dict[str, Tensor],
+    head: str,
+    labels: tuple[str, ...],
+    facts: dict[str, Any],
 ) -> str:
     """Write the folder and return its kind.
 

@@ -20,6 +20,7 @@ from roberta_lab.data import tokenizer_files
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import Encoder
 from roberta_lab.model.huggingface import model_folder
+from roberta_lab.model.huggingface.names import listed
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _load(encoder: Encoder, weights: dict[str, Tensor]) -> None:
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = {name for name in own.keys() | given.keys() if own.get(name) != given.get(name)}
     if wrong:
-        raise ConfigError(f"the pretrained weights do not fit the model: {model_folder.listed(wrong)}.")
+        raise ConfigError(f"the pretrained weights do not fit the model: {listed(wrong)}.")
     encoder.load_state_dict(weights, strict=True)
 
 

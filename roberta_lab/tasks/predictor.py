@@ -59,9 +59,7 @@ class TaskPredictor:
         items = [records.item(self.task.head, line, number, self.is_pair) for number, line in enumerate(lines, first)]
         found, predictions = [], self.of_items(items)
         for number, (item, (prediction, is_cut)) in enumerate(zip(items, predictions, strict=True), first):
-            fields = {
-                name: value for name in ("id", *self.kind.fields) if (value := getattr(item, name)) is not None
-            }
+            fields = {name: value for name in ("id", *self.kind.fields) if (value := getattr(item, name)) is not None}
             if item.id == str(number):
                 del fields["id"]
             mark = {TRUNCATED: True} if is_cut else {}

@@ -99,9 +99,7 @@ def test_topics_are_balanced_and_no_text_is_in_both_splits(corpus: Path) -> None
         assert set(np.bincount([item.label for item in items])) == {len(items) // 4}
     texts = [{item.text_a for item in items} for items in (data.train, data.dev)]
     assert not texts[0] & texts[1]
-    assert all(
-        item.text_a.split()[5] == pydoc.PACKAGES[item.label] for item in data.dev if "module" in item.text_a
-    )
+    assert all(item.text_a.split()[5] == pydoc.PACKAGES[item.label] for item in data.dev if "module" in item.text_a)
 
 
 def test_pairs_are_half_true_and_false_lines_are_of_the_same_package(corpus: Path) -> None:

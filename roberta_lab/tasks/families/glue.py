@@ -211,7 +211,9 @@ def load_from_hub(task: TaskConfig) -> TaskData:
     """Return the items of a subset of the dataset; labels are numbers in our order there, and -1 where they are not public."""
     form = format_of(task)
     text_a, text_b = HUB_TEXTS.get(task.name, (form.text_a, form.text_b))
-    tables = hub.tables(task, [text_a, *([text_b] if text_b else []), "label", "idx"], task.name, HUB_SPLITS.get(task.name, hub.SPLITS))
+    tables = hub.tables(
+        task, [text_a, *([text_b] if text_b else []), "label", "idx"], task.name, HUB_SPLITS.get(task.name, hub.SPLITS)
+    )
     items: dict[str, list[Item]] = {split: [] for split in tables}
     for split, (path, source) in tables.items():
         for number, row in hub.rows(source):
@@ -251,7 +253,7 @@ def write_submission(
     """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
     names = LEADERBOARD[task.name]
     if split not in names:
-        allowed = ", ".join(names.values())
+        allowed = ", ".join(names)
         raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {allowed}.")
     rows = [("index", "prediction")]
     for p in predictions:

@@ -53,11 +53,9 @@ def tables(
 
 def rows(source: HubTable) -> Iterator[Row]:
     """Yield the rows of a split, counted from 1."""
-    number = 0
-    for shard in range(hub.num_shards(source)):
-        for _, row in hub.rows(source, shard, Counter()):
-            number += 1
-            yield number, row
+    shards = range(hub.num_shards(source))
+    found = (row for shard in shards for _, row in hub.rows(source, shard, Counter()) if isinstance(row, dict))
+    yield from enumerate(found, 1)
 
 
 def names_of(found: Tables) -> dict[str, Path]:

@@ -114,9 +114,7 @@ def load_from_hub(task: TaskConfig) -> TaskData:
             group = next((group for group in GROUPS if passage.startswith(group)), "")
             name = f"{passage.removeprefix(group)}:{asked[passage]}"
             asked[passage] += 1
-            found.append(
-                choice(path, (group, name), row["article"], row["question"], row["options"], row["answer"])
-            )
+            found.append(choice(path, (group, name), row["article"], row["question"], row["options"], row["answer"]))
     return assembled(task, hub.names_of(tables), items)
 
 

@@ -108,7 +108,7 @@ def write_submission(
     `evaluate-v2.0.py DEV answers.json --na-prob-file na_odds.json` gives the best thresholds, and with `--na-prob-thresh 0.5`
     every other score too; `evaluate-v1.1.py DEV predictions.json` those of SQuAD 1.1.
     """
-    files: dict[str, Mapping[str, str | float]] = {"predictions.json": {p["id"]: p["prediction"] for p in predictions}}
+    files: dict[str, Mapping[str, object]] = {"predictions.json": {p["id"]: p["prediction"] for p in predictions}}
     if task.name == "squad2" and all("no_answer" in p for p in predictions):
         files["answers.json"] = {p["id"]: p.get("answer", p["prediction"]) for p in predictions}
         files["na_odds.json"] = {p["id"]: no_answer_probability(p) for p in predictions}

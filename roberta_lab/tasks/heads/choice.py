@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -12,15 +12,12 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Scores
+from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
 from roberta_lab.tasks.items import Item, Prediction
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from roberta_lab.tasks.feature_table import FeatureTable
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs
+    from roberta_lab.tasks.heads.base import Batch, Outputs, Tensor, nn
 
 CANDIDATE_TOKENS = 128  # RACE's question with an answer (RoBERTa, Section 5.3)
 
@@ -46,7 +43,8 @@ class ChoiceHead(Head[Choice]):
     fields = ("text", "choices")
     shape = '{"text": TEXT, "choices": [TEXT, TEXT, ...]}'
     auto_class = "MultipleChoice"
-    tensors = {"roberta": base.POOLED, "bert": base.POOLED}  # noqa: RUF012
+    tensors: ClassVar[TensorNames] = {"roberta": base.POOLED, "bert": base.POOLED}
+    num_outputs = 1
     inputs_per_item = 4  # RACE's
 
     def item(self, record: Record) -> Choice:
@@ -74,30 +72,12 @@ class ChoiceHead(Head[Choice]):
     def width(self, item: Choice) -> int:
         return len(item.choices)
 
-    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
-        from roberta_lab.tasks.task_model import Classifier
-
-        return {"classifier": Classifier(hidden, 1, dropout)}
-
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
         return {"logits": layers["classifier"](hidden).view(len(batch["target"]), -1)}
 
-    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        from torch.nn import functional as F
-
-        return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
-
-    def decode(
-        self, task: TaskConfig, items: Sequence[Choice], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
-        return base.decode_classes(items, table, batches)
-
-    def named(self, item: Choice, prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    def named(self, item: Choice, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         chosen = item.choices[prediction["prediction"]]
         return {"prediction": chosen, "probabilities": base.softmax(prediction["logits"])}
-
-    def rows(self, task: TaskConfig, items: Sequence[Choice], predictions: Sequence[Prediction]) -> np.ndarray:
-        return base.predicted_and_gold(items, predictions)
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
         return {"accuracy": 100 * float((table[:, 0] == table[:, 1]).sum()) / len(table)}
@@ -111,9 +91,6 @@ class ChoiceHead(Head[Choice]):
             f"accuracy_{group}": self.scores(task, table[groups == group])["accuracy"]
             for group in dict.fromkeys(groups[groups != ""].tolist())
         }
-
-    def constants(self, items: Sequence[Choice]) -> list[list[Any]]:
-        return base.classes_by_size(items)
 
 
 HEADS = {"choice": ChoiceHead()}

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, I, Scores
+from roberta_lab.tasks.heads.base import Head, ItemType, Named, Scores, TensorNames
 from roberta_lab.tasks.items import Item, Prediction
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from roberta_lab.tasks.feature_table import FeatureTable
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs
+    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor
 
 
 @dataclass(frozen=True)
@@ -51,14 +49,14 @@ class Regression(Item):
 
 
 # ---------------------------------------------------------------- what both have
-class TextHead(Head[I], Generic[I]):
-    """A head on the `<s>` of one text or two. `logits` (S, C)."""
+class TextHead(Head[ItemType]):
+    """A head on the `<s>` of one text or two."""
 
     fields = ("text_a", "text_b")
     shape = '{"text_a": TEXT}'
     pair_shape = '{"text_a": TEXT, "text_b": TEXT}'
     auto_class = "SequenceClassification"
-    tensors: Mapping[str, Mapping[str, str]] = {
+    tensors: ClassVar[TensorNames] = {
         "roberta": {"classifier.dense": "classifier.dense", "classifier.out": "classifier.out_proj"},
         "bert": base.POOLED,
     }
@@ -82,20 +80,9 @@ class TextHead(Head[I], Generic[I]):
             a, b = ids[item.text_a], None if item.text_b is None else ids[item.text_b]
             yield Feature(number, (pairs.join(a, b, encoding),), (self.target(item),), cut=pairs.cuts(a, b))
 
-    def target(self, item: I) -> float:
+    def target(self, item: ItemType) -> float:
         """Return what is right as a number that training reads."""
         raise NotImplementedError
-
-    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
-        from roberta_lab.tasks.task_model import Classifier
-
-        return {"classifier": Classifier(hidden, num_labels, dropout)}
-
-    def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
-        return {"logits": layers["classifier"](hidden)}
-
-    def rows(self, task: TaskConfig, items: Sequence[I], predictions: Sequence[Prediction]) -> np.ndarray:
-        return base.predicted_and_gold(items, predictions)
 
 
 # ---------------------------------------------------------------- classes
@@ -110,24 +97,14 @@ class ClassificationHead(TextHead[Classification]):
     def target(self, item: Classification) -> float:
         return UNLABELLED if item.label is None else item.label
 
-    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        from torch.nn import functional as F
-
-        return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
-
-    def decode(
-        self, task: TaskConfig, items: Sequence[Classification], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
-        return base.decode_classes(items, table, batches)
-
-    def named(self, item: Classification, prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    def named(self, item: Classification, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         shares = base.softmax(prediction["logits"])
         return {
             "prediction": labels[prediction["prediction"]],
             "probabilities": dict(zip(labels, shares, strict=True)),
         }
 
-    def label_config(self, labels: tuple[str, ...], number: int) -> dict[str, Any]:
+    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
         return base.class_names(labels, number)
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
@@ -144,9 +121,6 @@ class ClassificationHead(TextHead[Classification]):
             found["f1"] = float(f1[-1]) if size == 2 and occurring[1] else 0.0
         return found
 
-    def constants(self, items: Sequence[Classification]) -> list[list[Any]]:
-        return base.classes_by_size(items)
-
 
 def _matthews(hits: np.ndarray, of_true: np.ndarray, of_predicted: np.ndarray) -> float:
     """Return the correlation of two classifications of any number of classes (Gorodkin 2004; scikit-learn)."""
@@ -161,15 +135,13 @@ class RegressionHead(TextHead[Regression]):
     """The only logit is the score, trained with the mean squared error."""
 
     name = "regression"
+    num_outputs = 1
 
     def item(self, record: Record) -> Regression:
         return Regression(record.id, *self.texts(record), None)
 
     def target(self, item: Regression) -> float:
         return math.nan if item.score is None else item.score
-
-    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
-        return super().layers(hidden, 1, dropout)
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         from torch.nn import functional as F
@@ -179,15 +151,13 @@ class RegressionHead(TextHead[Regression]):
     def decode(
         self, task: TaskConfig, items: Sequence[Regression], table: FeatureTable, batches: Batches
     ) -> list[Prediction]:
-        scores: dict[int, float] = {}
-        for rows, _, found in batches:
-            scores |= zip(table.item[rows].tolist(), base.finite(found["logits"][:, 0]), strict=True)
-        return [{"id": item.id, "prediction": scores[i]} for i, item in enumerate(items)]
+        scores = base.logits_of(table, batches)
+        return [{"id": item.id, "prediction": scores[i][0]} for i, item in enumerate(items)]
 
-    def named(self, item: Regression, prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    def named(self, item: Regression, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {"prediction": prediction["prediction"]}
 
-    def label_config(self, labels: tuple[str, ...], number: int) -> dict[str, Any]:
+    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
         return {**base.class_names(("score",), 1), "problem_type": "regression"}
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
@@ -198,7 +168,7 @@ class RegressionHead(TextHead[Regression]):
         return {name: 100 * float(np.corrcoef(x)[0, 1]) for name, x in (("pearson", table.T), ("spearman", ranks))}
 
     def constants(self, items: Sequence[Regression]) -> list[list[Any]]:
-        return [[float(np.mean([item.score for item in items]))] * len(items)]  # type: ignore[arg-type]  # all have one
+        return [[float(np.mean([item.score for item in items]))] * len(items)]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

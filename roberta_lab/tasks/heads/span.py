@@ -9,25 +9,23 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Scores
+from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
 from roberta_lab.tasks.items import Item, Prediction, TaskData
 from roberta_lab.tasks.metrics.squad import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
 from roberta_lab.tasks.spans import Answers, unreachable
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from roberta_lab.tasks.feature_table import FeatureTable
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs
+    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 ENDS = {"ends": "qa_outputs"}
@@ -63,7 +61,7 @@ class SpanHead(Head[Span]):
     fields = ("question", "context")
     shape = '{"question": TEXT, "context": TEXT}'
     auto_class = "QuestionAnswering"
-    tensors = {"roberta": ENDS, "bert": ENDS}  # noqa: RUF012
+    tensors: ClassVar[TensorNames] = {"roberta": ENDS, "bert": ENDS}
 
     # ---------------------------------------------------------------- items and inputs
     def item(self, record: Record) -> Span:
@@ -87,7 +85,9 @@ class SpanHead(Head[Span]):
                 here = answer is not None and start <= answer[0] and answer[1] < end
                 target = (answer[0] - start + before, answer[1] - start + before, 1) if here and answer else (0, 0, 0)
                 joined = pairs.join(question, ids[start:end], encoding)
-                yield Feature(number, (joined,), target, (before, before + end - start), tuple(offsets[start:end]), cut=cut)
+                yield Feature(
+                    number, (joined,), target, (before, before + end - start), tuple(offsets[start:end]), cut=cut
+                )
 
     def variant(self, task: TaskConfig, data: TaskData) -> str:
         """Answerability is trained where some questions have no answer; metrics of best thresholds need it."""
@@ -137,7 +137,7 @@ class SpanHead(Head[Span]):
             answers.add(rows, self._masked(found, batch).log_softmax(1).cpu().numpy(), answerable)
         return answers.predictions()
 
-    def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {name: value for name, value in prediction.items() if name != "id"}
 
     # ---------------------------------------------------------------- scores

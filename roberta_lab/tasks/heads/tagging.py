@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.feature_table import IGNORED, FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Scores
+from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
 from roberta_lab.tasks.items import Item, Prediction
 from roberta_lab.tasks.metrics.entities import entity_counts, entity_scores
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from roberta_lab.tasks.feature_table import FeatureTable
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs
+    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class TaggingHead(Head[Tagging]):
     fields = ("words",)
     shape = '{"words": [WORD, WORD, ...]}, or words with white space between them'
     auto_class = "TokenClassification"
-    tensors = {"roberta": {"out": "classifier"}, "bert": {"out": "classifier"}}  # noqa: RUF012
+    tensors: ClassVar[TensorNames] = {"roberta": {"out": "classifier"}, "bert": {"out": "classifier"}}
 
     def plain_text(self, line: str) -> Mapping[str, object]:
         return {"words": line.split()}
@@ -89,8 +87,6 @@ class TaggingHead(Head[Tagging]):
         """Return cross-entropy, a mean over the words of the batch."""
         from torch.nn import functional as F
 
-        from roberta_lab.tasks.feature_table import IGNORED
-
         tags, labels = outputs["tags"].float(), batch["labels"]
         total = F.cross_entropy(tags.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (labels != IGNORED).sum().clamp(min=1)
@@ -110,13 +106,13 @@ class TaggingHead(Head[Tagging]):
         assert all(tag >= 0 for tags in chosen for tag in tags), "every word is in one window"
         return [{"id": item.id, "prediction": chosen[i], "scores": scores[i]} for i, item in enumerate(items)]
 
-    def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {
             "prediction": [labels[number] for number in prediction["prediction"]],
             "scores": prediction["scores"],
         }
 
-    def label_config(self, labels: tuple[str, ...], number: int) -> dict[str, Any]:
+    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
         return base.class_names(labels, number)
 
     def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Sequence[Prediction]) -> np.ndarray:
