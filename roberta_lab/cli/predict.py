@@ -208,6 +208,7 @@ def _show_prediction(record: dict[str, Any]) -> None:
         said = " ".join(w if tag == "O" else f"{w}[{tag}]" for w, tag in zip(record["words"], said, strict=True))
         print(f"{record['number']}  {shown(said)}")
         return
+    said = ", ".join(map(str, said)) if isinstance(said, list) else said
     likely = f"  {max(shares.values() if isinstance(shares, dict) else shares):.4f}" if shares else ""
     said = f"{said:.4f}" if isinstance(said, float) else shown(said) or "(no answer)"
     texts = [record[name] for name in ("text_a", "text_b", "question", "text") if name in record]

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -133,8 +132,9 @@ class EpochEnd(L.Callback):
         self.seconds = 0.0  # of evaluation
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: Any, outputs: object, batch: object, batch_idx: int
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
+        assert isinstance(module, FinetuningModule)
         step = trainer.global_step
         if step % LOG_EVERY == 0:
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()

@@ -1,6 +1,6 @@
 """New text as items without labels: what `predict.what=task` reads, a line each.
 
-A line that begins with `{` is a JSON object with the fields of the task's head, and an `id` if it likes. Any other line is
+A line that begins with `{` is a JSON object with the fields of the task's head, and an `id` if it likes. Every other line is
 plain text, which some heads read. White space around a text is none of it.
 """
 

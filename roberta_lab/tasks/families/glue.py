@@ -90,7 +90,7 @@ FORMATS = {
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
+    """Return the items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
     form, files = format_of(task), files_of(task)
     notes: list[str] = []
     items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
@@ -100,7 +100,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
-    """split -> its file. Of Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
+    """Return the file of each split. In Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
     form = format_of(task)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
     folder = task_folder(task, what, form.folder)
@@ -111,20 +111,20 @@ def files_of(task: TaskConfig) -> dict[str, Path]:
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """What `load` opens, by split, and by name where the name says how it is read."""
+    """Return what `load` opens, by split, and by name where the name says how it is read."""
     by_name = (_RAW_TRAIN, _DEV_IDS)
     return {f"{s}/{f.name}" if f.name in by_name else s: f for s, f in files_of(task).items()}
 
 
 def format_of(task: TaskConfig) -> Format:
-    """The task's files; raises ConfigError for a name that is none of GLUE's."""
+    """Return how the task's files look; raise ConfigError for a name that is none of GLUE's."""
     if task.name not in FORMATS:
         raise ConfigError(f"task.name={task.name!r} is unknown in family glue. Allowed: {', '.join(FORMATS)}.")
     return FORMATS[task.name]
 
 
 def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
-    """The items of one file, in its order; `notes` takes a line on those that were left out."""
+    """Return the items of one file, in its order; `notes` takes a line on those that were left out."""
     fewer: list[int] | None = [] if form.may_lack_fields else None
     header, found, unlabelled, number = _header(path, form), [], 0, -1
     for line, row in tsv_rows(path, header, fewer):
@@ -144,7 +144,7 @@ def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
 
 
 def _header(path: Path, form: Format) -> tuple[str, ...]:
-    """The columns of a file that starts without naming them; () where it names them."""
+    """Return the columns of a file that starts without naming them; () where it names them."""
     _, first = next(lines(path), (1, ""))
     return () if form.text_a in first.split("\t") else form.header
 
@@ -178,7 +178,7 @@ def _score(path: Path, line: int, text: str) -> float:
 
 # ---------------------------------------------------------------- MRPC as Microsoft published it
 def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: list[str]) -> dict[str, list[Item]]:
-    """Train and dev are one file; GLUE's list of ids, or its own dev file, says which of the pairs are dev."""
+    """Return train and dev of one file; GLUE's list of ids, or its own dev file, says which of the pairs are dev."""
     if files["dev"].name == _DEV_IDS:
         pairs = {tuple(line.split("\t")) for _, line in lines(files["dev"]) if line}
     else:

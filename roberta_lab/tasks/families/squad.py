@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family, Submission
-from roberta_lab.tasks.families.reading import assembled, json_object, malformed, split_files, task_folder
+from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.items import Item, Prediction, TaskData
 from roberta_lab.tasks.metrics.squad import no_answer_probability
@@ -23,14 +22,14 @@ OFFICIAL = {"train-v1.1.json": 87_599, "dev-v1.1.json": 10_570, "train-v2.0.json
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The questions of SQuAD; `corpus` is not read. `squad1` refuses questions without an answer."""
+    """Return the questions of SQuAD; `corpus` is not read. `squad1` refuses questions without an answer."""
     files = read_from(task)
     items = {split: read(path, task.name == "squad2") for split, path in files.items()}
     return assembled(task, files, items, official=OFFICIAL)
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """split -> the file that `load` opens."""
+    """Return the file of each split that `load` opens."""
     if task.name not in VERSIONS:
         raise ConfigError(f"task.name={task.name!r} is unknown in family squad. Allowed: {', '.join(VERSIONS)}.")
     candidates = {split: (f"{split}-{VERSIONS[task.name]}.json",) for split in ("train", "dev")}
@@ -39,7 +38,7 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
 
 
 def read(path: Path, may_lack_answer: bool) -> list[Item]:
-    """The questions of one file in its order, with the place of the first answer and the texts of all."""
+    """Return the questions of one file in its order, with the place of the first answer and the texts of all."""
     found: list[Item] = []
     seen: set[str] = set()
     try:
@@ -54,15 +53,15 @@ def read(path: Path, may_lack_answer: bool) -> list[Item]:
     return found
 
 
-def _questions(file: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _questions(file: Fields) -> Iterator[tuple[str, Fields]]:
     for article in file["data"]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
                 yield paragraph["context"], question
 
 
-def span(path: Path, context: str, question: dict[str, Any], may_lack_answer: bool) -> Span:
-    """One question with its answers' places checked; raises ConfigError."""
+def span(path: Path, context: str, question: Fields, may_lack_answer: bool) -> Span:
+    """Return one question with its answers' places checked; raise ConfigError."""
     name, answers = question["id"], question["answers"]
     if bool(question.get("is_impossible", not answers)) != (not answers):
         raise malformed(path, None, f"question {name}: is_impossible contradicts its {len(answers)} answers.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from roberta_lab.tasks.heads.base import Head
+    from roberta_lab.tasks.items import Item
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ HEADS = {
 }
 
 
-def load(name: str) -> Head[Any]:
+def load(name: str) -> Head[Item]:
     """Return the head of this name, which is a key of `HEADS` or a variant."""
     [module] = [entry.module for key, entry in HEADS.items() if name in (key, *entry.variants)]
-    found: Head[Any] = import_module(f"{__name__}.{module}").HEADS[name]
+    found: Head[Item] = import_module(f"{__name__}.{module}").HEADS[name]
     return found

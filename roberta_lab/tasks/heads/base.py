@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class Head(ABC, Generic[ItemType]):
         """Return scores that need more than the rows."""
         return {}
 
-    def constants(self, items: Sequence[ItemType]) -> list[list[Any]]:
+    def constants(self, items: Sequence[ItemType]) -> Sequence[Sequence[object]]:
         """Return candidates for the best constant prediction, for each one value an item: here each class, by frequency."""
         return [[gold] * len(items) for gold, _ in Counter(item.gold for item in items).most_common()]
 

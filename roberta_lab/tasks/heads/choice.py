@@ -54,7 +54,7 @@ class ChoiceHead(Head[Choice]):
         return Choice(record.id, text, choices, None)
 
     def features(self, items: Sequence[Choice], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
-        """Candidates are cut to 128 tokens, then the text to what is left (Section 5.3); in inputs so short that this is
+        """Yield the text beside each candidate. Candidates are cut to 128 tokens, then the text to what is left (Section 5.3); in inputs so short that this is
         more than half, to half, or to what a short text leaves.
         """
         texts = encode_once([item.text for item in items], encoding.encode_batch)

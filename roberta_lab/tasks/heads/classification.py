@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, ItemType, Named, Scores, TensorNames
+from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
 from roberta_lab.tasks.items import Item, Prediction
 from roberta_lab.tasks.records import Record
 
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Classification(Item):
-    """One text, or two, and a class; None where the labels of a split are not public."""
+class TextItem(Item):
+    """One text or two."""
 
     text_a: str
     text_b: str | None
+
+
+@dataclass(frozen=True)
+class Classification(TextItem):
+    """One text, or two, and a class; None where the labels of a split are not public."""
+
     label: int | None
 
     @property
@@ -36,11 +42,9 @@ class Classification(Item):
 
 
 @dataclass(frozen=True)
-class Regression(Item):
+class Regression(TextItem):
     """One text, or two, and a score."""
 
-    text_a: str
-    text_b: str | None
     score: float | None
 
     @property
@@ -49,7 +53,10 @@ class Regression(Item):
 
 
 # ---------------------------------------------------------------- what both have
-class TextHead(Head[ItemType]):
+TextType = TypeVar("TextType", bound=TextItem)
+
+
+class TextHead(Head[TextType]):
     """A head on the `<s>` of one text or two."""
 
     fields = ("text_a", "text_b")
@@ -73,14 +80,16 @@ class TextHead(Head[ItemType]):
             raise ConfigError(f"line {record.number} has {found}; the task's items are {wanted}.")
         return text_a, text_b
 
-    def features(self, items: Sequence[Any], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+    def features(
+        self, items: Sequence[TextType], first: int, encoding: Encoding, pairs: PairFormat
+    ) -> Iterator[Feature]:
         texts = [text for item in items for text in (item.text_a, item.text_b) if text is not None]
         ids = encode_once(texts, encoding.encode_batch)
         for number, item in enumerate(items, first):
             a, b = ids[item.text_a], None if item.text_b is None else ids[item.text_b]
             yield Feature(number, (pairs.join(a, b, encoding),), (self.target(item),), cut=pairs.cuts(a, b))
 
-    def target(self, item: ItemType) -> float:
+    def target(self, item: TextType) -> float:
         """Return what is right as a number that training reads."""
         raise NotImplementedError
 
@@ -167,7 +176,7 @@ class RegressionHead(TextHead[Regression]):
         ranks = np.stack([_ranks(column) for column in table.T])
         return {name: 100 * float(np.corrcoef(x)[0, 1]) for name, x in (("pearson", table.T), ("spearman", ranks))}
 
-    def constants(self, items: Sequence[Regression]) -> list[list[Any]]:
+    def constants(self, items: Sequence[Regression]) -> Sequence[Sequence[object]]:
         return [[float(np.mean([item.score for item in items]))] * len(items)]
 
 

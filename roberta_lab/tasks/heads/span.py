@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class SpanHead(Head[Span]):
         return Span(record.id, question, context, None)
 
     def features(self, items: Sequence[Span], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
-        """Windows of the context beside the question; every token of the context is in one of them or more."""
+        """Yield windows of the context beside the question; every token of the context is in one of them or more."""
         questions = encode_once([item.question for item in items], encoding.encode_batch)
         contexts = encode_once([item.context for item in items], encoding.encode_with_offsets)
         for number, item in enumerate(items, first):
@@ -90,7 +90,7 @@ class SpanHead(Head[Span]):
                 )
 
     def variant(self, task: TaskConfig, data: TaskData) -> str:
-        """Answerability is trained where some questions have no answer; metrics of best thresholds need it."""
+        """Return the head with answerability where some questions have no answer; metrics of best thresholds need it."""
         unanswerable = any(isinstance(item, Span) and item.answer is None for item in data.train)
         if task.metric.startswith("best_") and not unanswerable:
             raise ConfigError(
@@ -157,8 +157,8 @@ class SpanHead(Head[Span]):
         """Return best_* where predictions have log-odds of no answer; squad1 has none."""
         return best_thresholds(items, predictions) if _version(task) == 2 else {}
 
-    def constants(self, items: Sequence[Span]) -> list[list[Any]]:
-        """No answer, or the first words of the context, as many for all."""
+    def constants(self, items: Sequence[Span]) -> Sequence[Sequence[object]]:
+        """Return no answer, and the first words of each context, as many for all."""
         return [[" ".join(item.context.split()[:n]) for item in items] for n in FIRST_WORDS]
 
     def unreachable(self, task: TaskConfig, items: Sequence[Span], table: FeatureTable) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class TaggingHead(Head[Tagging]):
     def features(
         self, items: Sequence[Tagging], first: int, encoding: Encoding, pairs: PairFormat
     ) -> Iterator[Feature]:
-        """Windows of whole words. Each word is labelled on its first piece, in the one window where it has most around it.
+        """Yield windows of whole words. Each word is labelled on its first piece, in the one window where it has most around it.
 
         A word without pieces is `<unk>`; one that is longer than the input loses its end.
         """
@@ -123,7 +123,7 @@ class TaggingHead(Head[Tagging]):
         """Return precision, recall, f1 of entities, and accuracy of words."""
         return entity_scores(table)
 
-    def constants(self, items: Sequence[Tagging]) -> list[list[Any]]:
+    def constants(self, items: Sequence[Tagging]) -> Sequence[Sequence[object]]:
         classes = {0} | {number for item in items for number in item.labels or ()}
         return [[[number] * len(item.words) for item in items] for number in sorted(classes)]
 
