@@ -57,7 +57,7 @@ class TaskPredictor:
         Raises: ConfigError, which says which line, for one that is no item of the task.
         """
         items = [records.item(self.task.head, line, number, self.is_pair) for number, line in enumerate(lines, first)]
-        found, predictions = [], self.of_items(items)
+        found, predictions = [], self.predict_items(items)
         for number, (item, (prediction, is_cut)) in enumerate(zip(items, predictions, strict=True), first):
             fields = {name: value for name in ("id", *self.kind.fields) if (value := getattr(item, name)) is not None}
             if item.id == str(number):
@@ -71,7 +71,7 @@ class TaskPredictor:
         """Return what is cut if it is longer, for messages."""
         return self.kind.limit(self.pairs)
 
-    def of_items(self, items: list[Item]) -> list[tuple[Prediction, bool]]:
+    def predict_items(self, items: list[Item]) -> list[tuple[Prediction, bool]]:
         """Return the prediction of each item, and whether the model saw less than all of it.
 
         Items with as many candidates go together.

@@ -234,27 +234,20 @@ def load_from_hub(task: TaskConfig) -> TaskData:
 
 
 # ---------------------------------------------------------------- files of the leaderboard
-LEADERBOARD = {  # task -> split -> the name of its file
-    "cola": {"test": "CoLA"},
-    "sst2": {"test": "SST-2"},
-    "mrpc": {"test": "MRPC"},
-    "stsb": {"test": "STS-B"},
-    "qqp": {"test": "QQP"},
-    "mnli": {"test": "MNLI-m", "test_mm": "MNLI-mm", "test_ax": "AX"},
-    "qnli": {"test": "QNLI"},
-    "rte": {"test": "RTE"},
-    "wnli": {"test": "WNLI"},
-}
+def leaderboard_files(task: TaskConfig) -> dict[str, str]:
+    """Return the name of the file of each test split."""
+    if task.name == "mnli":
+        return {"test": "MNLI-m", "test_mm": "MNLI-mm", "test_ax": "AX"}
+    return {"test": format_of(task).folder}
 
 
 def write_submission(
     folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
 ) -> list[Path]:
     """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
-    names = LEADERBOARD[task.name]
+    names = leaderboard_files(task)
     if split not in names:
-        allowed = ", ".join(names)
-        raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {allowed}.")
+        raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {', '.join(names)}.")
     rows = [("index", "prediction")]
     for p in predictions:
         value = p["prediction"]
@@ -268,6 +261,6 @@ FAMILY = Family(
     load=load,
     files=read_from,
     load_from_hub=load_from_hub,
-    submission=Submission(write_submission, splits=lambda task: list(LEADERBOARD.get(task.name, ()))),
+    submission=Submission(write_submission, splits=lambda task: list(leaderboard_files(task))),
     train_items={name: form.official[form.splits["train"][0]] for name, form in FORMATS.items()},
 )

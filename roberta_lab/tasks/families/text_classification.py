@@ -40,7 +40,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     """
     if task.head not in _HEADS:
         raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
-    return of_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
+    return load_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
@@ -55,7 +55,7 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
     return {f"{split}{path.suffix}": path for split, path in files_of(task).items()}
 
 
-def of_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
+def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
     """Return the items of tables, each under its path's name; those of train give the classes, and dev where it is not there."""
     columns = _columns(task)
     read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
@@ -162,7 +162,7 @@ def load_from_hub(task: TaskConfig) -> TaskData:
                 row[columns["label"]] = names[label]
             yield number, row
 
-    return of_rows(task, {split: (path, named(source)) for split, (path, source) in tables.items()})
+    return load_rows(task, {split: (path, named(source)) for split, (path, source) in tables.items()})
 
 
 FAMILY = Family(load=load, files=read_from, load_from_hub=load_from_hub)
