@@ -214,12 +214,8 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
     for split, predictions in found.items():
         write_predictions(predictions_file(directory, split), predictions)
     all_tables, all_items = {"train": batches.table, **tables}, {"train": data.train, **splits}
-    result = _result(
-        config,
-        task,
-        data,
-        best,
-        torch.stack(module.losses).tolist(),
+    result = replace(
+        _result(config, task, data, best, torch.stack(module.losses).tolist()),
         epochs=callback.epochs,
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
@@ -253,19 +249,7 @@ def diverged(losses: Sequence[float]) -> bool:
     return len(losses) >= FEWEST_STEPS and last > 0 and last >= min(first, 2 * losses[0])
 
 
-def _result(
-    config: Config,
-    task: TaskConfig,
-    data: TaskData,
-    best: Best,
-    losses: list[float],
-    *,
-    epochs: int,
-    examples_per_second: float,
-    others: dict[str, dict[str, float]],
-    inputs: dict[str, int],
-    unreachable: dict[str, dict[str, int]] | None,
-) -> FinetuningResult:
+def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> FinetuningResult:
     """Return the result, with two marks: no better than the best constant prediction, and a loss that never fell."""
     constant = constant_predictions(task, data)
     return FinetuningResult(
@@ -279,14 +263,11 @@ def _result(
         at_chance=at_chance(task, data.dev, best.predictions, constant),
         diverged=diverged(losses),
         best_epoch=best.epoch,
-        epochs=epochs,
+        epochs=0,
         num_train=len(data.train),
         num_dev=len(data.dev),
         finetune_seed=config.finetune.seed,
-        examples_per_second=examples_per_second,
-        others=others,
-        inputs=inputs,
-        unreachable=unreachable,
+        examples_per_second=0.0,
     )
 
 
