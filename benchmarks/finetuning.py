@@ -42,7 +42,7 @@ from roberta_lab.tasks.families.reading import sample
 from roberta_lab.tasks.feature_table import FeatureTable, packed
 from roberta_lab.tasks.features import PairFormat, generate
 from roberta_lab.tasks.finetuning import Batches, FinetuningModule
-from roberta_lab.tasks.initial_weights import Start
+from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.items import Item
 from roberta_lab.training.trainer import build_trainer, fit
 
@@ -78,7 +78,7 @@ class Ours:
             finetune=FinetuneConfig(batch=batch, epochs=1),
             trainer=TrainerConfig("cpu"),
         )
-        start = Start(model, None, tokenizer, VOCAB_SIZE, LENGTHS[task], 0)
+        start = InitialModel(model, None, tokenizer, VOCAB_SIZE, LENGTHS[task], 0)
         self.batches = Batches(table, self.config, start.encoding.pad_id)
         self.module = FinetuningModule(self.config, start, head, 2, len(self.batches))
 
@@ -153,7 +153,7 @@ def compare(task: str, folder: str, options: argparse.Namespace) -> None:
     model = ModelConfig(**yaml.safe_load((Path(CONF) / "model" / f"{options.model}.yaml").read_text()))
     items = items_of(task, folder, options.examples)
     tokenizer = tokenizer_of(items)
-    start = Start(model, None, tokenizer, VOCAB_SIZE, LENGTHS[task], 0)
+    start = InitialModel(model, None, tokenizer, VOCAB_SIZE, LENGTHS[task], 0)
     head = "classification" if task == "sst2" else "span"
     table = packed(generate(head, items, start.encoding, PairFormat(LENGTHS[task], False)))
     ours = Ours(model, task, tokenizer, table, options.batch)

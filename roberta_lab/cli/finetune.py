@@ -17,11 +17,12 @@ from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.overrides import without_sweep
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, submission
-from roberta_lab.tasks.items import TaskData, label_of
+from roberta_lab.tasks.items import TaskData
+from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE, predictions_file
 
 if TYPE_CHECKING:
     from roberta_lab.tasks.finetuning import Finetuned
-    from roberta_lab.tasks.initial_weights import Start
+    from roberta_lab.tasks.initial_model import InitialModel
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _submitted(config: Config, path: Path) -> bool:
     if not run_folder.is_finetuned(config, path):
         return False
     data = _data(config)
-    if not all(submission.predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
+    if not all(predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
         return False
     with storage.claim(path):
         submission.write_all(path, config.task, data)
@@ -99,32 +100,32 @@ def _encoder_of(job: Job) -> Path | None:
     return encoder.path
 
 
-def _start(config: Config, sources: Sources) -> Start:
+def _start(config: Config, sources: Sources) -> InitialModel:
     from roberta_lab.model import checkpoint
-    from roberta_lab.tasks import initial_weights
+    from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
 
     if config.pretrained.path:
-        start = initial_weights.of_folder(config.pretrained.path)
+        start = InitialModel.from_folder(config.pretrained.path)
     else:
         assert sources.prepared is not None
         tokenizer = sources.prepared.tokenizer
         if sources.pretrained is None:
-            start = initial_weights.of_nothing(config, tokenizer)
+            start = InitialModel.from_random(config, tokenizer)
         else:
-            start = initial_weights.of_run(config, sources.pretrained, tokenizer)
+            start = InitialModel.from_run(config, sources.pretrained, tokenizer)
     if sources.encoder is None:
         return start
-    saved = checkpoint.load(sources.encoder / submission.WEIGHTS)
-    return replace(start, weights=initial_weights.encoder_weights(saved["weights"], "encoder."))
+    saved = checkpoint.load(sources.encoder / WEIGHTS_FILE)
+    return replace(start, weights=encoder_weights(saved["weights"], "encoder."))
 
 
 def _data(config: Config) -> TaskData:
     """The task's items; raises ConfigError when no split of them is one that a submission is asked of."""
-    data = families.load(config.task, embedded(config) if config.task.family in families.READ_FROM_CORPUS else Path())
+    data = families.load(config.task, Path() if families.get(config.task.family).files else embedded(config))
     if config.finetune.submission:
         submission.splits(config.task, data)
     elif config.task.num_dev is not None:  # a quick look: nobody asks for predictions of all of test
-        scored = {split: items for split, items in data.others.items() if items and label_of(items[0]) is not None}
+        scored = {split: items for split, items in data.others.items() if items and items[0].gold is not None}
         data = replace(data, others=scored)
     return data
 
@@ -165,7 +166,7 @@ def _inputs(task: TaskConfig, data: TaskData, most: int) -> str:
     return f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items" + cut * (most < task.max_length)
 
 
-def _save(config: Config, start: Start, found: Finetuned, path: Path, result: RunResult, data: TaskData) -> None:
+def _save(config: Config, start: InitialModel, found: Finetuned, path: Path, result: RunResult, data: TaskData) -> None:
     """The best epoch's weights: sealed, as this project reads them; and as a folder that transformers loads."""
     from roberta_lab.model import checkpoint
     from roberta_lab.tasks import huggingface
@@ -173,9 +174,9 @@ def _save(config: Config, start: Start, found: Finetuned, path: Path, result: Ru
     assert found.weights is not None
     facts: dict[str, Any] = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
     facts["is_pair"] = any(getattr(item, "text_b", None) is not None for item in data.train)
-    checkpoint.save({"weights": found.weights, **facts}, path / submission.WEIGHTS)
+    checkpoint.save({"weights": found.weights, **facts}, path / WEIGHTS_FILE)
     facts |= {"run_id": path.name, "science": identity.finetune_science(config), "result": result.to_json()}
-    huggingface.write(path / submission.MODEL, start, found.weights, found.head, found.labels, facts)
+    huggingface.write(path / MODEL_FOLDER, start, found.weights, found.head, found.labels, facts)
 
 
 def _say(config: Config, name: str, path: Path, result: RunResult) -> None:

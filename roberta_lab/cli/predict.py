@@ -208,10 +208,11 @@ def _show_prediction(record: dict[str, Any]) -> None:
     from roberta_lab.model.predictor import printable
 
     said, shares = record["prediction"], record.get("probabilities")
-    if isinstance(said, list):
+    if isinstance(said, list) and "words" in record:
         said = " ".join(w if tag == "O" else f"{w}[{tag}]" for w, tag in zip(record["words"], said, strict=True))
         print(f"{record['number']}  {printable(said)}")
         return
+    said = ", ".join(map(str, said)) if isinstance(said, list) else said
     likely = f"  {max(shares.values() if isinstance(shares, dict) else shares):.4f}" if shares else ""
     said = f"{said:.4f}" if isinstance(said, float) else printable(said) or "(no answer)"
     texts = [record[name] for name in ("text_a", "text_b", "question", "text") if name in record]

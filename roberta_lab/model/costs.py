@@ -32,7 +32,7 @@ from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, DataMixConfig, ModelConfig, TokenizerConfig
 from roberta_lab.data.storage import read_json
-from roberta_lab.model.flops import FORWARD_AND_BACKWARD, forward_flops, parameters
+from roberta_lab.model.flops import forward_flops, parameters
 from roberta_lab.model.hardware import HARDWARE
 
 # Gigabytes of text of each corpus (RoBERTa, Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes of a token of
@@ -231,27 +231,6 @@ def _contents(folder: Path, config: DataMixConfig | TokenizerConfig, names: tupl
     """Return the content ids of the prepared folders whose inputs have the config's values of some names."""
     manifests = [read_json(path) for path in folder.glob("*/manifest.json")]
     return {m["content"] for m in manifests if all(m["inputs"].get(name) == getattr(config, name) for name in names)}
-
-
-# ---------------------------------------------------------------- finetuning
-TRAIN_ITEMS = {  # of the tasks' published training sets
-    **{"cola": 8_551, "sst2": 67_349, "mrpc": 3_668, "stsb": 5_749, "qqp": 363_849, "mnli": 392_702, "qnli": 104_743},
-    **{"rte": 2_490, "wnli": 635, "squad1": 87_599, "squad2": 130_319, "race": 87_866},
-}
-CHOICES = 4  # inputs of an item of multiple choice
-
-
-def finetune_seconds(config: Config) -> float | None:
-    """Of one finetuning run on one device, were every input of full length. None: the task's size is unknown."""
-    items = config.task.num_train or TRAIN_ITEMS.get(config.task.name)
-    if items is None:
-        return None
-    vocab_size, length = config.tokenizer.vocab_size, config.task.max_length
-    inputs = items * config.finetune.epochs * (CHOICES if config.task.head == "choice" else 1)
-    flops = FORWARD_AND_BACKWARD * forward_flops(config.model, vocab_size, length, False).encoder
-    device = HARDWARE[config.plan.hardware]
-    mfu = device.mfu if config.plan.mfu is None else config.plan.mfu
-    return inputs * flops / (device.flops_per_second(config.precision.dtype) * mfu)
 
 
 # ---------------------------------------------------------------- what would not work as asked

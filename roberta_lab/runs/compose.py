@@ -1,7 +1,4 @@
-"""From overrides to a checked config: what Hydra is told at start, and what is refused before any work.
-
-The clone, an editable install and a wheel find the same YAML: the root is the package folder if it holds `conf/`, else its parent.
-"""
+"""Turn the tree that Hydra composes into a typed config, and refuse what cannot be meant before any work."""
 
 from __future__ import annotations
 
@@ -28,6 +25,7 @@ from roberta_lab.config import (
 )
 from roberta_lab.model import hardware
 from roberta_lab.runs.options import CONF, groups
+from roberta_lab.tasks import families
 
 
 def rate(published: str | float, *, _root_: DictConfig) -> float:
@@ -95,15 +93,6 @@ def encoder_config(config: Config) -> Config:
     return dataclasses.replace(config, task=task, finetune=finetune)
 
 
-METRICS = {  # of each head (roberta_lab/tasks/metrics.py)
-    "classification": ("accuracy", "f1", "f1_macro", "mcc"),
-    "regression": ("pearson", "spearman"),
-    "choice": ("accuracy",),
-    "span": ("f1", "em", "exact", "best_f1", "best_exact"),
-    "tagging": ("f1", "precision", "recall", "accuracy"),
-}
-
-
 def check(config: Config) -> None:
     """Refuse values that are out of range, and options that contradict each other. Raises: ConfigError."""
     ranges.check(config)
@@ -113,7 +102,7 @@ def check(config: Config) -> None:
     masking.validate(config.masking)
     hardware.check(config.plan)
     _check_format(config)
-    _check_metric(config.task)
+    families.check(config.task)
     _check_prediction(config.predict)
     size = config.trainer.micro_batch_size
     if size not in (None, "auto") and type(size) is not int:
@@ -133,19 +122,6 @@ def _check_format(config: Config) -> None:
         paired = "|".join(name for name, form in FORMATS.items() if form.pairs)
         contradiction = f"nsp=on contradicts input_format={name}, which yields no pairs"
         raise ConfigError(f"{contradiction}. Use nsp=auto or nsp=off, or input_format={paired}.")
-
-
-def _check_metric(task: TaskConfig) -> None:
-    if task.head not in METRICS:
-        raise ConfigError(f"task.head={task.head}: unknown. Allowed: {', '.join(METRICS)}.")
-    allowed = METRICS[task.head]
-    if task.head == "classification" and task.num_labels > 2:
-        allowed = tuple(metric for metric in allowed if metric != "f1")  # that of the second of two classes
-    if task.name == "squad1":
-        allowed = ("f1", "em")  # its official script has no other, and every question has an answer
-    if task.metric not in allowed:
-        unknown = f"task.metric={task.metric}: unknown for {task.head} ({task.name})"
-        raise ConfigError(f"{unknown}. Allowed: {', '.join(allowed)}.")
 
 
 def _check_prediction(predict: PredictConfig) -> None:

@@ -56,12 +56,13 @@ def of_task(task: TaskConfig) -> str:
 
     Raises: ConfigError when the folder is not there.
     """
-    if not task.path or task.family not in families.FILES:
+    files_of = families.get(task.family).files if task.path else None
+    if files_of is None:
         return ""
     if not Path(task.path).expanduser().is_dir():
         raise ConfigError(f"task.path={task.path}: there is no such folder.")
     try:
-        files = families.FILES[task.family](task)
+        files = files_of(task)
     except ConfigError:
         return "incomplete"
     return _of_named({name: file for name, file in files.items() if file.is_file()})

@@ -14,6 +14,7 @@ from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import encoder_config
 from roberta_lab.tasks import families
 from roberta_lab.tasks.features import usual_stride
+from roberta_lab.tasks.heads import HEADS
 
 KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
@@ -67,7 +68,7 @@ def finetune_science(config: Config) -> dict[str, Any]:
 def _own_stride(config: Config) -> int | None:
     """Return `task.stride` where it may make other windows than the usual stride does; else None."""
     task, length = config.task, min(config.task.max_length, config.input_format.max_length)
-    if task.head != "span" or (task.stride == usual_stride(length) and not config.pretrained.path):
+    if not HEADS[task.head].reads_stride or (task.stride == usual_stride(length) and not config.pretrained.path):
         return None  # how long the inputs of a folder's model may be is in the folder
     return task.stride
 
@@ -99,7 +100,7 @@ def starts_from_run(config: Config) -> bool:
 def needs_corpus(config: Config) -> bool:
     """Return whether finetuning reads anything that is prepared from the data mix: items, or a tokenizer."""
     own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
-    return config.task.family in families.READ_FROM_CORPUS or own_tokenizer
+    return families.get(config.task.family).files is None or own_tokenizer
 
 
 def reads_mix(config: Config) -> bool:

@@ -15,7 +15,7 @@ from roberta_lab.data.storage import claim
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
-from roberta_lab.tasks.submission import MODEL, WEIGHTS
+from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
 
 
 def complete_line(label: str, path: Path) -> str:
@@ -38,7 +38,7 @@ def has_all(config: Config, path: Path) -> bool:
 
 def has_model(path: Path) -> bool:
     """Return whether a finetuning run kept its weights: sealed, and as a folder that transformers loads."""
-    return (path / WEIGHTS).is_file() and (path / MODEL).is_dir()
+    return (path / WEIGHTS_FILE).is_file() and (path / MODEL_FOLDER).is_dir()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from array import array
 from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -39,29 +40,29 @@ class FeatureTable:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """int64 (F, width): where each sequence begins in `ids`."""
+        """Return int64 (F, width): where each sequence begins in `ids`."""
         return np.cumsum(self.lengths).reshape(self.lengths.shape) - self.lengths
 
     @cached_property
     def first_place(self) -> np.ndarray:
-        """int64 (F,): where each feature's begin in `places`."""
+        """Return int64 (F,): where each feature's places begin in `places`."""
         return np.cumsum(self.num_places) - self.num_places
 
     @cached_property
     def longest(self) -> np.ndarray:
-        """int32 (F,): the length of the longest sequence of each feature."""
+        """Return int32 (F,): the length of the longest sequence of each feature."""
         return self.lengths.max(1)
 
     def __len__(self) -> int:
         return len(self.item)
 
     def places_of(self, feature: int) -> np.ndarray:
-        """int32 (m, 2)."""
+        """Return the places of a feature, int32 (m, 2)."""
         first = self.first_place[feature]
         return self.places[first : first + self.num_places[feature]]
 
     def __getitem__(self, number: int) -> Feature:
-        """One feature as it was generated; for looking at, batches do not need it."""
+        """Return one feature as it was generated; for looking at, batches do not need it."""
         spans = [slice(s, s + n) for s, n in zip(self.starts[number], self.lengths[number], strict=True)]
         sequences = tuple(Sequence(self.ids[span].tolist(), self.types[span].tolist()) for span in spans)
         places, context = tuple(map(tuple, self.places_of(number).tolist())), tuple(self.context[number].tolist())
@@ -73,7 +74,7 @@ class FeatureTable:
         return Feature(int(self.item[number]), sequences, target, context, places)
 
     def batch(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
-        """Arrays of some features, padded to the longest; S = len(rows) x width sequences of T tokens.
+        """Return the arrays of some features, padded to the longest; S = len(rows) x width sequences of T tokens.
 
         Returns: input_ids, token_type_ids int64 (S, T); attention_mask bool (S, T) only if there is padding; target
         float32 (len(rows), K), as some devices know no float64; for spans context bool (S, T); for words labels int64 (S, T).
@@ -106,7 +107,7 @@ class FeatureTable:
 
 
 def packed(features: Iterable[Feature]) -> FeatureTable:
-    """The table of some features. Raises ConfigError when items have different numbers of candidates."""
+    """Return the table of some features. Raises ConfigError when items have different numbers of candidates."""
     ids, types, lengths, item, context = array("i"), array("B"), array("i"), array("i"), array("i")
     target, places, labels, num_places, width = array("d"), array("i"), array("i"), array("i"), 0
     for feature in features:
@@ -120,7 +121,10 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
         item.append(feature.item)
         context.extend(feature.context)
         tags = feature.words or not feature.target
-        (labels if tags else target).extend(map(int, feature.target) if tags else feature.target)
+        if tags:
+            labels.extend(map(int, feature.target))
+        else:
+            target.extend(feature.target)
         here = feature.words if tags else feature.offsets
         num_places.append(len(here))
         for place in here:
@@ -135,16 +139,18 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
 
 
 # ---------------------------------------------------------------- made once
-def key_of(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat) -> str:
-    """Hex digits that stand for all that features are made of."""
+def key_of(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> str:
+    """Return hex digits that stand for all that features are made of."""
     found = hashlib.sha256(repr((VERSION, head, pairs, encoding.fingerprint)).encode())
     for item in items:
         found.update(repr(tuple(vars(item).values())).encode("utf-8", "backslashreplace"))
     return found.hexdigest()[:24]
 
 
-def cached(head: str, items: list[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None) -> FeatureTable:
-    """The features of some items, from `cache/features/` if they were ever made there; None: made anew."""
+def cached(
+    head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None
+) -> FeatureTable:
+    """Return the features of some items, from `cache/features/` if they were ever made there; None: made anew."""
     if cache is None:
         return packed(generate(head, items, encoding, pairs))
     path = cache / "features" / f"{key_of(head, items, encoding, pairs)}.npz"

@@ -14,26 +14,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes.rng import generator, stream_key
-from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.config import Config, TaskConfig
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
+from roberta_lab.tasks import heads
 from roberta_lab.tasks.evaluation import predict
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
-from roberta_lab.tasks.initial_weights import Start
-from roberta_lab.tasks.items import Item, Prediction, Span, TaskData
+from roberta_lab.tasks.initial_model import InitialModel
+from roberta_lab.tasks.items import Item, Prediction, TaskData
 from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
-from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.tasks.spans import unreachable
-from roberta_lab.tasks.submission import predictions_file
+from roberta_lab.tasks.result import FinetuningResult, predictions_file
 from roberta_lab.tasks.task_model import TaskModel
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
@@ -46,18 +45,18 @@ Write = Callable[[Row], None]
 
 
 class FinetuningModule(L.LightningModule):
-    """The encoder of a starting point with the head of a task; both are drawn from the seed where they are not given."""
+    """The encoder of an initial model with the head of a task; what has no weights yet is drawn from the seed."""
 
-    def __init__(self, config: Config, start: Start, head: str, num_labels: int, num_steps: int) -> None:
+    def __init__(self, config: Config, start: InitialModel, head: str, num_labels: int, num_steps: int) -> None:
         super().__init__()
         self.config, self.num_steps, tune = config, num_steps, config.finetune
         torch.manual_seed(stream_key(tune.seed, "finetune/encoder") >> 1)
         encoder = start.encoder(tune.dropout)
         torch.manual_seed(stream_key(tune.seed, "finetune/head") >> 1)
         self.model = TaskModel(encoder, head, num_labels, encoder.config)
-        self.losses: list[Tensor] = []  # of each step, read when they are needed: nobody waits for a GPU
+        self.losses: list[Tensor] = []  # of each step; reading them waits for a GPU, so that is done rarely
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         seed_dropout(self.device, stream_key(self.config.finetune.seed, "finetune/dropout", batch_idx))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -66,13 +65,13 @@ class FinetuningModule(L.LightningModule):
         return loss
 
     def lr(self, step: int) -> float:
-        """The learning rate of optimizer step `step`, counted from 0."""
+        """Return the learning rate of optimizer step `step`, counted from 0."""
         return self.config.finetune.lr * self._schedule(step)
 
     def _schedule(self, step: int) -> float:
         return linear_schedule(step, round(self.config.finetune.warmup_ratio * self.num_steps), self.num_steps)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         tune, o = self.config.finetune, self.config.optimizer
         optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, tune.beta2), o.eps, tune.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
@@ -91,7 +90,7 @@ class Batches(Dataset):
         return self.per_epoch * self.config.finetune.epochs
 
     def rows(self, epoch: int) -> list[np.ndarray]:
-        """The features of each batch of an epoch."""
+        """Return the features of each batch of an epoch."""
         size, draw = self.config.finetune.batch, generator(self.config.finetune.seed, "finetune/order", epoch)
         order, lengths = draw.permutation(len(self.table)), self.table.longest
         buckets = np.split(order, range(size * BUCKET_BATCHES, len(order), size * BUCKET_BATCHES))
@@ -132,7 +131,10 @@ class EpochEnd(L.Callback):
         self.epochs = 0
         self.seconds = 0.0  # of evaluation
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        assert isinstance(module, FinetuningModule)
         step = trainer.global_step
         if step % LOG_EVERY == 0:
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
@@ -162,49 +164,36 @@ class Finetuned:
     """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
 
     result: FinetuningResult
-    head: str  # key of `heads.HEADS`
+    head: str  # a name that `heads.load` knows
     labels: tuple[str, ...]
     num_labels: int
     weights: dict[str, Tensor] | None
     predictions: dict[str, list[Prediction]]  # by split
 
 
-def head_of(config: Config, data: TaskData) -> str:
-    """Which of `heads.HEADS` a task has: answerability is trained where some questions have no answer.
+def finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
+    """Train on the task and write the best epoch's predictions into `directory`.
 
-    Raises ConfigError for a metric of best thresholds on answerability where it is not trained.
-    """
-    unanswerable = any(isinstance(item, Span) and item.answer is None for item in data.train)
-    if config.task.metric.startswith("best_") and not unanswerable:
-        raise ConfigError(
-            f"task.metric={config.task.metric} needs training questions without an answer; {config.task.name} has none. "
-            f"Use task.metric={config.task.metric.removeprefix('best_')}."
-        )
-    return "span with answerability" if unanswerable else config.task.head
-
-
-def finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
-    """Trains on the task and writes the best epoch's predictions into `directory`.
-
-    `predictions.jsonl` is of dev, `predictions.SPLIT.jsonl` of each other split; what others without labels are for.
+    `predictions.jsonl` is dev's, `predictions.SPLIT.jsonl` that of each other split, also where it has no labels.
     """
     with threads(config.trainer.threads or torch.get_num_threads()):
         return _finetune(config, start, data, directory, write)
 
 
-def _finetune(config: Config, start: Start, data: TaskData, directory: Path, write: Write) -> Finetuned:
-    head, num_labels = head_of(config, data), config.task.num_labels or len(data.labels)
+def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
+    kind, num_labels = heads.load(config.task.head), config.task.num_labels or len(data.labels)
+    head = kind.variant(config.task, data)
     task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
-    pairs = PairFormat.of(task, start.max_length, start.paired)
+    pairs = PairFormat.for_task(task, start.max_length, start.paired)
     cache = Path(config.paths.cache)
-    splits: dict[str, list[Item]] = {"dev": data.dev, **data.others}
+    splits: dict[str, Sequence[Item]] = {"dev": data.dev, **data.others}
     tables = {name: cached(task.head, items, start.encoding, pairs, cache) for name, items in splits.items()}
     batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
     def predicted(split: str) -> list[Prediction]:
         context = module.trainer.precision_plugin.val_step_context
-        return predict(module.model, task.head, splits[split], tables[split], pad_id, task.max_answer_tokens, context)
+        return predict(module.model, task, splits[split], tables[split], pad_id, context)
 
     def evaluate() -> tuple[list[Prediction], dict[str, float]]:
         found = predicted("dev")
@@ -231,27 +220,27 @@ def _finetune(config: Config, start: Start, data: TaskData, directory: Path, wri
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
         inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable=_unreachable(task, all_tables, all_items) if task.head == "span" else None,
+        unreachable=_unreachable(task, all_tables, all_items),
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """One line of JSON per item."""
+    """Write one line of JSON for each item."""
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:
-    """A score that is no number, of predictions that are none, is 0."""
+    """Return the scores with 0 in place of what is no number, as predictions that are no numbers give."""
     return {name: value if math.isfinite(value) else 0.0 for name, value in scores.items()}
 
 
 def diverged(losses: Sequence[float]) -> bool:
-    """Whether the loss ended as no number, or no lower than it began: means of the last and the first tenth of the steps.
+    """Return whether the loss ended as no number, or no lower than it began: means of the last and first tenth of the steps.
 
-    A run may blow up within the first tenth already; so twice the very first loss is high, too. A loss of 0 is none of that,
-    and of fewer than `FEWEST_STEPS` steps, single batches, only what is no number counts.
+    A run may blow up within the first tenth already; so twice the very first loss is high, too. A loss of 0 is fine,
+    and in runs of fewer than `FEWEST_STEPS` steps only what is no number counts.
     """
     part = max(1, len(losses) // 10)
     first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
@@ -261,7 +250,7 @@ def diverged(losses: Sequence[float]) -> bool:
 
 
 def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> FinetuningResult:
-    """Chance and divergence are said aloud: no better than the best constant prediction; a loss that never fell."""
+    """Return the result, with two marks: no better than the best constant prediction, and a loss that never fell."""
     constant = constant_predictions(task, data)
     return FinetuningResult(
         task=task.name,
@@ -283,11 +272,8 @@ def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses
 
 
 def _unreachable(
-    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, list[Item]]
-) -> dict[str, dict[str, int]]:
-    """Return how many answers no window can give, by split and reason."""
-    found = {}
-    for split, items in splits.items():
-        spans = [item for item in items if isinstance(item, Span)]
-        found[split] = dict(Counter(unreachable(spans, tables[split], task.max_answer_tokens).values()))
-    return found
+    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, Sequence[Item]]
+) -> dict[str, dict[str, int]] | None:
+    """Return how many items no prediction can get right, by split and reason; None for heads where all can be."""
+    reasons = {name: heads.load(task.head).unreachable(task, items, tables[name]) for name, items in splits.items()}
+    return {name: dict(Counter(found.values())) for name, found in reasons.items() if found is not None} or None

@@ -24,37 +24,25 @@ from torch import Tensor
 
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.huggingface.names import kind_of
-from roberta_lab.tasks.initial_weights import Start
+from roberta_lab.tasks import heads
+from roberta_lab.tasks.initial_model import InitialModel
 
-_POOLED = {"classifier.dense": "{kind}.pooler.dense", "classifier.out": "classifier"}
-_ROBERTA = {"classifier.dense": "classifier.dense", "classifier.out": "classifier.out_proj"}
-_ENDS = {"ends": "qa_outputs"}
-NAMES: dict[str, dict[str, dict[str, str]]] = {  # head -> kind -> our layer -> theirs
-    "classification": {"roberta": _ROBERTA, "bert": _POOLED},
-    "regression": {"roberta": _ROBERTA, "bert": _POOLED},
-    "choice": {"roberta": _POOLED, "bert": _POOLED},
-    "span": {"roberta": _ENDS, "bert": _ENDS},
-    "span with answerability": {"roberta": _ENDS, "bert": _ENDS},
-    "tagging": {"roberta": {"out": "classifier"}, "bert": {"out": "classifier"}},
-}
-CLASSES = {
-    "classification": "ForSequenceClassification",
-    "regression": "ForSequenceClassification",
-    "choice": "ForMultipleChoice",
-    "span": "ForQuestionAnswering",
-    "span with answerability": "ForQuestionAnswering",
-    "tagging": "ForTokenClassification",
-}
 ANSWERABILITY = "answerability.safetensors"  # classifier.dense, classifier.out: log-odds of an answer, from `<s>`
 
 
 def write(
-    folder: Path, start: Start, weights: dict[str, Tensor], head: str, labels: tuple[str, ...], facts: dict[str, Any]
+    folder: Path,
+    start: InitialModel,
+    weights: dict[str, Tensor],
+    head: str,
+    labels: tuple[str, ...],
+    facts: dict[str, Any],
 ) -> str:
-    """Writes the folder and returns its kind.
+    """Write the folder and return its kind.
 
     Args:
-        weights: of `heads.TaskModel`.
+        weights: of `TaskModel`.
+        head: a name that `heads.load` knows.
         labels: names of the classes; () where they have none.
         facts: roberta_lab.json, which says that the folder is an export.
     """
@@ -65,7 +53,7 @@ def write(
         model_folder.write(folder, _for_pretraining(weights), start.model, Path(tokenizer), _card(head, facts), facts)
     tensors = load_file(folder / "model.safetensors")
     tensors = {name: t for name, t in tensors.items() if name.startswith((f"{kind}.embeddings.", f"{kind}.encoder."))}
-    own = NAMES[head][kind]
+    own = heads.load(head).tensors[kind]
     for ours, theirs in own.items():
         for part in ("weight", "bias"):
             tensors[f"{theirs.format(kind=kind)}.{part}"] = weights[f"head.{ours}.{part}"].contiguous()
@@ -75,27 +63,18 @@ def write(
     if left:
         _save(left, folder / ANSWERABILITY)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"architectures": [{"roberta": "Roberta", "bert": "Bert"}[kind] + CLASSES[head]]}
-    config |= _labels(head, len(weights[f"head.{[*own][-1]}.bias"]), labels)
+    config |= {"architectures": [{"roberta": "Roberta", "bert": "Bert"}[kind] + f"For{heads.load(head).auto_class}"]}
+    config |= heads.load(head).label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return kind
 
 
 def _for_pretraining(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state of PretrainingModel with this encoder and an MLM head of zeros, which is not kept."""
+    """Return a state of PretrainingModel with this encoder and an MLM head of zeros, which is not kept."""
     words, hidden = weights["encoder.embeddings.tokens.weight"].shape
     state = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
     state |= {"mlm_dense.weight": torch.zeros(hidden, hidden), "mlm_bias": torch.zeros(words)}
     return state | {name: torch.zeros(hidden) for name in ("mlm_dense.bias", "mlm_norm.weight", "mlm_norm.bias")}
-
-
-def _labels(head: str, number: int, labels: tuple[str, ...]) -> dict[str, Any]:
-    if head not in ("classification", "regression", "tagging"):
-        return {}
-    if head == "regression":
-        return {"id2label": {"0": "score"}, "label2id": {"score": 0}, "problem_type": "regression"}
-    names = labels or tuple(str(i) for i in range(number))
-    return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
 
 
 def _save(tensors: dict[str, Tensor], file: Path) -> None:
@@ -104,8 +83,8 @@ def _save(tensors: dict[str, Tensor], file: Path) -> None:
 
 
 def _card(head: str, facts: dict[str, Any]) -> str:
-    """README.md of the folder."""
-    result, name = facts["result"], CLASSES[head]
+    """Return README.md of the folder."""
+    result, name, note = facts["result"], f"For{heads.load(head).auto_class}", heads.load(head).card_note
     lines = [
         *("---", "library_name: transformers", "tags: [roberta_lab]", "---", f"# {result['label']}", ""),
         f"Finetuned by roberta_lab, run `{facts['run_id']}`; `roberta_lab.json` has every setting and score.",
@@ -116,9 +95,5 @@ def _card(head: str, facts: dict[str, Any]) -> str:
         ),
         *("", f"Dev {result['metric']}: {result['score']:.2f} (a constant prediction: {result['majority']:.2f})."),
     ]
-    if head == "span with answerability":
-        lines += [
-            "",
-            f"Whether there is an answer is a classifier of its own, in `{ANSWERABILITY}`: without it, this model always answers.",
-        ]
+    lines += ["", note] if note else []
     return "\n".join(lines) + "\n"

@@ -1,9 +1,17 @@
-"""What a finetuning run found, once it is at its end."""
+"""The result of a finetuning run, and the names of the files in its folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+MODEL_FOLDER, WEIGHTS_FILE = "model", "finetuned.ckpt"  # with finetune.save_model
+
+
+def predictions_file(run: Path, split: str) -> Path:
+    """Return where a run's predictions of a split lie: `predictions.jsonl` is dev's."""
+    return run / ("predictions.jsonl" if split == "dev" else f"predictions.{split}.jsonl")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,24 @@
-"""Spans of several windows as one answer, and which answers no window can give (SQuAD; RoBERTa, Section 5.2)."""
+"""The best span of several windows, and the answers that no window can give (SQuAD; RoBERTa, Section 5.2)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Prediction, Span
+from roberta_lab.tasks.items import Prediction
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.heads.span import Span
 
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
 
 
 def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """In each window the span of the context with the largest sum, last not before first, `most_tokens` at most.
+    """Return the span with the largest sum in each window's context, last not before first, `most_tokens` at most.
 
     Args:
         ends: float (B, T, 2), log-probabilities of first and last tokens.
@@ -36,7 +40,7 @@ def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple
 
 
 class Answers:
-    """Collects windows, in any order, and keeps the best answer of each item."""
+    """The best answer of each item; windows are added in any order."""
 
     def __init__(self, items: Sequence[Span], table: FeatureTable, most_tokens: int) -> None:
         self.items, self.table, self.most_tokens = items, table, most_tokens
@@ -44,7 +48,7 @@ class Answers:
         self.answerable = [-math.inf] * len(items)
 
     def add(self, rows: np.ndarray, ends: np.ndarray, answerable: np.ndarray | None) -> None:
-        """Windows `rows` of the table. ends: float (B, T, 2), log-probabilities; answerable: float (B,), log-odds.
+        """Add windows `rows` of the table. ends: float (B, T, 2), log-probabilities; answerable: float (B,), log-odds.
 
         A span's score is the log-probability of both ends, and with `answerable` of there being an answer in the window.
         """
@@ -63,7 +67,7 @@ class Answers:
         return text_of(self.items[self.table.item[row]], self.table, row, first, last)
 
     def predictions(self) -> list[Prediction]:
-        """One of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""
+        """Return the prediction of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""
         found: list[Prediction] = []
         for item, (score, text), answerable in zip(self.items, self.best, self.answerable, strict=True):
             prediction: Prediction = {"id": item.id, "prediction": text, "answer": text, "score": score}
@@ -74,7 +78,7 @@ class Answers:
 
 
 def text_of(item: Span, table: FeatureTable, row: int, first: int, last: int) -> str:
-    """The characters of an input's tokens first to last, without the white space that pieces may have around them."""
+    """Return the characters of an input's tokens first to last, without the white space that pieces may have around them."""
     start, end = (int(i) for i in table.context[row])
     if start == end:
         return ""
@@ -87,7 +91,7 @@ INSIDE, LONG, CUT, UNSEEN = "inside a token", "too many tokens", "longer than a 
 
 
 def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) -> dict[str, str]:
-    """Items whose answer no prediction can be, each with the reason.
+    """Return the ids of items whose answer no prediction can be, each with the reason.
 
     `inside a token`: a token that the answer shares has other letters too, so the best text has more than the answer;
     `too many tokens`: more than an answer may have; `longer than a window`: no window has all of it; `of no token`: the

@@ -31,7 +31,7 @@ from roberta_lab.runs.options import SWEEPS
 from roberta_lab.runs.overrides import parse, texts
 from roberta_lab.runs.progress import Overview, last_row
 from roberta_lab.runs.registration import register
-from roberta_lab.tasks import submission
+from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
 
 FEW = [*SMALL, "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
 QUESTION = """
@@ -269,8 +269,8 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
         for one in todo:
             if one not in broken:
                 complete(one)
-                (one.path / submission.MODEL).mkdir()
-                (one.path / submission.WEIGHTS).touch()
+                (one.path / MODEL_FOLDER).mkdir()
+                (one.path / WEIGHTS_FILE).touch()
         return {one.path: "no" for one in broken}
 
     monkeypatch.setattr(launching, "launcher", lambda *_: None)
@@ -299,9 +299,9 @@ def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(t
     kept = at(replace(plain, config=tuned), plain.path)
     complete(plain)
     assert plain.is_complete and not kept.is_complete
-    (plain.path / submission.MODEL).mkdir()
+    (plain.path / MODEL_FOLDER).mkdir()
     assert not kept.is_complete
-    (plain.path / submission.WEIGHTS).touch()
+    (plain.path / WEIGHTS_FILE).touch()
     assert kept.is_complete and run.is_finetuned(tuned, plain.path)
     (plain.path / "result.json").unlink()
     assert not kept.is_complete and not plain.is_complete
@@ -331,9 +331,9 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
     assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1
     here = at(replace(made, config=replace(made.config, task=TaskConfig("mnli", "glue", "classification"))), tmp_path)
     complete(here)
-    (tmp_path / submission.MODEL).mkdir()
+    (tmp_path / MODEL_FOLDER).mkdir()
     assert not here.is_trained
-    (tmp_path / submission.WEIGHTS).touch()
+    (tmp_path / WEIGHTS_FILE).touch()
     assert not here.is_trained, "no test split was predicted"
     (tmp_path / "predictions.test_mm.jsonl").touch()
     assert here.is_trained and not here.is_complete

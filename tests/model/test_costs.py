@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from roberta_lab.config import Config, ConfigError, ModelConfig
 from roberta_lab.model.attention import Padded
-from roberta_lab.model.costs import Costs, costs_of, finetune_seconds, layer_bytes, pass_tokens
+from roberta_lab.model.costs import Costs, costs_of, layer_bytes, pass_tokens
 from roberta_lab.model.encoder import Layer
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.runs.compose import build
@@ -202,14 +202,6 @@ def test_passes_come_from_the_prepared_store_where_there_is_one(tmp_path: Path) 
 
 def test_text_of_unknown_size_has_no_passes() -> None:
     assert costs_of(config("data_mix=own", "scale=paper")).passes is None
-
-
-def test_finetuning_by_hand() -> None:
-    """MNLI with base: 393K inputs of 128 tokens, 10 epochs."""
-    found = config("scale=paper", "model=base", "task=mnli")
-    layer = 2 * 128 * (4 * 768**2 + 2 * 128 * 768 + 2 * 768 * 3072)
-    assert finetune_seconds(found) == pytest.approx(392_702 * 10 * 3 * 12 * layer / 10e12)
-    assert finetune_seconds(config("task=text_classification")) is None
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,22 @@ from roberta_lab.data import tokenizer_files
 from roberta_lab.tasks import feature_table
 from roberta_lab.tasks.families import squad
 from roberta_lab.tasks.feature_table import cached, packed
-from roberta_lab.tasks.features import Feature, PairFormat, Sequence, features, word_windows
-from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging
+from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.heads.tagging import Tagging, word_windows
+from roberta_lab.tasks.items import Item
 from roberta_lab.tasks.spans import NOWHERE, Answers, best_spans, unreachable
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
 SHARED = next((f / "data" for f in FOLDERS if (f / "data" / "tasks" / "squad.tar.zst").is_file()), None)
 WORDS = "alpha beta gamma delta the of which is"
+
+
+def features(head: str, items: list[Any], encoding: Encoding, pairs: PairFormat) -> list[Feature]:
+    return list(generate(head, items, encoding, pairs))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +154,7 @@ def test_a_stride_of_the_users_own_moves_the_windows(encoding: Encoding) -> None
     items = [Span("x", "q", "x" * 156, None)]
     starts = {}
     for stride in (None, 10, 3, 17):
-        made = features("span", items, encoding, PairFormat.of(span_task(stride=stride), 512, False))
+        made = features("span", items, encoding, PairFormat.for_task(span_task(stride=stride), 512, False))
         starts[stride] = [feature.offsets[0][0] for feature in made]
         assert set().union(*(feature.offsets for feature in made)) == {(i, i + 1) for i in range(156)}, (
             "no token is left out"
@@ -160,22 +168,22 @@ def test_a_stride_of_the_users_own_moves_the_windows(encoding: Encoding) -> None
 def test_only_a_stride_that_moves_windows_makes_other_features(encoding: Encoding) -> None:
     def key(**own: Any) -> str:
         task = span_task(**own)
-        return feature_table.key_of(task.head, [], encoding, PairFormat.of(task, 512, False))
+        return feature_table.key_of(task.head, [], encoding, PairFormat.for_task(task, 512, False))
 
     assert key() == key(stride=10) != key(stride=9)
     assert key(head="tagging") == key(head="tagging", stride=9)
-    assert PairFormat.of(span_task(max_length=512), 512, False).stride == 128
+    assert PairFormat.for_task(span_task(max_length=512), 512, False).stride == 128
 
 
 def test_a_stride_that_would_leave_tokens_out_is_one_line(encoding: Encoding) -> None:
     """40 - 4 tokens for question and context, half for each at most."""
-    assert PairFormat.of(span_task(stride=17), 512, False).stride == 17
+    assert PairFormat.for_task(span_task(stride=17), 512, False).stride == 17
     with pytest.raises(
         ConfigError, match=r"^task.stride=18: inputs of 40 tokens have room for 18 of a context .* null for 10\.$"
     ):
-        PairFormat.of(span_task(stride=18), 512, False)
+        PairFormat.for_task(span_task(stride=18), 512, False)
     with pytest.raises(ConfigError, match=r"^task\.stride=128: inputs of 64 tokens"):
-        PairFormat.of(span_task(stride=128, max_length=512), 64, True)
+        PairFormat.for_task(span_task(stride=128, max_length=512), 64, True)
 
 
 def compare(items: list[Span], encoding: Encoding, pairs: PairFormat) -> Counter[str]:

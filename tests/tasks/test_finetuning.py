@@ -24,15 +24,18 @@ from roberta_lab.config import (
     TrainerConfig,
 )
 from roberta_lab.model.encoder import Encoder
-from roberta_lab.tasks import finetuning
+from roberta_lab.tasks import finetuning, heads
 from roberta_lab.tasks.evaluation import batches_of
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import Feature, Sequence
 from roberta_lab.tasks.finetuning import Batches, Finetuned, FinetuningModule, finetune
-from roberta_lab.tasks.initial_weights import Start, encoder_weights
-from roberta_lab.tasks.items import Choice, Classification, Item, Regression, Span, Tagging, TaskData
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
+from roberta_lab.tasks.items import Item, TaskData
 from roberta_lab.tasks.metrics.scores import score
-from roberta_lab.tasks.task_model import HEADS
 
 WORDS = ["red", "blue", "green", "black", "white", "circle", "square", "line"]
 
@@ -94,11 +97,11 @@ def data_of(head: str) -> TaskData:
     return TaskData(items(head, 240, 0), items(head, 60, 1), labels, {"dev_mm": items(head, 30, 2)})
 
 
-def start_of(config: Config, tokenizer: Tokenizer, **changes: Any) -> Start:
+def start_of(config: Config, tokenizer: Tokenizer, **changes: Any) -> InitialModel:
     torch.manual_seed(0)
     types = 2 if config.input_format.name == "segment_pair" else 0
     state = Encoder(config.model, 290, 32, types).state_dict()
-    return Start(**{**dict(model=config.model, weights=state, tokenizer=tokenizer, vocab_size=290, max_length=32, token_types=types), **changes})  # fmt: skip
+    return InitialModel(**{**dict(model=config.model, weights=state, tokenizer=tokenizer, vocab_size=290, max_length=32, token_types=types), **changes})  # fmt: skip
 
 
 def run(config: Config, tokenizer: Tokenizer, path: Path, data: TaskData | None = None) -> tuple[Finetuned, list[dict]]:
@@ -265,11 +268,11 @@ def nll(logits: torch.Tensor, allowed: list[int], target: int) -> float:
 def test_the_span_losses_are_those_of_their_definitions() -> None:
     batch = span_batch()
     logits = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0))
-    ends = HEADS["span"](8, 2, 0.0)
+    ends = heads.load("span")
     targets = [(3, 4), (0, 0), (4, 4)]
     expected = [nll(logits[i, :, k], [0, 3, 4, 5], targets[i][k]) for i in range(3) for k in (0, 1)]
     assert ends.loss({"ends": logits}, batch).item() == pytest.approx(np.mean(expected), rel=1e-5)
-    both = HEADS["span with answerability"](8, 2, 0.0)
+    both = heads.load("span with answerability")
     odds = torch.tensor([0.3, -0.2, 1.5])
     there = [float(np.logaddexp(0, -x if y else x)) for x, y in zip(odds.tolist(), (1, 0, 1), strict=True)]
     expected = [nll(logits[i, :, k], [3, 4, 5], targets[i][k]) for i in (0, 2) for k in (0, 1)]
@@ -285,6 +288,6 @@ def test_tags_lose_on_words_first_pieces_only() -> None:
     labels = torch.tensor([[-100, 2, -100, 0, -100], [-100, 1, -100, -100, -100]])
     tags = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     expected = [nll(tags[i, t], [0, 1, 2], int(labels[i, t])) for i, t in ((0, 1), (0, 3), (1, 1))]
-    head = HEADS["tagging"](8, 3, 0.0)
+    head = heads.load("tagging")
     assert head.loss({"tags": tags}, {"labels": labels}).item() == pytest.approx(np.mean(expected), rel=1e-5)
     assert head.loss({"tags": tags}, {"labels": torch.full_like(labels, -100)}).item() == 0

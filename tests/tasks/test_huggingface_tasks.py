@@ -19,11 +19,11 @@ from tokenizers import Tokenizer
 from roberta_lab.config import ConfigError
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.runs.results import RunResult
-from roberta_lab.tasks import huggingface, initial_weights
+from roberta_lab.tasks import huggingface
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import PairFormat, generate
 from roberta_lab.tasks.finetuning import Finetuned
-from roberta_lab.tasks.initial_weights import Start
+from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.spans import Answers
 
 CLASSES = {
@@ -51,7 +51,7 @@ def transformers(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
     assert not [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
 
 
-def exported(head: str, kind: str, tokenizer: Tokenizer, path: Path) -> tuple[Start, Finetuned, Path]:
+def exported(head: str, kind: str, tokenizer: Tokenizer, path: Path) -> tuple[InitialModel, Finetuned, Path]:
     cfg = config(head, path, input_format=FORMATS[kind], epochs=2, save_model=True)
     start, data = start_of(cfg, tokenizer), data_of(head)
     found = finetune(cfg, start, data, path, lambda row: None)
@@ -122,7 +122,7 @@ def test_whether_there_is_an_answer_lies_beside_the_model(tokenizer: Tokenizer, 
 
 
 # ---------------------------------------------------------------- folders to start from
-def pretrained(kind: str, tokenizer: Tokenizer, path: Path) -> tuple[Start, Path]:
+def pretrained(kind: str, tokenizer: Tokenizer, path: Path) -> tuple[InitialModel, Path]:
     start = start_of(config("span", input_format=FORMATS[kind]), tokenizer)
     path.mkdir()
     tokenizer.save(str(path / "tokenizer.json"))
@@ -138,13 +138,13 @@ def test_a_folder_is_a_starting_point_with_its_own_sizes_tokenizer_and_pair_form
     tmp_path: Path,
 ) -> None:
     start, folder = pretrained(kind, tokenizer, tmp_path / kind)
-    found = initial_weights.of_folder(str(folder))
+    found = InitialModel.from_folder(str(folder))
     assert (found.model, found.vocab_size, found.max_length) == (start.model, 290, 32)
     assert found.paired == (kind == "bert") and found.weights.keys() == start.weights.keys()
     assert all(torch.equal(found.weights[name], tensor) for name, tensor in start.weights.items())
     text = "red circle"
     assert found.encoding.encode_batch([text]) == start.encoding.encode_batch([text])
-    assert initial_weights.of_folder(str(folder)).weights["embeddings.tokens.weight"].data_ptr() == found.weights["embeddings.tokens.weight"].data_ptr(), "read once"  # fmt: skip
+    assert InitialModel.from_folder(str(folder)).weights["embeddings.tokens.weight"].data_ptr() == found.weights["embeddings.tokens.weight"].data_ptr(), "read once"  # fmt: skip
 
 
 def test_a_tokenizer_that_does_not_fit_a_folder_is_an_error_in_one_line(
@@ -158,8 +158,8 @@ def test_a_tokenizer_that_does_not_fit_a_folder_is_an_error_in_one_line(
     with pytest.raises(
         ConfigError, match=r"^pretrained\.path=.*ids up to 294, but the embedding has 290 rows"
     ) as error:
-        initial_weights.of_folder(str(folder))
+        InitialModel.from_folder(str(folder))
     assert "\n" not in str(error.value)
     os.remove(folder / "model.safetensors")
     with pytest.raises(ConfigError, match=r"no model\.safetensors"):
-        initial_weights.of_folder(str(folder))
+        InitialModel.from_folder(str(folder))

@@ -10,8 +10,12 @@ from torchmetrics.functional import classification as reference
 from torchmetrics.functional import regression
 
 from roberta_lab.config import TaskConfig
-from roberta_lab.runs.compose import METRICS
-from roberta_lab.tasks.items import Choice, Classification, Item, Prediction, Regression, Span, Tagging, TaskData
+from roberta_lab.tasks.heads import HEADS
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.items import Item, Prediction, TaskData
 from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
 
 
@@ -234,5 +238,5 @@ def test_every_metric_that_may_be_chosen_is_scored() -> None:
         "span": score(task("span"), span, [{"id": "0", "prediction": "", "answer": "cat", "no_answer": 1.0}]),
     }
     for head, scores in found.items():
-        assert set(METRICS[head]) <= set(scores)
+        assert set(HEADS[head].metrics) <= set(scores)
     assert found["span"]["f1"] == 0.0 and found["span"]["best_f1"] == 100.0

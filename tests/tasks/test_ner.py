@@ -8,7 +8,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.items import Tagging
+from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.metrics.entities import entities
 from roberta_lab.tasks.metrics.scores import constant_predictions, score
 

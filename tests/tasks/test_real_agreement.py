@@ -23,7 +23,7 @@ from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_word
 from roberta_lab.config import ModelConfig
 from roberta_lab.tasks import huggingface
 from roberta_lab.tasks.finetuning import finetune
-from roberta_lab.tasks.initial_weights import Start
+from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.items import Prediction, TaskData
 
 pytestmark = pytest.mark.skipif(PACKED is None, reason=f"no data/tasks in {', '.join(map(str, FOLDERS))}")
@@ -56,7 +56,7 @@ def run(path: Path, task: str, place: Path, number: int | None = None, paired: b
     texts += [" ".join(item.words) for item in data.train if settings.head == "tagging"]
     tokenizer = (train_wordpiece if paired else train_bytelevel_bpe)(iter(texts), VOCABULARY)
     size = Encoding(tokenizer).vocab_size
-    start = Start(MODEL, None, tokenizer, size, settings.max_length, 2 if paired else 0)
+    start = InitialModel(MODEL, None, tokenizer, size, settings.max_length, 2 if paired else 0)
     found = finetune(cfg, start, data, path, lambda row: None)
     assert found.weights is not None
     facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}

@@ -13,7 +13,8 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families, submission
-from roberta_lab.tasks.items import Prediction, Span
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.items import Prediction
 from roberta_lab.tasks.metrics.scores import score
 
 CONTEXT = " The  café in Bern\u2028(an old café) opened in 1890.\n"
@@ -51,7 +52,7 @@ def test_questions_have_places_and_all_their_answers(tmp_path: Path) -> None:
         Span("a", "What is a?", CONTEXT, place, ("café", "an old café")),
         Span("b", "What is b?", CONTEXT, None),
     ]
-    assert data.dev[0].answer_text == "café" and data.dev[1].golds == ("",)
+    assert data.dev[0].answer_text == "café" and data.dev[1].gold == ("",)
     assert data.notes[0].endswith("train-v2.0.json: 2 items; the official train-v2.0.json has 130,319.")
     assert families.load(task("squad1", write(tmp_path, questions[:1], "v1.1")), tmp_path).train == data.train[:1]
 

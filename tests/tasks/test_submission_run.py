@@ -16,8 +16,11 @@ from roberta_lab.cli import main
 from roberta_lab.config import ConfigError
 from roberta_lab.data import storage
 from roberta_lab.runs.command_line import typed
-from roberta_lab.tasks import finetuning, records
-from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
+from roberta_lab.tasks import finetuning, heads, records
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.heads.tagging import Tagging
 
 TINY = [
     *("task.max_length=32", "finetune.batch=4", "finetune.epochs=1", "finetune.lr=0.01", "finetune.dropout=0"),
@@ -218,7 +221,7 @@ def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
     folder = only_run()
     before = (folder / "result.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("roberta_lab.tasks.initial_weights.of_folder", refused)
+        patch.setattr("roberta_lab.tasks.initial_model.InitialModel.from_folder", refused)
         assert main.main([*command, "finetune.save_model=true"]) == 2
     with storage.claim(folder):
         assert main.main([*command, "finetune.save_model=true"]) == 1
@@ -256,7 +259,7 @@ def test_init_from_asks_for_the_run_on_the_files_as_they_are_now(
 # ---------------------------------------------------------------- new text
 def record_of(item: Any) -> dict[str, Any]:
     """A dev item as somebody would write it."""
-    return {key: value for key in records.FIELDS[HEAD_OF[type(item)]] if (value := getattr(item, key)) is not None}
+    return {key: value for key in heads.load(HEAD_OF[type(item)]).fields if (value := getattr(item, key)) is not None}
 
 
 HEAD_OF = {

@@ -13,7 +13,10 @@ from test_hub import environment, impatient
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.items import Choice, Classification, Regression, Span, Tagging
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.heads.tagging import Tagging
 
 PINNED = "0123456789" * 4
 Call = Callable[..., Any]

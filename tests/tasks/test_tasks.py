@@ -12,11 +12,13 @@ from omegaconf import OmegaConf
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus import parts
-from roberta_lab.runs.compose import METRICS
 from roberta_lab.runs.options import CONF
 from roberta_lab.tasks import families
+from roberta_lab.tasks.families import pydoc
 from roberta_lab.tasks.families.pydoc import described_parameters
-from roberta_lab.tasks.metrics.scores import constant_predictions, exact_match, score, token_f1
+from roberta_lab.tasks.heads import HEADS
+from roberta_lab.tasks.metrics.scores import constant_predictions, score
+from roberta_lab.tasks.metrics.squad import exact_match, token_f1
 
 GOOGLE = "Do it.\n\nArgs:\n    alpha (int): the first of them,\n        on two lines\n    beta: the second\n\nReturns:\n    gamma: no parameter\n"
 NUMPY = "Do it.\n\nParameters\n----------\nalpha : int\n    The first of them,\n    on two lines\nbeta : int, optional\n    The second.\n\nReturns\n-------\ngamma : int\n    No parameter.\n"
@@ -35,7 +37,7 @@ def corpus(tmp_path: Path) -> Path:
     documents: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     docstrings = []
     for i in range(60):
-        package, held_out = families.pydoc.PACKAGES[i % 4], i % 3 == 0
+        package, held_out = pydoc.PACKAGES[i % 4], i % 3 == 0
         own = [f"The module number {i} says {package} in its own words number {j}." for j in range(3)]
         documents[held_out].append(
             {"id": f"m{i}", "title": "", "package": package, "sentences": ["Everywhere the same five words.", *own]}
@@ -90,14 +92,12 @@ def test_dev_items_come_from_held_out_modules_only(name: str, corpus: Path) -> N
 
 def test_topics_are_balanced_and_no_text_is_in_both_splits(corpus: Path) -> None:
     data = load("pydoc_topic", corpus)
-    assert majority(data) == 25.0 and data.labels == families.pydoc.PACKAGES
+    assert majority(data) == 25.0 and data.labels == pydoc.PACKAGES
     for items in (data.train, data.dev):
         assert set(np.bincount([item.label for item in items])) == {len(items) // 4}
     texts = [{item.text_a for item in items} for items in (data.train, data.dev)]
     assert not texts[0] & texts[1]
-    assert all(
-        item.text_a.split()[5] == families.pydoc.PACKAGES[item.label] for item in data.dev if "module" in item.text_a
-    )
+    assert all(item.text_a.split()[5] == pydoc.PACKAGES[item.label] for item in data.dev if "module" in item.text_a)
 
 
 def test_pairs_are_half_true_and_false_lines_are_of_the_same_package(corpus: Path) -> None:
@@ -146,7 +146,7 @@ def test_three_styles_of_parameters_are_read(text: str, first: str) -> None:
 def test_parameters_with_the_same_words_have_their_own_places() -> None:
     context = "left: the size of x right: the size of x"
     entries = {"left": "the size of x", "right": "the size of x"}
-    items = families.pydoc._questions("f", context, entries, [], ("numpy", False, 0))
+    items = pydoc._questions("f", context, entries, [], ("numpy", False, 0))
     assert {item.question: item.answer for item in items} == {"left": (6, 19), "right": (27, 40)}
 
 
@@ -188,8 +188,8 @@ def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path:
     settings = OmegaConf.load(CONF / "task" / f"{name}.yaml")
     task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), settings))
     assert isinstance(task, TaskConfig)
-    assert task.name == name and task.metric in METRICS[task.head] and not task.path
-    if task.family not in families.READ_FROM_CORPUS:
+    assert task.name == name and task.metric in HEADS[task.head].metrics and not task.path
+    if families.get(task.family).files:
         with pytest.raises(ConfigError) as error:
             families.load(task, tmp_path)
         assert str(error.value).startswith(f"task={name} needs its original files: task.path=FOLDER with ")

@@ -16,7 +16,7 @@ from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.runs import identity
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
-from roberta_lab.runs.overrides import without_sweep
+from roberta_lab.runs.overrides import parse, without_sweep
 from roberta_lab.runs.results import RunResult, is_complete
 from roberta_lab.runs.tracking import read
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import counted
-from roberta_lab.model.costs import Costs, costs_of, finetune_seconds
+from roberta_lab.model.costs import Costs, costs_of
 from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, sweeps_of
 from roberta_lab.runs.results import is_complete
+from roberta_lab.tasks.costs import finetune_seconds
 
 
 @dataclass(frozen=True)

@@ -1,52 +1,67 @@
-"""Downstream tasks. One file is one task family: it reads items; features and metrics are shared.
-
-A new family is a module with `load(task, corpus) -> TaskData` and an entry in `FAMILIES`; where it has files of its own,
-`read_from(task)` and an entry in `FILES`; and a YAML per task.
-"""
+"""The families of downstream tasks, one file for each: it reads the items, while features and scores are those of the head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.families import glue, hub, ner, pydoc, race, squad, text_classification
+from roberta_lab.tasks.heads import HEADS
 from roberta_lab.tasks.items import TaskData
 
-FAMILIES: dict[str, Callable[[TaskConfig, Path], TaskData]] = {
-    "pydoc": pydoc.load,
-    "glue": glue.load,
-    "squad": squad.load,
-    "race": race.load,
-    "ner": ner.load,
-    "text_classification": text_classification.load,
-}
-FILES: dict[str, Callable[[TaskConfig], dict[str, Path]]] = {  # what `load` opens: as what (a split) -> file
-    "glue": glue.read_from,
-    "squad": squad.read_from,
-    "race": race.read_from,
-    "ner": ner.read_from,
-    "text_classification": text_classification.read_from,
-}
-READ_FROM_CORPUS = ("pydoc",)  # the others have files of their own
+if TYPE_CHECKING:
+    from roberta_lab.tasks.families.base import Family
+
+FAMILIES = (  # names of files in this folder; the `FAMILY` of each says what there is to know
+    "pydoc",  # four tasks of the embedded corpus
+    "glue",  # nine tasks of sentences and pairs
+    "squad",  # 1.1 and 2.0
+    "race",  # questions of examinations
+    "ner",  # words with tags
+    "text_classification",  # a user's own texts
+)
+
+
+def get(name: str) -> Family:
+    """Return a family. Raises ConfigError for a name that is none of `FAMILIES`."""
+    if name not in FAMILIES:
+        raise ConfigError(f"task.family={name!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
+    found: Family = import_module(f"{__name__}.{name}").FAMILY
+    return found
+
+
+def check(task: TaskConfig) -> None:
+    """Raise ConfigError for a head that is unknown, or a metric that the task does not have."""
+    if task.head not in HEADS:
+        raise ConfigError(f"task.head={task.head}: unknown. Allowed: {', '.join(HEADS)}.")
+    entry = HEADS[task.head]
+    allowed = get(task.family).metrics.get(task.name, entry.metrics) if task.family in FAMILIES else entry.metrics
+    if task.num_labels > 2:
+        allowed = tuple(metric for metric in allowed if metric not in entry.two_class_metrics)
+    if task.metric not in allowed:
+        raise ConfigError(
+            f"task.metric={task.metric}: unknown for {task.head} ({task.name}). Allowed: {', '.join(allowed)}."
+        )
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The items of a task; `corpus` is the prepared corpus, which the embedded tasks are made of."""
-    if task.family not in FAMILIES:
-        raise ConfigError(f"task.family={task.family!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
-    if task.path and task.hub is not None and task.hub.revision:
+    """Return the items of a task; `corpus` is the prepared corpus, which the embedded tasks are made of. Raises ConfigError."""
+    family, is_on_hub = get(task.family), task.hub is not None and bool(task.hub.revision)
+    if task.path and is_on_hub:
         raise ConfigError(
             f"task.path={task.path} and task.hub.revision: both say where {task.name} is. Allowed is one."
         )
-    from_hub = task.hub is not None and task.hub.revision
-    data = hub.load(task) if from_hub else FAMILIES[task.family](task, corpus)
+    if is_on_hub and family.load_from_hub is None:
+        allowed = ", ".join(name for name in FAMILIES if get(name).load_from_hub)
+        raise ConfigError(f"task.hub: family {task.family} is not read from the hub. Allowed: {allowed}.")
+    data = family.load_from_hub(task) if is_on_hub and family.load_from_hub else family.load(task, corpus)
     if task.num_labels and data.labels and len(data.labels) != task.num_labels:
         found = f"{len(data.labels)} classes are there ({', '.join(data.labels)})"
         raise ConfigError(
             f"task.num_labels={task.num_labels}: {found}. Allowed: that number, or 0 for what the files have."
         )
-    if task.head == "classification" and task.metric == "f1" and len(data.labels) > 2:
+    if len(data.labels) > 2 and task.head in HEADS and task.metric in HEADS[task.head].two_class_metrics:
         raise ConfigError(
             f"task.metric=f1 is that of two classes, {len(data.labels)} are there. Use task.metric=f1_macro."
         )
@@ -54,5 +69,5 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 
 def counts(data: TaskData) -> dict[str, int]:
-    """The items of each split, as used: after `num_train` and `num_dev`."""
+    """Return the number of items of each split, as used: after `num_train` and `num_dev`."""
     return {"train": len(data.train), "dev": len(data.dev), **{name: len(items) for name, items in data.others.items()}}

@@ -9,13 +9,16 @@ of a text is none of it, as in the paper's preprocessing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family, Submission
 from roberta_lab.tasks.families.reading import assembled, lines, malformed, split_files, task_folder, tsv_rows
-from roberta_lab.tasks.items import Classification, Item, Regression, TaskData
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.items import Item, Prediction, TaskData
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
 _THREE = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}
@@ -87,7 +90,7 @@ FORMATS = {
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
+    """Return the items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
     form, files = format_of(task), files_of(task)
     notes: list[str] = []
     items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
@@ -97,7 +100,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
-    """split -> its file. Of Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
+    """Return the file of each split. In Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
     form = format_of(task)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
     folder = task_folder(task, what, form.folder)
@@ -108,20 +111,20 @@ def files_of(task: TaskConfig) -> dict[str, Path]:
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """What `load` opens, by split, and by name where the name says how it is read."""
+    """Return what `load` opens, by split, and by name where the name says how it is read."""
     by_name = (_RAW_TRAIN, _DEV_IDS)
     return {f"{s}/{f.name}" if f.name in by_name else s: f for s, f in files_of(task).items()}
 
 
 def format_of(task: TaskConfig) -> Format:
-    """The task's files; raises ConfigError for a name that is none of GLUE's."""
+    """Return how the task's files look; raise ConfigError for a name that is none of GLUE's."""
     if task.name not in FORMATS:
         raise ConfigError(f"task.name={task.name!r} is unknown in family glue. Allowed: {', '.join(FORMATS)}.")
     return FORMATS[task.name]
 
 
 def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
-    """The items of one file, in its order; `notes` takes a line on those that were left out."""
+    """Return the items of one file, in its order; `notes` takes a line on those that were left out."""
     fewer: list[int] | None = [] if form.may_lack_fields else None
     header, found, unlabelled, number = _header(path, form), [], 0, -1
     for line, row in tsv_rows(path, header, fewer):
@@ -141,7 +144,7 @@ def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
 
 
 def _header(path: Path, form: Format) -> tuple[str, ...]:
-    """The columns of a file that starts without naming them; () where it names them."""
+    """Return the columns of a file that starts without naming them; () where it names them."""
     _, first = next(lines(path), (1, ""))
     return () if form.text_a in first.split("\t") else form.header
 
@@ -175,7 +178,7 @@ def _score(path: Path, line: int, text: str) -> float:
 
 # ---------------------------------------------------------------- MRPC as Microsoft published it
 def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: list[str]) -> dict[str, list[Item]]:
-    """Train and dev are one file; GLUE's list of ids, or its own dev file, says which of the pairs are dev."""
+    """Return train and dev of one file; GLUE's list of ids, or its own dev file, says which of the pairs are dev."""
     if files["dev"].name == _DEV_IDS:
         pairs = {tuple(line.split("\t")) for _, line in lines(files["dev"]) if line}
     else:
@@ -189,3 +192,75 @@ def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: li
         )
     items = {"dev": dev, **items, "train": train}  # a dev file's own items stay
     return {split: items[split] for split in files}
+
+
+# ---------------------------------------------------------------- the same from the hub
+HUB_TEXTS = {"mnli": ("premise", "hypothesis"), "mrpc": ("sentence1", "sentence2")}  # where they have other names there
+HUB_SPLITS = {
+    "mnli": {
+        "train": ("train",),
+        "dev": ("validation_matched",),
+        "dev_mm": ("validation_mismatched",),
+        "test": ("test_matched",),
+        "test_mm": ("test_mismatched",),
+    }
+}
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the items of a subset of the dataset; labels are numbers in our order there, and -1 where they are not public."""
+    form = format_of(task)
+    text_a, text_b = HUB_TEXTS.get(task.name, (form.text_a, form.text_b))
+    tables = hub.tables(
+        task, [text_a, *([text_b] if text_b else []), "label", "idx"], task.name, HUB_SPLITS.get(task.name, hub.SPLITS)
+    )
+    items: dict[str, list[Item]] = {split: [] for split in tables}
+    for split, (path, source) in tables.items():
+        for number, row in hub.rows(source):
+            name, first = str(row["idx"]), row[text_a].strip()
+            second, label = row[text_b].strip() if text_b else None, row["label"]
+            label = None if label is None or label == -1 else label
+            if not form.labels:
+                items[split].append(Regression(name, first, second, None if label is None else float(label)))
+            elif label is None or label in range(len(form.labels)):
+                items[split].append(Classification(name, first, second, label))
+            else:
+                allowed = f"Allowed: 0 to {len(form.labels) - 1}, or -1 for none"
+                raise malformed(path, None, f"row {number}: the label is {label!r}. {allowed}.")
+    official = {
+        tables[split][0].name: form.official[names[0]] for split, names in form.splits.items() if split in tables
+    }
+    return assembled(task, hub.names_of(tables), items, form.labels, official)
+
+
+# ---------------------------------------------------------------- files of the leaderboard
+def leaderboard_files(task: TaskConfig) -> dict[str, str]:
+    """Return the name of the file of each test split."""
+    if task.name == "mnli":
+        return {"test": "MNLI-m", "test_mm": "MNLI-mm", "test_ax": "AX"}
+    return {"test": format_of(task).folder}
+
+
+def write_submission(
+    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+) -> list[Path]:
+    """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
+    names = leaderboard_files(task)
+    if split not in names:
+        raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {', '.join(names)}.")
+    rows = [("index", "prediction")]
+    for p in predictions:
+        value = p["prediction"]
+        rows.append((p["id"], labels[value] if labels else f"{min(5.0, max(0.0, value)):.3f}"))
+    path = folder / f"{names[split]}.tsv"
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    return [path]
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    submission=Submission(write_submission, splits=lambda task: list(leaderboard_files(task))),
+    train_items={name: form.official[form.splits["train"][0]] for name, form in FORMATS.items()},
+)

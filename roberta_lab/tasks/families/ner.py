@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Candidates, assembled, lines, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Item, Tagging, TaskData
+from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.items import Item, TaskData
 
 FILES: dict[str, Candidates] = {
     "ner_conll2003": {
@@ -43,7 +46,7 @@ Sentence = tuple[int, list[list[str]]]  # the number of its first line, and the 
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The sentences of a tagged corpus; `corpus` is not read. The types are those of all files together, sorted by name."""
+    """Return the sentences of a tagged corpus; `corpus` is not read. The types are those of all files together, sorted by name."""
     files = read_from(task)
     notes: list[str] = []
     tagged = {split: read(path, _columns(task), split, notes) for split, path in files.items()}
@@ -52,7 +55,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """split -> the file that `load` opens."""
+    """Return the file of each split that `load` opens."""
     candidates = FILES.get(task.name, FILES["ner"])
     what = f"files of a word and its tag a line ({', '.join(names[0] for names in candidates.values())})"
     folder = task_folder(task, what, task.name, task.name.removeprefix("ner_"))
@@ -60,7 +63,7 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
 
 
 def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[str, list[Item]]]:
-    """The classes of all splits, and their items."""
+    """Return the classes of all splits, and their items."""
     everything = [tags for sentences in tagged.values() for _, tags in sentences if tags is not None]
     types = sorted({tag[2:] for tags in everything for tag in tags if tag != "O"})
     labels = ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
@@ -76,7 +79,7 @@ def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[
 
 
 def _columns(task: TaskConfig) -> tuple[int, int]:
-    """The columns of the word and of the tag, from 0, or from -1 backwards."""
+    """Return the columns of the word and of the tag, from 0, or from -1 backwards."""
     for key, text in task.columns.items():
         if key not in COLUMNS or not text.removeprefix("-").isdigit():
             raise ConfigError(
@@ -88,7 +91,7 @@ def _columns(task: TaskConfig) -> tuple[int, int]:
 
 
 def read(path: Path, columns: tuple[int, int], split: str, notes: list[str]) -> list[Tagged]:
-    """Words and IOB2 tags of each sentence; no tags where a test file has one column only."""
+    """Return words and IOB2 tags of each sentence; no tags where a test file has one column only."""
     found: list[Tagged] = []
     rewritten = 0
     for first, rows in _sentences(path):
@@ -110,7 +113,7 @@ def read(path: Path, columns: tuple[int, int], split: str, notes: list[str]) -> 
 
 
 def _sentences(path: Path) -> Iterator[Sentence]:
-    """Sentences between blank lines and -DOCSTART- lines. Fields are between tabs, in a line without tabs between blanks."""
+    """Yield sentences between blank lines and -DOCSTART- lines. Fields are between tabs, in a line without tabs between blanks."""
     first, rows, width = 0, list[list[str]](), 0
     for number, line in lines(path):
         fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split(" ")
@@ -130,7 +133,7 @@ def _sentences(path: Path) -> Iterator[Sentence]:
 
 
 def iob2(path: Path, first: int, tags: list[str]) -> list[str]:
-    """The tags of a sentence in IOB2. `path` and `first`, the line of its first word, are for the error."""
+    """Return the tags of a sentence in IOB2. `path` and `first`, the line of its first word, are for the error."""
     found: list[str] = []
     before = "O"  # as it stands in the file
     for line, tag in enumerate(tags, first):
@@ -146,3 +149,30 @@ def iob2(path: Path, first: int, tags: list[str]) -> list[str]:
             found.append(f"{'B' if begins else 'I'}-{kind}")
         before = tag
     return found
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the sentences of `task.hub`, where tags are numbers with names."""
+    words, label = (task.columns.get(key, default) for key, default in (("word", "tokens"), ("label", "ner_tags")))
+    tables = hub.tables(task, (words, label))
+    tagged: dict[str, list[Tagged]] = {}
+    for split, (path, source) in tables.items():
+        names, found = hub.class_names(source, label), list[Tagged]()
+        for number, row in hub.rows(source):
+            tags = [tag if isinstance(tag, str) or names is None else names[tag] for tag in row[label]]
+            if len(tags) != len(row[words]) or not all(isinstance(tag, str) for tag in tags):
+                what = f"{len(row[words])} words and {len(tags)} tags, or tags without names"
+                raise malformed(path, None, f"row {number}: {what}.")
+            if tags:
+                found.append((list(row[words]), iob2(path, number, tags)))
+        tagged[split] = found
+    labels, items = numbered(tagged)
+    return assembled(task, hub.names_of(tables), items, labels)
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    train_items={name: official[FILES[name]["train"][0]] for name, official in OFFICIAL.items()},
+)

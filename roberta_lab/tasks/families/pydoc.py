@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,12 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus.parts import SPLITS, read_documents
 from roberta_lab.data.corpus.sentences import segment
 from roberta_lab.data.corpus.sources.pydoc import prose
-from roberta_lab.tasks.items import Choice, Classification, Item, Span, TaskData
+from roberta_lab.tasks.families.base import Family
+from roberta_lab.tasks.families.reading import Fields
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.heads.classification import Classification
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
 PACKAGES = ("python", "torch", "numpy", "lightning")
@@ -31,7 +36,7 @@ CONTEXT_CHARACTERS = 200
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The items of one of this file's tasks, the same for every run on the same corpus."""
+    """Return the items of one of this file's tasks, the same for every run on the same corpus."""
     if task.name not in BUILDERS:
         raise ConfigError(f"task.name={task.name!r} is unknown in family pydoc. Allowed: {', '.join(BUILDERS)}.")
     train, dev = BUILDERS[task.name](corpus)
@@ -46,7 +51,7 @@ def _shuffled(items: Sequence[T], *name: str) -> list[T]:
 
 
 def _derangement(number: int, *name: str) -> np.ndarray:
-    """For each of `number` things another one, each taken once: neighbours on a random circle."""
+    """Return another number for each of `number` things, each taken once: neighbours on a random circle."""
     circle = generator(0, "/".join(("pydoc", *name))).permutation(number)
     other = np.empty(number, np.int64)
     other[circle] = np.roll(circle, 1)
@@ -83,12 +88,12 @@ class Described(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """A sentence of the body, which is no summary but speaks of the same thing."""
+        """Return a sentence of the body, which is no summary but speaks of the same thing."""
         return segment(self.body)[0]
 
 
 def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
-    """Docstrings with summary and body, by (package, held out), in random order; no summary and no body is there twice."""
+    """Return docstrings with summary and body, by (package, held out), in random order; no summary and no body is there twice."""
     found: dict[tuple[str, bool], list[Described]] = defaultdict(list)
     seen: set[str] = set()
     for record in sorted(
@@ -109,13 +114,13 @@ def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
     return {key: _shuffled(items, "described", *map(str, key)) for key, items in sorted(found.items())}
 
 
-def _docstrings(corpus: Path) -> Iterator[dict[str, Any]]:
+def _docstrings(corpus: Path) -> Iterator[Fields]:
     with open(corpus / "docstrings.jsonl", encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
 
 def _pair(corpus: Path) -> tuple[list[Item], list[Item]]:
-    """Does this line sum up that body? True lines are its summary; false ones a sentence of another docstring's body, of the
+    """Return pairs: does this line sum up that body? True lines are its summary; false ones a sentence of another docstring's body, of the
     same package, each used once. They differ in content, and in style as a summary differs from other sentences.
     """
     splits: dict[bool, list[Item]] = {False: [], True: []}
@@ -130,7 +135,7 @@ def _pair(corpus: Path) -> tuple[list[Item], list[Item]]:
 
 
 def _choice(corpus: Path) -> tuple[list[Item], list[Item]]:
-    """Which of four lines sums up this body? The others are sentences of other bodies of the package."""
+    """Return questions: which of four lines sums up this body? The others are sentences of other bodies of the package."""
     splits: dict[bool, list[Item]] = {False: [], True: []}
     for (package, held_out), described in _described(corpus).items():
         if len(described) < NUM_CHOICES:
@@ -153,7 +158,7 @@ _REST_ENTRY = re.compile(r"^ *:param (?:\w+ )?(\w+): +(\S.*(?:\n +\S.*)*)", re.M
 
 
 def described_parameters(text: str) -> tuple[str, dict[str, str]]:
-    """A docstring's section of parameters with its white space squeezed, and each name's description as it stands there.
+    """Return a docstring's section of parameters with its white space squeezed, and each name's description as it stands there.
 
     Google's, NumPy's and reST's styles are known; ("", {}) where there is none.
     """
@@ -173,7 +178,7 @@ def described_parameters(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _span(corpus: Path) -> tuple[list[Item], list[Item]]:
-    """Question: a parameter's name. Context: a section of parameters. A third of the names are from another docstring."""
+    """Return questions: a parameter's name. Context: a section of parameters. A third of the names are from another docstring."""
     splits: dict[bool, list[Item]] = {False: [], True: []}
     known: dict[tuple[str, bool], list[tuple[str, str, dict[str, str]]]] = defaultdict(list)
     seen: set[str] = set()
@@ -195,7 +200,7 @@ def _span(corpus: Path) -> tuple[list[Item], list[Item]]:
 def _questions(
     name: str, context: str, entries: dict[str, str], names: list[str], key: tuple[str, bool, int]
 ) -> list[Item]:
-    """Two answerable questions of a context, if it has them, and one whose answer is not there."""
+    """Return two answerable questions of a context, if it has them, and one whose answer is not there."""
     package, held_out, number = key
     draw = generator(0, f"pydoc/span/{package}/{held_out}", number)
     answers = {parameter: _place(context, parameter, text) for parameter, text in entries.items()}
@@ -212,7 +217,7 @@ def _questions(
 
 
 def _place(context: str, name: str, description: str) -> tuple[int, int] | None:
-    """Where a description stands after its own name: parameters of one section may share their words."""
+    """Return where a description stands after its own name: parameters of one section may share their words."""
     found = re.search(rf"(?<!\w){re.escape(name)}(?!\w).*? ({re.escape(description)})(?: |$)", context)
     return found.span(1) if found else None
 
@@ -223,3 +228,4 @@ BUILDERS: dict[str, Callable[[Path], tuple[list[Item], list[Item]]]] = {
     "pydoc_span": _span,
     "pydoc_choice": _choice,
 }
+FAMILY = Family(load=load)

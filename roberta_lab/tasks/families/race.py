@@ -6,13 +6,16 @@ A candidate is the question and one of its options; where the question has a bla
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Choice, Item, TaskData
+from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.items import Item, TaskData
 
 GROUPS = ("middle", "high")
 LETTERS = "ABCD"
@@ -23,7 +26,7 @@ OFFICIAL = {
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The questions of both groups, middle first; `corpus` is not read."""
+    """Return the questions of both groups, middle first; `corpus` is not read."""
     files = files_of(task)
     items, notes = {}, []
     for split, path in files.items():
@@ -39,20 +42,20 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
-    """split -> its folder."""
+    """Return the folder of each split."""
     what = "RACE's folders train and dev, with middle/*.txt and high/*.txt"
     folder = task_folder(task, what, "RACE")
     return split_files(task, folder, {split: (split,) for split in ("train", "dev", "test")})
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """What `load` opens: each passage, by split, group and name. Folders may be links."""
+    """Return what `load` opens: each passage, by split, group and name. Folders may be links."""
     folders = [(split, group, path / group) for split, path in files_of(task).items() for group in GROUPS]
     return {f"{split}/{group}/{path.name}": path for split, group, folder in folders for path in _passages(folder)}
 
 
 def read(folder: Path, group: str) -> list[Item]:
-    """The questions of one folder, passages in the order of their numbers."""
+    """Return the questions of one folder, passages in the order of their numbers."""
     return [item for path in _passages(folder) for item in _passage(path, group)]
 
 
@@ -77,9 +80,9 @@ def _passage(path: Path, group: str) -> list[Choice]:
 
 
 def choice(
-    path: Path, name: tuple[str, str], article: str, question: str, options: Sequence[Any], answer: str
+    path: Path, name: tuple[str, str], article: str, question: str, options: Sequence[str], answer: str
 ) -> Choice:
-    """One question; `name` is its group and its id in it. Raises ConfigError."""
+    """Return one question; `name` is its group and its id in it. Raises ConfigError."""
     if len(options) != len(LETTERS) or answer not in tuple(LETTERS):
         what = f"question {name[1]} has {len(options)} options and the answer {answer!r}"
         raise malformed(path, None, f"{what}; allowed are {len(LETTERS)} options and one of {', '.join(LETTERS)}.")
@@ -88,7 +91,7 @@ def choice(
 
 
 def candidate(question: str, option: str) -> str:
-    """The question with the option in its blank, or behind it."""
+    """Return the question with the option in its blank, or behind it."""
     filled = re.sub("_+", lambda _: option, question) if "_" in question else f"{question} {option}"
     return squeezed(filled)
 
@@ -96,3 +99,27 @@ def candidate(question: str, option: str) -> str:
 def squeezed(text: str) -> str:
     """White space of any kind and length as one blank."""
     return " ".join(text.split())
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the questions of `task.hub`, where each is a row."""
+    tables = hub.tables(task, ("example_id", "article", "question", "options", "answer"), subset="all")
+    items: dict[str, list[Item]] = {}
+    for split, (path, source) in tables.items():
+        asked: Counter[str] = Counter()
+        found = items[split] = []
+        for _, row in hub.rows(source):
+            passage = row["example_id"].removesuffix(".txt")
+            group = next((group for group in GROUPS if passage.startswith(group)), "")
+            name = f"{passage.removeprefix(group)}:{asked[passage]}"
+            asked[passage] += 1
+            found.append(choice(path, (group, name), row["article"], row["question"], row["options"], row["answer"]))
+    return assembled(task, hub.names_of(tables), items)
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    train_items={"race": sum(OFFICIAL["train", group] for group in GROUPS)},
+)

@@ -16,23 +16,28 @@ import numpy as np
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.items import Item, TaskData, label_of
+from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
-Row = tuple[int, dict[str, Any]]  # the number of its line, from 1, and its values by column
+Fields = dict[str, Any]  # values by name, as a file has them: not checked yet
+Row = tuple[int, Fields]  # the number of its line, from 1, and its values by column
 Candidates = Mapping[str, Sequence[str]]  # split -> the names that its file may have, the official one first
 NEEDED = ("train", "dev")
 _LONGEST_FIELD = 1 << 24  # characters of a CSV field; the csv module stops at 131,072 unless told
 
 
 def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
-    """The error of a line, or of a file as a whole."""
+    """Return the error of a line, or of a file as a whole."""
     return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {reason}")
 
 
 # ---------------------------------------------------------------- where they lie
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
-    """`task.path`, or the sub-folder of one of `names` in it (in any case of letters). `files` says what belongs there."""
+    """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters).
+
+    Args:
+        files: what belongs there, for messages.
+    """
     if not task.path:
         raise ConfigError(
             f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
@@ -48,7 +53,10 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
 def split_files(
     task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
 ) -> dict[str, Path]:
-    """split -> file: what `task.files` names, else the first candidate that is there; the `needed` ones must be."""
+    """Return the file of each split: what `task.files` names, else the first candidate that is there.
+
+    Raises: ConfigError when one of the `needed` splits has none.
+    """
     found = {split: _named(folder, split, name) for split, name in task.files.items() if name}
     for split, names in candidates.items():
         there = [folder / name for name in names if (folder / name).exists()]
@@ -72,7 +80,7 @@ def _named(folder: Path, split: str, name: str) -> Path:
 
 # ---------------------------------------------------------------- what they hold
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file from 1, without their ends. Only a line feed ends a line; a byte order mark is no text."""
+    """Yield the lines of a UTF-8 file from 1, without their ends. Only a line feed ends a line; a byte order mark is no text."""
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
@@ -85,7 +93,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = None) -> Iterator[Row]:
-    """The rows of a file of tabs, where a quote is a quote (GLUE). Blank lines at the end are none.
+    """Yield the rows of a file of tabs, where a quote is a quote (GLUE). Blank lines at the end are none.
 
     Args:
         header: the columns of a file that starts without them.
@@ -111,7 +119,7 @@ def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = N
 
 
 def csv_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file of commas, where a quoted field may hold commas, quotes (doubled) and line ends."""
+    """Yield the rows of a file of commas, where a quoted field may hold commas, quotes (doubled) and line ends."""
     before = csv.field_size_limit(_LONGEST_FIELD)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -131,7 +139,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
 
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
-    """The objects of a file of JSON lines; blank lines are none."""
+    """Yield the objects of a file of JSON lines; blank lines are none."""
     for number, line in lines(path):
         if not line.strip():
             continue
@@ -144,8 +152,8 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
         yield number, row
 
 
-def json_object(path: Path) -> dict[str, Any]:
-    """The object that is a whole file."""
+def json_object(path: Path) -> Fields:
+    """Return the object that is a whole file."""
     try:
         found = json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
@@ -161,7 +169,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- items as a task
 def sample(items: list[T], number: int | None, name: str) -> list[T]:
-    """`number` of the items by a draw that is the same for every run, in the file's order; a larger number adds to a smaller.
+    """Return `number` of the items by a draw that is the same for every run, in the file's order; a larger number adds to a smaller.
 
     Files are often sorted by class or source, so their first items are no sample.
     """
@@ -180,23 +188,27 @@ def assembled(
     official: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
 ) -> TaskData:
-    """The splits with `num_train` applied, and `num_dev` to those with labels that are evaluated (dev, dev_mm). `official`: file name -> items that the published file has."""
+    """Return the splits of a task, cut to `num_train` and, where labels are known, `num_dev`.
+
+    Args:
+        official: file name -> items that the published file has; a note says where the numbers differ.
+    """
     for split in NEEDED:
         if not items[split]:
             raise malformed(files[split], None, f"holds no items of {task.name}.")
-    told = list(notes)
+    lines_of_notes = list(notes)
     for split, path in files.items():
         expected = (official or {}).get(path.name)
         if expected is not None and expected != len(items[split]):
-            told.append(f"{path}: {len(items[split]):,} items; the official {path.name} has {expected:,}.")
+            lines_of_notes.append(f"{path}: {len(items[split]):,} items; the official {path.name} has {expected:,}.")
     return TaskData(
         train=sample(items["train"], task.num_train, f"{task.name}/train"),
         dev=sample(items["dev"], task.num_dev, f"{task.name}/dev"),
         labels=tuple(labels),
         others={
-            split: found if not found or label_of(found[0]) is None else sample(found, task.num_dev, f"{task.name}/dev")
+            split: found if not found or found[0].gold is None else sample(found, task.num_dev, f"{task.name}/dev")
             for split, found in items.items()
             if split not in NEEDED
         },
-        notes=tuple(told),
+        notes=tuple(lines_of_notes),
     )

@@ -5,27 +5,31 @@ Contexts stay as they are, character for character: answers are places in them, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.families.reading import assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Item, Span, TaskData
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family, Submission
+from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
+from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.metrics.squad import no_answer_probability
 
 VERSIONS = {"squad1": "v1.1", "squad2": "v2.0"}
 OFFICIAL = {"train-v1.1.json": 87_599, "dev-v1.1.json": 10_570, "train-v2.0.json": 130_319, "dev-v2.0.json": 11_873}
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The questions of SQuAD; `corpus` is not read. `squad1` refuses questions without an answer."""
+    """Return the questions of SQuAD; `corpus` is not read. `squad1` refuses questions without an answer."""
     files = read_from(task)
     items = {split: read(path, task.name == "squad2") for split, path in files.items()}
     return assembled(task, files, items, official=OFFICIAL)
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """split -> the file that `load` opens."""
+    """Return the file of each split that `load` opens."""
     if task.name not in VERSIONS:
         raise ConfigError(f"task.name={task.name!r} is unknown in family squad. Allowed: {', '.join(VERSIONS)}.")
     candidates = {split: (f"{split}-{VERSIONS[task.name]}.json",) for split in ("train", "dev")}
@@ -34,7 +38,7 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
 
 
 def read(path: Path, may_lack_answer: bool) -> list[Item]:
-    """The questions of one file in its order, with the place of the first answer and the texts of all."""
+    """Return the questions of one file in its order, with the place of the first answer and the texts of all."""
     found: list[Item] = []
     seen: set[str] = set()
     try:
@@ -49,15 +53,15 @@ def read(path: Path, may_lack_answer: bool) -> list[Item]:
     return found
 
 
-def _questions(file: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _questions(file: Fields) -> Iterator[tuple[str, Fields]]:
     for article in file["data"]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
                 yield paragraph["context"], question
 
 
-def span(path: Path, context: str, question: dict[str, Any], may_lack_answer: bool) -> Span:
-    """One question with its answers' places checked; raises ConfigError."""
+def span(path: Path, context: str, question: Fields, may_lack_answer: bool) -> Span:
+    """Return one question with its answers' places checked; raise ConfigError."""
     name, answers = question["id"], question["answers"]
     if bool(question.get("is_impossible", not answers)) != (not answers):
         raise malformed(path, None, f"question {name}: is_impossible contradicts its {len(answers)} answers.")
@@ -71,3 +75,52 @@ def span(path: Path, context: str, question: dict[str, Any], may_lack_answer: bo
     texts = tuple(answer["text"] for answer in answers)
     place = (answers[0]["answer_start"], answers[0]["answer_start"] + len(texts[0])) if answers else None
     return Span(name, question["question"].strip(), context, place, texts)
+
+
+# ---------------------------------------------------------------- the same from the hub
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the questions of `task.hub`, where answers are two lists."""
+    tables = hub.tables(task, ("id", "context", "question", "answers"))
+    items: dict[str, list[Item]] = {split: [] for split in tables}
+    for split, (path, source) in tables.items():
+        for _, row in hub.rows(source):
+            lists = row["answers"]
+            answers = [
+                {"text": text, "answer_start": start}
+                for text, start in zip(lists["text"], lists["answer_start"], strict=True)
+            ]
+            question = {"id": row["id"], "question": row["question"], "answers": answers}
+            items[split].append(span(path, row["context"], question, task.name != "squad1"))
+    official = {
+        name: OFFICIAL[f"{split}-{VERSIONS[task.name]}.json"]
+        for split, name in (("train", "train"), ("dev", "validation"))
+    }
+    return assembled(task, hub.names_of(tables), items, official=official)
+
+
+# ---------------------------------------------------------------- files of the official scripts
+def write_submission(
+    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+) -> list[Path]:
+    """Write `predictions.json`, the final texts; with log-odds of no answer also `answers.json` and `na_odds.json`.
+
+    `evaluate-v2.0.py DEV answers.json --na-prob-file na_odds.json` gives the best thresholds, and with `--na-prob-thresh 0.5`
+    every other score too; `evaluate-v1.1.py DEV predictions.json` those of SQuAD 1.1.
+    """
+    files: dict[str, Mapping[str, object]] = {"predictions.json": {p["id"]: p["prediction"] for p in predictions}}
+    if task.name == "squad2" and all("no_answer" in p for p in predictions):
+        files["answers.json"] = {p["id"]: p.get("answer", p["prediction"]) for p in predictions}
+        files["na_odds.json"] = {p["id"]: no_answer_probability(p) for p in predictions}
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [folder / name for name in files]
+
+
+FAMILY = Family(
+    load=load,
+    files=read_from,
+    load_from_hub=load_from_hub,
+    submission=Submission(write_submission),
+    train_items={name: OFFICIAL[f"train-{version}.json"] for name, version in VERSIONS.items()},
+    metrics={"squad1": ("f1", "em")},  # its official script has no other, and every question has an answer
+)

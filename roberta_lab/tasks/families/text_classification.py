@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import (
     Row,
     assembled,
@@ -22,7 +23,8 @@ from roberta_lab.tasks.families.reading import (
     task_folder,
     tsv_rows,
 )
-from roberta_lab.tasks.items import Classification, Item, Regression, TaskData
+from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.items import Item, TaskData
 
 READERS = {".csv": csv_rows, ".tsv": tsv_rows, ".jsonl": jsonl_rows}
 COLUMNS = {"text_a": "text", "text_b": "", "label": "label", "id": ""}
@@ -32,26 +34,29 @@ Labelled = tuple[int, str, str, str | None, str | None]  # line, id, text_a, tex
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """The items of a user's files; `corpus` is not read. The classes are those of train: by size if numbers, else by name."""
+    """Return the items of a user's files; `corpus` is not read.
+
+    The classes are those of train: by size if they are numbers, else by name.
+    """
     if task.head not in _HEADS:
         raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
-    return of_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
+    return load_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
-    """split -> its file; dev may lack."""
+    """Return the file of each split; dev may lack."""
     candidates = {split: tuple(f"{split}{ending}" for ending in READERS) for split in ("train", "dev", "test")}
     folder = task_folder(task, "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file")
     return split_files(task, folder, candidates, needed=("train",))
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
-    """What `load` opens, by split and ending, which says how it is read."""
+    """Return what `load` opens, by split and ending, which says how it is read."""
     return {f"{split}{path.suffix}": path for split, path in files_of(task).items()}
 
 
-def of_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
-    """The items of tables, each under its path's name; those of train give the classes, and dev where it is not there."""
+def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
+    """Return the items of tables, each under its path's name; those of train give the classes, and dev where it is not there."""
     columns = _columns(task)
     read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
     files = {split: path for split, (path, _) in tables.items()}
@@ -99,8 +104,8 @@ def _text(path: Path, row: Row, column: str) -> str:
     return str(values[column]).strip()
 
 
-def _label(path: Path, line: int, value: Any) -> str:
-    """A label as text: 1 and "1" are the same."""
+def _label(path: Path, line: int, value: object) -> str:
+    """Return a label as text: 1 and "1" are the same."""
     text = str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
     if not text:
         raise malformed(path, line, f"the label is {value!r}. Allowed: a text or a number.")
@@ -133,10 +138,31 @@ def _number(path: Path, line: int, text: str) -> float:
 
 
 def _shared(items: list[Item], name: str) -> tuple[list[Item], list[Item]]:
-    """Train and dev of one file, by a draw that is the same for every run; both in the file's order."""
+    """Return train and dev of one file, by a draw that is the same for every run; both in the file's order."""
     order = generator(0, f"dev/{name}").permutation(len(items))
     chosen = set(order[: max(1, round(len(items) * DEV_SHARE))].tolist())
     return (
         [item for i, item in enumerate(items) if i not in chosen],
         [item for i, item in enumerate(items) if i in chosen],
     )
+
+
+def load_from_hub(task: TaskConfig) -> TaskData:
+    """Return the items of `task.hub`; a label may be a number with a name."""
+    columns = {**COLUMNS, **task.columns}
+    tables = hub.tables(task, [name for name in columns.values() if name], needed=("train",))
+
+    def named(source: hub.HubTable) -> Iterator[Row]:
+        names = hub.class_names(source, columns["label"])
+        for number, row in hub.rows(source):
+            label = row[columns["label"]]
+            if label in (None, -1) and source.split.startswith("test"):
+                del row[columns["label"]]
+            elif names is not None and isinstance(label, int) and label in range(len(names)):
+                row[columns["label"]] = names[label]
+            yield number, row
+
+    return load_rows(task, {split: (path, named(source)) for split, (path, source) in tables.items()})
+
+
+FAMILY = Family(load=load, files=read_from, load_from_hub=load_from_hub)

@@ -14,7 +14,7 @@ Entity = tuple[int, int, int]  # first word, the word after the last, type
 
 
 def entities(classes: Sequence[int]) -> set[Entity]:
-    """The entities of a sentence."""
+    """Return the entities of a sentence."""
     found: set[Entity] = set()
     first, kind = 0, 0  # of the entity that is open; kind 0: none
     for i, number in enumerate([*classes, 0]):
@@ -28,14 +28,14 @@ def entities(classes: Sequence[int]) -> set[Entity]:
 
 
 def entity_counts(predicted: Sequence[int], true: Sequence[int]) -> tuple[int, int, int, int, int]:
-    """Entities found with both ends and type right, found, and there; words with the right class, and words."""
+    """Return five counts: entities with both ends and type right, those found, those there; right words, and all words."""
     ours, theirs = entities(predicted), entities(true)
     right = sum(a == b for a, b in zip(predicted, true, strict=True))
     return len(ours & theirs), len(ours), len(theirs), right, len(true)
 
 
 def entity_scores(table: np.ndarray) -> dict[str, float]:
-    """Precision, recall and F1 of all sentences' entities, and the accuracy of words; 0 to 100.
+    """Return precision, recall and F1 of all sentences' entities, and the accuracy of words; 0 to 100.
 
     Args:
         table: (N, 5), `entity_counts` of each sentence.

@@ -11,27 +11,31 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roberta_lab.tasks.items import Prediction, Span
+from roberta_lab.tasks.items import Prediction
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.heads.span import Span
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_answer(text: str) -> list[str]:
-    """The words of an answer: lower case, no punctuation, no articles."""
+    """Return the words of an answer: lower case, no punctuation, no articles."""
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
 def exact_match(prediction: str, answer: str) -> float:
-    """1 when both say the same words; empty stands for no answer."""
+    """Return 1 when both have the same words; empty stands for no answer."""
     return float(normalize_answer(prediction) == normalize_answer(answer))
 
 
 def token_f1(prediction: str, answer: str) -> float:
-    """F1 of the words in common; if either is empty, 1 exactly when both are (SQuAD 2.0)."""
+    """Return F1 of the words in common; if either is empty, 1 exactly when both are (SQuAD 2.0)."""
     predicted, true = normalize_answer(prediction), normalize_answer(answer)
     if not predicted or not true:
         return float(predicted == true)
@@ -47,13 +51,13 @@ def _f1(predicted: list[str], true: list[str]) -> float:
 
 
 def token_f1_v1(prediction: str, answer: str) -> float:
-    """F1 of the words in common; nothing in common is 0, even of nothing (SQuAD 1.1)."""
+    """Return F1 of the words in common; nothing in common is 0, even of nothing (SQuAD 1.1)."""
     return _f1(normalize_answer(prediction), normalize_answer(answer))
 
 
 def best_of_golds(item: Span, text: str, version: int) -> tuple[float, float]:
-    """Exact match and F1 of a text with the right answer that it is nearest to, 0 to 1."""
-    golds: Sequence[str] = item.golds
+    """Return exact match and F1 of a text with the right answer that it is nearest to, 0 to 1."""
+    golds: Sequence[str] = item.gold
     f1: Callable[[str, str], float] = token_f1_v1
     if version == 2:
         golds, f1 = [gold for gold in golds if normalize_answer(gold)] or [""], token_f1
@@ -61,12 +65,12 @@ def best_of_golds(item: Span, text: str, version: int) -> tuple[float, float]:
 
 
 def mean(scores: np.ndarray) -> float:
-    """0 to 100, summed one after another."""
+    """Return the mean, 0 to 100, summed one after another."""
     return 100.0 * float(np.cumsum(scores)[-1]) / len(scores)
 
 
 def span_scores(table: np.ndarray, version: int) -> dict[str, float]:
-    """The scores that are means.
+    """Return the scores that are means.
 
     Args:
         table: (N, 3), of each item exact match, F1, and 1 where it has an answer.
@@ -83,13 +87,13 @@ def span_scores(table: np.ndarray, version: int) -> dict[str, float]:
 
 
 def no_answer_probability(prediction: Prediction) -> float:
-    """What the official script calls na_prob, of the prediction's log-odds."""
+    """Return what the official script calls na_prob, of the prediction's log-odds."""
     odds = float(prediction["no_answer"])
     return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
 
 def best_thresholds(items: Sequence[Span], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """The best scores that any threshold on the probability of no answer gives the answers, and that threshold.
+    """Return the best scores that any threshold on the probability of no answer gives the answers, and that threshold.
 
     An answer is `answer`, the best text that is not empty; where that key is absent, `prediction`. {} without `no_answer`.
     """

@@ -1,0 +1,166 @@
+"""The contract of a head: everything that one kind of prediction needs, from its items to its scores.
+
+What is written here out in full is what a classifier on `<s>` does: a head says where it differs. A head has no state. Its
+file imports torch inside functions only, because files of tasks are read without torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from roberta_lab.axes.tokenizer import Encoding
+from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.feature_table import FeatureTable
+from roberta_lab.tasks.features import Feature, PairFormat
+from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Batch = Mapping[str, Tensor]  # of `FeatureTable.batch`
+    Outputs = dict[str, Tensor]
+    Batches = Iterator[tuple[np.ndarray, Batch, Outputs]]  # rows of the table, their batch, what the model makes of it
+
+ItemType = TypeVar("ItemType", bound=Item)
+Scores = dict[str, float]
+Named = Mapping[str, object]  # a prediction in words
+TensorNames = Mapping[str, Mapping[str, str]]  # kind of model (roberta, bert) -> layer here -> layer of transformers
+POOLED = {"classifier.dense": "{kind}.pooler.dense", "classifier.out": "classifier"}  # of models with a pooler
+
+
+class Head(ABC, Generic[ItemType]):
+    """All that is special about one head."""
+
+    name: ClassVar[str]  # its key in `HEADS`, or a variant
+    fields: ClassVar[tuple[str, ...]]  # of the item, that a line of new text has
+    shape: ClassVar[str]  # what such a line looks like, for messages
+    auto_class: ClassVar[str]  # Hugging Face's class: AutoModelFor...
+    tensors: ClassVar[TensorNames]
+    card_note: ClassVar[str] = ""  # a sentence for the README.md of an exported folder
+    num_outputs: ClassVar[int | None] = None  # of the classifier; None: one for each class
+    inputs_per_item: ClassVar[int] = 1  # for estimates of costs
+
+    # ---------------------------------------------------------------- items and inputs
+    @abstractmethod
+    def item(self, record: Record) -> ItemType:
+        """Return the item of a line of new text, without what is to be predicted. Raises ConfigError."""
+
+    def plain_text(self, line: str) -> Mapping[str, object] | None:
+        """Return the fields of a line of plain text; None where the head needs a JSON object."""
+        return None
+
+    @abstractmethod
+    def features(
+        self, items: Sequence[ItemType], first: int, encoding: Encoding, pairs: PairFormat
+    ) -> Iterator[Feature]:
+        """Yield the inputs of items in their order; `first` is the number of the first item."""
+
+    def width(self, item: ItemType) -> int:
+        """Return how many sequences each of an item's inputs has."""
+        return 1
+
+    def variant(self, task: TaskConfig, data: TaskData) -> str:
+        """Return the name of the head that is trained on this data. Raises ConfigError where the metric asks for another."""
+        return self.name
+
+    def limit(self, pairs: PairFormat) -> str:
+        """Return what is cut if it is longer, for messages."""
+        return f"{pairs.max_length} tokens"
+
+    # ---------------------------------------------------------------- the module
+    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        """Return new layers; `head.NAME` is their place in a checkpoint."""
+        from roberta_lab.tasks.task_model import Classifier
+
+        return {"classifier": Classifier(hidden, self.num_outputs or num_labels, dropout)}
+
+    def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
+        """Return named outputs for hidden states (S, T, H): here `logits` (S, C)."""
+        return {"logits": layers["classifier"](hidden)}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, (): here cross-entropy."""
+        from torch.nn import functional as F
+
+        return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
+
+    # ---------------------------------------------------------------- predictions
+    def decode(
+        self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches
+    ) -> list[Prediction]:
+        """Return one prediction for each item, in the items' order: here the class with the largest logit."""
+        logits = logits_of(table, batches)
+        return [
+            {"id": item.id, "prediction": int(np.argmax(logits[i])), "logits": logits[i]}
+            for i, item in enumerate(items)
+        ]
+
+    @abstractmethod
+    def named(self, item: ItemType, prediction: Prediction, labels: tuple[str, ...]) -> Named:
+        """Return a prediction in words, with its probabilities or scores."""
+
+    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
+        """Return what config.json of an exported folder says of `number` classes; {} for heads without classes."""
+        return {}
+
+    # ---------------------------------------------------------------- scores
+    def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction]) -> np.ndarray:
+        """Return float64 (N, K), what each item contributes to the scores: here what is predicted, and what is right."""
+        return np.array([(p["prediction"], item.gold) for item, p in matched(items, predictions)], np.float64)
+
+    @abstractmethod
+    def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
+        """Return the scores, 0 to 100, of a table of rows."""
+
+    def more_scores(
+        self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction], table: np.ndarray
+    ) -> Scores:
+        """Return scores that need more than the rows."""
+        return {}
+
+    def constants(self, items: Sequence[ItemType]) -> Sequence[Sequence[object]]:
+        """Return candidates for the best constant prediction, for each one value an item: here each class, by frequency."""
+        return [[gold] * len(items) for gold, _ in Counter(item.gold for item in items).most_common()]
+
+    def unreachable(self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable) -> Mapping[str, str] | None:
+        """Return the items that no prediction can get right, each with the reason; None for heads where all can be."""
+        return None
+
+
+# ---------------------------------------------------------------- what several heads do
+def logits_of(table: FeatureTable, batches: Batches) -> dict[int, list[float]]:
+    """Return the logits of each item, by its number.
+
+    They are finite, as JSON needs: a model whose weights are NaN predicts 0, and its run is marked as diverged.
+    """
+    found: dict[int, list[float]] = {}
+    for rows, _, outputs in batches:
+        found |= zip(table.item[rows].tolist(), outputs["logits"].float().nan_to_num().tolist(), strict=True)
+    return found
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Return probabilities."""
+    shares = np.exp(np.array(logits) - max(logits))
+    return (shares / shares.sum()).tolist()
+
+
+def matched(items: Sequence[ItemType], predictions: Sequence[Prediction]) -> list[tuple[ItemType, Prediction]]:
+    """Return each item with its own prediction; raise ValueError for another order."""
+    pairs = list(zip(items, predictions, strict=True))
+    for item, prediction in pairs:
+        if item.id != prediction["id"]:
+            raise ValueError(f"the prediction of {prediction['id']!r} stands in the place of {item.id!r}")
+    return pairs
+
+
+def class_names(labels: tuple[str, ...], number: int) -> dict[str, object]:
+    """Return the names of classes as config.json has them; their numbers where they have no names."""
+    names = labels or tuple(map(str, range(number)))
+    return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}

@@ -1,0 +1,219 @@
+"""Spans: the answer to a question is a piece of a context, or in SQuAD 2.0 none (RoBERTa, Section 5.2).
+
+Finding the best span of all windows is in `tasks/spans.py`, the official scores are in `tasks/metrics/squad.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from roberta_lab.axes.tokenizer import Encoding
+from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.feature_table import FeatureTable
+from roberta_lab.tasks.features import Feature, PairFormat, encode_once
+from roberta_lab.tasks.heads import base
+from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
+from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.metrics.squad import best_of_golds, best_thresholds, span_scores
+from roberta_lab.tasks.records import Record
+from roberta_lab.tasks.spans import Answers, unreachable
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
+
+FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
+ENDS = {"ends": "qa_outputs"}
+
+
+@dataclass(frozen=True)
+class Span(Item):
+    """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
+
+    question: str
+    context: str
+    answer: tuple[int, int] | None
+    answers: tuple[str, ...] = ()  # all texts that count as right, where annotators gave several
+
+    @property
+    def answer_text(self) -> str:
+        """Return the answer's own characters; empty where there is none."""
+        return "" if self.answer is None else self.context[slice(*self.answer)]
+
+    @property
+    def gold(self) -> tuple[str, ...]:
+        """Return the texts that count as right; one empty text where there is no answer."""
+        return self.answers or (self.answer_text,)
+
+
+class SpanHead(Head[Span]):
+    """A linear layer for an answer's first and last token, where there always is an answer (SQuAD 1.1). `ends` (B, T, 2).
+
+    Windows without it point at `<s>` (BERT), so that the probabilities of spans of several windows compare.
+    """
+
+    name = "span"
+    fields = ("question", "context")
+    shape = '{"question": TEXT, "context": TEXT}'
+    auto_class = "QuestionAnswering"
+    tensors: ClassVar[TensorNames] = {"roberta": ENDS, "bert": ENDS}
+
+    # ---------------------------------------------------------------- items and inputs
+    def item(self, record: Record) -> Span:
+        question, context = record.text("question"), record.text("context")
+        if not context:
+            raise ConfigError(f"line {record.number}: the context is empty.")
+        return Span(record.id, question, context, None)
+
+    def features(self, items: Sequence[Span], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+        """Yield windows of the context beside the question; every token of the context is in one of them or more."""
+        questions = encode_once([item.question for item in items], encoding.encode_batch)
+        contexts = encode_once([item.context for item in items], encoding.encode_with_offsets)
+        for number, item in enumerate(items, first):
+            ids, offsets = contexts[item.context]
+            question = questions[item.question][: pairs.question_room]
+            room, cut = pairs.room - len(question), len(question) < len(questions[item.question])
+            answer = answer_tokens(item, offsets)
+            before = len(question) + pairs.num_specials - 1  # tokens of the input in front of the context
+            for start in range(0, max(1, len(ids) - room + pairs.stride), pairs.stride):
+                end = min(start + room, len(ids))
+                here = answer is not None and start <= answer[0] and answer[1] < end
+                target = (answer[0] - start + before, answer[1] - start + before, 1) if here and answer else (0, 0, 0)
+                joined = pairs.join(question, ids[start:end], encoding)
+                yield Feature(
+                    number, (joined,), target, (before, before + end - start), tuple(offsets[start:end]), cut=cut
+                )
+
+    def variant(self, task: TaskConfig, data: TaskData) -> str:
+        """Return the head with answerability where some questions have no answer; metrics of best thresholds need it."""
+        unanswerable = any(isinstance(item, Span) and item.answer is None for item in data.train)
+        if task.metric.startswith("best_") and not unanswerable:
+            raise ConfigError(
+                f"task.metric={task.metric} needs training questions without an answer; {task.name} has none. "
+                f"Use task.metric={task.metric.removeprefix('best_')}."
+            )
+        return "span with answerability" if unanswerable else self.name
+
+    def limit(self, pairs: PairFormat) -> str:
+        return f"{pairs.question_room} tokens of a question"  # windows show all of the context
+
+    # ---------------------------------------------------------------- the module
+    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        from torch import nn
+
+        return {"ends": nn.Linear(hidden, 2)}
+
+    def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
+        return {"ends": layers["ends"](hidden)}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return cross-entropy of both ends."""
+        from torch.nn import functional as F
+
+        return F.cross_entropy(self._masked(outputs, batch), batch["target"][:, :2].long())
+
+    def allowed(self, batch: Batch) -> Tensor:
+        """Return bool (B, T): what can be an end, the context and `<s>`."""
+        allowed = batch["context"].clone()
+        allowed[:, 0] = True
+        return allowed
+
+    def _masked(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return the ends' logits, float32 (B, T, 2), -inf where no end is allowed."""
+        return outputs["ends"].float().masked_fill(~self.allowed(batch)[:, :, None], -math.inf)
+
+    # ---------------------------------------------------------------- predictions
+    def decode(
+        self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches
+    ) -> list[Prediction]:
+        answers = Answers(items, table, task.max_answer_tokens)
+        for rows, batch, found in batches:
+            answerable = found["answerable"].float().cpu().numpy() if "answerable" in found else None
+            answers.add(rows, self._masked(found, batch).log_softmax(1).cpu().numpy(), answerable)
+        return answers.predictions()
+
+    def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
+        return {name: value for name, value in prediction.items() if name != "id"}
+
+    # ---------------------------------------------------------------- scores
+    def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction]) -> np.ndarray:
+        version, pairs = _version(task), base.matched(items, predictions)
+        return np.array(
+            [(*best_of_golds(item, p["prediction"], version), float(item.answer is not None)) for item, p in pairs]
+        )
+
+    def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
+        """Return em and f1; for all but squad1 also the official script's exact, HasAns_* and NoAns_*."""
+        return span_scores(table, _version(task))
+
+    def more_scores(
+        self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction], table: np.ndarray
+    ) -> Scores:
+        """Return best_* where predictions have log-odds of no answer; squad1 has none."""
+        return best_thresholds(items, predictions) if _version(task) == 2 else {}
+
+    def constants(self, items: Sequence[Span]) -> Sequence[Sequence[object]]:
+        """Return no answer, and the first words of each context, as many for all."""
+        return [[" ".join(item.context.split()[:n]) for item in items] for n in FIRST_WORDS]
+
+    def unreachable(self, task: TaskConfig, items: Sequence[Span], table: FeatureTable) -> dict[str, str]:
+        return unreachable(items, table, task.max_answer_tokens)
+
+
+class AnswerabilityHead(SpanHead):
+    """Beside `ends`, `answerable` (B,): log-odds that the window has an answer, trained jointly (SQuAD 2.0, Section 5.2)."""
+
+    name = "span with answerability"
+    card_note = (
+        "Whether there is an answer is a classifier of its own, in `answerability.safetensors`: "
+        "without it, this model always answers."
+    )
+
+    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        from roberta_lab.tasks.task_model import Classifier
+
+        return {**super().layers(hidden, num_labels, dropout), "classifier": Classifier(hidden, 1, dropout)}
+
+    def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
+        return {**super().outputs(layers, hidden, batch), "answerable": layers["classifier"](hidden)[:, 0]}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return cross-entropy of both ends in windows that hold the answer, plus that of answerability in all of them."""
+        from torch.nn import functional as F
+
+        target = batch["target"]
+        answerable = F.binary_cross_entropy_with_logits(outputs["answerable"].float(), target[:, 2].float())
+        held = target[:, 2] == 1
+        if not held.any():
+            return answerable
+        return answerable + super().loss(
+            {"ends": outputs["ends"][held]}, {"target": target[held], "context": batch["context"][held]}
+        )
+
+    def allowed(self, batch: Batch) -> Tensor:
+        """Return bool (B, T): the context; of a window without one, everything, for a softmax needs something."""
+        context = batch["context"]
+        return context | ~context.any(1, keepdim=True)
+
+
+def _version(task: TaskConfig) -> int:
+    """Return whose official script scores the task: 1 for SQuAD 1.1, 2 for 2.0."""
+    return 1 if task.name == "squad1" else 2
+
+
+def answer_tokens(item: Span, offsets: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return the first and last token that cover the answer's characters; None if there is no answer, or no such token."""
+    if item.answer is None:
+        return None
+    start, end = item.answer
+    first = bisect_right(offsets, start, key=lambda offset: offset[1])
+    last = bisect_left(offsets, end, key=lambda offset: offset[0]) - 1
+    return (first, last) if first <= last else None
+
+
+HEADS = {"span": SpanHead(), "span with answerability": AnswerabilityHead()}

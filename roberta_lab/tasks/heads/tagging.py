@@ -1,0 +1,161 @@
+"""Tagging: a class for each word of a sentence (named entities; not in the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from roberta_lab.axes.examples import IGNORED
+from roberta_lab.axes.tokenizer import Encoding
+from roberta_lab.config import TaskConfig
+from roberta_lab.tasks.feature_table import FeatureTable
+from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.heads import base
+from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
+from roberta_lab.tasks.items import Item, Prediction
+from roberta_lab.tasks.metrics.entities import entity_counts, entity_scores
+from roberta_lab.tasks.records import Record
+
+if TYPE_CHECKING:
+    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
+
+
+@dataclass(frozen=True)
+class Tagging(Item):
+    """A sentence in words, and a class for each of them."""
+
+    words: tuple[str, ...]
+    labels: tuple[int, ...] | None
+
+    @property
+    def gold(self) -> tuple[int, ...] | None:
+        return self.labels
+
+
+class TaggingHead(Head[Tagging]):
+    """Dropout and a linear layer on each token; only words' first pieces have labels. `tags` (B, T, C)."""
+
+    name = "tagging"
+    fields = ("words",)
+    shape = '{"words": [WORD, WORD, ...]}, or words with white space between them'
+    auto_class = "TokenClassification"
+    tensors: ClassVar[TensorNames] = {"roberta": {"out": "classifier"}, "bert": {"out": "classifier"}}
+
+    def plain_text(self, line: str) -> Mapping[str, object]:
+        return {"words": line.split()}
+
+    def item(self, record: Record) -> Tagging:
+        return Tagging(record.id, record.texts("words"), None)
+
+    def features(
+        self, items: Sequence[Tagging], first: int, encoding: Encoding, pairs: PairFormat
+    ) -> Iterator[Feature]:
+        """Yield windows of whole words. Each word is labelled on its first piece, in the one window where it has most around it.
+
+        A word without pieces is `<unk>`; one that is longer than the input loses its end.
+        """
+        room = pairs.max_length - 2
+        pieces = encode_once([text for item in items for text in _spelled(item.words)], encoding.encode_batch)
+        for number, item in enumerate(items, first):
+            spelled = [pieces[text] for text in _spelled(item.words)]
+            words = [own[:room] or [encoding.unk_id] for own in spelled]
+            cut = any(len(own) > room for own in spelled)
+            for window, own in word_windows([len(word) for word in words], room):
+                at, places = 1, []
+                for word in window:
+                    if word in own:
+                        places.append((at, word))
+                    at += len(words[word])
+                ids = [piece for word in window for piece in words[word]]
+                target = tuple(UNLABELLED if item.labels is None else item.labels[word] for word in own)
+                yield Feature(number, (pairs.join(ids, None, encoding),), target, words=tuple(places), cut=cut)
+
+    def limit(self, pairs: PairFormat) -> str:
+        return f"{pairs.max_length - 2} tokens a word"
+
+    def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        from torch import nn
+
+        return {"dropout": nn.Dropout(dropout), "out": nn.Linear(hidden, num_labels)}
+
+    def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
+        return {"tags": layers["out"](layers["dropout"](hidden))}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return cross-entropy, a mean over the words of the batch."""
+        from torch.nn import functional as F
+
+        tags, labels = outputs["tags"].float(), batch["labels"]
+        total = F.cross_entropy(tags.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+        return total / (labels != IGNORED).sum().clamp(min=1)
+
+    def decode(
+        self, task: TaskConfig, items: Sequence[Tagging], table: FeatureTable, batches: Batches
+    ) -> list[Prediction]:
+        """Return the class of each word, and its probability."""
+        chosen: list[list[int]] = [[-1] * len(item.words) for item in items]
+        scores: list[list[float]] = [[0.0] * len(item.words) for item in items]
+        for rows, _, found in batches:
+            best, tags = (t.cpu().numpy() for t in found["tags"].float().softmax(-1).nan_to_num().max(-1))
+            for i, row in enumerate(rows):
+                number, places = int(table.item[row]), table.places_of(int(row))
+                for token, word in places.tolist():
+                    chosen[number][word], scores[number][word] = int(tags[i, token]), float(best[i, token])
+        assert all(tag >= 0 for tags in chosen for tag in tags), "every word is in one window"
+        return [{"id": item.id, "prediction": chosen[i], "scores": scores[i]} for i, item in enumerate(items)]
+
+    def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> Named:
+        return {
+            "prediction": [labels[number] for number in prediction["prediction"]],
+            "scores": prediction["scores"],
+        }
+
+    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
+        return base.class_names(labels, number)
+
+    def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Sequence[Prediction]) -> np.ndarray:
+        pairs = base.matched(items, predictions)
+        return np.array([entity_counts(p["prediction"], item.labels or ()) for item, p in pairs])
+
+    def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
+        """Return precision, recall, f1 of entities, and accuracy of words."""
+        return entity_scores(table)
+
+    def constants(self, items: Sequence[Tagging]) -> Sequence[Sequence[object]]:
+        classes = {0} | {number for item in items for number in item.labels or ()}
+        return [[[number] * len(item.words) for item in items] for number in sorted(classes)]
+
+
+def _spelled(words: tuple[str, ...]) -> list[str]:
+    """Return each word as it stands in running text: all but the first have a space before them."""
+    return [f" {word}" if i else word for i, word in enumerate(words)]
+
+
+def word_windows(lengths: list[int], room: int) -> Iterator[tuple[range, range]]:
+    """Yield the words of each window, and those of them that are labelled in it: every word once.
+
+    Windows overlap by a quarter of the room at most; of the words in two, the first half is the first window's.
+
+    Args:
+        lengths: pieces of each word, `room` at most.
+    """
+    start = own = 0
+    while True:
+        end, used = start, 0
+        while end < len(lengths) and used + lengths[end] <= room:
+            used, end = used + lengths[end], end + 1
+        if end == len(lengths):
+            yield range(start, end), range(own, end)
+            return
+        following, used = end, 0
+        while following - 1 > start and used + lengths[following - 1] <= room // 4:
+            used, following = used + lengths[following - 1], following - 1
+        middle = (following + end + 1) // 2
+        yield range(start, end), range(own, middle)
+        start, own = following, middle
+
+
+HEADS = {"tagging": TaggingHead()}
