@@ -24,10 +24,11 @@ from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.runs import estimates, identity, launching, results
-from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, of_all_tables, sweeps_of
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, parse, texts, without
 from roberta_lab.runs.progress import Overview
 from roberta_lab.runs.provenance import code_since
+from roberta_lab.runs.tables import Sweep, each_once, num_shared, of_all_tables, sweeps_of
 from roberta_lab.runs.wandb import mirror
 
 LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails

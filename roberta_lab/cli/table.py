@@ -12,8 +12,9 @@ from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.rows import Record
 from roberta_lab.runs.command_line import folded
-from roberta_lab.runs.jobs import Job, composing, runs_of
+from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.overrides import Override
+from roberta_lab.runs.tables import runs_of
 
 
 def main(job: Job) -> None:

@@ -6,7 +6,6 @@ commands, tables and plans all take their configs and ids from here.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,8 +23,6 @@ from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.options import CONF
 from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
 from roberta_lab.runs.sweeps import Place, expand
-
-MANY_TABLES = 3  # beyond so many, composing takes noticeably long
 
 
 @dataclass(frozen=True)
@@ -247,66 +244,3 @@ def job_of(kind: str, words: Sequence[str], tree: DictConfig) -> Job:
     config = build(tree)
     row = config.sweep.row if config.sweep is not None else None
     return _remember(Job(kind, config, parse(words), row or "", config.task.name if kind == "finetune" else None))
-
-
-# ---------------------------------------------------------------- tables
-@dataclass(frozen=True)
-class Sweep:
-    """One table: its config, the overrides that it was composed with, its runs."""
-
-    config: Config
-    overrides: tuple[Override, ...]
-    runs: list[Job]
-
-    @property
-    def name(self) -> str:
-        """Return the sweep's name."""
-        assert self.config.sweep is not None
-        return self.config.sweep.name
-
-
-def runs_of(config: Config, overrides: Sequence[Override]) -> list[Job]:
-    """Return every run of `config.sweep`, pretraining first; to be called while `composing`."""
-    return [job for kind in identity.KINDS for job in jobs_of(kind, overrides, config)]
-
-
-def of_all_tables(overrides: Sequence[Override]) -> list[Override]:
-    """Return the overrides that do not say which tables are asked for."""
-    return [o for o in overrides if o.key_or_group not in ("sweep", "reproduce.sweeps")]
-
-
-def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
-    """Return every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
-
-    Raises: ConfigError when rows are chosen of several tables.
-    """
-    assert config.sweep is not None
-    user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
-    if len(names) > 1 and any(o.key_or_group == "sweep.only" for o in user):
-        raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
-    if len(names) > MANY_TABLES:
-        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
-    sweeps = []
-    with composing():
-        for name in names:
-            own = (assign("sweep", name), *user)
-            chosen = composed(own)
-            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
-    return sweeps
-
-
-def each_once(runs: Iterable[Job]) -> dict[Path, Job]:
-    """Return the runs and those of `finetune.init_from` by folder, each once and with all that its rows ask of it."""
-    shown, found = list(runs), dict[Path, Job]()
-    for job in [*shown, *(job.encoder for job in shown if job.encoder is not None)]:
-        found[job.path] = found[job.path].asking(job) if job.path in found else job
-    return found
-
-
-def num_shared(sweeps: Sequence[Sweep]) -> int:
-    """Return how many runs more than one table shows."""
-    tables: dict[Path, set[str]] = {}
-    for sweep in sweeps:
-        for job in sweep.runs:
-            tables.setdefault(job.path, set()).add(sweep.name)
-    return sum(len(names) > 1 for names in tables.values())

@@ -23,7 +23,7 @@ from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
-from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration, results
+from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration, results, tables
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import Job
@@ -63,7 +63,7 @@ def runs_of(outputs: Path, *overrides: str) -> list[Job]:
     register()
     own = ["sweep=table1_masking", *overrides]
     with jobs.composing():
-        found = jobs.runs_of(jobs.composed(parse(own)), parse(own))
+        found = tables.runs_of(jobs.composed(parse(own)), parse(own))
     return [at(one, outputs / one.kind / one.path.name) for one in found]
 
 
@@ -215,7 +215,7 @@ def test_the_command_of_one_run_addresses_that_run_alone(tmp_path: Path) -> None
     words = shlex.split(one.command([]))
     assert words[:2] == ["roberta-lab", "finetune"]
     with jobs.composing():
-        [same] = [r for r in jobs.runs_of(jobs.composed(parse(words[2:])), parse(words[2:])) if r.kind == one.kind]
+        [same] = [r for r in tables.runs_of(jobs.composed(parse(words[2:])), parse(words[2:])) if r.kind == one.kind]
     assert (same.path.name, same.name) == (one.path.name, one.name)
 
 
@@ -260,7 +260,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     own = ["sweep=table1_masking", *user]
     with jobs.composing():
         config = jobs.composed(parse(own))
-        work = reproduce.Work([jobs.Sweep(config, parse(own), jobs.runs_of(config, parse(own)))], parse(user))
+        work = reproduce.Work([tables.Sweep(config, parse(own), tables.runs_of(config, parse(own)))], parse(user))
     waves: list[list[Job]] = []
 
     def run_all(_: Any, todo: list[Job], say: Any) -> dict[Path, str]:
@@ -315,11 +315,11 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
         config = jobs.composed(parse(user))
         assert config.sweep is not None
         rows = {"plain": ["masking=static"], "from mnli": ["masking=static", "finetune.init_from=mnli"]}
-        found = jobs.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), parse(user))
+        found = tables.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), parse(user))
     plain, started = (one for one in found if one.kind == "finetune")
     assert started.encoder is not None and started.encoder.path == plain.path in started.needs
     assert not plain.config.finetune.save_model
-    every = jobs.each_once(found)
+    every = tables.each_once(found)
     assert len(every) == 3, "one pretraining run, two of finetuning"
     made = every[plain.path]
     assert (made.name, made.is_encoder) == ("plain seed 1, mnli 3", False)

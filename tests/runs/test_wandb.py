@@ -21,6 +21,7 @@ from roberta_lab.runs import jobs
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
+from roberta_lab.runs.tables import runs_of
 from roberta_lab.runs.tracking import Tracker, read
 from roberta_lab.runs.wandb import mirror as wandb_mirror
 from roberta_lab.runs.wandb import tables
@@ -40,7 +41,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[Job]]:
     with jobs.composing():
         user = parse(overrides)
         config = jobs.composed(user)
-        return config, jobs.runs_of(config, user)
+        return config, runs_of(config, user)
 
 
 def tracked(outputs: Path, one: Job, mode: str, made_from: Path | None = None) -> Path:

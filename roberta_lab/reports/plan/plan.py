@@ -9,8 +9,9 @@ from pathlib import Path
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import counted
 from roberta_lab.model.costs import Costs, costs_of
-from roberta_lab.runs.jobs import Job, Sweep, each_once, num_shared, sweeps_of
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.results import is_complete
+from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of
 from roberta_lab.tasks.costs import finetune_seconds
 
 
