@@ -1,7 +1,8 @@
-"""`export`: a complete pretraining run as a folder that Hugging Face's libraries load, with a model card."""
+"""`export`: write a complete pretraining run as a folder that Hugging Face's libraries load, with a model card."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,18 @@ def main(job: Job) -> None:
     from roberta_lab.model.huggingface import model_folder  # torch: only when there is work
 
     weights = model_folder.model_weights(checkpoint.final(source, config.batch_size.steps))
-    facts = {
-        "run_id": source.name,
-        "science": identity.science(config),
-        "result": read_json(source / "result.json"),
-    }
+    result = read_json(source / "result.json")
+    facts = {"run_id": source.name, "science": identity.science(config), "result": result}
     folder = Path(config.export.path or Path(config.paths.outputs) / "export" / source.name)
-    kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, card(config, facts), facts)
+    kind = model_folder.write(
+        folder, weights, config.model, prepared.tokenizer, card(config, source.name, result), facts
+    )
     print(f"{job.label}: of {kind} type, {folder}")
 
 
-def card(config: Config, facts: dict[str, Any]) -> str:
-    """README.md of the folder: how it is loaded, what was trained on what, and how far it came."""
-    result, loader = facts["result"], "AutoModelForPreTraining" if nsp_is_on(config) else "AutoModelForMaskedLM"
+def card(config: Config, run_id: str, result: Mapping[str, Any]) -> str:
+    """Return the folder's README.md: how to load the model, what it was trained on, and its result (`result.json`)."""
+    loader = "AutoModelForPreTraining" if nsp_is_on(config) else "AutoModelForMaskedLM"
     science = "\n".join(f"| {key} | {value} |" for key, value in _science(config).items())
     figures = "\n".join(f"| {key} | {compact(value)} |" for key, value in _figures(result).items())
     return f"""---
@@ -44,7 +44,7 @@ tags: [masked-lm, roberta_lab]
 ---
 # {result["label"]}
 
-A masked language model, pretrained by roberta_lab for an ablation of RoBERTa (Liu et al. 2019). Run `{facts["run_id"]}`,
+A masked language model, pretrained by roberta_lab for an ablation of RoBERTa (Liu et al. 2019). Run `{run_id}`,
 scale `{config.scale.name}`. What it was trained on and for how long is below: at a small scale it serves comparisons, not use.
 
     from transformers import {loader}, AutoTokenizer
@@ -74,7 +74,8 @@ Perplexity is that of masked tokens of held-out documents, with fixed masks; bes
 """
 
 
-def _science(config: Config) -> dict[str, Any]:
+def _science(config: Config) -> dict[str, str]:
+    """Return the settings that the card shows, by name."""
     model, batch, masking = config.model, config.batch_size, config.masking
     return {
         "model": f"{model.layers} layers, {model.hidden} hidden, {model.heads} heads, {model.ffn} feed-forward",
@@ -88,7 +89,7 @@ def _science(config: Config) -> dict[str, Any]:
 
 
 def _data(config: Config) -> str:
-    """A line per source: what was read, in place of what, under which terms."""
+    """Return a line per data source: what was read, which data of the paper it replaces, and its terms of use."""
     lines = []
     for name, source in config.data_mix.sources.items():
         what = source.hub.path if source.kind == "hub" and source.hub else source.kind
@@ -98,7 +99,8 @@ def _data(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _figures(result: dict[str, Any]) -> dict[str, Any]:
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a result that the card shows, by the name that it shows."""
     names = {
         "parameters": "parameters",
         "steps": "steps",
@@ -109,4 +111,4 @@ def _figures(result: dict[str, Any]) -> dict[str, Any]:
         "val/nsp_acc": "held-out NSP accuracy",
         "seconds": "seconds",
     }
-    return {shown: result[key] for key, shown in names.items() if key in result}
+    return {name: result[key] for key, name in names.items() if key in result}

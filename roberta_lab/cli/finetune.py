@@ -1,4 +1,4 @@
-"""`finetune`: one downstream run, from the pretrained run that the same overrides address, a folder, or random weights."""
+"""`finetune`: train on one task, from the pretraining run of the same overrides, a model folder, or random weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.data import storage
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a finetuning run is made from, found and checked before any work."""
+    """The inputs of a finetuning run, found and checked before any work."""
 
     prepared: Prepared | None  # the corpus with its tokenizer, if either is needed
-    pretrained: Path | None  # a complete pretraining run
-    encoder: Path | None  # a complete finetuning run with its weights, of `finetune.init_from`
+    pretrained: Path | None  # folder of a complete pretraining run
+    encoder: Path | None  # folder of the complete finetuning run of `finetune.init_from`, with its weights
 
     def fingerprints(self) -> dict[str, str]:
-        """Of the data: the run goes on only with the same."""
+        """Return hashes of the data, and the id of the encoder's run: a later attempt must have the same."""
         found = self.prepared.fingerprints() if self.prepared else {}
         return found | ({"init_from": self.encoder.name} if self.encoder else {})
 
 
 def main(job: Job) -> None:
-    """Finetune once; a run that was interrupted starts again, for it is short."""
+    """Finetune once, or report that the run is complete. An interrupted run starts again from its first step."""
     config, path, name = job.config, job.path, job.label
     _check(config)
-    if run_folder.has_all(config, path) or _submitted(config, path):
+    if run_folder.has_all(config, path) or _complete_submission(config, path):
         print(run_folder.complete_line(name, path))
         return
     sources = _sources(job)
@@ -53,11 +53,11 @@ def main(job: Job) -> None:
             print(run_folder.complete_line(name, path))
             return
         result = _finetune(config, sources, path, name)
-    _say(config, name, path, result)
+    _print_result(config, name, path, result)
 
 
-def _submitted(config: Config, path: Path) -> bool:
-    """Makes the submission that a trained run lacks; False if the run has not predicted all of it (`task.num_dev`)."""
+def _complete_submission(config: Config, path: Path) -> bool:
+    """Write the missing submission of a trained run. Return False if predictions are missing too (`task.num_dev`)."""
     if not run_folder.is_finetuned(config, path):
         return False
     data = _data(config)
@@ -69,6 +69,7 @@ def _submitted(config: Config, path: Path) -> bool:
 
 
 def _check(config: Config) -> None:
+    """Raise ConfigError for settings that contradict each other, or a submission that the task does not have."""
     if config.pretrained.start == "none" and config.pretrained.path:
         raise ConfigError("pretrained=none contradicts pretrained.path; leave one of them out.")
     if config.finetune.submission:
@@ -76,6 +77,7 @@ def _check(config: Config) -> None:
 
 
 def _sources(job: Job) -> Sources:
+    """Return the inputs of the run. Raises ConfigError when a run that it starts from is missing or has other data."""
     config = job.config
     source = pretrained_run(job) if identity.starts_from_run(config) else None
     encoder = _encoder_of(job)
@@ -86,9 +88,9 @@ def _sources(job: Job) -> Sources:
 
 
 def _encoder_of(job: Job) -> Path | None:
-    """Return the complete run of the same settings on the task `finetune.init_from`; None where none is asked for.
+    """Return the folder of the complete run on the task `finetune.init_from`; None where none is asked for.
 
-    Raises: ConfigError with the command that makes it.
+    Raises: ConfigError with the command that makes the run.
     """
     encoder = job.encoder
     if encoder is None:
@@ -120,66 +122,73 @@ def _start(config: Config, sources: Sources) -> InitialModel:
 
 
 def _data(config: Config) -> TaskData:
-    """The task's items; raises ConfigError when no split of them is one that a submission is asked of."""
+    """Return the task's items. Raises ConfigError when no split of them has the submission that is asked for."""
     data = families.load(config.task, Path() if families.get(config.task.family).files else embedded(config))
     if config.finetune.submission:
         submission.splits(config.task, data)
-    elif config.task.num_dev is not None:  # a quick look: nobody asks for predictions of all of test
+    elif config.task.num_dev is not None:  # a short trial: predictions of an unlabelled test split would take long
         scored = {split: items for split, items in data.others.items() if items and items[0].gold is not None}
         data = replace(data, others=scored)
     return data
 
 
 def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunResult:
-    """The run itself, between claim and `result.json`."""
+    """Train, score and save the run in its claimed folder, write `result.json`, and return the result."""
     from roberta_lab.runs.tracking import Tracker
     from roberta_lab.tasks.finetuning import finetune
 
-    begin = time.monotonic()
+    start_time = time.monotonic()
     data = _data(config)
     for note in data.notes:
         print(note)
     start = _start(config, sources)
-    print(_inputs(config.task, data, start.max_length))
-    (path / "result.json").unlink(missing_ok=True)  # complete, but without the weights that are asked for now
+    print(_input_sizes(config.task, data, start.max_length))
+    (path / "result.json").unlink(missing_ok=True)  # of a complete run that lacks the weights which are asked for now
     log, result = Tracker(config, path, "finetune", name, identity.finetune_science(config)), None
     log.resume(0)
     try:
         found = finetune(config, start, data, path, log.write)
         made_from = sources.pretrained.name if sources.pretrained else None
-        result = RunResult(path.name, name, time.monotonic() - begin, found.result, made_from)
+        result = RunResult(path.name, name, time.monotonic() - start_time, found.result, made_from)
         if config.finetune.save_model:
             _save(config, start, found, path, result, data)
         if config.finetune.submission:
             submission.write_all(path, config.task, data)
     finally:
         log.close(result)
-    result = replace(result, seconds=time.monotonic() - begin)
+    result = replace(result, seconds=time.monotonic() - start_time)
     run_folder.finish(path, result)
     return result
 
 
-def _inputs(task: TaskConfig, data: TaskData, most: int) -> str:
-    """For the console: the items of each split, and when the model is too short for `task.max_length` tokens."""
+def _input_sizes(task: TaskConfig, data: TaskData, max_length: int) -> str:
+    """Return the number of items per split for the console, and a note if the model reads less than `task.max_length`.
+
+    Args:
+        max_length: tokens of the model's longest input.
+    """
     sizes = {"train": len(data.train), "dev": len(data.dev), **{s: len(items) for s, items in data.others.items()}}
-    cut = f", of at most {most} tokens: the model has no more (task.max_length={task.max_length})"
-    return f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items" + cut * (most < task.max_length)
+    line = f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items"
+    if max_length < task.max_length:
+        line += f", of at most {max_length} tokens: the model has no more (task.max_length={task.max_length})"
+    return line
 
 
 def _save(config: Config, start: InitialModel, found: Finetuned, path: Path, result: RunResult, data: TaskData) -> None:
-    """The best epoch's weights: sealed, as this project reads them; and as a folder that transformers loads."""
+    """Save the best epoch's weights twice: as a checkpoint of this project, and as a folder that transformers loads."""
     from roberta_lab.model import checkpoint
     from roberta_lab.tasks import huggingface
 
     assert found.weights is not None
-    facts: dict[str, Any] = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
+    facts: dict[str, object] = {"head": found.head, "labels": list(found.labels), "num_labels": found.num_labels}
     facts["is_pair"] = any(getattr(item, "text_b", None) is not None for item in data.train)
     checkpoint.save({"weights": found.weights, **facts}, path / WEIGHTS_FILE)
     facts |= {"run_id": path.name, "science": identity.finetune_science(config), "result": result.to_json()}
     huggingface.write(path / MODEL_FOLDER, start, found.weights, found.head, found.labels, facts)
 
 
-def _say(config: Config, name: str, path: Path, result: RunResult) -> None:
+def _print_result(config: Config, name: str, path: Path, result: RunResult) -> None:
+    """Print the score and the folder of the run, and outside a sweep what to do next."""
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")

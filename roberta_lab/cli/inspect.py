@@ -1,8 +1,7 @@
-"""`inspect`: examples as the model sees them, and statistics of a whole epoch. What to look at first when data are in doubt."""
+"""`inspect`: show training examples as the model reads them, and statistics of an epoch. Use it to check new data."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -20,15 +19,14 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics
-from roberta_lab.data.storage import write
+from roberta_lab.data.storage import read_json, write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity
 from roberta_lab.runs.jobs import Job
 
 
 def main(job: Job) -> None:
-    """Show the first `inspect.examples` of epoch `inspect.epoch`, masked as pretraining of this config would, then count
-    all of the epoch and write a page of both."""
+    """Show the first examples of epoch `inspect.epoch`, masked as in pretraining; write a page with the whole epoch."""
     config = job.config
     _check(config)
     prepared = prepared_for(config)
@@ -48,8 +46,9 @@ def main(job: Job) -> None:
     for name, lines in manifests.items():
         print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
     if len(shares := tokens_by_source(store)) > 1:
-        lines = (f"{name}  {number:,} tokens, {number / store.num_tokens:.1%}" for name, number in shares.items())
-        print("\n".join(["\na pass reads", *(f"  {line}" for line in lines)]))
+        print("\na pass reads")
+        for name, number in shares.items():
+            print(f"  {name}  {number:,} tokens, {number / store.num_tokens:.1%}")
     if config.inspect.statistics:
         counted = _counted(config, store, plan, encoding.vocabulary)
         run_id = identity.directory(config, "pretrain").name
@@ -59,10 +58,11 @@ def main(job: Job) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, report.html(page))
         print(f"\n{report.text(counted)}\n\n{file}")
-    sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
+    sys.stdout.flush()  # `inspect | head` breaks the pipe: raise that here, where the caller expects it
 
 
 def _check(config: Config) -> None:
+    """Raise ConfigError for a number of `inspect` that is too small."""
     most = config.inspect.max_examples
     for key, value, least in (
         ("examples", config.inspect.examples, 0),
@@ -74,15 +74,13 @@ def _check(config: Config) -> None:
 
 
 def _manifests(prepared: Prepared) -> dict[str, tuple[report.Line, ...]]:
-    """The counts that preparation noted, of each of its folders."""
+    """Return the counts that preparation noted in the manifest of each of its folders."""
     folders = {"corpus": prepared.corpus, "tokenizer": prepared.tokenizer, "tokens": prepared.store}
-    return {
-        name: report.manifest_lines(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-        for name, folder in folders.items()
-    }
+    return {name: report.manifest_lines(read_json(folder / "manifest.json")) for name, folder in folders.items()}
 
 
 def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocabulary) -> statistics.EpochStatistics:
+    """Return the statistics of the epoch, or of its first `inspect.max_examples` examples."""
     number = min(config.inspect.max_examples or plan.num_examples, plan.num_examples)
     epoch, size = config.inspect.epoch, micro_batch_size(config.batch_size.sequences, config.trainer)
     return statistics.EpochStatistics(

@@ -1,4 +1,4 @@
-"""`plan`: what a run or each row of a sweep would cost, before anything is spent."""
+"""`plan`: estimate what a run, or each row of a sweep, will cost before it starts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`predict`: tokens for `<mask>`, or a vector per text, by a complete pretraining run or a Hugging Face folder; or what a
-finetuned run says of new text."""
+"""`predict`: apply a model to texts: fill `<mask>` or embed (pretrained model), or predict labels (finetuned model)."""
 
 from __future__ import annotations
 
@@ -21,15 +20,15 @@ from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.overrides import assign, without
 
 if TYPE_CHECKING:
-    from roberta_lab.model.predictor import Predictor
+    from roberta_lab.model.predictor import Candidate, Predictor
     from roberta_lab.tasks.predictor import TaskPredictor
 
-MATRIX = 10  # texts whose similarities are all shown; of more, the nearest other text
-WIDTH = 100  # characters of a text that stand beside similarities
+MATRIX = 10  # up to so many texts, all similarities are printed; for more, only each text's nearest neighbour
+WIDTH = 100  # characters of a text that are printed beside its similarities or its prediction
 
 
 def main(job: Job) -> None:
-    """Show what the model predicts of the texts, and write it to `predict.output`."""
+    """Print the predictions, or write them to `predict.output`."""
     config = job.config
     is_task = config.predict.what == "task"
     if config.pretrained.start != "run" and not is_task:
@@ -46,7 +45,7 @@ def main(job: Job) -> None:
         show(config, _predictor(job))
     if config.predict.output:
         print(config.predict.output)
-    sys.stdout.flush()  # a reader who has read enough is noticed here, where it is no error
+    sys.stdout.flush()  # `predict | head` breaks the pipe: raise that here, where the caller expects it
 
 
 def _predictor(job: Job) -> Predictor:
@@ -76,7 +75,10 @@ def _predictor(job: Job) -> Predictor:
 
 
 def _task_predictor(job: Job) -> TaskPredictor:
-    """Return the model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
+    """Return the model of the finetuning run that the overrides address.
+
+    Raises: ConfigError with the command that makes the run, when it is missing or has no weights.
+    """
     config, folder = job.config, identity.directory(job.config, "finetune")
     if not results.is_complete(folder) or not run_folder.has_model(folder):
         kept = without(job.overrides, "predict", "finetune.save_model")
@@ -88,7 +90,7 @@ def _task_predictor(job: Job) -> TaskPredictor:
 
 
 def _device(config: Config) -> str:
-    """torch's name of `trainer.accelerator`; torch takes `trainer.threads`."""
+    """Return torch's name for `trainer.accelerator`, and set torch's number of threads to `trainer.threads`."""
     import torch
 
     from roberta_lab.training.ranks import device_of
@@ -99,14 +101,17 @@ def _device(config: Config) -> str:
 
 
 def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
-    """Blocks of texts, each with the number of its first text; a bar unless results scroll by on the same screen."""
-    scrolls = sys.stdout.isatty() and not config.predict.output
+    """Yield blocks of texts, each with the number of its first text (from 1).
+
+    Show a progress bar, except where predictions are printed to the same screen.
+    """
+    prints_to_screen = sys.stdout.isatty() and not config.predict.output
     every = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(
         unit="text",
         delay=2,
         mininterval=every,
-        disable=scrolls or not config.trainer.progress,
+        disable=prints_to_screen or not config.trainer.progress,
         desc=config.predict.what,
     ) as bar:
         first = 1
@@ -117,6 +122,7 @@ def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
 
 
 def _fill_mask(config: Config, predictor: Predictor) -> None:
+    """Print or write the likeliest tokens for each mask in the texts."""
     with prediction_files.writer(config.predict.output) as out:
         for first, texts in _blocks(config):
             found = predictor.fill_mask(texts, config.predict.top_k, first)
@@ -131,7 +137,8 @@ def _fill_mask(config: Config, predictor: Predictor) -> None:
                     _show_masks(number, text, masks)
 
 
-def _show_masks(number: int, text: str, masks: list[Any]) -> None:
+def _show_masks(number: int, text: str, masks: list[list[Candidate]]) -> None:
+    """Print a text, and the candidates of each of its masks with their probabilities."""
     from roberta_lab.model.predictor import printable
 
     if masks:
@@ -144,7 +151,10 @@ def _show_masks(number: int, text: str, masks: list[Any]) -> None:
 
 
 def _embed(config: Config, predictor: Predictor) -> None:
-    """To a file, block by block; only what is shown is kept."""
+    """Write the vectors of the texts block by block, and print their similarities where all vectors are in memory.
+
+    With `predict.output` only the first few are kept, so a long input needs little memory.
+    """
     kept: list[np.ndarray] = []
     heads: list[str] = []
     num_cut = num_texts = 0
@@ -164,19 +174,19 @@ def _embed(config: Config, predictor: Predictor) -> None:
             if not config.predict.output or num_texts <= MATRIX:
                 kept.append(vectors)
                 heads += [printable(text, WIDTH) for text in texts]
-    _say_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
+    _report_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
     if num_texts == len(heads):
         _show_similarities(np.concatenate(kept), heads)
 
 
-def _say_cut(num_cut: int, num_texts: int, limit: str) -> None:
-    """Of how much the model did not see the end."""
+def _report_cut(num_cut: int, num_texts: int, limit: str) -> None:
+    """Print how many texts were longer than the model's limit and lost their end."""
     if num_cut:
         print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
 
 
 def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
-    """Cosines: of few texts all, of more the nearest other text of each."""
+    """Print cosine similarities: all pairs of few texts; for more than `MATRIX`, the nearest other text of each."""
     from roberta_lab.model.predictor import cosine_similarities, nearest
 
     if len(heads) <= MATRIX:
@@ -190,6 +200,7 @@ def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
 
 
 def _task(config: Config, predictor: TaskPredictor) -> None:
+    """Print or write what a finetuned model predicts for each line of the input."""
     num_cut = num_texts = 0
     with prediction_files.writer(config.predict.output) as out:
         for first, lines in _blocks(config):
@@ -200,11 +211,11 @@ def _task(config: Config, predictor: TaskPredictor) -> None:
             if not config.predict.output:
                 for record in found:
                     _show_prediction(record)
-    _say_cut(num_cut, num_texts, predictor.limit)
+    _report_cut(num_cut, num_texts, predictor.limit)
 
 
 def _show_prediction(record: dict[str, Any]) -> None:
-    """A line: the prediction, its probability if it has one, and the beginning of the text."""
+    """Print a line: the prediction, its probability if it has one, and the beginning of the text."""
     from roberta_lab.model.predictor import printable
 
     said, shares = record["prediction"], record.get("probabilities")

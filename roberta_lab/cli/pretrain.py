@@ -1,4 +1,4 @@
-"""`pretrain`: one run, from where an earlier attempt left it, or nothing if it is complete."""
+"""`pretrain`: train one run, from the last checkpoint of an earlier attempt; a complete run is not repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from roberta_lab.runs.jobs import Job
 
 
 def main(job: Job) -> None:
-    """Prepare the data if need be, then train; the run's folder follows from the science of the config."""
+    """Prepare the data if they are missing, then train in the folder that belongs to the settings of the config."""
     config, path, name = job.config, job.path, job.label
     if results.is_complete(path):
         print(run_folder.complete_line(name, path))

@@ -1,7 +1,8 @@
-"""`reproduce`: everything that is missing for one table or several, then the tables. What is there is not made again.
+"""`reproduce`: make all missing runs of one or more tables, then write the tables. Complete runs are not repeated.
 
-The plan comes first, then preparation, pretraining, finetuning; a job that fails is noted and the others go on. The tables
-are written whatever happened, with what is missing marked, and what failed is listed last, each with the command for it alone.
+It prints a plan, prepares the data, pretrains, finetunes. When a job fails, it is noted and the others continue. The
+tables are written even then, with missing runs marked. The failed runs are listed last, each with the command that
+makes it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
@@ -31,57 +32,62 @@ from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, of_all_tables, sweeps_of
 from roberta_lab.runs.wandb import mirror
 
-LOG = "reproduce.log"  # in paths.outputs: what the jobs say, and the traceback of one that fails
+LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
 NO_TIME = "time unknown: no complete run of like size yet"
 
 
 @dataclass
 class Work:
-    """The tables and their runs, each run once however many tables show it."""
+    """The tables that are asked for, their runs (each once, even if several tables show it), and the failures."""
 
     sweeps: list[Sweep]
-    user: Sequence[Override]  # without `sweep`
-    failures: dict[Path, str] = field(default_factory=dict)
+    user: Sequence[Override]  # what the user typed, without `sweep`
+    failures: dict[Path, str] = field(default_factory=dict)  # run folder -> message
 
     def __post_init__(self) -> None:
-        self.runs = each_once(one for sweep in self.sweeps for one in sweep.runs)
+        self.runs = each_once(job for sweep in self.sweeps for job in sweep.runs)
         self.num_shared = num_shared(self.sweeps)
-        self.there = {path for path, one in self.runs.items() if one.is_trained}
+        self.trained_before = {path for path, job in self.runs.items() if job.is_trained}
 
     def missing(self, kind: str) -> list[Job]:
-        return [one for one in self.runs.values() if one.kind == kind and not one.is_complete]
+        """Return the runs of a kind that are not complete."""
+        return [job for job in self.runs.values() if job.kind == kind and not job.is_complete]
 
-    def is_ready(self, one: Job) -> bool:
-        """Whether everything is there that the run starts from."""
-        return all(self.runs[path].is_trained if path in self.runs else results.is_complete(path) for path in one.needs)
+    def is_ready(self, job: Job) -> bool:
+        """Return whether all runs that a run starts from are trained."""
+        return all(self.runs[path].is_trained if path in self.runs else results.is_complete(path) for path in job.needs)
 
     def num_trained(self, kind: str) -> int:
-        return sum(o.kind == kind and o.is_complete and path not in self.there for path, o in self.runs.items())
+        """Return how many runs of a kind this command has trained."""
+        new = (job for path, job in self.runs.items() if path not in self.trained_before)
+        return sum(job.kind == kind and job.is_complete for job in new)
 
 
 class QuietJob:
-    """A job whose words go to a file beside the others', and whose failure is returned as one line."""
+    """A function that Hydra calls for each job: it appends console text to a file, and returns an error as one line."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[Path], QuietJob], tuple[Path]]:
         return _registered, (self.log,)
 
-    def __call__(self, cfg: Any) -> str | None:
+    def __call__(self, cfg: DictConfig) -> str | None:  # Hydra's name of the argument
+        """Run one job of Hydra. Return the failure message, or None."""
         from roberta_lab.cli.main import Task
 
-        tqdm.set_lock(threading.RLock())  # its own lock is between processes, and would be lost when one is killed
+        tqdm.set_lock(threading.RLock())  # the default lock is shared with other processes: a killed one would keep it
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
-                said = Task()(cfg)
-                return str(said) if said else None
+                failure = Task()(cfg)
+                return str(failure) if failure else None
             except Exception as error:
                 traceback.print_exc()
                 return launching.one_line(error)
 
 
 def _registered(log: Path) -> QuietJob:
+    """Return the job function in a new worker process, after registering the configs there."""
     from roberta_lab.runs import registration
 
     registration.register()
@@ -89,7 +95,7 @@ def _registered(log: Path) -> QuietJob:
 
 
 def main(job: Job) -> None:
-    """Make what is missing, then the tables. Raises Unfinished, after the tables, when a run failed."""
+    """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
     work = gather(job)
@@ -111,19 +117,19 @@ def gather(job: Job) -> Work:
     return Work(sweeps_of(job.config, job.overrides), of_all_tables(job.overrides))
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- console text
 def plan(work: Work, config: Config) -> str:
-    """Rows, what is there and what is missing, and how long it may take."""
+    """Return the plan for the console: the complete runs of each table, the missing runs, and their likely time."""
     lines = [f"reproduce: {len(work.sweeps)} table{'s' * (len(work.sweeps) > 1)} at scale={config.scale.name}"]
     width = max(len(sweep.name) for sweep in work.sweeps)
     for sweep in work.sweeps:
-        rows = dict.fromkeys(one.row for one in sweep.runs)
+        rows = {job.row for job in sweep.runs}
         counts = [f"{len(rows)} rows"]
         for kind in identity.KINDS:
-            runs = {one.path: work.runs[one.path].is_complete for one in sweep.runs if one.kind == kind}
+            runs = {job.path: work.runs[job.path].is_complete for job in sweep.runs if job.kind == kind}
             counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
         lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
-    if other := sum(code_since(path) is not None for path in work.there):
+    if other := sum(code_since(path) is not None for path in work.trained_before):
         lines.append(
             f"{other} of the complete runs are by other or uncommitted code; delete their folders to make them again"
         )
@@ -133,30 +139,34 @@ def plan(work: Work, config: Config) -> str:
     shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
     jobs = config.trainer.jobs
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
-    encoders = sum(one.is_encoder for one in todo["finetune"])
+    encoders = sum(job.is_encoder for job in todo["finetune"])
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = estimates.measured(Path(config.paths.outputs))
-    known, unknown = estimates.seconds([one for runs in todo.values() for one in runs], rates)
+    known, unknown = estimates.seconds([job for runs in todo.values() for job in runs], rates)
     took = f"about {elapsed(known / jobs)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
     return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
 
 
 def totals(work: Work, seconds: float) -> str:
-    """What was done, in one line."""
+    """Return one line for the console: the time, and how many runs were trained, complete before, shared, or failed."""
     trained = ", ".join(f"{work.num_trained(kind)} {kind}" for kind in identity.KINDS)
-    parts = [f"{trained} runs trained", f"{len(work.there)} were there", f"{work.num_shared} shared between tables"]
+    parts = [
+        f"{trained} runs trained",
+        f"{len(work.trained_before)} were there",
+        f"{work.num_shared} shared between tables",
+    ]
     parts += [f"{len(work.failures)} failed"] if work.failures else []
     return f"reproduce: {elapsed(seconds)}; {', '.join(parts)}"
 
 
 def failed(work: Work) -> str:
-    """Every failed run with what it said and the command for it alone; runs that only wait for one are counted."""
+    """Return the failed runs with their messages and commands, and the number of runs that they keep from starting."""
     lines = [f"{len(work.failures)} of {len(work.runs)} runs failed; {_log(work)} has what they said."]
-    for path, said in work.failures.items():
-        one = work.runs[path]
-        lines += [f"  {one.kind} {one.name}: {said}", f"    {one.command(work.user)}"]
-    waiting = [one for one in work.missing("finetune") if not work.failures.keys().isdisjoint(one.needs)]
+    for path, message in work.failures.items():
+        job = work.runs[path]
+        lines += [f"  {job.kind} {job.name}: {message}", f"    {job.command(work.user)}"]
+    waiting = [job for job in work.missing("finetune") if not work.failures.keys().isdisjoint(job.needs)]
     if waiting:
         lines.append(
             f"  {len(waiting)} finetuning runs wait for them; the same reproduce goes on with what is missing."
@@ -164,13 +174,16 @@ def failed(work: Work) -> str:
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------- what is done
+# ---------------------------------------------------------------- steps
 def _prepare(work: Work) -> None:
-    """The data of every run that is missing and starts from no other, each mix once and with all cores."""
-    prepared: dict[str, str | None] = {}
-    tuned = [one for one in work.missing("finetune") if not identity.starts_from_run(one.config)]
-    for one in [*work.missing("pretrain"), *(one for one in tuned if identity.reads_mix(one.config))]:
-        config = one.config
+    """Prepare the data of the missing runs, each mix once, with all cores. An error is noted for every run of the mix.
+
+    Finetuning from a pretraining run is left out: it reads the data of that run.
+    """
+    prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
+    tuned = [job for job in work.missing("finetune") if not identity.starts_from_run(job.config)]
+    for job in [*work.missing("pretrain"), *(job for job in tuned if identity.reads_mix(job.config))]:
+        config = job.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
         if key not in prepared:
             try:
@@ -178,20 +191,20 @@ def _prepare(work: Work) -> None:
                 prepared[key] = None
             except (ConfigError, RunInUse) as error:
                 prepared[key] = str(error)
-        if (said := prepared[key]) is not None:
-            work.failures[one.path] = said
+        if (message := prepared[key]) is not None:
+            work.failures[job.path] = message
 
 
 def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
-    """Runs what is missing of one kind, unless what it needs is missing; then what those that are made were needed for."""
+    """Run the missing jobs of one kind that are ready, until none is left: a finished run may make others ready."""
     tried: set[Path] = set()
-    while todo := [o for o in work.missing(kind) if o.path not in tried | work.failures.keys() and work.is_ready(o)]:
-        tried |= {one.path for one in todo}
+    while todo := [j for j in work.missing(kind) if j.path not in tried | work.failures.keys() and work.is_ready(j)]:
+        tried |= {job.path for job in todo}
         Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
         launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
         shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
         with shown:
-            work.failures |= launching.run_all(launch, todo, lambda said: print(said, file=sys.stderr))
+            work.failures |= launching.run_all(launch, todo, lambda line: print(line, file=sys.stderr))
 
 
 def _log(work: Work) -> Path:
@@ -199,7 +212,7 @@ def _log(work: Work) -> Path:
 
 
 def _tables(work: Work) -> None:
-    """Each table as `roberta-lab table` writes it, with what is missing marked."""
+    """Write each table as `roberta-lab table` does, with missing runs marked, and copy changed tables to W&B."""
     from roberta_lab.cli.main import main_of
 
     for sweep in work.sweeps:
@@ -209,7 +222,7 @@ def _tables(work: Work) -> None:
         if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 
-            log_table(sweep.config, folder, list({one.path: one for one in sweep.runs}.values()))
+            log_table(sweep.config, folder, list({job.path: job for job in sweep.runs}.values()))
 
 
 def _read(path: Path) -> bytes | None:

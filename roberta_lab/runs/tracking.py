@@ -1,17 +1,17 @@
-"""Where metrics go. `metrics.jsonl` in the run's directory is the source of truth, one row per step, none twice after a
-resume; `metrics.csv` and W&B are made from the same rows.
+"""The metrics of a run: written to `metrics.jsonl` in its folder, and copied from there to `metrics.csv` and to W&B.
 
-W&B is offline unless a key is set: no account, no question, no wait for a network.
+`metrics.jsonl` has one row per step, and no row twice after a resume. W&B writes to local files (offline) unless a key
+is set, so it needs no account, asks no question and uses no network.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
@@ -21,28 +21,32 @@ from roberta_lab.training.rows import Row
 
 
 class MetricsFile:
-    """Rows as JSON lines. `flush` makes them durable, so that a checkpoint is never ahead of its rows."""
+    """A file of rows as JSON lines. Training flushes it before saving a checkpoint, so no saved step lacks its row."""
 
     def __init__(self, path: Path, up_to_step: int = 0) -> None:
-        """Keeps the rows of an earlier attempt up to the step it goes on from; a line that was cut short is dropped."""
+        """Keep the rows of an earlier attempt up to `up_to_step`; drop later rows and a line that was cut short."""
         self.path = path
         kept = [line for line, row in _rows(path) if row.step <= up_to_step]
         write(path, b"".join(kept))
-        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close; whole rows for readers)
+        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (`close` ends it)
 
     def write(self, row: Row) -> None:
+        """Append a row."""
         self._file.write(row.to_json() + "\n")
 
     def flush(self) -> None:
+        """Wait until the disk has all rows."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Flush and close the file."""
         self.flush()
         self._file.close()
 
 
 def _rows(path: Path) -> list[tuple[bytes, Row]]:
+    """Return each complete line of a metrics file with the row that it holds."""
     if not path.is_file():
         return []
     found = []
@@ -54,12 +58,12 @@ def _rows(path: Path) -> list[tuple[bytes, Row]]:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a `metrics.jsonl`; none if it does not exist."""
+    """Return the rows of a `metrics.jsonl`; an empty list if the file does not exist."""
     return [row for _, row in _rows(path)]
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
-    """The same rows as one table: a column per name, empty where a row has none."""
+    """Write rows as a CSV table with a column per metric; a cell is empty where its row lacks the metric."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
@@ -68,34 +72,37 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 
 
 class Tracker:
-    """The metrics file of one run, and its mirror in W&B; `close` ends both, so that the next job starts its own."""
+    """The metrics file of one run and its copy in W&B: the `RowLog` that training writes to. `close` ends both."""
 
-    def __init__(self, config: Config, directory: Path, kind: str, name: str, science: dict[str, Any]) -> None:
+    def __init__(self, config: Config, directory: Path, kind: str, name: str, science: Mapping[str, object]) -> None:
         self.directory, self.kind = directory, kind
         self.start_mirror = partial(mirror.start, config, directory, kind, name, science)
         self.file: MetricsFile | None = None
         self.mirror: mirror.Mirror | None = None
 
     def resume(self, step: int) -> None:
-        """Keep the rows of an earlier attempt up to `step`; called once, before the first row."""
+        """Open the file, keep the rows of an earlier attempt up to `step`, and start W&B. Call it before `write`."""
         self.file = MetricsFile(self.directory / "metrics.jsonl", step)
         self.mirror = self.start_mirror()
 
     def write(self, row: Row) -> None:
-        assert self.file is not None, "resume comes first"
+        """Append a row to the file, and send it to W&B."""
+        assert self.file is not None, "call resume first"
         self.file.write(row)
         if self.mirror is not None:
             self.mirror.log(row)
 
     def read(self) -> list[Row]:
+        """Return all rows of the run, those of earlier attempts too."""
         return read(self.directory / "metrics.jsonl")
 
     def flush(self) -> None:
-        assert self.file is not None, "resume comes first"
+        """Wait until the disk has all rows."""
+        assert self.file is not None, "call resume first"
         self.file.flush()
 
     def close(self, result: RunResult | None = None) -> None:
-        """With a result, the run is complete: its numbers become W&B's summary, its rows the CSV file."""
+        """Close the file and the W&B run. With a result (a complete run), write `metrics.csv` and W&B's summary too."""
         if self.file is not None:
             self.file.close()
         if result is not None:
@@ -105,6 +112,6 @@ class Tracker:
         if result is not None:
             self.mirror.summarize(result.to_json())
             if made_from := result.pretrain_run_id:
-                self.mirror.used("pretrain", self.directory.parent.parent / "pretrain" / made_from)
-            self.mirror.made(self.kind, self.directory)
+                self.mirror.log_input("pretrain", self.directory.parent.parent / "pretrain" / made_from)
+            self.mirror.log_output(self.kind, self.directory)
         self.mirror.finish(succeeded=result is not None)

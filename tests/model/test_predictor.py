@@ -403,6 +403,6 @@ def test_mistakes_are_one_line_and_nothing_is_made(
 )
 def test_running_text_needs_no_quotes_of_hydra(typed: str, meant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr(main.Job, "__call__", lambda self, cfg: found.append(compose.build(cfg)))
+    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: found.append(compose.build(cfg)))
     assert main.main(["predict", f"predict.text={typed}"]) == 0
     assert [config.predict.text for config in found] == [meant]

@@ -1,8 +1,8 @@
-"""A run's mirror in W&B: its names, what is shown beside it, its axis, and what it was made from.
+"""The copy of a run in Weights & Biases (W&B): its names, settings, metrics, result, and the runs that it started from.
 
-`metrics.jsonl` has everything already, so nothing that happens to W&B may cost the run or make it wait for long: a server that
-does not answer is found out before, a mirror that fails is dropped with one line, and each end waits for a limited time.
-What was not sent lies in the run's `wandb/` folder, for `wandb sync`.
+`metrics.jsonl` holds all metrics already, so a failure of W&B must not stop the run or delay it for long. The server is
+tried before the start, a failed copy is dropped with one line on the console, and every call that may wait has a time
+limit. `wandb sync` sends later what is still in the run's `wandb/` folder.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.training.rows import Row
 
-Values = dict[str, Any]  # name -> plain value, as W&B takes it
+if TYPE_CHECKING:
+    import wandb
+
 CONNECT_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3.0, 30.0, 30.0
-GRACE_SECONDS = 3.0  # beyond W&B's own timeouts; and for its process to end
-LONGEST_TAG = 64  # W&B refuses longer ones
+GRACE_SECONDS = 3.0  # added to W&B's own timeouts; also the time for W&B's process to end
+LONGEST_TAG = 64  # characters; W&B refuses longer tags
 
 
 def mode(config: Config) -> str:
-    """online | offline | off: what `logger.wandb=auto` means here."""
+    """Return online, offline or off. `logger.wandb=auto` follows WANDB_MODE, then whether WANDB_API_KEY is set."""
     if config.logger.wandb != "auto":
         return config.logger.wandb
     if found := os.environ.get("WANDB_MODE"):
@@ -36,27 +38,19 @@ def mode(config: Config) -> str:
     return "online" if os.environ.get("WANDB_API_KEY") else "offline"
 
 
-def answers(url: str, seconds: float = CONNECT_SECONDS) -> bool:
-    """Whether anything listens at a server's address. `wandb.init` would find out only after its whole timeout."""
+def is_reachable(url: str, seconds: float = CONNECT_SECONDS) -> bool:
+    """Return whether a server accepts connections. `wandb.init` would wait for a missing one until its timeout."""
     parts = urlsplit(url)
-    found = threading.Event()
 
-    def connect() -> None:  # the look-up of a name has no timeout of its own
-        try:
-            port = parts.port or (80 if parts.scheme == "http" else 443)
-            socket.create_connection((parts.hostname, port), seconds).close()
-            found.set()
-        except OSError:
-            pass
+    def connect() -> None:
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        socket.create_connection((parts.hostname, port), seconds).close()
 
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return found.is_set()
+    return run_within(seconds, connect) is None  # the timeout of the socket does not cover the look-up of the host name
 
 
-def axes(config: Config) -> Values:
-    """What runs differ in, one plain value each, so that a panel of parallel coordinates shows them as they are."""
+def axis_values(config: Config) -> dict[str, object]:
+    """Return the settings in which runs differ, by name: plain values, which W&B's parallel coordinates can show."""
     model, data, batch = config.model, config.data_mix, config.batch_size
     return {
         "scale": config.scale.name,
@@ -80,9 +74,9 @@ def axes(config: Config) -> Values:
     }
 
 
-def settings_of(config: Config, kind: str, run_id: str, science: Values) -> Values:
-    """The axes, a finetuning run's own ones, and beneath them the whole science and circumstance."""
-    found = axes(config)
+def run_settings(config: Config, kind: str, run_id: str, science: Mapping[str, object]) -> dict[str, object]:
+    """Return what W&B shows as the run's config: the axis values, the settings of finetuning, and all others nested."""
+    found = axis_values(config)
     if kind == "finetune":
         tune = config.finetune
         found |= {"task": config.task.name, "stands_for": config.task.stands_for or None}
@@ -93,28 +87,28 @@ def settings_of(config: Config, kind: str, run_id: str, science: Values) -> Valu
 
 
 def tags(config: Config, kind: str) -> list[str]:
-    """`masking=static`, `input_format=segment_pair`, ...: what a table of runs is filtered by."""
-    found = axes(config)
+    """Return the tags that filter a list of runs: `masking=static`, `input_format=segment_pair`, ..."""
+    found = axis_values(config)
     names = ["scale", "model", "data_mix", "input_format", "masking", "nsp", "precision"]
-    said = [f"{name}={found[name]}" for name in names]
-    said += [f"task={config.task.name}"] if kind == "finetune" else []
-    return [tag[:LONGEST_TAG] for tag in said]
+    pairs = [f"{name}={found[name]}" for name in names]
+    pairs += [f"task={config.task.name}"] if kind == "finetune" else []
+    return [tag[:LONGEST_TAG] for tag in pairs]
 
 
-def numbers(result: Values) -> Values:
-    """What of a result is one number or word: W&B's panels take those; a mark (`at_chance`) is 0 or 1."""
+def scalars(result: Mapping[str, object]) -> dict[str, int | float | str]:
+    """Return the numbers and words of a result, which W&B's panels can show; a bool (`at_chance`) becomes 0 or 1."""
     plain = {k: int(v) if isinstance(v, bool) else v for k, v in result.items()}
     return {k: v for k, v in plain.items() if isinstance(v, int | float | str)}
 
 
-def within(seconds: float, work: Callable[[], Any]) -> BaseException | None:
-    """Does the work in a thread, for some of W&B's calls wait for a server as long as it takes. Returns what was wrong."""
+def run_within(seconds: float, work: Callable[[], object]) -> BaseException | None:
+    """Call `work` in a thread: some calls have no timeout. Return its error, TimeoutError when late, or None."""
     errors: list[BaseException] = []
 
     def guarded() -> None:
         try:
             work()
-        except BaseException as error:  # whatever it is, the run does not need W&B
+        except BaseException as error:  # no error may end the run, which does not need W&B
             errors.append(error)
 
     thread = threading.Thread(target=guarded, daemon=True)
@@ -124,22 +118,21 @@ def within(seconds: float, work: Callable[[], Any]) -> BaseException | None:
 
 
 def give_up() -> None:
-    """Leaves W&B's own process, which may be dead or wait for a server, to itself: neither the next job nor the end of this
-    process has to do with it."""
+    """Disconnect from W&B's own process, which may be dead or waiting, so that the next job starts a new one."""
     import wandb
 
-    within(GRACE_SECONDS, lambda: wandb.teardown(1))
+    run_within(GRACE_SECONDS, lambda: wandb.teardown(1))
 
 
 class Mirror:
-    """One run in W&B. Its methods never raise and never wait for long."""
+    """The copy of one run in W&B. Its methods raise no error and wait for a limited time."""
 
-    def __init__(self, started: Any, directory: Path) -> None:
-        self.run, self.directory = started, directory
+    def __init__(self, run: wandb.Run, directory: Path) -> None:
+        self.run, self.directory = run, directory
         self.failed = False
 
     def log(self, row: Row) -> None:
-        """Here and now: a row is handed to W&B's own process, which is quick; a thread for each would not be."""
+        """Send a row to W&B's own process: at once, because a thread for each row would be slower."""
         if self.failed:
             return
         try:
@@ -147,62 +140,57 @@ class Mirror:
         except Exception as error:
             self._drop(error)
 
-    def made(self, kind: str, directory: Path) -> None:
-        """Notes that this run made what lies in `directory`."""
+    def log_output(self, kind: str, directory: Path) -> None:
+        """Record that this run made the run folder `directory`."""
         self.attempt(lambda: self.run.log_artifact(artifact(kind, directory)))
 
-    def used(self, kind: str, directory: Path) -> None:
-        """Notes that this run was made from another. `use_artifact` needs a server that answers at once; this is its own way
-        for an artifact that is logged and used, it works offline too, and the server takes equal content as the same."""
+    def log_input(self, kind: str, directory: Path) -> None:
+        """Record that this run was made from the run in `directory`."""
 
         def use() -> None:
+            # Private: the public `use_artifact` refuses offline runs and waits for the server. Inside, it makes this
+            # call, which also works offline; the server recognizes equal content as the same artifact.
             self.run._log_artifact(artifact(kind, directory), aliases=[], is_user_created=True, use_after_commit=True)
 
         self.attempt(use)
 
-    def summarize(self, result: Values) -> None:
-        self.attempt(lambda: self.run.summary.update(numbers(result)))
+    def summarize(self, result: Mapping[str, object]) -> None:
+        """Show the numbers and words of a result as the run's summary."""
+        self.attempt(lambda: self.run.summary.update(scalars(result)))
 
     def finish(self, succeeded: bool) -> None:
-        """Ends the run, also a failed one, so that the next job starts its own; after a failure with a new process of W&B's."""
+        """End the run in W&B, so that the next job starts its own; after a failure of W&B, give up its process too."""
         self.attempt(lambda: self.run.finish(exit_code=0 if succeeded else 1))
         if self.failed:
             give_up()
 
-    def attempt(self, work: Callable[[], Any]) -> None:
-        """Does something with the run; what goes wrong is said once."""
-        if error := within(FINISH_SECONDS + GRACE_SECONDS, work):
+    def attempt(self, work: Callable[[], object]) -> None:
+        """Call `work` within the time limit. The first error is printed and ends the logging of rows."""
+        if error := run_within(FINISH_SECONDS + GRACE_SECONDS, work):
             self._drop(error)
 
     def _drop(self, error: BaseException) -> None:
         if self.failed:
             return
         self.failed = True
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
         where = f"metrics.jsonl has everything, {self.directory / 'wandb'} what W&B knew"
-        print(f"W&B failed ({said}); {where}.", file=sys.stderr)
+        print(f"W&B failed ({_first_line(error)}); {where}.", file=sys.stderr)
 
 
-def artifact(kind: str, directory: Path) -> Any:
-    """A run's folder as a node of the lineage. Its only content is the run's config: results and weights stay where they are."""
+def artifact(kind: str, directory: Path) -> wandb.Artifact:
+    """Return a run as a node of W&B's lineage graph. Only the run's config is uploaded, no result and no weights."""
     import wandb
 
-    made = wandb.Artifact(f"{kind}-{directory.name}", f"{kind}-run", metadata={"directory": str(directory)})
-    made.add_file(str(directory / "config.yaml"), policy="immutable", skip_cache=True)
-    return made
+    node = wandb.Artifact(f"{kind}-{directory.name}", f"{kind}-run", metadata={"directory": str(directory)})
+    node.add_file(str(directory / "config.yaml"), policy="immutable", skip_cache=True)
+    return node
 
 
-def start(config: Config, directory: Path, kind: str, name: str, science: Values) -> Mirror | None:
-    """The mirror of a pretraining or finetuning run; None when W&B is off or does not start."""
-    mirror = begin(
-        config,
-        directory,
-        kind,
-        directory.name,
-        name,
-        settings_of(config, kind, directory.name, science),
-        tags(config, kind),
-    )
+def start(config: Config, directory: Path, kind: str, name: str, science: Mapping[str, object]) -> Mirror | None:
+    """Start the mirror of a pretraining or finetuning run. Return None when W&B is off or does not start."""
+    run_id = directory.name
+    settings = run_settings(config, kind, run_id, science)
+    mirror = start_run(config, directory, kind, run_id, name, settings, tags(config, kind))
     if mirror is not None:
         axis = "tokens_seen" if kind == "pretrain" else "step"
         mirror.run.define_metric(axis)
@@ -210,24 +198,24 @@ def start(config: Config, directory: Path, kind: str, name: str, science: Values
     return mirror
 
 
-def begin(
-    config: Config, directory: Path, kind: str, run_id: str, name: str, settings: Values, tags: list[str]
+def start_run(
+    config: Config, directory: Path, kind: str, run_id: str, name: str, settings: dict[str, object], tags: list[str]
 ) -> Mirror | None:
-    """A run of any kind, in the group of its sweep."""
+    """Start a W&B run of any kind, in the group of its sweep. Return None when W&B is off or does not start."""
     chosen = mode(config)
     if chosen == "off":
         return None
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    url = wandb.setup().settings.base_url  # of the environment, of `wandb login`, or the public one
-    if chosen == "online" and not answers(url):
+    url = wandb.setup().settings.base_url  # from the environment, from `wandb login`, or the public server
+    if chosen == "online" and not is_reachable(url):
         print(
             f"W&B: {url} does not answer; offline, `wandb sync {directory / 'wandb'}/offline-*` later.", file=sys.stderr
         )
         chosen = "offline"
     try:
-        started = wandb.init(
+        run = wandb.init(
             project=config.logger.project,
             id=run_id,
             name=name,
@@ -237,20 +225,26 @@ def begin(
             tags=tags,
             config=settings,
             dir=directory,
-            mode=chosen,  # type: ignore[arg-type]
+            mode=chosen,  # type: ignore[arg-type]  # a str; wandb checks it, and refuses other modes
             resume="allow" if chosen == "online" else None,
             reinit="finish_previous",
-            settings=_settings(wandb),
+            settings=_client_settings(),
         )
-    except Exception as error:  # of many kinds, when its process is dead
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        print(f"W&B did not start ({said}); metrics.jsonl has everything.", file=sys.stderr)
+    except Exception as error:  # a dead process of W&B causes errors of many types
+        print(f"W&B did not start ({_first_line(error)}); metrics.jsonl has everything.", file=sys.stderr)
         give_up()
         return None
-    return Mirror(started, directory)
+    return Mirror(run, directory)
 
 
-def _settings(wandb: Any) -> Any:
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _client_settings() -> wandb.Settings:
+    """Return settings that keep W&B silent and its waiting short, and that send no code and no machine statistics."""
+    import wandb
+
     return wandb.Settings(
         silent=True,
         console="off",

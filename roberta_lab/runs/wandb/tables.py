@@ -1,44 +1,50 @@
-"""A finished table in W&B: its cells, its page, the runs it is made of; and, online, a workspace and a report that show them.
+"""The copy of a table in W&B: its cells, its page and its runs; and online, a workspace and a report that show them.
 
-The table's run has an id of its own (sweep and scale), so making the table again updates it. Workspace and report are made
-once by `wandb-workspaces` (an extra), noted in `wandb.json` beside the table, and updated from then on.
+The id of the table's W&B run consists of sweep and scale, so writing the table again updates the same W&B run. The
+optional package `wandb-workspaces` creates workspace and report once. Their ids are kept in `wandb.json` beside the
+table; with these, later calls update both.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from roberta_lab.config import Config
-from roberta_lab.data.storage import write_json
+from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.wandb.mirror import Mirror, axes, begin
+from roberta_lab.runs.wandb.mirror import Mirror, axis_values, start_run
 
+if TYPE_CHECKING:
+    import wandb
+
+Panels = dict[str, list[object]]  # panels of `wandb_workspaces.reports.v2`, by the title of their section
 NOTE = "wandb.json"
 MISSING = "W&B: no workspace and no report, for wandb-workspaces is missing: pip install 'roberta_lab[workspaces]'"
 
 
 def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
-    """Logs what `roberta-lab table` wrote into `folder`; whatever fails is one line, as in `wandb_mirror`."""
+    """Log the files that `roberta-lab table` wrote into `folder`. Like `Mirror`, print one line when W&B fails."""
     assert config.sweep is not None
     sweep, scale = config.sweep.name, config.scale.name
-    facts = {"sweep": sweep, "scale": scale, "runs": len(runs)}
-    mirror = begin(config, folder, "table", f"table-{sweep}-{scale}", f"{sweep} {scale}", facts, [f"scale={scale}"])
+    facts: dict[str, object] = {"sweep": sweep, "scale": scale, "runs": len(runs)}
+    name, tags = f"{sweep} {scale}", [f"scale={scale}"]
+    mirror = start_run(config, folder, "table", f"table-{sweep}-{scale}", name, facts, tags)
     if mirror is None:
         return
     online = not mirror.run.offline
     with _staging(folder):
         mirror.attempt(lambda: mirror.run.log(_content(folder)))
-        for one in runs:
-            if one.is_complete:
-                mirror.used(one.kind, one.path)
-        mirror.summarize({"complete": sum(one.is_complete for one in runs), "runs": len(runs)})
+        complete = [job for job in runs if job.is_complete]
+        for job in complete:
+            mirror.log_input(job.kind, job.path)
+        mirror.summarize({"complete": len(complete), "runs": len(runs)})
         mirror.attempt(lambda: mirror.run.log_artifact(_artifact(sweep, scale, folder)))
     if online and not mirror.failed:
         mirror.attempt(lambda: _show(mirror, config, folder, runs))
@@ -47,7 +53,7 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """W&B copies what an offline run will upload into the home folder; here it stays with the run."""
+    """Make W&B keep the files that an offline run will upload beside the table instead of in the home folder."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = before or str(folder.resolve() / "wandb")
     try:
@@ -57,15 +63,15 @@ def _staging(folder: Path) -> Iterator[None]:
             del os.environ["WANDB_DATA_DIR"]
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    """The table as W&B's own kind, which can be sorted and filtered there, and the page as it is."""
+def _content(folder: Path) -> dict[str, object]:
+    """Return the table as a `wandb.Table`, which can be sorted and filtered in W&B, and its page as HTML."""
     import wandb
 
     with open(folder / "table.csv", newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
     cells = [[_cell(text) for text in line] for line in lines]
     return {
-        "table": wandb.Table(columns=header, data=cells, allow_mixed_types=True),
+        "table": wandb.Table(columns=[*header], data=cells, allow_mixed_types=True),
         "page": wandb.Html((folder / "index.html").read_text(encoding="utf-8"), inject=False),
     }
 
@@ -77,18 +83,18 @@ def _cell(text: str) -> float | str | None:
         return text
 
 
-def _artifact(sweep: str, scale: str, folder: Path) -> Any:
+def _artifact(sweep: str, scale: str, folder: Path) -> wandb.Artifact:
     import wandb
 
-    made = wandb.Artifact(f"table-{sweep}-{scale}", "table")
+    files = wandb.Artifact(f"table-{sweep}-{scale}", "table")
     for name in ("table.csv", "index.html"):
-        made.add_file(str(folder / name), skip_cache=True)
-    return made
+        files.add_file(str(folder / name), skip_cache=True)
+    return files
 
 
 # ---------------------------------------------------------------- workspace and report
 def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job]) -> None:
-    """Makes or updates both, and says where they are."""
+    """Create or update the workspace and the report, and print their addresses."""
     try:
         import wandb_workspaces.reports.v2 as reports
         import wandb_workspaces.workspaces as workspaces
@@ -96,36 +102,39 @@ def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job]) -> 
         print(MISSING, file=sys.stderr)
         return
     note = folder / NOTE
-    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    known = read_json(note) if note.is_file() else {}
     entity, project = mirror.run.entity, mirror.run.project
-    panels, only = _panels(reports, runs), _only(runs)
-    view = workspace(workspaces, config, entity, project, panels, only)
+    panels, run_filter = _panels(reports, runs), _run_filter(runs)
+    view = workspace(workspaces, config, entity, project, panels, run_filter)
+    # Private: the public `Workspace.from_url` loads the old panels, but here new ones replace them under the same id.
     view._internal_name, view._internal_id = known.get("workspace", ("", ""))
     view.save()
     known["workspace"] = [view._internal_name, view._internal_id]
     write_json(note, known)
-    page = report(reports, config, entity, project, panels, only, (folder / "table.md").read_text(encoding="utf-8"))
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    page = report(reports, config, entity, project, panels, run_filter, table)
     page.id = known.get("report", "")
     page.save()
     write_json(note, known | {"report": page.id})
     print(f"W&B: {view.url}\nW&B: {page.url}")
 
 
-def _only(runs: Sequence[Job]) -> str:
-    """The runs of this table, also those that another table trained: in W&B's language of filters."""
-    return f"Config('run_id') in [{', '.join(repr(path.name) for path in dict.fromkeys(one.path for one in runs))}]"
+def _run_filter(runs: Sequence[Job]) -> str:
+    """Return a W&B filter that selects the runs of this table, also those that another table trained."""
+    ids = dict.fromkeys(job.path.name for job in runs)
+    return f"Config('run_id') in [{', '.join(map(repr, ids))}]"
 
 
-def differing(runs: Sequence[Job]) -> list[str]:
-    """The axes in which the pretraining runs of a table differ."""
-    found = [axes(one.config) for one in runs if one.kind == "pretrain"]
+def differing_axes(runs: Sequence[Job]) -> list[str]:
+    """Return the names of the axes in which the pretraining runs of a table differ."""
+    found = [axis_values(job.config) for job in runs if job.kind == "pretrain"]
     return [name for name in (found[0] if found else {}) if len({str(values[name]) for values in found}) > 1]
 
 
-def _panels(reports: Any, runs: Sequence[Job]) -> dict[str, list[Any]]:
-    """Panels by section: curves over tokens, what the rows differ in against perplexity, scores beside their baseline."""
+def _panels(reports: ModuleType, runs: Sequence[Job]) -> Panels:
+    """Return the panels of pretraining (curves over tokens, settings against perplexity) and of finetuning (scores)."""
     column, config, summary = reports.ParallelCoordinatesPlotColumn, reports.Config, reports.SummaryMetric
-    varied = [column(config(name)) for name in differing(runs)]
+    varied = [column(config(name)) for name in differing_axes(runs)]
     return {
         "Pretraining": [
             reports.LinePlot(title="held-out perplexity", x="tokens_seen", y=["val/ppl"], log_y=True),
@@ -148,29 +157,31 @@ def _panels(reports: Any, runs: Sequence[Job]) -> dict[str, list[Any]]:
     }
 
 
-def workspace(library: Any, config: Config, entity: str, project: str, panels: dict[str, list[Any]], only: str) -> Any:
-    """A saved view of the project: the panels, over the runs of this table alone."""
+def workspace(
+    library: ModuleType, config: Config, entity: str, project: str, panels: Panels, run_filter: str
+) -> Any:  # a class of `library`, which has no types
+    """Return a saved view of the W&B project that shows the panels for the runs of this table only."""
     assert config.sweep is not None
     return library.Workspace(
         entity=entity,
         project=project,
         name=f"{config.sweep.name} {config.scale.name}",
-        sections=[library.Section(name=name, panels=drawn, is_open=True) for name, drawn in panels.items()],
+        sections=[library.Section(name=name, panels=content, is_open=True) for name, content in panels.items()],
         settings=library.WorkspaceSettings(x_axis="tokens_seen"),
-        runset_settings=library.RunsetSettings(filters=only),
+        runset_settings=library.RunsetSettings(filters=run_filter),
     )
 
 
 def report(
-    library: Any, config: Config, entity: str, project: str, panels: dict[str, list[Any]], only: str, table: str
-) -> Any:
-    """A page of prose and panels: the question, the table beside the published numbers, the panels."""
+    library: ModuleType, config: Config, entity: str, project: str, panels: Panels, run_filter: str, table: str
+) -> Any:  # a class of `library`, which has no types
+    """Return a page with the question of the sweep, the table beside the published numbers, and the panels."""
     assert config.sweep is not None
-    runs = library.Runset(entity=entity, project=project, name=config.sweep.name, filters=only)
+    runs = library.Runset(entity=entity, project=project, name=config.sweep.name, filters=run_filter)
     grids = [
         block
-        for name, drawn in panels.items()
-        for block in (library.H2(name), library.PanelGrid(runsets=[runs], panels=drawn))
+        for name, content in panels.items()
+        for block in (library.H2(name), library.PanelGrid(runsets=[runs], panels=content))
     ]
     return library.Report(
         entity=entity,
