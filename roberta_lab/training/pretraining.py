@@ -20,8 +20,7 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, ranks
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.result import PretrainingResult
-from roberta_lab.training.rows import NoRows, Row, RowLog
+from roberta_lab.training.rows import NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
