@@ -43,23 +43,19 @@ class Packed(NamedTuple):
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        bounds = self.cu_seq_lens, self.cu_seq_lens, self.max_length, self.max_length
         context: Tensor
-        if not self._is_joined(query):
-            context = self._by_length(query, key, value, dropout)
-            return context
-        ends, longest = self.cu_seq_lens, self.max_length
         # The private kernels behind PyTorch's nested tensors: the public torch.nn.attention.varlen.varlen_attn has no
         # dropout (pytorch/pytorch, issue 179382 and pull 179390), no float32 and nothing for GPUs before Ampere.
-        if _flash_takes(query):
-            context, *_ = torch.ops.aten._flash_attention_forward(
-                query, key, value, ends, ends, longest, longest, dropout, False, False
-            )
-            return context
-        parts = (x.unsqueeze(0) for x in (query, key, value))
-        context, *_ = torch.ops.aten._efficient_attention_forward(
-            *parts, None, ends, ends, longest, longest, dropout, 0, torch.is_grad_enabled()
-        )
-        return context.squeeze(0)
+        if not self._is_joined(query):
+            context = self._by_length(query, key, value, dropout)
+        elif _flash_takes(query):
+            context = torch.ops.aten._flash_attention_forward(query, key, value, *bounds, dropout, False, False)[0]
+        else:
+            parts = (x.unsqueeze(0) for x in (query, key, value))
+            kernel, saves = torch.ops.aten._efficient_attention_forward, torch.is_grad_enabled()
+            context = kernel(*parts, None, *bounds, dropout, 0, saves)[0].squeeze(0)
+        return context
 
     def _is_joined(self, query: Tensor) -> bool:
         """Return whether there is a kernel over all inputs at once."""

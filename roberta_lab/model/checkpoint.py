@@ -92,12 +92,7 @@ def keep_newest(directory: Path, number: int = 2) -> None:
 
 
 def recount(loops: Saved, consumed: int) -> None:
-    """Change Lightning's counts of micro-batches to another micro-batch size than that of the checkpoint.
-
-    Args:
-        loops: Lightning's state of the fit loop, changed in place.
-        consumed: micro-batches of one rank before the checkpoint, in the new size.
-    """
+    """Change Lightning's state of the fit loop to a new micro-batch size, of which one rank has had `consumed`."""
     for counts in (loops["epoch_loop.batch_progress"][key] for key in ("total", "current")):
         behind = consumed - counts["ready"]
         counts.update({name: count + behind for name, count in counts.items()})

@@ -71,12 +71,7 @@ class Flops:
 
 
 def parameters(model: ModelConfig, vocab_size: int, max_length: int, token_types: int, nsp: bool) -> Parameters:
-    """Return the number of parameters of a PretrainingModel.
-
-    Args:
-        max_length: tokens of the longest input.
-        token_types: 2 for paired formats, else 0.
-    """
+    """Return the number of parameters of a PretrainingModel for inputs of up to `max_length` tokens."""
     h, norm = model.hidden, 2 * model.hidden
     attention = h * 3 * h + 3 * h + h * h + h + norm
     ffn = h * model.ffn + model.ffn + model.ffn * h + h + norm
@@ -97,10 +92,9 @@ def forward_flops(
     masked_share: float = 0.15,
     attended: float | None = None,
 ) -> Flops:
-    """Return the FLOPs of the forward pass of one input (formula above).
+    """Return the FLOPs of the forward pass of one input of `length` tokens (formula above).
 
     Args:
-        length: tokens of the input.
         masked_share: positions at which logits are computed, as a share of the length; 1.0 for the usual BERT head.
         attended: tokens that a token attends to, on average. None: all of the input; packed inputs see fewer.
     """

@@ -23,9 +23,9 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import pack
 from roberta_lab.data.storage import digest, recall, remember
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer
-from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.training.ranks import on_cuda
 
 ALMOST_ALL = 0.95  # of a GPU's memory, which is free when no other process uses the GPU

@@ -16,7 +16,7 @@ from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.optimizer import linear_schedule
-from roberta_lab.training.module import PretrainingModule, StepLosses
+from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Row, RowLog
 
 
@@ -57,8 +57,7 @@ class StepEnd(L.Callback):
         if self.parent is not None and os.getppid() != self.parent.pid:
             self.stop_asked = True
         losses, stopping = module.end_step(self.stop_asked)
-        if stopping:
-            self.stop_asked = True
+        self.stop_asked |= stopping
         self.rows.write(self._row(module, step, losses))
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
@@ -87,18 +86,12 @@ class StepEnd(L.Callback):
         if trainer.is_global_zero:
             checkpoint.keep_newest(self.checkpoints)
 
-    def _row(self, module: PretrainingModule, step: int, losses: StepLosses) -> Row:
+    def _row(self, module: PretrainingModule, step: int, losses: dict[str, float]) -> Row:
         """Return the row of a step. Raises FloatingPointError when its loss is not finite."""
-        total = losses.mlm + losses.nsp
+        total = losses["train/mlm_loss"] + losses.get("train/nsp_loss", 0.0)
         if not math.isfinite(total):
             raise FloatingPointError(f"the loss of step {step} is {total}; the last checkpoint is from before it")
         batch, warmup_steps = self.config.batch_size, self.config.optimizer.warmup_steps
-        row = {
-            "tokens_seen": module.tokens_seen,
-            "epoch": self.data.micro_batches.batches.epochs(step),
-            "lr": batch.peak_lr * linear_schedule(step - 1, warmup_steps, batch.steps),
-            "train/mlm_loss": losses.mlm,
-        }
-        if module.model.nsp_classifier is not None:
-            row |= {"train/nsp_loss": losses.nsp, "train/nsp_acc": losses.nsp_accuracy}
-        return Row(step, row)
+        epoch = self.data.micro_batches.batches.epochs(step)
+        lr = batch.peak_lr * linear_schedule(step - 1, warmup_steps, batch.steps)
+        return Row(step, {"tokens_seen": module.tokens_seen, "epoch": epoch, "lr": lr, **losses})

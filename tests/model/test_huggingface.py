@@ -21,9 +21,9 @@ from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import checkpoint
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.huggingface.names import state_from_huggingface, state_to_huggingface
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3, layer_norm_eps=1e-6)
 TEXTS = ["the cat sat on the mat", " The Dog's log, naïve", "e\u0301 日本 🙂\t\n x", "", " ", "a <mask> </s>b [SEP]"]

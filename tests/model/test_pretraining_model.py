@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from roberta_lab.config import ModelConfig
-from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.model.encoder import PretrainingModel
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data import tokenizer_files
 from roberta_lab.data.storage import read_json, replacing_folder
-from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
+from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
 from roberta_lab.model.huggingface.names import (
     KINDS,
     POSITIONS,
@@ -33,7 +33,6 @@ from roberta_lab.model.huggingface.names import (
     state_from_huggingface,
     state_to_huggingface,
 )
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16)
 _SIZES = {  # fields of ModelConfig and their names in config.json

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from roberta_lab.config import ConfigError, ModelConfig
-from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
-from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
 
 KINDS = ("roberta", "bert")
 _ENCODER = {
