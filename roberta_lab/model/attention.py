@@ -7,8 +7,6 @@ to another input. On a GPU one kernel takes all inputs: FlashAttention-2 (Dao 20
 the memory-efficient one. Elsewhere there is one call for each run of inputs of equal length, so they should come sorted by length.
 """
 
-from __future__ import annotations
-
 from itertools import groupby
 from typing import NamedTuple, Protocol
 

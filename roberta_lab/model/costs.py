@@ -20,8 +20,6 @@ tokens, vocabulary 50,265) is met within 8% for tiny (308 and 429 MB), mini (675
 nothing was measured.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ LayerNorm comes after each residual sum, positions are learned and begin at row 
 computed for padding: `Encoder.packed` takes the real tokens of a batch.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,9 +19,7 @@ POSITION_OFFSET = 2  # RoBERTa's first position, pad + 1
 class Embeddings(nn.Module):
     """LayerNorm(token + position + token type embeddings). Only formats of pairs have token types."""
 
-    def __init__(
-        self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int = PAD_ID
-    ) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, config.hidden, padding_idx=pad_id)
         self.positions = nn.Embedding(max_positions + POSITION_OFFSET, config.hidden)

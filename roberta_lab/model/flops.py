@@ -15,8 +15,6 @@ The backward pass has two products for each of these, for the gradients of its t
 forward pass. What is computed twice to save memory (activation checkpointing, flash attention's scores) does not count.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from roberta_lab.config import ModelConfig

@@ -4,8 +4,6 @@ Peaks are FLOP/s of one device from data sheets, dense (without sparsity). The s
 utilization; Chowdhery et al. 2022) depends on model, batch and network, so each number has its source.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from roberta_lab.config import ConfigError, PlanConfig

@@ -3,9 +3,7 @@
 The mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens.
 """
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +25,7 @@ class LossSums(NamedTuple):
     nsp: Tensor  # () float32, sum over sequences (0 without NSP)
     nsp_correct: Tensor  # () int64
 
-    def detached(self) -> LossSums:
+    def detached(self) -> Self:
         """Return the same sums without their graphs."""
         return self._replace(mlm=self.mlm.detach(), nsp=self.nsp.detach())
 

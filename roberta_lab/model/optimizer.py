@@ -1,7 +1,5 @@
 """Adam with decoupled weight decay and the linear schedule (RoBERTa, Section 2.4 and Table 9)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

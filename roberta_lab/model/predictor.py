@@ -3,8 +3,6 @@
 All is computed in float32 without dropout, in batches of texts of similar length; padding changes the last bits only.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -4,8 +4,6 @@ On a GPU it is found by trying full inputs, and the cache remembers it for each 
 is tried: larger micro-batches are not faster there, so the default size is taken.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 from collections.abc import Callable

@@ -1,10 +1,7 @@
 """The LightningModule of every pretraining run: its losses over a whole step, its dropout, its validation."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, cast
 
 import lightning.pytorch as L
@@ -13,6 +10,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
@@ -87,8 +85,7 @@ class PretrainingModule(L.LightningModule):
         """Return AdamW and the linear schedule, moved on after each optimizer step (RoBERTa, Section 2.4)."""
         o, b = self.config.optimizer, self.config.batch_size
         optimizer = build_optimizer(self.model.named_parameters(), b.peak_lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
-        factor = partial(linear_schedule, warmup_steps=o.warmup_steps, total_steps=b.steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = LambdaLR(optimizer, lambda step: linear_schedule(step, o.warmup_steps, b.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, saved: dict[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """One pretraining run, from its newest checkpoint to its result, on one process or several."""
 
-from __future__ import annotations
-
 import multiprocessing
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ A pipe hands this run's config to the others. Lightning's own launcher would run
 which under multirun is the whole sweep, and a rank that waits for a dead one would wait for ever.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import pickle

@@ -1,11 +1,9 @@
 """What training gives back: rows of metrics, the interface of the log that keeps them, and the result of a pretraining run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class Row(dict[str, float]):
@@ -20,7 +18,7 @@ class Row(dict[str, float]):
         return json.dumps(self)
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> Row:
+    def from_json(cls, line: str | bytes) -> Self:
         """Return the row that `to_json` wrote. Raises ValueError for another text."""
         values = json.loads(line)
         if not isinstance(values, dict) or not isinstance(values.get("step"), int):

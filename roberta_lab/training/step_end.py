@@ -1,7 +1,5 @@
 """The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Lightning's Trainer without what this project does itself; what remains is devices, precision and accumulation."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Callable, Iterator
