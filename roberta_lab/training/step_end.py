@@ -27,7 +27,8 @@ class StepEnd(L.Callback):
     def __init__(
         self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path, bar: tqdm | None = None
     ) -> None:
-        self.config, self.data, self.rows, self.checkpoints, self.bar = config, data, rows, checkpoints, bar
+        self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
+        self.bar = tqdm(disable=True) if bar is None else bar
         self.stop_asked = False
         self.parent = multiprocessing.parent_process()  # of a job in a sweep: the command, without which it stops
 
@@ -57,8 +58,7 @@ class StepEnd(L.Callback):
         losses, stopping = module.end_step(self.stop_asked)
         self.stop_asked |= stopping
         self.rows.write(self._row(module, step, losses))
-        if self.bar is not None:
-            self.bar.update(step - self.bar.n)
+        self.bar.update(step - self.bar.n)
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
@@ -67,11 +67,9 @@ class StepEnd(L.Callback):
         trainer.should_stop = trainer.should_stop or stopping
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
-        """Write the row of a validation."""
         found = module.validate(self.data)
         self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
-        if self.bar is not None:
-            self.bar.set_postfix({"val/ppl": f"{found['val/ppl']:.1f}"}, refresh=False)
+        self.bar.set_postfix({"val/ppl": f"{found['val/ppl']:.1f}"}, refresh=False)
 
     def _save(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> None:
         """Save a checkpoint, after the rows. Raises FloatingPointError for weights that would break each later attempt."""
