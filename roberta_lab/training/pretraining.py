@@ -41,20 +41,14 @@ def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, 
     start = checkpoint.step_of(newest) if newest else 0
     rows.resume(start)
     job = config, prepared, directory, newest
-    with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows()) as rank:
+    with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
         module, data = train(rank, *job, rows, bar)
     rows.flush()
     return _result(module, data, rows.read())
 
 
 def train(
-    rank: Rank,
-    config: Config,
-    prepared: Prepared,
-    directory: Path,
-    newest: Path | None,
-    rows: RowLog,
-    bar: tqdm | None = None,
+    rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog, bar: tqdm | None
 ) -> tuple[PretrainingModule, PretrainingData]:
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
     encoding = tokenizer.load(prepared.tokenizer)

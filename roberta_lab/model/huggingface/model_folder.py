@@ -151,12 +151,7 @@ def model_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def write(
-    folder: Path,
-    state: Mapping[str, Tensor],
-    config: ModelConfig,
-    tokenizer: Path,
-    card: str,
-    facts: Mapping[str, object],
+    folder: Path, state: dict[str, Tensor], config: ModelConfig, tokenizer: Path, card: str, facts: Mapping[str, object]
 ) -> str:
     """Write a folder that Auto classes of transformers load, whole or not at all, and return its kind.
 
