@@ -27,9 +27,9 @@ from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
 from roberta_lab.data.datamodule import pack, to_batch
 from roberta_lab.model import objective
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 VOCABULARY = vocabulary(VOCAB_SIZE)
 

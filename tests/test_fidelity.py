@@ -21,10 +21,9 @@ from roberta_lab.config import ModelConfig
 from roberta_lab.data.datamodule import pack
 from roberta_lab.model import encoder as model_module
 from roberta_lab.model.attention import Packed
-from roberta_lab.model.encoder import PAD_ID
+from roberta_lab.model.encoder import PAD_ID, PretrainingModel
 from roberta_lab.model.huggingface.names import TOKEN_TYPES, state_from_huggingface, state_to_huggingface
 from roberta_lab.model.objective import batch_loss, loss_sums
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 transformers = pytest.importorskip("transformers")
 

@@ -124,11 +124,11 @@ class PredictConfig:
 class PlanConfig:
     """The machine that `roberta-lab plan` reckons with; each scale has its own."""
 
-    hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (roberta_lab/hardware.py)
+    hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (model/hardware.py)
     devices: int = at_least(1, 1)  # that a run is spread over; of a CPU, cores
     mfu: float | None = None  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
-    tokens_per_second: float | None = None  # of one device, measured; in place of the peak and the share
-    price_per_hour: float | None = None  # of one device, in any currency
+    tokens_per_second: float | None = above_zero(None)  # of one device, measured; in place of the peak and the share
+    price_per_hour: float | None = at_least(0, None)  # of one device, in any currency
     output: str = ""  # a Markdown file to write as well
 
 

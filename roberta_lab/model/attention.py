@@ -7,10 +7,8 @@ to another input. On a GPU one kernel takes all inputs: FlashAttention-2 (Dao 20
 the memory-efficient one. Elsewhere there is one call for each run of inputs of equal length, so they should come sorted by length.
 """
 
-from __future__ import annotations
-
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +18,8 @@ HEAD_SIZES = 8  # the kernels for packed batches take multiples of it
 FLASH_HEAD_SIZE, FLASH_CAPABILITY = 256, (8, 0)  # the largest head of FlashAttention-2, and the oldest GPUs (Ampere)
 
 
-class Attention(Protocol):
-    """A function from queries, keys and values of all tokens, (..., A, D) for A heads, to contexts of the same shape."""
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor: ...
-
-
 class Padded(NamedTuple):
-    """Attention over rows of one width, (B, T, A, D)."""
+    """Attention over rows of one width: from queries, keys and values, (B, T, A, D) for A heads, to contexts."""
 
     mask: Tensor | None  # (B, 1, 1, T) bool, True on real tokens; None when all are real, which is faster
 
@@ -37,32 +29,27 @@ class Padded(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Attention over inputs joined end to end, (N, A, D)."""
+    """Attention over inputs joined end to end: from queries, keys and values, (N, A, D) for A heads, to contexts."""
 
     cu_seq_lens: Tensor  # (B + 1,) int32, where each input starts, and the end of the last
     max_length: int  # of any input of the run
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        bounds = self.cu_seq_lens, self.cu_seq_lens, self.max_length, self.max_length
         context: Tensor
-        if not self._is_joined(query):
-            context = self._by_length(query, key, value, dropout)
-            return context
-        ends, longest = self.cu_seq_lens, self.max_length
         # The private kernels behind PyTorch's nested tensors: the public torch.nn.attention.varlen.varlen_attn has no
         # dropout (pytorch/pytorch, issue 179382 and pull 179390), no float32 and nothing for GPUs before Ampere.
-        if _flash_takes(query):
-            context, *_ = torch.ops.aten._flash_attention_forward(
-                query, key, value, ends, ends, longest, longest, dropout, False, False
-            )
-            return context
-        parts = (x.unsqueeze(0) for x in (query, key, value))
-        context, *_ = torch.ops.aten._efficient_attention_forward(
-            *parts, None, ends, ends, longest, longest, dropout, 0, torch.is_grad_enabled()
-        )
-        return context.squeeze(0)
+        if not self._is_joined(query):
+            context = self._by_length(query, key, value, dropout)
+        elif _flash_takes(query):
+            context = torch.ops.aten._flash_attention_forward(query, key, value, *bounds, dropout, False, False)[0]
+        else:
+            parts = (x.unsqueeze(0) for x in (query, key, value))
+            kernel, saves = torch.ops.aten._efficient_attention_forward, torch.is_grad_enabled()
+            context = kernel(*parts, None, *bounds, dropout, 0, saves)[0].squeeze(0)
+        return context
 
-    def _is_joined(self, query: Tensor) -> bool:
-        """Return whether there is a kernel over all inputs at once."""
+    def _is_joined(self, query: Tensor) -> bool:  # by a kernel over all inputs at once
         return query.is_cuda and query.shape[-1] % HEAD_SIZES == 0
 
     @torch.compiler.disable  # lengths differ from batch to batch, and would be compiled in
@@ -75,6 +62,9 @@ class Packed(NamedTuple):
             q, k, v = (x.unflatten(0, (number, length)) for x in parts)
             contexts.append(Padded(None)(q, k, v, dropout).flatten(0, 1))
         return torch.cat(contexts) if len(contexts) > 1 else contexts[0]
+
+
+Attention: TypeAlias = Padded | Packed
 
 
 def _flash_takes(query: Tensor) -> bool:

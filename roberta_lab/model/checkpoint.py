@@ -3,10 +3,9 @@
 Lightning's own saving loses the earlier checkpoint when the disk is full; here it stays until the new one is in place.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -53,25 +52,23 @@ def load(path: Path, map_location: MAP_LOCATION = "cpu") -> Saved:
 
 def newest(directory: Path) -> Path | None:
     """Return the newest whole checkpoint `step-*.ckpt`, or None."""
-    found = _newest(directory)
-    return found[0] if found else None
+    return next((path for path, _ in _whole(directory)), None)
 
 
 def final(run: Path, steps: int) -> Saved:
     """Return the last checkpoint of a complete run in its folder. Raises ConfigError if it is absent or not whole."""
-    found = _newest(run / "checkpoints")
+    found = next(_whole(run / "checkpoints"), None)
     if found is None or step_of(found[0]) != steps:
         raise ConfigError(f"{run} has no whole final checkpoint; delete its result.json and pretrain it again.")
     return found[1]
 
 
-def _newest(directory: Path) -> tuple[Path, Saved] | None:
+def _whole(directory: Path) -> Iterator[tuple[Path, Saved]]:
     for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
         try:
-            return path, load(path)
+            yield path, load(path)
         except CorruptCheckpoint as error:
             print(f"{error}; taking the one before it")
-    return None
 
 
 def step_of(path: Path) -> int:
@@ -92,12 +89,7 @@ def keep_newest(directory: Path, number: int = 2) -> None:
 
 
 def recount(loops: Saved, consumed: int) -> None:
-    """Change Lightning's counts of micro-batches to another micro-batch size than that of the checkpoint.
-
-    Args:
-        loops: Lightning's state of the fit loop, changed in place.
-        consumed: micro-batches of one rank before the checkpoint, in the new size.
-    """
+    """Change Lightning's state of the fit loop to a new micro-batch size, of which one rank has had `consumed`."""
     for counts in (loops["epoch_loop.batch_progress"][key] for key in ("total", "current")):
         behind = consumed - counts["ready"]
         counts.update({name: count + behind for name, count in counts.items()})

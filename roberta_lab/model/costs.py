@@ -20,9 +20,8 @@ tokens, vocabulary 50,265) is met within 8% for tiny (308 and 429 MB), mini (675
 nothing was measured.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,7 +132,7 @@ def costs_of(config: Config) -> Costs:
         seconds=batch.sequences * length * batch.steps / (per_second * used),
         basis=basis,
         price_per_hour=plan.price_per_hour,
-        warnings=(*_warnings(config, memory, micro), *_cut_warnings(config, micro, accumulation)),
+        warnings=tuple(_warnings(config, memory, micro, accumulation)),
     )
 
 
@@ -234,29 +233,23 @@ def _contents(folder: Path, config: DataMixConfig | TokenizerConfig, names: tupl
 
 
 # ---------------------------------------------------------------- what would not work as asked
-def _warnings(config: Config, memory: Memory, micro: int) -> list[str]:
-    """Return what stands in the way of the run on this hardware, and what would help."""
-    device, dtype, found = HARDWARE[config.plan.hardware], config.precision.dtype, []
+def _warnings(config: Config, memory: Memory, micro: int, accumulation: int) -> Iterator[str]:
+    """Yield what stands in the way of the run on this hardware, and what would help."""
+    device, dtype = HARDWARE[config.plan.hardware], config.precision.dtype
+    sequences, devices = config.batch_size.sequences, config.plan.devices
     if dtype not in device.peak:
-        found.append(f"{device.what} has no {dtype}; float32 is planned")
+        yield f"{device.what} has no {dtype}; float32 is planned"
     if device.memory is not None and memory.total > device.memory:
         fixed = memory.weights + memory.gradients + memory.optimizer
         most = int((device.memory - fixed) / ((memory.total - fixed) / micro))
-        share = max(1, config.batch_size.sequences // config.plan.devices)
+        share = max(1, sequences // devices)
         fits = max((size for size in range(1, most + 1) if share % size == 0), default=0)
         advice = f"trainer.micro_batch_size={fits}" if fits else "trainer.activation_checkpointing=true, or more memory"
-        found.append(f"{memory.total / 1e9:.0f} GB do not fit in {device.memory / 1e9:.0f} GB; {advice} would")
+        yield f"{memory.total / 1e9:.0f} GB do not fit in {device.memory / 1e9:.0f} GB; {advice} would"
     if config.optimizer.warmup_steps >= config.batch_size.steps:
         warmup = f"optimizer.warmup_steps={config.optimizer.warmup_steps}"
-        found.append(f"{warmup} is not below batch_size.steps={config.batch_size.steps}")
-    return found
-
-
-def _cut_warnings(config: Config, micro: int, accumulation: int) -> list[str]:
-    """Return what is wrong with the cut of a batch into micro-batches."""
-    sequences, devices = config.batch_size.sequences, config.plan.devices
+        yield f"{warmup} is not below batch_size.steps={config.batch_size.steps}"
     if devices > sequences:
-        return [f"{devices} devices for {sequences} sequences: {devices - sequences} have no work"]
-    if micro * accumulation * devices != sequences:
-        return [f"{sequences} sequences do not divide into {devices} devices x {micro} x {accumulation}"]
-    return []
+        yield f"{devices} devices for {sequences} sequences: {devices - sequences} have no work"
+    elif micro * accumulation * devices != sequences:
+        yield f"{sequences} sequences do not divide into {devices} devices x {micro} x {accumulation}"

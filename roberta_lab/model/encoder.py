@@ -1,10 +1,8 @@
-"""BERT's encoder in plain torch (Devlin et al. 2019, Section 3; RoBERTa, Section 2): token ids to hidden states.
+"""BERT in plain torch (Devlin et al. 2019, Section 3; RoBERTa, Section 2): the encoder and its two pretraining heads.
 
 LayerNorm comes after each residual sum, positions are learned and begin at row pad + 1 = 2, GELU is exact. Nothing need be
 computed for padding: `Encoder.packed` takes the real tokens of a batch.
 """
-
-from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +19,7 @@ POSITION_OFFSET = 2  # RoBERTa's first position, pad + 1
 class Embeddings(nn.Module):
     """LayerNorm(token + position + token type embeddings). Only formats of pairs have token types."""
 
-    def __init__(
-        self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int = PAD_ID
-    ) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int, pad_id: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, config.hidden, padding_idx=pad_id)
         self.positions = nn.Embedding(max_positions + POSITION_OFFSET, config.hidden)
@@ -91,12 +87,9 @@ class Encoder(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Return hidden states, float (B, T, H), of padded rows.
+        """Return hidden states, float (B, T, H), of padded rows: ids int64 (B, T), token types 0 by default.
 
-        Args:
-            input_ids: int64 (B, T).
-            attention_mask: bool (B, T), True on real tokens; None when there is no padding, which is faster.
-            token_type_ids: int64 (B, T); None: all 0.
+        The mask is bool (B, T), True on real tokens, and None when there is no padding, which is faster.
         """
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
         return self._layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
@@ -114,6 +107,53 @@ class Encoder(nn.Module):
             else:
                 x = layer(x, attention)
         return x
+
+
+class PretrainingModel(nn.Module):
+    """The encoder with BERT's heads (Devlin et al. 2019, Section 3.1): the MLM head and, with `nsp`, the NSP head.
+
+    MLM: LayerNorm(GELU(dense(h))), then the matrix of the token embeddings and a bias. NSP: tanh(dense(h)), two classes.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocab_size: int,
+        max_positions: int,
+        token_types: int,
+        nsp: bool,
+        pad_id: int = PAD_ID,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, vocab_size, max_positions, token_types, pad_id)
+        self.mlm_dense = nn.Linear(config.hidden, config.hidden)
+        self.mlm_norm = nn.LayerNorm(config.hidden, eps=config.layer_norm_eps)
+        self.mlm_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.nsp_pooler = nn.Linear(config.hidden, config.hidden) if nsp else None
+        self.nsp_classifier = nn.Linear(config.hidden, 2) if nsp else None
+        for head in (self.mlm_dense, self.mlm_norm, self.nsp_pooler, self.nsp_classifier):
+            if head is not None:
+                initialize(head, config.init_std)
+
+    def mlm_features(self, hidden: Tensor) -> Tensor:
+        """Return what the output layer reads, (M, H), from the hidden states at masked positions, (M, H)."""
+        features: Tensor = self.mlm_norm(F.gelu(self.mlm_dense(hidden)))
+        return features
+
+    @property
+    def output_layer(self) -> tuple[Tensor, Tensor]:
+        """Return the matrix, (V, H), tied to the token embeddings, and the bias, (V,)."""
+        return self.encoder.embeddings.tokens.weight, self.mlm_bias
+
+    def mlm_logits(self, hidden: Tensor) -> Tensor:
+        """Return logits over the vocabulary, (M, V), from the hidden states at masked positions, (M, H)."""
+        return F.linear(self.mlm_features(hidden), *self.output_layer)
+
+    def nsp_logits(self, first: Tensor) -> Tensor:
+        """Return logits of the classes 0 (is next) and 1 (is random), (B, 2), from the hidden states of `<s>`, (B, H)."""
+        assert self.nsp_pooler is not None and self.nsp_classifier is not None
+        logits: Tensor = self.nsp_classifier(torch.tanh(self.nsp_pooler(first)))
+        return logits
 
 
 def initialize(module: nn.Module, std: float) -> None:

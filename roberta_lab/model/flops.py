@@ -15,8 +15,6 @@ The backward pass has two products for each of these, for the gradients of its t
 forward pass. What is computed twice to save memory (activation checkpointing, flash attention's scores) does not count.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from roberta_lab.config import ModelConfig
@@ -71,12 +69,7 @@ class Flops:
 
 
 def parameters(model: ModelConfig, vocab_size: int, max_length: int, token_types: int, nsp: bool) -> Parameters:
-    """Return the number of parameters of a PretrainingModel.
-
-    Args:
-        max_length: tokens of the longest input.
-        token_types: 2 for paired formats, else 0.
-    """
+    """Return the number of parameters of a PretrainingModel for inputs of up to `max_length` tokens."""
     h, norm = model.hidden, 2 * model.hidden
     attention = h * 3 * h + 3 * h + h * h + h + norm
     ffn = h * model.ffn + model.ffn + model.ffn * h + h + norm
@@ -97,10 +90,9 @@ def forward_flops(
     masked_share: float = 0.15,
     attended: float | None = None,
 ) -> Flops:
-    """Return the FLOPs of the forward pass of one input (formula above).
+    """Return the FLOPs of the forward pass of one input of `length` tokens (formula above).
 
     Args:
-        length: tokens of the input.
         masked_share: positions at which logits are computed, as a share of the length; 1.0 for the usual BERT head.
         attended: tokens that a token attends to, on average. None: all of the input; packed inputs see fewer.
     """

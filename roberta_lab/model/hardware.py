@@ -4,8 +4,6 @@ Peaks are FLOP/s of one device from data sheets, dense (without sparsity). The s
 utilization; Chowdhery et al. 2022) depends on model, batch and network, so each number has its source.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from roberta_lab.config import ConfigError, PlanConfig
@@ -28,6 +26,7 @@ class Hardware:
 
 
 _ASSUMED = "assumed, not measured"
+_HOPPER = {"fp32": 66.9e12, "bf16": 989e12, "fp16": 989e12}
 HARDWARE = {
     "v100": Hardware(
         "NVIDIA V100, 32 GB",
@@ -38,10 +37,8 @@ HARDWARE = {
         "the paper's: large, 100K steps of 8K in about a day on 1,024 of them, communication included",
     ),
     "a100": Hardware("NVIDIA A100, 80 GB", {"fp32": 19.5e12, "bf16": 312e12, "fp16": 312e12}, 80e9, 0.3, _ASSUMED),
-    "h100": Hardware("NVIDIA H100 SXM, 80 GB", {"fp32": 66.9e12, "bf16": 989e12, "fp16": 989e12}, 80e9, 0.3, _ASSUMED),
-    "h200": Hardware(
-        "NVIDIA H200 SXM, 141 GB", {"fp32": 66.9e12, "bf16": 989e12, "fp16": 989e12}, 141e9, 0.3, _ASSUMED
-    ),
+    "h100": Hardware("NVIDIA H100 SXM, 80 GB", _HOPPER, 80e9, 0.3, _ASSUMED),
+    "h200": Hardware("NVIDIA H200 SXM, 141 GB", _HOPPER, 141e9, 0.3, _ASSUMED),
     "cpu": Hardware(
         "one core of a CPU",
         {"fp32": 100e9, "bf16": 100e9, "fp16": 100e9},  # AVX2: 2 x 8 multiply-adds at about 3.1 GHz
@@ -54,12 +51,8 @@ HARDWARE = {
 
 
 def check(plan: PlanConfig) -> None:
-    """Raise ConfigError for unknown hardware and for impossible numbers."""
+    """Raise ConfigError for unknown hardware and for a share that is none."""
     if plan.hardware not in HARDWARE:
         raise ConfigError(f"plan.hardware={plan.hardware}: unknown. Allowed: {', '.join(HARDWARE)}.")
     if plan.mfu is not None and not 0 < plan.mfu <= 1:
         raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is more than 0 and up to 1.")
-    if plan.tokens_per_second is not None and not plan.tokens_per_second > 0:
-        raise ConfigError(f"plan.tokens_per_second={plan.tokens_per_second:g}: allowed is more than 0.")
-    if plan.price_per_hour is not None and not plan.price_per_hour >= 0:
-        raise ConfigError(f"plan.price_per_hour={plan.price_per_hour:g}: allowed is 0 or more.")

@@ -3,9 +3,7 @@
 The mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens.
 """
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,7 @@ from torch import Tensor
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.attention import Packed
-from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.model.encoder import PretrainingModel
 
 PART = (1 << 20, 1 << 26)  # logits that are held in float32 at a time, on a CPU (4 MiB) and on a GPU (256 MiB)
 
@@ -27,7 +25,7 @@ class LossSums(NamedTuple):
     nsp: Tensor  # () float32, sum over sequences (0 without NSP)
     nsp_correct: Tensor  # () int64
 
-    def detached(self) -> LossSums:
+    def detached(self) -> Self:
         """Return the same sums without their graphs."""
         return self._replace(mlm=self.mlm.detach(), nsp=self.nsp.detach())
 
@@ -55,12 +53,7 @@ def loss_sums(model: PretrainingModel, batch: Batch) -> LossSums:
 
 
 def batch_loss(sums: LossSums, batch_masked: int, batch_sequences: int) -> Tensor:
-    """Return MLM + NSP, () float32: each a mean over its own items of the whole batch (Devlin et al. 2019, Appendix A.2).
-
-    Args:
-        batch_masked: masked tokens of the whole batch.
-        batch_sequences: inputs of the whole batch.
-    """
+    """Return MLM + NSP, () float32: each a mean over its own items of the whole batch (Devlin et al. 2019, Appendix A.2)."""
     return sums.mlm / max(batch_masked, 1) + sums.nsp / batch_sequences
 
 
@@ -68,12 +61,7 @@ def summed_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, labels:
     """Return the sum of the negative log-likelihoods of labels under softmax(features @ weight.T + bias), () float32.
 
     The logits (M, V) are held once, in the precision of the forward pass. Their gradient overwrites them, part by part.
-
-    Args:
-        features: (M, H).
-        weight: (V, H).
-        bias: (V,).
-        labels: int64 (M,).
+    Features are (M, H), the weight (V, H), the bias (V,), labels int64 (M,).
     """
     device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype

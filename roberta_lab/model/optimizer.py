@@ -1,7 +1,5 @@
 """Adam with decoupled weight decay and the linear schedule (RoBERTa, Section 2.4 and Table 9)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch
@@ -9,16 +7,12 @@ from torch import nn
 
 
 def build_optimizer(
-    parameters: Iterable[tuple[str, nn.Parameter]],
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
+    named: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> torch.optim.AdamW:
     """Return AdamW over named parameters; biases and LayerNorm weights are not decayed."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
-    for name, parameter in parameters:
+    for name, parameter in named:
         (plain if name.endswith("bias") or "norm" in name.split(".")[-2:][0] else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)

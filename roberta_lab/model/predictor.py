@@ -3,8 +3,6 @@
 All is computed in float32 without dropout, in batches of texts of similar length; padding changes the last bits only.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from roberta_lab.axes.tokenizer import MASK, Encoding
 from roberta_lab.config import ConfigError
-from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.model.encoder import PretrainingModel
 
 BATCH_TOKENS = 4096  # of a batch, with padding
 LOGIT_ROWS = 256  # masks whose logits over the vocabulary are held at once
@@ -45,9 +43,8 @@ class Predictor:
     def __init__(self, model: PretrainingModel, encoding: Encoding, max_length: int, device: str = "cpu") -> None:
         rows, self.hidden = model.encoder.embeddings.tokens.weight.shape
         if encoding.vocab_size > rows:
-            raise ConfigError(
-                f"the tokenizer has {encoding.vocab_size} ids and the model {rows}: they do not belong together."
-            )
+            sizes = f"the tokenizer has {encoding.vocab_size} ids and the model {rows}"
+            raise ConfigError(f"{sizes}: they do not belong together.")
         self.model, self.encoding, self.max_length, self.device = model.eval().to(device), encoding, max_length, device
         self._mask = re.compile("|".join(map(re.escape, {MASK, encoding.spelled(encoding.mask_id)})))
 
@@ -58,22 +55,16 @@ class Predictor:
         A mask is `<mask>` or the tokenizer's own name of it; any other special token in a text is plain characters. An empty
         text has no masks.
 
-        Args:
-            first: the number of the first text, for messages.
-
-        Raises: ConfigError, with the text's number, if it has no mask or is too long for the model.
+        Raises: ConfigError, with the text's number counted from `first`, if it has no mask or is too long for the model.
         """
         rows = [self._encode_masked(text, number) for number, text in enumerate(texts, first)]
         found: list[list[list[Candidate]]] = [[] for _ in texts]
         for numbers, ids, real in self._batches(rows):
             hidden = self.model.encoder(ids, real)
             where, position = (ids == self.encoding.mask_id).nonzero(as_tuple=True)  # text by text, from left to right
-            owners = where.tolist()
-            for start in range(0, len(owners), LOGIT_ROWS):
-                part = slice(start, start + LOGIT_ROWS)
-                for owner, candidates in zip(
-                    owners[part], self._top(hidden[where[part], position[part]], top_k), strict=True
-                ):
+            for owners, places in zip(where.split(LOGIT_ROWS), position.split(LOGIT_ROWS), strict=True):
+                best = self._top(hidden[owners, places], top_k)
+                for owner, candidates in zip(owners.tolist(), best, strict=True):
                     found[numbers[owner]].append(candidates)
         return found
 
@@ -107,10 +98,8 @@ class Predictor:
     def embed(self, texts: list[str], pooling: str) -> Embeddings:
         """Return a vector per text, from the hidden states of the last layer.
 
-        Special tokens in a text are plain characters, `<mask>` too; what is beyond the model's length is cut off.
-
-        Args:
-            pooling: `bos`, the state of `<s>`, or `mean`, over all tokens with `<s>` and `</s>`.
+        Special tokens in a text are plain characters, `<mask>` too; what is beyond the model's length is cut off. `pooling`
+        is `bos`, the state of `<s>`, or `mean`, over all tokens with `<s>` and `</s>`.
         """
         room = self.max_length - 2
         encoded = self.encoding.encode_batch(texts)

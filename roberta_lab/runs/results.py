@@ -9,7 +9,7 @@ from typing import Any
 
 from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.training.result import PretrainingResult
+from roberta_lab.training.rows import PretrainingResult
 
 NAME = "result.json"
 VALIDATION = "val/"  # how the names of held-out metrics begin

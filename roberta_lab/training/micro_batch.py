@@ -4,8 +4,6 @@ On a GPU it is found by trying full inputs, and the cache remembers it for each 
 is tried: larger micro-batches are not faster there, so the default size is taken.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 from collections.abc import Callable
@@ -22,10 +20,10 @@ from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import pack
-from roberta_lab.data.storage import digest, read_json, write_json
+from roberta_lab.data.storage import digest, recall, remember
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer
-from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.training.ranks import on_cuda
 
 ALMOST_ALL = 0.95  # of a GPU's memory, which is free when no other process uses the GPU
@@ -41,13 +39,7 @@ class Trials(NamedTuple):
 
 
 def resolve_auto(config: Config, vocab_size: int, make_model: Callable[[], PretrainingModel]) -> Config:
-    """Return the config with a number in the place of `auto`.
-
-    Args:
-        make_model: builds the model of a trial.
-
-    Raises: ConfigError when not even one input fits.
-    """
+    """Return the config with a number in the place of `auto`. Raises ConfigError when not even one input fits."""
     if config.trainer.micro_batch_size != "auto":
         return config
     size = micro_batch_size(config.batch_size.sequences, config.trainer)
@@ -59,22 +51,17 @@ def resolve_auto(config: Config, vocab_size: int, make_model: Callable[[], Pretr
         was_free = gpu_is_free()  # asked before the trials, which take memory
         size, found = find_largest(share, lambda number: fits(config, vocab_size, make_model, number), known)
         if found != known and was_free:  # beside other processes less would fit
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {**found._asdict(), "of": facts})
+            remember(file, {**found._asdict(), "of": facts})
     return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, micro_batch_size=size))
 
 
 def gpu_is_free() -> bool:
-    """Return whether nearly all of the GPU's memory is free."""
     free, total = torch.cuda.mem_get_info()
     return free > ALMOST_ALL * total
 
 
 def find_largest(share: int, fits: Callable[[int], bool], known: Trials) -> tuple[int, Trials]:
-    """Return the largest divisor of `share` that fits, and the trials with the new ones; try only what is not known.
-
-    Raises: ConfigError when not even one input fits.
-    """
+    """Return the largest divisor of `share` that fits, and all trials; try only what is not known. Raises ConfigError."""
     divisors = [d for d in range(1, share + 1) if share % d == 0]
     while untried := [d for d in divisors if d > known.fits and (known.fails is None or d < known.fails)]:
         if known.fails is None:
@@ -93,11 +80,8 @@ def find_largest(share: int, fits: Callable[[int], bool], known: Trials) -> tupl
 
 def read_trials(file: Path) -> Trials:
     """Return what earlier trials have found; a file that cannot be read counts as no trials."""
-    try:
-        found = read_json(file)
-        return Trials(int(found["fits"]), None if found["fails"] is None else int(found["fails"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Trials()
+    found = recall(file)
+    return Trials(found.get("fits", 0), found.get("fails"))
 
 
 def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
@@ -117,7 +101,6 @@ def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
 
 
 def device_facts() -> dict[str, object]:
-    """Return the GPU's name and memory."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {"name": properties.name, "bytes": properties.total_memory}
 

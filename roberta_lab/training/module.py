@@ -1,10 +1,8 @@
 """The LightningModule of every pretraining run: its losses over a whole step, its dropout, its validation."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import lightning.pytorch as L
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
@@ -20,18 +19,10 @@ from roberta_lab.config import Config
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import LossSums, batch_loss, loss_sums
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
-from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.training.trainer import seed_dropout
-
-
-class StepLosses(NamedTuple):
-    """Means over the whole batch of one optimizer step, over all ranks."""
-
-    mlm: float  # negative log-likelihood of a masked token
-    nsp: float  # negative log-likelihood of a sequence's NSP label (0 without NSP)
-    nsp_accuracy: float
 
 
 class PretrainingModule(L.LightningModule):
@@ -94,9 +85,7 @@ class PretrainingModule(L.LightningModule):
         """Return AdamW and the linear schedule, moved on after each optimizer step (RoBERTa, Section 2.4)."""
         o, b = self.config.optimizer, self.config.batch_size
         optimizer = build_optimizer(self.model.named_parameters(), b.peak_lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: linear_schedule(step, o.warmup_steps, b.steps)
-        )
+        schedule = LambdaLR(optimizer, lambda step: linear_schedule(step, o.warmup_steps, b.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, saved: dict[str, Any]) -> None:
@@ -106,8 +95,8 @@ class PretrainingModule(L.LightningModule):
         self.tokens_seen = saved["tokens_seen"]
         checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
 
-    def end_step(self, stop: bool) -> tuple[StepLosses, bool]:
-        """Count the step's tokens; return its losses, and whether any rank was asked to stop.
+    def end_step(self, stop: bool) -> tuple[dict[str, float], bool]:
+        """Count the step's tokens; return its losses (means over the whole batch), and whether any rank was asked to stop.
 
         The ranks exchange a few numbers. The device is waited for here anyway, since a loss that is not finite ends the run.
         """
@@ -117,7 +106,10 @@ class PretrainingModule(L.LightningModule):
         masked, sequences = self.divisors
         self.tokens_seen += int(tokens)
         self.sums, self.step_tokens = [], 0
-        return StepLosses(mlm / max(masked, 1), nsp / sequences, correct / sequences), stopping > 0
+        losses = {"train/mlm_loss": mlm / max(masked, 1)}
+        if self.model.nsp_classifier is not None:
+            losses |= {"train/nsp_loss": nsp / sequences, "train/nsp_acc": correct / sequences}
+        return losses, stopping > 0
 
     def _sum_over_ranks(self, numbers: Tensor) -> Tensor:
         """Return the sums over all ranks; in float64, tokens are counted exactly."""

@@ -1,7 +1,5 @@
 """One pretraining run, from its newest checkpoint to its result, on one process or several."""
 
-from __future__ import annotations
-
 import multiprocessing
 import sys
 from pathlib import Path
@@ -20,8 +18,7 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, ranks
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.result import PretrainingResult
-from roberta_lab.training.rows import NoRows, Row, RowLog
+from roberta_lab.training.rows import NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
@@ -29,11 +26,8 @@ from roberta_lab.training.trainer import build_trainer, fit, threads
 def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
-    This process writes everything; with several devices it is rank 0, and the others only train.
-
-    Args:
-        rows: where the rows of metrics go; told the step from which the run goes on.
-        label: what the progress bar calls the run.
+    This process writes everything; with several devices it is rank 0, and the others only train. `label` is the name of the
+    run in the progress bar.
 
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
@@ -47,32 +41,22 @@ def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, 
     start = checkpoint.step_of(newest) if newest else 0
     rows.resume(start)
     job = config, prepared, directory, newest
-    with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows()) as rank:
+    with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
         module, data = train(rank, *job, rows, bar)
     rows.flush()
     return _result(module, data, rows.read())
 
 
 def train(
-    rank: Rank,
-    config: Config,
-    prepared: Prepared,
-    directory: Path,
-    newest: Path | None,
-    rows: RowLog,
-    bar: tqdm | None = None,
+    rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog, bar: tqdm | None
 ) -> tuple[PretrainingModule, PretrainingData]:
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
     encoding = tokenizer.load(prepared.tokenizer)
     stores = [token_store.open_store(prepared.store / split) for split in ("train", "validation")]
     with threads(config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)):
-        data = PretrainingData(
-            config,
-            training_documents(stores[0], config.data_mix),
-            stores[1].select(config.data_mix.validation_tokens),
-            encoding.vocabulary,
-            rank,
-        )
+        documents = training_documents(stores[0], config.data_mix)
+        held_out = stores[1].select(config.data_mix.validation_tokens)
+        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
         step_end = StepEnd(config, data, rows, directory / "checkpoints", bar)
         fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
@@ -83,15 +67,8 @@ def train(
 
 def build_pretraining_trainer(config: Config, data: PretrainingData, step_end: StepEnd, directory: Path) -> L.Trainer:
     """Return a Trainer for one epoch, which is all the micro-batches of the run."""
-    return build_trainer(
-        config,
-        directory,
-        data.micro_batches.rank,
-        accumulate_grad_batches=data.accumulation,
-        max_steps=config.batch_size.steps,
-        max_epochs=1,
-        callbacks=[step_end],
-    )
+    options = {"accumulate_grad_batches": data.accumulation, "max_steps": config.batch_size.steps, "max_epochs": 1}
+    return build_trainer(config, directory, data.micro_batches.rank, callbacks=[step_end], **options)
 
 
 def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> PretrainingResult:
@@ -109,12 +86,6 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
 
 def progress_bar(config: Config, start: int, label: str) -> tqdm:
     """Return a bar over optimizer steps; in a file, or beside other runs, it is a line every ten seconds."""
-    beside_others = multiprocessing.parent_process() is not None
-    return tqdm(
-        desc=label,
-        initial=start,
-        total=config.batch_size.steps,
-        unit="step",
-        mininterval=0.2 if sys.stderr.isatty() and not beside_others else 10.0,
-        disable=not config.trainer.progress,
-    )
+    every = 0.2 if sys.stderr.isatty() and multiprocessing.parent_process() is None else 10.0
+    steps, hidden = config.batch_size.steps, not config.trainer.progress
+    return tqdm(desc=label, initial=start, total=steps, unit="step", mininterval=every, disable=hidden)

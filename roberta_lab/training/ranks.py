@@ -4,8 +4,6 @@ A pipe hands this run's config to the others. Lightning's own launcher would run
 which under multirun is the whole sweep, and a rank that waits for a dead one would wait for ever.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import pickle
@@ -85,7 +83,7 @@ def start(trainer: TrainerConfig, function: Callable[..., object], *arguments: o
     meetings = [_Meeting(Rank(i, trainer.devices), store.port, os.getpid(), cuda) for i in range(trainer.devices)]
     followers = Followers(meetings[1:], pickle.dumps((function, arguments)))
     try:
-        followers.wait_for(lambda: store.check([_joined(m.rank) for m in meetings[1:]]))
+        followers.wait_for(lambda: store.check([str(m.rank) for m in meetings[1:]]))  # keys that they set
         _join(store, meetings[0])
         yield meetings[0].rank
         dist.destroy_process_group()  # together with the others: NCCL waits for all
@@ -95,33 +93,21 @@ def start(trainer: TrainerConfig, function: Callable[..., object], *arguments: o
         raise
     finally:
         followers.end(0.0)
-        if dist.is_initialized():
-            _leave(cuda)
-
-
-def _joined(rank: Rank) -> str:
-    """Return the key under which a rank says that it has reached the store."""
-    return f"rank {rank.number} is there"
+        if dist.is_initialized() and cuda:
+            # `destroy_process_group` would wait for the others. There is no public function that aborts all of a group's
+            # communicators at once (pytorch/pytorch, pull 132291 and issue 119797).
+            dist.distributed_c10d._abort_process_group()
+        elif dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
     """Join the process group: NCCL with a GPU for each rank, Gloo on CPUs."""
     number, world_size = meeting.rank
-    device = torch.device("cuda", number) if meeting.cuda else None
+    backend, device = ("nccl", torch.device("cuda", number)) if meeting.cuda else ("gloo", None)
     if device is not None:
         torch.cuda.set_device(device)
-    backend = "nccl" if meeting.cuda else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=world_size, device_id=device)
-
-
-def _leave(cuda: bool) -> None:
-    """End the group when the others are gone."""
-    if cuda:
-        # `destroy_process_group` would wait for the others. There is no public function that aborts all of a group's
-        # communicators at once (pytorch/pytorch, pull 132291 and issue 119797).
-        dist.distributed_c10d._abort_process_group()
-    else:
-        dist.destroy_process_group()
 
 
 class Followers:
@@ -206,7 +192,7 @@ def follow() -> None:
     try:
         function, arguments = pickle.load(sys.stdin.buffer)
         store = dist.TCPStore(HOST, meeting.port, is_master=False)
-        store.set(_joined(meeting.rank), "")
+        store.set(str(meeting.rank), "")
         _join(store, meeting)
         function(meeting.rank, *arguments)
     except KeyboardInterrupt:

@@ -1,36 +1,24 @@
-"""Rows of metrics, which training writes, and the interface of a log that keeps them."""
-
-from __future__ import annotations
+"""What training gives back: rows of metrics, the interface of the log that keeps them, and the result of a pretraining run."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 
-@dataclass(frozen=True, eq=False)
-class Row(Mapping[str, float]):
-    """Metrics at one optimizer step: a mapping from names to numbers with `step` first, equal to any equal mapping."""
+class Row(dict[str, float]):
+    """Metrics at one optimizer step: names and numbers, with `step` first."""
 
-    step: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> float:
-        return self.step if name == "step" else self.metrics[name]
-
-    def __iter__(self) -> Iterator[str]:
-        yield "step"
-        yield from self.metrics
-
-    def __len__(self) -> int:
-        return 1 + len(self.metrics)
+    def __init__(self, step: int, metrics: Mapping[str, float]) -> None:
+        super().__init__({"step": step, **metrics})
+        self.step = step
 
     def to_json(self) -> str:
         """Return the row as JSON in one line, without the newline."""
-        return json.dumps(dict(self))
+        return json.dumps(self)
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> Row:
+    def from_json(cls, line: str | bytes) -> Self:
         """Return the row that `to_json` wrote. Raises ValueError for another text."""
         values = json.loads(line)
         if not isinstance(values, dict) or not isinstance(values.get("step"), int):
@@ -68,3 +56,21 @@ class NoRows:
 
     def read(self) -> list[Row]:
         return []
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """The figures of a complete pretraining run."""
+
+    steps: int
+    tokens_seen: int  # real tokens, over all ranks
+    epochs: float  # passes over the examples
+    unigram_ppl: float  # held-out perplexity of a model that knows token frequencies alone
+    parameters: int
+    plan: Mapping[str, int]  # counts of the input plan (`axes.examples.Plan.counts`)
+    metrics: Mapping[str, float]  # of the last validation, by name: val/ppl, val/mlm_loss, ...
+
+    @property
+    def perplexity(self) -> float:
+        """Return exp(total negative log-likelihood / masked tokens) on the held-out text."""
+        return self.metrics["val/ppl"]

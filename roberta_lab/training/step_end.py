@@ -1,7 +1,5 @@
 """The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 import os
@@ -16,7 +14,7 @@ from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.optimizer import linear_schedule
-from roberta_lab.training.module import PretrainingModule, StepLosses
+from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Row, RowLog
 
 
@@ -29,7 +27,8 @@ class StepEnd(L.Callback):
     def __init__(
         self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path, bar: tqdm | None = None
     ) -> None:
-        self.config, self.data, self.rows, self.checkpoints, self.bar = config, data, rows, checkpoints, bar
+        self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
+        self.bar = tqdm(disable=True) if bar is None else bar
         self.stop_asked = False
         self.parent = multiprocessing.parent_process()  # of a job in a sweep: the command, without which it stops
 
@@ -57,11 +56,9 @@ class StepEnd(L.Callback):
         if self.parent is not None and os.getppid() != self.parent.pid:
             self.stop_asked = True
         losses, stopping = module.end_step(self.stop_asked)
-        if stopping:
-            self.stop_asked = True
+        self.stop_asked |= stopping
         self.rows.write(self._row(module, step, losses))
-        if self.bar is not None:
-            self.bar.update(step - self.bar.n)
+        self.bar.update(step - self.bar.n)
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
@@ -70,11 +67,9 @@ class StepEnd(L.Callback):
         trainer.should_stop = trainer.should_stop or stopping
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
-        """Write the row of a validation."""
         found = module.validate(self.data)
         self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
-        if self.bar is not None:
-            self.bar.set_postfix({"val/ppl": f"{found['val/ppl']:.1f}"}, refresh=False)
+        self.bar.set_postfix({"val/ppl": f"{found['val/ppl']:.1f}"}, refresh=False)
 
     def _save(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> None:
         """Save a checkpoint, after the rows. Raises FloatingPointError for weights that would break each later attempt."""
@@ -87,18 +82,12 @@ class StepEnd(L.Callback):
         if trainer.is_global_zero:
             checkpoint.keep_newest(self.checkpoints)
 
-    def _row(self, module: PretrainingModule, step: int, losses: StepLosses) -> Row:
+    def _row(self, module: PretrainingModule, step: int, losses: dict[str, float]) -> Row:
         """Return the row of a step. Raises FloatingPointError when its loss is not finite."""
-        total = losses.mlm + losses.nsp
+        total = losses["train/mlm_loss"] + losses.get("train/nsp_loss", 0.0)
         if not math.isfinite(total):
             raise FloatingPointError(f"the loss of step {step} is {total}; the last checkpoint is from before it")
         batch, warmup_steps = self.config.batch_size, self.config.optimizer.warmup_steps
-        row = {
-            "tokens_seen": module.tokens_seen,
-            "epoch": self.data.micro_batches.batches.epochs(step),
-            "lr": batch.peak_lr * linear_schedule(step - 1, warmup_steps, batch.steps),
-            "train/mlm_loss": losses.mlm,
-        }
-        if module.model.nsp_classifier is not None:
-            row |= {"train/nsp_loss": losses.nsp, "train/nsp_acc": losses.nsp_accuracy}
-        return Row(step, row)
+        epoch = self.data.micro_batches.batches.epochs(step)
+        lr = batch.peak_lr * linear_schedule(step - 1, warmup_steps, batch.steps)
+        return Row(step, {"tokens_seen": module.tokens_seen, "epoch": epoch, "lr": lr, **losses})

@@ -1,11 +1,9 @@
 """Lightning's Trainer without what this project does itself; what remains is devices, precision and accumulation."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +11,7 @@ import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from torch.optim import Optimizer
 
@@ -46,9 +44,8 @@ class RetryingHalfPrecision(MixedPrecision):
         result = super().optimizer_step(optimizer, model, closure, **kwargs)
         while self.scaler.get_scale() < scale:  # the gradients were not finite, and nothing has been changed by them
             if scale < SMALLEST_SCALE:
-                raise FloatingPointError(
-                    f"the gradients of step {model.trainer.global_step + 1} are not finite with any loss scale"
-                )
+                step = model.trainer.global_step + 1
+                raise FloatingPointError(f"the gradients of step {step} are not finite with any loss scale")
             model.gradients_again()
             scale = self.scaler.get_scale()
             self.scaler.step(optimizer, **kwargs)
@@ -56,20 +53,13 @@ class RetryingHalfPrecision(MixedPrecision):
         return result
 
 
-class NoProfiler(Profiler):
+class NoProfiler(PassThroughProfiler):
     """A profiler that measures nothing. Lightning's own makes a context manager for each of thirty places a step."""
 
-    def start(self, action_name: str) -> None:
-        pass
+    nothing = nullcontext()
 
-    def stop(self, action_name: str) -> None:
-        pass
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]  # not a generator
-        return _NOTHING
-
-
-_NOTHING = nullcontext()
+    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]  # not a generator
+        return self.nothing
 
 
 class JoinedRanks(LightningEnvironment):
@@ -91,9 +81,7 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     """Return a Trainer that prints nothing, logs nothing and saves nothing unasked; with several ranks, one with DDP."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
-    warnings.filterwarnings(
-        "ignore", message=".*does not have many workers.*"
-    )  # `trainer.workers` is the user's choice
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the user's choice: `trainer.workers`
     device = "cuda" if on_cuda(config.trainer.accelerator) else "cpu"
     half = [RetryingHalfPrecision(device)] if config.precision.dtype == "fp16" else []
     if rank.world_size > 1:

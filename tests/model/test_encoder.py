@@ -1,11 +1,12 @@
-"""The encoder against a slow reference written here, and what padding must not change."""
+"""The encoder against a slow reference written here, what padding must not change, and the sizes of the whole model."""
 
 import math
 
+import pytest
 import torch
 
 from roberta_lab.config import ModelConfig
-from roberta_lab.model.encoder import Encoder
+from roberta_lab.model.encoder import Encoder, PretrainingModel
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 
@@ -56,3 +57,13 @@ def test_padding_does_not_change_the_real_positions() -> None:
     got = encoder(padded, padded != 1)
     assert torch.allclose(got[:, :4], encoder(ids), atol=1e-6)
     assert not torch.allclose(encoder(padded)[:, :4], encoder(ids), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "millions"),
+    [(ModelConfig(12, 768, 12, 3072), 125), (ModelConfig(24, 1024, 16, 4096), 355)],
+)
+def test_parameter_counts_are_the_published_ones(config: ModelConfig, millions: int) -> None:
+    with torch.device("meta"):
+        model = PretrainingModel(config, 50265, 512, token_types=0, nsp=False)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6) in (millions, millions - 1)

@@ -7,9 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.flops import forward_flops, parameters
 from roberta_lab.model.objective import batch_loss, loss_sums
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=3, hidden=16, heads=2, ffn=40)
 VOCAB_SIZE, LENGTH, INPUTS, MASKED = 50, 12, 4, 3  # masked tokens of each input

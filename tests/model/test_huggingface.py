@@ -21,9 +21,9 @@ from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import checkpoint
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.huggingface.names import state_from_huggingface, state_to_huggingface
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3, layer_norm_eps=1e-6)
 TEXTS = ["the cat sat on the mat", " The Dog's log, naïve", "e\u0301 日本 🙂\t\n x", "", " ", "a <mask> </s>b [SEP]"]
@@ -191,7 +191,9 @@ def test_what_they_save_is_read_with_nothing_lost(
     theirs = peer(ids)
     logits = theirs.prediction_logits if head == "PreTraining" else theirs.logits
     torch.testing.assert_close(model.mlm_logits(model.encoder(ids)), logits, rtol=1e-5, atol=1e-5)
-    assert found.token_types == other.get("type_vocab_size", 2) and found.nsp == (head == "PreTraining")
+    assert found.token_types == other.get("type_vocab_size", 2) and ("nsp_classifier.weight" in found.state) == (
+        head == "PreTraining"
+    )
     back = state_to_huggingface(found.state, found.config, found.kind)
     assert same(back, load_file(folder / "model.safetensors"))
 

@@ -6,8 +6,8 @@ import torch
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import batch_loss, loss_sums
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 

@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 
 from roberta_lab.config import ModelConfig
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
-from roberta_lab.model.pretraining_model import PretrainingModel
 
 
 def test_schedule_rises_to_one_and_falls_to_zero() -> None:

@@ -21,9 +21,9 @@ from roberta_lab.data import prediction_files, tokenizer_files
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import predictor
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.predictor import Predictor, cosine_similarities, nearest, printable
-from roberta_lab.model.pretraining_model import PretrainingModel
 from roberta_lab.runs import compose
 from roberta_lab.training.ranks import device_of, on_cuda
 

@@ -2,7 +2,7 @@
 
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.training.result import PretrainingResult
+from roberta_lab.training.rows import PretrainingResult
 
 
 def pretrained(run_id: str = "a1", ppl: float = 9.0, **figures: float) -> RunResult:

@@ -21,7 +21,7 @@ from roberta_lab.config import (
 from roberta_lab.reports.table.rows import Record
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.training.result import PretrainingResult
+from roberta_lab.training.rows import PretrainingResult
 
 SWEEP = SweepConfig(
     name="table1_masking",

@@ -4,8 +4,6 @@ A written folder loads with `AutoModelForMaskedLM` (with NSP: `AutoModelForPreTr
 read is of type RoBERTa or BERT, from this project, from `save_pretrained`, or as published. `names` renames the tensors.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -23,24 +21,14 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data import tokenizer_files
 from roberta_lab.data.storage import read_json, replacing_folder
-from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
-from roberta_lab.model.huggingface.names import (
-    KINDS,
-    POSITIONS,
-    TOKEN_TYPES,
-    join_names,
-    kind_of,
-    state_from_huggingface,
-    state_to_huggingface,
-)
-from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
+from roberta_lab.model.huggingface import names
+from roberta_lab.model.huggingface.names import KINDS, POSITIONS, TOKEN_TYPES
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16)
 _SIZES = {  # fields of ModelConfig and their names in config.json
-    "layers": "num_hidden_layers",
-    "hidden": "hidden_size",
-    "heads": "num_attention_heads",
-    "ffn": "intermediate_size",
+    **{"layers": "num_hidden_layers", "hidden": "hidden_size"},
+    **{"heads": "num_attention_heads", "ffn": "intermediate_size"},
 }
 FILES = (
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
@@ -68,14 +56,10 @@ class Pretrained(NamedTuple):
         """Return the number of token types; 0 without a table of them."""
         return len(self.state.get(TOKEN_TYPES, ()))
 
-    @property
-    def nsp(self) -> bool:
-        """Return whether there is an NSP head."""
-        return "nsp_classifier.weight" in self.state
-
     def model(self) -> PretrainingModel:
-        """Return the model with these weights."""
-        model = PretrainingModel(self.config, self.vocab_size, self.max_length, self.token_types, self.nsp, self.pad_id)
+        """Return the model with these weights; with an NSP head if they have one."""
+        nsp = "nsp_classifier.weight" in self.state
+        model = PretrainingModel(self.config, self.vocab_size, self.max_length, self.token_types, nsp, self.pad_id)
         model.load_state_dict(self.state, strict=True)
         return model
 
@@ -92,7 +76,7 @@ def read(folder: Path) -> Pretrained:
         pad_id = values.get("pad_token_id", {"roberta": PAD_ID, "bert": 0}[kind])
         if kind == "roberta" and pad_id != PAD_ID:
             raise ConfigError(f"pad_token_id={pad_id} would move RoBERTa's positions; allowed is {PAD_ID}.")
-        state = state_from_huggingface(_read_tensors(folder), config, kind)
+        state = names.state_from_huggingface(_read_tensors(folder), config, kind)
         vocab_size = len(state["encoder.embeddings.tokens.weight"])
         if not isinstance(pad_id, int) or not 0 <= pad_id < vocab_size:
             raise ConfigError(f"pad_token_id={pad_id} is no id of a vocabulary of {vocab_size}.")
@@ -108,7 +92,6 @@ def model_config(folder: Path) -> ModelConfig:
 
 
 def _read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """Return the object in a JSON file of the folder. Raises ConfigError."""
     if not (folder / name).is_file():
         raise ConfigError(f"there is no {name}. Allowed: a folder with config.json and model.safetensors.")
     try:
@@ -124,8 +107,7 @@ def _model_config(values: Mapping[str, Any]) -> ModelConfig:
     """Return the sizes of a config.json. Raises ConfigError for a model that computes something else."""
     if values.get("model_type") not in KINDS:
         raise ConfigError(f"model_type={values.get('model_type')} is not read. Allowed: {', '.join(KINDS)}.")
-    ours = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
-    for key, value in ours.items():
+    for key, value in {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}.items():
         if values.get(key, value) != value:
             raise ConfigError(f"config.json has {key}={values[key]}; allowed is {value}.")
     for key in _SIZES.values():
@@ -158,29 +140,22 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
             raise ConfigError(f"{name} cannot be read: {error}.") from None
     weights = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
     if odd := {name for name, tensor in weights.items() if tensor.dtype not in _EXACT_IN_FLOAT32}:
-        raise ConfigError(f"{join_names(odd)}: no float32, float16 or bfloat16.")
+        raise ConfigError(f"{names.join_names(odd)}: no float32, float16 or bfloat16.")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
 # ---------------------------------------------------------------- writing
 def model_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the state of PretrainingModel in a pretraining checkpoint."""
-    prefix = "model."
-    return {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
+    return {k.removeprefix("model."): v for k, v in saved["state_dict"].items() if k.startswith("model.")}
 
 
 def write(
-    folder: Path,
-    state: Mapping[str, Tensor],
-    config: ModelConfig,
-    tokenizer: Path,
-    card: str,
-    facts: Mapping[str, object],
+    folder: Path, state: dict[str, Tensor], config: ModelConfig, tokenizer: Path, card: str, facts: Mapping[str, object]
 ) -> str:
     """Write a folder that Auto classes of transformers load, whole or not at all, and return its kind.
 
     Args:
-        state: of PretrainingModel.
         tokenizer: a folder with `tokenizer.json`.
         card: README.md, what the model is and how it is loaded.
         facts: roberta_lab.json, the same for programs.
@@ -192,8 +167,8 @@ def write(
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
     spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     encoding = Encoding(spec)
-    kind = kind_of(state, encoding.pad_id)
-    tensors = state_to_huggingface(state, config, kind)
+    kind = names.kind_of(state, encoding.pad_id)
+    tensors = names.state_to_huggingface(state, config, kind)
     with replacing_folder(folder) as beside:
         _write_json(beside / "config.json", _config_json(tensors, config, kind, encoding))
         save_file(tensors, beside / "model.safetensors", metadata={"format": "pt"})
@@ -214,42 +189,35 @@ def _may_be_replaced(folder: Path) -> bool:
 
 
 def _write_json(file: Path, value: Mapping[str, object]) -> None:
-    """Write an object with its keys in their order."""
     file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_tokenizer(folder: Path, spec: Tokenizer, encoding: Encoding, paired: bool, positions: int) -> None:
     """Write the tokenizer's three files, with the special tokens that this project's inputs have around them."""
     ids = (encoding.bos_id, encoding.pad_id, encoding.eos_id, encoding.unk_id, encoding.mask_id)
-    bos, pad, eos, unk, mask = (spec.id_to_token(i) for i in ids)
+    bos, pad, eos, unk, mask = map(spec.id_to_token, ids)
     # Here a mask holds the space before it: `a <mask>` is two tokens, `a` and the mask.
     spec.add_special_tokens([AddedToken(mask, lstrip=True, normalized=False, special=True)])
     second = f"$B:1 {eos}:1" if paired else f"{eos} $B {eos}"  # as in `tasks.features.PairFormat`
-    spec.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A {eos}",
-        pair=f"{bos} $A {eos} {second}",
-        special_tokens=[(bos, encoding.bos_id), (eos, encoding.eos_id)],
-    )
+    first, ends = f"{bos} $A {eos}", [(bos, encoding.bos_id), (eos, encoding.eos_id)]
+    spec.post_processor = processors.TemplateProcessing(first, f"{first} {second}", ends)
     spec.save(str(folder / "tokenizer.json"))
-    names = {"bos_token": bos, "eos_token": eos, "cls_token": bos, "sep_token": eos}
-    names |= {"pad_token": pad, "unk_token": unk, "mask_token": mask}
-    _write_json(folder / "special_tokens_map.json", names)
+    special = {"bos_token": bos, "eos_token": eos, "cls_token": bos, "sep_token": eos}
+    special |= {"pad_token": pad, "unk_token": unk, "mask_token": mask}
+    _write_json(folder / "special_tokens_map.json", special)
     rest = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # tokenizer.json as it is, not rebuilt from its vocabulary
         "model_max_length": positions - POSITION_OFFSET,
         "model_input_names": ["input_ids", *(["token_type_ids"] if paired else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
     }
-    _write_json(folder / "tokenizer_config.json", names | rest)
+    _write_json(folder / "tokenizer_config.json", special | rest)
 
 
 def _config_json(
     tensors: Mapping[str, Tensor], config: ModelConfig, kind: str, encoding: Encoding
 ) -> dict[str, object]:
-    """Return the values of config.json."""
-    words, positions, types = (
-        len(tensors[f"{kind}.embeddings.{name}_embeddings.weight"]) for name in ("word", "position", "token_type")
-    )
+    words, positions, types = (len(tensors[names.table_name(t, kind)]) for t in ("word", "position", "token_type"))
     bert = "BertForPreTraining" if "cls.seq_relationship.weight" in tensors else "BertForMaskedLM"
     return {
         "architectures": ["RobertaForMaskedLM" if kind == "roberta" else bert],

@@ -9,16 +9,13 @@ Most tensors only change their name. The others:
 A tensor that is missing or has no use is an error with its name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from roberta_lab.config import ConfigError, ModelConfig
-from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET
-from roberta_lab.model.pretraining_model import PretrainingModel
+from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
 
 KINDS = ("roberta", "bert")
 _ENCODER = {
@@ -37,13 +34,11 @@ _HEADS = {
     "bert": {"mlm_dense": "cls.predictions.transform.dense", "mlm_norm": "cls.predictions.transform.LayerNorm"},
 }
 _NSP = {"nsp_pooler": "bert.pooler.dense", "nsp_classifier": "cls.seq_relationship"}
-_MLM_BIAS = {"roberta": "lm_head.bias", "bert": "cls.predictions.bias"}
-_DECODER = {"roberta": "lm_head.decoder", "bert": "cls.predictions.decoder"}  # second names of tied tensors
-_NO_WEIGHTS = {
-    # Counters that older versions of transformers saved, and RoBERTa's pooler, which its pretraining does not use.
-    "roberta": ("roberta.embeddings.position_ids", "roberta.pooler.dense.weight", "roberta.pooler.dense.bias"),
-    "bert": ("bert.embeddings.position_ids",),
-}
+_HEAD = {"roberta": "lm_head", "bert": "cls.predictions"}  # has the bias, and `decoder`: second names of tied tensors
+_NO_WEIGHTS = (  # counters that older versions of transformers saved, and a pooler that RoBERTa's pretraining does not use
+    *("roberta.embeddings.position_ids", "bert.embeddings.position_ids"),
+    *("roberta.pooler.dense.weight", "roberta.pooler.dense.bias"),
+)
 POSITIONS, TOKEN_TYPES = "encoder.embeddings.positions.weight", "encoder.embeddings.token_types.weight"
 
 
@@ -54,6 +49,11 @@ def kind_of(state: Mapping[str, Tensor], pad_id: int) -> str:
     """
     plain = TOKEN_TYPES not in state and "nsp_classifier.weight" not in state
     return "roberta" if plain and pad_id == PAD_ID else "bert"
+
+
+def table_name(table: str, kind: str) -> str:
+    """Return Hugging Face's name of an embedding table: word, position or token_type."""
+    return f"{kind}.embeddings.{table}_embeddings.weight"
 
 
 def _names(layers: int, kind: str, nsp: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -67,7 +67,7 @@ def _names(layers: int, kind: str, nsp: bool) -> Iterator[tuple[str, tuple[str, 
     for module, names in modules.items():
         for part in ("weight", "bias") if module != "encoder.embeddings.tokens" else ("weight",):
             yield f"{module}.{part}", tuple(f"{name}.{part}" for name in names)
-    yield "mlm_bias", (_MLM_BIAS[kind],)
+    yield "mlm_bias", (f"{_HEAD[kind]}.bias",)
 
 
 def state_to_huggingface(state: Mapping[str, Tensor], config: ModelConfig, kind: str) -> dict[str, Tensor]:
@@ -81,11 +81,8 @@ def state_to_huggingface(state: Mapping[str, Tensor], config: ModelConfig, kind:
     for ours, theirs in names.items():
         found |= zip(theirs, state[ours].chunk(len(theirs)), strict=True)
     positions = state[POSITIONS]
-    found[f"{kind}.embeddings.position_embeddings.weight"] = (
-        positions if kind == "roberta" else positions[POSITION_OFFSET:]
-    )
-    none = torch.zeros_like(positions[:1])
-    found[f"{kind}.embeddings.token_type_embeddings.weight"] = state.get(TOKEN_TYPES, none)
+    found[table_name("position", kind)] = positions if kind == "roberta" else positions[POSITION_OFFSET:]
+    found[table_name("token_type", kind)] = state.get(TOKEN_TYPES, torch.zeros_like(positions[:1]))
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
 
 
@@ -98,7 +95,7 @@ def state_from_huggingface(tensors: Mapping[str, Tensor], config: ModelConfig, k
     """
     left = _without_second_names(tensors, kind)
     nsp = any(f"{name}.{part}" in left for name in _NSP.values() for part in ("weight", "bias"))
-    positions, types = (f"{kind}.embeddings.{name}_embeddings.weight" for name in ("position", "token_type"))
+    positions, types = table_name("position", kind), table_name("token_type", kind)
     names = dict(_names(config.layers, kind, nsp))
     wanted = {positions, types, *(name for theirs in names.values() for name in theirs)}
     for verb, odd in (("lacks", wanted - set(left)), ("has, with no use for them,", set(left) - wanted)):
@@ -117,17 +114,14 @@ def state_from_huggingface(tensors: Mapping[str, Tensor], config: ModelConfig, k
 
 def _without_second_names(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Return the tensors under today's names, tied ones once, without those that are no weights."""
-    renamed = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # BERT's, until 2019
-    left = dict(tensors)
-    for old, new in renamed.items():
-        left = {name.replace(old, new): tensor for name, tensor in left.items()}
-    for name in _NO_WEIGHTS[kind]:
-        left.pop(name, None)
-    tied = {"weight": f"{kind}.embeddings.word_embeddings.weight", "bias": _MLM_BIAS[kind]}
-    for part, name in tied.items():
-        copy = left.pop(f"{_DECODER[kind]}.{part}", None)
+    left = {name: tensor for name, tensor in tensors.items() if name not in _NO_WEIGHTS}
+    for old, new in {"gamma": "weight", "beta": "bias"}.items():  # BERT's names, until 2019
+        left = {name.replace(f"LayerNorm.{old}", f"LayerNorm.{new}"): tensor for name, tensor in left.items()}
+    for part, name in (("weight", table_name("word", kind)), ("bias", f"{_HEAD[kind]}.bias")):
+        second = f"{_HEAD[kind]}.decoder.{part}"
+        copy = left.pop(second, None)
         if copy is not None and not torch.equal(left.setdefault(name, copy), copy):
-            raise ConfigError(f"{_DECODER[kind]}.{part} is not {name}: models here have tied embeddings.")
+            raise ConfigError(f"{second} is not {name}: models here have tied embeddings.")
     return left
 
 
@@ -136,8 +130,9 @@ def _check_shapes(tensors: dict[str, Tensor], config: ModelConfig, kind: str, ns
 
     The lengths of the three embedding tables are taken as they are.
     """
-    tables = [f"{kind}.embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")]
-    words, positions, types = (tensors[name].shape[:1].numel() for name in tables)
+    words, positions, types = (
+        tensors[table_name(name, kind)].shape[:1].numel() for name in ("word", "position", "token_type")
+    )
     offset = POSITION_OFFSET if kind == "roberta" else 0
     with torch.device("meta"):
         model = PretrainingModel(config, words, max(0, positions - offset), types, nsp, pad_id=0)

@@ -14,7 +14,7 @@ import yaml
 from roberta_lab.config import ConfigError, SweepConfig
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.training.result import PretrainingResult
+from roberta_lab.training.rows import PretrainingResult
 
 # The figure of each task that the paper's tables show, and that a run's own metric fills: its `score`.
 METRIC_OF_TASK = {
