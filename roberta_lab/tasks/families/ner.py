@@ -23,11 +23,7 @@ FILES: dict[str, Candidates] = {
         "dev": ("eng.testa", "valid.txt", "dev.txt"),
         "test": ("eng.testb", "test.txt"),
     },
-    "wnut17": {
-        "train": ("wnut17train.conll",),
-        "dev": ("emerging.dev.conll",),
-        "test": ("emerging.test.annotated",),
-    },
+    "wnut17": {"train": ("wnut17train.conll",), "dev": ("emerging.dev.conll",), "test": ("emerging.test.annotated",)},
     "ner": {
         "train": ("train.txt", "train.conll"),
         "dev": ("dev.txt", "valid.txt", "dev.conll", "valid.conll"),

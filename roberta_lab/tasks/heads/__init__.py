@@ -27,10 +27,7 @@ HEADS = {
     "regression": HeadEntry("classification", ("pearson", "spearman")),
     "choice": HeadEntry("choice", ("accuracy",)),
     "span": HeadEntry(
-        "span",
-        ("f1", "em", "exact", "best_f1", "best_exact"),
-        variants=("span with answerability",),
-        reads_stride=True,
+        "span", ("f1", "em", "exact", "best_f1", "best_exact"), variants=("span with answerability",), reads_stride=True
     ),
     "tagging": HeadEntry("tagging", ("f1", "precision", "recall", "accuracy")),
 }

@@ -108,10 +108,7 @@ class ClassificationHead(TextHead[Classification]):
 
     def named(self, item: Classification, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         shares = base.softmax(prediction["logits"])
-        return {
-            "prediction": labels[prediction["prediction"]],
-            "probabilities": dict(zip(labels, shares, strict=True)),
-        }
+        return {"prediction": labels[prediction["prediction"]], "probabilities": dict(zip(labels, shares, strict=True))}
 
     def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
         return base.class_names(labels, number)

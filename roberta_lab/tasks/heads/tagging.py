@@ -108,10 +108,7 @@ class TaggingHead(Head[Tagging]):
         return [{"id": item.id, "prediction": chosen[i], "scores": scores[i]} for i, item in enumerate(items)]
 
     def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> Named:
-        return {
-            "prediction": [labels[number] for number in prediction["prediction"]],
-            "scores": prediction["scores"],
-        }
+        return {"prediction": [labels[number] for number in prediction["prediction"]], "scores": prediction["scores"]}
 
     def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
         return base.class_names(labels, number)
