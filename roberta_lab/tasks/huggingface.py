@@ -64,7 +64,8 @@ def write(
         _save(left, folder / ANSWERABILITY)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config |= {"architectures": [{"roberta": "Roberta", "bert": "Bert"}[kind] + f"For{heads.load(head).auto_class}"]}
-    config |= heads.load(head).label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
+    if heads.load(head).has_class_names:
+        config |= heads.load(head).label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return kind
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
-@dataclass(frozen=True)
-class Item:
-    """One example of a task; `tasks/heads/` has a class for each shape of them."""
-
-    id: str
+class Item(Protocol):
+    """One example of a task; `tasks/heads/` has a frozen dataclass for each shape of them."""
 
     @property
-    def gold(self) -> object | None:
-        """Return what is right; None where it is not public."""
-        raise NotImplementedError
+    def id(self) -> str: ...
+
+    @property
+    def gold(self) -> object | None: ...  # what is right; None where it is not public
 
 
 # The prediction of one item, written as a line of predictions.jsonl. `id`, and `prediction`: a class (its number), a score, a

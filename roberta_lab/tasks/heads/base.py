@@ -1,7 +1,7 @@
 """The contract of a head: everything that one kind of prediction needs, from its items to its scores.
 
-What is written here out in full is what a classifier on `<s>` does: a head says where it differs. A head has no state. Its
-file imports torch inside functions only, because files of tasks are read without torch.
+Defaults are those of a classifier on `<s>`; a head says where it differs. A head has no state. Its file imports torch inside
+functions only, because files of tasks are read without torch.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Head(ABC, Generic[ItemType]):
     fields: ClassVar[tuple[str, ...]]  # of the item, that a line of new text has
     shape: ClassVar[str]  # what such a line looks like, for messages
     auto_class: ClassVar[str]  # Hugging Face's class: AutoModelFor...
-    tensors: ClassVar[TensorNames]
+    tensors: ClassVar[TensorNames] = {"roberta": POOLED, "bert": POOLED}
     card_note: ClassVar[str] = ""  # a sentence for the README.md of an exported folder
     num_outputs: ClassVar[int | None] = None  # of the classifier; None: one for each class
     inputs_per_item: ClassVar[int] = 1  # for estimates of costs
+    has_class_names: ClassVar[bool] = True  # whether config.json of an exported folder names its outputs
 
-    # ---------------------------------------------------------------- items and inputs
     @abstractmethod
     def item(self, record: Record) -> ItemType:
         """Return the item of a line of new text, without what is to be predicted. Raises ConfigError."""
@@ -73,7 +73,6 @@ class Head(ABC, Generic[ItemType]):
         """Return what is cut if it is longer, for messages."""
         return f"{pairs.max_length} tokens"
 
-    # ---------------------------------------------------------------- the module
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
         """Return new layers; `head.NAME` is their place in a checkpoint."""
         from roberta_lab.tasks.task_model import Classifier
@@ -90,7 +89,6 @@ class Head(ABC, Generic[ItemType]):
 
         return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
 
-    # ---------------------------------------------------------------- predictions
     def decode(
         self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches
     ) -> list[Prediction]:
@@ -106,10 +104,10 @@ class Head(ABC, Generic[ItemType]):
         """Return a prediction in words, with its probabilities or scores."""
 
     def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
-        """Return what config.json of an exported folder says of `number` classes; {} for heads without classes."""
-        return {}
+        """Return what config.json of an exported folder says of `number` classes, which may have no names."""
+        names = labels or tuple(map(str, range(number)))
+        return {"id2label": {str(i): n for i, n in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
 
-    # ---------------------------------------------------------------- scores
     def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction]) -> np.ndarray:
         """Return float64 (N, K), what each item contributes to the scores: here what is predicted, and what is right."""
         return np.array([(p["prediction"], item.gold) for item, p in matched(items, predictions)], np.float64)
@@ -158,9 +156,3 @@ def matched(items: Sequence[ItemType], predictions: Sequence[Prediction]) -> lis
         if item.id != prediction["id"]:
             raise ValueError(f"the prediction of {prediction['id']!r} stands in the place of {item.id!r}")
     return pairs
-
-
-def class_names(labels: tuple[str, ...], number: int) -> dict[str, object]:
-    """Return the names of classes as config.json has them; their numbers where they have no names."""
-    names = labels or tuple(map(str, range(number)))
-    return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}

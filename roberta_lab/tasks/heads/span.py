@@ -19,7 +19,7 @@ from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.items import Prediction, TaskData
 from roberta_lab.tasks.metrics.squad import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
 from roberta_lab.tasks.spans import Answers, unreachable
@@ -32,9 +32,10 @@ ENDS = {"ends": "qa_outputs"}
 
 
 @dataclass(frozen=True)
-class Span(Item):
+class Span:
     """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
 
+    id: str
     question: str
     context: str
     answer: tuple[int, int] | None
@@ -62,8 +63,8 @@ class SpanHead(Head[Span]):
     shape = '{"question": TEXT, "context": TEXT}'
     auto_class = "QuestionAnswering"
     tensors: ClassVar[TensorNames] = {"roberta": ENDS, "bert": ENDS}
+    has_class_names = False
 
-    # ---------------------------------------------------------------- items and inputs
     def item(self, record: Record) -> Span:
         question, context = record.text("question"), record.text("context")
         if not context:
@@ -102,7 +103,6 @@ class SpanHead(Head[Span]):
     def limit(self, pairs: PairFormat) -> str:
         return f"{pairs.question_room} tokens of a question"  # windows show all of the context
 
-    # ---------------------------------------------------------------- the module
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
         from torch import nn
 
@@ -127,7 +127,6 @@ class SpanHead(Head[Span]):
         """Return the ends' logits, float32 (B, T, 2), -inf where no end is allowed."""
         return outputs["ends"].float().masked_fill(~self.allowed(batch)[:, :, None], -math.inf)
 
-    # ---------------------------------------------------------------- predictions
     def decode(
         self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches
     ) -> list[Prediction]:
@@ -140,7 +139,6 @@ class SpanHead(Head[Span]):
     def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {name: value for name, value in prediction.items() if name != "id"}
 
-    # ---------------------------------------------------------------- scores
     def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction]) -> np.ndarray:
         version, pairs = _version(task), base.matched(items, predictions)
         return np.array(
