@@ -17,6 +17,7 @@ from roberta_lab.tasks.items import Item
 
 T = TypeVar("T")
 QUESTION_TOKENS = 64  # a question's end is cut (BERT's run_squad.py)
+SHORTEST = 16  # tokens of an input: two texts with their special tokens, and a stride that skips nothing
 UNLABELLED = -1
 CHUNK = 4096  # items that are encoded together: by all cores, in bounded memory
 
@@ -40,6 +41,11 @@ class Feature:
     offsets: tuple[tuple[int, int], ...] = ()  # their characters in the item's context
     words: tuple[tuple[int, int], ...] = ()  # (first token, number) of each word that is labelled in this window
     cut: bool = field(default=False, compare=False)  # a text lost its end; not so where windows show all of it
+
+
+def usual_stride(max_length: int) -> int:
+    """Return what `task.stride=null` means for inputs of this length: a quarter of it, the paper's 128 of 512."""
+    return max(1, max_length // 4)
 
 
 @dataclass(frozen=True)
@@ -96,28 +102,20 @@ class PairFormat:
         if b is None:
             a = a[: self.max_length - 2]
             return Sequence([*bos, *a, *eos], [0] * (len(a) + 2))
-        a, b = _cut(a, b, self.room)
+        excess = max(0, len(a) + len(b) - self.room)
+        for_a, for_b = min(excess, max(0, len(a) - len(b))), min(excess, max(0, len(b) - len(a)))
+        rest = excess - for_a - for_b
+        a, b = a[: len(a) - for_a - rest // 2], b[: len(b) - for_b - (rest - rest // 2)]
         separator = eos if self.paired else eos * 2
         ids = [*bos, *a, *separator, *b, *eos]
         first = len(a) + 2
         return Sequence(ids, [0] * first + [int(self.paired)] * (len(ids) - first))
 
 
-def _cut(a: list[int], b: list[int], room: int) -> tuple[list[int], list[int]]:
-    excess = max(0, len(a) + len(b) - room)
-    for_a = min(excess, max(0, len(a) - len(b)))
-    for_b = min(excess, max(0, len(b) - len(a)))
-    rest = excess - for_a - for_b
-    return a[: len(a) - for_a - rest // 2], b[: len(b) - for_b - (rest - rest // 2)]
-
-
 def encode_once(texts: list[str], encode: Callable[[list[str]], list[T]]) -> dict[str, T]:
-    """Return what `encode` makes of each text; contexts and words come again and again."""
+    """Return what `encode` makes of each different text; contexts and words come again and again."""
     different = list(dict.fromkeys(texts))
     return dict(zip(different, encode(different), strict=True))
-
-
-SHORTEST = 16  # tokens: two texts with their special tokens, and a stride that skips nothing
 
 
 def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
@@ -129,8 +127,3 @@ def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: Pair
     kind = heads.load(head)
     for start in range(0, len(items), CHUNK):
         yield from kind.features(items[start : start + CHUNK], start, encoding, pairs)
-
-
-def usual_stride(max_length: int) -> int:
-    """Return what `task.stride=null` means for inputs of this length: a quarter of it, the paper's 128 of 512."""
-    return max(1, max_length // 4)

@@ -26,14 +26,13 @@ from roberta_lab.axes.rng import generator, stream_key
 from roberta_lab.config import Config, TaskConfig
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
 from roberta_lab.tasks import heads
-from roberta_lab.tasks.evaluation import predict
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.items import Item, Prediction, TaskData
 from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
 from roberta_lab.tasks.result import FinetuningResult, predictions_file
-from roberta_lab.tasks.task_model import TaskModel
+from roberta_lab.tasks.task_model import TaskModel, predict
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
 

@@ -59,12 +59,10 @@ class Answers:
         for i, row in enumerate(rows):
             item = int(self.table.item[row])
             if scores[i] > self.best[item][0]:
-                self.best[item] = (float(scores[i]), self._text(int(row), int(first[i]), int(last[i])))
+                text = text_of(self.items[item], self.table, int(row), int(first[i]), int(last[i]))
+                self.best[item] = (float(scores[i]), text)
             if answerable is not None:
                 self.answerable[item] = max(self.answerable[item], float(answerable[i]))
-
-    def _text(self, row: int, first: int, last: int) -> str:
-        return text_of(self.items[self.table.item[row]], self.table, row, first, last)
 
     def predictions(self) -> list[Prediction]:
         """Return the prediction of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""

@@ -25,7 +25,6 @@ from roberta_lab.config import (
 )
 from roberta_lab.model.encoder import Encoder
 from roberta_lab.tasks import finetuning, heads
-from roberta_lab.tasks.evaluation import batches_of
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import Feature, Sequence
 from roberta_lab.tasks.finetuning import Batches, Finetuned, FinetuningModule, finetune
@@ -36,6 +35,7 @@ from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
 from roberta_lab.tasks.items import Item, TaskData
 from roberta_lab.tasks.metrics.scores import score
+from roberta_lab.tasks.task_model import batches_of
 
 WORDS = ["red", "blue", "green", "black", "white", "circle", "square", "line"]
 

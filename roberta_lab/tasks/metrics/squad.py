@@ -70,11 +70,7 @@ def mean(scores: np.ndarray) -> float:
 
 
 def span_scores(table: np.ndarray, version: int) -> dict[str, float]:
-    """Return the scores that are means.
-
-    Args:
-        table: (N, 3), of each item exact match, F1, and 1 where it has an answer.
-    """
+    """Return the scores that are means of a table (N, 3): of each item exact match, F1, and 1 where it has an answer."""
     exact, f1, has_answer = table.T
     found = {"em": mean(exact), "f1": mean(f1)}
     if version == 1:
