@@ -41,6 +41,7 @@ FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
 Write = Callable[[Row], None]
+Evaluate = Callable[[], tuple[list[Prediction], dict[str, float]]]  # dev's predictions and scores
 
 
 class FinetuningModule(L.LightningModule):
@@ -103,7 +104,6 @@ class Batches(Dataset):
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-# ---------------------------------------------------------------- what an epoch ends with
 @dataclass
 class Best:
     """The epoch with the best dev score; of equal ones the first."""
@@ -117,14 +117,7 @@ class Best:
 class EpochEnd(L.Callback):
     """Logs losses; after each epoch evaluates on dev, keeps the best, and stops when `patience` epochs brought nothing."""
 
-    def __init__(
-        self,
-        config: Config,
-        evaluate: Callable[[], tuple[list[Prediction], dict[str, float]]],
-        per_epoch: int,
-        write: Write,
-        keep: bool,
-    ) -> None:
+    def __init__(self, config: Config, evaluate: Evaluate, per_epoch: int, write: Write, keep: bool) -> None:
         self.config, self.evaluate, self.per_epoch, self.write, self.keep = config, evaluate, per_epoch, write, keep
         self.best: Best | None = None
         self.epochs = 0
@@ -157,7 +150,6 @@ class EpochEnd(L.Callback):
             trainer.should_stop = True
 
 
-# ---------------------------------------------------------------- one run
 @dataclass(frozen=True)
 class Finetuned:
     """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
@@ -211,23 +203,19 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
         module.model.load_state_dict(best.weights)
         found |= {split: predicted(split) for split in data.others}
     for split, predictions in found.items():
-        write_predictions(predictions_file(directory, split), predictions)
+        lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+        predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
     all_tables, all_items = {"train": batches.table, **tables}, {"train": data.train, **splits}
+    missed = {name: kind.unreachable(task, items, all_tables[name]) for name, items in all_items.items()}
     result = replace(
         _result(config, task, data, best, torch.stack(module.losses).tolist()),
         epochs=callback.epochs,
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
         inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable=_unreachable(task, all_tables, all_items),
+        unreachable={name: dict(Counter(found.values())) for name, found in missed.items() if found is not None} or None,
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write one line of JSON for each item."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:
@@ -268,11 +256,3 @@ def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses
         finetune_seed=config.finetune.seed,
         examples_per_second=0.0,
     )
-
-
-def _unreachable(
-    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, Sequence[Item]]
-) -> dict[str, dict[str, int]] | None:
-    """Return how many items no prediction can get right, by split and reason; None for heads where all can be."""
-    reasons = {name: heads.load(task.head).unreachable(task, items, tables[name]) for name, items in splits.items()}
-    return {name: dict(Counter(found.values())) for name, found in reasons.items() if found is not None} or None
