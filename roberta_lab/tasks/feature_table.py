@@ -1,7 +1,5 @@
 """Features as flat arrays: a batch is a gather, a split is a file. Made once for items, tokenizer and lengths, whatever the seed."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from array import array

@@ -4,8 +4,6 @@ Heads differ, the rest is one: length-sorted batches from a keyed order, AdamW w
 epoch, an early end when its score stops rising; the score of a run is that of its best epoch.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time
@@ -213,7 +211,8 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
         inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable={name: dict(Counter(found.values())) for name, found in missed.items() if found is not None} or None,
+        unreachable={name: dict(Counter(found.values())) for name, found in missed.items() if found is not None}
+        or None,
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
 

@@ -11,8 +11,6 @@ Our classification head is theirs: RoBERTa's of that name, or a pooler (dense, t
 2.0) has no place there: it lies in `answerability.safetensors` beside the model, and the folder alone always gives an answer.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path
@@ -42,7 +40,7 @@ def write(
 ) -> str:
     """Write the folder of a `TaskModel`'s weights, and return its kind. `facts` become roberta_lab.json."""
     kind, spec = kind_of(weights, start.encoding.pad_id), heads.load(head)
-    card = Template(CARD.read_text(encoding="utf-8")).render(head=spec, **facts) + "\n"
+    card = Template(CARD.read_text(encoding="utf-8")).render(head=spec, facts=facts) + "\n"
     with tempfile.TemporaryDirectory(dir=folder.parent) as tokenizer:
         start.tokenizer.save(f"{tokenizer}/tokenizer.json")
         (folder / ANSWERABILITY).unlink(missing_ok=True)

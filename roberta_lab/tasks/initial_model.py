@@ -41,11 +41,7 @@ class InitialModel:
 
     @classmethod
     def from_run(cls, config: Config, run: Path, tokenizer: Path) -> InitialModel:
-        """Return the final model of a complete pretraining run.
-
-        Args:
-            tokenizer: the prepared folder with its `tokenizer.json`.
-        """
+        """Return the final model of a complete pretraining run; `tokenizer` is the prepared folder."""
         weights = _run_weights(run, config.batch_size.steps, _file_times(run / "checkpoints"))
         return cls._from_config(config, weights, tokenizer)
 
@@ -67,8 +63,7 @@ class InitialModel:
         folder = Path(path).expanduser()
         found = _folder(folder, _file_times(folder))
         try:
-            tokenizer = tokenizer_files.load_of_model(folder)
-            weights = encoder_weights(found.state, "encoder.")
+            tokenizer, weights = tokenizer_files.load_of_model(folder), encoder_weights(found.state, "encoder.")
             model = cls(found.config, weights, tokenizer, found.vocab_size, found.max_length, found.token_types)
             if (pad_id := model.encoding.pad_id) != found.pad_id:
                 raise ConfigError(f"the tokenizer pads with id {pad_id}, config.json with {found.pad_id}.")
@@ -92,22 +87,15 @@ class InitialModel:
         pad_id = self.encoding.pad_id
         encoder = Encoder(model, self.vocab_size, self.max_length, self.token_types, pad_id)
         if self.weights is not None:
-            _load(encoder, self.weights)
+            own, given = ({k: t.shape for k, t in state.items()} for state in (encoder.state_dict(), self.weights))
+            if wrong := {name for name in own.keys() | given.keys() if own.get(name) != given.get(name)}:
+                raise ConfigError(f"the pretrained weights do not fit the model: {join_names(wrong)}.")
+            encoder.load_state_dict(self.weights, strict=True)
         return encoder
 
 
-def _load(encoder: Encoder, weights: dict[str, Tensor]) -> None:
-    """Raise ConfigError, in one line, for weights that are missing, that have no place, or that are of another shape."""
-    own = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = {name for name in own.keys() | given.keys() if own.get(name) != given.get(name)}
-    if wrong:
-        raise ConfigError(f"the pretrained weights do not fit the model: {join_names(wrong)}.")
-    encoder.load_state_dict(weights, strict=True)
-
-
 def _file_times(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Return the files of a folder and when they changed, so that what was read before a change is read again."""
+    """Return the files of a folder and when they changed: what was read before a change is read again."""
     return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.glob("[!.]*")))
 
 

@@ -1,7 +1,5 @@
 """The nouns of downstream tasks: an item, a prediction, and the splits of a task. Each head has its own class of items."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -1,15 +1,11 @@
 """Predictions of a finetuned model on new text, in words: items come in, names of classes go out.
 
-Items, features and answers are those of finetuning (`tasks.features`, `evaluation`), so dev's own texts get dev's own
+Items, features and answers are those of finetuning (`tasks.features`, `task_model`), so dev's own texts get dev's own
 predictions. Computed in float32 without dropout.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import tokenizer_files
@@ -34,7 +30,10 @@ class TaskPredictor:
             saved = checkpoint.load(folder / WEIGHTS_FILE)
         except checkpoint.CorruptCheckpoint as error:
             raise ConfigError(f"{error}; delete the run's result.json and finetune it again.") from None
-        start = _initial_model(folder / MODEL_FOLDER, saved["weights"])
+        weights, model = encoder_weights(saved["weights"], "encoder."), folder / MODEL_FOLDER
+        sizes = [len(weights.get(f"embeddings.{name}.weight", ())) for name in ("tokens", "positions", "token_types")]
+        spec, longest = tokenizer_files.load_of_model(model), sizes[1] - POSITION_OFFSET
+        start = InitialModel(model_folder.model_config(model), weights, spec, sizes[0], longest, sizes[2])
         self.model = TaskModel(start.encoder(0.0), saved["head"], saved["num_labels"], start.model)
         self.model.load_state_dict(saved["weights"], strict=True)
         self.model.eval().to(device)
@@ -75,11 +74,3 @@ class TaskPredictor:
             predictions = predict(self.model, self.task, part, packed(features), self.encoding.pad_id)
             found |= {numbers[i]: (prediction, i in cut) for i, prediction in enumerate(predictions)}
         return [found[i] for i in range(len(items))]
-
-
-def _initial_model(model: Path, weights: dict[str, Tensor]) -> InitialModel:
-    """Return the run's own model: tokenizer and sizes of the folder beside its weights, and the weights."""
-    own = encoder_weights(weights, "encoder.")
-    sizes = [len(own.get(f"embeddings.{name}.weight", ())) for name in ("tokens", "positions", "token_types")]
-    spec, longest = tokenizer_files.load_of_model(model), sizes[1] - POSITION_OFFSET
-    return InitialModel(model_folder.model_config(model), own, spec, sizes[0], longest, sizes[2])

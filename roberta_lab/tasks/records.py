@@ -4,8 +4,6 @@ A line that begins with `{` is a JSON object with the fields of the task's head,
 plain text, which some heads read. White space around a text is none of it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,11 +51,7 @@ class Record:
 
 
 def item(head: str, line: str, number: int, is_pair: bool | None = None) -> Item:
-    """Return the item of line `number`, without what is to be predicted. Raises ConfigError, which says which line.
-
-    Args:
-        is_pair: whether the task has two texts; None: not known.
-    """
+    """Return the item of line `number`, without what is to be predicted. Raises ConfigError, which says which line."""
     kind = heads.load(head)
     fields: Mapping[str, object] | None
     if line.lstrip().startswith("{"):

@@ -20,9 +20,7 @@ NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that
 def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the span with the largest sum in each window's context, last not before first, `most_tokens` at most.
 
-    Args:
-        ends: float (B, T, 2), log-probabilities of first and last tokens.
-        context: int (B, 2), the tokens that may be in an answer.
+    `ends`: float (B, T, 2), log-probabilities of first and last tokens; `context`: int (B, 2), the tokens that may be in one.
 
     Returns: score float64 (B,), first and last int64 (B,), counted from the input's start. Without any context: NOWHERE, 0, 0.
     """

@@ -1,7 +1,5 @@
 """Files that others score, made of a run's predictions: GLUE's leaderboard, the official scripts of SQuAD."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

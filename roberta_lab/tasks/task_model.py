@@ -1,7 +1,5 @@
 """The encoder with the head of a task on it, and its predictions (RoBERTa, Sections 3.3 and 5; Table 10)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 

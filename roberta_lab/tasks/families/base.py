@@ -1,7 +1,5 @@
 """The contract of a family of tasks: what its file says beside reading the items."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -6,8 +6,6 @@ are left out as everyone does; MNLI has three layouts, and items without agreeme
 of a text is none of it, as in the paper's preprocessing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -3,8 +3,6 @@
 `task.files` names splits here: `task.files.dev=validation`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +26,9 @@ def tables(
     candidates: Candidates = SPLITS,
     needed: Sequence[str] = NEEDED,
 ) -> Tables:
-    """Return each split of `task.hub`, with its name for errors. Raises ConfigError for a `needed` one that is not there.
+    """Return each split of `task.hub`, of a `subset` where the task names none, with its name for errors.
 
-    Args:
-        subset: of the dataset, where the task names none.
-        candidates: split -> the names that it may have there.
+    Raises: ConfigError for a `needed` split that is not there.
     """
     assert task.hub is not None
     keys = {field.name: getattr(task.hub, field.name) for field in dataclasses.fields(HubConfig)}

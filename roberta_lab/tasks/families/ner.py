@@ -5,8 +5,6 @@ Not in the paper. Tags become IOB2, which changes no entity as conlleval reads t
 numbers say what they are: 0 is O, 2t-1 begins an entity of type t, 2t continues it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

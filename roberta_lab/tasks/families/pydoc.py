@@ -4,8 +4,6 @@
 come from held-out modules, which pretraining never sees; no text is in both splits.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict
@@ -88,11 +86,7 @@ class Described(NamedTuple):
     id: str
     summary: str
     body: str
-
-    @property
-    def sentence(self) -> str:
-        """Return a sentence of the body, which is no summary but speaks of the same thing."""
-        return segment(self.body)[0]
+    sentence: str  # the body's first: it is no summary but speaks of the same thing
 
 
 def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
@@ -107,11 +101,12 @@ def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
         body = " ".join(" ".join([*rest, *paragraphs[1:]]).split()[:BODY_WORDS])
         if len(body.split()) < 6 or summary.lower() in body.lower():
             continue
-        texts = {text.lower() for text in (summary, body, segment(body)[0])}  # all that an item may show
+        shown = (summary, body, segment(body)[0])
+        texts = {text.lower() for text in shown}
         if 4 <= len(summary.split()) <= 25 and not texts & seen:
             seen |= texts
             name = f"{record['module']}:{record['qualname']}"
-            found[record["package"], record["held_out"]].append(Described(name, summary, body))
+            found[record["package"], record["held_out"]].append(Described(name, *shown))
     return {key: _shuffled(items, "described", *map(str, key)) for key, items in sorted(found.items())}
 
 
@@ -131,7 +126,7 @@ def _pair(corpus: Path) -> tuple[list[Item], list[Item]]:
         if len(described) < 2:
             continue
         other = _derangement(len(described), "pair", package, str(held_out))
-        for i, (name, summary, body) in enumerate(described):
+        for i, (name, summary, body, _) in enumerate(described):
             splits[held_out].append(TextItem(f"{name}:true", summary, body, 1))
             splits[held_out].append(TextItem(f"{name}:false", described[other[i]].sentence, body, 0))
     return _train_and_dev(splits, "pair")
@@ -143,7 +138,7 @@ def _choice(corpus: Path) -> tuple[list[Item], list[Item]]:
     for (package, held_out), described in _described(corpus).items():
         if len(described) < NUM_CHOICES:
             continue
-        for i, (name, summary, body) in enumerate(described):
+        for i, (name, summary, body, _) in enumerate(described):
             draw = generator(0, f"pydoc/choice/{package}/{held_out}", i)
             others = draw.choice(len(described) - 1, NUM_CHOICES - 1, replace=False)
             lines = [summary, *(described[j].sentence for j in others + (others >= i))]
@@ -154,26 +149,24 @@ def _choice(corpus: Path) -> tuple[list[Item], list[Item]]:
 
 # ---------------------------------------------------------------- where is this parameter described
 _GOOGLE = re.compile(r"^(?:Args|Arguments|Parameters|Params):[ ]*\n((?:[ \t]+\S.*\n|[ \t]*\n)+)", re.MULTILINE)
-_GOOGLE_ENTRY = re.compile(r"^( +)\*{0,2}`{0,2}(\w+)`{0,2} *(?:\([^\n]*?\))?: +(\S.*(?:\n\1[ ]+\S.*)*)", re.MULTILINE)
+_GOOGLE_ENTRY = re.compile(
+    r"^( +)\*{0,2}`{0,2}(?P<name>\w+)`{0,2} *(?:\([^\n]*?\))?: +(?P<text>\S.*(?:\n\1[ ]+\S.*)*)", re.MULTILINE
+)
 _NUMPY = re.compile(r"^Parameters\n-{3,}\n((?:(?!\w[^\n]*\n-{3,}\n).*\n)+)", re.MULTILINE)
-_NUMPY_ENTRY = re.compile(r"^(\w+) *:[^\n]*\n+((?: +\S.*\n?)+)", re.MULTILINE)
-_REST_ENTRY = re.compile(r"^ *:param (?:\w+ )?(\w+): +(\S.*(?:\n +\S.*)*)", re.MULTILINE)
+_NUMPY_ENTRY = re.compile(r"^(?P<name>\w+) *:[^\n]*\n+(?P<text>(?: +\S.*\n?)+)", re.MULTILINE)
+_REST_ENTRY = re.compile(r"^ *:param (?:\w+ )?(?P<name>\w+): +(?P<text>\S.*(?:\n +\S.*)*)", re.MULTILINE)
 
 
 def described_parameters(text: str) -> tuple[str, dict[str, str]]:
-    """Return a docstring's section of parameters with its white space squeezed, and each name's description as it stands there.
+    """Return a docstring's section of parameters (Google's, NumPy's or reST's), its white space squeezed, and each description.
 
-    Google's, NumPy's and reST's styles are known; ("", {}) where there is none.
+    Returns: ("", {}) where there is none.
     """
     text = text + "\n"
-    for section, entry, name, description in (
-        (_GOOGLE, _GOOGLE_ENTRY, 2, 3),
-        (_NUMPY, _NUMPY_ENTRY, 1, 2),
-        (None, _REST_ENTRY, 1, 2),
-    ):
+    for section, entry in ((_GOOGLE, _GOOGLE_ENTRY), (_NUMPY, _NUMPY_ENTRY), (None, _REST_ENTRY)):
         found = section.search(text) if section else None
         body = found[1] if found else (text if section is None else "")
-        entries = {m[name]: " ".join(m[description].split()) for m in entry.finditer(body)}
+        entries = {m["name"]: " ".join(m["text"].split()) for m in entry.finditer(body)}
         if entries:
             squeezed = " ".join(body.split()) if section else " ".join(f"{k}: {v}" for k, v in entries.items())
             return squeezed, entries

@@ -3,8 +3,6 @@
 A candidate is the question and one of its options; where the question has a blank, the option stands in it.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

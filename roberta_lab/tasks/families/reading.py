@@ -4,8 +4,6 @@ A line that cannot be read is an error and not left out: a score on fewer items 
 the official data itself has such lines, the family says so, leaves them out and counts them in `TaskData.notes`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math
@@ -83,9 +81,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = None) -> Iterator[Row]:
     """Yield the rows of a file of tabs, where a quote is a quote (GLUE). Blank lines at the end are none.
 
-    Args:
-        header: the columns of a file that starts without them.
-        fewer: takes the numbers of lines with too few fields, which are left out; None: they are errors.
+    A file that starts without its columns has those of `header`. Lines with too few fields are errors, or noted in `fewer`.
     """
     columns, blank = list(header), 0
     for number, line in lines(path):
@@ -189,8 +185,7 @@ def assembled(
 ) -> TaskData:
     """Return the splits of a task, cut to `num_train` and, where labels are known, `num_dev`.
 
-    Args:
-        official: file name -> items that the published file has; a note says where the numbers differ.
+    A note says where a file has another number of items than the published one (`official`, by file name).
     """
     for split in NEEDED:
         if not items[split]:

@@ -3,8 +3,6 @@
 Contexts stay as they are, character for character: answers are places in them, and each is checked.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 The ending of a file says how it is read: .csv with quotes, .tsv without (a quote is a quote), .jsonl an object a line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
 from pathlib import Path
@@ -27,10 +25,7 @@ Labelled = tuple[int, str, str, str | None, str | None]  # line, id, text_a, tex
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """Return the items of a user's files; `corpus` is not read.
-
-    The classes are those of train: by size if they are numbers, else by name.
-    """
+    """Return the items of a user's files, with train's classes: by size if they are numbers, else by name."""
     if task.head not in _HEADS:
         raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
     tables = {}

@@ -116,11 +116,7 @@ class TaggingHead(Head[Tagging]):
         return np.array([entity_counts(p["prediction"], item.gold or ()) for item, p in pairs])
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
-        """Return precision, recall and F1 of all sentences' entities, and the accuracy of words; 0 to 100.
-
-        Args:
-            table: (N, 5), `entity_counts` of each sentence.
-        """
+        """Return precision, recall and F1 of entities, and the accuracy of words, of a table (N, 5) of `entity_counts`."""
         correct, found, true, right, words = (int(total) for total in table.sum(0))
         precision, recall = correct / max(1, found), correct / max(1, true)
         f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
@@ -138,12 +134,9 @@ def _spelled(words: tuple[str, ...]) -> list[str]:
 
 
 def word_windows(lengths: list[int], room: int) -> Iterator[tuple[range, range]]:
-    """Yield the words of each window, and those of them that are labelled in it: every word once.
+    """Yield the words of each window, and those labelled in it: every word once. `lengths`: pieces of each word, `room` at most.
 
     Windows overlap by a quarter of the room at most; of the words in two, the first half is the first window's.
-
-    Args:
-        lengths: pieces of each word, `room` at most.
     """
     start = own = 0
     while True:

@@ -6,8 +6,6 @@ torchmetrics, with which the tests compare, divides counts in float32 and adds a
 definition has no value (one class only, no variance), the score is 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
