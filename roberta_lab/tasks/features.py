@@ -3,12 +3,10 @@
 Runs pretrained on pairs read `<s> A </s> B </s>` with token types (BERT); the others `<s> A </s></s> B </s>` (RoBERTa).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
@@ -57,7 +55,7 @@ class PairFormat:
     own_stride: int | None = None  # `task.stride`; None: the usual one
 
     @classmethod
-    def for_task(cls, task: TaskConfig, longest: int, paired: bool) -> PairFormat:
+    def for_task(cls, task: TaskConfig, longest: int, paired: bool) -> Self:
         """Return the pair format of a task for a model that reads `longest` tokens at most.
 
         Raises: ConfigError when windows would leave out tokens beside the longest question.

@@ -28,7 +28,7 @@ from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.items import Item, Prediction, TaskData
-from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
+from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 from roberta_lab.tasks.result import FinetuningResult, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
 from roberta_lab.training.rows import Row

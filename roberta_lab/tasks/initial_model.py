@@ -3,12 +3,11 @@
 Weights are read once a process when seeds run in a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Self
 
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -40,25 +39,25 @@ class InitialModel:
             raise ConfigError(f"{ids}, but the embedding has {self.vocab_size:,} rows: they are not of one model.")
 
     @classmethod
-    def from_run(cls, config: Config, run: Path, tokenizer: Path) -> InitialModel:
+    def from_run(cls, config: Config, run: Path, tokenizer: Path) -> Self:
         """Return the final model of a complete pretraining run; `tokenizer` is the prepared folder."""
         weights = _run_weights(run, config.batch_size.steps, _file_times(run / "checkpoints"))
         return cls._from_config(config, weights, tokenizer)
 
     @classmethod
-    def from_random(cls, config: Config, tokenizer: Path) -> InitialModel:
+    def from_random(cls, config: Config, tokenizer: Path) -> Self:
         """Return the model that the config describes, with random weights: what finetuning alone can do."""
         return cls._from_config(config, None, tokenizer)
 
     @classmethod
-    def _from_config(cls, config: Config, weights: dict[str, Tensor] | None, tokenizer: Path) -> InitialModel:
+    def _from_config(cls, config: Config, weights: dict[str, Tensor] | None, tokenizer: Path) -> Self:
         spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
         token_types = 2 if format_of(config.input_format).pairs else 0
         vocab_size = Encoding(spec).vocab_size if weights is None else len(weights["embeddings.tokens.weight"])
         return cls(config.model, weights, spec, vocab_size, config.input_format.max_length, token_types)
 
     @classmethod
-    def from_folder(cls, path: str) -> InitialModel:
+    def from_folder(cls, path: str) -> Self:
         """Return the model of a Hugging Face folder of RoBERTa or BERT type, with its own tokenizer and sizes."""
         folder = Path(path).expanduser()
         found = _folder(folder, _file_times(folder))

@@ -34,7 +34,7 @@ from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
 from roberta_lab.tasks.items import Item, TaskData
-from roberta_lab.tasks.metrics.scores import score
+from roberta_lab.tasks.metrics import score
 from roberta_lab.tasks.task_model import batches_of
 
 WORDS = ["red", "blue", "green", "black", "white", "circle", "square", "line"]

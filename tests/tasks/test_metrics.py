@@ -16,7 +16,7 @@ from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.items import Item, Prediction, TaskData
-from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
+from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 
 
 def task(head: str, metric: str = "accuracy", num_labels: int = 0) -> TaskConfig:

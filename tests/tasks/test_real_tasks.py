@@ -26,7 +26,7 @@ from roberta_lab.tasks.heads.choice import Choice
 from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
-from roberta_lab.tasks.metrics.scores import constant_predictions, score
+from roberta_lab.tasks.metrics import constant_predictions, score
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR

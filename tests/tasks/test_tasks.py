@@ -17,8 +17,7 @@ from roberta_lab.tasks import families
 from roberta_lab.tasks.families import pydoc
 from roberta_lab.tasks.families.pydoc import described_parameters
 from roberta_lab.tasks.heads import HEADS
-from roberta_lab.tasks.metrics.scores import constant_predictions, score
-from roberta_lab.tasks.metrics.squad import exact_match, token_f1
+from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 
 GOOGLE = "Do it.\n\nArgs:\n    alpha (int): the first of them,\n        on two lines\n    beta: the second\n\nReturns:\n    gamma: no parameter\n"
 NUMPY = "Do it.\n\nParameters\n----------\nalpha : int\n    The first of them,\n    on two lines\nbeta : int, optional\n    The second.\n\nReturns\n-------\ngamma : int\n    No parameter.\n"

@@ -22,8 +22,8 @@ from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields
 from roberta_lab.tasks.heads.choice import Choice
 from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.spans import Span
 
 T = TypeVar("T")
 Splits = dict[bool, list[Item]]  # by whether they are held out

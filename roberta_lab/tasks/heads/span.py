@@ -1,6 +1,6 @@
 """Spans: the answer to a question is a piece of a context, or in SQuAD 2.0 none (RoBERTa, Section 5.2).
 
-Finding the best span of all windows is in `tasks/spans.py`, the official scores are in `tasks/metrics/squad.py`.
+Finding the best span of all windows is in `tasks/spans.py`, the official scores are in `tasks/metrics.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,36 +19,15 @@ from roberta_lab.tasks.features import Feature, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
 from roberta_lab.tasks.items import Prediction, TaskData
-from roberta_lab.tasks.metrics.squad import best_of_golds, best_thresholds, span_scores
+from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
-from roberta_lab.tasks.spans import Answers, unreachable
+from roberta_lab.tasks.spans import Answers, Span, unreachable
 
 if TYPE_CHECKING:
     from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 ENDS = {"ends": "qa_outputs"}
-
-
-@dataclass(frozen=True)
-class Span:
-    """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
-
-    id: str
-    question: str
-    context: str
-    answer: tuple[int, int] | None
-    answers: tuple[str, ...] = ()  # all texts that count as right, where annotators gave several
-
-    @property
-    def answer_text(self) -> str:
-        """Return the answer's own characters; empty where there is none."""
-        return "" if self.answer is None else self.context[slice(*self.answer)]
-
-    @property
-    def gold(self) -> tuple[str, ...]:
-        """Return the texts that count as right; one empty text where there is no answer."""
-        return self.answers or (self.answer_text,)
 
 
 class SpanHead(Head[Span]):
