@@ -14,6 +14,7 @@ from roberta_lab.tasks import heads
 from roberta_lab.tasks.items import Item
 
 T = TypeVar("T")
+Features = Iterator["Feature"]
 QUESTION_TOKENS = 64  # a question's end is cut (BERT's run_squad.py)
 SHORTEST = 16  # tokens of an input: two texts with their special tokens, and a stride that skips nothing
 UNLABELLED = -1
@@ -116,7 +117,7 @@ def encode_once(texts: list[str], encode: Callable[[list[str]], list[T]]) -> dic
     return dict(zip(different, encode(different), strict=True))
 
 
-def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> Features:
     """Yield the features of a task's items, in the items' order. Raises ConfigError if inputs are too short for windows."""
     if pairs.max_length < SHORTEST:
         raise ConfigError(

@@ -27,7 +27,7 @@ from roberta_lab.tasks import heads
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.items import Item, Predictions, TaskData
 from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 from roberta_lab.tasks.result import FinetuningResult, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
@@ -39,7 +39,7 @@ FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
 Write = Callable[[Row], None]
-Evaluate = Callable[[], tuple[list[Prediction], dict[str, float]]]  # dev's predictions and scores
+Evaluate = Callable[[], tuple[Predictions, dict[str, float]]]  # dev's predictions and scores
 
 
 class FinetuningModule(L.LightningModule):
@@ -108,7 +108,7 @@ class Best:
 
     epoch: int
     scores: dict[str, float]
-    predictions: list[Prediction]
+    predictions: Predictions
     weights: dict[str, Tensor] | None  # of TaskModel, if they are needed once more
 
 
@@ -157,7 +157,7 @@ class Finetuned:
     labels: tuple[str, ...]
     num_labels: int
     weights: dict[str, Tensor] | None
-    predictions: dict[str, list[Prediction]]  # by split
+    predictions: dict[str, Predictions]  # by split
 
 
 def finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
@@ -180,11 +180,11 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
     batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
-    def predicted(split: str) -> list[Prediction]:
+    def predicted(split: str) -> Predictions:
         context = module.trainer.precision_plugin.val_step_context
         return predict(module.model, task, splits[split], tables[split], pad_id, context)
 
-    def evaluate() -> tuple[list[Prediction], dict[str, float]]:
+    def evaluate() -> tuple[Predictions, dict[str, float]]:
         found = predicted("dev")
         return found, _finite(score(task, data.dev, found))
 

@@ -19,6 +19,7 @@ class Item(Protocol):
 # text (empty where there is no answer), the number of a candidate, or the classes of the words. Beside it `logits` (classes,
 # candidates), or for spans `answer` (the best text that is not empty), `score` and `no_answer` (log-odds that there is none).
 Prediction = dict[str, Any]
+Predictions = list[Prediction]
 
 
 @dataclass(frozen=True)

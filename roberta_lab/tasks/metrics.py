@@ -17,7 +17,7 @@ import numpy as np
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks import heads
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
 from roberta_lab.tasks.spans import Span
 
 NUM_RESAMPLES = 400
@@ -28,7 +28,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 Scores = dict[str, float]
 
 
-def score(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction]) -> Scores:
+def score(task: TaskConfig, items: Sequence[Item], predictions: Predictions) -> Scores:
     """Return every score of the task's head; {} where the items have no labels. Predictions are in the items' order."""
     if not items or items[0].gold is None:
         return {}
@@ -37,7 +37,7 @@ def score(task: TaskConfig, items: Sequence[Item], predictions: Sequence[Predict
     return head.scores(task, table) | head.more_scores(task, items, predictions, table)
 
 
-def constant_predictions(task: TaskConfig, data: TaskData) -> list[Prediction]:
+def constant_predictions(task: TaskConfig, data: TaskData) -> Predictions:
     """Return the best that one prediction for all of dev can get, by the task's metric; of equal ones the first.
 
     For best_f1 and best_exact, f1 and exact decide: with one probability of no answer for all, every threshold answers all
@@ -51,9 +51,7 @@ def constant_predictions(task: TaskConfig, data: TaskData) -> list[Prediction]:
     return max(found, key=lambda predictions: score(task, items, predictions).get(metric, 0.0))
 
 
-def at_chance(
-    task: TaskConfig, items: Sequence[Item], predictions: Sequence[Prediction], constant: Sequence[Prediction]
-) -> bool:
+def at_chance(task: TaskConfig, items: Sequence[Item], predictions: Predictions, constant: Predictions) -> bool:
     """Return whether predictions are no better than constant ones, by the task's metric, beyond what the choice of items explains.
 
     A paired bootstrap: the items are drawn again with replacement, by a key that is the same for every run, and the gain must
@@ -139,7 +137,7 @@ def no_answer_probability(prediction: Prediction) -> float:
     return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
 
-def best_thresholds(items: Sequence[Span], predictions: Sequence[Prediction]) -> dict[str, float]:
+def best_thresholds(items: Sequence[Span], predictions: Predictions) -> dict[str, float]:
     """Return the best scores that any threshold on the probability of no answer gives the answers, and that threshold.
 
     An answer is `answer`, the best text that is not empty; where that key is absent, `prediction`. {} without `no_answer`.

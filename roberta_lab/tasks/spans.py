@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.tasks.items import Prediction, Predictions
 
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
 
@@ -78,9 +78,9 @@ class Answers:
             if answerable is not None:
                 self.answerable[item] = max(self.answerable[item], float(answerable[i]))
 
-    def predictions(self) -> list[Prediction]:
+    def predictions(self) -> Predictions:
         """Return the prediction of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""
-        found: list[Prediction] = []
+        found: Predictions = []
         for item, (score, text), answerable in zip(self.items, self.best, self.answerable, strict=True):
             prediction: Prediction = {"id": item.id, "prediction": text, "answer": text, "score": score}
             if answerable > -math.inf:
@@ -99,7 +99,6 @@ def text_of(item: Span, table: FeatureTable, row: int, first: int, last: int) ->
 
 
 # ---------------------------------------------------------------- what can be reached
-INSIDE, LONG, CUT, UNSEEN = "inside a token", "too many tokens", "longer than a window", "of no token"
 
 
 def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) -> dict[str, str]:
@@ -123,11 +122,11 @@ def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) ->
         if item.answer is None:
             continue
         if number not in held:
-            reasons[item.id] = CUT if number in covered else UNSEEN
+            reasons[item.id] = "longer than a window" if number in covered else "of no token"
             continue
         first, last, _ = (int(i) for i in table.target[held[number]])
         if last - first + 1 > most_tokens:
-            reasons[item.id] = LONG
+            reasons[item.id] = "too many tokens"
         elif text_of(item, table, held[number], first, last) != item.answer_text.strip():
-            reasons[item.id] = INSIDE
+            reasons[item.id] = "inside a token"
     return reasons

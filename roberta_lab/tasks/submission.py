@@ -8,7 +8,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.storage import replacing_folder
 from roberta_lab.tasks import families
 from roberta_lab.tasks.families.base import Submission
-from roberta_lab.tasks.items import Prediction, TaskData
+from roberta_lab.tasks.items import Predictions, TaskData
 from roberta_lab.tasks.result import predictions_file
 
 FOLDER = "submission"  # in the run's
@@ -53,7 +53,7 @@ def write_all(run: Path, task: TaskConfig, data: TaskData) -> Path:
 
 
 def write(
-    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str] = ()
+    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str] = ()
 ) -> list[Path]:
     """Write the files of one split's predictions into a folder that is made, and return them. Raises ConfigError."""
     files = check(task)

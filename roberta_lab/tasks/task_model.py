@@ -11,7 +11,7 @@ from roberta_lab.config import ModelConfig, TaskConfig
 from roberta_lab.model.encoder import Encoder, initialize
 from roberta_lab.tasks import heads
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Item, Prediction
+from roberta_lab.tasks.items import Item, Predictions
 
 TOKENS = 8192  # of a batch that is predicted, padding counted in
 
@@ -64,7 +64,7 @@ def predict(
     table: FeatureTable,
     pad_id: int,
     precision: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> list[Prediction]:
+) -> Predictions:
     """Return one prediction for each item, in the items' order; the model computes without dropout inside `precision()`."""
     device, was_training = next(model.parameters()).device, model.training
 

@@ -27,8 +27,7 @@ def get(name: str) -> Family:
     """Return a family. Raises ConfigError for a name that is none of `FAMILIES`."""
     if name not in FAMILIES:
         raise ConfigError(f"task.family={name!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
-    found: Family = import_module(f"{__name__}.{name}").FAMILY
-    return found
+    return import_module(f"{__name__}.{name}").FAMILY
 
 
 def check(task: TaskConfig) -> None:

@@ -24,7 +24,7 @@ from roberta_lab.tasks.families.reading import (
     tsv_rows,
 )
 from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.items import Item, Predictions, TaskData
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
 _THREE = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}
@@ -211,7 +211,7 @@ def leaderboard_files(task: TaskConfig) -> dict[str, str]:
 
 
 def write_submission(
-    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]
 ) -> list[Path]:
     """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
     names = leaderboard_files(task)

@@ -11,7 +11,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family, Submission
 from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.items import Item, Predictions, TaskData
 from roberta_lab.tasks.metrics import no_answer_probability
 from roberta_lab.tasks.spans import Span
 
@@ -84,7 +84,7 @@ def load_from_hub(task: TaskConfig) -> TaskData:
 
 
 def write_submission(
-    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]
 ) -> list[Path]:
     """Write `predictions.json`, the final texts; with log-odds of no answer also `answers.json` and `na_odds.json`.
 

@@ -36,5 +36,4 @@ HEADS = {
 def load(name: str) -> Head[Item]:
     """Return the head of this name, which is a key of `HEADS` or a variant."""
     [module] = [entry.module for key, entry in HEADS.items() if name in (key, *entry.variants)]
-    found: Head[Item] = import_module(f"{__name__}.{module}").HEADS[name]
-    return found
+    return import_module(f"{__name__}.{module}").HEADS[name]

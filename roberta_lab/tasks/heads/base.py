@@ -16,8 +16,8 @@ import numpy as np
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import Feature, PairFormat
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.features import Features, PairFormat
+from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ class Head(ABC, Generic[ItemType]):
         return None
 
     @abstractmethod
-    def features(
-        self, items: Sequence[ItemType], first: int, encoding: Encoding, pairs: PairFormat
-    ) -> Iterator[Feature]:
+    def features(self, items: Sequence[ItemType], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield the inputs of items in their order; `first` is the number of the first item."""
 
     def width(self, item: ItemType) -> int:
@@ -89,9 +87,7 @@ class Head(ABC, Generic[ItemType]):
 
         return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
 
-    def decode(
-        self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches) -> Predictions:
         """Return one prediction for each item, in the items' order: here the class with the largest logit."""
         logits = logits_of(table, batches)
         return [
@@ -108,7 +104,7 @@ class Head(ABC, Generic[ItemType]):
         names = labels or tuple(map(str, range(number)))
         return {"id2label": {str(i): n for i, n in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
 
-    def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction]) -> np.ndarray:
+    def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Predictions) -> np.ndarray:
         """Return float64 (N, K), what each item contributes to the scores: here what is predicted, and what is right."""
         return np.array([(p["prediction"], item.gold) for item, p in matched(items, predictions)], np.float64)
 
@@ -117,7 +113,7 @@ class Head(ABC, Generic[ItemType]):
         """Return the scores, 0 to 100, of a table of rows."""
 
     def more_scores(
-        self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction], table: np.ndarray
+        self, task: TaskConfig, items: Sequence[ItemType], predictions: Predictions, table: np.ndarray
     ) -> Scores:
         """Return scores that need more than the rows."""
         return {}
@@ -149,7 +145,7 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return (shares / shares.sum()).tolist()
 
 
-def matched(items: Sequence[ItemType], predictions: Sequence[Prediction]) -> list[tuple[ItemType, Prediction]]:
+def matched(items: Sequence[ItemType], predictions: Predictions) -> list[tuple[ItemType, Prediction]]:
     """Return each item with its own prediction; raise ValueError for another order."""
     pairs = list(zip(items, predictions, strict=True))
     for item, prediction in pairs:

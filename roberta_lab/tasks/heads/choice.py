@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.tasks.items import Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ChoiceHead(Head[Choice]):
             raise ConfigError(f"line {record.number}: {len(choices)} choices. Allowed: 2 or more.")
         return Choice(record.id, text, choices, None)
 
-    def features(self, items: Sequence[Choice], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+    def features(self, items: Sequence[Choice], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield the text beside each candidate. Candidates are cut to 128 tokens, then the text to what is left (Section 5.3);
         where 128 is more than half of the input, candidates are cut to half, or to what a short text leaves.
         """
@@ -80,7 +80,7 @@ class ChoiceHead(Head[Choice]):
         return {"accuracy": 100 * float((table[:, 0] == table[:, 1]).sum()) / len(table)}
 
     def more_scores(
-        self, task: TaskConfig, items: Sequence[Choice], predictions: Sequence[Prediction], table: np.ndarray
+        self, task: TaskConfig, items: Sequence[Choice], predictions: Predictions, table: np.ndarray
     ) -> Scores:
         """Return accuracy_GROUP of each group."""
         groups = np.array([item.group for item in items])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,10 +12,10 @@ import numpy as np
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.tasks.items import Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class TextHead(Head[TextItem]):
             raise ConfigError(f"line {record.number} has {found}; the task's items are {wanted}.")
         return TextItem(record.id, text_a, text_b, None)
 
-    def features(
-        self, items: Sequence[TextItem], first: int, encoding: Encoding, pairs: PairFormat
-    ) -> Iterator[Feature]:
+    def features(self, items: Sequence[TextItem], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         texts = [text for item in items for text in (item.text_a, item.text_b) if text is not None]
         ids = encode_once(texts, encoding.encode_batch)
         for number, item in enumerate(items, first):
@@ -113,9 +111,7 @@ class RegressionHead(TextHead):
 
         return F.mse_loss(outputs["logits"][:, 0].float(), batch["target"][:, 0].float())
 
-    def decode(
-        self, task: TaskConfig, items: Sequence[TextItem], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[TextItem], table: FeatureTable, batches: Batches) -> Predictions:
         scores = base.logits_of(table, batches)
         return [{"id": item.id, "prediction": scores[i][0]} for i, item in enumerate(items)]
 

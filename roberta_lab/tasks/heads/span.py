@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Prediction, TaskData
+from roberta_lab.tasks.items import Prediction, Predictions, TaskData
 from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
 from roberta_lab.tasks.spans import Answers, Span, unreachable
@@ -49,7 +49,7 @@ class SpanHead(Head[Span]):
             raise ConfigError(f"line {record.number}: the context is empty.")
         return Span(record.id, question, context, None)
 
-    def features(self, items: Sequence[Span], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+    def features(self, items: Sequence[Span], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield windows of the context beside the question; every token of the context is in one of them or more."""
         questions = encode_once([item.question for item in items], encoding.encode_batch)
         contexts = encode_once([item.context for item in items], encoding.encode_with_offsets)
@@ -105,9 +105,7 @@ class SpanHead(Head[Span]):
         """Return the ends' logits, float32 (B, T, 2), -inf where no end is allowed."""
         return outputs["ends"].float().masked_fill(~self.allowed(batch)[:, :, None], -math.inf)
 
-    def decode(
-        self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches) -> Predictions:
         answers = Answers(items, table, task.max_answer_tokens)
         for rows, batch, found in batches:
             answerable = found["answerable"].float().cpu().numpy() if "answerable" in found else None
@@ -117,7 +115,7 @@ class SpanHead(Head[Span]):
     def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {name: value for name, value in prediction.items() if name != "id"}
 
-    def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction]) -> np.ndarray:
+    def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Predictions) -> np.ndarray:
         version, pairs = _version(task), base.matched(items, predictions)
         return np.array(
             [(*best_of_golds(item, p["prediction"], version), float(item.answer is not None)) for item, p in pairs]
@@ -128,7 +126,7 @@ class SpanHead(Head[Span]):
         return span_scores(table, _version(task))
 
     def more_scores(
-        self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction], table: np.ndarray
+        self, task: TaskConfig, items: Sequence[Span], predictions: Predictions, table: np.ndarray
     ) -> Scores:
         """Return best_* where predictions have log-odds of no answer; squad1 has none."""
         return best_thresholds(items, predictions) if _version(task) == 2 else {}

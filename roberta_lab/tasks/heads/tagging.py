@@ -17,10 +17,10 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.tasks.items import Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class TaggingHead(Head[Tagging]):
     def item(self, record: Record) -> Tagging:
         return Tagging(record.id, record.texts("words"), None)
 
-    def features(
-        self, items: Sequence[Tagging], first: int, encoding: Encoding, pairs: PairFormat
-    ) -> Iterator[Feature]:
+    def features(self, items: Sequence[Tagging], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield windows of whole words. Each word is labelled on its first piece, in the one window where it has most around it.
 
         A word without pieces is `<unk>`; one that is longer than the input loses its end.
@@ -93,9 +91,7 @@ class TaggingHead(Head[Tagging]):
         total = F.cross_entropy(tags.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (labels != IGNORED).sum().clamp(min=1)
 
-    def decode(
-        self, task: TaskConfig, items: Sequence[Tagging], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[Tagging], table: FeatureTable, batches: Batches) -> Predictions:
         """Return the class of each word, and its probability."""
         chosen: list[list[int]] = [[-1] * len(item.words) for item in items]
         scores: list[list[float]] = [[0.0] * len(item.words) for item in items]
@@ -111,7 +107,7 @@ class TaggingHead(Head[Tagging]):
     def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {"prediction": [labels[number] for number in prediction["prediction"]], "scores": prediction["scores"]}
 
-    def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Sequence[Prediction]) -> np.ndarray:
+    def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Predictions) -> np.ndarray:
         pairs = base.matched(items, predictions)
         return np.array([entity_counts(p["prediction"], item.gold or ()) for item, p in pairs])
 
