@@ -204,15 +204,15 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
         lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
         predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
     all_tables, all_items = {"train": batches.table, **tables}, {"train": data.train, **splits}
-    missed = {name: kind.unreachable(task, items, all_tables[name]) for name, items in all_items.items()}
+    reasons = {name: kind.unreachable(task, items, all_tables[name]) for name, items in all_items.items()}
+    unreachable = {name: dict(Counter(why.values())) for name, why in reasons.items() if why is not None}
     result = replace(
         _result(config, task, data, best, torch.stack(module.losses).tolist()),
         epochs=callback.epochs,
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
         inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable={name: dict(Counter(found.values())) for name, found in missed.items() if found is not None}
-        or None,
+        unreachable=unreachable or None,
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
 

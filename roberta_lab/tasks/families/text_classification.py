@@ -78,17 +78,16 @@ def _labelled(path: Path, rows: Iterable[Row], columns: dict[str, str], split: s
         for name in [*wanted, *([] if split.startswith("test") else [columns["label"]])]:
             if name not in row:
                 raise malformed(path, line, f"no column {name!r} (task.columns). It has: {', '.join(map(str, row))}.")
-        text_b = _text(path, (line, row), columns["text_b"]) if columns["text_b"] else None
+        text_b = _text(path, line, columns["text_b"], row[columns["text_b"]]) if columns["text_b"] else None
         name = str(row[columns["id"]]) if columns["id"] else str(number)
         label = _label(path, line, row[columns["label"]]) if columns["label"] in row else None
-        yield line, name, _text(path, (line, row), columns["text_a"]), text_b, label
+        yield line, name, _text(path, line, columns["text_a"], row[columns["text_a"]]), text_b, label
 
 
-def _text(path: Path, row: Row, column: str) -> str:
-    line, values = row
-    if not isinstance(values[column], str):
-        raise malformed(path, line, f"{column!r} is {values[column]!r}. Allowed: a text.")
-    return str(values[column]).strip()
+def _text(path: Path, line: int, column: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise malformed(path, line, f"{column!r} is {value!r}. Allowed: a text.")
+    return value.strip()
 
 
 def _label(path: Path, line: int, value: object) -> str:
