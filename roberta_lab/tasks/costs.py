@@ -1,7 +1,5 @@
 """How long finetuning takes, by the size of the published training set."""
 
-from __future__ import annotations
-
 from roberta_lab.config import Config
 from roberta_lab.model.flops import FORWARD_AND_BACKWARD, forward_flops
 from roberta_lab.model.hardware import HARDWARE
@@ -9,10 +7,7 @@ from roberta_lab.tasks import families, heads
 
 
 def finetune_seconds(config: Config) -> float | None:
-    """Return the seconds of one finetuning run on one device, as if every input had full length.
-
-    Returns: None where the task's size is unknown.
-    """
+    """Return the seconds of one run on one device, as if every input had full length; None where the size is unknown."""
     task = config.task
     items = task.num_train or families.get(task.family).train_items.get(task.name)
     if items is None:

@@ -1,13 +1,11 @@
 """Features as flat arrays: a batch is a gather, a split is a file. Made once for items, tokenizer and lengths, whatever the seed."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from array import array
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
 from roberta_lab.tasks.items import Item
 
 VERSION = 1  # raised when features of the same items change
-DAMAGED = (zipfile.BadZipFile, ValueError, TypeError, EOFError)  # what reading a cut or changed file raises
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,15 @@ class FeatureTable:
     num_places: np.ndarray  # int32 (F,)
 
     @cached_property
-    def starts(self) -> np.ndarray:
-        """Return int64 (F, width): where each sequence begins in `ids`."""
+    def starts(self) -> np.ndarray:  # int64 (F, width): where each sequence begins in `ids`
         return np.cumsum(self.lengths).reshape(self.lengths.shape) - self.lengths
 
     @cached_property
-    def first_place(self) -> np.ndarray:
-        """Return int64 (F,): where each feature's places begin in `places`."""
+    def first_place(self) -> np.ndarray:  # int64 (F,): where each feature's places begin in `places`
         return np.cumsum(self.num_places) - self.num_places
 
     @cached_property
-    def longest(self) -> np.ndarray:
-        """Return int32 (F,): the length of the longest sequence of each feature."""
+    def longest(self) -> np.ndarray:  # int32 (F,): the length of each feature's longest sequence
         return self.lengths.max(1)
 
     def __len__(self) -> int:
@@ -138,7 +132,6 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
     )
 
 
-# ---------------------------------------------------------------- made once
 def key_of(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> str:
     """Return hex digits that stand for all that features are made of."""
     found = hashlib.sha256(repr((VERSION, head, pairs, encoding.fingerprint)).encode())
@@ -156,8 +149,10 @@ def cached(
     path = cache / "features" / f"{key_of(head, items, encoding, pairs)}.npz"
     try:
         return _read(str(path), path.stat().st_mtime_ns)
-    except (FileNotFoundError, *DAMAGED):
-        _write(path, packed(generate(head, items, encoding, pairs)))
+    except (FileNotFoundError, zipfile.BadZipFile, ValueError, TypeError, EOFError):  # not there, or cut, or changed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            np.savez(file, **vars(packed(generate(head, items, encoding, pairs))))
     return _read(str(path), path.stat().st_mtime_ns)
 
 
@@ -165,9 +160,3 @@ def cached(
 def _read(path: str, changed: int) -> FeatureTable:
     with np.load(path, allow_pickle=False) as arrays:
         return FeatureTable(**arrays)
-
-
-def _write(path: Path, table: FeatureTable) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        np.savez(file, **{f.name: getattr(table, f.name) for f in fields(table)})

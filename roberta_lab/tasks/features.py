@@ -3,12 +3,10 @@
 Runs pretrained on pairs read `<s> A </s> B </s>` with token types (BERT); the others `<s> A </s></s> B </s>` (RoBERTa).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
@@ -16,7 +14,9 @@ from roberta_lab.tasks import heads
 from roberta_lab.tasks.items import Item
 
 T = TypeVar("T")
+Features = Iterator["Feature"]
 QUESTION_TOKENS = 64  # a question's end is cut (BERT's run_squad.py)
+SHORTEST = 16  # tokens of an input: two texts with their special tokens, and a stride that skips nothing
 UNLABELLED = -1
 CHUNK = 4096  # items that are encoded together: by all cores, in bounded memory
 
@@ -42,6 +42,11 @@ class Feature:
     cut: bool = field(default=False, compare=False)  # a text lost its end; not so where windows show all of it
 
 
+def usual_stride(max_length: int) -> int:
+    """Return what `task.stride=null` means for inputs of this length: a quarter of it, the paper's 128 of 512."""
+    return max(1, max_length // 4)
+
+
 @dataclass(frozen=True)
 class PairFormat:
     """How two texts are joined, and how long an input may be."""
@@ -51,7 +56,7 @@ class PairFormat:
     own_stride: int | None = None  # `task.stride`; None: the usual one
 
     @classmethod
-    def for_task(cls, task: TaskConfig, longest: int, paired: bool) -> PairFormat:
+    def for_task(cls, task: TaskConfig, longest: int, paired: bool) -> Self:
         """Return the pair format of a task for a model that reads `longest` tokens at most.
 
         Raises: ConfigError when windows would leave out tokens beside the longest question.
@@ -96,31 +101,23 @@ class PairFormat:
         if b is None:
             a = a[: self.max_length - 2]
             return Sequence([*bos, *a, *eos], [0] * (len(a) + 2))
-        a, b = _cut(a, b, self.room)
+        excess = max(0, len(a) + len(b) - self.room)
+        for_a, for_b = min(excess, max(0, len(a) - len(b))), min(excess, max(0, len(b) - len(a)))
+        rest = excess - for_a - for_b
+        a, b = a[: len(a) - for_a - rest // 2], b[: len(b) - for_b - (rest - rest // 2)]
         separator = eos if self.paired else eos * 2
         ids = [*bos, *a, *separator, *b, *eos]
         first = len(a) + 2
         return Sequence(ids, [0] * first + [int(self.paired)] * (len(ids) - first))
 
 
-def _cut(a: list[int], b: list[int], room: int) -> tuple[list[int], list[int]]:
-    excess = max(0, len(a) + len(b) - room)
-    for_a = min(excess, max(0, len(a) - len(b)))
-    for_b = min(excess, max(0, len(b) - len(a)))
-    rest = excess - for_a - for_b
-    return a[: len(a) - for_a - rest // 2], b[: len(b) - for_b - (rest - rest // 2)]
-
-
 def encode_once(texts: list[str], encode: Callable[[list[str]], list[T]]) -> dict[str, T]:
-    """Return what `encode` makes of each text; contexts and words come again and again."""
+    """Return what `encode` makes of each different text; contexts and words come again and again."""
     different = list(dict.fromkeys(texts))
     return dict(zip(different, encode(different), strict=True))
 
 
-SHORTEST = 16  # tokens: two texts with their special tokens, and a stride that skips nothing
-
-
-def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> Features:
     """Yield the features of a task's items, in the items' order. Raises ConfigError if inputs are too short for windows."""
     if pairs.max_length < SHORTEST:
         raise ConfigError(
@@ -129,8 +126,3 @@ def generate(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: Pair
     kind = heads.load(head)
     for start in range(0, len(items), CHUNK):
         yield from kind.features(items[start : start + CHUNK], start, encoding, pairs)
-
-
-def usual_stride(max_length: int) -> int:
-    """Return what `task.stride=null` means for inputs of this length: a quarter of it, the paper's 128 of 512."""
-    return max(1, max_length // 4)

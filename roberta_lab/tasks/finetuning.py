@@ -4,8 +4,6 @@ Heads differ, the rest is one: length-sorted batches from a keyed order, AdamW w
 epoch, an early end when its score stops rising; the score of a run is that of its best epoch.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time
@@ -26,14 +24,13 @@ from roberta_lab.axes.rng import generator, stream_key
 from roberta_lab.config import Config, TaskConfig
 from roberta_lab.model.optimizer import build_optimizer, linear_schedule
 from roberta_lab.tasks import heads
-from roberta_lab.tasks.evaluation import predict
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
-from roberta_lab.tasks.items import Item, Prediction, TaskData
-from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
+from roberta_lab.tasks.items import Item, Predictions, TaskData
+from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 from roberta_lab.tasks.result import FinetuningResult, predictions_file
-from roberta_lab.tasks.task_model import TaskModel
+from roberta_lab.tasks.task_model import TaskModel, predict
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
 
@@ -42,6 +39,7 @@ FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
 Write = Callable[[Row], None]
+Evaluate = Callable[[], tuple[Predictions, dict[str, float]]]  # dev's predictions and scores
 
 
 class FinetuningModule(L.LightningModule):
@@ -104,28 +102,20 @@ class Batches(Dataset):
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-# ---------------------------------------------------------------- what an epoch ends with
 @dataclass
 class Best:
     """The epoch with the best dev score; of equal ones the first."""
 
     epoch: int
     scores: dict[str, float]
-    predictions: list[Prediction]
+    predictions: Predictions
     weights: dict[str, Tensor] | None  # of TaskModel, if they are needed once more
 
 
 class EpochEnd(L.Callback):
     """Logs losses; after each epoch evaluates on dev, keeps the best, and stops when `patience` epochs brought nothing."""
 
-    def __init__(
-        self,
-        config: Config,
-        evaluate: Callable[[], tuple[list[Prediction], dict[str, float]]],
-        per_epoch: int,
-        write: Write,
-        keep: bool,
-    ) -> None:
+    def __init__(self, config: Config, evaluate: Evaluate, per_epoch: int, write: Write, keep: bool) -> None:
         self.config, self.evaluate, self.per_epoch, self.write, self.keep = config, evaluate, per_epoch, write, keep
         self.best: Best | None = None
         self.epochs = 0
@@ -158,7 +148,6 @@ class EpochEnd(L.Callback):
             trainer.should_stop = True
 
 
-# ---------------------------------------------------------------- one run
 @dataclass(frozen=True)
 class Finetuned:
     """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
@@ -168,7 +157,7 @@ class Finetuned:
     labels: tuple[str, ...]
     num_labels: int
     weights: dict[str, Tensor] | None
-    predictions: dict[str, list[Prediction]]  # by split
+    predictions: dict[str, Predictions]  # by split
 
 
 def finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
@@ -191,11 +180,11 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
     batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
-    def predicted(split: str) -> list[Prediction]:
+    def predicted(split: str) -> Predictions:
         context = module.trainer.precision_plugin.val_step_context
         return predict(module.model, task, splits[split], tables[split], pad_id, context)
 
-    def evaluate() -> tuple[list[Prediction], dict[str, float]]:
+    def evaluate() -> tuple[Predictions, dict[str, float]]:
         found = predicted("dev")
         return found, _finite(score(task, data.dev, found))
 
@@ -212,23 +201,20 @@ def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Pa
         module.model.load_state_dict(best.weights)
         found |= {split: predicted(split) for split in data.others}
     for split, predictions in found.items():
-        write_predictions(predictions_file(directory, split), predictions)
+        lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+        predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
     all_tables, all_items = {"train": batches.table, **tables}, {"train": data.train, **splits}
+    reasons = {name: kind.unreachable(task, items, all_tables[name]) for name, items in all_items.items()}
+    unreachable = {name: dict(Counter(why.values())) for name, why in reasons.items() if why is not None}
     result = replace(
         _result(config, task, data, best, torch.stack(module.losses).tolist()),
         epochs=callback.epochs,
         examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
         others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
         inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable=_unreachable(task, all_tables, all_items),
+        unreachable=unreachable or None,
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights, found)
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write one line of JSON for each item."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:
@@ -269,11 +255,3 @@ def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses
         finetune_seed=config.finetune.seed,
         examples_per_second=0.0,
     )
-
-
-def _unreachable(
-    task: TaskConfig, tables: dict[str, FeatureTable], splits: dict[str, Sequence[Item]]
-) -> dict[str, dict[str, int]] | None:
-    """Return how many items no prediction can get right, by split and reason; None for heads where all can be."""
-    reasons = {name: heads.load(task.head).unreachable(task, items, tables[name]) for name, items in splits.items()}
-    return {name: dict(Counter(found.values())) for name, found in reasons.items() if found is not None} or None

@@ -11,14 +11,13 @@ Our classification head is theirs: RoBERTa's of that name, or a pooler (dense, t
 2.0) has no place there: it lies in `answerability.safetensors` beside the model, and the folder alone always gives an answer.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import Template
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from roberta_lab.model.huggingface.names import kind_of
 from roberta_lab.tasks import heads
 from roberta_lab.tasks.initial_model import InitialModel
 
+CARD = Path(__file__).with_name("model_card.md.j2")
 ANSWERABILITY = "answerability.safetensors"  # classifier.dense, classifier.out: log-odds of an answer, from `<s>`
 
 
@@ -38,22 +38,16 @@ def write(
     labels: tuple[str, ...],
     facts: dict[str, Any],
 ) -> str:
-    """Write the folder and return its kind.
-
-    Args:
-        weights: of `TaskModel`.
-        head: a name that `heads.load` knows.
-        labels: names of the classes; () where they have none.
-        facts: roberta_lab.json, which says that the folder is an export.
-    """
-    kind = kind_of(weights, start.encoding.pad_id)
+    """Write the folder of a `TaskModel`'s weights, and return its kind. `facts` become roberta_lab.json."""
+    kind, spec = kind_of(weights, start.encoding.pad_id), heads.load(head)
+    card = Template(CARD.read_text(encoding="utf-8")).render(head=spec, facts=facts) + "\n"
     with tempfile.TemporaryDirectory(dir=folder.parent) as tokenizer:
         start.tokenizer.save(f"{tokenizer}/tokenizer.json")
         (folder / ANSWERABILITY).unlink(missing_ok=True)
-        model_folder.write(folder, _for_pretraining(weights), start.model, Path(tokenizer), _card(head, facts), facts)
+        model_folder.write(folder, _for_pretraining(weights), start.model, Path(tokenizer), card, facts)
     tensors = load_file(folder / "model.safetensors")
     tensors = {name: t for name, t in tensors.items() if name.startswith((f"{kind}.embeddings.", f"{kind}.encoder."))}
-    own = heads.load(head).tensors[kind]
+    own = spec.tensors[kind]
     for ours, theirs in own.items():
         for part in ("weight", "bias"):
             tensors[f"{theirs.format(kind=kind)}.{part}"] = weights[f"head.{ours}.{part}"].contiguous()
@@ -63,8 +57,9 @@ def write(
     if left:
         _save(left, folder / ANSWERABILITY)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"architectures": [{"roberta": "Roberta", "bert": "Bert"}[kind] + f"For{heads.load(head).auto_class}"]}
-    config |= heads.load(head).label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
+    config |= {"architectures": [{"roberta": "Roberta", "bert": "Bert"}[kind] + f"For{spec.auto_class}"]}
+    if spec.has_class_names:
+        config |= spec.label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return kind
 
@@ -80,20 +75,3 @@ def _for_pretraining(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def _save(tensors: dict[str, Tensor], file: Path) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
     file.chmod(file.with_name("config.json").stat().st_mode & 0o777)  # save_file makes it the owner's alone
-
-
-def _card(head: str, facts: dict[str, Any]) -> str:
-    """Return README.md of the folder."""
-    result, name, note = facts["result"], f"For{heads.load(head).auto_class}", heads.load(head).card_note
-    lines = [
-        *("---", "library_name: transformers", "tags: [roberta_lab]", "---", f"# {result['label']}", ""),
-        f"Finetuned by roberta_lab, run `{facts['run_id']}`; `roberta_lab.json` has every setting and score.",
-        *("", f"    from transformers import AutoModel{name}, AutoTokenizer", ""),
-        *(
-            f"    model = AutoModel{name}.from_pretrained(FOLDER)",
-            "    tokenizer = AutoTokenizer.from_pretrained(FOLDER)",
-        ),
-        *("", f"Dev {result['metric']}: {result['score']:.2f} (a constant prediction: {result['majority']:.2f})."),
-    ]
-    lines += ["", note] if note else []
-    return "\n".join(lines) + "\n"

@@ -3,12 +3,11 @@
 Weights are read once a process when seeds run in a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Self
 
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -40,35 +39,30 @@ class InitialModel:
             raise ConfigError(f"{ids}, but the embedding has {self.vocab_size:,} rows: they are not of one model.")
 
     @classmethod
-    def from_run(cls, config: Config, run: Path, tokenizer: Path) -> InitialModel:
-        """Return the final model of a complete pretraining run.
-
-        Args:
-            tokenizer: the prepared folder with its `tokenizer.json`.
-        """
+    def from_run(cls, config: Config, run: Path, tokenizer: Path) -> Self:
+        """Return the final model of a complete pretraining run; `tokenizer` is the prepared folder."""
         weights = _run_weights(run, config.batch_size.steps, _file_times(run / "checkpoints"))
         return cls._from_config(config, weights, tokenizer)
 
     @classmethod
-    def from_random(cls, config: Config, tokenizer: Path) -> InitialModel:
+    def from_random(cls, config: Config, tokenizer: Path) -> Self:
         """Return the model that the config describes, with random weights: what finetuning alone can do."""
         return cls._from_config(config, None, tokenizer)
 
     @classmethod
-    def _from_config(cls, config: Config, weights: dict[str, Tensor] | None, tokenizer: Path) -> InitialModel:
+    def _from_config(cls, config: Config, weights: dict[str, Tensor] | None, tokenizer: Path) -> Self:
         spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
         token_types = 2 if format_of(config.input_format).pairs else 0
         vocab_size = Encoding(spec).vocab_size if weights is None else len(weights["embeddings.tokens.weight"])
         return cls(config.model, weights, spec, vocab_size, config.input_format.max_length, token_types)
 
     @classmethod
-    def from_folder(cls, path: str) -> InitialModel:
+    def from_folder(cls, path: str) -> Self:
         """Return the model of a Hugging Face folder of RoBERTa or BERT type, with its own tokenizer and sizes."""
         folder = Path(path).expanduser()
         found = _folder(folder, _file_times(folder))
         try:
-            tokenizer = tokenizer_files.load_of_model(folder)
-            weights = encoder_weights(found.state, "encoder.")
+            tokenizer, weights = tokenizer_files.load_of_model(folder), encoder_weights(found.state, "encoder.")
             model = cls(found.config, weights, tokenizer, found.vocab_size, found.max_length, found.token_types)
             if (pad_id := model.encoding.pad_id) != found.pad_id:
                 raise ConfigError(f"the tokenizer pads with id {pad_id}, config.json with {found.pad_id}.")
@@ -92,22 +86,15 @@ class InitialModel:
         pad_id = self.encoding.pad_id
         encoder = Encoder(model, self.vocab_size, self.max_length, self.token_types, pad_id)
         if self.weights is not None:
-            _load(encoder, self.weights)
+            own, given = ({k: t.shape for k, t in state.items()} for state in (encoder.state_dict(), self.weights))
+            if wrong := {name for name in own.keys() | given.keys() if own.get(name) != given.get(name)}:
+                raise ConfigError(f"the pretrained weights do not fit the model: {join_names(wrong)}.")
+            encoder.load_state_dict(self.weights, strict=True)
         return encoder
 
 
-def _load(encoder: Encoder, weights: dict[str, Tensor]) -> None:
-    """Raise ConfigError, in one line, for weights that are missing, that have no place, or that are of another shape."""
-    own = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = {name for name in own.keys() | given.keys() if own.get(name) != given.get(name)}
-    if wrong:
-        raise ConfigError(f"the pretrained weights do not fit the model: {join_names(wrong)}.")
-    encoder.load_state_dict(weights, strict=True)
-
-
 def _file_times(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Return the files of a folder and when they changed, so that what was read before a change is read again."""
+    """Return the files of a folder and when they changed: what was read before a change is read again."""
     return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.glob("[!.]*")))
 
 

@@ -1,16 +1,11 @@
 """Predictions of a finetuned model on new text, in words: items come in, names of classes go out.
 
-Items, features and answers are those of finetuning (`tasks.features`, `evaluation`), so dev's own texts get dev's own
+Items, features and answers are those of finetuning (`tasks.features`, `task_model`), so dev's own texts get dev's own
 predictions. Computed in float32 without dropout.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import tokenizer_files
@@ -19,27 +14,26 @@ from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import POSITION_OFFSET
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.tasks import heads, records
-from roberta_lab.tasks.evaluation import predict
 from roberta_lab.tasks.feature_table import packed
-from roberta_lab.tasks.features import Feature, PairFormat, generate
+from roberta_lab.tasks.features import PairFormat, generate
 from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
 from roberta_lab.tasks.items import Item, Prediction
 from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
-from roberta_lab.tasks.task_model import TaskModel
+from roberta_lab.tasks.task_model import TaskModel, predict
 
 
 class TaskPredictor:
-    """The best epoch's model of a finetuning run that kept its weights, read from the run's folder alone.
-
-    Raises: ConfigError when its files are not whole.
-    """
+    """The best epoch's model of a finetuning run that kept its weights. Raises ConfigError when its files are not whole."""
 
     def __init__(self, folder: Path, task: TaskConfig, device: str = "cpu") -> None:
         try:
             saved = checkpoint.load(folder / WEIGHTS_FILE)
         except checkpoint.CorruptCheckpoint as error:
             raise ConfigError(f"{error}; delete the run's result.json and finetune it again.") from None
-        start = _initial_model(folder / MODEL_FOLDER, saved["weights"])
+        weights, model = encoder_weights(saved["weights"], "encoder."), folder / MODEL_FOLDER
+        sizes = [len(weights.get(f"embeddings.{name}.weight", ())) for name in ("tokens", "positions", "token_types")]
+        spec, longest = tokenizer_files.load_of_model(model), sizes[1] - POSITION_OFFSET
+        start = InitialModel(model_folder.model_config(model), weights, spec, sizes[0], longest, sizes[2])
         self.model = TaskModel(start.encoder(0.0), saved["head"], saved["num_labels"], start.model)
         self.model.load_state_dict(saved["weights"], strict=True)
         self.model.eval().to(device)
@@ -49,19 +43,15 @@ class TaskPredictor:
         self.pairs = PairFormat.for_task(task, start.max_length, start.paired)
 
     def predict(self, lines: list[str], first: int = 1) -> list[dict[str, Any]]:
-        """Return a record for each line: its number, what was read, and what is predicted of it (`Head.named`).
-
-        Args:
-            first: the number of the first line.
+        """Return a record for each line, counted from `first`: its number, what was read, and what is predicted of it.
 
         Raises: ConfigError, which says which line, for one that is no item of the task.
         """
         items = [records.item(self.task.head, line, number, self.is_pair) for number, line in enumerate(lines, first)]
         found, predictions = [], self.predict_items(items)
         for number, (item, (prediction, is_cut)) in enumerate(zip(items, predictions, strict=True), first):
-            fields = {name: value for name in ("id", *self.kind.fields) if (value := getattr(item, name)) is not None}
-            if item.id == str(number):
-                del fields["id"]
+            names = self.kind.fields if item.id == str(number) else ("id", *self.kind.fields)
+            fields = {name: value for name in names if (value := getattr(item, name)) is not None}
             mark = {TRUNCATED: True} if is_cut else {}
             found.append({"number": number, **fields, **self.kind.named(item, prediction, self.labels), **mark})
         return found
@@ -72,33 +62,15 @@ class TaskPredictor:
         return self.kind.limit(self.pairs)
 
     def predict_items(self, items: list[Item]) -> list[tuple[Prediction, bool]]:
-        """Return the prediction of each item, and whether the model saw less than all of it.
-
-        Items with as many candidates go together.
-        """
-        alike: dict[int, list[int]] = {}
+        """Return the prediction of each item, and whether the model saw less than all of it."""
+        alike: dict[int, list[int]] = {}  # those with as many candidates go together
         for i, item in enumerate(items):
             alike.setdefault(self.kind.width(item), []).append(i)
-        found: dict[int, Prediction] = {}
-        cut: set[int] = set()
-
-        def noted(features: Iterator[Feature], numbers: list[int]) -> Iterator[Feature]:
-            for feature in features:
-                if feature.cut:
-                    cut.add(numbers[feature.item])
-                yield feature
-
+        found: dict[int, tuple[Prediction, bool]] = {}
         for numbers in alike.values():
             part = [items[i] for i in numbers]
-            table = packed(noted(generate(self.task.head, part, self.encoding, self.pairs), numbers))
-            predictions = predict(self.model, self.task, part, table, self.encoding.pad_id)
-            found |= zip(numbers, predictions, strict=True)
-        return [(found[i], i in cut) for i in range(len(items))]
-
-
-def _initial_model(model: Path, weights: dict[str, Tensor]) -> InitialModel:
-    """Return the run's own model: tokenizer and sizes of the folder beside its weights, and the weights."""
-    own = encoder_weights(weights, "encoder.")
-    sizes = [len(own.get(f"embeddings.{name}.weight", ())) for name in ("tokens", "positions", "token_types")]
-    spec, longest = tokenizer_files.load_of_model(model), sizes[1] - POSITION_OFFSET
-    return InitialModel(model_folder.model_config(model), own, spec, sizes[0], longest, sizes[2])
+            features = list(generate(self.task.head, part, self.encoding, self.pairs))
+            cut = {feature.item for feature in features if feature.cut}
+            predictions = predict(self.model, self.task, part, packed(features), self.encoding.pad_id)
+            found |= {numbers[i]: (prediction, i in cut) for i, prediction in enumerate(predictions)}
+        return [found[i] for i in range(len(items))]

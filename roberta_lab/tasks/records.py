@@ -4,8 +4,6 @@ A line that begins with `{` is a JSON object with the fields of the task's head,
 plain text, which some heads read. White space around a text is none of it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,28 +51,19 @@ class Record:
 
 
 def item(head: str, line: str, number: int, is_pair: bool | None = None) -> Item:
-    """Return the item of one line, without what is to be predicted.
-
-    Args:
-        number: of the line, from 1: for messages, and the item's id where the line gives none.
-        is_pair: whether the task has two texts; None: not known.
-
-    Raises: ConfigError, which says which line.
-    """
+    """Return the item of line `number`, without what is to be predicted. Raises ConfigError, which says which line."""
     kind = heads.load(head)
-    fields = _json_object(line, number) if line.lstrip().startswith("{") else kind.plain_text(line)
+    fields: Mapping[str, object] | None
+    if line.lstrip().startswith("{"):
+        try:
+            fields = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"line {number} begins with {{ and is no JSON ({error}).") from None
+    else:
+        fields = kind.plain_text(line)
     if fields is None:
         raise Record(number, kind.shape, {}).wrong(" is plain text")
     for key in fields:
         if key not in (*kind.fields, "id"):
             raise ConfigError(f"line {number}: no field {key!r}. Allowed: {', '.join(kind.fields)}, id.")
-    found: Item = kind.item(Record(number, kind.shape, fields, is_pair))
-    return found
-
-
-def _json_object(line: str, number: int) -> Mapping[str, object]:
-    try:
-        found: Mapping[str, object] = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"line {number} begins with {{ and is no JSON ({error}).") from None
-    return found
+    return kind.item(Record(number, kind.shape, fields, is_pair))

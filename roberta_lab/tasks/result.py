@@ -1,7 +1,5 @@
 """The result of a finetuning run, and the names of the files in its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,28 +1,42 @@
 """The best span of several windows, and the answers that no window can give (SQuAD; RoBERTa, Section 5.2)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Prediction
-
-if TYPE_CHECKING:
-    from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.items import Prediction, Predictions
 
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
+
+
+@dataclass(frozen=True)
+class Span:
+    """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
+
+    id: str
+    question: str
+    context: str
+    answer: tuple[int, int] | None
+    answers: tuple[str, ...] = ()  # all texts that count as right, where annotators gave several
+
+    @property
+    def answer_text(self) -> str:
+        """Return the answer's own characters; empty where there is none."""
+        return "" if self.answer is None else self.context[slice(*self.answer)]
+
+    @property
+    def gold(self) -> tuple[str, ...]:
+        """Return the texts that count as right; one empty text where there is no answer."""
+        return self.answers or (self.answer_text,)
 
 
 def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the span with the largest sum in each window's context, last not before first, `most_tokens` at most.
 
-    Args:
-        ends: float (B, T, 2), log-probabilities of first and last tokens.
-        context: int (B, 2), the tokens that may be in an answer.
+    `ends`: float (B, T, 2), log-probabilities of first and last tokens; `context`: int (B, 2), the tokens that may be in one.
 
     Returns: score float64 (B,), first and last int64 (B,), counted from the input's start. Without any context: NOWHERE, 0, 0.
     """
@@ -59,16 +73,14 @@ class Answers:
         for i, row in enumerate(rows):
             item = int(self.table.item[row])
             if scores[i] > self.best[item][0]:
-                self.best[item] = (float(scores[i]), self._text(int(row), int(first[i]), int(last[i])))
+                text = text_of(self.items[item], self.table, int(row), int(first[i]), int(last[i]))
+                self.best[item] = (float(scores[i]), text)
             if answerable is not None:
                 self.answerable[item] = max(self.answerable[item], float(answerable[i]))
 
-    def _text(self, row: int, first: int, last: int) -> str:
-        return text_of(self.items[self.table.item[row]], self.table, row, first, last)
-
-    def predictions(self) -> list[Prediction]:
+    def predictions(self) -> Predictions:
         """Return the prediction of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""
-        found: list[Prediction] = []
+        found: Predictions = []
         for item, (score, text), answerable in zip(self.items, self.best, self.answerable, strict=True):
             prediction: Prediction = {"id": item.id, "prediction": text, "answer": text, "score": score}
             if answerable > -math.inf:
@@ -87,7 +99,6 @@ def text_of(item: Span, table: FeatureTable, row: int, first: int, last: int) ->
 
 
 # ---------------------------------------------------------------- what can be reached
-INSIDE, LONG, CUT, UNSEEN = "inside a token", "too many tokens", "longer than a window", "of no token"
 
 
 def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) -> dict[str, str]:
@@ -111,11 +122,11 @@ def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) ->
         if item.answer is None:
             continue
         if number not in held:
-            reasons[item.id] = CUT if number in covered else UNSEEN
+            reasons[item.id] = "longer than a window" if number in covered else "of no token"
             continue
         first, last, _ = (int(i) for i in table.target[held[number]])
         if last - first + 1 > most_tokens:
-            reasons[item.id] = LONG
+            reasons[item.id] = "too many tokens"
         elif text_of(item, table, held[number], first, last) != item.answer_text.strip():
-            reasons[item.id] = INSIDE
+            reasons[item.id] = "inside a token"
     return reasons

@@ -1,7 +1,5 @@
 """Files that others score, made of a run's predictions: GLUE's leaderboard, the official scripts of SQuAD."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +8,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.storage import replacing_folder
 from roberta_lab.tasks import families
 from roberta_lab.tasks.families.base import Submission
-from roberta_lab.tasks.items import Prediction, TaskData
+from roberta_lab.tasks.items import Predictions, TaskData
 from roberta_lab.tasks.result import predictions_file
 
 FOLDER = "submission"  # in the run's
@@ -45,27 +43,19 @@ def is_predicted(run: Path, task: TaskConfig) -> bool:
 
 
 def write_all(run: Path, task: TaskConfig, data: TaskData) -> Path:
-    """Write the files of all splits as the run's folder `submission/`, whole or not there, and return it.
-
-    They are made of the predictions that the run has written.
-    """
-    folder, files = run / FOLDER, check(task)
-    with replacing_folder(folder) as beside:
+    """Write the files of all splits, made of the run's predictions, as its folder `submission/`, whole or not there."""
+    with replacing_folder(run / FOLDER) as beside:
         for split in splits(task, data):
             lines = predictions_file(run, split).read_bytes().splitlines()  # of bytes: at line feeds only
-            place = beside / split if files.splits is None else beside
+            place = beside / split if check(task).splits is None else beside
             write(place, task, split, [json.loads(line) for line in lines], data.labels)
-    return folder
+    return run / FOLDER
 
 
 def write(
-    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str] = ()
+    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str] = ()
 ) -> list[Path]:
-    """Write the files of one split's predictions into a folder that is made, and return them. Raises ConfigError.
-
-    Args:
-        labels: of `TaskData`.
-    """
+    """Write the files of one split's predictions into a folder that is made, and return them. Raises ConfigError."""
     files = check(task)
     folder.mkdir(parents=True, exist_ok=True)
     return files.write(folder, task, split, predictions, labels)

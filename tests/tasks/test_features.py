@@ -22,7 +22,7 @@ from roberta_lab.tasks.families import squad
 from roberta_lab.tasks.feature_table import cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
 from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging, word_windows
 from roberta_lab.tasks.items import Item
@@ -68,11 +68,11 @@ def test_the_longer_text_is_cut_first(encoding: Encoding, len_a: int, len_b: int
 
 
 def test_one_text_has_no_second_and_scores_are_targets(encoding: Encoding) -> None:
-    items = [Classification("a", "alpha", None, 1), Classification("b", "alpha", "beta", None)]
+    items = [TextItem("a", "alpha", None, 1), TextItem("b", "alpha", "beta", None)]
     one, two = features("classification", items, encoding, PairFormat(32, True))
     assert one.sequences[0].ids.count(2) == 1 and two.sequences[0].ids.count(2) == 2 and two.sequences[0].types[-1] == 1
     assert (one.target, two.target) == ((1,), (-1,)), "no label is no class"
-    scores = [Regression("a", "alpha", "beta", 2.5), Regression("b", "alpha", "beta", None)]
+    scores = [TextItem("a", "alpha", "beta", 2.5), TextItem("b", "alpha", "beta", None)]
     one, two = features("regression", scores, encoding, PairFormat(32, False))
     assert one.target == (2.5,) and np.isnan(two.target[0])
 
@@ -93,9 +93,9 @@ def test_of_a_choice_the_candidate_is_cut_to_128_and_the_text_to_what_is_left(en
 @pytest.mark.parametrize(
     ("head", "whole", "more"),
     [  # inputs of 24 tokens; bytes that never meet are a token each
-        ("classification", Classification("x", "x" * 22, None, 0), Classification("x", "x" * 23, None, 0)),
-        ("classification", Classification("x", "x" * 10, "y" * 10, 0), Classification("x", "x" * 10, "y" * 11, 0)),
-        ("regression", Regression("x", "x" * 19, "y", 1.0), Regression("x", "x" * 20, "y", 1.0)),
+        ("classification", TextItem("x", "x" * 22, None, 0), TextItem("x", "x" * 23, None, 0)),
+        ("classification", TextItem("x", "x" * 10, "y" * 10, 0), TextItem("x", "x" * 10, "y" * 11, 0)),
+        ("regression", TextItem("x", "x" * 19, "y", 1.0), TextItem("x", "x" * 20, "y", 1.0)),
         ("choice", Choice("x", "x" * 17, ("y" * 3, "z"), 0), Choice("x", "x" * 18, ("y" * 3, "z"), 0)),
         ("choice", Choice("x", "x" * 10, ("y" * 10, "z"), 0), Choice("x", "x" * 10, ("y" * 11, "z"), 0)),
         ("span", Span("x", "x" * 10, "y" * 90, None), Span("x", "x" * 11, "y", None)),
@@ -274,8 +274,8 @@ def test_labels_stand_on_first_pieces_and_a_word_without_pieces_is_unknown(
 def some_items() -> dict[str, list[Item]]:
     context = "alpha the of beta which is gamma delta and so on until the end is here"
     return {
-        "classification": [Classification(str(i), "alpha " * i, "beta" if i % 2 else None, i % 3) for i in range(20)],
-        "regression": [Regression(str(i), "alpha " * i, None, i / 3) for i in range(20)],
+        "classification": [TextItem(str(i), "alpha " * i, "beta" if i % 2 else None, i % 3) for i in range(20)],
+        "regression": [TextItem(str(i), "alpha " * i, None, i / 3) for i in range(20)],
         "choice": [Choice(str(i), "alpha " * i, ("beta", "gamma " * i), i % 2) for i in range(20)],
         "span": [Span(str(i), "q", context[: 3 * i], (0, 5) if i > 4 else None) for i in range(20)],
         "tagging": [Tagging(str(i), ("alpha", "zz") * i, (1, 0) * i) for i in range(20)],

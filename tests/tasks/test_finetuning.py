@@ -25,17 +25,17 @@ from roberta_lab.config import (
 )
 from roberta_lab.model.encoder import Encoder
 from roberta_lab.tasks import finetuning, heads
-from roberta_lab.tasks.evaluation import batches_of
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import Feature, Sequence
 from roberta_lab.tasks.finetuning import Batches, Finetuned, FinetuningModule, finetune
 from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
 from roberta_lab.tasks.items import Item, TaskData
-from roberta_lab.tasks.metrics.scores import score
+from roberta_lab.tasks.metrics import score
+from roberta_lab.tasks.task_model import batches_of
 
 WORDS = ["red", "blue", "green", "black", "white", "circle", "square", "line"]
 
@@ -71,9 +71,9 @@ def item(head: str, i: int, draw: np.random.Generator) -> Item:
     a, b, c = draw.permutation(5)[:3]
     shape = WORDS[5 + draw.integers(3)]
     if head == "classification":
-        return Classification(str(i), f"{WORDS[a]} {shape}", None, int(a < 2))
+        return TextItem(str(i), f"{WORDS[a]} {shape}", None, int(a < 2))
     if head == "regression":
-        return Regression(str(i), f"{WORDS[a]} {shape}", WORDS[b], int(a < 2) + int(b < 2) / 2)
+        return TextItem(str(i), f"{WORDS[a]} {shape}", WORDS[b], int(a < 2) + int(b < 2) / 2)
     if head == "tagging":
         words = (WORDS[a], shape, WORDS[b], "unheard-of" * int(draw.integers(1, 3)), WORDS[5 + draw.integers(3)])
         return Tagging(str(i), words, tuple(int(word in WORDS[5:]) for word in words))

@@ -7,7 +7,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families, submission
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 
 CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
     "CoLA": (
@@ -17,9 +17,9 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "test.tsv": "index\tsentence\n0\tWho?\n1\tBirds.\n",
         },
         {
-            "train": [Classification("0", 'He said "go.', None, 1), Classification("1", "Sleeps he.", None, 0)],
-            "dev": [Classification("0", "Birds sing.", None, 1)],
-            "test": [Classification("0", "Who?", None, None), Classification("1", "Birds.", None, None)],
+            "train": [TextItem("0", 'He said "go.', None, 1), TextItem("1", "Sleeps he.", None, 0)],
+            "dev": [TextItem("0", "Birds sing.", None, 1)],
+            "test": [TextItem("0", "Who?", None, None), TextItem("1", "Birds.", None, None)],
         },
     ),
     "SST-2": (
@@ -29,9 +29,9 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "test.tsv": "index\tsentence\n0\tso so\n",
         },
         {
-            "train": [Classification("0", 'a " dull film', None, 0)],
-            "dev": [Classification("0", "fine\u2028film", None, 1)],
-            "test": [Classification("0", "so so", None, None)],
+            "train": [TextItem("0", 'a " dull film', None, 0)],
+            "dev": [TextItem("0", "fine\u2028film", None, 1)],
+            "test": [TextItem("0", "so so", None, None)],
         },
     ),
     "MRPC": (
@@ -41,9 +41,9 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "test.tsv": "index\t#1 ID\t#2 ID\t#1 String\t#2 String\n0\t1\t2\tE\tF\n",
         },
         {
-            "train": [Classification("0", '"A', 'B"', 1)],
-            "dev": [Classification("0", "C", "D", 0)],
-            "test": [Classification("0", "E", "F", None)],
+            "train": [TextItem("0", '"A', 'B"', 1)],
+            "dev": [TextItem("0", "C", "D", 0)],
+            "test": [TextItem("0", "E", "F", None)],
         },
     ),
     "STS-B": (
@@ -53,9 +53,9 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "test.tsv": "index\tgenre\tsentence1\tsentence2\n0\tnews\tE\tF\n",
         },
         {
-            "train": [Regression("4", "A", "B", 3.8)],
-            "dev": [Regression("0", "C", "D", 0.0)],
-            "test": [Regression("0", "E", "F", None)],
+            "train": [TextItem("4", "A", "B", 3.8)],
+            "dev": [TextItem("0", "C", "D", 0.0)],
+            "test": [TextItem("0", "E", "F", None)],
         },
     ),
     "QQP": (
@@ -64,8 +64,8 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "dev.tsv": "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\npp1\t\t\tD?\tE?\t0\n",
         },
         {
-            "train": [Classification("5", "A?", "B?", 1), Classification("1", "C?", "", 0)],
-            "dev": [Classification("pp1", "D?", "E?", 0)],
+            "train": [TextItem("5", "A?", "B?", 1), TextItem("1", "C?", "", 0)],
+            "dev": [TextItem("pp1", "D?", "E?", 0)],
         },
     ),
     "MNLI": (
@@ -77,11 +77,11 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "../diagnostic/diagnostic.tsv": "index\tsentence1\tsentence2\n0\tK\tL\n",
         },
         {
-            "train": [Classification("0", "A", "B", 1)],
-            "dev": [Classification("0", "E", "F", 2)],
-            "dev_mm": [Classification("0", "G", "H", 0)],
-            "test_mm": [Classification("3", "I", "J", None)],
-            "test_ax": [Classification("0", "K", "L", None)],
+            "train": [TextItem("0", "A", "B", 1)],
+            "dev": [TextItem("0", "E", "F", 2)],
+            "dev_mm": [TextItem("0", "G", "H", 0)],
+            "test_mm": [TextItem("3", "I", "J", None)],
+            "test_ax": [TextItem("0", "K", "L", None)],
         },
     ),
     "QNLI": (
@@ -89,21 +89,21 @@ CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
             "train.tsv": "index\tquestion\tsentence\tlabel\n0\tA?\tB\tentailment\n",
             "dev.tsv": "index\tquestion\tsentence\tlabel\n0\tC?\tD\tnot_entailment\n",
         },
-        {"train": [Classification("0", "A?", "B", 0)], "dev": [Classification("0", "C?", "D", 1)]},
+        {"train": [TextItem("0", "A?", "B", 0)], "dev": [TextItem("0", "C?", "D", 1)]},
     ),
     "RTE": (
         {
             "train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tnot_entailment\n",
             "dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tC\tD\tentailment\n",
         },
-        {"train": [Classification("0", "A", "B", 1)], "dev": [Classification("0", "C", "D", 0)]},
+        {"train": [TextItem("0", "A", "B", 1)], "dev": [TextItem("0", "C", "D", 0)]},
     ),
     "WNLI": (
         {
             "train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\t1\n",
             "dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tC\tD\t0\n",
         },
-        {"train": [Classification("0", "A", "B", 1)], "dev": [Classification("0", "C", "D", 0)]},
+        {"train": [TextItem("0", "A", "B", 1)], "dev": [TextItem("0", "C", "D", 0)]},
     ),
 }
 HEADER = "index\tsentence1\tsentence2\tlabel\n"
@@ -190,8 +190,8 @@ def test_microsoft_s_own_mrpc_files_are_split_by_glue_s_ids(dev: str, named: boo
     files = {"train": "msr_paraphrase_train.txt"} if named else {}
     data = families.load(task("mrpc", tmp_path, files=files), tmp_path)
     assert [item.text_a for item in data.train] == ["A0", "A2", "A3"]
-    assert [(item.text_a, item.label) for item in data.dev] == [("A1", 1), ("A4", 0)]
-    assert [item.label for item in data.others["test"]] == [0, 1, 0, 1, 0], "its labels are public"
+    assert [(item.text_a, item.gold) for item in data.dev] == [("A1", 1), ("A4", 0)]
+    assert [item.gold for item in data.others["test"]] == [0, 1, 0, 1, 0], "its labels are public"
 
 
 def test_what_is_missing_is_said_with_its_place(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from torchmetrics.functional import regression
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.heads import HEADS
 from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.items import Item, Prediction, TaskData
-from roberta_lab.tasks.metrics.scores import at_chance, constant_predictions, score
+from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 
 
 def task(head: str, metric: str = "accuracy", num_labels: int = 0) -> TaskConfig:
@@ -24,11 +24,11 @@ def task(head: str, metric: str = "accuracy", num_labels: int = 0) -> TaskConfig
 
 
 def classes(labels: Any) -> list[Item]:
-    return [Classification(str(i), "", None, int(label)) for i, label in enumerate(labels)]
+    return [TextItem(str(i), "", None, int(label)) for i, label in enumerate(labels)]
 
 
 def numbers(scores: Any) -> list[Item]:
-    return [Regression(str(i), "", None, float(value)) for i, value in enumerate(scores)]
+    return [TextItem(str(i), "", None, float(value)) for i, value in enumerate(scores)]
 
 
 def predict(values: Any) -> list[Prediction]:
@@ -109,8 +109,8 @@ def test_predictions_that_hardly_vary_give_no_warning() -> None:
 
 
 def test_items_without_labels_have_no_score() -> None:
-    assert score(task("classification"), [Classification("0", "", None, None)], predict([1])) == {}
-    assert score(task("regression"), [Regression("0", "", None, None)], predict([1.0])) == {}
+    assert score(task("classification"), [TextItem("0", "", None, None)], predict([1])) == {}
+    assert score(task("regression"), [TextItem("0", "", None, None)], predict([1.0])) == {}
 
 
 # ---------------------------------------------------------------- constants and chance

@@ -8,9 +8,8 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.tagging import Tagging
-from roberta_lab.tasks.metrics.entities import entities
-from roberta_lab.tasks.metrics.scores import constant_predictions, score
+from roberta_lab.tasks.heads.tagging import Tagging, entities
+from roberta_lab.tasks.metrics import constant_predictions, score
 
 CONLL = """-DOCSTART- -X- -X- O
 
@@ -41,7 +40,7 @@ def test_conll_s_own_format_becomes_iob2(tmp_path: Path) -> None:
     data = families.load(task(tmp_path, "ner_conll2003"), tmp_path)
     types = ("LOC", "MISC", "NEW", "ORG", "PER")
     assert data.labels == ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
-    named = [(item.words, tuple(data.labels[number] for number in item.labels)) for item in data.train]
+    named = [(item.words, tuple(data.labels[number] for number in item.gold)) for item in data.train]
     assert named == [
         (("EU", "rejects", "German", "British"), ("B-ORG", "O", "B-MISC", "B-MISC")),
         (("Peter", "Blackburn"), ("B-PER", "I-PER")),
@@ -55,7 +54,7 @@ def test_tabs_blanks_and_odd_characters(tmp_path: Path) -> None:
     text = "a b\tO\n\u00a0\u200b\tB-X\r\n\t\n\n#\tO\nU+2028:\u2028\tI-X\n"
     data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
     assert [item.words for item in data.dev] == [("a b", "\u200b"), ("#", "U+2028:")]
-    assert [item.labels for item in data.dev] == [(0, 1), (0, 1)]
+    assert [item.gold for item in data.dev] == [(0, 1), (0, 1)]
     other = "O word 1\nB-X name 2\n"
     write(tmp_path, train_txt=other, dev_txt=other)
     data = families.load(task(tmp_path, columns={"word": "1", "label": "0"}), tmp_path)
@@ -77,7 +76,7 @@ def test_schemes_of_tags(given: str, expected: str, tmp_path: Path) -> None:
     text = "".join(f"w {tag}\n" for tag in given.split())
     data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
     [item] = data.dev
-    assert [data.labels[number] for number in item.labels] == expected.split()
+    assert [data.labels[number] for number in item.gold] == expected.split()
 
 
 def test_a_test_file_of_words_has_no_labels(tmp_path: Path) -> None:

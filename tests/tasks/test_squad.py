@@ -15,7 +15,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families, submission
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.items import Prediction
-from roberta_lab.tasks.metrics.scores import score
+from roberta_lab.tasks.metrics import score
 
 CONTEXT = " The  café in Bern\u2028(an old café) opened in 1890.\n"
 

@@ -18,7 +18,7 @@ from roberta_lab.data import storage
 from roberta_lab.runs.command_line import typed
 from roberta_lab.tasks import finetuning, heads, records
 from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
 
@@ -262,13 +262,7 @@ def record_of(item: Any) -> dict[str, Any]:
     return {key: value for key in heads.load(HEAD_OF[type(item)]).fields if (value := getattr(item, key)) is not None}
 
 
-HEAD_OF = {
-    Classification: "classification",
-    Regression: "regression",
-    Span: "span",
-    Choice: "choice",
-    Tagging: "tagging",
-}
+HEAD_OF = {TextItem: "classification", Span: "span", Choice: "choice", Tagging: "tagging"}
 
 
 @pytest.mark.parametrize(("task", "kind"), [(t, "bert" if i % 2 else "roberta") for i, t in enumerate(TASKS)])
@@ -361,8 +355,8 @@ def test_words_come_plain_and_candidates_in_any_number(start: Path, capsys: pyte
 
 # ---------------------------------------------------------------- lines
 def test_lines_are_items_without_labels() -> None:
-    assert records.item("classification", " a text ", 3) == Classification("3", "a text", None, None)
-    assert records.item("regression", '{"text_a": "a", "text_b": " b", "id": 7}', 3) == Regression("7", "a", "b", None)
+    assert records.item("classification", " a text ", 3) == TextItem("3", "a text", None, None)
+    assert records.item("regression", '{"text_a": "a", "text_b": " b", "id": 7}', 3) == TextItem("7", "a", "b", None)
     assert records.item("span", '{"context": "c", "question": "q "}', 1) == Span("1", "q", "c", None)
     assert records.item("choice", '{"text": "t", "choices": ["a", "b"]}', 1) == Choice("1", "t", ("a", "b"), None)
     assert records.item("tagging", "a  b\tc", 1) == Tagging("1", ("a", "b", "c"), None)

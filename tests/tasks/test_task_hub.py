@@ -14,7 +14,7 @@ from test_hub import environment, impatient
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families
 from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.heads.span import Span
 from roberta_lab.tasks.heads.tagging import Tagging
 
@@ -114,13 +114,13 @@ def task(name: str, family: str, head: str, path: str, subset: str | None = None
 
 def test_glue_s_subsets_and_labels(call: Call) -> None:
     data = call(task("mnli", "glue", "classification", "owner/glue"))
-    items = [Classification("0", "A", "B", 2), Classification("1", "C", "D", 0)]
-    hidden = [Classification("0", "A", "B", None), Classification("1", "C", "D", None)]
+    items = [TextItem("0", "A", "B", 2), TextItem("1", "C", "D", 0)]
+    hidden = [TextItem("0", "A", "B", None), TextItem("1", "C", "D", None)]
     assert (data.train, data.dev, data.others) == (items, items, {"dev_mm": items, "test": hidden})
     assert data.labels == ("entailment", "neutral", "contradiction")
     assert "owner/glue/validation_matched: 2 items; the official validation_matched has 9,815." in data.notes
     data = call(task("stsb", "glue", "regression", "owner/glue"))
-    assert data.dev == [Regression("7", "A", "B", 3.5)] and data.others["test"] == [Regression("7", "A", "B", None)]
+    assert data.dev == [TextItem("7", "A", "B", 3.5)] and data.others["test"] == [TextItem("7", "A", "B", None)]
 
 
 def test_squad_s_lists_of_answers(call: Call) -> None:
@@ -137,7 +137,7 @@ def test_race_s_rows_are_questions(call: Call) -> None:
     data = call(task("race", "race", "choice", "owner/race"))
     asked = ("What? a", "What? b", "What? c", "What? d")
     assert data.dev[1] == Choice("high/3:1", "Text.", asked, 3, "high") and data.dev[0].choices[0] == "It is a ."
-    assert [(item.id, item.group, item.label) for item in data.dev] == [("high/3:0", "high", 0), ("high/3:1", "high", 3), ("middle/4:0", "middle", 1)]  # fmt: skip
+    assert [(item.id, item.group, item.gold) for item in data.dev] == [("high/3:0", "high", 0), ("high/3:1", "high", 3), ("middle/4:0", "middle", 1)]  # fmt: skip
 
 
 def test_tags_are_numbers_with_names(call: Call) -> None:
@@ -152,7 +152,7 @@ def test_a_user_s_own_dataset_without_dev(call: Call) -> None:
     own = task("text_classification", "text_classification", "classification", "owner/own", columns={"text_a": "review", "label": "stars"})  # fmt: skip
     data = call(own)
     assert data.labels == ("bad", "good") and families.counts(data) == {"train": 13, "dev": 2}
-    assert all(item.label == (item.text_a != "bad") for item in [*data.train, *data.dev])
+    assert all(item.gold == (item.text_a != "bad") for item in [*data.train, *data.dev])
 
 
 def test_what_does_not_fit_is_one_line(call: Call) -> None:

@@ -17,8 +17,7 @@ from roberta_lab.tasks import families
 from roberta_lab.tasks.families import pydoc
 from roberta_lab.tasks.families.pydoc import described_parameters
 from roberta_lab.tasks.heads import HEADS
-from roberta_lab.tasks.metrics.scores import constant_predictions, score
-from roberta_lab.tasks.metrics.squad import exact_match, token_f1
+from roberta_lab.tasks.metrics import constant_predictions, exact_match, score, token_f1
 
 GOOGLE = "Do it.\n\nArgs:\n    alpha (int): the first of them,\n        on two lines\n    beta: the second\n\nReturns:\n    gamma: no parameter\n"
 NUMPY = "Do it.\n\nParameters\n----------\nalpha : int\n    The first of them,\n    on two lines\nbeta : int, optional\n    The second.\n\nReturns\n-------\ngamma : int\n    No parameter.\n"
@@ -94,10 +93,10 @@ def test_topics_are_balanced_and_no_text_is_in_both_splits(corpus: Path) -> None
     data = load("pydoc_topic", corpus)
     assert majority(data) == 25.0 and data.labels == pydoc.PACKAGES
     for items in (data.train, data.dev):
-        assert set(np.bincount([item.label for item in items])) == {len(items) // 4}
+        assert set(np.bincount([item.gold for item in items])) == {len(items) // 4}
     texts = [{item.text_a for item in items} for items in (data.train, data.dev)]
     assert not texts[0] & texts[1]
-    assert all(item.text_a.split()[5] == pydoc.PACKAGES[item.label] for item in data.dev if "module" in item.text_a)
+    assert all(item.text_a.split()[5] == pydoc.PACKAGES[item.gold] for item in data.dev if "module" in item.text_a)
 
 
 def test_pairs_are_half_true_and_false_lines_are_of_the_same_package(corpus: Path) -> None:
@@ -105,11 +104,11 @@ def test_pairs_are_half_true_and_false_lines_are_of_the_same_package(corpus: Pat
     assert majority(data) == 50.0
     for item in data.dev:
         value = item.text_b.split()[7]  # "It is computed in the way number I ..."
-        line_of = item.text_a.split()[3 if item.label else 7]
-        assert (value == line_of and held_out(item)) if item.label else item.text_a not in item.text_b
-        if not item.label:
+        line_of = item.text_a.split()[3 if item.gold else 7]
+        assert (value == line_of and held_out(item)) if item.gold else item.text_a not in item.text_b
+        if not item.gold:
             assert int(line_of) % 4 == int(value) % 4, "another package"
-    false_lines = [item.text_a for item in data.dev if not item.label]
+    false_lines = [item.text_a for item in data.dev if not item.gold]
     assert len(set(false_lines)) == len(false_lines), "each is used once"
 
 
@@ -117,10 +116,10 @@ def test_one_of_four_choices_is_the_summary(corpus: Path) -> None:
     data = load("pydoc_choice", corpus)
     for item in data.dev:
         own = item.text.split()[7]
-        assert item.choices[item.label].startswith(f"Return the value {own} of")
+        assert item.choices[item.gold].startswith(f"Return the value {own} of")
         assert len(set(item.choices)) == 4
-    assert len({item.label for item in data.dev}) == 4
-    most = max(np.bincount([item.label for item in data.dev]))
+    assert len({item.gold for item in data.dev}) == 4
+    most = max(np.bincount([item.gold for item in data.dev]))
     assert majority(data, "choice") == pytest.approx(100 * most / len(data.dev))
 
 

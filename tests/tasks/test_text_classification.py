@@ -8,7 +8,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.heads.classification import TextItem
 
 PAIR = {"text_a": "title", "text_b": "body", "label": "topic"}
 CSV = 'topic,title,body\nnews,"One, ""two""","line\nbreak"\nart, A ,B\n'
@@ -28,20 +28,20 @@ def test_two_columns_in_three_formats(name: str, text: str, tmp_path: Path) -> N
     data = families.load(task(tmp_path, columns=PAIR), tmp_path)
     body = "line\nbreak" if name == "csv" else "line break"
     assert data.labels == ("art", "news") and data.train == data.dev
-    assert data.dev == [Classification("0", 'One, "two"', body, 1), Classification("1", "A", "B", 0)]
+    assert data.dev == [TextItem("0", 'One, "two"', body, 1), TextItem("1", "A", "B", 0)]
 
 
 def test_labels_that_are_numbers_sort_by_size_and_scores_are_regression(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("text,label\na,10\nb,-1\nc,2\n")
     files = {"train": "mine.csv", "dev": "mine.csv"}
     data = families.load(task(tmp_path, files=files), tmp_path)
-    assert data.labels == ("-1", "2", "10") and [item.label for item in data.dev] == [2, 0, 1]
+    assert data.labels == ("-1", "2", "10") and [item.gold for item in data.dev] == [2, 0, 1]
     (tmp_path / "mine.jsonl").write_text(
         '{"text": "a", "label": 0.5, "key": "k1"}\n{"text": "b", "label": "2", "key": 7}\n'
     )
     files = {"train": "mine.jsonl", "dev": "mine.jsonl"}
     found = families.load(task(tmp_path, "regression", files=files, columns={"id": "key"}), tmp_path)
-    assert found.dev == [Regression("k1", "a", None, 0.5), Regression("7", "b", None, 2.0)]
+    assert found.dev == [TextItem("k1", "a", None, 0.5), TextItem("7", "b", None, 2.0)]
 
 
 def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
     ids = [[int(item.id) for item in items] for items in (data.train, data.dev)]
     assert sorted(ids[0] + ids[1]) == list(range(200)) and len(ids[1]) == 20 and ids == [sorted(ids[0]), sorted(ids[1])]
     assert families.load(task(tmp_path), tmp_path) == data and "20 of its items, drawn by key, are dev" in data.notes[0]
-    assert data.others["test"] == [Classification("0", "x", None, None)]
+    assert data.others["test"] == [TextItem("0", "x", None, None)]
 
 
 @pytest.mark.parametrize(

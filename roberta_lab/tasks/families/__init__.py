@@ -1,17 +1,12 @@
 """The families of downstream tasks, one file for each: it reads the items, while features and scores are those of the head."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.heads import HEADS
 from roberta_lab.tasks.items import TaskData
-
-if TYPE_CHECKING:
-    from roberta_lab.tasks.families.base import Family
 
 FAMILIES = (  # names of files in this folder; the `FAMILY` of each says what there is to know
     "pydoc",  # four tasks of the embedded corpus
@@ -27,8 +22,7 @@ def get(name: str) -> Family:
     """Return a family. Raises ConfigError for a name that is none of `FAMILIES`."""
     if name not in FAMILIES:
         raise ConfigError(f"task.family={name!r} is unknown. Allowed: {', '.join(FAMILIES)}.")
-    found: Family = import_module(f"{__name__}.{name}").FAMILY
-    return found
+    return import_module(f"{__name__}.{name}").FAMILY
 
 
 def check(task: TaskConfig) -> None:

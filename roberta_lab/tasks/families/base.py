@@ -1,13 +1,11 @@
 """The contract of a family of tasks: what its file says beside reading the items."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from roberta_lab.config import TaskConfig
-from roberta_lab.tasks.items import Prediction, TaskData
+from roberta_lab.tasks.items import Predictions, TaskData
 
 
 @dataclass(frozen=True)
@@ -15,7 +13,7 @@ class Submission:
     """The files that others score."""
 
     # Write the files of one split: (folder, task, split, predictions, names of the classes) -> the files.
-    write: Callable[[Path, TaskConfig, str, Sequence[Prediction], Sequence[str]], list[Path]]
+    write: Callable[[Path, TaskConfig, str, Predictions, Sequence[str]], list[Path]]
     # task -> the splits that have a file; None: dev and every split beside it, in a folder for each
     splits: Callable[[TaskConfig], list[str]] | None = None
 

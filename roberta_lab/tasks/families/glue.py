@@ -6,9 +6,6 @@ are left out as everyone does; MNLI has three layouts, and items without agreeme
 of a text is none of it, as in the paper's preprocessing.
 """
 
-from __future__ import annotations
-
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +13,18 @@ from pathlib import Path
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family, Submission
-from roberta_lab.tasks.families.reading import assembled, lines, malformed, split_files, task_folder, tsv_rows
-from roberta_lab.tasks.heads.classification import Classification, Regression
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.families.reading import (
+    Fields,
+    assembled,
+    lines,
+    malformed,
+    parse_score,
+    split_files,
+    task_folder,
+    tsv_rows,
+)
+from roberta_lab.tasks.heads.classification import TextItem
+from roberta_lab.tasks.items import Item, Predictions, TaskData
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
 _THREE = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}
@@ -45,22 +51,16 @@ def _counts(train: int, dev: int, test: int) -> dict[str, int]:
     return {"train.tsv": train, "dev.tsv": dev, "test.tsv": test}
 
 
-_MNLI_SPLITS = {
-    "train": ("train.tsv",),
-    "dev": ("dev_matched.tsv",),
-    "dev_mm": ("dev_mismatched.tsv",),
-    "test": ("test_matched.tsv",),
-    "test_mm": ("test_mismatched.tsv",),
-    "test_ax": ("diagnostic.tsv", "../diagnostic/diagnostic.tsv"),  # which the leaderboard wants of MNLI's model
+_MNLI = {
+    "train": ("train", 392_702),
+    "dev": ("dev_matched", 9_815),
+    "dev_mm": ("dev_mismatched", 9_832),
+    "test": ("test_matched", 9_796),
+    "test_mm": ("test_mismatched", 9_847),
 }
-_MNLI_COUNTS = {
-    "train.tsv": 392_702,
-    "dev_matched.tsv": 9_815,
-    "dev_mismatched.tsv": 9_832,
-    "test_matched.tsv": 9_796,
-    "test_mismatched.tsv": 9_847,
-    "diagnostic.tsv": 1_104,
-}
+_AX = ("diagnostic.tsv", "../diagnostic/diagnostic.tsv")  # which the leaderboard wants of MNLI's model
+_MNLI_SPLITS = {**{split: (f"{name}.tsv",) for split, (name, _) in _MNLI.items()}, "test_ax": _AX}
+_MNLI_COUNTS = {**{f"{name}.tsv": items for name, items in _MNLI.values()}, "diagnostic.tsv": 1_104}
 _RAW_TRAIN, _RAW_TEST, _DEV_IDS = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt", "dev_ids.tsv"
 _MRPC_SPLITS = {"train": ("train.tsv", _RAW_TRAIN), "dev": ("dev.tsv",), "test": ("test.tsv", _RAW_TEST)}
 _MRPC_COUNTS = _counts(3_668, 408, 1_725) | {_RAW_TEST: 1_725}
@@ -126,27 +126,22 @@ def format_of(task: TaskConfig) -> Format:
 def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
     """Return the items of one file, in its order; `notes` takes a line on those that were left out."""
     fewer: list[int] | None = [] if form.may_lack_fields else None
-    header, found, unlabelled, number = _header(path, form), [], 0, -1
-    for line, row in tsv_rows(path, header, fewer):
-        number += 1
-        if number == 0:
+    _, first = next(lines(path), (1, ""))
+    header = () if form.text_a in first.split("\t") else form.header  # of a file that starts without one
+    found: list[Item] = []
+    unlabelled = 0
+    for place, (line, row) in enumerate(tsv_rows(path, header, fewer)):
+        if place == 0:
             _expect_columns(path, list(row), form, split)
-        label = row.get(form.label)
-        if label is not None and label.strip() == form.no_label:
+        if form.no_label is not None and row.get(form.label, "").strip() == form.no_label:
             unlabelled += 1
-            continue
-        found.append(_item(path, line, row.get(form.id) or str(number), row, form))
+        else:
+            found.append(_item(path, line, row.get(form.id) or str(place), row, form))
     if fewer:
         notes.append(f"{path}: {len(fewer)} rows lack fields and were left out (line {fewer[0]} is the first).")
     if unlabelled:
         notes.append(f"{path}: {unlabelled} items have the label {form.no_label!r}, no agreement, and were left out.")
     return found
-
-
-def _header(path: Path, form: Format) -> tuple[str, ...]:
-    """Return the columns of a file that starts without naming them; () where it names them."""
-    _, first = next(lines(path), (1, ""))
-    return () if form.text_a in first.split("\t") else form.header
 
 
 def _expect_columns(path: Path, there: list[str], form: Format, split: str) -> None:
@@ -158,22 +153,13 @@ def _expect_columns(path: Path, there: list[str], form: Format, split: str) -> N
 
 def _item(path: Path, line: int, name: str, row: dict[str, str], form: Format) -> Item:
     text_a, text_b = row[form.text_a].strip(), row[form.text_b].strip() if form.text_b else None
-    label = row[form.label].strip() if form.label in row else None
-    if not form.labels:
-        return Regression(name, text_a, text_b, None if label is None else _score(path, line, label))
-    if label is not None and label not in form.labels:
+    if form.label not in row:
+        return TextItem(name, text_a, text_b, None)
+    label = row[form.label].strip()
+    if form.labels and label not in form.labels:
         raise malformed(path, line, f"the label is {label!r}. Allowed: {', '.join(form.labels)}.")
-    return Classification(name, text_a, text_b, None if label is None else form.labels.index(label))
-
-
-def _score(path: Path, line: int, text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 5:
-        raise malformed(path, line, f"the score is {text!r}. Allowed: a number from 0 to 5.")
-    return score
+    gold = form.labels.index(label) if form.labels else parse_score(path, line, label, 0, 5)
+    return TextItem(name, text_a, text_b, gold)
 
 
 # ---------------------------------------------------------------- MRPC as Microsoft published it
@@ -194,46 +180,29 @@ def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: li
     return {split: items[split] for split in files}
 
 
-# ---------------------------------------------------------------- the same from the hub
 HUB_TEXTS = {"mnli": ("premise", "hypothesis"), "mrpc": ("sentence1", "sentence2")}  # where they have other names there
-HUB_SPLITS = {
-    "mnli": {
-        "train": ("train",),
-        "dev": ("validation_matched",),
-        "dev_mm": ("validation_mismatched",),
-        "test": ("test_matched",),
-        "test_mm": ("test_mismatched",),
-    }
-}
+HUB_SPLITS = {"mnli": {split: (name.replace("dev_", "validation_"),) for split, (name, _) in _MNLI.items()}}
 
 
 def load_from_hub(task: TaskConfig) -> TaskData:
     """Return the items of a subset of the dataset; labels are numbers in our order there, and -1 where they are not public."""
     form = format_of(task)
     text_a, text_b = HUB_TEXTS.get(task.name, (form.text_a, form.text_b))
-    tables = hub.tables(
-        task, [text_a, *([text_b] if text_b else []), "label", "idx"], task.name, HUB_SPLITS.get(task.name, hub.SPLITS)
-    )
-    items: dict[str, list[Item]] = {split: [] for split in tables}
-    for split, (path, source) in tables.items():
-        for number, row in hub.rows(source):
-            name, first = str(row["idx"]), row[text_a].strip()
-            second, label = row[text_b].strip() if text_b else None, row["label"]
-            label = None if label is None or label == -1 else label
-            if not form.labels:
-                items[split].append(Regression(name, first, second, None if label is None else float(label)))
-            elif label is None or label in range(len(form.labels)):
-                items[split].append(Classification(name, first, second, label))
-            else:
-                allowed = f"Allowed: 0 to {len(form.labels) - 1}, or -1 for none"
-                raise malformed(path, None, f"row {number}: the label is {label!r}. {allowed}.")
-    official = {
-        tables[split][0].name: form.official[names[0]] for split, names in form.splits.items() if split in tables
-    }
-    return assembled(task, hub.names_of(tables), items, form.labels, official)
+
+    def item(path: Path, line: int, row: Fields) -> TextItem:
+        gold = None if row["label"] in (None, -1) else row["label"]
+        if form.labels and gold not in (None, *range(len(form.labels))):
+            allowed = f"Allowed: 0 to {len(form.labels) - 1}, or -1 for none"
+            raise malformed(path, None, f"row {line}: the label is {gold!r}. {allowed}.")
+        gold = gold if gold is None or form.labels else float(gold)
+        return TextItem(str(row["idx"]), row[text_a].strip(), row[text_b].strip() if text_b else None, gold)
+
+    columns = [text_a, *([text_b] if text_b else []), "label", "idx"]
+    tables = hub.tables(task, columns, task.name, HUB_SPLITS.get(task.name, hub.SPLITS))
+    official = {path.name: form.official[form.splits[split][0]] for split, (path, _) in tables.items()}
+    return assembled(task, hub.names_of(tables), hub.items(tables, item), form.labels, official)
 
 
-# ---------------------------------------------------------------- files of the leaderboard
 def leaderboard_files(task: TaskConfig) -> dict[str, str]:
     """Return the name of the file of each test split."""
     if task.name == "mnli":
@@ -242,18 +211,18 @@ def leaderboard_files(task: TaskConfig) -> dict[str, str]:
 
 
 def write_submission(
-    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]
 ) -> list[Path]:
     """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
     names = leaderboard_files(task)
     if split not in names:
         raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {', '.join(names)}.")
-    rows = [("index", "prediction")]
-    for p in predictions:
-        value = p["prediction"]
-        rows.append((p["id"], labels[value] if labels else f"{min(5.0, max(0.0, value)):.3f}"))
     path = folder / f"{names[split]}.tsv"
-    path.write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("index\tprediction\n")
+        for p in predictions:
+            value = p["prediction"]
+            file.write(f"{p['id']}\t{labels[value] if labels else f'{min(5.0, max(0.0, value)):.3f}'}\n")
     return [path]
 
 

@@ -3,19 +3,18 @@
 `task.files` names splits here: `task.files.dev=validation`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.data.corpus.sources import hub
 from roberta_lab.data.corpus.sources.hub import HubTable, class_names
-from roberta_lab.tasks.families.reading import NEEDED, Candidates, Row
+from roberta_lab.tasks.families.reading import NEEDED, Candidates, Fields, Row
+from roberta_lab.tasks.items import Item
 
-__all__ = ["HubTable", "class_names", "names_of", "rows", "tables"]
+__all__ = ["HubTable", "class_names", "items", "names_of", "rows", "tables"]
 SPLITS: Candidates = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
 Tables = dict[str, tuple[Path, HubTable]]  # split -> what it is called in errors, its table
 
@@ -27,13 +26,9 @@ def tables(
     candidates: Candidates = SPLITS,
     needed: Sequence[str] = NEEDED,
 ) -> Tables:
-    """Return each split of `task.hub` with its name for errors; test splits only where they are there.
+    """Return each split of `task.hub`, of a `subset` where the task names none, with its name for errors.
 
-    Args:
-        subset: of the dataset, where the task names none.
-        candidates: split -> the names that it may have there.
-
-    Raises: ConfigError for what is not there, and for every trouble with the hub.
+    Raises: ConfigError for a `needed` split that is not there.
     """
     assert task.hub is not None
     keys = {field.name: getattr(task.hub, field.name) for field in dataclasses.fields(HubConfig)}
@@ -58,6 +53,11 @@ def rows(source: HubTable) -> Iterator[Row]:
     yield from enumerate(found, 1)
 
 
-def names_of(found: Tables) -> dict[str, Path]:
+def items(found: Tables, item: Callable[[Path, int, Fields], Item]) -> dict[str, list[Item]]:
+    """Return the items of each split: what `item` makes of the split's name, a row's number, and the row."""
+    return {split: [item(path, *row) for row in rows(source)] for split, (path, source) in found.items()}
+
+
+def names_of(found: Mapping[str, tuple[Path, object]]) -> dict[str, Path]:
     """Return each split's name for errors and notes."""
     return {split: path for split, (path, _) in found.items()}

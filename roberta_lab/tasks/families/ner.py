@@ -5,8 +5,6 @@ Not in the paper. Tags become IOB2, which changes no entity as conlleval reads t
 numbers say what they are: 0 is O, 2t-1 begins an entity of type t, 2t continues it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,11 +21,7 @@ FILES: dict[str, Candidates] = {
         "dev": ("eng.testa", "valid.txt", "dev.txt"),
         "test": ("eng.testb", "test.txt"),
     },
-    "wnut17": {
-        "train": ("wnut17train.conll",),
-        "dev": ("emerging.dev.conll",),
-        "test": ("emerging.test.annotated",),
-    },
+    "wnut17": {"train": ("wnut17train.conll",), "dev": ("emerging.dev.conll",), "test": ("emerging.test.annotated",)},
     "ner": {
         "train": ("train.txt", "train.conll"),
         "dev": ("dev.txt", "valid.txt", "dev.conll", "valid.conll"),
@@ -39,7 +33,7 @@ OFFICIAL = {
     "wnut17": {"wnut17train.conll": 3_394, "emerging.dev.conll": 1_009, "emerging.test.annotated": 1_287},
 }
 COLUMNS = {"word": "0", "label": "-1"}
-_IOB = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I", "M": "I"}
+_PREFIXES = ("B", "I", "S", "U", "E", "L", "M")
 _BEGINS_ALWAYS, _ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
 Tagged = tuple[list[str], list[str] | None]  # words, tags
 Sentence = tuple[int, list[list[str]]]  # the number of its first line, and the fields of its words
@@ -133,20 +127,17 @@ def _sentences(path: Path) -> Iterator[Sentence]:
 
 
 def iob2(path: Path, first: int, tags: list[str]) -> list[str]:
-    """Return the tags of a sentence in IOB2. `path` and `first`, the line of its first word, are for the error."""
+    """Return the tags of a sentence in IOB2. Errors name `path`, and lines from `first` on."""
     found: list[str] = []
     before = "O"  # as it stands in the file
     for line, tag in enumerate(tags, first):
         prefix, dash, kind = tag.partition("-")
-        if tag != "O" and not (dash and kind and prefix in _IOB):
+        if tag != "O" and not (dash and kind and prefix in _PREFIXES):
             raise malformed(
                 path, line, f"the tag is {tag!r}. Allowed: O, and B-TYPE, I-TYPE (IOB1, IOB2, IOBES, BILOU)."
             )
-        if tag == "O":
-            found.append("O")
-        else:
-            begins = prefix in _BEGINS_ALWAYS or before[:1] in _ENDS or before[2:] != kind
-            found.append(f"{'B' if begins else 'I'}-{kind}")
+        begins = prefix in _BEGINS_ALWAYS or before[:1] in _ENDS or before[2:] != kind
+        found.append("O" if tag == "O" else f"{'B' if begins else 'I'}-{kind}")
         before = tag
     return found
 

@@ -4,12 +4,10 @@
 come from held-out modules, which pretraining never sees; no text is in both splits.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,11 +21,12 @@ from roberta_lab.data.corpus.sources.pydoc import prose
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields
 from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import Classification
-from roberta_lab.tasks.heads.span import Span
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.spans import Span
 
 T = TypeVar("T")
+Splits = dict[bool, list[Item]]  # by whether they are held out
 PACKAGES = ("python", "torch", "numpy", "lightning")
 LABELS = {"pydoc_topic": PACKAGES, "pydoc_pair": ("false", "true")}
 NUM_CHOICES = 4
@@ -50,6 +49,10 @@ def _shuffled(items: Sequence[T], *name: str) -> list[T]:
     return [items[i] for i in generator(0, "/".join(("pydoc", *name))).permutation(len(items))]
 
 
+def _train_and_dev(splits: Splits, name: str) -> tuple[list[Item], list[Item]]:
+    return _shuffled(splits[False], name, "train"), _shuffled(splits[True], name, "dev")
+
+
 def _derangement(number: int, *name: str) -> np.ndarray:
     """Return another number for each of `number` things, each taken once: neighbours on a random circle."""
     circle = generator(0, "/".join(("pydoc", *name))).permutation(number)
@@ -58,19 +61,18 @@ def _derangement(number: int, *name: str) -> np.ndarray:
     return other
 
 
-# ---------------------------------------------------------------- which package is this sentence from
 def _topic(corpus: Path) -> tuple[list[Item], list[Item]]:
     by_split = {}
     seen: set[str] = set()
     for split in reversed(SPLITS):  # a text in both splits stays in dev
-        by_package: dict[str, list[Classification]] = defaultdict(list)
+        by_package: dict[str, list[TextItem]] = defaultdict(list)
         for document in read_documents(corpus, split):
             for number, sentence in enumerate(document["sentences"]):
                 text = sentence.strip()
                 if len(text.split()) >= 5 and text.lower() not in seen:
                     seen.add(text.lower())
                     label = PACKAGES.index(document["package"])
-                    item = Classification(f"{document['id']}:{number}", text, None, label)
+                    item = TextItem(f"{document['id']}:{number}", text, None, label)
                     by_package[document["package"]].append(item)
         shuffled = [_shuffled(by_package[package], "topic", split, package) for package in PACKAGES]
         least = min(map(len, shuffled))
@@ -78,27 +80,20 @@ def _topic(corpus: Path) -> tuple[list[Item], list[Item]]:
     return by_split["train"], by_split["validation"]
 
 
-# ---------------------------------------------------------------- summaries and bodies
 class Described(NamedTuple):
     """A docstring's first sentence, and the start of what follows it."""
 
     id: str
     summary: str
     body: str
-
-    @property
-    def sentence(self) -> str:
-        """Return a sentence of the body, which is no summary but speaks of the same thing."""
-        return segment(self.body)[0]
+    sentence: str  # the body's first: it is no summary but speaks of the same thing
 
 
 def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
     """Return docstrings with summary and body, by (package, held out), in random order; no summary and no body is there twice."""
     found: dict[tuple[str, bool], list[Described]] = defaultdict(list)
     seen: set[str] = set()
-    for record in sorted(
-        _docstrings(corpus), key=lambda record: not record["held_out"]
-    ):  # in both splits: stays in dev
+    for record in _docstrings(corpus):
         paragraphs = prose(record["text"])
         if not paragraphs:
             continue
@@ -106,71 +101,72 @@ def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
         body = " ".join(" ".join([*rest, *paragraphs[1:]]).split()[:BODY_WORDS])
         if len(body.split()) < 6 or summary.lower() in body.lower():
             continue
-        texts = {text.lower() for text in (summary, body, segment(body)[0])}  # all that an item may show
+        shown = (summary, body, segment(body)[0])
+        texts = {text.lower() for text in shown}
         if 4 <= len(summary.split()) <= 25 and not texts & seen:
             seen |= texts
             name = f"{record['module']}:{record['qualname']}"
-            found[record["package"], record["held_out"]].append(Described(name, summary, body))
+            found[record["package"], record["held_out"]].append(Described(name, *shown))
     return {key: _shuffled(items, "described", *map(str, key)) for key, items in sorted(found.items())}
 
 
-def _docstrings(corpus: Path) -> Iterator[Fields]:
+def _docstrings(corpus: Path) -> list[Fields]:
+    """Return the docstrings, those of dev first: a text in both splits stays there."""
     with open(corpus / "docstrings.jsonl", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+        return sorted(map(json.loads, lines), key=lambda record: not record["held_out"])
 
 
 def _pair(corpus: Path) -> tuple[list[Item], list[Item]]:
-    """Return pairs: does this line sum up that body? True lines are its summary; false ones a sentence of another docstring's body, of the
-    same package, each used once. They differ in content, and in style as a summary differs from other sentences.
+    """Return pairs: does this line sum up that body? A true line is its summary, a false one a sentence of another body.
+
+    The other docstring is of the same package, and each is used once.
     """
-    splits: dict[bool, list[Item]] = {False: [], True: []}
+    splits: Splits = {False: [], True: []}
     for (package, held_out), described in _described(corpus).items():
         if len(described) < 2:
             continue
         other = _derangement(len(described), "pair", package, str(held_out))
-        for i, (name, summary, body) in enumerate(described):
-            splits[held_out].append(Classification(f"{name}:true", summary, body, 1))
-            splits[held_out].append(Classification(f"{name}:false", described[other[i]].sentence, body, 0))
-    return _shuffled(splits[False], "pair", "train"), _shuffled(splits[True], "pair", "dev")
+        for i, (name, summary, body, _) in enumerate(described):
+            splits[held_out].append(TextItem(f"{name}:true", summary, body, 1))
+            splits[held_out].append(TextItem(f"{name}:false", described[other[i]].sentence, body, 0))
+    return _train_and_dev(splits, "pair")
 
 
 def _choice(corpus: Path) -> tuple[list[Item], list[Item]]:
     """Return questions: which of four lines sums up this body? The others are sentences of other bodies of the package."""
-    splits: dict[bool, list[Item]] = {False: [], True: []}
+    splits: Splits = {False: [], True: []}
     for (package, held_out), described in _described(corpus).items():
         if len(described) < NUM_CHOICES:
             continue
-        for i, (name, summary, body) in enumerate(described):
+        for i, (name, summary, body, _) in enumerate(described):
             draw = generator(0, f"pydoc/choice/{package}/{held_out}", i)
             others = draw.choice(len(described) - 1, NUM_CHOICES - 1, replace=False)
             lines = [summary, *(described[j].sentence for j in others + (others >= i))]
             order = draw.permutation(NUM_CHOICES)
             splits[held_out].append(Choice(name, body, tuple(lines[j] for j in order), int(np.argmin(order))))
-    return _shuffled(splits[False], "choice", "train"), _shuffled(splits[True], "choice", "dev")
+    return _train_and_dev(splits, "choice")
 
 
 # ---------------------------------------------------------------- where is this parameter described
 _GOOGLE = re.compile(r"^(?:Args|Arguments|Parameters|Params):[ ]*\n((?:[ \t]+\S.*\n|[ \t]*\n)+)", re.MULTILINE)
-_GOOGLE_ENTRY = re.compile(r"^( +)\*{0,2}`{0,2}(\w+)`{0,2} *(?:\([^\n]*?\))?: +(\S.*(?:\n\1[ ]+\S.*)*)", re.MULTILINE)
+_GOOGLE_ENTRY = re.compile(
+    r"^( +)\*{0,2}`{0,2}(?P<name>\w+)`{0,2} *(?:\([^\n]*?\))?: +(?P<text>\S.*(?:\n\1[ ]+\S.*)*)", re.MULTILINE
+)
 _NUMPY = re.compile(r"^Parameters\n-{3,}\n((?:(?!\w[^\n]*\n-{3,}\n).*\n)+)", re.MULTILINE)
-_NUMPY_ENTRY = re.compile(r"^(\w+) *:[^\n]*\n+((?: +\S.*\n?)+)", re.MULTILINE)
-_REST_ENTRY = re.compile(r"^ *:param (?:\w+ )?(\w+): +(\S.*(?:\n +\S.*)*)", re.MULTILINE)
+_NUMPY_ENTRY = re.compile(r"^(?P<name>\w+) *:[^\n]*\n+(?P<text>(?: +\S.*\n?)+)", re.MULTILINE)
+_REST_ENTRY = re.compile(r"^ *:param (?:\w+ )?(?P<name>\w+): +(?P<text>\S.*(?:\n +\S.*)*)", re.MULTILINE)
 
 
 def described_parameters(text: str) -> tuple[str, dict[str, str]]:
-    """Return a docstring's section of parameters with its white space squeezed, and each name's description as it stands there.
+    """Return a docstring's section of parameters (Google's, NumPy's or reST's), its white space squeezed, and each description.
 
-    Google's, NumPy's and reST's styles are known; ("", {}) where there is none.
+    Returns: ("", {}) where there is none.
     """
     text = text + "\n"
-    for section, entry, name, description in (
-        (_GOOGLE, _GOOGLE_ENTRY, 2, 3),
-        (_NUMPY, _NUMPY_ENTRY, 1, 2),
-        (None, _REST_ENTRY, 1, 2),
-    ):
+    for section, entry in ((_GOOGLE, _GOOGLE_ENTRY), (_NUMPY, _NUMPY_ENTRY), (None, _REST_ENTRY)):
         found = section.search(text) if section else None
         body = found[1] if found else (text if section is None else "")
-        entries = {m[name]: " ".join(m[description].split()) for m in entry.finditer(body)}
+        entries = {m["name"]: " ".join(m["text"].split()) for m in entry.finditer(body)}
         if entries:
             squeezed = " ".join(body.split()) if section else " ".join(f"{k}: {v}" for k, v in entries.items())
             return squeezed, entries
@@ -179,22 +175,21 @@ def described_parameters(text: str) -> tuple[str, dict[str, str]]:
 
 def _span(corpus: Path) -> tuple[list[Item], list[Item]]:
     """Return questions: a parameter's name. Context: a section of parameters. A third of the names are from another docstring."""
-    splits: dict[bool, list[Item]] = {False: [], True: []}
+    splits: Splits = {False: [], True: []}
     known: dict[tuple[str, bool], list[tuple[str, str, dict[str, str]]]] = defaultdict(list)
     seen: set[str] = set()
-    for record in sorted(_docstrings(corpus), key=lambda record: not record["held_out"]):
+    for record in _docstrings(corpus):
         section, entries = described_parameters(record["text"])
         context = section[:CONTEXT_CHARACTERS].rsplit(" ", 1)[0] if len(section) > CONTEXT_CHARACTERS else section
         if len(entries) >= 2 and context.lower() not in seen:
             seen.add(context.lower())
-            known[record["package"], record["held_out"]].append(
-                (f"{record['module']}:{record['qualname']}", context, entries)
-            )
+            name = f"{record['module']}:{record['qualname']}"
+            known[record["package"], record["held_out"]].append((name, context, entries))
     for (package, held_out), sections in known.items():
         names = sorted({name for _, _, entries in sections for name in entries})
         for i, (name, context, entries) in enumerate(sections):
             splits[held_out] += _questions(name, context, entries, names, (package, held_out, i))
-    return _shuffled(splits[False], "span", "train"), _shuffled(splits[True], "span", "dev")
+    return _train_and_dev(splits, "span")
 
 
 def _questions(
@@ -207,13 +202,10 @@ def _questions(
     here = [parameter for parameter, place in answers.items() if place]
     words = {*entries, *re.findall(r"\w+", context)}
     absent = [name for name in names if name not in words]
-    items: list[Item] = [
-        Span(f"{name}:{here[j]}", here[j], context, answers[here[j]]) for j in draw.permutation(len(here))[:2]
-    ]
-    if absent and len(items) == 2:
-        other = absent[draw.integers(len(absent))]
-        items.append(Span(f"{name}:{other}", other, context, None))
-    return items
+    asked = [here[j] for j in draw.permutation(len(here))[:2]]
+    if absent and len(asked) == 2:
+        asked.append(absent[draw.integers(len(absent))])
+    return [Span(f"{name}:{parameter}", parameter, context, answers.get(parameter)) for parameter in asked]
 
 
 def _place(context: str, name: str, description: str) -> tuple[int, int] | None:

@@ -3,17 +3,16 @@
 A candidate is the question and one of its options; where the question has a blank, the option stands in it.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family
-from roberta_lab.tasks.families.reading import assembled, json_object, malformed, split_files, task_folder
+from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
 from roberta_lab.tasks.heads.choice import Choice
 from roberta_lab.tasks.items import Item, TaskData
 
@@ -33,7 +32,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
         by_group = {group: read(path / group, group) for group in GROUPS if (path / group).is_dir()}
         if not by_group:
             raise malformed(path, None, "neither a folder middle nor a folder high in it.")
-        items[split] = [item for found in by_group.values() for item in found]
+        items[split] = list(chain.from_iterable(by_group.values()))
         for group in GROUPS:
             expected, number = OFFICIAL.get((path.name, group)), len(by_group.get(group, ()))
             if expected is not None and number != expected:
@@ -92,8 +91,7 @@ def choice(
 
 def candidate(question: str, option: str) -> str:
     """Return the question with the option in its blank, or behind it."""
-    filled = re.sub("_+", lambda _: option, question) if "_" in question else f"{question} {option}"
-    return squeezed(filled)
+    return squeezed(re.sub("_+", lambda _: option, question) if "_" in question else f"{question} {option}")
 
 
 def squeezed(text: str) -> str:
@@ -104,17 +102,16 @@ def squeezed(text: str) -> str:
 def load_from_hub(task: TaskConfig) -> TaskData:
     """Return the questions of `task.hub`, where each is a row."""
     tables = hub.tables(task, ("example_id", "article", "question", "options", "answer"), subset="all")
-    items: dict[str, list[Item]] = {}
-    for split, (path, source) in tables.items():
-        asked: Counter[str] = Counter()
-        found = items[split] = []
-        for _, row in hub.rows(source):
-            passage = row["example_id"].removesuffix(".txt")
-            group = next((group for group in GROUPS if passage.startswith(group)), "")
-            name = f"{passage.removeprefix(group)}:{asked[passage]}"
-            asked[passage] += 1
-            found.append(choice(path, (group, name), row["article"], row["question"], row["options"], row["answer"]))
-    return assembled(task, hub.names_of(tables), items)
+    asked: Counter[tuple[Path, str]] = Counter()
+
+    def item(path: Path, line: int, row: Fields) -> Choice:
+        passage = row["example_id"].removesuffix(".txt")
+        group = next((group for group in GROUPS if passage.startswith(group)), "")
+        name = f"{passage.removeprefix(group)}:{asked[path, passage]}"
+        asked[path, passage] += 1
+        return choice(path, (group, name), row["article"], row["question"], row["options"], row["answer"])
+
+    return assembled(task, hub.names_of(tables), hub.items(tables, item))
 
 
 FAMILY = Family(

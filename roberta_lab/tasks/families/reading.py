@@ -4,10 +4,9 @@ A line that cannot be read is an error and not left out: a score on fewer items 
 the official data itself has such lines, the family says so, leaves them out and counts them in `TaskData.notes`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,13 +30,8 @@ def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
     return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {reason}")
 
 
-# ---------------------------------------------------------------- where they lie
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
-    """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters).
-
-    Args:
-        files: what belongs there, for messages.
-    """
+    """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters); messages name the `files`."""
     if not task.path:
         raise ConfigError(
             f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
@@ -53,11 +47,11 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
 def split_files(
     task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
 ) -> dict[str, Path]:
-    """Return the file of each split: what `task.files` names, else the first candidate that is there.
-
-    Raises: ConfigError when one of the `needed` splits has none.
-    """
-    found = {split: _named(folder, split, name) for split, name in task.files.items() if name}
+    """Return the file of each split: what `task.files` names, else the first candidate. A `needed` one must be there."""
+    found = {split: folder / Path(name).expanduser() for split, name in task.files.items() if name}
+    for split, path in found.items():
+        if not path.exists():
+            raise ConfigError(f"task.files.{split}={task.files[split]}: there is no {path}.")
     for split, names in candidates.items():
         there = [folder / name for name in names if (folder / name).exists()]
         if there and split not in task.files:
@@ -71,14 +65,6 @@ def split_files(
     return {split: found[split] for split in sorted(found, key=order.index)}
 
 
-def _named(folder: Path, split: str, name: str) -> Path:
-    path = folder / Path(name).expanduser()
-    if not path.exists():
-        raise ConfigError(f"task.files.{split}={name}: there is no {path}.")
-    return path
-
-
-# ---------------------------------------------------------------- what they hold
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a UTF-8 file from 1, without their ends. Only a line feed ends a line; a byte order mark is no text."""
     try:
@@ -95,9 +81,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = None) -> Iterator[Row]:
     """Yield the rows of a file of tabs, where a quote is a quote (GLUE). Blank lines at the end are none.
 
-    Args:
-        header: the columns of a file that starts without them.
-        fewer: takes the numbers of lines with too few fields, which are left out; None: they are errors.
+    A file that starts without its columns has those of `header`. Lines with too few fields are errors, or noted in `fewer`.
     """
     columns, blank = list(header), 0
     for number, line in lines(path):
@@ -152,6 +136,18 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
         yield number, row
 
 
+def parse_score(path: Path, line: int, text: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return the finite number that a text says, from `low` to `high`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and low <= value <= high):
+        between = f" from {low} to {high}" if math.isfinite(low) else ""
+        raise malformed(path, line, f"the score is {text!r}. Allowed: a number{between}.")
+    return value
+
+
 def json_object(path: Path) -> Fields:
     """Return the object that is a whole file."""
     try:
@@ -167,17 +163,16 @@ def json_object(path: Path) -> Fields:
     return found
 
 
-# ---------------------------------------------------------------- items as a task
-def sample(items: list[T], number: int | None, name: str) -> list[T]:
-    """Return `number` of the items by a draw that is the same for every run, in the file's order; a larger number adds to a smaller.
+def sample(items: list[T], size: int | None, name: str) -> list[T]:
+    """Return `size` of the items by a draw that is the same for every run, in the file's order; a larger size adds to a smaller.
 
     Files are often sorted by class or source, so their first items are no sample.
     """
-    if number is None or number >= len(items):
+    if size is None or size >= len(items):
         return items
-    if number < 1:
-        raise ConfigError(f"{name.replace('/', ': num_')}={number}: allowed is 1 or more.")
-    return [items[i] for i in np.sort(generator(0, f"sample/{name}").permutation(len(items))[:number])]
+    if size < 1:
+        raise ConfigError(f"{name.replace('/', ': num_')}={size}: allowed is 1 or more.")
+    return [items[i] for i in np.sort(generator(0, f"sample/{name}").permutation(len(items))[:size])]
 
 
 def assembled(
@@ -190,25 +185,20 @@ def assembled(
 ) -> TaskData:
     """Return the splits of a task, cut to `num_train` and, where labels are known, `num_dev`.
 
-    Args:
-        official: file name -> items that the published file has; a note says where the numbers differ.
+    A note says where a file has another number of items than the published one (`official`, by file name).
     """
     for split in NEEDED:
         if not items[split]:
             raise malformed(files[split], None, f"holds no items of {task.name}.")
-    lines_of_notes = list(notes)
-    for split, path in files.items():
-        expected = (official or {}).get(path.name)
-        if expected is not None and expected != len(items[split]):
-            lines_of_notes.append(f"{path}: {len(items[split]):,} items; the official {path.name} has {expected:,}.")
-    return TaskData(
-        train=sample(items["train"], task.num_train, f"{task.name}/train"),
-        dev=sample(items["dev"], task.num_dev, f"{task.name}/dev"),
-        labels=tuple(labels),
-        others={
-            split: found if not found or found[0].gold is None else sample(found, task.num_dev, f"{task.name}/dev")
-            for split, found in items.items()
-            if split not in NEEDED
-        },
-        notes=tuple(lines_of_notes),
-    )
+    differing = [
+        f"{path}: {len(items[split]):,} items; the official {path.name} has {expected:,}."
+        for split, path in files.items()
+        if (expected := (official or {}).get(path.name)) not in (None, len(items[split]))
+    ]
+    train = sample(items["train"], task.num_train, f"{task.name}/train")
+    others = {
+        split: sample(found, task.num_dev, f"{task.name}/dev") if found and found[0].gold is not None else found
+        for split, found in items.items()
+        if split != "train"
+    }
+    return TaskData(train, others.pop("dev"), tuple(labels), others, (*notes, *differing))

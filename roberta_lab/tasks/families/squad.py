@@ -3,19 +3,17 @@
 Contexts stay as they are, character for character: answers are places in them, and each is checked.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family, Submission
 from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.items import Item, Prediction, TaskData
-from roberta_lab.tasks.metrics.squad import no_answer_probability
+from roberta_lab.tasks.items import Item, Predictions, TaskData
+from roberta_lab.tasks.metrics import no_answer_probability
+from roberta_lab.tasks.spans import Span
 
 VERSIONS = {"squad1": "v1.1", "squad2": "v2.0"}
 OFFICIAL = {"train-v1.1.json": 87_599, "dev-v1.1.json": 10_570, "train-v2.0.json": 130_319, "dev-v2.0.json": 11_873}
@@ -42,22 +40,16 @@ def read(path: Path, may_lack_answer: bool) -> list[Item]:
     found: list[Item] = []
     seen: set[str] = set()
     try:
-        for context, question in _questions(json_object(path)):
-            if question["id"] in seen:
-                raise malformed(path, None, f"question {question['id']} is there twice.")
-            seen.add(question["id"])
-            found.append(span(path, context, question, may_lack_answer))
+        for paragraph in (paragraph for article in json_object(path)["data"] for paragraph in article["paragraphs"]):
+            for question in paragraph["qas"]:
+                if question["id"] in seen:
+                    raise malformed(path, None, f"question {question['id']} is there twice.")
+                seen.add(question["id"])
+                found.append(span(path, paragraph["context"], question, may_lack_answer))
     except (KeyError, TypeError, AttributeError) as error:
         where = f"after question {found[-1].id}" if found else "at its start"
         raise malformed(path, None, f"not SQuAD's structure {where} ({type(error).__name__}: {error}).") from None
     return found
-
-
-def _questions(file: Fields) -> Iterator[tuple[str, Fields]]:
-    for article in file["data"]:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                yield paragraph["context"], question
 
 
 def span(path: Path, context: str, question: Fields, may_lack_answer: bool) -> Span:
@@ -77,30 +69,22 @@ def span(path: Path, context: str, question: Fields, may_lack_answer: bool) -> S
     return Span(name, question["question"].strip(), context, place, texts)
 
 
-# ---------------------------------------------------------------- the same from the hub
 def load_from_hub(task: TaskConfig) -> TaskData:
     """Return the questions of `task.hub`, where answers are two lists."""
+
+    def item(path: Path, line: int, row: Fields) -> Span:
+        texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
+        answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+        return span(path, row["context"], {**row, "answers": answers}, task.name != "squad1")
+
     tables = hub.tables(task, ("id", "context", "question", "answers"))
-    items: dict[str, list[Item]] = {split: [] for split in tables}
-    for split, (path, source) in tables.items():
-        for _, row in hub.rows(source):
-            lists = row["answers"]
-            answers = [
-                {"text": text, "answer_start": start}
-                for text, start in zip(lists["text"], lists["answer_start"], strict=True)
-            ]
-            question = {"id": row["id"], "question": row["question"], "answers": answers}
-            items[split].append(span(path, row["context"], question, task.name != "squad1"))
-    official = {
-        name: OFFICIAL[f"{split}-{VERSIONS[task.name]}.json"]
-        for split, name in (("train", "train"), ("dev", "validation"))
-    }
-    return assembled(task, hub.names_of(tables), items, official=official)
+    names = {"train": "train", "validation": "dev"}
+    official = {there: OFFICIAL[f"{split}-{VERSIONS[task.name]}.json"] for there, split in names.items()}
+    return assembled(task, hub.names_of(tables), hub.items(tables, item), official=official)
 
 
-# ---------------------------------------------------------------- files of the official scripts
 def write_submission(
-    folder: Path, task: TaskConfig, split: str, predictions: Sequence[Prediction], labels: Sequence[str]
+    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]
 ) -> list[Path]:
     """Write `predictions.json`, the final texts; with log-odds of no answer also `answers.json` and `na_odds.json`.
 

@@ -3,30 +3,21 @@
 The ending of a file says how it is read: .csv with quotes, .tsv without (a quote is a quote), .jsonl an object a line.
 """
 
-from __future__ import annotations
-
-import math
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
 from pathlib import Path
+
+import numpy as np
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family
-from roberta_lab.tasks.families.reading import (
-    Row,
-    assembled,
-    csv_rows,
-    jsonl_rows,
-    malformed,
-    split_files,
-    task_folder,
-    tsv_rows,
-)
-from roberta_lab.tasks.heads.classification import Classification, Regression
+from roberta_lab.tasks.families.reading import Row, malformed
+from roberta_lab.tasks.heads.classification import TextItem
 from roberta_lab.tasks.items import Item, TaskData
 
-READERS = {".csv": csv_rows, ".tsv": tsv_rows, ".jsonl": jsonl_rows}
+READERS = {".csv": reading.csv_rows, ".tsv": reading.tsv_rows, ".jsonl": reading.jsonl_rows}
 COLUMNS = {"text_a": "text", "text_b": "", "label": "label", "id": ""}
 DEV_SHARE = 0.1  # of the train items, where there is no dev file
 _HEADS = ("classification", "regression")
@@ -34,20 +25,22 @@ Labelled = tuple[int, str, str, str | None, str | None]  # line, id, text_a, tex
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """Return the items of a user's files; `corpus` is not read.
-
-    The classes are those of train: by size if they are numbers, else by name.
-    """
+    """Return the items of a user's files, with train's classes: by size if they are numbers, else by name."""
     if task.head not in _HEADS:
         raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
-    return load_rows(task, {split: (path, _rows(path)) for split, path in files_of(task).items()})
+    tables = {}
+    for split, path in files_of(task).items():
+        if path.suffix not in READERS:
+            raise malformed(path, None, f"the ending {path.suffix!r} is unknown. Allowed: {', '.join(READERS)}.")
+        tables[split] = path, READERS[path.suffix](path)
+    return load_rows(task, tables)
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split; dev may lack."""
     candidates = {split: tuple(f"{split}{ending}" for ending in READERS) for split in ("train", "dev", "test")}
-    folder = task_folder(task, "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file")
-    return split_files(task, folder, candidates, needed=("train",))
+    what = "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file"
+    return reading.split_files(task, reading.task_folder(task, what), candidates, needed=("train",))
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
@@ -57,10 +50,17 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
 
 def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]) -> TaskData:
     """Return the items of tables, each under its path's name; those of train give the classes, and dev where it is not there."""
-    columns = _columns(task)
+    for key in task.columns:
+        if key not in COLUMNS:
+            raise ConfigError(f"task.columns.{key}: no such column. Allowed: {', '.join(COLUMNS)}.")
+    columns = {**COLUMNS, **task.columns}
     read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
-    files = {split: path for split, (path, _) in tables.items()}
-    labels = _classes(read["train"]) if task.head == "classification" else ()
+    files = hub.names_of(tables)
+    labels: tuple[str, ...] = ()
+    if task.head == "classification":
+        found = {label for *_, label in read["train"] if label is not None}
+        numbers = all(label.removeprefix("-").isdecimal() for label in found)
+        labels = tuple(sorted(found, key=int) if numbers else sorted(found))
     items = {split: [_item(files[split], row, labels) for row in rows] for split, rows in read.items()}
     notes: list[str] = []
     if "dev" not in files:
@@ -69,20 +69,7 @@ def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]
         notes.append(
             f"{files['train']}: without a dev split, {len(items['dev']):,} of its items, drawn by key, are dev."
         )
-    return assembled(task, files, items, labels, notes=notes)
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    if path.suffix not in READERS:
-        raise malformed(path, None, f"the ending {path.suffix!r} is unknown. Allowed: {', '.join(READERS)}.")
-    return READERS[path.suffix](path)
-
-
-def _columns(task: TaskConfig) -> dict[str, str]:
-    for key in task.columns:
-        if key not in COLUMNS:
-            raise ConfigError(f"task.columns.{key}: no such column. Allowed: {', '.join(COLUMNS)}.")
-    return {**COLUMNS, **task.columns}
+    return reading.assembled(task, files, items, labels, notes=notes)
 
 
 def _labelled(path: Path, rows: Iterable[Row], columns: dict[str, str], split: str) -> Iterator[Labelled]:
@@ -91,17 +78,16 @@ def _labelled(path: Path, rows: Iterable[Row], columns: dict[str, str], split: s
         for name in [*wanted, *([] if split.startswith("test") else [columns["label"]])]:
             if name not in row:
                 raise malformed(path, line, f"no column {name!r} (task.columns). It has: {', '.join(map(str, row))}.")
-        text_b = _text(path, (line, row), columns["text_b"]) if columns["text_b"] else None
+        text_b = _text(path, line, columns["text_b"], row[columns["text_b"]]) if columns["text_b"] else None
         name = str(row[columns["id"]]) if columns["id"] else str(number)
         label = _label(path, line, row[columns["label"]]) if columns["label"] in row else None
-        yield line, name, _text(path, (line, row), columns["text_a"]), text_b, label
+        yield line, name, _text(path, line, columns["text_a"], row[columns["text_a"]]), text_b, label
 
 
-def _text(path: Path, row: Row, column: str) -> str:
-    line, values = row
-    if not isinstance(values[column], str):
-        raise malformed(path, line, f"{column!r} is {values[column]!r}. Allowed: a text.")
-    return str(values[column]).strip()
+def _text(path: Path, line: int, column: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise malformed(path, line, f"{column!r} is {value!r}. Allowed: a text.")
+    return value.strip()
 
 
 def _label(path: Path, line: int, value: object) -> str:
@@ -112,39 +98,21 @@ def _label(path: Path, line: int, value: object) -> str:
     return text
 
 
-def _classes(rows: list[Labelled]) -> tuple[str, ...]:
-    found = {label for *_, label in rows if label is not None}
-    numbers = all(label.removeprefix("-").isdecimal() for label in found)
-    return tuple(sorted(found, key=int) if numbers else sorted(found))
-
-
 def _item(path: Path, row: Labelled, labels: tuple[str, ...]) -> Item:
     line, name, text_a, text_b, label = row
-    if not labels:
-        return Regression(name, text_a, text_b, None if label is None else _number(path, line, label))
-    if label is not None and label not in labels:
+    if label is None:
+        return TextItem(name, text_a, text_b, None)
+    if labels and label not in labels:
         raise malformed(path, line, f"the label is {label!r}, which no train item has. Known: {', '.join(labels)}.")
-    return Classification(name, text_a, text_b, None if label is None else labels.index(label))
-
-
-def _number(path: Path, line: int, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise malformed(path, line, f"the score is {text!r}. Allowed: a number.")
-    return number
+    return TextItem(name, text_a, text_b, labels.index(label) if labels else reading.parse_score(path, line, label))
 
 
 def _shared(items: list[Item], name: str) -> tuple[list[Item], list[Item]]:
     """Return train and dev of one file, by a draw that is the same for every run; both in the file's order."""
     order = generator(0, f"dev/{name}").permutation(len(items))
-    chosen = set(order[: max(1, round(len(items) * DEV_SHARE))].tolist())
-    return (
-        [item for i, item in enumerate(items) if i not in chosen],
-        [item for i, item in enumerate(items) if i in chosen],
-    )
+    in_dev = np.zeros(len(items), bool)
+    in_dev[order[: max(1, round(len(items) * DEV_SHARE))]] = True
+    return list(compress(items, ~in_dev)), list(compress(items, in_dev))
 
 
 def load_from_hub(task: TaskConfig) -> TaskData:

@@ -27,10 +27,7 @@ HEADS = {
     "regression": HeadEntry("classification", ("pearson", "spearman")),
     "choice": HeadEntry("choice", ("accuracy",)),
     "span": HeadEntry(
-        "span",
-        ("f1", "em", "exact", "best_f1", "best_exact"),
-        variants=("span with answerability",),
-        reads_stride=True,
+        "span", ("f1", "em", "exact", "best_f1", "best_exact"), variants=("span with answerability",), reads_stride=True
     ),
     "tagging": HeadEntry("tagging", ("f1", "precision", "recall", "accuracy")),
 }
@@ -39,5 +36,4 @@ HEADS = {
 def load(name: str) -> Head[Item]:
     """Return the head of this name, which is a key of `HEADS` or a variant."""
     [module] = [entry.module for key, entry in HEADS.items() if name in (key, *entry.variants)]
-    found: Head[Item] = import_module(f"{__name__}.{module}").HEADS[name]
-    return found
+    return import_module(f"{__name__}.{module}").HEADS[name]

@@ -1,7 +1,7 @@
 """The contract of a head: everything that one kind of prediction needs, from its items to its scores.
 
-What is written here out in full is what a classifier on `<s>` does: a head says where it differs. A head has no state. Its
-file imports torch inside functions only, because files of tasks are read without torch.
+Defaults are those of a classifier on `<s>`; a head says where it differs. A head has no state. Its file imports torch inside
+functions only, because files of tasks are read without torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import Feature, PairFormat
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.features import Features, PairFormat
+from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Head(ABC, Generic[ItemType]):
     fields: ClassVar[tuple[str, ...]]  # of the item, that a line of new text has
     shape: ClassVar[str]  # what such a line looks like, for messages
     auto_class: ClassVar[str]  # Hugging Face's class: AutoModelFor...
-    tensors: ClassVar[TensorNames]
+    tensors: ClassVar[TensorNames] = {"roberta": POOLED, "bert": POOLED}
     card_note: ClassVar[str] = ""  # a sentence for the README.md of an exported folder
     num_outputs: ClassVar[int | None] = None  # of the classifier; None: one for each class
     inputs_per_item: ClassVar[int] = 1  # for estimates of costs
+    has_class_names: ClassVar[bool] = True  # whether config.json of an exported folder names its outputs
 
-    # ---------------------------------------------------------------- items and inputs
     @abstractmethod
     def item(self, record: Record) -> ItemType:
         """Return the item of a line of new text, without what is to be predicted. Raises ConfigError."""
@@ -56,9 +56,7 @@ class Head(ABC, Generic[ItemType]):
         return None
 
     @abstractmethod
-    def features(
-        self, items: Sequence[ItemType], first: int, encoding: Encoding, pairs: PairFormat
-    ) -> Iterator[Feature]:
+    def features(self, items: Sequence[ItemType], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield the inputs of items in their order; `first` is the number of the first item."""
 
     def width(self, item: ItemType) -> int:
@@ -73,7 +71,6 @@ class Head(ABC, Generic[ItemType]):
         """Return what is cut if it is longer, for messages."""
         return f"{pairs.max_length} tokens"
 
-    # ---------------------------------------------------------------- the module
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
         """Return new layers; `head.NAME` is their place in a checkpoint."""
         from roberta_lab.tasks.task_model import Classifier
@@ -90,10 +87,7 @@ class Head(ABC, Generic[ItemType]):
 
         return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
 
-    # ---------------------------------------------------------------- predictions
-    def decode(
-        self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches) -> Predictions:
         """Return one prediction for each item, in the items' order: here the class with the largest logit."""
         logits = logits_of(table, batches)
         return [
@@ -106,11 +100,11 @@ class Head(ABC, Generic[ItemType]):
         """Return a prediction in words, with its probabilities or scores."""
 
     def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
-        """Return what config.json of an exported folder says of `number` classes; {} for heads without classes."""
-        return {}
+        """Return what config.json of an exported folder says of `number` classes, which may have no names."""
+        names = labels or tuple(map(str, range(number)))
+        return {"id2label": {str(i): n for i, n in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
 
-    # ---------------------------------------------------------------- scores
-    def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction]) -> np.ndarray:
+    def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Predictions) -> np.ndarray:
         """Return float64 (N, K), what each item contributes to the scores: here what is predicted, and what is right."""
         return np.array([(p["prediction"], item.gold) for item, p in matched(items, predictions)], np.float64)
 
@@ -119,7 +113,7 @@ class Head(ABC, Generic[ItemType]):
         """Return the scores, 0 to 100, of a table of rows."""
 
     def more_scores(
-        self, task: TaskConfig, items: Sequence[ItemType], predictions: Sequence[Prediction], table: np.ndarray
+        self, task: TaskConfig, items: Sequence[ItemType], predictions: Predictions, table: np.ndarray
     ) -> Scores:
         """Return scores that need more than the rows."""
         return {}
@@ -151,16 +145,10 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return (shares / shares.sum()).tolist()
 
 
-def matched(items: Sequence[ItemType], predictions: Sequence[Prediction]) -> list[tuple[ItemType, Prediction]]:
+def matched(items: Sequence[ItemType], predictions: Predictions) -> list[tuple[ItemType, Prediction]]:
     """Return each item with its own prediction; raise ValueError for another order."""
     pairs = list(zip(items, predictions, strict=True))
     for item, prediction in pairs:
         if item.id != prediction["id"]:
             raise ValueError(f"the prediction of {prediction['id']!r} stands in the place of {item.id!r}")
     return pairs
-
-
-def class_names(labels: tuple[str, ...], number: int) -> dict[str, object]:
-    """Return the names of classes as config.json has them; their numbers where they have no names."""
-    names = labels or tuple(map(str, range(number)))
-    return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Item, Prediction
+from roberta_lab.tasks.heads.base import Head, Named, Scores
+from roberta_lab.tasks.items import Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -23,17 +23,14 @@ CANDIDATE_TOKENS = 128  # RACE's question with an answer (RoBERTa, Section 5.3)
 
 
 @dataclass(frozen=True)
-class Choice(Item):
+class Choice:
     """A text and candidates, one of which fits."""
 
+    id: str
     text: str
     choices: tuple[str, ...]
-    label: int | None
+    gold: int | None
     group: str = ""  # a part of the task with a score of its own (RACE: middle, high)
-
-    @property
-    def gold(self) -> int | None:
-        return self.label
 
 
 class ChoiceHead(Head[Choice]):
@@ -43,7 +40,7 @@ class ChoiceHead(Head[Choice]):
     fields = ("text", "choices")
     shape = '{"text": TEXT, "choices": [TEXT, TEXT, ...]}'
     auto_class = "MultipleChoice"
-    tensors: ClassVar[TensorNames] = {"roberta": base.POOLED, "bert": base.POOLED}
+    has_class_names = False
     num_outputs = 1
     inputs_per_item = 4  # RACE's
 
@@ -53,9 +50,9 @@ class ChoiceHead(Head[Choice]):
             raise ConfigError(f"line {record.number}: {len(choices)} choices. Allowed: 2 or more.")
         return Choice(record.id, text, choices, None)
 
-    def features(self, items: Sequence[Choice], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
-        """Yield the text beside each candidate. Candidates are cut to 128 tokens, then the text to what is left (Section 5.3); in inputs so short that this is
-        more than half, to half, or to what a short text leaves.
+    def features(self, items: Sequence[Choice], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
+        """Yield the text beside each candidate. Candidates are cut to 128 tokens, then the text to what is left (Section 5.3);
+        where 128 is more than half of the input, candidates are cut to half, or to what a short text leaves.
         """
         texts = encode_once([item.text for item in items], encoding.encode_batch)
         candidates = encode_once([choice for item in items for choice in item.choices], encoding.encode_batch)
@@ -67,7 +64,7 @@ class ChoiceHead(Head[Choice]):
                 candidate = candidates[choice][:most]
                 inputs.append(pairs.join(text[: pairs.room - len(candidate)], candidate, encoding))
             cut = any(len(ids := candidates[choice]) > most or pairs.cuts(text, ids) for choice in item.choices)
-            yield Feature(number, tuple(inputs), (UNLABELLED if item.label is None else item.label,), cut=cut)
+            yield Feature(number, tuple(inputs), (UNLABELLED if item.gold is None else item.gold,), cut=cut)
 
     def width(self, item: Choice) -> int:
         return len(item.choices)
@@ -83,7 +80,7 @@ class ChoiceHead(Head[Choice]):
         return {"accuracy": 100 * float((table[:, 0] == table[:, 1]).sum()) / len(table)}
 
     def more_scores(
-        self, task: TaskConfig, items: Sequence[Choice], predictions: Sequence[Prediction], table: np.ndarray
+        self, task: TaskConfig, items: Sequence[Choice], predictions: Predictions, table: np.ndarray
     ) -> Scores:
         """Return accuracy_GROUP of each group."""
         groups = np.array([item.group for item in items])

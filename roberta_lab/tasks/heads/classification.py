@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Item, Prediction
+from roberta_lab.tasks.items import Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -23,40 +23,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TextItem(Item):
-    """One text or two."""
+class TextItem:
+    """One text, or two, and what is right."""
 
+    id: str
     text_a: str
     text_b: str | None
+    gold: float | None  # the number of a class, or a score
 
 
-@dataclass(frozen=True)
-class Classification(TextItem):
-    """One text, or two, and a class; None where the labels of a split are not public."""
-
-    label: int | None
-
-    @property
-    def gold(self) -> int | None:
-        return self.label
-
-
-@dataclass(frozen=True)
-class Regression(TextItem):
-    """One text, or two, and a score."""
-
-    score: float | None
-
-    @property
-    def gold(self) -> float | None:
-        return self.score
-
-
-# ---------------------------------------------------------------- what both have
-TextType = TypeVar("TextType", bound=TextItem)
-
-
-class TextHead(Head[TextType]):
+class TextHead(Head[TextItem]):
     """A head on the `<s>` of one text or two."""
 
     fields = ("text_a", "text_b")
@@ -67,54 +43,38 @@ class TextHead(Head[TextType]):
         "roberta": {"classifier.dense": "classifier.dense", "classifier.out": "classifier.out_proj"},
         "bert": base.POOLED,
     }
+    unlabelled: ClassVar[float]  # the target of an item without a label
 
     def plain_text(self, line: str) -> Mapping[str, object]:
         return {"text_a": line}
 
-    def texts(self, record: Record) -> tuple[str, str | None]:
-        """Return the texts of a line. Raises ConfigError when the task has one text more or less."""
+    def item(self, record: Record) -> TextItem:
+        """Return the item of a line. Raises ConfigError when the task has one text more or less."""
         text_a = record.text("text_a")
         text_b = record.text("text_b") if record.fields.get("text_b") is not None else None
         if record.is_pair is not None and record.is_pair != (text_b is not None):
             found, wanted = ("one text", self.pair_shape) if text_b is None else ("two texts", self.shape)
             raise ConfigError(f"line {record.number} has {found}; the task's items are {wanted}.")
-        return text_a, text_b
+        return TextItem(record.id, text_a, text_b, None)
 
-    def features(
-        self, items: Sequence[TextType], first: int, encoding: Encoding, pairs: PairFormat
-    ) -> Iterator[Feature]:
+    def features(self, items: Sequence[TextItem], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         texts = [text for item in items for text in (item.text_a, item.text_b) if text is not None]
         ids = encode_once(texts, encoding.encode_batch)
         for number, item in enumerate(items, first):
             a, b = ids[item.text_a], None if item.text_b is None else ids[item.text_b]
-            yield Feature(number, (pairs.join(a, b, encoding),), (self.target(item),), cut=pairs.cuts(a, b))
-
-    def target(self, item: TextType) -> float:
-        """Return what is right as a number that training reads."""
-        raise NotImplementedError
+            target = self.unlabelled if item.gold is None else item.gold
+            yield Feature(number, (pairs.join(a, b, encoding),), (target,), cut=pairs.cuts(a, b))
 
 
-# ---------------------------------------------------------------- classes
-class ClassificationHead(TextHead[Classification]):
+class ClassificationHead(TextHead):
     """The class with the largest logit, trained with cross-entropy."""
 
     name = "classification"
+    unlabelled = UNLABELLED
 
-    def item(self, record: Record) -> Classification:
-        return Classification(record.id, *self.texts(record), None)
-
-    def target(self, item: Classification) -> float:
-        return UNLABELLED if item.label is None else item.label
-
-    def named(self, item: Classification, prediction: Prediction, labels: tuple[str, ...]) -> Named:
+    def named(self, item: TextItem, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         shares = base.softmax(prediction["logits"])
-        return {
-            "prediction": labels[prediction["prediction"]],
-            "probabilities": dict(zip(labels, shares, strict=True)),
-        }
-
-    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
-        return base.class_names(labels, number)
+        return {"prediction": labels[prediction["prediction"]], "probabilities": dict(zip(labels, shares, strict=True))}
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
         """Return accuracy, mcc, f1_macro, and of two classes f1, that of class 1."""
@@ -139,35 +99,27 @@ def _matthews(hits: np.ndarray, of_true: np.ndarray, of_predicted: np.ndarray) -
     return 100 * float(covariance / np.sqrt(variances)) if variances > 0 else 0.0
 
 
-# ---------------------------------------------------------------- scores of texts
-class RegressionHead(TextHead[Regression]):
+class RegressionHead(TextHead):
     """The only logit is the score, trained with the mean squared error."""
 
     name = "regression"
+    unlabelled = math.nan
     num_outputs = 1
-
-    def item(self, record: Record) -> Regression:
-        return Regression(record.id, *self.texts(record), None)
-
-    def target(self, item: Regression) -> float:
-        return math.nan if item.score is None else item.score
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         from torch.nn import functional as F
 
         return F.mse_loss(outputs["logits"][:, 0].float(), batch["target"][:, 0].float())
 
-    def decode(
-        self, task: TaskConfig, items: Sequence[Regression], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[TextItem], table: FeatureTable, batches: Batches) -> Predictions:
         scores = base.logits_of(table, batches)
         return [{"id": item.id, "prediction": scores[i][0]} for i, item in enumerate(items)]
 
-    def named(self, item: Regression, prediction: Prediction, labels: tuple[str, ...]) -> Named:
+    def named(self, item: TextItem, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {"prediction": prediction["prediction"]}
 
     def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
-        return {**base.class_names(("score",), 1), "problem_type": "regression"}
+        return {**super().label_config(("score",), 1), "problem_type": "regression"}
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
         """Return the correlations of Pearson and Spearman; 0 where a column does not vary."""
@@ -176,8 +128,8 @@ class RegressionHead(TextHead[Regression]):
         ranks = np.stack([_ranks(column) for column in table.T])
         return {name: 100 * float(np.corrcoef(x)[0, 1]) for name, x in (("pearson", table.T), ("spearman", ranks))}
 
-    def constants(self, items: Sequence[Regression]) -> Sequence[Sequence[object]]:
-        return [[float(np.mean([item.score for item in items]))] * len(items)]
+    def constants(self, items: Sequence[TextItem]) -> Sequence[Sequence[object]]:
+        return [[float(np.mean([item.gold for item in items]))] * len(items)]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -1,14 +1,13 @@
 """Spans: the answer to a question is a piece of a context, or in SQuAD 2.0 none (RoBERTa, Section 5.2).
 
-Finding the best span of all windows is in `tasks/spans.py`, the official scores are in `tasks/metrics/squad.py`.
+Finding the best span of all windows is in `tasks/spans.py`, the official scores are in `tasks/metrics.py`.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,39 +15,19 @@ import numpy as np
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Item, Prediction, TaskData
-from roberta_lab.tasks.metrics.squad import best_of_golds, best_thresholds, span_scores
+from roberta_lab.tasks.items import Prediction, Predictions, TaskData
+from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
-from roberta_lab.tasks.spans import Answers, unreachable
+from roberta_lab.tasks.spans import Answers, Span, unreachable
 
 if TYPE_CHECKING:
     from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 ENDS = {"ends": "qa_outputs"}
-
-
-@dataclass(frozen=True)
-class Span(Item):
-    """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
-
-    question: str
-    context: str
-    answer: tuple[int, int] | None
-    answers: tuple[str, ...] = ()  # all texts that count as right, where annotators gave several
-
-    @property
-    def answer_text(self) -> str:
-        """Return the answer's own characters; empty where there is none."""
-        return "" if self.answer is None else self.context[slice(*self.answer)]
-
-    @property
-    def gold(self) -> tuple[str, ...]:
-        """Return the texts that count as right; one empty text where there is no answer."""
-        return self.answers or (self.answer_text,)
 
 
 class SpanHead(Head[Span]):
@@ -62,15 +41,15 @@ class SpanHead(Head[Span]):
     shape = '{"question": TEXT, "context": TEXT}'
     auto_class = "QuestionAnswering"
     tensors: ClassVar[TensorNames] = {"roberta": ENDS, "bert": ENDS}
+    has_class_names = False
 
-    # ---------------------------------------------------------------- items and inputs
     def item(self, record: Record) -> Span:
         question, context = record.text("question"), record.text("context")
         if not context:
             raise ConfigError(f"line {record.number}: the context is empty.")
         return Span(record.id, question, context, None)
 
-    def features(self, items: Sequence[Span], first: int, encoding: Encoding, pairs: PairFormat) -> Iterator[Feature]:
+    def features(self, items: Sequence[Span], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield windows of the context beside the question; every token of the context is in one of them or more."""
         questions = encode_once([item.question for item in items], encoding.encode_batch)
         contexts = encode_once([item.context for item in items], encoding.encode_with_offsets)
@@ -102,7 +81,6 @@ class SpanHead(Head[Span]):
     def limit(self, pairs: PairFormat) -> str:
         return f"{pairs.question_room} tokens of a question"  # windows show all of the context
 
-    # ---------------------------------------------------------------- the module
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
         from torch import nn
 
@@ -127,10 +105,7 @@ class SpanHead(Head[Span]):
         """Return the ends' logits, float32 (B, T, 2), -inf where no end is allowed."""
         return outputs["ends"].float().masked_fill(~self.allowed(batch)[:, :, None], -math.inf)
 
-    # ---------------------------------------------------------------- predictions
-    def decode(
-        self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches) -> Predictions:
         answers = Answers(items, table, task.max_answer_tokens)
         for rows, batch, found in batches:
             answerable = found["answerable"].float().cpu().numpy() if "answerable" in found else None
@@ -140,8 +115,7 @@ class SpanHead(Head[Span]):
     def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {name: value for name, value in prediction.items() if name != "id"}
 
-    # ---------------------------------------------------------------- scores
-    def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction]) -> np.ndarray:
+    def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Predictions) -> np.ndarray:
         version, pairs = _version(task), base.matched(items, predictions)
         return np.array(
             [(*best_of_golds(item, p["prediction"], version), float(item.answer is not None)) for item, p in pairs]
@@ -152,7 +126,7 @@ class SpanHead(Head[Span]):
         return span_scores(table, _version(task))
 
     def more_scores(
-        self, task: TaskConfig, items: Sequence[Span], predictions: Sequence[Prediction], table: np.ndarray
+        self, task: TaskConfig, items: Sequence[Span], predictions: Predictions, table: np.ndarray
     ) -> Scores:
         """Return best_* where predictions have log-odds of no answer; squad1 has none."""
         return best_thresholds(items, predictions) if _version(task) == 2 else {}

@@ -1,4 +1,9 @@
-"""Tagging: a class for each word of a sentence (named entities; not in the paper)."""
+"""Tagging: a class for each word of a sentence (named entities; not in the paper).
+
+Entities are counted as conlleval and seqeval do (Tjong Kim Sang and De Meulder 2003). Classes are numbered as in the family
+`ner`: 0 is O, 2t-1 begins an entity of type t, 2t continues it. A class that continues nothing begins an entity, and a change
+of type ends one.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,10 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.features import UNLABELLED, Feature, PairFormat, encode_once
+from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Item, Prediction
-from roberta_lab.tasks.metrics.entities import entity_counts, entity_scores
+from roberta_lab.tasks.items import Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -24,15 +28,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tagging(Item):
+class Tagging:
     """A sentence in words, and a class for each of them."""
 
+    id: str
     words: tuple[str, ...]
-    labels: tuple[int, ...] | None
-
-    @property
-    def gold(self) -> tuple[int, ...] | None:
-        return self.labels
+    gold: tuple[int, ...] | None
 
 
 class TaggingHead(Head[Tagging]):
@@ -50,9 +51,7 @@ class TaggingHead(Head[Tagging]):
     def item(self, record: Record) -> Tagging:
         return Tagging(record.id, record.texts("words"), None)
 
-    def features(
-        self, items: Sequence[Tagging], first: int, encoding: Encoding, pairs: PairFormat
-    ) -> Iterator[Feature]:
+    def features(self, items: Sequence[Tagging], first: int, encoding: Encoding, pairs: PairFormat) -> Features:
         """Yield windows of whole words. Each word is labelled on its first piece, in the one window where it has most around it.
 
         A word without pieces is `<unk>`; one that is longer than the input loses its end.
@@ -70,7 +69,7 @@ class TaggingHead(Head[Tagging]):
                         places.append((at, word))
                     at += len(words[word])
                 ids = [piece for word in window for piece in words[word]]
-                target = tuple(UNLABELLED if item.labels is None else item.labels[word] for word in own)
+                target = tuple(UNLABELLED if item.gold is None else item.gold[word] for word in own)
                 yield Feature(number, (pairs.join(ids, None, encoding),), target, words=tuple(places), cut=cut)
 
     def limit(self, pairs: PairFormat) -> str:
@@ -92,9 +91,7 @@ class TaggingHead(Head[Tagging]):
         total = F.cross_entropy(tags.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (labels != IGNORED).sum().clamp(min=1)
 
-    def decode(
-        self, task: TaskConfig, items: Sequence[Tagging], table: FeatureTable, batches: Batches
-    ) -> list[Prediction]:
+    def decode(self, task: TaskConfig, items: Sequence[Tagging], table: FeatureTable, batches: Batches) -> Predictions:
         """Return the class of each word, and its probability."""
         chosen: list[list[int]] = [[-1] * len(item.words) for item in items]
         scores: list[list[float]] = [[0.0] * len(item.words) for item in items]
@@ -108,24 +105,22 @@ class TaggingHead(Head[Tagging]):
         return [{"id": item.id, "prediction": chosen[i], "scores": scores[i]} for i, item in enumerate(items)]
 
     def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> Named:
-        return {
-            "prediction": [labels[number] for number in prediction["prediction"]],
-            "scores": prediction["scores"],
-        }
+        return {"prediction": [labels[number] for number in prediction["prediction"]], "scores": prediction["scores"]}
 
-    def label_config(self, labels: tuple[str, ...], number: int) -> Mapping[str, object]:
-        return base.class_names(labels, number)
-
-    def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Sequence[Prediction]) -> np.ndarray:
+    def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Predictions) -> np.ndarray:
         pairs = base.matched(items, predictions)
-        return np.array([entity_counts(p["prediction"], item.labels or ()) for item, p in pairs])
+        return np.array([entity_counts(p["prediction"], item.gold or ()) for item, p in pairs])
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
-        """Return precision, recall, f1 of entities, and accuracy of words."""
-        return entity_scores(table)
+        """Return precision, recall and F1 of entities, and the accuracy of words, of a table (N, 5) of `entity_counts`."""
+        correct, found, true, right, words = (int(total) for total in table.sum(0))
+        precision, recall = correct / max(1, found), correct / max(1, true)
+        f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
+        shares = {"precision": precision, "recall": recall, "f1": f1, "accuracy": right / max(1, words)}
+        return {name: 100 * share for name, share in shares.items()}
 
     def constants(self, items: Sequence[Tagging]) -> Sequence[Sequence[object]]:
-        classes = {0} | {number for item in items for number in item.labels or ()}
+        classes = {0} | {number for item in items for number in item.gold or ()}
         return [[[number] * len(item.words) for item in items] for number in sorted(classes)]
 
 
@@ -135,12 +130,9 @@ def _spelled(words: tuple[str, ...]) -> list[str]:
 
 
 def word_windows(lengths: list[int], room: int) -> Iterator[tuple[range, range]]:
-    """Yield the words of each window, and those of them that are labelled in it: every word once.
+    """Yield the words of each window, and those labelled in it: every word once. `lengths`: pieces of each word, `room` at most.
 
     Windows overlap by a quarter of the room at most; of the words in two, the first half is the first window's.
-
-    Args:
-        lengths: pieces of each word, `room` at most.
     """
     start = own = 0
     while True:
@@ -156,6 +148,31 @@ def word_windows(lengths: list[int], room: int) -> Iterator[tuple[range, range]]
         middle = (following + end + 1) // 2
         yield range(start, end), range(own, middle)
         start, own = following, middle
+
+
+# ---------------------------------------------------------------- entities
+Entity = tuple[int, int, int]  # first word, the word after the last, type
+
+
+def entities(classes: Sequence[int]) -> set[Entity]:
+    """Return the entities of a sentence."""
+    found: set[Entity] = set()
+    first, kind = 0, 0  # of the entity that is open; kind 0: none
+    for i, number in enumerate([*classes, 0]):
+        here = (number + 1) // 2
+        if kind and (here != kind or number % 2):
+            found.add((first, i, kind))
+            kind = 0
+        if here and not kind:
+            first, kind = i, here
+    return found
+
+
+def entity_counts(predicted: Sequence[int], true: Sequence[int]) -> tuple[int, int, int, int, int]:
+    """Return five counts: entities with both ends and type right, those found, those there; right words, and all words."""
+    ours, theirs = entities(predicted), entities(true)
+    right = sum(a == b for a, b in zip(predicted, true, strict=True))
+    return len(ours & theirs), len(ours), len(theirs), right, len(true)
 
 
 HEADS = {"tagging": TaggingHead()}

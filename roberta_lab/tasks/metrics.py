@@ -1,29 +1,78 @@
-"""Scores of answers as the official scripts of SQuAD have them, to the last digit (Rajpurkar et al. 2016, 2018).
+"""Scores of a task's predictions as their official definitions have them, 0 to 100, and what a constant prediction gets.
 
-1.1 and 2.0 normalize alike and differ twice: 2.0 leaves out right answers of which normalizing leaves nothing, and to it an
-empty answer is right where none exists. Sums run over the items in their order, as theirs do: another order has other digits.
+Each head has two steps: what an item contributes, as a row of numbers, and the scores of a table of such rows. So a resample
+of the items (`at_chance`) is a resample of rows. All is float64, as in scikit-learn and SciPy, which GLUE's own code uses;
+torchmetrics, with which the tests compare, divides counts in float32 and adds an epsilon to Spearman's denominator. Where a
+definition has no value (one class only, no variance), the score is 0.
 """
-
-from __future__ import annotations
 
 import math
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.axes.rng import generator
+from roberta_lab.config import TaskConfig
+from roberta_lab.tasks import heads
+from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
+from roberta_lab.tasks.spans import Span
 
-if TYPE_CHECKING:
-    from roberta_lab.tasks.heads.span import Span
-
+NUM_RESAMPLES = 400
+QUANTILE = 0.025  # of the resampled gains: above 0, the gain is no accident of these items
+FEWEST_ITEMS = 10  # of fewer, draws say nothing
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+Scores = dict[str, float]
 
 
+def score(task: TaskConfig, items: Sequence[Item], predictions: Predictions) -> Scores:
+    """Return every score of the task's head; {} where the items have no labels. Predictions are in the items' order."""
+    if not items or items[0].gold is None:
+        return {}
+    head = heads.load(task.head)
+    table = head.rows(task, items, predictions)
+    return head.scores(task, table) | head.more_scores(task, items, predictions, table)
+
+
+def constant_predictions(task: TaskConfig, data: TaskData) -> Predictions:
+    """Return the best that one prediction for all of dev can get, by the task's metric; of equal ones the first.
+
+    For best_f1 and best_exact, f1 and exact decide: with one probability of no answer for all, every threshold answers all
+    questions or none.
+    """
+    items, metric = data.dev, task.metric.removeprefix("best_")
+    found = [
+        [{"id": item.id, "prediction": value} for item, value in zip(items, values, strict=True)]
+        for values in heads.load(task.head).constants(items)
+    ]
+    return max(found, key=lambda predictions: score(task, items, predictions).get(metric, 0.0))
+
+
+def at_chance(task: TaskConfig, items: Sequence[Item], predictions: Predictions, constant: Predictions) -> bool:
+    """Return whether predictions are no better than constant ones, by the task's metric, beyond what the choice of items explains.
+
+    A paired bootstrap: the items are drawn again with replacement, by a key that is the same for every run, and the gain must
+    be above 0 in all but 2.5% of the draws. For best_f1 and best_exact, f1 and exact decide: a best threshold cannot lose.
+    Fewer than `FEWEST_ITEMS` items are always at chance.
+    """
+    if len(items) < FEWEST_ITEMS:
+        return True
+    head = heads.load(task.head)
+    ours, theirs = head.rows(task, items, predictions), head.rows(task, items, constant)
+    metric = task.metric.removeprefix("best_")
+    gains = np.empty(NUM_RESAMPLES)
+    for number in range(NUM_RESAMPLES):
+        drawn = generator(0, f"at_chance/{task.name}", number).integers(len(items), size=len(items))
+        gains[number] = head.scores(task, ours[drawn])[metric] - head.scores(task, theirs[drawn])[metric]
+    return not np.quantile(gains, QUANTILE) > 0
+
+
+# ---------------------------------------------------------------- answers, as the official scripts of SQuAD score them, to the last digit
+# (Rajpurkar et al. 2016, 2018). 1.1 and 2.0 normalize alike and differ twice: 2.0 leaves out right answers of which normalizing
+# leaves nothing, and to it an empty answer is right where none exists. Sums run over the items in their order, as theirs do.
 def normalize_answer(text: str) -> list[str]:
     """Return the words of an answer: lower case, no punctuation, no articles."""
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
@@ -70,11 +119,7 @@ def mean(scores: np.ndarray) -> float:
 
 
 def span_scores(table: np.ndarray, version: int) -> dict[str, float]:
-    """Return the scores that are means.
-
-    Args:
-        table: (N, 3), of each item exact match, F1, and 1 where it has an answer.
-    """
+    """Return the scores that are means of a table (N, 3): of each item exact match, F1, and 1 where it has an answer."""
     exact, f1, has_answer = table.T
     found = {"em": mean(exact), "f1": mean(f1)}
     if version == 1:
@@ -92,7 +137,7 @@ def no_answer_probability(prediction: Prediction) -> float:
     return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
 
-def best_thresholds(items: Sequence[Span], predictions: Sequence[Prediction]) -> dict[str, float]:
+def best_thresholds(items: Sequence[Span], predictions: Predictions) -> dict[str, float]:
     """Return the best scores that any threshold on the probability of no answer gives the answers, and that threshold.
 
     An answer is `answer`, the best text that is not empty; where that key is absent, `prediction`. {} without `no_answer`.

@@ -1,1 +1,0 @@
-"""Scores of predictions, as the tasks' official definitions have them."""
