@@ -1,21 +1,30 @@
 """What training gives back: rows of metrics, the interface of the log that keeps them, and the result of a pretraining run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 
-class Row(dict[str, float]):
-    """Metrics at one optimizer step: names and numbers, with `step` first."""
+@dataclass(frozen=True, eq=False)
+class Row(Mapping[str, float]):
+    """Metrics at one optimizer step, by name: a mapping in which `step` comes first, equal to any mapping of the same."""
 
-    def __init__(self, step: int, metrics: Mapping[str, float]) -> None:
-        super().__init__({"step": step, **metrics})
-        self.step = step
+    step: int
+    metrics: Mapping[str, float]
+
+    def __getitem__(self, name: str) -> float:
+        return self.step if name == "step" else self.metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("step", *self.metrics))
+
+    def __len__(self) -> int:
+        return 1 + len(self.metrics)
 
     def to_json(self) -> str:
         """Return the row as JSON in one line, without the newline."""
-        return json.dumps(self)
+        return json.dumps(dict(self))
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
