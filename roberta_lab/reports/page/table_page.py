@@ -57,11 +57,8 @@ def html(
 ) -> str:
     """Return the page of a table.
 
-    Args:
-        meta: where the numbers come from, by name.
-        home: the path of the landing page.
-        files: the other forms of the table, beside the page.
-        command: makes what is missing.
+    `meta` names where the numbers come from, `home` is the path of the landing page, `files` are the other forms of the table
+    beside the page, and `command` makes what is missing.
     """
     return rendered(
         "page.html.j2",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -10,12 +12,18 @@ from roberta_lab.data.storage import write
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
-from roberta_lab.reports.page.summary import SUMMARY, summary
-from roberta_lab.reports.table import latex, markdown, spreadsheet
+from roberta_lab.reports.page.landing import SUMMARY, summary
+from roberta_lab.reports.table import latex, markdown
 from roberta_lab.reports.table.assembly import assemble
-from roberta_lab.reports.table.origins import provenance
-from roberta_lab.reports.table.rows import Record, Table
+from roberta_lab.reports.table.notes import provenance
+from roberta_lab.reports.table.rows import Cell, Record, Table
 from roberta_lab.runs.command_line import typed
+
+FIELDS = (
+    *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
+    *("majority", "marks", "reference", "difference", "difference_low", "difference_high", "pairs", "p"),
+    *("told_apart", "runs"),
+)
 
 
 def write_table(
@@ -23,8 +31,7 @@ def write_table(
 ) -> tuple[Table, list[Path]]:
     """Write table.md, table.csv, table.tex, tabular.tex, figures/ and index.html into `folder`; return the table and the files.
 
-    Args:
-        overrides: what was typed, for the command that makes what is missing.
+    `overrides` are what was typed, for the command that makes what is missing.
     """
     assert config.sweep is not None
     table = assemble(config.sweep, config.scale.name, records)
@@ -34,12 +41,12 @@ def write_table(
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
     forms = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}),
-        "table.csv": spreadsheet.csv_text(table),
+        "table.csv": csv_text(table),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
-    noted = summary(table, command, choice.main_figure(figures)).to_json()
+    noted = summary(table, command, choice.main_figure(figures))
     pictures = {name: data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -48,3 +55,44 @@ def write_table(
     for name, text in {**forms, SUMMARY: noted, "index.html": page}.items():
         write(folder / name, text)
     return table, [folder / name for name in (*forms, "index.html")]
+
+
+def csv_text(table: Table) -> str:
+    """Return the cells as CSV.
+
+    Held-out figures are columns like the tasks; the `majority` of perplexity is the unigram model's. Runs are ids separated by
+    spaces. `told_apart` is empty where nothing could be compared.
+    """
+    written = io.StringIO()
+    writer = csv.DictWriter(written, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for row in table.rows:
+        for column, cell in table.cells(row):
+            low, high = cell.spread or (cell.median, cell.median)
+            values: dict[str, object] = {
+                "row": row.name,
+                "column": column.task,
+                "metric": column.metric,
+                "stand_in": column.stand_in,
+                "measured": column.measured,
+                "median": cell.median,
+                "low": low,
+                "high": high,
+                "n": len(cell.values),
+                "expected": len(cell.records),
+                "published": cell.published,
+                "majority": row.unigram_ppl if column.metric == "ppl" else column.majority,
+                "marks": "; ".join(cell.marks),
+                "runs": " ".join(record.run_id for record in cell.records if record.result),
+            }
+            writer.writerow(values | _difference(table, cell))
+    return written.getvalue()
+
+
+def _difference(table: Table, cell: Cell) -> dict[str, object]:
+    d = cell.difference
+    if d is None:
+        return {}
+    tested = {"difference_low": d.low, "difference_high": d.high, "p": d.p} if d.was_tested else {}
+    found = {"reference": table.reference, "difference": d.mean, "pairs": d.n}
+    return {**found, **tested, "told_apart": str(d.apart).lower()}

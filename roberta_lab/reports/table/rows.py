@@ -110,9 +110,7 @@ class Table:
     columns: tuple[Column, ...]
     held_out: tuple[Column, ...]
     rows: tuple[Row, ...]
-    published_only: Mapping[
-        str, tuple[float | None, ...]
-    ]  # rows of the paper that the sweep does not run, by all columns
+    published_only: Mapping[str, tuple[float | None, ...]]  # rows that the sweep does not run, by all columns
     source: str | None = None  # of the published figures; None without any
     reference: str | None = None  # the row that the others are compared with
     best: tuple[Best, ...] = ()
