@@ -6,6 +6,7 @@ Equal numbers give equal bytes. Text stays text, dark mode keeps it readable, an
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,9 +42,7 @@ def style(figure: Figure, number: int) -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """Return text that matplotlib draws as it is: no formula, and no leading underscore, which hides a line from the legend."""
-    text = xml_text(text)
-    text = "\N{WORD JOINER}" + text if text.startswith("_") else text
-    return text.replace("$", r"\$")
+    return re.sub("^_", "\N{WORD JOINER}_", xml_text(text)).replace("$", r"\$")
 
 
 def svg_for_page(figure: Figure) -> str:
@@ -171,20 +170,14 @@ def _bars(axes: Axes, figure: Figure) -> None:
     for number, points in enumerate(figure.shown):
         series = figure.series[number]
         left = (number - (len(figure.series) - 1) / 2) * width
-        drawn = axes.bar(
-            [x + left for x, _, _ in points],
-            [y for _, y, _ in points],
-            width,
-            color=style(figure, number)["color"],
-            hatch="//" if series.published else None,
-            edgecolor="white" if series.published else "none",
-            linewidth=0,
-            label=plain(series.name),
-        )
+        x, heights, label = [x + left for x, _, _ in points], [y for _, y, _ in points], plain(series.name)
+        hatch, edge = ("//", "white") if series.published else (None, "none")
+        look = {"color": style(figure, number)["color"], "hatch": hatch, "edgecolor": edge, "linewidth": 0}
+        drawn = axes.bar(x, heights, width, label=label, **look)
         for i, bar in enumerate(drawn):
             bar.set_gid(f"series{number}.{i}")
-        for (x, _, _), (low, high) in zip(points, series.ends, strict=False):
-            [line] = axes.plot([x + left] * 2, [low, high], color="black", linewidth=1)
+        for middle, (low, high) in zip(x, series.ends, strict=False):
+            [line] = axes.plot([middle] * 2, [low, high], color="black", linewidth=1)
             line.set_gid(f"series{number}.ends")
 
 
@@ -195,16 +188,9 @@ def _steps(axes: Axes, figure: Figure) -> None:
     [points], before = figure.shown[:1], 0.0
     for i, (x, y, note) in enumerate(points):
         # From its lower end up: no margin is left beyond the other end of a bar that begins at it.
-        [bar] = axes.bar(
-            [x],
-            [abs(y - before)],
-            0.6,
-            bottom=min(y, before),
-            color=COLOURS[2] if y >= before else COLOURS[1],
-            hatch="//" if figure.series[0].published else None,
-            edgecolor="white",
-            linewidth=0.6,
-        )
+        look = {"color": COLOURS[2] if y >= before else COLOURS[1], "edgecolor": "white", "linewidth": 0.6}
+        hatch = "//" if figure.series[0].published else None
+        [bar] = axes.bar([x], [abs(y - before)], 0.6, bottom=min(y, before), hatch=hatch, **look)
         bar.set_gid(f"series0.{i}")
         word = plain(note.partition(":")[0])
         place = offset_copy(axes.transData, axes.get_figure(root=True), y=2, units="points")

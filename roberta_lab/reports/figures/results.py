@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import number, short, signed
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.columns import Column, published
-from roberta_lab.reports.table.rows import Cell, Row, Table
+from roberta_lab.reports.table.rows import Cell, Table
 
 DIFFERENT = 1.2  # rows differ in an amount from this ratio on
 NAMES = (
@@ -30,20 +31,16 @@ def batch_size(table: Table, configs: Mapping[str, Config], key: str | None) -> 
     rows = [row for row in table.rows if row.name in sizes and row.perplexity.median is not None]
     if not _differ({row.name: sizes[row.name] for row in rows}):
         return None
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, dict[str, float]] = {}
     for row in sorted(rows, key=lambda row: sizes[row.name]):
         tokens = short(float(f"{row.tokens_seen:.2g}")) if row.tokens_seen else "unknown"
-        groups.setdefault(tokens, []).append(row)
-    series = []
-    for tokens, members in groups.items():
-        points = tuple((sizes[row.name], row.perplexity.median or 0.0) for row in members)
-        notes = tuple(f"{row.name}: {number(row.perplexity.median)}" for row in members)
-        series.append(Series(f"{tokens} tokens seen", points, notes))
+        groups.setdefault(tokens, {})[row.name] = row.perplexity.median or 0.0
+    series = [_marks(f"{tokens} tokens seen", sizes, members) for tokens, members in groups.items()]
     paper = published(key) if key and table.scale == "paper" else {}
-    known = [(row.name, value) for row in rows if (value := paper.get(row.name, {}).get("ppl")) is not None]
+    known = {row.name: value for row in rows if (value := paper.get(row.name, {}).get("ppl")) is not None}
     if known:
-        points = tuple((sizes[name], value) for name, value in known)
-        series.append(Series("published", points, tuple(f"{n}: {v:.2f}" for n, v in known), True, joined=False))
+        drawn = _marks("published", sizes, known, joined=False, digits=2)
+        series.append(replace(drawn, published=True))
     title, x = "Held-out perplexity by batch size", "sequences a batch"
     return Figure("batch_size", title, x, "held-out perplexity", tuple(series), log_x=True)
 
@@ -74,12 +71,16 @@ def _scores(table: Table, slug: str, title: str, x_label: str, amounts: Mapping[
         medians = tuple((row.name, median) for row in rows if (median := row.cells[i].median) is not None)
         if column.principal and medians:
             tasks_of.setdefault(medians, []).append(column.task)
-    series = []
-    for medians, tasks in tasks_of.items():
-        points = tuple((amounts[name], median) for name, median in medians)
-        notes = tuple(f"{name}: {number(median)}" for name, median in medians)
-        series.append(Series(", ".join(tasks), points, notes, joined=False))
+    series = [_marks(", ".join(tasks), amounts, dict(medians), joined=False) for medians, tasks in tasks_of.items()]
     return Figure(slug, title, x_label, "median score", tuple(series), log_x=True, note=NAMES) if series else None
+
+
+def _marks(
+    name: str, amounts: Mapping[str, float], values: Mapping[str, float], joined: bool = True, digits: int = 1
+) -> Series:
+    points = tuple((amounts[row], value) for row, value in values.items())
+    notes = tuple(f"{row}: {number(value, digits)}" for row, value in values.items())
+    return Series(name, points, notes, joined=joined)
 
 
 def _differ(amounts: Mapping[str, float]) -> bool:

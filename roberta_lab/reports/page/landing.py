@@ -92,21 +92,16 @@ def write_landing(outputs: Path) -> Path:
     ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
     found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
     tables = {folder: table for folder, table in found.items() if table is not None}
-    lines = [line for kind in identity.KINDS for line in _runs(outputs, kind, tables.values())]
+    lines = [_run(outputs, folder, tables.values()) for kind in identity.KINDS for folder in outputs.glob(f"{kind}/*/")]
+    lines.sort(key=lambda line: (identity.KINDS.index(line.kind), line.state == "complete", line.label, line.run_id))
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
     path = outputs / "index.html"
     write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts))
     return path
 
 
-def _runs(outputs: Path, kind: str, tables: Iterable[Summary]) -> list[RunLine]:
-    folders = (outputs / kind).iterdir() if (outputs / kind).is_dir() else ()
-    found = [_run(outputs, kind, folder, tables) for folder in folders if folder.is_dir()]
-    return sorted(found, key=lambda line: (line.state == "complete", line.label, line.run_id))
-
-
-def _run(outputs: Path, kind: str, folder: Path, tables: Iterable[Summary]) -> RunLine:
-    overrides = run_notes.overrides(folder)
+def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
+    kind, overrides = folder.parent.name, run_notes.overrides(folder)
     state, detail = state_of(folder)
     result, damage = run_notes.result(folder)
     marks: tuple[str, ...] = ("unreadable",) if damage else ()
@@ -162,7 +157,7 @@ def _progress(folder: Path) -> str:
 
 
 def _label(overrides: list[str] | None) -> str:
-    """Return the row, seed and task of a run that is not complete, as its overrides say them."""
+    """Return the row, seed and task of a run that is not complete."""
     values = dict(o.lstrip("+~").partition("=")[::2] for o in overrides or [])
     names = [values.get("sweep.row"), f"seed {values['seed']}" if "seed" in values else None, values.get("task")]
     names.append(values.get("finetune.seed") if "task" in values else None)

@@ -16,7 +16,7 @@ from roberta_lab.reports.page.landing import SUMMARY, summary
 from roberta_lab.reports.table import latex, markdown
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.notes import provenance
-from roberta_lab.reports.table.rows import Cell, Record, Table
+from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
 
 FIELDS = (
@@ -47,13 +47,11 @@ def write_table(
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
     noted = summary(table, command, choice.main_figure(figures))
-    pictures = {name: data for figure in figures for name, data in drawing.files(figure).items()}
+    pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, data in pictures.items():
-        write(folder / "figures" / name, data)
-    for name, text in {**forms, SUMMARY: noted, "index.html": page}.items():
-        write(folder / name, text)
+    for name, content in {**pictures, **forms, SUMMARY: noted, "index.html": page}.items():
+        write(folder / name, content)
     return table, [folder / name for name in (*forms, "index.html")]
 
 
@@ -69,7 +67,8 @@ def csv_text(table: Table) -> str:
     for row in table.rows:
         for column, cell in table.cells(row):
             low, high = cell.spread or (cell.median, cell.median)
-            values: dict[str, object] = {
+            compared = cell.difference
+            line: dict[str, object] = {
                 "row": row.name,
                 "column": column.task,
                 "metric": column.metric,
@@ -85,14 +84,10 @@ def csv_text(table: Table) -> str:
                 "marks": "; ".join(cell.marks),
                 "runs": " ".join(record.run_id for record in cell.records if record.result),
             }
-            writer.writerow(values | _difference(table, cell))
+            if compared:
+                line |= {"reference": table.reference, "difference": compared.mean, "pairs": compared.n}
+                line["told_apart"] = str(compared.apart).lower()
+                if compared.was_tested:
+                    line |= {"difference_low": compared.low, "difference_high": compared.high, "p": compared.p}
+            writer.writerow(line)
     return written.getvalue()
-
-
-def _difference(table: Table, cell: Cell) -> dict[str, object]:
-    d = cell.difference
-    if d is None:
-        return {}
-    tested = {"difference_low": d.low, "difference_high": d.high, "p": d.p} if d.was_tested else {}
-    found = {"reference": table.reference, "difference": d.mean, "pairs": d.n}
-    return {**found, **tested, "told_apart": str(d.apart).lower()}
