@@ -61,7 +61,6 @@ class Plan:
 
     @property
     def distinct(self) -> list[PlannedRun]:
-        """Return each run once."""
         return [run for run in self.runs if run.same_as is None]
 
     @property

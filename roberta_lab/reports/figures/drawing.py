@@ -188,9 +188,10 @@ def _steps(axes: Axes, figure: Figure) -> None:
     [points], before = figure.shown[:1], 0.0
     for i, (x, y, note) in enumerate(points):
         # From its lower end up: no margin is left beyond the other end of a bar that begins at it.
-        look = {"color": COLOURS[2] if y >= before else COLOURS[1], "edgecolor": "white", "linewidth": 0.6}
+        colour = COLOURS[2] if y >= before else COLOURS[1]
         hatch = "//" if figure.series[0].published else None
-        [bar] = axes.bar([x], [abs(y - before)], 0.6, bottom=min(y, before), hatch=hatch, **look)
+        [bar] = axes.bar([x], [abs(y - before)], 0.6, min(y, before), color=colour, hatch=hatch, edgecolor="white")
+        bar.set_linewidth(0.6)
         bar.set_gid(f"series0.{i}")
         word = plain(note.partition(":")[0])
         place = offset_copy(axes.transData, axes.get_figure(root=True), y=2, units="points")

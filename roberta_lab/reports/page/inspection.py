@@ -103,20 +103,16 @@ def _inputs(plan: PlanStatistics, rows: RowStatistics) -> tuple[Line, ...]:
 
 
 def _documents(plan: PlanStatistics) -> tuple[Line, ...]:
-    shown = list(plan.documents.items())
-    lines = [
-        share_line(counted(n, "document"), Share(inputs, plan.num_examples))
-        for n, inputs in shown[:MOST_KINDS_OF_DOCUMENTS]
-    ]
-    if rest := shown[MOST_KINDS_OF_DOCUMENTS:]:
-        inputs = sum(number for _, number in rest)
-        lines.append(share_line(f"{rest[0][0]:,} documents or more", Share(inputs, plan.num_examples)))
+    kinds = [(counted(n, "document"), inputs) for n, inputs in plan.documents.items()]
+    if rest := list(plan.documents.items())[MOST_KINDS_OF_DOCUMENTS:]:
+        kinds[MOST_KINDS_OF_DOCUMENTS:] = [(f"{rest[0][0]:,} documents or more", sum(inputs for _, inputs in rest))]
+    lines = (share_line(name, Share(inputs, plan.num_examples)) for name, inputs in kinds)
     return (*lines, Line("documents crossed", f"{plan.crossings:,}", "borders of documents inside inputs"))
 
 
 def _pairs(plan: PlanStatistics) -> tuple[Line, ...]:
-    assert plan.random_pairs is not None
     random = plan.random_pairs
+    assert random is not None
     coin = "a coin, and always where A takes the last sentence: half or more"
     return (
         share_line("B is next", Share(random.whole - random.count, random.whole)),
@@ -172,10 +168,8 @@ def lines_text(lines: Sequence[Line]) -> list[str]:
 
 
 def _bars_text(bars: Sequence[Bin]) -> list[str]:
-    cells = [
-        (span(bin_), f"{bin_.share.count:,}", "█" * round(BAR * size))
-        for bin_, size in zip(bars, sizes(bars), strict=True)
-    ]
+    drawn = zip(bars, sizes(bars), strict=True)
+    cells = [(span(bin_), f"{bin_.share.count:,}", "█" * round(BAR * size)) for bin_, size in drawn]
     return [f"  {row}" for row in aligned(cells, "rrl")]
 
 
@@ -224,8 +218,8 @@ def settings(config: Config) -> dict[str, str]:
     name = masking.pop("name")
     if name != "static":
         del masking["num_patterns"]
-    published = f"published, {config.tokenizer.path}"
-    vocabulary = published if config.tokenizer.path else f"vocab_size={config.tokenizer.vocab_size:,}"
+    path, size = config.tokenizer.path, config.tokenizer.vocab_size
+    vocabulary = f"published, {path}" if path else f"vocab_size={size:,}"
     return {
         "input_format": f"{config.input_format.name}, max_length={config.input_format.max_length}",
         "masking": ", ".join([name, *(f"{key}={str(value).lower()}" for key, value in masking.items())]),

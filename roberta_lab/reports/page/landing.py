@@ -16,12 +16,11 @@ from roberta_lab.reports.figures.figure import Figure
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.reports.table.rows import Table
-from roberta_lab.runs import identity
+from roberta_lab.runs import identity, tracking
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import parse, without_sweep
 from roberta_lab.runs.results import RunResult, is_complete
-from roberta_lab.runs.tracking import read
 
 SUMMARY = "table.json"  # of a table, beside it
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
@@ -44,7 +43,6 @@ class Summary:
 
     @property
     def state(self) -> str:
-        """Return whether the table is complete, in words."""
         return f"{self.num_missing} of {self.num_runs} runs missing" if self.num_missing else "complete"
 
 
@@ -149,7 +147,7 @@ def _is_alive(pid: str, host: str) -> bool:
 
 
 def _progress(folder: Path) -> str:
-    rows = read(folder / "metrics.jsonl")
+    rows = tracking.read(folder / "metrics.jsonl")
     if not rows:
         return "no step logged"
     steps = run_notes.setting(folder, "batch_size", "steps") if folder.parent.name == "pretrain" else None

@@ -11,6 +11,7 @@ from roberta_lab.config.formatting import number
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.table.assembly import AT_CHANCE
 from roberta_lab.reports.table.rows import Record, Row, Table
+from roberta_lab.runs.provenance import Attempt
 
 SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 1e-6  # shares by which rows may differ without a note
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
@@ -153,7 +154,7 @@ def _data(config: Config, run: Path, fingerprints: Mapping[str, str]) -> str:
     return " + ".join(names) + (f" ({', '.join(known)})" if known else "")
 
 
-def _circumstances(attempt: run_notes.Attempt) -> dict[str, str]:
+def _circumstances(attempt: Attempt) -> dict[str, str]:
     """Return the code, packages and hardware of one attempt in words."""
     commit, hardware = attempt["git"]["commit"], dict(attempt["hardware"])
     dirty = " with uncommitted changes" if attempt["git"]["dirty"] else ""

@@ -40,7 +40,6 @@ class Cell:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Return one value per run."""
         return tuple(self.by_seed.values())
 
     @property
@@ -69,12 +68,10 @@ class Row:
 
     @property
     def perplexity(self) -> Cell:
-        """Return the cell of held-out perplexity."""
         return self.held_out[0]
 
     @property
     def all_cells(self) -> tuple[Cell, ...]:
-        """Return the tasks' cells, then pretraining's."""
         return (*self.cells, *self.held_out)
 
     @property
@@ -117,11 +114,9 @@ class Table:
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        """Return the tasks' columns, then pretraining's."""
         return (*self.columns, *self.held_out)
 
     def cells(self, row: Row) -> list[tuple[Column, Cell]]:
-        """Return all cells of a row with their columns."""
         return list(zip(self.all_columns, row.all_cells, strict=True))
 
     @property
