@@ -85,7 +85,7 @@ def _drawn(figure: Figure, legend: bool) -> Iterator[Canvas]:
 
 
 def _dress(axes: Axes, figure: Figure) -> None:
-    from matplotlib.ticker import EngFormatter, NullFormatter
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
     if figure.reference is not None and figure.holds((1.0, figure.reference[1])):
         name, level = figure.reference
@@ -103,27 +103,18 @@ def _dress(axes: Axes, figure: Figure) -> None:
         axes.set_xscale("log" if figure.log_x else "linear")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
+        places = sorted(set(_places(figure).values())) if figure.log_x else []
+        if 0 < len(places) <= 8:  # numbers also where the axis spans less than a decade
+            axes.set_xticks(places, [EngFormatter(sep="")(float(f"{x:.3g}")) for x in places])
+            axes.set_xticks([], minor=True)
     axes.set_yscale("log" if figure.log_y else "linear")
-    if figure.log_y or figure.log_x:
-        _few_ticks(axes, figure)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, axis="y" if figure.categories else "both")
-    axes.set_axisbelow(True)
-
-
-def _few_ticks(axes: Axes, figure: Figure) -> None:
-    """Put numbers on a logarithmic axis, also where it spans less than a decade."""
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator
-
     if figure.log_y:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    if figure.log_x and not figure.categories:
-        places = sorted(set(_places(figure).values()))
-        if 0 < len(places) <= 8:
-            axes.set_xticks(places, [EngFormatter(sep="")(float(f"{x:.3g}")) for x in places])
-            axes.set_xticks([], minor=True)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, axis="y" if figure.categories else "both")
+    axes.set_axisbelow(True)
 
 
 def _places(figure: Figure) -> dict[float, float]:

@@ -104,15 +104,9 @@ def _name_marks(root: Element, figure: Figure) -> None:
         if place is not None:
             points = [] if place == "ends" else [points[int(place)]]
         if len(marks) == len(points):
-            for mark, point in zip(marks, points, strict=True):
-                mark.set("data-tip", xml_text(tip(figure, number, point)))
-
-
-def tip(figure: Figure, number: int, point: tuple[float, float, str]) -> str:
-    """Return what a mark says of itself: `static: 512.3 perplexity at 1,990,200 tokens seen`."""
-    x, y, note = point
-    at = figure.categories[round(x)] if figure.categories else f"{compact(x, digits=6)} {figure.x_label}"
-    return f"{figure.series[number].name}: {note or compact(y)}, {at}"
+            for mark, (x, y, note) in zip(marks, points, strict=True):  # static: 512.3, 1,990,200 tokens seen
+                at = figure.categories[round(x)] if figure.categories else f"{compact(x, digits=6)} {figure.x_label}"
+                mark.set("data-tip", xml_text(f"{figure.series[number].name}: {note or compact(y)}, {at}"))
 
 
 def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:

@@ -73,7 +73,7 @@ def sections(statistics: EpochStatistics) -> list[Section]:
     plan, rows = statistics.plan, statistics.rows
     counts = tuple(Line(name.replace("_", " "), f"{n:,}") for name, n in plan.counts.items())
     where = "of the tokens that may be selected there; it should be level"
-    pairs = [Section("NSP", _pairs(plan))] if plan.random_pairs is not None else []
+    pairs = [Section("NSP", _pairs(plan.random_pairs, plan.mislabelled))] if plan.random_pairs is not None else []
     return [
         Section("inputs", _inputs(plan, rows)),
         Section("lengths of inputs, in tokens", bars=plan.histogram),
@@ -110,14 +110,13 @@ def _documents(plan: PlanStatistics) -> tuple[Line, ...]:
     return (*lines, Line("documents crossed", f"{plan.crossings:,}", "borders of documents inside inputs"))
 
 
-def _pairs(plan: PlanStatistics) -> tuple[Line, ...]:
-    random = plan.random_pairs
-    assert random is not None
+def _pairs(random: Share, mislabelled: int) -> tuple[Line, ...]:
     coin = "a coin, and always where A takes the last sentence: half or more"
+    next_ = Share(random.whole - random.count, random.whole)
     return (
-        share_line("B is next", Share(random.whole - random.count, random.whole)),
+        share_line("B is next", next_),
         share_line("B is random", random, coin),
-        zero_line("wrong labels", plan.mislabelled),
+        zero_line("wrong labels", mislabelled),
     )
 
 

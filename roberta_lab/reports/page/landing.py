@@ -20,7 +20,7 @@ from roberta_lab.runs import identity, tracking
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import parse, without_sweep
-from roberta_lab.runs.results import RunResult, is_complete
+from roberta_lab.runs.results import is_complete
 
 SUMMARY = "table.json"  # of a table, beside it
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
@@ -103,8 +103,12 @@ def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
     state, detail = state_of(folder)
     result, damage = run_notes.result(folder)
     marks: tuple[str, ...] = ("unreadable",) if damage else ()
+    figure = ""
     if result is not None and result.kind == "finetune":
-        marks = result.finetuning.marks
+        found = result.finetuning
+        marks, figure = found.marks, f"{found.task} {found.metric} {number(found.score)}"
+    elif result is not None:
+        figure = f"ppl {number(result.pretraining.perplexity)}"
     return RunLine(
         kind=kind,
         run_id=folder.name,
@@ -112,7 +116,7 @@ def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
         label=(result.label if result is not None else "") or _label(overrides) or folder.name,
         state=state,
         detail=damage or detail,
-        figure=_figure(result),
+        figure=figure,
         marks=marks,
         tables=tuple(f"{table.name} {table.scale}" for table in tables if folder.name in table.runs),
         links=tuple(name for name in LINKED if (folder / name).is_file()),
@@ -142,7 +146,7 @@ def _is_alive(pid: str, host: str) -> bool:
     except (ProcessLookupError, ValueError, OverflowError):
         return False
     except PermissionError:  # of another user
-        return True
+        pass
     return True
 
 
@@ -160,12 +164,3 @@ def _label(overrides: list[str] | None) -> str:
     names = [values.get("sweep.row"), f"seed {values['seed']}" if "seed" in values else None, values.get("task")]
     names.append(values.get("finetune.seed") if "task" in values else None)
     return " ".join(name for name in names if name) or " ".join(overrides or [])
-
-
-def _figure(result: RunResult | None) -> str:
-    if result is None:
-        return ""
-    if result.kind == "pretrain":
-        return f"ppl {number(result.pretraining.perplexity)}"
-    found = result.finetuning
-    return f"{found.task} {found.metric} {number(found.score)}"

@@ -13,9 +13,7 @@ from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.landing import SUMMARY, summary
-from roberta_lab.reports.table import latex, markdown
-from roberta_lab.reports.table.assembly import assemble
-from roberta_lab.reports.table.notes import provenance
+from roberta_lab.reports.table import assembly, latex, markdown, notes
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
 
@@ -34,8 +32,8 @@ def write_table(
     `overrides` are what was typed, for the command that makes what is missing.
     """
     assert config.sweep is not None
-    table = assemble(config.sweep, config.scale.name, records)
-    meta = provenance(config, records, folder)
+    table = assembly.assemble(config.sweep, config.scale.name, records)
+    meta = notes.provenance(config, records, folder)
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])

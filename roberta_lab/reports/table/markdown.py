@@ -10,7 +10,7 @@ from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.notes import footnotes, origins
-from roberta_lab.reports.table.rows import Cell, Row, Table
+from roberta_lab.reports.table.rows import Cell, Table
 
 
 def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | None = None) -> str:
@@ -30,7 +30,9 @@ def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | No
     for title, path in (figures or {}).items():
         lines += [f"![{escaped(title)}]({quote(path)})", ""]
     lines += [f"- {escaped(text)}" for text in footnotes(table)]
-    lines += [f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {_links(row)}" for row in table.rows]
+    for row in table.rows:
+        links = ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
+        lines.append(f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {links}")
     lines += [f"- {escaped(text)}" for text in origins(table, meta)]
     return "\n".join(lines) + "\n"
 
@@ -51,10 +53,6 @@ def _cell(cell: Cell, column: Column) -> str:
     marks = f"⚠ {', '.join(map(escaped, wording.marks(cell)))}" if wording.marks(cell) else ""
     parts = (median, f"({wording.spread(cell, column.digits)})", wording.bracketed(cell.published, column), marks)
     return " ".join(part for part in parts if part)
-
-
-def _links(row: Row) -> str:
-    return ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
 
 
 def grid(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
