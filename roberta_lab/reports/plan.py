@@ -146,12 +146,11 @@ def _blocks(plans: Plans, title: str, bullet: str, columns: Callable[[list[list[
 
 def cost_lines(plans: Mapping[str, Plan]) -> str:
     """Return what a sweep file says of its cost: for each scale, of all its pretraining runs, complete or not."""
-    lines = []
-    for scale, plan in plans.items():
-        unit = HARDWARE[plan.hardware].unit
-        runs, costs = counted(len(plan.distinct), "run"), _costs(plan.distinct)
-        lines.append(f"# Cost, {scale}: {runs}, {costs} {unit}-hours ({plan.hardware})")
-    return "\n".join(lines)
+    return "\n".join(
+        f"# Cost, {scale}: {counted(len(plan.distinct), 'run')}, {_costs(plan.distinct)} "
+        f"{HARDWARE[plan.hardware].unit}-hours ({plan.hardware})"
+        for scale, plan in plans.items()
+    )
 
 
 def _table(plan: Plan) -> list[list[str]]:

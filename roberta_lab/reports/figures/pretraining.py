@@ -38,16 +38,10 @@ def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
     note = "Of each row the first pretraining seed." if several else ""
     if held_out := _means(metrics, "val/ppl", None):
         unigram = shared_unigram(table)
-        yield Figure(
-            "perplexity",
-            "Held-out perplexity by tokens seen",
-            "tokens seen",
-            "perplexity",
-            held_out,
-            reference=("unigram model", unigram) if unigram is not None else None,
-            log_y=_is_wide(held_out, unigram),
-            note=f"{note} {OTHER_TOKENS}".strip() if same_tokens(table) is False else note,
-        )
+        title, level = "Held-out perplexity by tokens seen", ("unigram model", unigram) if unigram is not None else None
+        caution = f"{note} {OTHER_TOKENS}".strip() if same_tokens(table) is False else note
+        drawn = Figure("perplexity", title, "tokens seen", "perplexity", held_out, reference=level, note=caution)
+        yield replace(drawn, log_y=_is_wide(held_out, unigram))
     if losses := _means(metrics, "train/mlm_loss", NUM_MEANS):
         title, smooth = "Training loss of MLM by tokens seen", f"Means over 1/{NUM_MEANS} of the run. {note}".strip()
         yield Figure("loss", title, "tokens seen", "nats per token", losses, note=smooth)

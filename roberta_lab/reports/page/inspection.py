@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -185,12 +185,11 @@ def sizes(bars: Sequence[Bin]) -> list[float]:
 
 def manifest_lines(manifest: object) -> tuple[Line, ...]:
     """Return the counts of a prepared folder's manifest, whatever they are called; nested counts with both names."""
-    counts = manifest.get("counts") if isinstance(manifest, dict) else None
-    return tuple(_flattened("", counts)) if isinstance(counts, dict) else ()
+    return tuple(_flattened("", manifest.get("counts") if isinstance(manifest, dict) else None))
 
 
-def _flattened(prefix: str, counts: Mapping[str, object]) -> Iterator[Line]:
-    for name, value in counts.items():
+def _flattened(prefix: str, counts: object) -> Iterator[Line]:
+    for name, value in counts.items() if isinstance(counts, dict) else ():
         if isinstance(value, dict):
             yield from _flattened(f"{prefix}{name}: ", value)
         elif isinstance(value, int | float) and not isinstance(value, bool):

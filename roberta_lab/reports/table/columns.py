@@ -60,8 +60,7 @@ class Column:
     @property
     def title(self) -> str:
         """Return the column's name for people: `squad2 (squad2_f1)`, `held-out ppl`."""
-        names = {"ppl": "held-out ppl", "bits_per_byte": "held-out bits per byte"}
-        return names[self.metric] if self.task == HELD_OUT else f"{self.task} ({self.metric})"
+        return f"held-out {self.metric.replace('_', ' ')}" if self.task == HELD_OUT else f"{self.task} ({self.metric})"
 
     @property
     def shown(self) -> str | None:

@@ -122,8 +122,8 @@ class Table:
     @property
     def records(self) -> list[Record]:
         """Return every run of the sweep once per row it is in."""
-        found = (record for row in self.rows for cell in row.all_cells for record in cell.records)
-        return list({id(record): record for record in found}.values())
+        cells = (cell for row in self.rows for cell in row.all_cells)
+        return list({id(record): record for cell in cells for record in cell.records}.values())
 
     @property
     def num_runs(self) -> int:
