@@ -99,7 +99,7 @@ def _never_repeats(row: Row) -> bool:
 
 
 def task_notes(table: Table, with_baselines: bool = True) -> list[str]:
-    """Return for each task what a reader must mind; first its number of dev items, and what a constant prediction scores."""
+    """Return for each task what a reader must mind; baselines are its dev items and what a constant prediction scores."""
     found = {}
     for column in table.columns:
         said = [column.caution] if column.caution else []
