@@ -1,4 +1,4 @@
-"""Plan a run or a sweep: which runs it has, which are complete, what the others cost; as text or Markdown. Starts nothing."""
+"""Plan a run or a sweep: which runs it has, which are complete, what the others cost. Starts nothing."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def markdown(plans: Plans) -> str:
 
 
 def _blocks(plans: Plans, title: str, bullet: str, columns: Callable[[list[list[str]], str], list[str]]) -> list[str]:
-    """Return a block of lines for each plan and for the total; `title` and `bullet` are what titles and notes begin with."""
+    """Return a block for each plan and for the total; `title` and `bullet` are what titles and notes begin with."""
     blocks = []
     for plan in plans.plans:
         rows = _table(plan)

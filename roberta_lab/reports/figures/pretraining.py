@@ -29,7 +29,7 @@ COUNTED = (
 
 
 def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
-    """Yield the figures for which the runs have rows of metrics; `runs` are the folders of each row's first pretraining run."""
+    """Yield what the runs have metrics for; `runs` are the folders of each row's first pretraining run."""
     rows_of: dict[Path, list[str]] = {}
     for name, folder in runs.items():
         rows_of.setdefault(folder, []).append(name)

@@ -1,4 +1,4 @@
-"""Figures of results: by an amount in which rows differ, and beside the paper's (its recipe, Table 4; GLUE, Table 5)."""
+"""Figures of results: by an amount in which rows differ, and beside the paper's (Table 4, its recipe; Table 5, GLUE)."""
 
 from __future__ import annotations
 

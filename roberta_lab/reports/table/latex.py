@@ -57,7 +57,7 @@ def _plain(character: str) -> str:
 
 
 def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.tex") -> str:
-    """Return a whole document around the file of `tabular`, with warning and footnotes; `meta` names where the numbers come from."""
+    """Return a whole document around the file of `tabular`; `meta` names where the numbers come from."""
     differences = [[escaped(text) for text in row] for row in wording.difference_rows(table)]
     if differences:
         differences[0][2] = f"less {escaped(str(table.reference))}"

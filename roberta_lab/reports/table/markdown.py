@@ -56,7 +56,7 @@ def _cell(cell: Cell, column: Column) -> str:
 
 
 def grid(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
-    """Return the lines of a table of escaped texts, the head first; `alignment` has a letter for each column, l or r."""
+    """Return the lines of a table of escaped texts, head first; `alignment` has an l or r for each column."""
     rule = [{"l": "---", "r": "---:"}[side] for side in alignment]
     return ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
 

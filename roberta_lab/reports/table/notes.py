@@ -1,4 +1,4 @@
-"""The footnotes of a table: what a reader must mind, and where the numbers come from, said below it in every rendering."""
+"""The footnotes of a table in every rendering: what a reader must mind, and where the numbers come from."""
 
 from __future__ import annotations
 
