@@ -16,8 +16,7 @@ from omegaconf import OmegaConf
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, SweepConfig
 from roberta_lab.data import storage
-from roberta_lab.reports.plan.plan import plan_of_runs
-from roberta_lab.reports.plan.rendering import cost_lines
+from roberta_lab.reports.plan import cost_lines, plan_of_runs
 from roberta_lab.reports.table import columns
 from roberta_lab.reports.table.columns import METRIC_OF_TASK, published
 from roberta_lab.runs import identity

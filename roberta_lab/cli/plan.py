@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roberta_lab.reports.plan.plan import plans_of
-from roberta_lab.reports.plan.rendering import markdown, text
+from roberta_lab.reports.plan import markdown, plans_of, text
 from roberta_lab.runs.jobs import Job
 
 

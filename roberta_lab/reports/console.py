@@ -18,9 +18,7 @@ _JUSTIFY: dict[str, Literal["left", "right"]] = {"l": "left", "r": "right"}
 def aligned(rows: Sequence[Sequence[str]], alignment: str, head: bool = False) -> list[str]:
     """Return a line for each row, with cells below each other and two spaces between columns.
 
-    Args:
-        alignment: a letter for each column, l or r.
-        head: the first row has the names of the columns, which are bold on a terminal.
+    `alignment` has a letter for each column, l or r. With `head` the first row has their names, bold on a terminal.
     """
     table = Table(box=None, show_header=head, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for number, side in enumerate(alignment):

@@ -14,9 +14,9 @@ from report_runs import SWEEP, finetuned, pretrained, write_run
 from roberta_lab.config import MaskingConfig
 from roberta_lab.reports.figures.choice import figures, main_figure
 from roberta_lab.reports.figures.drawing import COLOURS, STYLES, _drawn, files, style, svg_for_page
-from roberta_lab.reports.figures.exposure import expected, exposure
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
+from roberta_lab.reports.figures.pretraining import expected, exposure
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.rows import Record
 

@@ -23,7 +23,7 @@ from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table import latex, markdown
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import PAPER, published
-from roberta_lab.reports.table.files import write_table
+from roberta_lab.reports.table.files import csv_text, write_table
 from roberta_lab.reports.table.notes import (
     CHANCE,
     FOLDED,
@@ -32,13 +32,12 @@ from roberta_lab.reports.table.notes import (
     PAIRS,
     SHARED,
     notes,
+    provenance,
     same_tokens,
     shared_unigram,
     unlike_rows,
 )
-from roberta_lab.reports.table.origins import provenance
 from roberta_lab.reports.table.rows import Cell, Table
-from roberta_lab.reports.table.spreadsheet import csv_text
 from roberta_lab.reports.table.wording import LIKE, facts, legend, signs, warning
 from roberta_lab.runs.jobs import Job
 

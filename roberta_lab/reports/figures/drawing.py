@@ -6,6 +6,7 @@ Equal numbers give equal bytes. Text stays text, dark mode keeps it readable, an
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,9 +42,7 @@ def style(figure: Figure, number: int) -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """Return text that matplotlib draws as it is: no formula, and no leading underscore, which hides a line from the legend."""
-    text = xml_text(text)
-    text = "\N{WORD JOINER}" + text if text.startswith("_") else text
-    return text.replace("$", r"\$")
+    return re.sub("^_", "\N{WORD JOINER}_", xml_text(text)).replace("$", r"\$")
 
 
 def svg_for_page(figure: Figure) -> str:
@@ -86,7 +85,7 @@ def _drawn(figure: Figure, legend: bool) -> Iterator[Canvas]:
 
 
 def _dress(axes: Axes, figure: Figure) -> None:
-    from matplotlib.ticker import EngFormatter, NullFormatter
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
     if figure.reference is not None and figure.holds((1.0, figure.reference[1])):
         name, level = figure.reference
@@ -104,27 +103,18 @@ def _dress(axes: Axes, figure: Figure) -> None:
         axes.set_xscale("log" if figure.log_x else "linear")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
+        places = sorted(set(_places(figure).values())) if figure.log_x else []
+        if 0 < len(places) <= 8:  # numbers also where the axis spans less than a decade
+            axes.set_xticks(places, [EngFormatter(sep="")(float(f"{x:.3g}")) for x in places])
+            axes.set_xticks([], minor=True)
     axes.set_yscale("log" if figure.log_y else "linear")
-    if figure.log_y or figure.log_x:
-        _few_ticks(axes, figure)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, axis="y" if figure.categories else "both")
-    axes.set_axisbelow(True)
-
-
-def _few_ticks(axes: Axes, figure: Figure) -> None:
-    """Put numbers on a logarithmic axis, also where it spans less than a decade."""
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator
-
     if figure.log_y:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    if figure.log_x and not figure.categories:
-        places = sorted(set(_places(figure).values()))
-        if 0 < len(places) <= 8:
-            axes.set_xticks(places, [EngFormatter(sep="")(float(f"{x:.3g}")) for x in places])
-            axes.set_xticks([], minor=True)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, axis="y" if figure.categories else "both")
+    axes.set_axisbelow(True)
 
 
 def _places(figure: Figure) -> dict[float, float]:
@@ -171,20 +161,14 @@ def _bars(axes: Axes, figure: Figure) -> None:
     for number, points in enumerate(figure.shown):
         series = figure.series[number]
         left = (number - (len(figure.series) - 1) / 2) * width
-        drawn = axes.bar(
-            [x + left for x, _, _ in points],
-            [y for _, y, _ in points],
-            width,
-            color=style(figure, number)["color"],
-            hatch="//" if series.published else None,
-            edgecolor="white" if series.published else "none",
-            linewidth=0,
-            label=plain(series.name),
-        )
+        x, heights, label = [x + left for x, _, _ in points], [y for _, y, _ in points], plain(series.name)
+        hatch, edge = ("//", "white") if series.published else (None, "none")
+        look = {"color": style(figure, number)["color"], "hatch": hatch, "edgecolor": edge, "linewidth": 0}
+        drawn = axes.bar(x, heights, width, label=label, **look)
         for i, bar in enumerate(drawn):
             bar.set_gid(f"series{number}.{i}")
-        for (x, _, _), (low, high) in zip(points, series.ends, strict=False):
-            [line] = axes.plot([x + left] * 2, [low, high], color="black", linewidth=1)
+        for middle, (low, high) in zip(x, series.ends, strict=False):
+            [line] = axes.plot([middle] * 2, [low, high], color="black", linewidth=1)
             line.set_gid(f"series{number}.ends")
 
 
@@ -195,16 +179,10 @@ def _steps(axes: Axes, figure: Figure) -> None:
     [points], before = figure.shown[:1], 0.0
     for i, (x, y, note) in enumerate(points):
         # From its lower end up: no margin is left beyond the other end of a bar that begins at it.
-        [bar] = axes.bar(
-            [x],
-            [abs(y - before)],
-            0.6,
-            bottom=min(y, before),
-            color=COLOURS[2] if y >= before else COLOURS[1],
-            hatch="//" if figure.series[0].published else None,
-            edgecolor="white",
-            linewidth=0.6,
-        )
+        colour = COLOURS[2] if y >= before else COLOURS[1]
+        hatch = "//" if figure.series[0].published else None
+        [bar] = axes.bar([x], [abs(y - before)], 0.6, min(y, before), color=colour, hatch=hatch, edgecolor="white")
+        bar.set_linewidth(0.6)
         bar.set_gid(f"series0.{i}")
         word = plain(note.partition(":")[0])
         place = offset_copy(axes.transData, axes.get_figure(root=True), y=2, units="points")

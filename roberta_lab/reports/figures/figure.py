@@ -52,12 +52,8 @@ class Figure:
     @property
     def shown(self) -> list[list[tuple[float, float, str]]]:
         """Return for each series the points that the axes hold, with their notes."""
-        found = []
-        for series in self.series:
-            notes = series.notes or ("",) * len(series.points)
-            pairs = zip(series.points, notes, strict=True)
-            found.append([(*point, note) for point, note in pairs if self.holds(point)])
-        return found
+        noted = [zip(s.points, s.notes or ("",) * len(s.points), strict=True) for s in self.series]
+        return [[(*point, note) for point, note in pairs if self.holds(point)] for pairs in noted]
 
 
 def xml_text(text: str) -> str:

@@ -49,17 +49,11 @@ def inline(figure: Figure) -> Inline:
     raw = svg_for_page(figure)
     root = ElementTree.fromstring(raw[raw.index("<svg") :])
     for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
-                parent.remove(child)
+        for child in [*parent.findall(f"{{{SVG}}}metadata"), *parent.findall(f"{{{SVG}}}style")]:
+            parent.remove(child)
     _name_marks(root, figure)
     for element in root.iter():
         _attributes(element, figure.salt)
-    _frame(root, figure)
-    return Inline(figure, ElementTree.tostring(root, "unicode"), _legend(root, figure))
-
-
-def _frame(root: Element, figure: Figure) -> None:
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     lines = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
@@ -67,6 +61,7 @@ def _frame(root: Element, figure: Figure) -> None:
     title = Element(f"{{{SVG}}}title")
     title.text = xml_text(figure.title)
     root.insert(0, title)
+    return Inline(figure, ElementTree.tostring(root, "unicode"), _legend(root, figure))
 
 
 def _attributes(element: Element, salt: str) -> None:
@@ -76,8 +71,7 @@ def _attributes(element: Element, salt: str) -> None:
         if not colon:
             continue
         if name == "font":  # a shorthand has no attribute: `8px 'DejaVu Sans', sans-serif`
-            size = re.search(r"([\d.]+)px", value)
-            element.set("font-size", size.group(1) if size else "10")
+            element.set("font-size", size[1] if (size := re.search(r"([\d.]+)px", value)) else "10")
         else:
             element.set(name, value)
     if element.tag == f"{{{SVG}}}text":
@@ -110,15 +104,9 @@ def _name_marks(root: Element, figure: Figure) -> None:
         if place is not None:
             points = [] if place == "ends" else [points[int(place)]]
         if len(marks) == len(points):
-            for mark, point in zip(marks, points, strict=True):
-                mark.set("data-tip", xml_text(tip(figure, number, point)))
-
-
-def tip(figure: Figure, number: int, point: tuple[float, float, str]) -> str:
-    """Return what a mark says of itself: `static: 512.3 perplexity at 1,990,200 tokens seen`."""
-    x, y, note = point
-    at = figure.categories[round(x)] if figure.categories else f"{compact(x, digits=6)} {figure.x_label}"
-    return f"{figure.series[number].name}: {note or compact(y)}, {at}"
+            for mark, (x, y, note) in zip(marks, points, strict=True):  # static: 512.3, 1,990,200 tokens seen
+                at = figure.categories[round(x)] if figure.categories else f"{compact(x, digits=6)} {figure.x_label}"
+                mark.set("data-tip", xml_text(f"{figure.series[number].name}: {note or compact(y)}, {at}"))
 
 
 def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:

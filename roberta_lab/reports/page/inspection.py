@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ def sections(statistics: EpochStatistics) -> list[Section]:
     plan, rows = statistics.plan, statistics.rows
     counts = tuple(Line(name.replace("_", " "), f"{n:,}") for name, n in plan.counts.items())
     where = "of the tokens that may be selected there; it should be level"
-    pairs = [Section("NSP", _pairs(plan))] if plan.random_pairs is not None else []
+    pairs = [Section("NSP", _pairs(plan.random_pairs, plan.mislabelled))] if plan.random_pairs is not None else []
     return [
         Section("inputs", _inputs(plan, rows)),
         Section("lengths of inputs, in tokens", bars=plan.histogram),
@@ -103,25 +103,20 @@ def _inputs(plan: PlanStatistics, rows: RowStatistics) -> tuple[Line, ...]:
 
 
 def _documents(plan: PlanStatistics) -> tuple[Line, ...]:
-    shown = list(plan.documents.items())
-    lines = [
-        share_line(counted(n, "document"), Share(inputs, plan.num_examples))
-        for n, inputs in shown[:MOST_KINDS_OF_DOCUMENTS]
-    ]
-    if rest := shown[MOST_KINDS_OF_DOCUMENTS:]:
-        inputs = sum(number for _, number in rest)
-        lines.append(share_line(f"{rest[0][0]:,} documents or more", Share(inputs, plan.num_examples)))
+    kinds = [(counted(n, "document"), inputs) for n, inputs in plan.documents.items()]
+    if rest := list(plan.documents.items())[MOST_KINDS_OF_DOCUMENTS:]:
+        kinds[MOST_KINDS_OF_DOCUMENTS:] = [(f"{rest[0][0]:,} documents or more", sum(inputs for _, inputs in rest))]
+    lines = (share_line(name, Share(inputs, plan.num_examples)) for name, inputs in kinds)
     return (*lines, Line("documents crossed", f"{plan.crossings:,}", "borders of documents inside inputs"))
 
 
-def _pairs(plan: PlanStatistics) -> tuple[Line, ...]:
-    assert plan.random_pairs is not None
-    random = plan.random_pairs
+def _pairs(random: Share, mislabelled: int) -> tuple[Line, ...]:
     coin = "a coin, and always where A takes the last sentence: half or more"
+    next_ = Share(random.whole - random.count, random.whole)
     return (
-        share_line("B is next", Share(random.whole - random.count, random.whole)),
+        share_line("B is next", next_),
         share_line("B is random", random, coin),
-        zero_line("wrong labels", plan.mislabelled),
+        zero_line("wrong labels", mislabelled),
     )
 
 
@@ -172,10 +167,8 @@ def lines_text(lines: Sequence[Line]) -> list[str]:
 
 
 def _bars_text(bars: Sequence[Bin]) -> list[str]:
-    cells = [
-        (span(bin_), f"{bin_.share.count:,}", "█" * round(BAR * size))
-        for bin_, size in zip(bars, sizes(bars), strict=True)
-    ]
+    drawn = zip(bars, sizes(bars), strict=True)
+    cells = [(span(bin_), f"{bin_.share.count:,}", "█" * round(BAR * size)) for bin_, size in drawn]
     return [f"  {row}" for row in aligned(cells, "rrl")]
 
 
@@ -192,12 +185,11 @@ def sizes(bars: Sequence[Bin]) -> list[float]:
 
 def manifest_lines(manifest: object) -> tuple[Line, ...]:
     """Return the counts of a prepared folder's manifest, whatever they are called; nested counts with both names."""
-    counts = manifest.get("counts") if isinstance(manifest, dict) else None
-    return tuple(_flattened("", counts)) if isinstance(counts, dict) else ()
+    return tuple(_flattened("", manifest.get("counts") if isinstance(manifest, dict) else None))
 
 
-def _flattened(prefix: str, counts: Mapping[str, object]) -> Iterator[Line]:
-    for name, value in counts.items():
+def _flattened(prefix: str, counts: object) -> Iterator[Line]:
+    for name, value in counts.items() if isinstance(counts, dict) else ():
         if isinstance(value, dict):
             yield from _flattened(f"{prefix}{name}: ", value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -224,8 +216,8 @@ def settings(config: Config) -> dict[str, str]:
     name = masking.pop("name")
     if name != "static":
         del masking["num_patterns"]
-    published = f"published, {config.tokenizer.path}"
-    vocabulary = published if config.tokenizer.path else f"vocab_size={config.tokenizer.vocab_size:,}"
+    path, size = config.tokenizer.path, config.tokenizer.vocab_size
+    vocabulary = f"published, {path}" if path else f"vocab_size={size:,}"
     return {
         "input_format": f"{config.input_format.name}, max_length={config.input_format.max_length}",
         "masking": ", ".join([name, *(f"{key}={str(value).lower()}" for key, value in masking.items())]),

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roberta_lab.config.formatting import number
 from roberta_lab.data.storage import write
 from roberta_lab.reports import run_notes
-from roberta_lab.reports.page.summary import SUMMARY, Summary, read_card
+from roberta_lab.reports.figures.figure import Figure
+from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page.table_page import rendered
-from roberta_lab.runs import identity
+from roberta_lab.reports.table.rows import Table
+from roberta_lab.runs import identity, tracking
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import parse, without_sweep
-from roberta_lab.runs.results import RunResult, is_complete
-from roberta_lab.runs.tracking import read
+from roberta_lab.runs.results import is_complete
 
+SUMMARY = "table.json"  # of a table, beside it
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 STATES = ("complete", "in progress", "interrupted")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table as the landing page lists it."""
+
+    name: str
+    title: str
+    question: str
+    scale: str
+    num_runs: int
+    num_missing: int
+    command: str  # makes what is missing
+    runs: list[str]  # ids
+    figure: dict[str, object] | None  # the main one: title, note, kind, svg, and the keys of its legend
+
+    @property
+    def state(self) -> str:
+        return f"{self.num_missing} of {self.num_runs} runs missing" if self.num_missing else "complete"
 
 
 @dataclass(frozen=True)
@@ -41,31 +63,52 @@ class RunLine:
     resume: str  # the command that goes on with it; empty when it is complete
 
 
+def summary(table: Table, command: str, main: Figure | None) -> str:
+    """Return the text of a table's `table.json`; `main` is the figure that stands for it."""
+    figure: dict[str, object] | None = None
+    if main is not None:
+        drawn = inline(main)
+        figure = {"title": main.title, "note": main.note, "kind": main.kind, "svg": drawn.svg}
+        figure["legend"] = [asdict(key) for key in drawn.legend]
+    runs = sorted({record.run_id for record in table.records})
+    counts = table.num_runs, table.num_missing
+    found = Summary(table.name, table.title, table.question, table.scale, *counts, command, runs, figure)
+    return json.dumps(asdict(found), indent=1) + "\n"
+
+
+def _read_summary(file: Path) -> Summary | None:
+    """Return a table's summary; None where it cannot be read or has other fields."""
+    try:
+        return Summary(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def write_landing(outputs: Path) -> Path:
     """Write `index.html` over everything that lies in `outputs`; return its path."""
     files = outputs.glob(f"tables/*/*/{SUMMARY}")  # of NAME/SCALE
     ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
-    tables = [card for file in ordered if (card := read_card(file, outputs)) is not None]
-    lines = [line for kind in identity.KINDS for line in _runs(outputs, kind, tables)]
+    found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
+    tables = {folder: table for folder, table in found.items() if table is not None}
+    lines = [_run(outputs, folder, tables.values()) for kind in identity.KINDS for folder in outputs.glob(f"{kind}/*/")]
+    lines.sort(key=lambda line: (identity.KINDS.index(line.kind), line.state == "complete", line.label, line.run_id))
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
     path = outputs / "index.html"
     write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts))
     return path
 
 
-def _runs(outputs: Path, kind: str, tables: Sequence[Summary]) -> list[RunLine]:
-    folders = (outputs / kind).iterdir() if (outputs / kind).is_dir() else ()
-    found = [_run(outputs, kind, folder, tables) for folder in folders if folder.is_dir()]
-    return sorted(found, key=lambda line: (line.state == "complete", line.label, line.run_id))
-
-
-def _run(outputs: Path, kind: str, folder: Path, tables: Sequence[Summary]) -> RunLine:
-    overrides = run_notes.overrides(folder)
+def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
+    kind, overrides = folder.parent.name, run_notes.overrides(folder)
     state, detail = state_of(folder)
     result, damage = run_notes.result(folder)
     marks: tuple[str, ...] = ("unreadable",) if damage else ()
+    figure = ""
     if result is not None and result.kind == "finetune":
-        marks = result.finetuning.marks
+        found = result.finetuning
+        marks, figure = found.marks, f"{found.task} {found.metric} {number(found.score)}"
+    elif result is not None:
+        figure = f"ppl {number(result.pretraining.perplexity)}"
     return RunLine(
         kind=kind,
         run_id=folder.name,
@@ -73,7 +116,7 @@ def _run(outputs: Path, kind: str, folder: Path, tables: Sequence[Summary]) -> R
         label=(result.label if result is not None else "") or _label(overrides) or folder.name,
         state=state,
         detail=damage or detail,
-        figure=_figure(result),
+        figure=figure,
         marks=marks,
         tables=tuple(f"{table.name} {table.scale}" for table in tables if folder.name in table.runs),
         links=tuple(name for name in LINKED if (folder / name).is_file()),
@@ -103,12 +146,12 @@ def _is_alive(pid: str, host: str) -> bool:
     except (ProcessLookupError, ValueError, OverflowError):
         return False
     except PermissionError:  # of another user
-        return True
+        pass
     return True
 
 
 def _progress(folder: Path) -> str:
-    rows = read(folder / "metrics.jsonl")
+    rows = tracking.read(folder / "metrics.jsonl")
     if not rows:
         return "no step logged"
     steps = run_notes.setting(folder, "batch_size", "steps") if folder.parent.name == "pretrain" else None
@@ -116,17 +159,8 @@ def _progress(folder: Path) -> str:
 
 
 def _label(overrides: list[str] | None) -> str:
-    """Return the row, seed and task of a run that is not complete, as its overrides say them."""
+    """Return the row, seed and task of a run that is not complete."""
     values = dict(o.lstrip("+~").partition("=")[::2] for o in overrides or [])
     names = [values.get("sweep.row"), f"seed {values['seed']}" if "seed" in values else None, values.get("task")]
     names.append(values.get("finetune.seed") if "task" in values else None)
     return " ".join(name for name in names if name) or " ".join(overrides or [])
-
-
-def _figure(result: RunResult | None) -> str:
-    if result is None:
-        return ""
-    if result.kind == "pretrain":
-        return f"ppl {number(result.pretraining.perplexity)}"
-    found = result.finetuning
-    return f"{found.task} {found.metric} {number(found.score)}"

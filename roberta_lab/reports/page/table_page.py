@@ -23,14 +23,11 @@ def _text(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
-
 def policy() -> str:
     """Return the content security policy of the pages: their own script and style, by hash, and nothing else."""
-    own = f"script-src {_hash(_text('page.js'))}; style-src {_hash(_text('page.css'))}"
-    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
+    digests = (hashlib.sha256(_text(name).encode()).digest() for name in ("page.js", "page.css"))
+    script, css = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return f"default-src 'none'; script-src {script}; style-src {css}; base-uri 'none'; form-action 'none'"
 
 
 def jinja_environment() -> jinja2.Environment:
@@ -57,11 +54,8 @@ def html(
 ) -> str:
     """Return the page of a table.
 
-    Args:
-        meta: where the numbers come from, by name.
-        home: the path of the landing page.
-        files: the other forms of the table, beside the page.
-        command: makes what is missing.
+    `meta` names where the numbers come from, `home` is the path of the landing page, `files` are the other forms of the table
+    beside the page, and `command` makes what is missing.
     """
     return rendered(
         "page.html.j2",

@@ -18,26 +18,11 @@ from roberta_lab.training.rows import PretrainingResult
 
 # The figure of each task that the paper's tables show, and that a run's own metric fills: its `score`.
 METRIC_OF_TASK = {
-    "squad1": "squad1_f1",
-    "squad2": "squad2_f1",
-    "mnli": "mnli_m_acc",
-    "sst2": "sst2_acc",
-    "race": "race_acc",
-    "qnli": "qnli_acc",
-    "qqp": "qqp_acc",
-    "rte": "rte_acc",
-    "mrpc": "mrpc_acc",
-    "cola": "cola_mcc",
-    "stsb": "stsb_pearson",
-    "wnli": "wnli_acc",
+    **{"squad1": "squad1_f1", "squad2": "squad2_f1", "mnli": "mnli_m_acc", "cola": "cola_mcc", "stsb": "stsb_pearson"},
+    **{task: f"{task}_acc" for task in ("sst2", "race", "qnli", "qqp", "rte", "mrpc", "wnli")},
 }
 # The paper's name of a figure, without the task -> its name among the scores of the dev split.
-METRICS = {
-    "acc": "accuracy",
-    "m_acc": "accuracy",
-    "middle_acc": "accuracy_middle",
-    "high_acc": "accuracy_high",
-}
+METRICS = {"acc": "accuracy", "m_acc": "accuracy", "middle_acc": "accuracy_middle", "high_acc": "accuracy_high"}
 OTHER_SPLITS = {"mm_acc": ("dev_mm", "accuracy")}  # figures of another split than dev
 HELD_OUT = "held_out"  # the `task` of columns that pretraining fills
 PAPER = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
@@ -75,8 +60,7 @@ class Column:
     @property
     def title(self) -> str:
         """Return the column's name for people: `squad2 (squad2_f1)`, `held-out ppl`."""
-        names = {"ppl": "held-out ppl", "bits_per_byte": "held-out bits per byte"}
-        return names[self.metric] if self.task == HELD_OUT else f"{self.task} ({self.metric})"
+        return f"held-out {self.metric.replace('_', ' ')}" if self.task == HELD_OUT else f"{self.task} ({self.metric})"
 
     @property
     def shown(self) -> str | None:
@@ -115,13 +99,9 @@ def published(key: str) -> dict[str, dict[str, float | None]]:
 
 def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[FinetuningResult]]) -> tuple[Column, ...]:
     """Return the columns of each task of the sweep, in its order: the figures that the paper's table has of the task, else
-    the figure that papers usually give.
-
-    Args:
-        results: those that are there, by task of the sweep.
+    the figure that papers usually give. `results` are those that are there, by task.
     """
-    rows = published(sweep.published) if sweep.published else {}
-    metrics = list(next(iter(rows.values()), {}))
+    metrics = _published(sweep.published)["metrics"] if sweep.published else []
     found = []
     for task in sweep.tasks:
         own = [metric for metric in metrics if metric.startswith(f"{task}_")] or [METRIC_OF_TASK.get(task, task)]

@@ -2,11 +2,7 @@
 
 Runs of the same seed are paired: the same finetuning seed in both rows; or, where a row was pretrained with several seeds,
 the same pretraining seed. Then finetuning seeds are averaged, since they share their weights and are not independent.
-
-Few seeds can tell little. The two-sided p of a sign-flip test is a multiple of 2 / 2^n: at 3 seeds at least
-0.25, at 5 at least 0.0625, so below 6 seeds no difference counts as told apart, however clear it looks. A percentile interval
-of so few values is too narrow as well. And finetuning seeds of one pretraining run say nothing of what another pretraining
-seed would give.
+How little a few seeds can tell is in wording.TESTS, which readers of a table see.
 """
 
 from __future__ import annotations
@@ -48,11 +44,6 @@ class Difference:
         return self.n > 1 and not self.same_runs
 
     @property
-    def smallest_p(self) -> float:
-        """Return the smallest p that the test can give with so many pairs."""
-        return min(1.0, 2.0 ** (1 - self.n))
-
-    @property
     def verdict(self) -> str:
         """Return the outcome in words."""
         if self.same_runs:
@@ -61,15 +52,14 @@ class Difference:
             return "told apart"
         if self.n == 1:
             return "one seed: no test"
-        few = f": {self.n} seeds never can" if self.smallest_p > LEVEL else ""
-        return f"not told apart{few}"
+        smallest = 2.0 ** (1 - self.n)  # p of the test with so many pairs
+        return f"not told apart: {self.n} seeds never can" if smallest > LEVEL else "not told apart"
 
 
 def difference(row: Mapping[Seeds, float], reference: Mapping[Seeds, float], name: str) -> Difference | None:
     """Return how a row differs from its reference row, by their values per seed; None where no seed is in both.
 
-    Args:
-        name: keys the random draws, so that equal names and values have equal intervals.
+    `name` keys the random draws, so that equal names and values have equal intervals.
     """
     pairs = paired(row, reference)
     if not pairs.size:
@@ -82,11 +72,9 @@ def difference(row: Mapping[Seeds, float], reference: Mapping[Seeds, float], nam
 def paired(row: Mapping[Seeds, float], reference: Mapping[Seeds, float]) -> np.ndarray:
     """Return the differences of the seeds that both have, (n,) float64, in the order of the seeds."""
     shared = sorted(set(row) & set(reference), key=lambda s: (s[0], s[1] or 0))
-    by_pretraining: dict[int, list[float]] = {}
-    for seeds in shared:
-        by_pretraining.setdefault(seeds[0], []).append(row[seeds] - reference[seeds])
-    groups = list(by_pretraining.values())
-    return np.array([fmean(group) for group in groups] if len(groups) > 1 else [d for g in groups for d in g])
+    by_pretraining = itertools.groupby(shared, key=lambda s: s[0])
+    groups = [[row[seeds] - reference[seeds] for seeds in group] for _, group in by_pretraining]
+    return np.array([fmean(group) for group in groups] if len(groups) > 1 else list(itertools.chain(*groups)))
 
 
 def sign_flip(pairs: np.ndarray, name: str = "") -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -10,12 +12,16 @@ from roberta_lab.data.storage import write
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
-from roberta_lab.reports.page.summary import SUMMARY, summary
-from roberta_lab.reports.table import latex, markdown, spreadsheet
-from roberta_lab.reports.table.assembly import assemble
-from roberta_lab.reports.table.origins import provenance
+from roberta_lab.reports.page.landing import SUMMARY, summary
+from roberta_lab.reports.table import assembly, latex, markdown, notes
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
+
+FIELDS = (
+    *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
+    *("majority", "marks", "reference", "difference", "difference_low", "difference_high", "pairs", "p"),
+    *("told_apart", "runs"),
+)
 
 
 def write_table(
@@ -23,28 +29,63 @@ def write_table(
 ) -> tuple[Table, list[Path]]:
     """Write table.md, table.csv, table.tex, tabular.tex, figures/ and index.html into `folder`; return the table and the files.
 
-    Args:
-        overrides: what was typed, for the command that makes what is missing.
+    `overrides` are what was typed, for the command that makes what is missing.
     """
     assert config.sweep is not None
-    table = assemble(config.sweep, config.scale.name, records)
-    meta = provenance(config, records, folder)
+    table = assembly.assemble(config.sweep, config.scale.name, records)
+    meta = notes.provenance(config, records, folder)
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
     forms = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}),
-        "table.csv": spreadsheet.csv_text(table),
+        "table.csv": csv_text(table),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
-    noted = summary(table, command, choice.main_figure(figures)).to_json()
-    pictures = {name: data for figure in figures for name, data in drawing.files(figure).items()}
+    noted = summary(table, command, choice.main_figure(figures))
+    pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, data in pictures.items():
-        write(folder / "figures" / name, data)
-    for name, text in {**forms, SUMMARY: noted, "index.html": page}.items():
-        write(folder / name, text)
+    for name, content in {**pictures, **forms, SUMMARY: noted, "index.html": page}.items():
+        write(folder / name, content)
     return table, [folder / name for name in (*forms, "index.html")]
+
+
+def csv_text(table: Table) -> str:
+    """Return the cells as CSV.
+
+    Held-out figures are columns like the tasks; the `majority` of perplexity is the unigram model's. Runs are ids separated by
+    spaces. `told_apart` is empty where nothing could be compared.
+    """
+    written = io.StringIO()
+    writer = csv.DictWriter(written, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for row in table.rows:
+        for column, cell in table.cells(row):
+            low, high = cell.spread or (cell.median, cell.median)
+            compared = cell.difference
+            line: dict[str, object] = {
+                "row": row.name,
+                "column": column.task,
+                "metric": column.metric,
+                "stand_in": column.stand_in,
+                "measured": column.measured,
+                "median": cell.median,
+                "low": low,
+                "high": high,
+                "n": len(cell.values),
+                "expected": len(cell.records),
+                "published": cell.published,
+                "majority": row.unigram_ppl if column.metric == "ppl" else column.majority,
+                "marks": "; ".join(cell.marks),
+                "runs": " ".join(record.run_id for record in cell.records if record.result),
+            }
+            if compared:
+                line |= {"reference": table.reference, "difference": compared.mean, "pairs": compared.n}
+                line["told_apart"] = str(compared.apart).lower()
+                if compared.was_tested:
+                    line |= {"difference_low": compared.low, "difference_high": compared.high, "p": compared.p}
+            writer.writerow(line)
+    return written.getvalue()

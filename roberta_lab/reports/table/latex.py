@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
 
 from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
@@ -30,81 +33,58 @@ _SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
-_HEAD = (
-    r"\documentclass{article}",
-    r"\usepackage[utf8]{inputenc}",
-    r"\usepackage[T1]{fontenc}",
-    r"\usepackage{textcomp,booktabs,longtable,graphicx}",
-    r"\usepackage[margin=2cm,a4paper,landscape]{geometry}",
-    r"\begin{document}",
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+    variable_start_string="<<",
+    variable_end_string=">>",
+    block_start_string="<%",
+    block_end_string="%>",
 )
 
 
 def escaped(text: str) -> str:
     """Return text that is literal in LaTeX, on one line; letters that its Western fonts lack become numbers: [U+65E5]."""
-    flat = " ".join(text.split())
-    return "".join(_SPECIAL.get(c) or _plain(c) for c in flat)
+    return "".join(_SPECIAL.get(c) or _plain(c) for c in " ".join(text.split()))
 
 
 def _plain(character: str) -> str:
-    if "\x20" <= character <= "\x7e" or (character > "\xa0" and character <= "\xff" and character.isalpha()):
+    if "\x20" <= character <= "\x7e" or ("\xa0" < character <= "\xff" and character.isalpha()):
         return character
     return "" if unicodedata.category(character) == "Cc" else f"[U+{ord(character):04X}]"
 
 
 def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.tex") -> str:
-    """Return a whole document around the file of `tabular`, with warning and footnotes.
-
-    Args:
-        meta: where the numbers come from, by name.
-    """
-    warning = wording.warning(table)
-    lines = [
-        *_HEAD,
-        r"\section*{" + escaped(table.title) + "}",
-        escaped(table.question) + r"\par\medskip",
-        *([r"\noindent\textbf{" + escaped(warning) + r"}\par\medskip"] if warning else []),
-        r"\noindent\input{" + tabular_file + "}",
-        r"\par\medskip\noindent\footnotesize",
-        *_difference_table(table),
-        *_best_table(table),
-        r"\begin{itemize}\raggedright",
-        *(r"\item " + _breakable(note) for note in _below(table, meta)),
-        r"\end{itemize}",
-        r"\end{document}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _below(table: Table, meta: dict[str, str]) -> list[str]:
-    found = [wording.legend(table), *footnotes(table)]
-    found += [wording.TESTS] if wording.compared_rows(table) else []
-    found += [wording.GRID] if table.best else []
-    found += [f"{row.name}: {wording.facts(row)}" for row in table.rows]
-    return [*found, *origins(table, meta)]
-
-
-def _breakable(text: str) -> str:
-    return escaped(text).replace(",", r",\allowbreak{}")
+    """Return a whole document around the file of `tabular`; `meta` names where the numbers come from."""
+    differences = [[escaped(text) for text in row] for row in wording.difference_rows(table)]
+    if differences:
+        differences[0][2] = f"less {escaped(str(table.reference))}"
+    notes = [wording.legend(table), *footnotes(table)]
+    notes += [wording.TESTS] if differences else []
+    notes += [wording.GRID] if table.best else []
+    notes += [*(f"{row.name}: {wording.facts(row)}" for row in table.rows), *origins(table, meta)]
+    return _rendered(
+        "table.tex.j2",
+        table=table,
+        warning=wording.warning(table),
+        tabular_file=tabular_file,
+        differences=differences,
+        best=wording.best_rows(table, escaped, _cell),
+        notes=notes,
+    )
 
 
 def tabular(table: Table) -> str:
     """Return the table itself: medians with their spread below, published values in brackets, marks below those."""
-    columns = table.all_columns
-    lines = ["% needs \\usepackage{booktabs,graphicx} and \\usepackage[T1]{fontenc}"]
-    for row in table.rows:
-        lines.append(f"% runs of {_comment(row.name)}: {_comment(' '.join(run.run_id for run in row.complete))}")
-    lines.append(r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%")
-    lines.append(r"\begin{tabular}{l" + "r" * len(columns) + "}")
-    lines += [r"\toprule", _row(["row", *map(_head, columns)]), r"\midrule"]
-    for row in table.rows:
-        lines.append(_row([escaped(row.name), *(_cell(cell, column) for column, cell in table.cells(row))]))
-        lines.append(r"\addlinespace")
-    if table.published_only:
-        lines.append(r"\midrule")
-    for name, *values in wording.published_rows(table):
-        lines.append(_row([escaped(name), *values]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}%", "}"]) + "\n"
+    rows = [[escaped(row.name), *(_cell(cell, column) for column, cell in table.cells(row))] for row in table.rows]
+    head, published = [_head(column) for column in table.all_columns], wording.published_rows(table)
+    return _rendered("tabular.tex.j2", table=table, head=head, rows=rows, published=published)
+
+
+def _rendered(template: str, **values: object) -> str:
+    return _TEMPLATES.get_template(template).render(**values, escaped=escaped, comment=_comment, line=_line)
 
 
 def _head(column: Column) -> str:
@@ -132,34 +112,8 @@ def _kept(text: str) -> str:
     return "{}" + text if text.startswith("[") else text
 
 
-def _row(cells: Sequence[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return " & ".join(map(_kept, cells)) + r" \\"
-
-
-def _difference_table(table: Table) -> list[str]:
-    rows = [list(map(escaped, row)) for row in wording.difference_rows(table)]
-    if rows:
-        rows[0][2] = f"less {escaped(str(table.reference))}"
-    return _long_table(rows, "llrl")
-
-
-def _best_table(table: Table) -> list[str]:
-    if not table.best:
-        return []
-    rows = [["task", "best setting", "score", "of settings"]]
-    for best in table.best:
-        names = [escaped(best.column.title), escaped(best.row)]
-        rows.append([*names, _cell(best.cell, best.column), str(best.num_settings)])
-    return _long_table(rows, "llrr")
-
-
-def _long_table(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
-    """Return a table that may break across pages; the first row is its head. Nothing for no rows."""
-    if not rows:
-        return []
-    head, *body = map(_row, rows)
-    begin = r"\begin{longtable}[l]{" + alignment + "}"
-    return [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{longtable}"]
 
 
 def _comment(text: str) -> str:

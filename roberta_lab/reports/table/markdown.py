@@ -10,15 +10,13 @@ from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.notes import footnotes, origins
-from roberta_lab.reports.table.rows import Cell, Row, Table
+from roberta_lab.reports.table.rows import Cell, Table
 
 
 def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | None = None) -> str:
     """Return the table with its warning, footnotes and links to runs.
 
-    Args:
-        meta: where the numbers come from, by name.
-        figures: title -> path of a picture beside the table.
+    `meta` names where the numbers come from; `figures` are paths of pictures beside the table, by title.
     """
     lines = [f"# {escaped(table.title)}", "", escaped(table.question), ""]
     if warning := wording.warning(table):
@@ -27,12 +25,14 @@ def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | No
     if rows := wording.difference_rows(table):
         lines += [f"## Differences from {escaped(str(table.reference))}", ""]
         lines += [*grid([list(map(escaped, row)) for row in rows], "llrl"), "", wording.TESTS, ""]
-    if table.best:
-        lines += ["## Best setting of each task", "", *grid(_best(table), "llrr"), "", wording.GRID, ""]
+    if best := wording.best_rows(table, escaped, _cell):
+        lines += ["## Best setting of each task", "", *grid(best, "llrr"), "", wording.GRID, ""]
     for title, path in (figures or {}).items():
         lines += [f"![{escaped(title)}]({quote(path)})", ""]
     lines += [f"- {escaped(text)}" for text in footnotes(table)]
-    lines += [f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {_links(row)}" for row in table.rows]
+    for row in table.rows:
+        links = ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
+        lines.append(f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {links}")
     lines += [f"- {escaped(text)}" for text in origins(table, meta)]
     return "\n".join(lines) + "\n"
 
@@ -55,24 +55,8 @@ def _cell(cell: Cell, column: Column) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _best(table: Table) -> list[list[str]]:
-    rows = [["task", "best setting", "score", "of settings"]]
-    for best in table.best:
-        names = [escaped(best.column.title), escaped(best.row)]
-        rows.append([*names, _cell(best.cell, best.column), str(best.num_settings)])
-    return rows
-
-
-def _links(row: Row) -> str:
-    return ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
-
-
 def grid(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
-    """Return the lines of a table of texts that are escaped already; the first row is its head.
-
-    Args:
-        alignment: a letter for each column, l or r.
-    """
+    """Return the lines of a table of escaped texts, head first; `alignment` has an l or r for each column."""
     rule = [{"l": "---", "r": "---:"}[side] for side in alignment]
     return ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
 

@@ -1,12 +1,17 @@
-"""The footnotes of a table: what a reader must mind, said below it in every rendering."""
+"""The footnotes of a table in every rendering: what a reader must mind, and where the numbers come from."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from roberta_lab.config import Config
 from roberta_lab.config.formatting import number
+from roberta_lab.reports import run_notes
 from roberta_lab.reports.table.assembly import AT_CHANCE
-from roberta_lab.reports.table.rows import Row, Table
+from roberta_lab.reports.table.rows import Record, Row, Table
+from roberta_lab.runs.provenance import Attempt
 
 SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 1e-6  # shares by which rows may differ without a note
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
@@ -22,6 +27,11 @@ FOLDED = (
 LIMITED = "data_mix.train_tokens counts tokens, so rows of another encoding have read another amount of text."
 FRESH = "no masking pattern came back, so this row was masked as dynamic masking does it."
 BYTES = "Bits per byte are of the masked text without white space, which WordPiece drops."
+WHY = {  # unigram perplexities differ, by whether rows predict the same tokens
+    None: "they predict other tokens (then compare bits per byte) or had other text",
+    True: "they were trained on other text, and predict the same tokens",
+    False: "they predict other tokens, so compare bits per byte",
+}
 PAIRS = "A run draws its pairs of texts once, and each pass sees the same."
 SHARED = "Columns with the same stand-in are the same runs."
 
@@ -46,8 +56,8 @@ def unlike_rows(table: Table) -> list[str]:
     found = []
     unigram = [row.unigram_ppl for row in table.rows if row.unigram_ppl is not None]
     if unigram and shared_unigram(table) is None:
-        ends = f"Unigram perplexities differ between rows ({number(min(unigram))} to {number(max(unigram))})"
-        found.append(f"{ends}: {_why(table)}.")
+        ends = f"{number(min(unigram))} to {number(max(unigram))}"
+        found.append(f"Unigram perplexities differ between rows ({ends}): {WHY[same_tokens(table)]}.")
     seen = [row.tokens_seen for row in table.rows if row.tokens_seen is not None]
     if seen and max(seen) > (1 + SAME_TOKENS) * min(seen):
         found.append(f"Rows have not seen equally many tokens: {min(seen):,} to {max(seen):,}.")
@@ -60,14 +70,6 @@ def unlike_rows(table: Table) -> list[str]:
     if accuracies:
         found.append(f"Next-sentence accuracy on held-out pairs: {', '.join(accuracies)}. {PAIRS}")
     return found
-
-
-def _why(table: Table) -> str:
-    return {
-        None: "they predict other tokens (then compare bits per byte) or had other text",
-        True: "they were trained on other text, and predict the same tokens",
-        False: "they predict other tokens, so compare bits per byte",
-    }[same_tokens(table)]
 
 
 def same_tokens(table: Table) -> bool | None:
@@ -97,11 +99,7 @@ def _never_repeats(row: Row) -> bool:
 
 
 def task_notes(table: Table, with_baselines: bool = True) -> list[str]:
-    """Return for each task what a reader must mind.
-
-    Args:
-        with_baselines: first say how many dev items there are and what a constant prediction scores on them.
-    """
+    """Return for each task what a reader must mind; baselines are its dev items and what a constant prediction scores."""
     found = {}
     for column in table.columns:
         said = [column.caution] if column.caution else []
@@ -121,3 +119,50 @@ def origins(table: Table, meta: dict[str, str]) -> list[str]:
     """Return where the numbers come from, ours and the published ones."""
     published = {"published values": table.source} if table.source else {}
     return [f"{key}: {text}" for key, text in (meta | published).items()]
+
+
+def provenance(config: Config, records: Sequence[Record], folder: Path) -> dict[str, str]:
+    """Return what the runs noted of code, packages, hardware, data and dates, each attempt of a resumed run included.
+
+    Different notes stand side by side. The directories of the records are relative to `folder`.
+    """
+    notes: dict[str, dict[str, None]] = {}
+    days: set[str] = set()
+    complete = {record.directory: (record.kind, record.result) for record in records if record.result is not None}
+    for directory, (kind, _) in complete.items():
+        noted = run_notes.provenance(folder / directory)
+        if noted is None:
+            continue
+        if kind == "pretrain":
+            notes.setdefault("data", {})[_data(config, folder / directory, noted["data"])] = None
+        for attempt in noted["attempts"]:
+            days |= {time[:10] for time in (attempt.get("start"), attempt.get("end")) if time}
+            for key, value in _circumstances(attempt).items():
+                notes.setdefault(key, {})[value] = None
+    seconds = sum(result.seconds for _, result in complete.values())
+    times = {"computing time": f"{seconds:,.0f} s over {len(complete)} runs"}
+    if days:
+        times["date"] = " to ".join(dict.fromkeys((min(days), max(days))))
+    return {"scale": config.scale.name, **{key: "; ".join(values) for key, values in notes.items()}, **times}
+
+
+def _data(config: Config, run: Path, fingerprints: Mapping[str, str]) -> str:
+    """Return the sources and prepared data of a run: `pydoc (corpus 61d7, tokens f251)`. Rows may differ in their sources."""
+    sources = run_notes.setting(run, "data_mix", "sources")
+    names = sources if isinstance(sources, dict) and sources else config.data_mix.sources
+    known = [f"{name} {fingerprints[name]}" for name in ("corpus", "tokens") if name in fingerprints]
+    return " + ".join(names) + (f" ({', '.join(known)})" if known else "")
+
+
+def _circumstances(attempt: Attempt) -> dict[str, str]:
+    """Return the code, packages and hardware of one attempt in words."""
+    commit, hardware = attempt["git"]["commit"], dict(attempt["hardware"])
+    dirty = " with uncommitted changes" if attempt["git"]["dirty"] else ""
+    machine = [str(hardware.pop("platform")), f"{hardware.pop('cpus')} CPUs"]
+    machine += [f"{key} {value}" for key, value in hardware.items() if key != "host" and value]
+    return {
+        "code": f"commit {commit}{dirty}" if commit else "no git",
+        "packages": ", ".join(f"{name} {version}" for name, version in attempt["packages"].items()),
+        "python": attempt["python"],
+        "hardware": ", ".join(machine),
+    }

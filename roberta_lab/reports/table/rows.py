@@ -40,7 +40,6 @@ class Cell:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Return one value per run."""
         return tuple(self.by_seed.values())
 
     @property
@@ -69,12 +68,10 @@ class Row:
 
     @property
     def perplexity(self) -> Cell:
-        """Return the cell of held-out perplexity."""
         return self.held_out[0]
 
     @property
     def all_cells(self) -> tuple[Cell, ...]:
-        """Return the tasks' cells, then pretraining's."""
         return (*self.cells, *self.held_out)
 
     @property
@@ -110,27 +107,23 @@ class Table:
     columns: tuple[Column, ...]
     held_out: tuple[Column, ...]
     rows: tuple[Row, ...]
-    published_only: Mapping[
-        str, tuple[float | None, ...]
-    ]  # rows of the paper that the sweep does not run, by all columns
+    published_only: Mapping[str, tuple[float | None, ...]]  # rows that the sweep does not run, by all columns
     source: str | None = None  # of the published figures; None without any
     reference: str | None = None  # the row that the others are compared with
     best: tuple[Best, ...] = ()
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        """Return the tasks' columns, then pretraining's."""
         return (*self.columns, *self.held_out)
 
     def cells(self, row: Row) -> list[tuple[Column, Cell]]:
-        """Return all cells of a row with their columns."""
         return list(zip(self.all_columns, row.all_cells, strict=True))
 
     @property
     def records(self) -> list[Record]:
         """Return every run of the sweep once per row it is in."""
-        found = (record for row in self.rows for cell in row.all_cells for record in cell.records)
-        return list({id(record): record for record in found}.values())
+        cells = (cell for row in self.rows for cell in row.all_cells)
+        return list({id(record): record for cell in cells for record in cell.records}.values())
 
     @property
     def num_runs(self) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from roberta_lab.config import Config
 from roberta_lab.config.formatting import number, signed
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference
@@ -93,23 +93,16 @@ def facts(row: Row) -> str:
     made = f" of {batch.sequences:,} inputs, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
     tokenizer = config.tokenizer  # a published one has a size of its own
     pieces = f"tokens of {Path(tokenizer.path).name}" if tokenizer.path else f"{tokenizer.vocab_size:,} pieces"
-    return f"{seen}{made}, {pieces}, text: {_text(config)}"
-
-
-def _text(config: Config) -> str:
-    """Return the text of a row: `43,000 tokens of pydoc`."""
     most = f"{config.data_mix.train_tokens:,} tokens of " if config.data_mix.train_tokens else ""
-    return most + " + ".join(config.data_mix.sources)
+    return f"{seen}{made}, {pieces}, text: {most}{' + '.join(config.data_mix.sources)}"
 
 
 def compared_rows(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
     """Return the rows that are compared with the reference row, with their differences by column."""
-    found = []
-    for row in table.rows:
-        differences = [(column, cell.difference) for column, cell in table.cells(row) if cell.difference is not None]
-        if differences:
-            found.append((row, differences))
-    return found
+    found = [
+        (r, [(c, cell.difference) for c, cell in table.cells(r) if cell.difference is not None]) for r in table.rows
+    ]
+    return [(row, differences) for row, differences in found if differences]
 
 
 def difference_rows(table: Table) -> list[list[str]]:
@@ -120,6 +113,12 @@ def difference_rows(table: Table) -> list[list[str]]:
         for column, difference in differences
     ]
     return [["row", "column", "difference", "seeds"], *rows] if rows else []
+
+
+def best_rows(table: Table, escaped: Callable[[str], str], cell: Callable[[Cell, Column], str]) -> list[list[str]]:
+    """Return the table of best settings as escaped texts, with its head; empty if rows are no settings of finetuning."""
+    rows = [[escaped(b.column.title), escaped(b.row), cell(b.cell, b.column), str(b.num_settings)] for b in table.best]
+    return [["task", "best setting", "score", "of settings"], *rows] if rows else []
 
 
 def published_rows(table: Table) -> list[list[str]]:

@@ -1,0 +1,121 @@
+"""Figures of pretraining: perplexity and loss by tokens seen, and how much of a text masking ever selects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from roberta_lab.axes.examples import IGNORED, Vocabulary
+from roberta_lab.axes.masking import mask
+from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.reports.figures.figure import Figure, Series
+from roberta_lab.reports.table.notes import same_tokens, shared_unigram
+from roberta_lab.reports.table.rows import Table
+from roberta_lab.runs.tracking import read
+from roberta_lab.training.rows import Row
+
+OTHER_TOKENS = "Rows predict other tokens: what compares between them is bits per byte."
+NUM_MEANS = 50  # points of the training loss
+MOST_EPOCHS = 100  # of mask exposure
+NUM_EXAMPLES, NUM_TOKENS = 64, 128
+COUNTED = (
+    f"Counted: {NUM_EXAMPLES} examples of {NUM_TOKENS} tokens, masked by this project's own code with the row's settings (whole words "
+    "off). Dots: 1 - (1 - p)^k for k patterns of share p."
+)
+
+
+def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
+    """Yield what the runs have metrics for; `runs` are the folders of each row's first pretraining run."""
+    rows_of: dict[Path, list[str]] = {}
+    for name, folder in runs.items():
+        rows_of.setdefault(folder, []).append(name)
+    metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in rows_of.items()}
+    several = any(len(row.perplexity.records) > 1 for row in table.rows)
+    note = "Of each row the first pretraining seed." if several else ""
+    if held_out := _means(metrics, "val/ppl", None):
+        unigram = shared_unigram(table)
+        title, level = "Held-out perplexity by tokens seen", ("unigram model", unigram) if unigram is not None else None
+        caution = f"{note} {OTHER_TOKENS}".strip() if same_tokens(table) is False else note
+        drawn = Figure("perplexity", title, "tokens seen", "perplexity", held_out, reference=level, note=caution)
+        yield replace(drawn, log_y=_is_wide(held_out, unigram))
+    if losses := _means(metrics, "train/mlm_loss", NUM_MEANS):
+        title, smooth = "Training loss of MLM by tokens seen", f"Means over 1/{NUM_MEANS} of the run. {note}".strip()
+        yield Figure("loss", title, "tokens seen", "nats per token", losses, note=smooth)
+
+
+def _name(rows: Sequence[str]) -> str:
+    """Return the name of a run's line: its row, or the rows that share the run."""
+    if len(rows) == 1:
+        return rows[0]
+    return f"{', '.join(rows) if len(rows) < 4 else f'{len(rows)} rows'} (one run)"
+
+
+def _means(metrics: Mapping[str, Sequence[Row]], key: str, parts: int | None) -> tuple[Series, ...]:
+    """Return a line per run; with `parts`, of means over about so many parts of the run."""
+    found = []
+    for name, rows in metrics.items():
+        known = [row for row in rows if isinstance(row.get(key), int | float) and "tokens_seen" in row]
+        size = max(1, len(known) // parts) if parts else 1
+        windows = [known[i : i + size] for i in range(0, len(known), size)]
+        points = tuple((float(w[-1]["tokens_seen"]), sum(row[key] for row in w) / len(w)) for w in windows)
+        if points:
+            found.append(Series(name, points))
+    return tuple(found)
+
+
+def _is_wide(series: Sequence[Series], level: float | None) -> bool:
+    """Return whether values span more than a factor of five, so that a linear axis would hide the lower ones."""
+    drawn = [y for s in series for _, y in s.points] + ([level] if level is not None else [])
+    values = [y for y in drawn if math.isfinite(y) and y > 0]
+    return bool(values) and max(values) > 5 * min(values)
+
+
+def mask_exposure(table: Table, configs: Mapping[str, Config]) -> Figure | None:
+    """Return the positions ever predicted, by epoch, and the formula beside them; None where all rows mask alike.
+
+    Static masking repeats positions, dynamic masking adds new ones (RoBERTa, Section 4.1).
+    """
+    kinds: dict[tuple[object, ...], tuple[str, MaskingConfig]] = {}
+    for name, config in configs.items():
+        masking = replace(config.masking, whole_words=False)
+        patterns = masking.num_patterns if masking.name == "static" else 0
+        kinds.setdefault((masking.name, masking.mask_prob, masking.selection, patterns), (name, masking))
+    if len(kinds) < 2:
+        return None
+    passes = [row.passes for row in table.rows if row.passes]
+    epochs = min(MOST_EPOCHS, max(2, math.ceil(max(passes, default=40))))
+    counted = [_percents(name, exposure(masking, epochs)) for name, masking in kinds.values()]
+    formulas: dict[tuple[float, ...], str] = {}  # rows with the same formula share its line
+    for name, masking in kinds.values():
+        formulas.setdefault(tuple(expected(masking, epochs)), name)
+    by_formula = [_percents(f"{name}, formula", shares, published=True) for shares, name in formulas.items()]
+    title, series = "Positions ever predicted, by epoch", (*counted, *by_formula)
+    return Figure("mask_exposure", title, "epochs", "% of positions", series, note=COUNTED)
+
+
+def exposure(config: MaskingConfig, num_epochs: int, seed: int = 1) -> list[float]:
+    """Return after each epoch the share of positions, 0 to 1, that were predicted in at least one epoch so far."""
+    vocabulary = Vocabulary(1000, 4, (0, 1, 2, 3, 4))
+    tokens = np.full((NUM_EXAMPLES, NUM_TOKENS), 5, np.int64)
+    ids = np.arange(NUM_EXAMPLES)
+    ever, found = np.zeros(tokens.shape, bool), []
+    for epoch in range(num_epochs):
+        epochs = np.full(NUM_EXAMPLES, epoch)
+        ever |= mask(tokens, np.ones_like(ever), ids, epochs, config, seed, vocabulary)[1] != IGNORED
+        found.append(float(ever.mean()))
+    return found
+
+
+def expected(config: MaskingConfig, num_epochs: int) -> list[float]:
+    """Return 1 - (1 - p)^k after each epoch, k the patterns seen so far."""
+    most = config.num_patterns if config.name == "static" else num_epochs
+    return [1 - (1 - config.mask_prob) ** min(epoch + 1, most) for epoch in range(num_epochs)]
+
+
+def _percents(name: str, shares: Sequence[float], published: bool = False) -> Series:
+    points = tuple((float(epoch), 100 * share) for epoch, share in enumerate(shares, start=1))
+    return Series(name, points, published=published)

@@ -1,0 +1,151 @@
+"""Figures of results: by an amount in which rows differ, and beside the paper's (Table 4, its recipe; Table 5, GLUE)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from roberta_lab.config import Config
+from roberta_lab.config.formatting import number, short, signed
+from roberta_lab.reports.figures.figure import Figure, Series
+from roberta_lab.reports.table.columns import Column, published
+from roberta_lab.reports.table.rows import Cell, Table
+
+DIFFERENT = 1.2  # rows differ in an amount from this ratio on
+NAMES = (
+    "A mark is a row; the names of rows with nearly the same amount stand together above the highest of their marks."
+)
+GLUE = ("mnli", "qnli", "qqp", "rte", "sst2", "mrpc", "cola", "stsb", "wnli")
+# Table 4 from top to bottom is the recipe step by step, after BERT's.
+TABLE, BERT, STEPS = "table4_data", "bert_large", ("books_wiki_100k", "all_100k", "all_300k", "all_500k")
+
+
+# ---------------------------------------------------------------- by an amount
+def batch_size(table: Table, configs: Mapping[str, Config], key: str | None) -> Figure | None:
+    """Return held-out perplexity by batch size; rows that saw about as much text are one line.
+
+    The perplexities of the published table `key` are shown at paper scale.
+    """
+    sizes = {name: float(config.batch_size.sequences) for name, config in configs.items()}
+    rows = [row for row in table.rows if row.name in sizes and row.perplexity.median is not None]
+    if not _differ({row.name: sizes[row.name] for row in rows}):
+        return None
+    groups: dict[str, dict[str, float]] = {}
+    for row in sorted(rows, key=lambda row: sizes[row.name]):
+        tokens = short(float(f"{row.tokens_seen:.2g}")) if row.tokens_seen else "unknown"
+        groups.setdefault(tokens, {})[row.name] = row.perplexity.median or 0.0
+    series = [_marks(f"{tokens} tokens seen", sizes, members) for tokens, members in groups.items()]
+    paper = published(key) if key and table.scale == "paper" else {}
+    known = {row.name: value for row in rows if (value := paper.get(row.name, {}).get("ppl")) is not None}
+    if known:
+        drawn = _marks("published", sizes, known, joined=False, digits=2)
+        series.append(replace(drawn, published=True))
+    title, x = "Held-out perplexity by batch size", "sequences a batch"
+    return Figure("batch_size", title, x, "held-out perplexity", tuple(series), log_x=True)
+
+
+def score_by_tokens(table: Table) -> Figure | None:
+    """Return downstream scores by pretraining tokens."""
+    seen = {row.name: float(row.tokens_seen) for row in table.rows if row.tokens_seen}
+    title = "Downstream score by pretraining tokens"
+    return _scores(table, "score_by_tokens", title, "tokens seen in pretraining", seen)
+
+
+def score_by_data(table: Table, configs: Mapping[str, Config]) -> Figure | None:
+    """Return downstream scores by tokens of one pass over the data; None where all rows have the same data, of which formats
+    make inputs of other lengths."""
+    if len({repr(config.data_mix) for config in configs.values()}) < 2:
+        return None
+    sizes = {row.name: row.tokens_seen / row.passes for row in table.rows if row.tokens_seen and row.passes}
+    title = "Downstream score by size of the data"
+    return _scores(table, "score_by_data", title, "tokens of one pass over the data", sizes)
+
+
+def _scores(table: Table, slug: str, title: str, x_label: str, amounts: Mapping[str, float]) -> Figure | None:
+    rows = sorted((row for row in table.rows if row.name in amounts), key=lambda row: amounts[row.name])
+    if not _differ({row.name: amounts[row.name] for row in rows}):
+        return None
+    tasks_of: dict[tuple[tuple[str, float], ...], list[str]] = {}  # columns of one stand-in have the same marks
+    for i, column in enumerate(table.columns):
+        medians = tuple((row.name, median) for row in rows if (median := row.cells[i].median) is not None)
+        if column.principal and medians:
+            tasks_of.setdefault(medians, []).append(column.task)
+    series = [_marks(", ".join(tasks), amounts, dict(medians), joined=False) for medians, tasks in tasks_of.items()]
+    return Figure(slug, title, x_label, "median score", tuple(series), log_x=True, note=NAMES) if series else None
+
+
+def _marks(
+    name: str, amounts: Mapping[str, float], values: Mapping[str, float], joined: bool = True, digits: int = 1
+) -> Series:
+    points = tuple((amounts[row], value) for row, value in values.items())
+    notes = tuple(f"{row}: {number(value, digits)}" for row, value in values.items())
+    return Series(name, points, notes, joined=joined)
+
+
+def _differ(amounts: Mapping[str, float]) -> bool:
+    return len(amounts) > 1 and max(amounts.values()) >= DIFFERENT * min(amounts.values()) > 0
+
+
+# ---------------------------------------------------------------- beside the paper's
+def recipe(table: Table, key: str | None) -> Figure | None:
+    """Return Table 4 as steps: from the sweep's runs when all of its rows are there, else from the published figures."""
+    if key != TABLE:
+        return None
+    if (ours := _recipe_medians(table)) is not None:
+        column, medians = ours
+        measured = "Measured here, as differences of medians (intervals are in the table of differences): medians of"
+        note = f"{measured} {column.title}{f' by {column.stand_in}' if column.stand_in else ''}."
+        return _waterfall("ours", "What each step of the recipe adds", STEPS, medians, note)
+    paper = published(TABLE)
+    values = [paper[name]["mnli_m_acc"] or 0.0 for name in (BERT, *STEPS)]
+    note = "PUBLISHED numbers of MNLI-m, not ours: runs of this sweep are missing."
+    title = "From BERT's recipe to RoBERTa's (published)"
+    return _waterfall("published", title, (BERT, *STEPS), values, note)
+
+
+def _recipe_medians(table: Table) -> tuple[Column, list[float]] | None:
+    """Return the medians of MNLI-m of all steps with their column; None when one is missing."""
+    rows = {row.name: row for row in table.rows}
+    for index, column in enumerate(table.columns):
+        if column.metric == "mnli_m_acc":
+            found = [rows[name].cells[index].median for name in STEPS if name in rows]
+            medians = [median for median in found if median is not None]
+            return (column, medians) if len(medians) == len(STEPS) else None
+    return None
+
+
+def _waterfall(whose: str, title: str, names: tuple[str, ...], values: Sequence[float], note: str) -> Figure:
+    steps = [after - before for before, after in itertools.pairwise(values)]
+    words = [number(values[0]), *map(signed, steps)]
+    notes = tuple(f"{word}: {number(value)} in all" for word, value in zip(words, values, strict=True))
+    points = tuple((float(i), value - values[0]) for i, value in enumerate(values))
+    drawn = Series(whose, points, notes, published=whose == "published")
+    return Figure("recipe", title, "", f"points above {names[0]}", (drawn,), "steps", names, note=note)
+
+
+def glue(table: Table, key: str | None) -> Figure | None:
+    """Return bars of our rows and of the published ones, where a GLUE task has a score of ours."""
+    columns = [(i, c) for i, c in enumerate(table.columns) if c.task in GLUE]
+    if len(columns) < 4 or not any(row.cells[i].median is not None for row in table.rows for i, _ in columns):
+        return None
+    if table.best:
+        best = {b.column.metric: b.cell for b in table.best}
+        series = [_bars("best setting", [best.get(c.metric) for _, c in columns])]
+    else:
+        series = [_bars(row.name, [row.cells[i] for i, _ in columns]) for row in table.rows]
+    for name, values in (published(key) if key else {}).items():
+        points = tuple((float(x), v) for x, (_, c) in enumerate(columns) if (v := values.get(c.metric)) is not None)
+        series.append(Series(f"{name} (published)", points, published=True))
+    stand_ins = dict.fromkeys(c.stand_in for _, c in columns if c.stand_in)
+    note = f"Ours are of stand-in tasks ({', '.join(stand_ins)}), which are not GLUE." if stand_ins else ""
+    names = tuple(c.metric for _, c in columns)
+    drawn = tuple(s for s in series if s.points)
+    title = "GLUE dev scores" + (" beside the published ones" if any(s.published for s in drawn) else "")
+    return Figure("glue", title, "", "score", drawn, "bars", names, note=note)
+
+
+def _bars(name: str, cells: Sequence[Cell | None]) -> Series:
+    known = [(float(x), c, c.median) for x, c in enumerate(cells) if c is not None and c.median is not None]
+    ends = tuple(cell.spread or (median, median) for _, cell, median in known)
+    return Series(name, tuple((x, median) for x, _, median in known), ends=ends)

@@ -1,0 +1,224 @@
+"""Plan a run or a sweep: which runs it has, which are complete, what the others cost. Starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from roberta_lab.config import Config
+from roberta_lab.config.formatting import counted, duration, short
+from roberta_lab.model.costs import Costs, costs_of
+from roberta_lab.model.hardware import HARDWARE
+from roberta_lab.reports.console import aligned
+from roberta_lab.reports.table.markdown import grid
+from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.results import is_complete
+from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of
+from roberta_lab.tasks.costs import finetune_seconds
+
+COLUMNS = (
+    *("row", "run", "state", "parameters", "batch x steps", "tokens", "passes", "accumulated", "FLOPs", "memory"),
+    *("time", "device-hours", "cost"),
+)
+ALIGNMENT = "lll" + "r" * (len(COLUMNS) - 3)
+NO_RUN = "no row starts from a pretraining run of its own"
+ACCUMULATED = "accumulated: micro-batches a step x inputs of full length in each, of one device, and so is memory"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One pretraining run of a row."""
+
+    row: str
+    seed: int
+    run_id: str
+    complete: bool
+    same_as: str | None  # an earlier row with the same run
+    costs: Costs
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """The runs of the columns, each counted once."""
+
+    runs: int
+    complete: int
+    seconds: float  # of those that are missing, at most
+    unknown: int  # missing runs of tasks of unknown size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of one run or of one sweep."""
+
+    title: str
+    runs: tuple[PlannedRun, ...]
+    finetuning: Finetuning | None
+    hardware: str
+    jobs: int  # runs side by side
+
+    @property
+    def distinct(self) -> list[PlannedRun]:
+        return [run for run in self.runs if run.same_as is None]
+
+    @property
+    def missing(self) -> list[PlannedRun]:
+        """Return the runs that would be trained, each once."""
+        return [run for run in self.distinct if not run.complete]
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The plans of a run or of several tables. In the total of several, a run that they share is counted once."""
+
+    plans: tuple[Plan, ...]
+    total: Plan | None = None  # None of a single plan
+
+
+def plans_of(job: Job) -> Plans:
+    """Return the plan of the run that a job addresses or, with `sweep=`, of all runs of a table or of several."""
+    config = job.config
+    if config.sweep is None:
+        run = replace(job, kind="pretrain")
+        planned, title = _planned(run.label, config, run.path, {}), f"{run.label} at scale={config.scale.name}"
+        return Plans((Plan(title, (planned,), None, config.plan.hardware, jobs=1),))
+    sweeps = sweeps_of(config, job.overrides)
+    plans = tuple(plan_of_runs(sweep.config, sweep.runs) for sweep in sweeps)
+    return Plans(plans, _total(sweeps, plans) if len(plans) > 1 else None)
+
+
+def plan_of_runs(config: Config, runs: Sequence[Job]) -> Plan:
+    """Return the plan of a sweep whose runs are composed."""
+    assert config.sweep is not None
+    seen: dict[str, str] = {}
+    planned = tuple(_planned(run.row, run.config, run.path, seen) for run in runs if run.kind == "pretrain")
+    title = f"{config.sweep.title} ({config.sweep.name}) at scale={config.scale.name}"
+    return Plan(title, planned, _finetuning(runs), config.plan.hardware, config.trainer.jobs)
+
+
+def _total(sweeps: Sequence[Sweep], plans: Sequence[Plan]) -> Plan:
+    each = {run.run_id: run for plan in reversed(plans) for run in plan.distinct}
+    config = sweeps[0].config
+    title = f"all {len(sweeps)} tables at scale={config.scale.name}"
+    if shared := num_shared(sweeps):
+        title += f"; {counted(shared, 'run')} shared between them, counted once"
+    finetuning = _finetuning([run for sweep in sweeps for run in sweep.runs])
+    return Plan(title, tuple(each.values()), finetuning, config.plan.hardware, config.trainer.jobs)
+
+
+def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> PlannedRun:
+    earlier = seen.get(path.name)
+    seen.setdefault(path.name, row)
+    return PlannedRun(row, config.seed, path.name, is_complete(path), earlier, costs_of(config))
+
+
+def _finetuning(runs: Iterable[Job]) -> Finetuning:
+    each = each_once(run for run in runs if run.kind == "finetune")
+    missing = [finetune_seconds(run.config) for run in each.values() if not run.is_trained]
+    seconds = sum(found for found in missing if found is not None)
+    return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))
+
+
+# ---------------------------------------------------------------- as text
+def text(plans: Plans) -> str:
+    """Return the plans for the console."""
+    return "\n\n\n".join(_blocks(plans, "", "", partial(aligned, head=True)))
+
+
+def markdown(plans: Plans) -> str:
+    """Return the plans as a Markdown page."""
+    return "\n\n".join(_blocks(plans, "# ", "- ", grid)) + "\n"
+
+
+def _blocks(plans: Plans, title: str, bullet: str, columns: Callable[[list[list[str]], str], list[str]]) -> list[str]:
+    """Return a block for each plan and for the total; `title` and `bullet` are what titles and notes begin with."""
+    blocks = []
+    for plan in plans.plans:
+        rows = _table(plan)
+        lines = [*columns(rows, ALIGNMENT[: len(rows[0])]), ""] if rows else []
+        blocks.append([title + plan.title, "", *lines, *(bullet + note for note in _notes(plan))])
+    if plans.total is not None:
+        blocks.append([title + plans.total.title, "", *(bullet + line for line in _sums(plans.total))])
+    return ["\n".join(block) for block in blocks]
+
+
+def cost_lines(plans: Mapping[str, Plan]) -> str:
+    """Return what a sweep file says of its cost: for each scale, of all its pretraining runs, complete or not."""
+    return "\n".join(
+        f"# Cost, {scale}: {counted(len(plan.distinct), 'run')}, {_costs(plan.distinct)} "
+        f"{HARDWARE[plan.hardware].unit}-hours ({plan.hardware})"
+        for scale, plan in plans.items()
+    )
+
+
+def _table(plan: Plan) -> list[list[str]]:
+    """Return the head and a row for each run; without the price where there is none, and empty without runs."""
+    several_seeds = len({run.seed for run in plan.runs}) > 1
+    num_columns = len(COLUMNS) - all(run.costs.price is None for run in plan.runs)
+    rows = [list(COLUMNS), *(_cells(run, several_seeds) for run in plan.runs)]
+    return [row[:num_columns] for row in rows] if plan.runs else []
+
+
+def _cells(run: PlannedRun, shows_seed: bool) -> list[str]:
+    costs = run.costs
+    state = "complete" if run.complete else "missing"
+    return [
+        f"{run.row} seed {run.seed}" if shows_seed else run.row,
+        run.run_id,
+        state if run.same_as is None else f"same run as {run.same_as}",
+        short(costs.parameters),
+        f"{costs.sequences:,} x {costs.steps:,}",
+        short(costs.tokens),
+        "?" if costs.passes is None else f"{costs.passes:.3g}",
+        f"{costs.accumulation} x {costs.micro_batch}",
+        f"{costs.flops:.1e}",
+        f"{costs.memory.total / 1e9:.2g} GB",
+        duration(costs.hours),
+        short(costs.device_hours),
+        "" if costs.price is None else f"{costs.price:,.2f}",
+    ]
+
+
+def _notes(plan: Plan) -> list[str]:
+    """Return what the numbers rest on, the sums, and warnings of what would not work as asked."""
+    if not plan.runs:
+        return [NO_RUN, *_sums(plan)]
+    bases = dict.fromkeys(run.costs.basis for run in plan.runs)
+    pass_bases = dict.fromkeys(run.costs.pass_basis for run in plan.runs)
+    used = f"{plan.runs[0].costs.devices} x {HARDWARE[plan.hardware].what}"
+    warnings = dict.fromkeys(f"{run.row}: {warning}" for run in plan.missing for warning in run.costs.warnings)
+    return [
+        f"hardware: {used} a run; throughput {' or '.join(bases)}",
+        f"passes over the data: {' or '.join(pass_bases)}",
+        ACCUMULATED,
+        *_sums(plan),
+        *(f"WARNING {warning}" for warning in warnings),
+    ]
+
+
+def _sums(plan: Plan) -> list[str]:
+    """Return the sums of what is complete and of what is missing, each run counted once."""
+    missing, hours = plan.missing, sum(run.costs.hours for run in plan.missing)
+    done = f"{counted(len(plan.distinct), 'run')}, {len(plan.distinct) - len(missing)} complete"
+    lines = [f"pretraining: {done}, {len(missing)} to train: {_costs(missing)} device-hours"]
+    times = [f"{duration(hours / plan.jobs)} of pretraining"]
+    if (tuning := plan.finetuning) is not None:
+        unknown = f", {tuning.unknown} of them of unknown size" if tuning.unknown else ""
+        left = f"{tuning.runs - tuning.complete} to train{unknown}"
+        most = f"at most {short(tuning.seconds / 3600)} device-hours, reckoned with inputs of full length"
+        lines.append(f"finetuning: {counted(tuning.runs, 'run')}, {tuning.complete} complete, {left}: {most}")
+        times.append(f"{duration(tuning.seconds / 3600 / plan.jobs)} of finetuning")
+    how = f"{plan.jobs} runs side by side" if plan.jobs > 1 else "one run after the other"
+    lines.append(f"estimated: {' and '.join(times)}, {how}")
+    if missing and (price := missing[0].costs.price_per_hour) is not None:
+        cost = sum(run.costs.price or 0 for run in missing)
+        lines.append(f"cost of pretraining: {cost:,.2f}, at {price:g} a device-hour")
+    return lines
+
+
+def _costs(runs: Sequence[PlannedRun]) -> str:
+    """Return tokens, FLOPs and device-hours of all runs together, without the unit of the hours."""
+    tokens, flops = sum(run.costs.tokens for run in runs), sum(run.costs.flops for run in runs)
+    return f"{short(tokens)} tokens, {flops:.1e} FLOPs, {short(sum(run.costs.device_hours for run in runs))}"
