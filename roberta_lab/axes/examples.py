@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Bools, Ints
+from roberta_lab.axes import Bools, Ints
 from roberta_lab.axes.sentence_store import SentenceStore
 
 IGNORED = -100  # the label of a position that is not predicted, as in PyTorch's cross entropy

@@ -10,7 +10,7 @@ from typing import Protocol, TypedDict
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 
 _LONG_RUN = 128  # tokens; copying longer runs is faster than indexing their tokens
 
@@ -54,10 +54,6 @@ class TokenStore:
         return hashlib.sha256(json.dumps([s["sha256"] for s in self.manifest["shards"]]).encode()).hexdigest()
 
     @cached_property
-    def _shard_starts(self) -> Ints:
-        return np.cumsum([0, *map(len, self.shards)])
-
-    @cached_property
     def _arrays(self) -> tuple[Ints, ...]:
         """Return the shards as plain arrays over the same memory: slicing a `memmap` takes several times as long."""
         return tuple(shard.view(np.ndarray) for shard in self.shards)
@@ -83,7 +79,7 @@ class TokenStore:
         """Cut runs where shards end: return the shard of each piece, and its start and end there. Empty runs are left out."""
         if len(self.shards) == 1:
             return np.zeros_like(starts), starts, ends
-        borders = self._shard_starts
+        borders = np.cumsum([0, *map(len, self.shards)])
         firsts = borders[1:-1].searchsorted(starts, side="right")
         num_pieces = np.maximum(borders[1:-1].searchsorted(ends - 1, side="right") - firsts + 1, 0)
         shard, run = ranges(firsts, num_pieces), np.repeat(np.arange(len(starts)), num_pieces)
@@ -111,13 +107,18 @@ class TokenStore:
         """Return a store of these sentences alone, in their order in the store, without documents that have none."""
         sentences = np.sort(sentences)
         counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
+        documents = np.flatnonzero(counts)
+        return self.subset(sentences, documents, counts[documents])
+
+    def subset(self, sentences: Ints, documents: Ints, sizes: Ints) -> TokenStore:
+        """Return a store of these sentences, which are `sizes[i]` of the i-th of these documents."""
         return replace(
             self,
             sentence_starts=self.sentence_starts[sentences],
             sentence_lengths=self.sentence_lengths[sentences],
-            document_ends=np.cumsum(counts[counts > 0]),
-            document_hashes=self.document_hashes[counts > 0],
-            document_sources=self.document_sources[counts > 0],
+            document_ends=np.cumsum(sizes),
+            document_hashes=self.document_hashes[documents],
+            document_sources=self.document_sources[documents],
         )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 from roberta_lab.axes.sentence_store import ranges
 
 MAX_WORDS = 1 << 18  # remembered at most, some 80 MB with their pieces; then the later half is forgotten
@@ -109,9 +109,6 @@ class _Memory:
         self._characters = 0
         self.starts, self.lengths, self.ids = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32)
 
-    def __len__(self) -> int:
-        return len(self._numbers)
-
     def look_up(self, words: list[str]) -> tuple[Ints, list[str]]:
         """Return the numbers of the words, int64, and the new words in the order of their numbers, to be learnt next."""
         known = len(self._numbers)
@@ -129,9 +126,9 @@ class _Memory:
 
     def forget_beyond(self, words: int, characters: int) -> None:
         """Drop the later words if there are more; the first ones are the frequent ones."""
-        if len(self) <= words and self._characters <= characters:
+        if len(self._numbers) <= words and self._characters <= characters:
             return
-        kept = len(self) // 2 if self._characters > characters else words // 2
+        kept = len(self._numbers) // 2 if self._characters > characters else words // 2
         first = dict(islice(self._numbers.items(), kept))
         self._numbers = defaultdict(count(kept).__next__, first)
         self._characters = sum(map(len, first))

@@ -53,8 +53,7 @@ def prepare(
 ) -> Prepared:
     """Make what is missing, print what is made, and return where it lies. With everything made, no text is read.
 
-    Args:
-        num_workers: processes; None for one per core. The result is the same for any number.
+    The result is the same for any number of workers: processes, None for one per core.
     """
     corpus = _corpus(data_mix, cache, progress, num_workers)
     encoding = _tokenizer(tokenizer, corpus, cache, progress)
@@ -93,10 +92,10 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
     inputs = {"version": VERSION, "segmentation": sentences.fingerprint(), **units.fingerprint(data_mix, scans)}
 
     def write(path: Path) -> Manifest:
-        todo = units.units(data_mix, scans)
-        missing = {unit: unit.num_bytes for unit in todo if not parts.is_written(path, unit)}
-        done = sum(unit.num_bytes for unit in todo) - sum(missing.values())
-        workers.run(partial(parts.write_unit, path, data_mix=data_mix), missing, num_workers, "corpus", progress, done)
+        sizes = {unit: unit.num_bytes for unit in units.units(data_mix, scans)}
+        finished = {unit for unit in sizes if parts.is_written(path, unit)}
+        write_unit = partial(parts.write_unit, path, data_mix=data_mix)
+        workers.run(write_unit, sizes, finished, num_workers, "corpus", progress)
         if data_mix.deduplicate:
             parts.mark_duplicates(path)
         return _expect_text(parts.finish(path), data_mix)

@@ -60,10 +60,7 @@ def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: 
     check(source)
     counts["files"] += 1
     fields = replace(
-        source,
-        text_field=source.hub.text_field,
-        id_field=source.hub.id_field,
-        title_field=source.hub.title_field,
+        source, text_field=source.hub.text_field, id_field=source.hub.id_field, title_field=source.hub.title_field
     )
     file = SourceFile(str(shard), Path(source.hub.path))
     for record in _records(file, fields, hub.rows(source.hub, shard, counts), counts):
