@@ -17,9 +17,9 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts
 from roberta_lab.data.corpus.parts import read_documents
 from roberta_lab.data.corpus.preparation import prepare as prepare_with_all_cores
-from roberta_lab.data.corpus.sentences import segment
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring, document, prose
+from roberta_lab.data.corpus.sources.text import segment
 from roberta_lab.data.corpus.units import is_held_out
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.data.corpus import parts, sentences, tokens, units, workers
+from roberta_lab.data.corpus import parts, tokens, units, workers
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.storage import digest, make_once, read_json
 
@@ -89,7 +89,8 @@ def embedded(config: Config) -> Path:
 def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Path:
     units.check(data_mix)
     scans = {name: units.scan(source, cache, progress) for name, source in data_mix.sources.items()}
-    inputs = {"version": VERSION, "segmentation": sentences.fingerprint(), **units.fingerprint(data_mix, scans)}
+    segmentation = {"sentencex": metadata.version("sentencex")}  # decides where sentences end
+    inputs = {"version": VERSION, "segmentation": segmentation, **units.fingerprint(data_mix, scans)}
 
     def write(path: Path) -> Manifest:
         sizes = {unit: unit.num_bytes for unit in units.units(data_mix, scans)}

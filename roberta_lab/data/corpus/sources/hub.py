@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import ConfigError, HubConfig
 from roberta_lab.data.corpus.sources.hub_errors import describe, hub_calls, iterate, with_retries
-from roberta_lab.data.corpus.sources.rows import Row, column_values
+from roberta_lab.data.corpus.sources.rows import Row, batch_rows
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder, IterableDataset
@@ -40,9 +40,8 @@ class HubTable(HubConfig):
 def check(source: HubConfig) -> None:
     """Raise ConfigError unless `path` is an id and `revision` a full commit. Use no network."""
     if not _ID.fullmatch(source.path) or ".." in source.path or "--" in source.path:
-        raise ConfigError(
-            f"hub.path={source.path!r} is no id of a hub dataset. Allowed: OWNER/NAME, as its page is headed."
-        )
+        allowed = "Allowed: OWNER/NAME, as its page is headed."
+        raise ConfigError(f"hub.path={source.path!r} is no id of a hub dataset. {allowed}")
     if source.revision is None or not _COMMIT.fullmatch(source.revision):
         raise ConfigError(
             f"hub.revision={source.revision!r} of {source.path}: a branch or tag moves, so the full commit is needed, 40 digits "
@@ -64,31 +63,27 @@ def num_shards(source: HubConfig) -> int:
 def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
     """Yield the rows of a shard in order, with their positions in it and the wanted columns. A second call starts anew.
 
-    Raises: ConfigError for a missing field and for every error of the hub. Rows before the error are whole and come once.
+    Raise ConfigError for a missing field and for every error of the hub. Rows before the error are whole and come once.
     """
     stream = _open(source)
     assert 0 <= shard < stream.num_shards, (shard, stream.num_shards)
-    position = -1
+    start = 0
     with hub_calls(source):
         batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
     for table in iterate(source, batches):
         names = [name for name in _wanted(source) if name in table.column_names]
-        if position < 0:
+        if not start:
             _expect_fields(source, table.column_names)
         for batch in table.to_batches():
-            columns = [column_values(batch.column(name), counts) for name in names]
-            for values in zip(*columns, strict=True):
-                position += 1
-                yield position, dict(zip(names, values, strict=True))
+            yield from batch_rows(batch, names, start, counts)
+            start += batch.num_rows
 
 
 def split_names(source: HubConfig) -> list[str]:
     """Return the names of the dataset's splits. Ask the hub at every call."""
     check(source)
     with hub_calls(source):
-        builder = with_retries(lambda: _builder(source))
-        _expect_pinned(source, builder)
-        return [str(name) for name in with_retries(builder.as_streaming_dataset)]
+        return [str(name) for name in _splits(source)[1]]
 
 
 def class_names(source: HubConfig, column: str) -> list[str] | None:
@@ -118,11 +113,15 @@ def _open(source: HubConfig) -> IterableDataset:
     key = (*fingerprint(source).values(), *_wanted(source))
     if key not in _OPEN:
         with hub_calls(source):
-            builder = with_retries(lambda: _builder(source))
-            _expect_pinned(source, builder)
-            splits = with_retries(builder.as_streaming_dataset)
-        _OPEN[key] = _open_split(source, builder, splits)
+            builder, splits = _splits(source)
+            _OPEN[key] = _open_split(source, builder, splits)
     return _OPEN[key]
+
+
+def _splits(source: HubConfig) -> tuple[DatasetBuilder, Mapping[str, IterableDataset]]:
+    builder = with_retries(lambda: _builder(source))
+    _expect_pinned(source, builder)
+    return builder, with_retries(builder.as_streaming_dataset)
 
 
 def _open_split(source: HubConfig, builder: DatasetBuilder, splits: Mapping[str, IterableDataset]) -> IterableDataset:
@@ -137,8 +136,7 @@ def _open_split(source: HubConfig, builder: DatasetBuilder, splits: Mapping[str,
         if hasattr(builder.config, "fragment_scan_options"):  # from 4.2 on; else Arrow reads far ahead and keeps it
             options = importlib.import_module("pyarrow.dataset").ParquetFragmentScanOptions(pre_buffer=False)
             builder.config.fragment_scan_options = options
-        with hub_calls(source):
-            stream = with_retries(lambda: builder.as_streaming_dataset(source.split))
+        stream = with_retries(lambda: builder.as_streaming_dataset(source.split))
     return stream
 
 
@@ -165,9 +163,8 @@ def _expect_pinned(source: HubConfig, builder: DatasetBuilder) -> None:
     files = [name for names in (builder.config.data_files or {}).values() for name in names]
     outside = [name for name in files if f"hf://datasets/{source.path}@{source.revision}/" not in name]
     if outside or not files:
-        raise ConfigError(
-            f"{describe(source)}: its files would be read from {outside[0] if outside else 'a cache'}, not from this commit."
-        )
+        place = outside[0] if outside else "a cache"
+        raise ConfigError(f"{describe(source)}: its files would be read from {place}, not from this commit.")
 
 
 def _library(source: HubConfig) -> ModuleType:
@@ -180,18 +177,14 @@ def _library(source: HubConfig) -> ModuleType:
     except ImportError:
         raise ConfigError(f"{describe(source)} needs the package datasets: pip install 'roberta_lab[hub]'") from None
     if int(datasets.__version__.split(".")[0]) < 4:
-        raise ConfigError(
-            f"{describe(source)} needs datasets 4 or newer, which runs no code of a dataset; "
-            f"{datasets.__version__} is installed: pip install 'roberta_lab[hub]'"
-        )
+        what = f"datasets 4 or newer, which runs no code of a dataset; {datasets.__version__} is installed"
+        raise ConfigError(f"{describe(source)} needs {what}: pip install 'roberta_lab[hub]'")
     if datasets.config.HF_HUB_OFFLINE:
-        raise ConfigError(
-            f"{describe(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. Unset it, or read files."
-        )
+        advice = "Unset it, or read files."
+        raise ConfigError(f"{describe(source)} is on the network, which HF_HUB_OFFLINE=1 forbids. {advice}")
     if os.path.exists(source.path):
-        raise ConfigError(
-            f"{describe(source)}: the folder {os.path.abspath(source.path)} would be read in its place. Run elsewhere."
-        )
+        folder = os.path.abspath(source.path)
+        raise ConfigError(f"{describe(source)}: the folder {folder} would be read in its place. Run elsewhere.")
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = datasets.config.TORCH_AVAILABLE = False
     datasets.disable_progress_bars()
     hub = importlib.import_module("huggingface_hub")

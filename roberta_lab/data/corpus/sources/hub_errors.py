@@ -79,9 +79,8 @@ def _is_of_network(error: BaseException) -> bool:
     """Return whether the hub gave no answer, or one that broke off."""
     from huggingface_hub.errors import HTTPError
 
-    return _status(error) is None and any(
-        isinstance(each, (ConnectionError, TimeoutError, HTTPError)) for each in _chain(error)
-    )
+    kinds = (ConnectionError, TimeoutError, HTTPError)
+    return _status(error) is None and any(isinstance(each, kinds) for each in _chain(error))
 
 
 def _explained(source: HubConfig, error: Exception) -> str:

@@ -17,11 +17,11 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import cast
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.data.corpus.document import Document
 from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
 from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
@@ -42,7 +42,7 @@ class _Record:
 
 def documents(
     source: SourceConfig, counts: Counter[str], name: str, part: list[SourceFile] | None = None
-) -> Iterator[Document]:
+) -> Iterator[text.Document]:
     """Yield the documents of a source, or of some of its files. Their `package` is `name`, the name of the source."""
     check(source)
     for file in files.find(source) if part is None else part:
@@ -54,7 +54,7 @@ def documents(
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
 
 
-def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[Document]:
+def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[text.Document]:
     """Yield the documents of one file of a hub dataset, named by its number and their position, or by `hub.id_field`."""
     assert source.hub is not None
     check(source)
@@ -77,18 +77,16 @@ def check(source: SourceConfig) -> None:
         if getattr(source, key) is not None and source.kind in files.KINDS and source.kind not in kinds:
             raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {source.path} is {source.kind}.")
     if source.kind == "wikiextractor" and source.id_field not in (None, *wikiextractor.FIELDS):
-        raise ConfigError(
-            f"id_field={source.id_field!r} of {source.path}: allowed are {', '.join(wikiextractor.FIELDS)} and null."
-        )
+        allowed = f"allowed are {', '.join(wikiextractor.FIELDS)} and null"
+        raise ConfigError(f"id_field={source.id_field!r} of {source.path}: {allowed}.")
     for key in ("min_characters", "max_characters"):
         value = getattr(source, key)
         if value is not None and not 0 < value <= text.MAX_DOCUMENT:
-            raise ConfigError(
-                f"{key}={value} of {source.path}: allowed are 1 to {text.MAX_DOCUMENT}, where documents are cut."
-            )
+            allowed = f"allowed are 1 to {text.MAX_DOCUMENT}, where documents are cut"
+            raise ConfigError(f"{key}={value} of {source.path}: {allowed}.")
 
 
-def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str) -> Iterator[Document]:
+def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str) -> Iterator[text.Document]:
     """Yield the document, in parts if it is long, unless a filter drops it."""
     too_long = False
     for number, (paragraphs, characters, more) in enumerate(text.parts(record.paragraphs), start=1):
@@ -106,10 +104,8 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
             counts["documents"] += 1
             counts["paragraphs"] += len(paragraphs)
             counts["characters"] += characters
-            if number == 1:
-                yield Document(record.id, record.title, name, paragraphs)
-            else:
-                yield Document(f"{record.id}#{number}", record.title, name, paragraphs, whole=record.id)
+            part, whole = (record.id, None) if number == 1 else (f"{record.id}#{number}", record.id)
+            yield text.Document(part, record.title, name, paragraphs, whole)
 
 
 # ---------------------------------------------------------------- kinds without fields
@@ -142,15 +138,12 @@ def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Itera
             yield line
 
     while True:
-        ahead.extend([] if ahead else _first(lines, between))
+        if not ahead:
+            starts = (line for line, _ in lines if line.strip() and line.strip() != between)
+            ahead.extend(islice(starts, 1))
         if not ahead:
             return
         yield next_document()
-
-
-def _first(lines: Iterator[tuple[str, bool]], between: str | None) -> list[str]:
-    """Return the next line that has text and is no separator, if any."""
-    return next(([line] for line, _ in lines if line.strip() and line.strip() != between), [])
 
 
 def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
@@ -164,24 +157,17 @@ def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str])
     with files.open_plain(file.path) as stream:
         start = cast(io.BufferedReader, stream).peek(1 << 12)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-            yield from _wikiextractor_json(file, stream, source, counts)
+            for number, row in _rows(file, "text", [source.id_field], json_rows(stream, counts), counts):
+                title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
+                paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
+                yield _Record(_id(row, source, file, number, counts), title, paragraphs)
             return
         outside, position = counts[wikiextractor.OUTSIDE], -1
         for position, article in enumerate(wikiextractor.articles(text.lines(stream, counts), counts)):
-            yield _Record(
-                _id(article.fields, source, file, position, counts), article.fields.get("title", ""), article.paragraphs
-            )
+            name = _id(article.fields, source, file, position, counts)
+            yield _Record(name, article.fields.get("title", ""), article.paragraphs)
         if position < 0 and counts[wikiextractor.OUTSIDE] > outside:
             raise ConfigError(f"{file.path} holds no line <doc ...>, with which WikiExtractor opens an article.")
-
-
-def _wikiextractor_json(
-    file: SourceFile, stream: BinaryIO, source: SourceConfig, counts: Counter[str]
-) -> Iterator[_Record]:
-    for position, row in _rows(file, "text", source.id_field, json_rows(stream, counts), counts):
-        title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
-        paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
-        yield _Record(_id(row, source, file, position, counts), title, paragraphs)
 
 
 # ---------------------------------------------------------------- kinds with fields
@@ -197,28 +183,21 @@ def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Ite
 
 
 def _records(file: SourceFile, source: SourceConfig, rows: Iterator[Row], counts: Counter[str]) -> Iterator[_Record]:
-    for position, row in _rows(file, source.text_field, source.id_field, rows, counts, source.title_field):
+    for position, row in _rows(file, source.text_field, (source.id_field, source.title_field), rows, counts):
         title = row.get(source.title_field) if source.title_field else None
-        yield _Record(
-            _id(row, source, file, position, counts),
-            text.one_line(str(title), counts) if title is not None else "",
-            text.paragraphs_of(row[source.text_field] or "", counts),
-        )
+        title = "" if title is None else text.one_line(str(title), counts)
+        name = _id(row, source, file, position, counts)
+        yield _Record(name, title, text.paragraphs_of(row[source.text_field] or "", counts))
 
 
 def _rows(
-    file: SourceFile,
-    text_field: str,
-    id_field: str | None,
-    rows: Iterator[Row],
-    counts: Counter[str],
-    title_field: str | None = None,
+    file: SourceFile, text_field: str, others: Iterable[str | None], rows: Iterator[Row], counts: Counter[str]
 ) -> Iterator[tuple[int, Fields]]:
-    """Yield the rows that can be read. The first one must have every wanted field."""
+    """Yield the rows that can be read. The first one must have the text and the other wanted fields."""
     good, bad, first_reason = 0, 0, ""
     for position, row in rows:
         if isinstance(row, dict) and not good:
-            expect_fields(row, file, (text_field, id_field, title_field))
+            expect_fields(row, file, (text_field, *others))
         reason = _reason(row, text_field)
         if reason is None:
             good += 1
@@ -248,13 +227,12 @@ def _reason(row: Fields | str, text_field: str) -> str | None:
 
 def _id(row: Fields, source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
     """Return the value of `id_field`, else file and position."""
-    if source.id_field is None:
-        return f"{file.name}:{position}"
-    value = row.get(source.id_field)
-    if value is None or value == "":
+    value = None if source.id_field is None else row.get(source.id_field)
+    if value not in (None, ""):
+        return text.one_line(str(value), counts)
+    if source.id_field is not None:
         counts["records without id"] += 1
-        return f"{file.name}:{position}"
-    return text.one_line(str(value), counts)
+    return f"{file.name}:{position}"
 
 
 _READERS: dict[str, Callable[[SourceFile, SourceConfig, Counter[str]], Iterator[_Record]]] = {

@@ -20,7 +20,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from roberta_lab.data.corpus.document import Document
+from roberta_lab.data.corpus.sources.text import Document
 
 PACKAGES = ("torch", "numpy", "lightning")
 _CUT_FOLDERS = {"test", "tests", "testing", "_internal", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo", "__pycache__", "_vendor", "ensurepip", "pydoc_data"}  # fmt: skip

@@ -42,10 +42,8 @@ class Scan:
 def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, progress: bool = False) -> Scan:
     """Return what decides the documents of a source: how it is read, and names, sizes and SHA-256 of its files, but no paths.
 
-    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
-
-    Args:
-        counts: receives "files hashed" and "files known".
+    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file:
+    `counts` receives "files hashed" and "files known".
     """
     counts = Counter() if counts is None else counts
     memory = cache / "file_scans.json"

@@ -24,8 +24,11 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
+
+import sentencex
 
 MAX_PARAGRAPH = 1 << 16  # characters; segmentation is several times slower on longer ones
 MAX_DOCUMENT = 1 << 22  # characters; "War and Peace" has 3.2 million
@@ -40,6 +43,17 @@ _BROKEN_AT_DASH = re.compile(r"(?<=\S[-—])\n")
 
 INVALID = "invalid UTF-8 bytes replaced"
 LONE = "lone surrogates replaced"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document. `package` is the part of its source that it belongs to. `whole`, or else `id`, decides its split."""
+
+    id: str
+    title: str
+    package: str
+    paragraphs: list[str]
+    whole: str | None = None  # the id of the long document of which this is a later part
 
 
 # ---------------------------------------------------------------- characters
@@ -186,6 +200,11 @@ def is_wrapped(block: list[str]) -> bool:
     if len(block) == 1 or not 40 <= width <= 100:
         return False
     return all(len(line) + 1 + len(following.split(None, 1)[0]) > width for line, following in pairwise(block))
+
+
+def segment(paragraph: str) -> list[str]:
+    """Return the sentences of one paragraph, in order, without surrounding space. Long texts are slow: give paragraphs."""
+    return [stripped for sentence in sentencex.segment("en", paragraph) if (stripped := sentence.strip())]
 
 
 def parts(paragraphs: Iterable[str]) -> Iterator[tuple[list[str], int, bool]]:
