@@ -4,8 +4,6 @@
 follows from the step's number, so a run resumes exactly, and a cut into micro-batches and ranks leaves the batch as is.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple

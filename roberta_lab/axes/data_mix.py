@@ -3,8 +3,6 @@
 A copy of a document is its address again, so a source that is read four times costs no token more on disk.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import numpy as np

@@ -3,8 +3,6 @@
 A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples of a batch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

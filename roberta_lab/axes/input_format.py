@@ -7,8 +7,6 @@ where spans begin and end.
 A new format is one function here and one line in `FORMATS`, which also says what else depends on it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

@@ -5,8 +5,6 @@ num_patterns) when it is static. The paper duplicated its data ten times to get 
 no storage. No worker, rank, micro-batch, padding or order of calls can change a mask, since none is part of its key.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

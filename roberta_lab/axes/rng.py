@@ -4,8 +4,6 @@ There is no global state: the order of calls, workers, ranks and interruptions c
 Streams are separated by hashing their names; keys keep their full 64 bits.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -4,8 +4,6 @@ Trained here, both have RoBERTa's ids for the special tokens; published ones kee
 add special tokens. They are never recognised in text: `<mask>` in a corpus is six ordinary characters.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import cached_property

@@ -9,8 +9,6 @@ A word's number is its place among the words seen so far. A `defaultdict` that c
 Python, and everything after it is arrays.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

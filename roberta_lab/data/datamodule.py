@@ -3,8 +3,6 @@
 The position in the data is the number of micro-batches so far; the loader derives everything from it.
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from typing import cast

@@ -1,7 +1,5 @@
 """Read the texts that `predict` is given in blocks of lines, and write its results as JSON lines or `.npy`."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Write files and folders that are whole or absent even when a process is killed; make things once; lock; hash values."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 Ids are those of the files. If one of the five tokens that inputs need is missing, it gets an id behind the last one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -3,8 +3,6 @@
 So any number of processes makes the same corpus, and a unit that was finished before a kill stays finished.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

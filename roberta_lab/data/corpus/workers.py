@@ -1,7 +1,5 @@
 """Run independent pieces of work on all cores, with a progress bar."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

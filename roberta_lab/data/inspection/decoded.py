@@ -1,7 +1,5 @@
 """Decode examples for people: each token as the model sees it, with its kind, for the console and for a page."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Compare counts with what they should be: a share of a whole, its 95% interval, and a verdict."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

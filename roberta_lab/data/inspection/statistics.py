@@ -4,8 +4,6 @@ Lengths, spans and labels are read from the plan. Masks are counted on rows that
 are compared with expectations that are computed here, without the code of `masking`, so that its faults show.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ over two lines; before 2002 `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*...`
 `*** END OF ...`, `End of (the) Project Gutenberg('s) ...` or `This is the end of ...`. A book without markers is kept whole.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Call the libraries of the Hugging Face hub: without output, with new tries, and with one line for every error."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterator

@@ -9,8 +9,6 @@ that is too long) is dropped and counted. It is an error if more than 10 and 1% 
 large file), or all of them, cannot be read.
 """
 
-from __future__ import annotations
-
 import io
 import lzma
 import zlib

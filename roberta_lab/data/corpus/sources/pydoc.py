@@ -5,8 +5,6 @@ imported. One module is one document. Doctests, tables, signatures, directives a
 remains.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import platform

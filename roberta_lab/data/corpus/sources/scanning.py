@@ -1,7 +1,5 @@
 """Read the files of a source once: hash their content, by which a corpus is found again, and find where workers may cut them."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections import Counter

@@ -18,8 +18,6 @@ The result does not depend on how a text was read: pieces are cut from the start
 changes nothing. C1 controls other than U+0085, tabs and spaces inside a line stay.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections import Counter

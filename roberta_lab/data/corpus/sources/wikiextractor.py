@@ -4,8 +4,6 @@ The first line of an article repeats its title and is cut; HTML entities are une
 every other line is a paragraph.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections import Counter
