@@ -114,24 +114,20 @@ def _expect_text(manifest: Manifest, data_mix: DataMixConfig) -> Manifest:
     if not number:
         raise ConfigError(f"{' + '.join(data_mix.sources)}: no document with text ({found}).")
     share = f"data_mix.held_out_share={data_mix.held_out_share} holds {held_out} of {number} documents out"
-    raise ConfigError(
-        f"{share}: both training and validation need some. Give more documents (of text files, "
-        "document_separator=blank_line or line makes more), or another share."
-    )
+    more = "Give more documents (of text files, document_separator=blank_line or line makes more), or another share."
+    raise ConfigError(f"{share}: both training and validation need some. {more}")
 
 
 # ---------------------------------------------------------------- tokenizer
 def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: bool) -> Path:
-    """Return the folder of the tokenizer: published and loaded, or trained on the corpus."""
     from roberta_lab.data import tokenizer_files
 
-    version = metadata.version("tokenizers")
     inputs: dict[str, object]
     if config.path:
-        published = tokenizer_files.fingerprint(config.path)
-        inputs = {"version": VERSION, "kind": config.kind, "published": published, "tokenizers": version}
+        inputs = {"kind": config.kind, "published": tokenizer_files.fingerprint(config.path)}
     else:
-        inputs = {"version": VERSION, **asdict(config), "corpus": _content(corpus), "tokenizers": version}
+        inputs = {**asdict(config), "corpus": _content(corpus)}
+    inputs |= {"version": VERSION, "tokenizers": metadata.version("tokenizers")}
 
     def make(path: Path) -> Manifest:
         from roberta_lab.axes.tokenizer import load
@@ -145,7 +141,6 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
 
 
 def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
-    """Train a tokenizer on documents of the training split."""
     from roberta_lab.axes import tokenizer
 
     if config.kind not in tokenizer.KINDS:

@@ -58,11 +58,11 @@ def check(data_mix: DataMixConfig) -> None:
 def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
     """Return what decides the documents of a source. Files that were read for this before are not read again."""
     if source.kind == "pydoc":
-        return Scan(pydoc.fingerprint(), [[] for _ in range(PYDOC_SLICES)], [0] * PYDOC_SLICES)
+        return Scan(pydoc.fingerprint(), [([], 0)] * PYDOC_SLICES)
     if source.kind == "hub":
         assert source.hub is not None
         kept = {"min_characters": source.min_characters, "max_characters": source.max_characters}
-        return Scan({"hub": hub.fingerprint(source.hub), **kept}, [], [])
+        return Scan({"hub": hub.fingerprint(source.hub), **kept}, [])
     return scanning.scan(source, cache, progress=progress)
 
 
@@ -72,7 +72,7 @@ def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
     for name, found in scans.items():
         if (source := data_mix.sources[name]).kind == "hub":
             made += [Unit(len(made) + shard, name, 0, slice=shard) for shard in range(hub.num_shards(source.hub))]
-        for place, (group, num_bytes) in enumerate(zip(found.groups, found.num_bytes, strict=True)):
+        for place, (group, num_bytes) in enumerate(found.groups):
             made.append(Unit(len(made), name, num_bytes, tuple(group), place))
     return made
 

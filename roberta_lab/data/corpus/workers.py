@@ -44,7 +44,6 @@ def run(
 
 
 def _called(function: Callable[[_T], None], items: list[_T], workers: int) -> Iterable[_T]:
-    """Yield each item as it is finished."""
     if workers <= 1 or multiprocessing.current_process().name != "MainProcess":  # the runs of a sweep have the cores
         for item in items:
             function(item)

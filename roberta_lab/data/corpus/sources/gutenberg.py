@@ -8,7 +8,6 @@ over two lines; before 2002 `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*...`
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 
 from roberta_lab.data.corpus.sources import text
@@ -32,17 +31,8 @@ _CREDIT = re.compile(
 )
 
 
-@dataclass
-class Book:
-    """A book whose paragraphs are read when needed. Title and author are empty if no header names them."""
-
-    title: str
-    author: str
-    paragraphs: Iterator[str]
-
-
-def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
-    """Return the book in the lines of one file."""
+def read_book(lines: Iterator[str], counts: Counter[str]) -> tuple[str, str, Iterator[str]]:
+    """Return title and author, empty if no header names them, and the paragraphs of a file, which are read when needed."""
     head: list[str] = []
     start: int | None = None
     for line in lines:
@@ -58,7 +48,7 @@ def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
         counts["books without a licence header"] += 1
     title, author = _names(head[:start] if start is not None else head[:40])
     body = chain(_after_marker(head, start), lines)
-    return Book(title, author, _paragraphs(_before_end(body, start is not None, counts), counts))
+    return title, author, _paragraphs(_before_end(body, start is not None, counts), counts)
 
 
 def _names_gutenberg(line: str) -> bool:
@@ -112,5 +102,5 @@ def _names(head: list[str]) -> tuple[str, str]:
     if not found["title"]:
         first = next((match for line in head[:10] if (match := _FIRST_LINE.match(line))), None)
         if first:
-            found = {"title": first[1].strip(), "author": found["author"] or (first[2] or "").strip()}
+            return first[1].strip(), found["author"] or (first[2] or "").strip()
     return found["title"], found["author"]

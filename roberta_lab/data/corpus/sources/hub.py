@@ -141,10 +141,7 @@ def _open_split(source: HubConfig, builder: DatasetBuilder, splits: Mapping[str,
 
 
 def _builder(source: HubConfig) -> DatasetBuilder:
-    """Return the library's plan of the dataset: subsets, files, features.
-
-    Its cache is a temporary folder, so that nothing that was prepared earlier takes the place of the hub.
-    """
+    """Return the library's plan of the dataset. Its cache is temporary, so that nothing stands in for the hub."""
     datasets = _library(source)
     with tempfile.TemporaryDirectory() as nowhere:
         keys = {"revision": source.revision, "cache_dir": nowhere}
@@ -168,10 +165,7 @@ def _expect_pinned(source: HubConfig, builder: DatasetBuilder) -> None:
 
 
 def _library(source: HubConfig) -> ModuleType:
-    """Return the package `datasets`, which only these sources need.
-
-    In this process, it and `huggingface_hub` then draw no bars, count no users, and import no torch, which is not needed.
-    """
+    """Return the package `datasets`. It and `huggingface_hub` then draw no bars, count no users, and import no torch."""
     try:
         datasets = importlib.import_module("datasets")
     except ImportError:

@@ -59,7 +59,6 @@ def hub_calls(source: HubConfig) -> Iterator[None]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -82,7 +81,6 @@ def _is_of_network(error: BaseException) -> bool:
 
 
 def _explained(source: HubConfig, error: Exception) -> str:
-    """Return what happened, and what the user can do about it."""
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError

@@ -57,9 +57,7 @@ def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: 
     assert source.hub is not None
     check(source)
     counts["files"] += 1
-    fields = replace(
-        source, text_field=source.hub.text_field, id_field=source.hub.id_field, title_field=source.hub.title_field
-    )
+    fields = replace(source, **{key: getattr(source.hub, key) for key in ("text_field", "id_field", "title_field")})
     file = SourceFile(str(shard), Path(source.hub.path))
     for record in _records(file, fields, hub.rows(source.hub, shard, counts), counts):
         yield from _kept(record, fields, counts, name)
@@ -91,13 +89,12 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
         if number == 1:
             too_long = source.max_characters is not None and (more or characters > source.max_characters)
             too_short = not more and characters < (source.min_characters or 0)
-            reason = "empty" if not characters else "too long" if too_long else "too short" if too_short else None
-            if reason:
+            if reason := "empty" if not characters else "too long" if too_long else "too short" if too_short else "":
                 counts[f"documents {reason}"] += 1
+            elif more:
+                counts["documents cut"] += 1
             if not characters or too_short:
                 return
-            if more and not too_long:
-                counts["documents cut"] += 1
         if not too_long:
             counts["documents"] += 1
             counts["paragraphs"] += len(paragraphs)
@@ -146,9 +143,9 @@ def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Itera
 
 def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     with files.open_plain(file.path) as stream:
-        book = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
-        title = ", by ".join(filter(None, (book.title or PurePosixPath(file.name).stem, book.author)))
-        yield _Record(f"{file.name}:0", title, book.paragraphs)
+        title, author, paragraphs = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
+        names = filter(None, (title or PurePosixPath(file.name).stem, author))
+        yield _Record(f"{file.name}:0", ", by ".join(names), paragraphs)
 
 
 def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
@@ -161,9 +158,9 @@ def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str])
                 yield _Record(_id(row, source, file, number, counts), title, paragraphs)
             return
         outside, position = counts[wikiextractor.OUTSIDE], -1
-        for position, article in enumerate(wikiextractor.articles(text.lines(stream, counts), counts)):
-            name = _id(article.fields, source, file, position, counts)
-            yield _Record(name, article.fields.get("title", ""), article.paragraphs)
+        articles = wikiextractor.articles(text.lines(stream, counts), counts)
+        for position, (fields, inside) in enumerate(articles):
+            yield _Record(_id(fields, source, file, position, counts), fields.get("title", ""), inside)
         if position < 0 and counts[wikiextractor.OUTSIDE] > outside:
             raise ConfigError(f"{file.path} holds no line <doc ...>, with which WikiExtractor opens an article.")
 
@@ -192,39 +189,36 @@ def _rows(
     file: SourceFile, text_field: str, others: Iterable[str | None], rows: Iterator[Row], counts: Counter[str]
 ) -> Iterator[tuple[int, Fields]]:
     """Yield the rows that can be read. The first one must have the text and the other wanted fields."""
-    good, bad, first_reason = 0, 0, ""
+    good, bad, too_many, first_reason = 0, 0, False, ""
     for position, row in rows:
         if isinstance(row, dict) and not good:
             expect_fields(row, file, (text_field, *others))
-        reason = _reason(row, text_field)
-        if reason is None:
+        if reason := _reason(row, text_field):
+            bad += 1
+            first_reason = first_reason or f"the first is record {position + 1}: {reason}"
+            counts["records malformed"] += 1
+            if too_many := bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad):
+                break
+        else:
             good += 1
-            assert isinstance(row, dict)
-            yield position, row
-            continue
-        bad += 1
-        first_reason = first_reason or f"the first is record {position + 1}: {reason}"
-        counts["records malformed"] += 1
-        if bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad):
-            break
+            yield position, cast(Fields, row)
     hopeless = not good and file.end is None  # of the lines of a large file, these may be the bad ones
-    if bad and (hopeless or bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad)):
+    if too_many or (bad and hopeless):
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
 
 
-def _reason(row: Fields | str, text_field: str) -> str | None:
-    """Return why a row cannot be read, or None. A text that is None is an empty document."""
+def _reason(row: Fields | str, text_field: str) -> str:
+    """Return why a row cannot be read, or nothing. A text that is None is an empty document."""
     if isinstance(row, str):
         return row
     if text_field not in row:
         return f"no field {text_field!r}"
-    if row[text_field] is not None and not isinstance(row[text_field], str):
-        return f"field {text_field!r} holds {type(row[text_field]).__name__}, not text"
-    return None
+    if isinstance(row[text_field], str | None):
+        return ""
+    return f"field {text_field!r} holds {type(row[text_field]).__name__}, not text"
 
 
 def _id(row: Fields, source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
-    """Return the value of `id_field`, else file and position."""
     value = None if source.id_field is None else row.get(source.id_field)
     if value not in (None, ""):
         return text.one_line(str(value), counts)

@@ -60,11 +60,8 @@ def document(records: list[Docstring]) -> Document:
 # ---------------------------------------------------------------- reading
 @lru_cache(maxsize=1)  # a process reads several parts
 def _modules() -> list[tuple[str, str, Path]]:
-    return sorted(_files(), key=lambda entry: entry[1])
-
-
-def _files() -> Iterator[tuple[str, str, Path]]:
-    """Yield (package, module, file) of every source file that is read."""
+    """Return (package, module, file) of every source file that is read, by module."""
+    found = []
     roots = [("python", "", Path(sysconfig.get_path("stdlib")))]
     for name in PACKAGES:
         spec = find_spec(name)
@@ -75,7 +72,8 @@ def _files() -> Iterator[tuple[str, str, Path]]:
             parts = path.relative_to(root).with_suffix("").parts
             if _CUT_FOLDERS.isdisjoint(parts[:-1]):
                 names = [*([prefix] if prefix else []), *(parts[:-1] if parts[-1] == "__init__" else parts)]
-                yield package, ".".join(names), path
+                found.append((package, ".".join(names), path))
+    return sorted(found, key=lambda entry: entry[1])
 
 
 def _read_module(entry: tuple[str, str, Path]) -> list[Docstring]:
@@ -91,9 +89,8 @@ def _read_module(entry: tuple[str, str, Path]) -> list[Docstring]:
 
 def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str]]:
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        text = ast.get_docstring(node)
         kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
-        if text:
+        if text := ast.get_docstring(node):
             yield prefix, kind, text
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -146,12 +143,11 @@ _PROSE = re.compile(r"[A-Z\"'(].*[.!?:)\"']$", re.DOTALL)
 def prose(text: str) -> list[str]:
     """Return the paragraphs of a docstring that are English prose, each on one line, without markup."""
     kept = []
-    for lines in _blocks(text):
-        for paragraph in _entries(lines):
-            for pattern, plain in _MARKUP:
-                paragraph = pattern.sub(plain, paragraph)
-            if _is_prose(paragraph := paragraph.strip()):
-                kept.append(paragraph)
+    for paragraph in (entry for lines in _blocks(text) for entry in _entries(lines)):
+        for pattern, plain in _MARKUP:
+            paragraph = pattern.sub(plain, paragraph)
+        if _is_prose(paragraph := paragraph.strip()):
+            kept.append(paragraph)
     return kept
 
 
@@ -214,5 +210,4 @@ def _is_prose(paragraph: str) -> bool:
     """Return whether a paragraph has five words, the ends of a sentence, mostly letters, and no rest of formulas or code."""
     if paragraph.count(" ") < 4 or not _PROSE.match(paragraph) or re.search(r"[\\{}|]|==|>>>|__\w+__\(|::", paragraph):
         return False
-    letters = sum(c.isalpha() or c.isspace() for c in paragraph)
-    return letters >= 0.85 * len(paragraph)
+    return sum(c.isalpha() or c.isspace() for c in paragraph) >= 0.85 * len(paragraph)
