@@ -1,10 +1,7 @@
 """Make model inputs of sentences in one of four formats (RoBERTa, Section 4.2).
 
-A format is one function from the token store to a `Plan`: examples as spans of the store, no token copied. Every
-example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document. Formats differ in
-where spans begin and end.
-
-A new format is one function here and one line in `FORMATS`, which also says what else depends on it.
+A format is one function from the token store to a `Plan`, and one line in `FORMATS`. Every example reads
+`<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in where spans begin and end.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,9 @@
 """Encode text word by word, and each distinct word only once: several times faster than encoding every text anew.
 
-Byte-level BPE and WordPiece both split a text before they look at their vocabulary. So the ids of a text are the ids of its
-parts, joined. Here a text is cut twice. First into words, at every space that has no white space after it: no tokenizer joins
-two such words. (It could only where white space meets white space; a text with such a place is encoded as a whole.) A new word
-of printable ASCII is cut again, by the tokenizer's own rule (`PIECES`): so `word,` and `word.` need one encoding of `word`.
-
-A word's number is its place among the words seen so far. A `defaultdict` that counts gives these numbers without a loop in
-Python, and everything after it is arrays.
+Byte-level BPE and WordPiece both split a text before they look at their vocabulary, so its ids are those of its parts, joined.
+A text is cut into words at every space that has no white space after it: no tokenizer joins two such words. (Where white space
+meets white space it could, so such a text is encoded as a whole.) A new word of printable ASCII is cut again, by the tokenizer's
+own rule (`PIECES`). A word's number is its place among the words seen so far, which a counting `defaultdict` finds without a loop.
 """
 
 import json

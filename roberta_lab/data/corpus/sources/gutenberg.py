@@ -1,8 +1,8 @@
 """Read books of Project Gutenberg: cut the licence at both ends, read title and author, join wrapped lines.
 
-Markers over the years: `*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...` with and without a space, also
-over two lines; before 2002 `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*...` ends the header; the footer opens with
-`*** END OF ...`, `End of (the) Project Gutenberg('s) ...` or `This is the end of ...`. A book without markers is kept whole.
+`*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...`, also over two lines, or before 2002 `*END*THE SMALL PRINT! ...` ends the
+header; `*** END OF ...`, `End of (the) Project Gutenberg ...` or `This is the end of ...` opens the footer. A book without
+markers is kept whole.
 """
 
 import re

@@ -1,12 +1,9 @@
 """Read documents from the files of a source, one after the other, in memory that does not grow with a file.
 
-Order and names are part of the result. Files are ordered by relative path. A document is named by its file and its position
-there (`part/a.jsonl:17`, which counts all records, also dropped ones) or by its `id_field`; the ending of a compression is not
-part of the name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
-
-A record that cannot be read (a line that is not a JSON object, a row without the field, a text that is not a string, a record
-that is too long) is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or of a range of a
-large file), or all of them, cannot be read.
+Files are ordered by relative path. A document is named by its file, without the ending of a compression, and its position there
+(`part/a.jsonl:17`, which counts dropped records too), or by its `id_field`; `#2`, `#3` ... are later parts of one that is cut.
+A record that cannot be read is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or of a
+range of a large file), or all of them, cannot be read.
 """
 
 import io

@@ -1,8 +1,7 @@
 """Read the corpus that every Python environment has: the documentation of Python, torch, numpy and lightning.
 
-It is the language reference in `pydoc_data.topics` and the docstrings of the modules, which are parsed with `ast` and never
-imported. One module is one document. Doctests, tables, signatures, directives and section titles are cut; English prose
-remains.
+It is the language reference in `pydoc_data.topics` and the docstrings of the modules, which are parsed and never imported.
+One module is one document. Doctests, tables, signatures, directives and section titles are cut; English prose remains.
 """
 
 import ast

@@ -31,9 +31,7 @@ class Scan:
     """The scan of a source's files: what they hold, and where they may be cut."""
 
     fingerprint: Mapping[str, object]
-    groups: list[
-        tuple[list[SourceFile], int]
-    ]  # in order; the files of each group, which one worker reads, and their bytes
+    groups: list[tuple[list[SourceFile], int]]  # in order: files that one worker reads, and their bytes
 
 
 def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, progress: bool = False) -> Scan:
