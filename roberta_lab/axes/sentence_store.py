@@ -1,12 +1,10 @@
 """Define the token store: sentences and documents, each as a place in one long row of tokens."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypedDict
+from typing import Protocol, Self, TypedDict
 
 import numpy as np
 
@@ -86,7 +84,7 @@ class TokenStore:
         lows, highs = np.maximum(starts[run], borders[shard]), np.minimum(ends[run], borders[shard + 1])
         return shard, lows - borders[shard], highs - borders[shard]
 
-    def select(self, num_tokens: int | None) -> TokenStore:
+    def select(self, num_tokens: int | None) -> Self:
         """Return the first `num_tokens` tokens of the documents in the order of their hashes, to the end of a sentence.
 
         None selects everything. The selected documents keep their order in the store.
@@ -103,14 +101,14 @@ class TokenStore:
         enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
         return shuffled[:enough]
 
-    def keep(self, sentences: Ints) -> TokenStore:
+    def keep(self, sentences: Ints) -> Self:
         """Return a store of these sentences alone, in their order in the store, without documents that have none."""
         sentences = np.sort(sentences)
         counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
         documents = np.flatnonzero(counts)
         return self.subset(sentences, documents, counts[documents])
 
-    def subset(self, sentences: Ints, documents: Ints, sizes: Ints) -> TokenStore:
+    def subset(self, sentences: Ints, documents: Ints, sizes: Ints) -> Self:
         """Return a store of these sentences, which are `sizes[i]` of the i-th of these documents."""
         return replace(
             self,

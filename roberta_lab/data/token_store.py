@@ -4,14 +4,12 @@ Text is tokenized once per tokenizer and data mix; every input format is a plan 
 addresses sentences by their place in the tokens, so a selection of documents copies addresses and no tokens.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -34,7 +32,7 @@ class Part(NamedTuple):
         np.savez(path, **self._asdict())
 
     @classmethod
-    def load(cls, path: Path) -> Part:
+    def load(cls, path: Path) -> Self:
         """Return the part that `save` wrote."""
         with np.load(path) as found:
             return cls(**found)
@@ -91,7 +89,7 @@ class _Column:
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.path, self._dtype, self.size, self.last = path, dtype, 0, 0
 
-    def __enter__(self) -> _Column:
+    def __enter__(self) -> Self:
         self._file = open(self.path, "wb")
         self._header()
         return self

@@ -10,15 +10,13 @@ A unit counts as written when its own file is there, which comes last.
     docstrings/000017.jsonl              of the embedded source only
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, TypedDict
+from typing import Self, TextIO, TypedDict
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
@@ -112,7 +110,7 @@ class _Parts:
         files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]
         self._out: list[TextIO] = [file.open("w", encoding="utf-8") for file in files]
 
-    def __enter__(self) -> _Parts:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:

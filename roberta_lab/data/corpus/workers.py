@@ -25,7 +25,7 @@ def run(
     sizes: dict[_T, int],
     finished: Set[_T],
     workers: int | None,
-    label: str,
+    name: str,
     progress: bool,
 ) -> None:
     """Call `function(item)` for all items of `sizes` that are not `finished`, in any order. The bar counts their bytes.
@@ -38,7 +38,7 @@ def run(
     unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if by_bytes else {"unit": "part"}
     total = sum(sizes.values()) if by_bytes else len(missing)
     done = sum(sizes[item] for item in finished) if by_bytes else 0
-    with tqdm(total=total, initial=done, desc=label, mininterval=0.5, disable=not progress, **unit) as bar:
+    with tqdm(total=total, initial=done, desc=name, mininterval=0.5, disable=not progress, **unit) as bar:
         for item in _called(function, list(missing), workers):
             bar.update(missing[item] if by_bytes else 1)
 

@@ -64,7 +64,6 @@ def painted(example: Decoded) -> str:
 
 def _paint(kind: str, text: str) -> str:
     """Return a text in colour on a terminal; elsewhere, with the name of its kind if the token is predicted."""
-    colour = (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
-    if not colour:
-        return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text
-    return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text
+    if (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ:
+        return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text
+    return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text

@@ -66,18 +66,14 @@ def find(source: SourceConfig) -> list[SourceFile]:
     if not found:
         looked_for = f"files that match {path.name}" if glob.has_magic(str(path)) else _looked_for(source.kind)
         raise ConfigError(f"{path}: no {looked_for}. {_listed(root)}")
-    return _named(sorted({file: None for file in found}), root)
-
-
-def _named(paths: list[Path], root: Path) -> list[SourceFile]:
     files: dict[str, SourceFile] = {}
-    for path in paths:
-        relative = path.relative_to(root)
+    for file in sorted(set(found)):
+        relative = file.relative_to(root)
         plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
         name = plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")  # names need not be UTF-8
         if name in files:
-            raise ConfigError(f"{path} and {files[name].path} hold the same file twice; keep one of them.")
-        files[name] = SourceFile(name, path)
+            raise ConfigError(f"{file} and {files[name].path} hold the same file twice; keep one of them.")
+        files[name] = SourceFile(name, file)
     return [files[name] for name in sorted(files)]
 
 
@@ -124,7 +120,6 @@ def _looked_for(kind: str) -> str:
 
 
 def _listed(path: Path) -> str:
-    """Return what is in the nearest folder that exists."""
     while not path.is_dir() and path != path.parent:
         path = path.parent
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())

@@ -8,7 +8,7 @@ markers is kept whole.
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, takewhile
 
 from roberta_lab.data.corpus.sources import text
 
@@ -59,12 +59,10 @@ def _after_marker(head: list[str], start: int | None) -> list[str]:
     """Return the lines below the marker. A marker that opens with stars goes on to the line that closes with stars."""
     if start is None:
         return head
-    if head[start - 1].lstrip().startswith("**") and not head[start - 1].rstrip().endswith("*"):
-        for end in range(start, min(start + 4, len(head))):
-            if not head[end].strip():
-                break
-            if head[end].rstrip().endswith("***"):
-                return head[end + 1 :]
+    marker = head[start - 1].strip()
+    if marker.startswith("**") and not marker.endswith("*"):
+        following = list(takewhile(str.strip, head[start : start + 4]))
+        start += next((number for number, line in enumerate(following, 1) if line.rstrip().endswith("***")), 0)
     return head[start:]
 
 

@@ -218,7 +218,8 @@ def with_retries(look_up: Callable[[], _T]) -> _T:
         except ConfigError:
             raise
         except Exception as error:
-            if not (_status(error) in _BUSY or _is_of_network(error)):
+            status, is_of_network = _status(error)
+            if not (status in _BUSY or is_of_network):
                 raise
             time.sleep(wait)
     return look_up()
@@ -245,20 +246,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status of the hub's answer, if it gave one."""
+def _status(error: BaseException) -> tuple[int | None, bool]:
+    """Return the HTTP status of the hub's answer, and whether it gave none, or one that broke off."""
     from huggingface_hub.errors import HTTPError
 
     answers = (getattr(each, "response", None) for each in _chain(error) if isinstance(each, HTTPError))
-    return next((int(answer.status_code) for answer in answers if answer is not None), None)
-
-
-def _is_of_network(error: BaseException) -> bool:
-    """Return whether the hub gave no answer, or one that broke off."""
-    from huggingface_hub.errors import HTTPError
-
+    status = next((int(answer.status_code) for answer in answers if answer is not None), None)
     kinds = (ConnectionError, TimeoutError, HTTPError)
-    return _status(error) is None and any(isinstance(each, kinds) for each in _chain(error))
+    return status, status is None and any(isinstance(each, kinds) for each in _chain(error))
 
 
 def _explained(source: HubConfig, error: Exception) -> str:
@@ -269,7 +264,7 @@ def _explained(source: HubConfig, error: Exception) -> str:
     def caused_by(*kinds: type[BaseException]) -> bool:
         return any(isinstance(each, kinds) for each in _chain(error))
 
-    status, page = _status(error), f"https://huggingface.co/datasets/{source.path}"
+    (status, is_of_network), page = _status(error), f"https://huggingface.co/datasets/{source.path}"
     token = "log in with `hf auth login` or set HF_TOKEN"
     text = " ".join(str(error).split())
     if caused_by(GatedRepoError) or "gated dataset" in text:  # `datasets` drops the cause
@@ -285,6 +280,6 @@ def _explained(source: HubConfig, error: Exception) -> str:
         return f"it holds no data files that can be read (Parquet, JSON lines, CSV, text ...). Look at {page}."
     if status in _BUSY:
         return f"the hub has too much to do (HTTP {status}), also after several tries. Wait some minutes, or {token}."
-    if _is_of_network(error):
+    if is_of_network:
         return f"the hub cannot be reached, or broke off, also after several tries. Look at the network. ({text[:200]})"
     return f"it cannot be read. {type(error).__name__}: {text[:300]}"

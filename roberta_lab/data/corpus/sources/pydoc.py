@@ -111,7 +111,6 @@ def _added(call: ast.Call) -> Iterator[tuple[str, str, str]]:
 
 
 def _topics() -> Iterator[Docstring]:
-    """Yield the language reference, a literal dictionary of topics."""
     path = Path(sysconfig.get_path("stdlib")) / "pydoc_data" / "topics.py"
     for statement in ast.parse(path.read_bytes()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):

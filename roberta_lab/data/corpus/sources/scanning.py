@@ -77,7 +77,6 @@ def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tupl
 
 
 def _grouped(pieces: list[tuple[SourceFile, int]]) -> list[tuple[list[SourceFile], int]]:
-    """Return pieces in order in groups of about RANGE_BYTES."""
     groups: list[tuple[list[SourceFile], int]] = []
     for piece, size in pieces:
         files, num_bytes = groups.pop() if groups and groups[-1][1] + size <= RANGE_BYTES else ([], 0)
