@@ -127,10 +127,7 @@ def _equal_shares(lengths: Ints, number: int) -> Ints:
 
 
 def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
-    """Return the number of forward passes per rank and optimizer step.
-
-    Raises: ConfigError when the batch does not divide, naming the nearest sizes that do.
-    """
+    """Return the number of forward passes per rank and optimizer step. Raise ConfigError if it is no whole number."""
     if min(sequences, world_size, micro_batch_size) < 1:
         sizes = f"batch_size.sequences={sequences}, trainer.devices={world_size}, "
         raise ConfigError(f"{sizes}trainer.micro_batch_size={micro_batch_size}: allowed: 1 and more for each")

@@ -86,10 +86,7 @@ KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
 
 
 class Encoding:
-    """A tokenizer as the rest of the project uses it.
-
-    Raises: ConfigError if it lacks one of SPECIALS, or reads the name of one in a text as the special token.
-    """
+    """A tokenizer in use. Raise ConfigError if it lacks one of SPECIALS or reads the name of one in a text as the token."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

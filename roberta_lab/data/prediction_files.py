@@ -85,10 +85,7 @@ class Jsonl:
 
 
 class Npy:
-    """An array with the `vector` of each record as a row.
-
-    The header tells the number of rows, so it is written again with each block; NumPy leaves room in it for this.
-    """
+    """An array with the `vector` of each record as a row. Its header tells their number and has room for it to grow."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.num_rows = file, 0

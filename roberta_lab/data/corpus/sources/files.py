@@ -35,12 +35,9 @@ KINDS = tuple(_ENDINGS)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, or some whole lines of it.
+    """A file, or some whole lines of it."""
 
-    `name` is the path relative to the source, with `/`, without the ending of a compression.
-    """
-
-    name: str
+    name: str  # the path relative to the source, with `/`, without the ending of a compression
     path: Path
     start: int = 0  # bytes
     end: int | None = None
