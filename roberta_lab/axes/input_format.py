@@ -1,7 +1,7 @@
 """Make model inputs of sentences in one of four formats (RoBERTa, Section 4.2).
 
-A format is one function from the token store to a `Plan`, and one line in `FORMATS`. Every example reads
-`<s> span </s> span </s> ...`, where a span is a run of sentences of one document; formats differ in where spans begin and end.
+A format is one function from the token store to a `Plan`, and one line in `FORMATS`. Every example reads `<s> span </s>
+span </s> ...`, where a span is a run of sentences of one document; formats differ in where spans begin and end.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def _capacity(config: InputFormatConfig, specials: int, least: int) -> int:
 
 
 def _plan(starts: Ints, lengths: Ints, example_ends: Ints, counts: dict[str, int], random: Bools | None = None) -> Plan:
-    """Return the plan of these spans; with `random`, (N,) bool, they are A and B of each example, and it tells which B is."""
+    """Return the plan of these spans. With `random`, (N,) bool, they are A and B in turn, and it tells where B is random."""
     return Plan(
         num_examples=len(example_ends),
         spans_start=starts,

@@ -36,7 +36,7 @@ def mix(x: Ints) -> Ints:
 
 
 def hashed(key: int, *counters: Ints) -> Ints:
-    """Return random words, uint64, one per element of the broadcast counters: a pure function of (`stream_key`, counters)."""
+    """Return random words, uint64, one per element of the broadcast integer counters: a pure function of all arguments."""
     word: Ints | np.uint64 = np.uint64(key)
     with np.errstate(over="ignore"):
         for counter in counters:

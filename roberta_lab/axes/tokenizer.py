@@ -86,7 +86,7 @@ KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
 
 
 class Encoding:
-    """A tokenizer in use. Raise ConfigError if it lacks one of SPECIALS or reads the name of one in a text as the token."""
+    """A tokenizer for inputs; ConfigError if it lacks one of SPECIALS, or reads its name in a text as the token."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

@@ -1,9 +1,9 @@
 """Encode text word by word, and each distinct word only once: several times faster than encoding every text anew.
 
-Byte-level BPE and WordPiece both split a text before they look at their vocabulary, so its ids are those of its parts, joined.
-A text is cut into words at every space that has no white space after it: no tokenizer joins two such words. (Where white space
-meets white space it could, so such a text is encoded as a whole.) A new word of printable ASCII is cut again, by the tokenizer's
-own rule (`PIECES`). A word's number is its place among the words seen so far, which a counting `defaultdict` finds without a loop.
+Byte-level BPE and WordPiece split a text before they look at their vocabulary, so its ids are those of its parts, joined.
+A text is cut into words at every space with no white space after it: no tokenizer joins two such words. (Where white
+space meets white space it could, so such a text is encoded as a whole.) A new word of printable ASCII is cut again, by the
+tokenizer's own rule (`PIECES`). A counting `defaultdict` gives words their numbers without a loop in Python.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Read books of Project Gutenberg: cut the licence at both ends, read title and author, join wrapped lines.
 
-`*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...`, also over two lines, or before 2002 `*END*THE SMALL PRINT! ...` ends the
-header; `*** END OF ...`, `End of (the) Project Gutenberg ...` or `This is the end of ...` opens the footer. A book without
-markers is kept whole.
+`*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...`, also over two lines, or before 2002 `*END*THE SMALL PRINT! ...` ends
+the header; `*** END OF ...`, `End of (the) Project Gutenberg ...` or `This is the end of ...` opens the footer. A book
+without markers is kept whole.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Read datasets of the Hugging Face hub: rows are streamed from a pinned commit, file by file.
 
-Only a full commit is allowed, since a branch or tag moves, and `datasets` from version 4 on, which runs no code of a dataset.
-Every error becomes one line, after new tries if it may pass: by the libraries while a file is read, here while files are found.
+A revision is a full commit, since branches and tags move. `datasets` must be 4 or newer, which runs no code of a dataset.
+Every error becomes one line. One that may pass is tried again: by the libraries in a file, here while files are found.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def with_retries(look_up: Callable[[], _T]) -> _T:
 
 @contextmanager
 def hub_calls(source: HubConfig) -> Iterator[None]:
-    """Turn errors of the libraries, which are of many kinds, into a ConfigError of one line; keep the libraries from logging."""
+    """Turn errors of the libraries, of many kinds, into a ConfigError of one line; keep the libraries from logging."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,9 +1,9 @@
 """Read documents from the files of a source, one after the other, in memory that does not grow with a file.
 
-Files are ordered by relative path. A document is named by its file, without the ending of a compression, and its position there
-(`part/a.jsonl:17`, which counts dropped records too), or by its `id_field`; `#2`, `#3` ... are later parts of one that is cut.
-A record that cannot be read is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or of a
-range of a large file), or all of them, cannot be read.
+Files are ordered by path. A document is named by its file, without the ending of a compression, and its position there
+(`part/a.jsonl:17`, dropped records count too), or by its `id_field`; later parts of one that is cut end in `#2`, `#3` ...
+A record that cannot be read is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or
+of a range of a large file), or all of them, cannot be read.
 """
 
 import io
