@@ -26,7 +26,7 @@ from roberta_lab.axes import tokenizer
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TokenizerConfig
 from roberta_lab.data import tokenizer_files
-from roberta_lab.data.corpus.sentences import segment
+from roberta_lab.data.corpus.sources.text import segment
 
 BATCH = 4096  # sentences, as preparation gives them
 

@@ -4,15 +4,13 @@
 follows from the step's number, so a run resumes exactly, and a cut into micro-batches and ranks leaves the batch as is.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 from roberta_lab.axes.examples import Plan
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.rng import generator
@@ -42,6 +40,7 @@ class BatchPlan:
     seed: int
     lengths: Ints | None = None  # (N,) tokens of each example, at most max_length
     max_length: int = 1
+    _starts: dict[int, Ints] = field(default_factory=dict, init=False)  # of the examples of recent epochs, on the line
 
     def __post_init__(self) -> None:
         if self.num_examples < 1:
@@ -81,20 +80,12 @@ class BatchPlan:
         """Return how many of an epoch's examples begin before a position of its part of the line."""
         if self.lengths is None:
             return min(max(position, 0), self.num_examples)
-        return int(np.searchsorted(self._starts(epoch, order), position))
-
-    def _starts(self, epoch: int, order: Ints) -> Ints:
-        assert self.lengths is not None
-        if epoch not in self._cache:
-            for old in [e for e in self._cache if e < epoch - 1]:
-                del self._cache[old]
+        if epoch not in self._starts:
+            for old in [e for e in self._starts if e < epoch - 1]:
+                del self._starts[old]
             lengths = self.lengths[order].astype(np.int64)
-            self._cache[epoch] = np.cumsum(lengths) - lengths
-        return self._cache[epoch]
-
-    @cached_property
-    def _cache(self) -> dict[int, Ints]:
-        return {}
+            self._starts[epoch] = np.cumsum(lengths) - lengths
+        return int(np.searchsorted(self._starts[epoch], position))
 
     def micro_batch(
         self, step: int, index: int, micro_batch_size: int, rank: int, world_size: int
@@ -128,19 +119,15 @@ def _equal_shares(lengths: Ints, number: int) -> Ints:
     """Return edges (number + 1,) that cut the lengths into runs of about equal sums, none of them empty."""
     assert len(lengths) >= number, "a window of the line holds at least as many examples as full inputs"
     ends = np.cumsum(lengths, dtype=np.int64)
-    edges: Ints = np.concatenate(
-        [[0], np.searchsorted(ends, ends[-1] * np.arange(1, number) / number) + 1, [len(lengths)]]
-    )
+    inner = np.searchsorted(ends, ends[-1] * np.arange(1, number) / number) + 1
+    edges: Ints = np.concatenate([[0], inner, [len(lengths)]])
     steps = np.arange(number + 1)
     edges = np.maximum.accumulate(edges - steps) + steps  # each run has at least one length ...
     return np.minimum(edges, len(lengths) - number + steps)  # ... and leaves one for each run after it
 
 
 def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
-    """Return the number of forward passes per rank and optimizer step.
-
-    Raises: ConfigError when the batch does not divide, naming the nearest sizes that do.
-    """
+    """Return the number of forward passes per rank and optimizer step. Raise ConfigError if it is no whole number."""
     if min(sequences, world_size, micro_batch_size) < 1:
         sizes = f"batch_size.sequences={sequences}, trainer.devices={world_size}, "
         raise ConfigError(f"{sizes}trainer.micro_batch_size={micro_batch_size}: allowed: 1 and more for each")
@@ -150,7 +137,10 @@ def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
     nearest = sorted({max(1, sequences // share) * share, (sequences // share + 1) * share})
     advice = f"batch_size.sequences={' or '.join(map(str, nearest))}"
     if sequences % world_size == 0:
-        advice += f", or trainer.micro_batch_size={_nearest_divisors(sequences // world_size, micro_batch_size)}"
+        divisors = [size for size in range(1, sequences // world_size + 1) if sequences // world_size % size == 0]
+        below = [size for size in divisors if size < micro_batch_size][-1:]
+        above = [size for size in divisors if size > micro_batch_size][:1]
+        advice += f", or trainer.micro_batch_size={' or '.join(map(str, below + above))}"
     raise ConfigError(
         f"batch_size.sequences={sequences} does not divide into {world_size} rank(s) x "
         f"trainer.micro_batch_size={micro_batch_size}; nearest that do: {advice}"
@@ -166,14 +156,6 @@ def micro_batch_size(sequences: int, config: TrainerConfig) -> int:
     if isinstance(config.micro_batch_size, int):
         return min(share, config.micro_batch_size)
     return max(size for size in range(1, LARGEST_BY_DEFAULT + 1) if share % size == 0)
-
-
-def _nearest_divisors(number: int, size: int) -> str:
-    """Return the divisors of `number` just below and above `size`, as a phrase."""
-    divisors = [d for d in range(1, number + 1) if number % d == 0]
-    below = [d for d in divisors if d < size][-1:]
-    above = [d for d in divisors if d > size][:1]
-    return " or ".join(map(str, below + above))
 
 
 class Rank(NamedTuple):

@@ -3,13 +3,11 @@
 A copy of a document is its address again, so a source that is read four times costs no token more on disk.
 """
 
-from __future__ import annotations
-
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import TokenStore, ranges
 from roberta_lab.config import ConfigError, DataMixConfig
@@ -31,15 +29,11 @@ def check(config: DataMixConfig) -> None:
 
 
 def repeats(config: DataMixConfig, num_tokens: dict[str, int]) -> dict[str, float]:
-    """Return how many times each document of a source is read in a pass.
+    """Return how many times each document of a source is read in a pass. `num_tokens` counts each source's training text.
 
     With weights, a pass has as many tokens as the sources together, and each source has its weight's share of them. So a
     source with twice the tokens of its share is read by half, and another one perhaps three times.
-
-    Args:
-        num_tokens: training tokens of each source.
-
-    Raises: ConfigError if a source that has a weight has no text.
+    Raise ConfigError if a source that has a weight has no text.
     """
     if all(source.weight is None for source in config.sources.values()):
         return {name: source.repeats or 1.0 for name, source in config.sources.items()}
@@ -61,10 +55,10 @@ def science(config: DataMixConfig) -> dict[str, dict[str, object]]:
             read.pop(key, None)
         if source.kind == "hub":
             read["hub"].pop("size")
-        often = (
-            {"repeats": source.repeats or 1.0} if source.weight is None else {"weight": round(source.weight / total, 9)}
-        )
-        found[name] = read | (often if len(config.sources) > 1 or source.weight is None else {"repeats": 1.0})
+        if source.weight is None or len(config.sources) == 1:
+            found[name] = read | {"repeats": source.repeats or 1.0 if source.weight is None else 1.0}
+        else:
+            found[name] = read | {"weight": round(source.weight / total, 9)}
     return found
 
 
@@ -121,17 +115,8 @@ def repeated(store: TokenStore, times: Ints) -> TokenStore:
         share = np.cumsum(tokens[own])
         nearest = np.searchsorted(share - tokens[own] / 2, number % 1 * share[-1:].sum())
         copies[own[: max(int(nearest), int(number < 1))]] += 1  # at least one document of each source
-    documents = np.concatenate(
-        [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))] or [copies]
-    )
+    passes = [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))]
+    documents = np.concatenate(passes or [copies])
     first = np.concatenate([[0], store.document_ends])
     sizes = np.diff(first)[documents]
-    sentences = ranges(first[documents], sizes)
-    return replace(
-        store,
-        sentence_starts=store.sentence_starts[sentences],
-        sentence_lengths=store.sentence_lengths[sentences],
-        document_ends=np.cumsum(sizes),
-        document_hashes=store.document_hashes[documents],
-        document_sources=store.document_sources[documents],
-    )
+    return store.subset(ranges(first[documents], sizes), documents, sizes)

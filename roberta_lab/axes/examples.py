@@ -3,13 +3,11 @@
 A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples of a batch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Bools, Ints
+from roberta_lab.axes import Bools, Ints
 from roberta_lab.axes.sentence_store import SentenceStore
 
 IGNORED = -100  # the label of a position that is not predicted, as in PyTorch's cross entropy

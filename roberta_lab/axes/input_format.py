@@ -1,20 +1,16 @@
 """Make model inputs of sentences in one of four formats (RoBERTa, Section 4.2).
 
-A format is one function from the token store to a `Plan`: examples as spans of the store, no token copied. Every
-example reads `<s> span </s> span </s> ...`, where a span is a run of sentences of one document. Formats differ in
-where spans begin and end.
-
-A new format is one function here and one line in `FORMATS`, which also says what else depends on it.
+A format is one function from the token store to a `Plan`, and one line in `FORMATS`. Every example reads `<s> span </s>
+span </s> ...`, where a span is a run of sentences of one document; formats differ in where spans begin and end.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Bools, Ints
 from roberta_lab.axes.examples import Plan
 from roberta_lab.axes.rng import generator, hashed, stream_key, uniform
 from roberta_lab.axes.sentence_store import SentenceStore
@@ -82,6 +78,20 @@ def _capacity(config: InputFormatConfig, specials: int, least: int) -> int:
     return config.max_length - specials
 
 
+def _plan(starts: Ints, lengths: Ints, example_ends: Ints, counts: dict[str, int], random: Bools | None = None) -> Plan:
+    """Return the plan of these spans. With `random`, (N,) bool, they are A and B in turn, and it tells where B is random."""
+    return Plan(
+        num_examples=len(example_ends),
+        spans_start=starts,
+        spans_length=lengths.astype(np.int32),
+        spans_kind=(np.arange(len(starts)) % 2 if random is not None else np.zeros(len(starts))).astype(np.uint8),
+        example_ends=example_ends.astype(np.int64),
+        lengths=(1 + np.add.reduceat(lengths + 1, np.append(0, example_ends[:-1]))).astype(np.int32),
+        next_sentence_label=None if random is None else random.astype(np.int8),
+        counts=counts | {"text_tokens": int(lengths.sum())},
+    )
+
+
 # ---------------------------------------------------------------- formats
 def full_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
     """Plan `<s> s1 s2 ... </s>`: whole sentences in order until the next would pass max_length, also across documents.
@@ -99,18 +109,7 @@ def full_sentences(store: SentenceStore, config: InputFormatConfig, key: int) ->
     span_firsts = np.flatnonzero(cuts)
     starts, lengths = pieces.spans(span_firsts, np.append(span_firsts[1:], len(cuts)))
     example_ends = np.append(np.searchsorted(span_firsts, firsts[1:]), len(span_firsts))
-    num_spans = np.diff(example_ends, prepend=0)
-    text = np.diff(np.append(pieces.cumulative[firsts], pieces.cumulative[-1]))
-    return Plan(
-        num_examples=len(firsts),
-        spans_start=starts,
-        spans_length=lengths.astype(np.int32),
-        spans_kind=np.zeros(len(starts), np.uint8),
-        example_ends=example_ends.astype(np.int64),
-        lengths=(1 + text + num_spans).astype(np.int32),
-        next_sentence_label=None,
-        counts=pieces.counts | {"documents_crossed": int((num_spans - 1).sum()), "text_tokens": int(text.sum())},
-    )
+    return _plan(starts, lengths, example_ends, pieces.counts | {"documents_crossed": len(starts) - len(firsts)})
 
 
 def doc_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
@@ -119,17 +118,8 @@ def doc_sentences(store: SentenceStore, config: InputFormatConfig, key: int) -> 
     pieces = _pieces(store, capacity, config)
     full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity, side="right") - 1
     firsts = _chain(np.minimum(full, pieces.document_ends[pieces.document_of]))
-    starts, text = pieces.spans(firsts, np.append(firsts[1:], len(full)))
-    return Plan(
-        num_examples=len(firsts),
-        spans_start=starts,
-        spans_length=text.astype(np.int32),
-        spans_kind=np.zeros(len(starts), np.uint8),
-        example_ends=np.arange(1, len(firsts) + 1, dtype=np.int64),
-        lengths=(2 + text).astype(np.int32),
-        next_sentence_label=None,
-        counts=pieces.counts | {"text_tokens": int(text.sum())},
-    )
+    starts, lengths = pieces.spans(firsts, np.append(firsts[1:], len(full)))
+    return _plan(starts, lengths, np.arange(1, len(firsts) + 1), pieces.counts)
 
 
 def segment_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> Plan:
@@ -146,20 +136,13 @@ def sentence_pair(store: SentenceStore, config: InputFormatConfig, key: int) -> 
     return _pairs(store, config, key, _two_sentences)
 
 
-@dataclass(frozen=True)
-class _Chunks:
-    """The chunk that would start at each piece: where A ends, where it ends, tokens wanted of a random B. (P,) int64 each."""
-
-    split: Ints
-    ends: Ints
-    wanted: Ints
+# the chunk that would start at each piece: where A ends, where it ends, tokens wanted of a random B; (P,) int64 each
+_Chunks: TypeAlias = tuple[Ints, Ints, Ints]
+_Below: TypeAlias = Callable[[str, Ints], Ints]  # a stream and bounds (P,) -> integers below the bounds
 
 
 def _pairs(
-    store: SentenceStore,
-    config: InputFormatConfig,
-    key: int,
-    chunks_of: Callable[[_Pieces, int, Callable[[str, Ints], Ints]], _Chunks],
+    store: SentenceStore, config: InputFormatConfig, key: int, chunks_of: Callable[[_Pieces, int, _Below], _Chunks]
 ) -> Plan:
     capacity = _capacity(config, specials=3, least=2)
     pieces = _pieces(store, capacity, config)
@@ -172,45 +155,36 @@ def _pairs(
     def below(stream: str, bounds: Ints) -> Ints:
         return _below(bounds, key, f"{config.name}/{stream}", here)
 
-    chunks = chunks_of(pieces, capacity, below)
-    random = (chunks.ends - here == 1) | (below("coin", np.full_like(here, 2)) == 1)
-    firsts = _chain(np.where(random, chunks.split, chunks.ends))  # a random B puts the unused sentences back
-    random, split = random[firsts], chunks.split[firsts]
-    a_start, a_length = pieces.spans(firsts, split)
-    b_first, b_last = split.copy(), chunks.ends[firsts]
-    b_first[random], b_last[random] = _random_b(pieces, firsts[random], chunks.wanted[firsts][random], key, config.name)
+    split, ends, wanted = chunks_of(pieces, capacity, below)
+    random = (ends - here == 1) | (below("coin", np.full_like(here, 2)) == 1)
+    firsts = _chain(np.where(random, split, ends))  # a random B puts the unused sentences back
+    random = random[firsts]
+    a_start, a_length = pieces.spans(firsts, split[firsts])
+    b_first, b_last = split[firsts], ends[firsts]
+    b_first[random], b_last[random] = _random_b(pieces, firsts[random], wanted[firsts][random], key, config.name)
     b_start, b_length = pieces.spans(b_first, b_last)
     a_cut, b_cut = _num_trimmed(a_length, b_length, capacity)
     draw = generator(key, f"{config.name}/trim")
     starts = np.stack([a_start + draw.binomial(a_cut, 0.5), b_start + draw.binomial(b_cut, 0.5)], axis=1)
     lengths = np.stack([a_length - a_cut, b_length - b_cut], axis=1)
     trimmed = {"trimmed_tokens": int(a_cut.sum() + b_cut.sum()), "pairs_random": int(random.sum())}
-    return Plan(
-        num_examples=len(firsts),
-        spans_start=starts.ravel(),
-        spans_length=lengths.ravel().astype(np.int32),
-        spans_kind=np.tile(np.array([0, 1], np.uint8), len(firsts)),
-        example_ends=2 * np.arange(1, len(firsts) + 1, dtype=np.int64),
-        lengths=(3 + lengths.sum(axis=1)).astype(np.int32),
-        next_sentence_label=random.astype(np.int8),
-        counts=pieces.counts | trimmed | {"text_tokens": int(lengths.sum())},
-    )
+    ends = 2 * np.arange(1, len(firsts) + 1)
+    return _plan(starts.ravel(), lengths.ravel(), ends, pieces.counts | trimmed, random)
 
 
-def _segments(pieces: _Pieces, capacity: int, below: Callable[[str, Ints], Ints]) -> _Chunks:
+def _segments(pieces: _Pieces, capacity: int, below: _Below) -> _Chunks:
     """Return chunks of sentences up to the capacity or the document's end, split anywhere; B fills what A leaves."""
     here = np.arange(len(pieces.starts))
     full = np.searchsorted(pieces.cumulative, pieces.cumulative[:-1] + capacity)
     ends = np.minimum(full, pieces.document_ends[pieces.document_of])
     split = here + 1 + below("split", ends - here - 1)
-    return _Chunks(split, ends, capacity - (pieces.cumulative[split] - pieces.cumulative[here]))
+    return split, ends, capacity - (pieces.cumulative[split] - pieces.cumulative[here])
 
 
-def _two_sentences(pieces: _Pieces, capacity: int, below: Callable[[str, Ints], Ints]) -> _Chunks:
+def _two_sentences(pieces: _Pieces, capacity: int, below: _Below) -> _Chunks:
     """Return chunks of a sentence and the next one of its document; a random B is one sentence too."""
     here = np.arange(len(pieces.starts))
-    ends = np.minimum(here + 2, pieces.document_ends[pieces.document_of])
-    return _Chunks(here + 1, ends, np.zeros_like(here))
+    return here + 1, np.minimum(here + 2, pieces.document_ends[pieces.document_of]), np.zeros_like(here)
 
 
 def _random_b(pieces: _Pieces, firsts: Ints, wanted: Ints, key: int, name: str) -> tuple[Ints, Ints]:

@@ -5,13 +5,11 @@ num_patterns) when it is static. The paper duplicated its data ten times to get 
 no storage. No worker, rank, micro-batch, padding or order of calls can change a mask, since none is part of its key.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Bools, Ints
+from roberta_lab.axes import Bools, Ints
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary
 from roberta_lab.axes.rng import hashed, stream_key, uniform
 from roberta_lab.config import ConfigError, MaskingConfig
@@ -42,10 +40,7 @@ def bernoulli_count(num_maskable: Ints, example_words: Ints, config: MaskingConf
     return counts
 
 
-PATTERNS: dict[str, Callable[[Ints, MaskingConfig], Ints]] = {
-    "static": static_pattern,
-    "dynamic": dynamic_pattern,
-}
+PATTERNS: dict[str, Callable[[Ints, MaskingConfig], Ints]] = {"static": static_pattern, "dynamic": dynamic_pattern}
 SELECTIONS: dict[str, Callable[[Ints, Ints, MaskingConfig], Ints]] = {
     "exact": exact_count,
     "bernoulli": bernoulli_count,
@@ -69,11 +64,9 @@ def validate(config: MaskingConfig) -> None:
 
 
 def maskable(special_mask: Bools, lengths: Ints, config: MaskingConfig) -> Bools:
-    """Return where a token may be selected: on text; with fairseq's selection also on `<s>` and `</s>`. Never on padding.
+    """Return where a token may be selected, (B, T): on text; with fairseq's selection also on `<s>` and `</s>`.
 
-    Args:
-        special_mask: (B, T) bool, True on special tokens and padding.
-        lengths: (B,) tokens of each row, special ones included.
+    Never on padding. `special_mask`, (B, T), is True on special tokens and padding; `lengths`, (B,), count special tokens.
     """
     if config.selection == "fairseq":
         return np.arange(special_mask.shape[1]) < lengths[:, None]
@@ -98,15 +91,9 @@ def _counts(num_maskable: Ints, keys: Ints, config: MaskingConfig) -> Ints:
 
 
 def num_masked(num_maskable: Ints, example_ids: Ints, epochs: Ints, config: MaskingConfig, seed: int) -> Ints:
-    """Return how many tokens `mask` will select in each example, without masking it: a step's loss is divided by their sum.
+    """Return how many tokens `mask` will select in each example, (B,) int64, without masking it: a step's loss needs them.
 
-    With `whole_words`, `mask` selects at most so many, since words must fit.
-
-    Args:
-        num_maskable: (B,) integers, the tokens of each example that may be selected.
-        example_ids, epochs: (B,) integers.
-
-    Returns: (B,) int64.
+    All arrays are (B,) integers. With `whole_words`, `mask` selects at most so many, since words must fit.
     """
     return _counts(np.asarray(num_maskable), _pattern_keys(example_ids, epochs, config, seed), config)
 
@@ -126,11 +113,7 @@ def _select(maskable: Bools, keys: Ints, counts: Ints) -> Bools:
 
 
 def _select_words(maskable: Bools, continues: Bools, keys: Ints, counts: Ints) -> Bools:
-    """Return whole words, (B, T) bool: taken in a random order, each if it still fits into the counts, as in BERT.
-
-    Args:
-        continues: (B, T) bool, True on pieces inside a word.
-    """
+    """Return whole words, (B, T) bool: taken in a random order, each if it still fits into the counts, as in BERT."""
     starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
     word = np.cumsum(starts, axis=1) - 1  # of each token, in its row
     num_rows, most = len(word), max(1, int(word.max(initial=0)) + 1)
@@ -172,15 +155,10 @@ def mask(
     seed: int,
     vocabulary: Vocabulary,
 ) -> tuple[Ints, Ints]:
-    """Mask each row with the pattern of its (seed, example, epoch).
+    """Mask each row of `input_ids`, (B, T) int64, with the pattern of its (seed, example, epoch).
 
-    Args:
-        input_ids: (B, T) int64.
-        maskable: (B, T) bool, False on special tokens and padding, which are never selected.
-        example_ids, epochs: (B,) integers.
-        vocabulary: random tokens are uniform over its ids that are not special.
-
-    Returns: what the model sees, (B, T) int64; labels (B, T) int64, the original id where selected and -100 elsewhere.
+    Only `maskable` places, (B, T) bool, are selected. Random tokens are uniform over the ids that are not special.
+    Return what the model sees, (B, T) int64, and labels, (B, T) int64: the original id where selected and -100 elsewhere.
     """
     keys = _pattern_keys(example_ids, epochs, config, seed)
     counts = _counts(np.count_nonzero(maskable, axis=1), keys, config)

@@ -1,7 +1,5 @@
 """Decide whether a run trains next-sentence prediction (RoBERTa, Section 4.2)."""
 
-from __future__ import annotations
-
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.config import Config
 

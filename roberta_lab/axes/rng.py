@@ -4,13 +4,11 @@ There is no global state: the order of calls, workers, ranks and interruptions c
 Streams are separated by hashing their names; keys keep their full 64 bits.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Floats, Ints
+from roberta_lab.axes import Floats, Ints
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -38,14 +36,7 @@ def mix(x: Ints) -> Ints:
 
 
 def hashed(key: int, *counters: Ints) -> Ints:
-    """Return random 64-bit words, one per element of the broadcast counters: a pure function of (key, counters).
-
-    Args:
-        key: from `stream_key`.
-        counters: integer arrays of shapes that broadcast together.
-
-    Returns: uint64 array of the broadcast shape.
-    """
+    """Return random words, uint64, one per element of the broadcast integer counters: a pure function of all arguments."""
     word: Ints | np.uint64 = np.uint64(key)
     with np.errstate(over="ignore"):
         for counter in counters:

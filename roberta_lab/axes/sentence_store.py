@@ -1,16 +1,14 @@
 """Define the token store: sentences and documents, each as a place in one long row of tokens."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypedDict
+from typing import Protocol, Self, TypedDict
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 
 _LONG_RUN = 128  # tokens; copying longer runs is faster than indexing their tokens
 
@@ -54,10 +52,6 @@ class TokenStore:
         return hashlib.sha256(json.dumps([s["sha256"] for s in self.manifest["shards"]]).encode()).hexdigest()
 
     @cached_property
-    def _shard_starts(self) -> Ints:
-        return np.cumsum([0, *map(len, self.shards)])
-
-    @cached_property
     def _arrays(self) -> tuple[Ints, ...]:
         """Return the shards as plain arrays over the same memory: slicing a `memmap` takes several times as long."""
         return tuple(shard.view(np.ndarray) for shard in self.shards)
@@ -83,14 +77,14 @@ class TokenStore:
         """Cut runs where shards end: return the shard of each piece, and its start and end there. Empty runs are left out."""
         if len(self.shards) == 1:
             return np.zeros_like(starts), starts, ends
-        borders = self._shard_starts
+        borders = np.cumsum([0, *map(len, self.shards)])
         firsts = borders[1:-1].searchsorted(starts, side="right")
         num_pieces = np.maximum(borders[1:-1].searchsorted(ends - 1, side="right") - firsts + 1, 0)
         shard, run = ranges(firsts, num_pieces), np.repeat(np.arange(len(starts)), num_pieces)
         lows, highs = np.maximum(starts[run], borders[shard]), np.minimum(ends[run], borders[shard + 1])
         return shard, lows - borders[shard], highs - borders[shard]
 
-    def select(self, num_tokens: int | None) -> TokenStore:
+    def select(self, num_tokens: int | None) -> Self:
         """Return the first `num_tokens` tokens of the documents in the order of their hashes, to the end of a sentence.
 
         None selects everything. The selected documents keep their order in the store.
@@ -107,17 +101,22 @@ class TokenStore:
         enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
         return shuffled[:enough]
 
-    def keep(self, sentences: Ints) -> TokenStore:
+    def keep(self, sentences: Ints) -> Self:
         """Return a store of these sentences alone, in their order in the store, without documents that have none."""
         sentences = np.sort(sentences)
         counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
+        documents = np.flatnonzero(counts)
+        return self.subset(sentences, documents, counts[documents])
+
+    def subset(self, sentences: Ints, documents: Ints, sizes: Ints) -> Self:
+        """Return a store of these sentences, which are `sizes[i]` of the i-th of these documents."""
         return replace(
             self,
             sentence_starts=self.sentence_starts[sentences],
             sentence_lengths=self.sentence_lengths[sentences],
-            document_ends=np.cumsum(counts[counts > 0]),
-            document_hashes=self.document_hashes[counts > 0],
-            document_sources=self.document_sources[counts > 0],
+            document_ends=np.cumsum(sizes),
+            document_hashes=self.document_hashes[documents],
+            document_sources=self.document_sources[documents],
         )
 
 

@@ -4,8 +4,6 @@ Trained here, both have RoBERTa's ids for the special tokens; published ones kee
 add special tokens. They are never recognised in text: `<mask>` in a corpus is six ordinary characters.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.word_encoder import WordEncoder
 from roberta_lab.config import ConfigError
@@ -37,12 +35,9 @@ def bytelevel_bpe(model: models.BPE) -> Tokenizer:
 
 
 def wordpiece(model: models.WordPiece, lowercase: bool = True) -> Tokenizer:
-    """Return a tokenizer that splits text as BERT does: at white space and punctuation, without accents and upper case.
+    """Return a tokenizer that splits text as BERT does: at white space and punctuation; `lowercase` drops accents too.
 
     Pieces inside a word begin with `##`. A word with a character that training never saw is `<unk>`.
-
-    Args:
-        lowercase: drop accents and upper case.
     """
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -55,32 +50,27 @@ def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
     """Train byte-level BPE with `vocab_size` ids, special tokens included."""
     if vocab_size < (least := NUM_BYTES + len(FIRST_SPECIALS) + 1):
         raise ConfigError(f"tokenizer.vocab_size={vocab_size}: a byte-level vocabulary has {least} ids or more.")
-    tokenizer = bytelevel_bpe(models.BPE())
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,
-        special_tokens=list(FIRST_SPECIALS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+        vocab_size=vocab_size - 1, special_tokens=list(FIRST_SPECIALS), initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    return _with_mask(tokenizer, vocab_size)
+    return _trained(bytelevel_bpe(models.BPE()), trainer, texts, vocab_size)
 
 
 def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
     """Train BERT's WordPiece with `vocab_size` ids, special tokens included."""
-    tokenizer = wordpiece(models.WordPiece(unk_token=UNK))
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size - 1,
         special_tokens=list(FIRST_SPECIALS),
         continuing_subword_prefix=INSIDE,
         show_progress=False,
     )
+    return _trained(wordpiece(models.WordPiece(unk_token=UNK)), trainer, texts, vocab_size)
+
+
+def _trained(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: Iterator[str], vocab_size: int) -> Tokenizer:
+    """Train and give `<mask>` the last id. Raise ConfigError for a vocabulary of another size than the config's."""
     tokenizer.train_from_iterator(texts, trainer)
-    return _with_mask(tokenizer, vocab_size)
-
-
-def _with_mask(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
-    """Give `<mask>` the last id. Raise ConfigError for a vocabulary of another size than the config's."""
     if (found := tokenizer.get_vocab_size() + 1) != vocab_size:
         limit = "no more" if found < vocab_size else "no fewer"
         fits = f"the data mix yields {found} pieces and {limit}; tokenizer.vocab_size={found} fits"
@@ -96,10 +86,7 @@ KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
 
 
 class Encoding:
-    """A tokenizer as the rest of the project uses it.
-
-    Raises: ConfigError if it lacks one of SPECIALS, or reads the name of one in a text as the special token.
-    """
+    """A tokenizer for inputs; ConfigError if it lacks one of SPECIALS, or reads its name in a text as the token."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

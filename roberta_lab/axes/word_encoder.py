@@ -1,15 +1,10 @@
 """Encode text word by word, and each distinct word only once: several times faster than encoding every text anew.
 
-Byte-level BPE and WordPiece both split a text before they look at their vocabulary. So the ids of a text are the ids of its
-parts, joined. Here a text is cut twice. First into words, at every space that has no white space after it: no tokenizer joins
-two such words. (It could only where white space meets white space; a text with such a place is encoded as a whole.) A new word
-of printable ASCII is cut again, by the tokenizer's own rule (`PIECES`): so `word,` and `word.` need one encoding of `word`.
-
-A word's number is its place among the words seen so far. A `defaultdict` that counts gives these numbers without a loop in
-Python, and everything after it is arrays.
+Byte-level BPE and WordPiece split a text before they look at their vocabulary, so its ids are those of its parts, joined.
+A text is cut into words at every space with no white space after it: no tokenizer joins two such words. (Where white
+space meets white space it could, so such a text is encoded as a whole.) A new word of printable ASCII is cut again, by the
+tokenizer's own rule (`PIECES`). A counting `defaultdict` gives words their numbers without a loop in Python.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -21,7 +16,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 from roberta_lab.axes.sentence_store import ranges
 
 MAX_WORDS = 1 << 18  # remembered at most, some 80 MB with their pieces; then the later half is forgotten
@@ -109,9 +104,6 @@ class _Memory:
         self._characters = 0
         self.starts, self.lengths, self.ids = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32)
 
-    def __len__(self) -> int:
-        return len(self._numbers)
-
     def look_up(self, words: list[str]) -> tuple[Ints, list[str]]:
         """Return the numbers of the words, int64, and the new words in the order of their numbers, to be learnt next."""
         known = len(self._numbers)
@@ -129,9 +121,9 @@ class _Memory:
 
     def forget_beyond(self, words: int, characters: int) -> None:
         """Drop the later words if there are more; the first ones are the frequent ones."""
-        if len(self) <= words and self._characters <= characters:
+        if len(self._numbers) <= words and self._characters <= characters:
             return
-        kept = len(self) // 2 if self._characters > characters else words // 2
+        kept = len(self._numbers) // 2 if self._characters > characters else words // 2
         first = dict(islice(self._numbers.items(), kept))
         self._numbers = defaultdict(count(kept).__next__, first)
         self._characters = sum(map(len, first))

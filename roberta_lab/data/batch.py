@@ -1,7 +1,5 @@
 """The names and types of what a batch holds, on its way from the data to the model."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 from torch import Tensor

@@ -3,8 +3,6 @@
 The position in the data is the number of micro-batches so far; the loader derives everything from it.
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from typing import cast
@@ -46,11 +44,7 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
 
 
 def pack(batch: dict[str, Tensor], max_length: int) -> Batch:
-    """Return the batch without padding: its tokens joined end to end, (N,), and counts that the device need not compute.
-
-    Keys: input_ids, position_ids, cu_seq_lens (B + 1,) int32, max_length (of any input of the run, an int), masked_positions
-    (M,) among the N tokens, masked_labels (M,); token_type_ids and next_sentence_label if given.
-    """
+    """Return the batch without padding, under the keys of a packed `Batch`; max_length is that of any input of the run."""
     ids, labels = batch["input_ids"], batch["labels"]
     real = batch.get("attention_mask", torch.ones_like(ids, dtype=torch.bool))
     lengths = real.sum(1)
@@ -92,8 +86,7 @@ class MicroBatches(Dataset[Batch]):
         examples, epochs = self.batches.micro_batch(step, index, self.size, *self.rank)
         by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # attention is faster so
         examples, epochs = examples[by_length], epochs[by_length]
-        rows = gather(self.store, self.plan, examples, self.vocabulary)
-        masked, labels = masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
+        rows, masked, labels = self._masked(examples, epochs)
         batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
         batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
@@ -106,15 +99,15 @@ class MicroBatches(Dataset[Batch]):
             examples, epochs = self.batches.batch(step)
             masking, seed = self.config.masking, self.config.seed
             if masking.whole_words:  # only selecting words shows which ones fit
-                rows = gather(self.store, self.plan, examples, self.vocabulary)
-                labels = masked_rows(rows, examples, epochs, masking, seed, self.vocabulary)[1]
-                masked = int((labels != IGNORED).sum())
+                masked = (self._masked(examples, epochs)[2] != IGNORED).sum()
             else:
-                masked = int(
-                    num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
-                )
-            self._counts = {step: (masked, len(examples))}
+                masked = num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
+            self._counts = {step: (int(masked), len(examples))}
         return self._counts[step]
+
+    def _masked(self, examples: np.ndarray, epochs: np.ndarray) -> tuple[Rows, np.ndarray, np.ndarray]:
+        rows = gather(self.store, self.plan, examples, self.vocabulary)
+        return rows, *masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
 
 
 class Positions(Sampler[int]):
@@ -158,11 +151,9 @@ class PretrainingData(L.LightningDataModule):
         rank: Rank = ALONE,
     ) -> None:
         super().__init__()
-        self.config, self.vocabulary = config, vocabulary
-        self.validation_store = validation
-        self.validation_plan = input_format.plan(
-            validation, config.input_format, stream_key(VALIDATION_SEED, "validation")
-        )
+        self.config, self.vocabulary, self.validation_store = config, vocabulary, validation
+        key = stream_key(VALIDATION_SEED, "validation")
+        self.validation_plan = input_format.plan(validation, config.input_format, key)
         plan = input_format.plan(train, config.input_format, stream_key(config.seed, "plan"))
         self.micro_batches = MicroBatches(train, plan, config, vocabulary, rank)
 

@@ -1,7 +1,5 @@
 """Read the texts that `predict` is given in blocks of lines, and write its results as JSON lines or `.npy`."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -25,27 +23,26 @@ Record: TypeAlias = dict[str, Any]  # a prediction; its keys are those of the ta
 def blocks(config: PredictConfig) -> Iterator[list[str]]:
     """Yield the texts of `predict.text` or the lines of `predict.file` in order, in blocks of BLOCK.
 
-    Raises: ConfigError if there is no text, or when a line is not UTF-8.
+    Raise ConfigError if there is no text, or when one is not UTF-8: a terminal gives lone surrogates then.
     """
     texts = iter([config.text] if isinstance(config.text, str) else config.text or [])
     if config.file:
         texts = _lines(config.file)
-    number = 0
+    is_empty = True
     while block := list(islice(texts, BLOCK)):
-        _refuse_surrogates(block)
-        number += len(block)
+        is_empty = False
+        if any("\ud800" <= c <= "\udfff" for text in block for c in text):
+            raise ConfigError("predict.text is not UTF-8.")
         yield block
-    if not number:
+    if is_empty:
         raise ConfigError(f"predict.file={config.file} is empty." if config.file else "predict.text is empty.")
 
 
 def check_input(config: PredictConfig) -> None:
     """Raise ConfigError unless there is something to read, which is not the file that will be written."""
-    if not config.file:
-        if not config.text:
-            raise ConfigError("predict.text or predict.file is missing; predict.file=- reads standard input.")
-        return
-    if config.file == "-":
+    if not config.file and not config.text:
+        raise ConfigError("predict.text or predict.file is missing; predict.file=- reads standard input.")
+    if not config.file or config.file == "-":
         return
     if not Path(config.file).is_file() and not Path(config.file).is_fifo():
         raise ConfigError(f"predict.file={config.file} is no file. Allowed: a text file, or - for standard input.")
@@ -70,13 +67,6 @@ def _lines(name: str) -> Iterator[str]:
             yield text.removesuffix("\n").removesuffix("\r")
 
 
-def _refuse_surrogates(texts: list[str]) -> None:
-    """Raise ConfigError for lone surrogates: a terminal gives them for bytes that are not UTF-8, and no tokenizer reads them."""
-    for text in texts:
-        if any("\ud800" <= c <= "\udfff" for c in text):
-            raise ConfigError("predict.text is not UTF-8.")
-
-
 class Writer(Protocol):
     """The place where the results of a block are written."""
 
@@ -95,10 +85,7 @@ class Jsonl:
 
 
 class Npy:
-    """An array with the `vector` of each record as a row.
-
-    The header tells the number of rows, so it is written again with each block; NumPy leaves room in it for this.
-    """
+    """An array with the `vector` of each record as a row. Its header tells their number and has room for it to grow."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.num_rows = file, 0

@@ -1,7 +1,5 @@
 """Write files and folders that are whole or absent even when a process is killed; make things once; lock; hash values."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -23,8 +21,7 @@ from roberta_lab.config import RunInUse
 def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     """Yield a new file beside `path`, which takes its place when the block ends; after an error nothing has changed.
 
-    Args:
-        durable: wait until the disk has the bytes and the name, so that a loss of power cannot take them.
+    With `durable`, wait until the disk has the bytes and the name, so that a loss of power cannot take them.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -95,12 +92,8 @@ def digest(values: Mapping[str, object], digits: int = 12) -> str:
 def make_once(path: Path, make: Callable[[Path], object], on_wait: Callable[[], object] = lambda: None) -> bool:
     """Make a file or folder unless it is there, and return whether this call made it. Name it by the `digest` of its inputs.
 
-    Processes that start at once make it once. After an error or a kill, a later call goes on from what is left.
-
-    Args:
-        make: called with the place to fill, a hidden neighbour of `path` that is renamed at the end; it may hold what an
-            earlier attempt has finished.
-        on_wait: called before waiting for another process that makes the same.
+    Processes that start at once make it once; `on_wait` is called before waiting for another one. `make` is called with the
+    place to fill, a hidden neighbour of `path` that is renamed at the end; it may hold what a killed attempt has finished.
     """
     if path.exists():
         return False
@@ -147,10 +140,7 @@ def locked(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
 
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, and note in its `owner.json` who holds it. A dead process holds nothing.
-
-    Raises: RunInUse, which names the process that holds the folder.
-    """
+    """Hold a folder for this process, and note that in its `owner.json`; raise RunInUse with the process that holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock, note = FileLock(folder / ".lock"), folder / "owner.json"
     try:

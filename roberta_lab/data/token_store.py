@@ -4,14 +4,12 @@ Text is tokenized once per tokenizer and data mix; every input format is a plan 
 addresses sentences by their place in the tokens, so a selection of documents copies addresses and no tokens.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -34,7 +32,7 @@ class Part(NamedTuple):
         np.savez(path, **self._asdict())
 
     @classmethod
-    def load(cls, path: Path) -> Part:
+    def load(cls, path: Path) -> Self:
         """Return the part that `save` wrote."""
         with np.load(path) as found:
             return cls(**found)
@@ -46,9 +44,7 @@ def write(
 ) -> None:
     """Write a store into the new folder `path`, in the memory of one part. How documents are cut into parts changes nothing.
 
-    Args:
-        vocab_size: decides the type of the ids: uint16 up to 65,536 ids, else uint32.
-        meta: what the manifest tells about the origin of the store.
+    Ids are uint16 if `vocab_size` is 65,536 or less, else uint32. `meta` goes into the manifest.
     """
     path.mkdir(parents=True)
     dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
@@ -63,19 +59,19 @@ def write(
                 room = shard_tokens - shards[-1].size
                 shards[-1].append(rest[:room])
                 rest = rest[room:]
-            columns["sentence_lengths"].append(part.sentence_lengths)
-            columns["document_ends"].append(
-                columns["document_ends"].last + np.cumsum(part.document_sizes, dtype=np.int64)
-            )
-            columns["document_hashes"].append(part.document_hashes)
-            columns["document_sources"].append(part.document_sources)
-    counts = {
+            ends = columns["document_ends"].last + np.cumsum(part.document_sizes, dtype=np.int64)
+            values = (part.sentence_lengths, ends, part.document_hashes, part.document_sources)
+            for column, added in zip(columns.values(), values, strict=True):
+                column.append(added)
+    manifest = {
+        "vocab_size": vocab_size,
+        "dtype": dtype.name,
         "tokens": sum(shard.size for shard in shards),
         "sentences": columns["sentence_lengths"].size,
         "documents": columns["document_ends"].size,
+        "shards": [_described(shard) for shard in shards],
+        **meta,
     }
-    described = [_described(shard) for shard in shards]
-    manifest = {"vocab_size": vocab_size, "dtype": dtype.name, **counts, "shards": described, **meta}
     (path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -93,7 +89,7 @@ class _Column:
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.path, self._dtype, self.size, self.last = path, dtype, 0, 0
 
-    def __enter__(self) -> _Column:
+    def __enter__(self) -> Self:
         self._file = open(self.path, "wb")
         self._header()
         return self
@@ -114,7 +110,6 @@ class _Column:
 
 
 def _described(shard: _Column) -> Shard:
-    """Return name, size and SHA-256 of a file, for the manifest."""
     with open(shard.path, "rb") as file:
         return Shard(file=shard.path.name, tokens=shard.size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 

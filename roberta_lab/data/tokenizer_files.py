@@ -3,8 +3,6 @@
 Ids are those of the files. If one of the five tokens that inputs need is missing, it gets an id behind the last one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
@@ -39,7 +37,7 @@ def fingerprint(path: str) -> str:
 def load(config: TokenizerConfig) -> Tokenizer:
     """Return the tokenizer at `config.path`, with its special tokens declared.
 
-    Raises: ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
+    Raise ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
     """
     tokenizer = _open(config.path, where := f"tokenizer.path={config.path}")
     if (kind := _kind(tokenizer)) != config.kind:
@@ -48,10 +46,7 @@ def load(config: TokenizerConfig) -> Tokenizer:
 
 
 def load_of_model(folder: Path) -> Tokenizer:
-    """Return the tokenizer of any kind beside a pretrained model, with its special tokens declared.
-
-    Raises: ConfigError if the files cannot be read or hold no kind that is known here.
-    """
+    """Return the tokenizer beside a pretrained model, of any kind that is known here, with its special tokens declared."""
     tokenizer = _open(str(folder), str(folder))
     if (kind := _kind(tokenizer)) not in KINDS:
         raise ConfigError(f"{folder} holds {kind}. Allowed: {', '.join(KINDS)}.")
@@ -61,9 +56,17 @@ def load_of_model(folder: Path) -> Tokenizer:
 def _open(path: str, where: str) -> Tokenizer:
     files = find(path)
     try:
-        return _read(files)
+        if files[0].name == "vocab.txt":
+            model = models.WordPiece.from_file(str(files[0]), unk_token="[UNK]")
+            return wordpiece(model, _is_uncased(files))
+        if files[0].name != "tokenizer.json":
+            return bytelevel_bpe(models.BPE.from_file(*map(str, files)))
+        tokenizer = Tokenizer.from_file(str(files[0]))
     except Exception as error:  # `tokenizers` raises nothing narrower
         raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _with_specials(tokenizer: Tokenizer) -> Tokenizer:
@@ -75,30 +78,19 @@ def _with_specials(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def _read(files: tuple[Path, ...]) -> Tokenizer:
-    if files[0].name == "tokenizer.json":
-        tokenizer = Tokenizer.from_file(str(files[0]))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-    if files[0].name == "vocab.txt":
-        pieces = files[0].read_text(encoding="utf-8").splitlines()
-        return wordpiece(models.WordPiece.from_file(str(files[0]), unk_token="[UNK]"), _is_uncased(files, pieces))
-    return bytelevel_bpe(models.BPE.from_file(*map(str, files)))
-
-
 def _config_beside(files: tuple[Path, ...]) -> list[Path]:
     """Return `tokenizer_config.json`, which tells only whether a `vocab.txt` is of lower-cased text."""
     config = files[0].with_name("tokenizer_config.json")
     return [config] if files[0].name == "vocab.txt" and config.is_file() else []
 
 
-def _is_uncased(files: tuple[Path, ...], pieces: list[str]) -> bool:
+def _is_uncased(files: tuple[Path, ...]) -> bool:
     """Return what `tokenizer_config.json` tells; without it, whether only special pieces have upper-case letters."""
     for config in _config_beside(files):
         stated = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case")
         if stated is not None:
             return bool(stated)
+    pieces = files[0].read_text(encoding="utf-8").splitlines()
     return not any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
 
 

@@ -431,7 +431,7 @@ def test_departures_from_bert_are_noticed(monkeypatch: pytest.MonkeyPatch, fault
     if fault == "unused sentences are dropped":
         segments, chain, seen = input_format._segments, input_format._chain, []
         monkeypatch.setattr(input_format, "_segments", lambda *args: seen.append(segments(*args)) or seen[0])
-        monkeypatch.setattr(input_format, "_chain", lambda following: chain(seen[0].ends))
+        monkeypatch.setattr(input_format, "_chain", lambda following: chain(seen[0][1]))
     elif fault == "B is from the same document":
         monkeypatch.setattr(input_format, "_random_b", lambda pieces, firsts, *rest: (firsts, firsts + 1))
     else:

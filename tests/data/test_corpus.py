@@ -17,9 +17,9 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts
 from roberta_lab.data.corpus.parts import read_documents
 from roberta_lab.data.corpus.preparation import prepare as prepare_with_all_cores
-from roberta_lab.data.corpus.sentences import segment
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring, document, prose
+from roberta_lab.data.corpus.sources.text import segment
 from roberta_lab.data.corpus.units import is_held_out
 
 
@@ -201,7 +201,7 @@ def test_the_real_source_is_read_without_importing_it() -> None:
     code = (
         "import sys\n"
         "from roberta_lab.data.corpus.sources import pydoc\n"
-        "files = {module: (package, module, path) for package, module, path in pydoc._files()}\n"
+        "files = {module: (package, module, path) for package, module, path in pydoc._modules()}\n"
         "print(sum(p.stat().st_size for _, _, p in files.values()))\n"
         "for name in ('shutil', 'torch.nn.functional', 'numpy.linalg', 'lightning.pytorch.trainer.trainer'):\n"
         "    assert pydoc.document(pydoc._read_module(files[name])).paragraphs, name\n"

@@ -61,11 +61,12 @@ def test_a_file_cut_into_ranges_reads_like_the_whole(tmp_path: Path) -> None:
     path.write_text("\ufeff" + path.read_text().replace("\n", "\n\n", 5).removesuffix("\n"))
     source = SourceConfig("jsonl", str(path))
     found = scanning.scan(source, tmp_path / "cache")
-    assert len(found.groups) > 5 and sum(found.num_bytes) == path.stat().st_size
-    assert max(found.num_bytes) > 9000, "a line is never cut"
+    num_bytes = [size for _, size in found.groups]
+    assert len(found.groups) > 5 and sum(num_bytes) == path.stat().st_size
+    assert max(num_bytes) > 9000, "a line is never cut"
     whole, apart = Counter[str](), Counter[str]()
     expected = list(kinds.documents(source, whole, "a"))
-    ranges = [document for group in found.groups for document in kinds.documents(source, apart, "a", group)]
+    ranges = [document for group, _ in found.groups for document in kinds.documents(source, apart, "a", group)]
     assert ranges == expected and apart == whole and len({document.id for document in ranges}) == len(ranges)
 
 
@@ -76,7 +77,7 @@ def test_small_files_go_together_and_the_second_scan_reads_none(tmp_path: Path) 
     source = SourceConfig("text", str(tmp_path))
     counts = Counter[str]()
     found = scanning.scan(source, tmp_path / "cache", counts)
-    assert [len(group) for group in found.groups] == [3] * 6 + [2]
+    assert [len(group) for group, _ in found.groups] == [3] * 6 + [2]
     for path in tmp_path.glob("*.txt"):
         os.utime(path, (1e9, 1e9))
     scanning.scan(source, tmp_path / "cache", counts)

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.data.corpus.document import Document
 from roberta_lab.data.corpus.sources import rows, scanning, text
 from roberta_lab.data.corpus.sources.kinds import documents
+from roberta_lab.data.corpus.sources.text import Document
 
 Counts = Counter[str]
 

@@ -10,22 +10,19 @@ A unit counts as written when its own file is there, which comes last.
     docstrings/000017.jsonl              of the embedded source only
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, TypedDict
+from typing import Self, TextIO, TypedDict
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
 from roberta_lab.config import DataMixConfig
-from roberta_lab.data.corpus import sentences
-from roberta_lab.data.corpus.document import Document
+from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import Unit, documents, is_held_out
 
 SPLITS = ("train", "validation")
@@ -113,17 +110,11 @@ class _Parts:
         files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]
         self._out: list[TextIO] = [file.open("w", encoding="utf-8") for file in files]
 
-    def __enter__(self) -> _Parts:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._close()
-        if error is None:
-            self._finish()
-
-    def _close(self) -> None:
-        for file in self._out:
-            file.close()
+        self._finish(is_whole=error is None)
 
     def add(self, document: Document, found: list[str]) -> None:
         held_out, size = is_held_out(document.whole or document.id, self._share), sum(map(len, found))
@@ -134,12 +125,15 @@ class _Parts:
         self._records.append((text, document_hash(document.id), self._source, held_out, len(found), size))
         self._characters += size
         if self._characters >= PART_CHARACTERS:
-            self._close()
             self._finish()
             self._open()
 
-    def _finish(self) -> None:
-        """Put the current part in its place, unless it is empty."""
+    def _finish(self, is_whole: bool = True) -> None:
+        """Close the current part, and put it in its place if it is whole and not empty."""
+        for file in self._out:
+            file.close()
+        if not is_whole:
+            return
         making = making_in(self._folder)
         if not self._records:
             for split in SPLITS:
@@ -158,11 +152,8 @@ def document_hash(name: str) -> int:
 
 def _sentences(document: Document) -> list[str]:
     """Return the sentences of a document. Those that continue a paragraph begin with a space, as byte-level BPE wants it."""
-    found = []
-    for paragraph in document.paragraphs:
-        for number, sentence in enumerate(sentences.segment(paragraph)):
-            found.append(" " + sentence if number else sentence)
-    return found
+    cut = (enumerate(segment(paragraph)) for paragraph in document.paragraphs)
+    return [" " + sentence if number else sentence for paragraph in cut for number, sentence in paragraph]
 
 
 # ---------------------------------------------------------------- duplicates
@@ -228,8 +219,7 @@ def lines(folder: Path, stem: str, split: str) -> Iterator[Line]:
 
 def read_documents(corpus: Path, split: str) -> Iterator[Line]:
     """Yield the documents of one split. The sentences of a paragraph, joined, are its text."""
-    for stem in names(corpus):
-        yield from lines(corpus, stem, split)
+    return (line for stem in names(corpus) for line in lines(corpus, stem, split))
 
 
 def finish(folder: Path) -> Manifest:
@@ -245,18 +235,14 @@ def finish(folder: Path) -> Manifest:
             counts["documents duplicate"] += int((~stays).sum())
             found = found[stays]
             content.update(repack_fields(found[["text", "name", "held_out"]]).tobytes())
-            totals = {
-                "sentences": found["sentences"],
-                "characters kept": found["characters"],
-                "characters held out": found["characters"] * found["held_out"],
-                "held out": found["held_out"],
-            }
-            counts.update({"documents kept": len(found), **{name: int(of.sum()) for name, of in totals.items()}})
+            counts["documents kept"] += len(found)
+            counts["sentences"] += int(found["sentences"].sum())
+            counts["characters kept"] += int(found["characters"].sum())
+            counts["characters held out"] += int((found["characters"] * found["held_out"]).sum())
+            counts["held out"] += int(found["held_out"].sum())
     with open(folder / "docstrings.jsonl", "wb") as joined:
         for file in sorted((folder / "docstrings").iterdir()):
             joined.write(file.read_bytes())
             content.update(file.read_bytes())
-    return {
-        "content": content.hexdigest()[:16],
-        "counts": {name: number for name, number in sorted(counts.items()) if number},
-    }
+    counted = {name: number for name, number in sorted(counts.items()) if number}
+    return {"content": content.hexdigest()[:16], "counts": counted}

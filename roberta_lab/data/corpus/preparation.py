@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.data.corpus import parts, sentences, tokens, units, workers
+from roberta_lab.data.corpus import parts, tokens, units, workers
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.storage import digest, make_once, read_json
 
@@ -53,8 +53,7 @@ def prepare(
 ) -> Prepared:
     """Make what is missing, print what is made, and return where it lies. With everything made, no text is read.
 
-    Args:
-        num_workers: processes; None for one per core. The result is the same for any number.
+    The result is the same for any number of workers: processes, None for one per core.
     """
     corpus = _corpus(data_mix, cache, progress, num_workers)
     encoding = _tokenizer(tokenizer, corpus, cache, progress)
@@ -90,13 +89,14 @@ def embedded(config: Config) -> Path:
 def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Path:
     units.check(data_mix)
     scans = {name: units.scan(source, cache, progress) for name, source in data_mix.sources.items()}
-    inputs = {"version": VERSION, "segmentation": sentences.fingerprint(), **units.fingerprint(data_mix, scans)}
+    segmentation = {"sentencex": metadata.version("sentencex")}  # decides where sentences end
+    inputs = {"version": VERSION, "segmentation": segmentation, **units.fingerprint(data_mix, scans)}
 
     def write(path: Path) -> Manifest:
-        todo = units.units(data_mix, scans)
-        missing = {unit: unit.num_bytes for unit in todo if not parts.is_written(path, unit)}
-        done = sum(unit.num_bytes for unit in todo) - sum(missing.values())
-        workers.run(partial(parts.write_unit, path, data_mix=data_mix), missing, num_workers, "corpus", progress, done)
+        sizes = {unit: unit.num_bytes for unit in units.units(data_mix, scans)}
+        finished = {unit for unit in sizes if parts.is_written(path, unit)}
+        write_unit = partial(parts.write_unit, path, data_mix=data_mix)
+        workers.run(write_unit, sizes, finished, num_workers, "corpus", progress)
         if data_mix.deduplicate:
             parts.mark_duplicates(path)
         return _expect_text(parts.finish(path), data_mix)
@@ -114,24 +114,20 @@ def _expect_text(manifest: Manifest, data_mix: DataMixConfig) -> Manifest:
     if not number:
         raise ConfigError(f"{' + '.join(data_mix.sources)}: no document with text ({found}).")
     share = f"data_mix.held_out_share={data_mix.held_out_share} holds {held_out} of {number} documents out"
-    raise ConfigError(
-        f"{share}: both training and validation need some. Give more documents (of text files, "
-        "document_separator=blank_line or line makes more), or another share."
-    )
+    more = "Give more documents (of text files, document_separator=blank_line or line makes more), or another share."
+    raise ConfigError(f"{share}: both training and validation need some. {more}")
 
 
 # ---------------------------------------------------------------- tokenizer
 def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: bool) -> Path:
-    """Return the folder of the tokenizer: published and loaded, or trained on the corpus."""
     from roberta_lab.data import tokenizer_files
 
-    version = metadata.version("tokenizers")
     inputs: dict[str, object]
     if config.path:
-        published = tokenizer_files.fingerprint(config.path)
-        inputs = {"version": VERSION, "kind": config.kind, "published": published, "tokenizers": version}
+        inputs = {"kind": config.kind, "published": tokenizer_files.fingerprint(config.path)}
     else:
-        inputs = {"version": VERSION, **asdict(config), "corpus": _content(corpus), "tokenizers": version}
+        inputs = {**asdict(config), "corpus": _content(corpus)}
+    inputs |= {"version": VERSION, "tokenizers": metadata.version("tokenizers")}
 
     def make(path: Path) -> Manifest:
         from roberta_lab.axes.tokenizer import load
@@ -145,7 +141,6 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
 
 
 def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
-    """Train a tokenizer on documents of the training split."""
     from roberta_lab.axes import tokenizer
 
     if config.kind not in tokenizer.KINDS:

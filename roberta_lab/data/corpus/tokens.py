@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roberta_lab.axes.arrays import Ints
+from roberta_lab.axes import Ints
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
@@ -27,21 +27,12 @@ SENTENCES_AT_ONCE = 1 << 13
 def write_stores(
     path: Path, corpus: Path, tokenizer: Path, sources: list[str], progress: bool, num_workers: int | None
 ) -> Manifest:
-    """Write a store of each split into `path` and return the manifest.
-
-    Args:
-        sources: the names of the sources, in the order of the mix.
-    """
+    """Write a store of each split into `path` and return the manifest. `sources` are the names in the order of the mix."""
     stems = parts.names(corpus)
     (path / "parts").mkdir(exist_ok=True)
     sizes = {stem: int(parts.records(corpus, stem)["characters"].sum()) for stem in stems}
-    missing = {
-        stem: size
-        for stem, size in sizes.items()
-        if not all(_encoded(path, stem, split).is_file() for split in parts.SPLITS)
-    }
-    done = sum(sizes.values()) - sum(missing.values())
-    workers.run(partial(encode_part, path, corpus, tokenizer), missing, num_workers, "tokens", progress, done)
+    finished = {stem for stem in stems if all(_encoded(path, stem, split).is_file() for split in parts.SPLITS)}
+    workers.run(partial(encode_part, path, corpus, tokenizer), sizes, finished, num_workers, "tokens", progress)
     encoding = _load(tokenizer)
     counts, contents = {}, []
     for split in parts.SPLITS:
@@ -69,13 +60,8 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
             ids, sizes = encoding.encode(block)
             tokens.append(ids.astype(np.uint16 if encoding.vocab_size <= 1 << 16 else np.uint32))
             lengths.append(sizes)
-        part = Part(
-            np.concatenate(tokens[1:] or tokens),
-            np.concatenate(lengths),
-            documents["sentences"].astype(np.int64),
-            documents["name"],
-            documents["source"],
-        )
+        joined, sizes = np.concatenate(tokens[1:] or tokens), np.concatenate(lengths)
+        part = Part(joined, sizes, documents["sentences"].astype(np.int64), documents["name"], documents["source"])
         making = parts.making_in(path) / f"{stem}.{split}.npz"
         part.save(making)
         os.replace(making, _encoded(path, stem, split))

@@ -3,8 +3,6 @@
 So any number of processes makes the same corpus, and a unit that was finished before a kill stays finished.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter
@@ -15,10 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
-from roberta_lab.data.corpus.document import Document
 from roberta_lab.data.corpus.sources import hub, kinds, pydoc, scanning
 from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.scanning import Scan
+from roberta_lab.data.corpus.sources.text import Document
 
 PYDOC_SLICES = 8
 
@@ -39,33 +37,32 @@ def check(data_mix: DataMixConfig) -> None:
     if not data_mix.sources:
         raise ConfigError("data_mix.sources is empty: name at least one, or choose data_mix=pydoc.")
     for name, source in data_mix.sources.items():
+        where = f"data_mix.{name}"
         if source.kind == "hub":
             if source.hub is None:
-                raise ConfigError(f"data_mix.{name}.hub is missing: {{path: OWNER/NAME, revision: COMMIT}}.")
+                raise ConfigError(f"{where}.hub is missing: {{path: OWNER/NAME, revision: COMMIT}}.")
             try:
                 hub.check(source.hub)
             except ConfigError as error:
-                raise ConfigError(f"data_mix.{name}.{error}") from None
+                raise ConfigError(f"{where}.{error}") from None
         elif source.kind == "pydoc":
             if source.path:
-                raise ConfigError(f"data_mix.{name}.path={source.path}: the embedded corpus has none; choose a kind.")
+                raise ConfigError(f"{where}.path={source.path}: the embedded corpus has none; choose a kind.")
         elif not source.path:
             what = f" (stands for {source.stands_for})" if source.stands_for else ""
-            offer = f"; or data_mix.{name}.kind=hub: {source.hub.path}, {source.hub.size}" if source.hub else ""
-            raise ConfigError(
-                f"data_mix.{name}.path is missing{what}: a file, a folder or a glob of {source.kind}{offer}."
-            )
+            offer = f"; or {where}.kind=hub: {source.hub.path}, {source.hub.size}" if source.hub else ""
+            raise ConfigError(f"{where}.path is missing{what}: a file, a folder or a glob of {source.kind}{offer}.")
         kinds.check(source)
 
 
 def scan(source: SourceConfig, cache: Path, progress: bool) -> Scan:
     """Return what decides the documents of a source. Files that were read for this before are not read again."""
     if source.kind == "pydoc":
-        return Scan(pydoc.fingerprint(), [[] for _ in range(PYDOC_SLICES)], [0] * PYDOC_SLICES)
+        return Scan(pydoc.fingerprint(), [([], 0)] * PYDOC_SLICES)
     if source.kind == "hub":
         assert source.hub is not None
         kept = {"min_characters": source.min_characters, "max_characters": source.max_characters}
-        return Scan({"hub": hub.fingerprint(source.hub), **kept}, [], [])
+        return Scan({"hub": hub.fingerprint(source.hub), **kept}, [])
     return scanning.scan(source, cache, progress=progress)
 
 
@@ -75,7 +72,7 @@ def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
     for name, found in scans.items():
         if (source := data_mix.sources[name]).kind == "hub":
             made += [Unit(len(made) + shard, name, 0, slice=shard) for shard in range(hub.num_shards(source.hub))]
-        for place, (group, num_bytes) in enumerate(zip(found.groups, found.num_bytes, strict=True)):
+        for place, (group, num_bytes) in enumerate(found.groups):
             made.append(Unit(len(made), name, num_bytes, tuple(group), place))
     return made
 
@@ -83,19 +80,16 @@ def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
 def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
     """Yield the documents of a unit under their names in the mix.
 
-    Args:
-        docstrings: receives one line per docstring of the embedded source, from which the `pydoc` tasks are made.
+    `docstrings` receives one line per docstring of the embedded source, from which the `pydoc` tasks are made.
     """
     source = data_mix.sources[unit.source]
     if source.kind == "pydoc":
         yield from _modules(unit, data_mix.held_out_share, counts, docstrings)
-    elif source.kind == "hub":
-        yield from _named(unit, kinds.hub_documents(source, counts, unit.source, unit.slice))
+        return
+    if source.kind == "hub":
+        found = kinds.hub_documents(source, counts, unit.source, unit.slice)
     else:
-        yield from _named(unit, kinds.documents(source, counts, unit.source, list(unit.files)))
-
-
-def _named(unit: Unit, found: Iterator[Document]) -> Iterator[Document]:
+        found = kinds.documents(source, counts, unit.source, list(unit.files))
     for document in found:
         whole = f"{unit.source}:{document.whole or document.id}"
         yield replace(document, id=f"{unit.source}:{document.id}", whole=whole)

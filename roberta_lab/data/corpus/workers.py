@@ -1,13 +1,11 @@
 """Run independent pieces of work on all cores, with a progress bar."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import lru_cache
 from typing import TypeVar
 
@@ -24,49 +22,42 @@ def cores() -> int:
 
 def run(
     function: Callable[[_T], None],
-    items: dict[_T, int],
+    sizes: dict[_T, int],
+    finished: Set[_T],
     workers: int | None,
-    label: str,
+    name: str,
     progress: bool,
-    done: int = 0,
 ) -> None:
-    """Call `function(item)` for all items, in any order.
+    """Call `function(item)` for all items of `sizes` that are not `finished`, in any order. The bar counts their bytes.
 
-    Args:
-        items: item -> its bytes, in which the bar counts.
-        workers: processes; None for one per core. With one, with one item, or within a worker, this process does the work.
-        done: bytes that an earlier attempt has finished.
+    `workers` processes do the work, None for one per core; with one, with one item, or within a worker, this process does.
     """
-    workers = min(workers or cores(), len(items))
-    by_bytes = sum(items.values()) > 0
-    total = done + sum(items.values()) if by_bytes else len(items)
+    missing = {item: size for item, size in sizes.items() if item not in finished}
+    workers = min(workers or cores(), len(missing))
+    by_bytes = any(missing.values())
     unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if by_bytes else {"unit": "part"}
-    with tqdm(
-        total=total, initial=done if by_bytes else 0, desc=label, mininterval=0.5, disable=not progress, **unit
-    ) as bar:
-        for size in _sizes(function, items, workers):
-            bar.update(size if by_bytes else 1)
+    total = sum(sizes.values()) if by_bytes else len(missing)
+    done = sum(sizes[item] for item in finished) if by_bytes else 0
+    with tqdm(total=total, initial=done, desc=name, mininterval=0.5, disable=not progress, **unit) as bar:
+        for item in _called(function, list(missing), workers):
+            bar.update(missing[item] if by_bytes else 1)
 
 
-def _sizes(function: Callable[[_T], None], items: dict[_T, int], workers: int) -> Iterable[int]:
-    """Yield the size of each item as it is finished."""
+def _called(function: Callable[[_T], None], items: list[_T], workers: int) -> Iterable[_T]:
     if workers <= 1 or multiprocessing.current_process().name != "MainProcess":  # the runs of a sweep have the cores
-        return (_call(function, item, size) for item, size in items.items())
+        for item in items:
+            function(item)
+            yield item
+        return
     parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-    calls = (delayed(_call_in_worker)(os.getpid(), function, item, size) for item, size in items.items())
-    sizes: Iterable[int] = parallel(calls)
-    return sizes
+    yield from parallel(delayed(_call_in_worker)(os.getpid(), function, item) for item in items)
 
 
-def _call(function: Callable[[_T], None], item: _T, size: int) -> int:
-    function(item)
-    return size
-
-
-def _call_in_worker(parent: int, function: Callable[[_T], None], item: _T, size: int) -> int:
+def _call_in_worker(parent: int, function: Callable[[_T], None], item: _T) -> _T:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
     _end_with(parent)
-    return _call(function, item, size)
+    function(item)
+    return item
 
 
 @lru_cache  # once in each process

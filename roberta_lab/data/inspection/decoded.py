@@ -1,10 +1,7 @@
 """Decode examples for people: each token as the model sees it, with its kind, for the console and for a page."""
 
-from __future__ import annotations
-
 import os
 import sys
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -40,25 +37,17 @@ def decoded(
         label = "" if rows.next_sentence_label is None else f", NSP label {NSP[int(rows.next_sentence_label[i])]}"
         predicted = int((labels[i] != IGNORED).sum())
         title = f"example {number}: {rows.lengths[i]} tokens, {predicted} predicted{label}"
-        found.append(Decoded(title, tuple(_tokens(encoding, rows, seen[i], labels[i], i))))
+        places = np.stack([seen[i], labels[i], rows.special_mask[i], rows.token_type_ids[i]])[:, : rows.lengths[i]].T
+        found.append(Decoded(title, tuple(_token(encoding, *place) for place in places.tolist())))
     return found
 
 
-def _tokens(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int) -> Iterator[Token]:
-    for j in range(int(rows.lengths[i])):
-        kind = _kind(encoding, rows, seen, labels, i, j)
-        original = encoding.spelled(int(labels[j])) if kind in ("masked", "random") else ""
-        yield Token(kind, encoding.spelled(int(seen[j])), original)
-
-
-def _kind(encoding: Encoding, rows: Rows, seen: np.ndarray, labels: np.ndarray, i: int, j: int) -> str:
-    if labels[j] == IGNORED:
-        if rows.special_mask[i, j]:
-            return "special"
-        return "segment B" if rows.token_type_ids[i, j] else "text"
-    if seen[j] == encoding.mask_id:
-        return "masked"
-    return "kept" if seen[j] == labels[j] else "random"
+def _token(encoding: Encoding, seen: int, label: int, is_special: int, segment: int) -> Token:
+    if label == IGNORED:
+        return Token("special" if is_special else "segment B" if segment else "text", encoding.spelled(seen))
+    if seen == label and seen != encoding.mask_id:
+        return Token("kept", encoding.spelled(seen))
+    return Token("masked" if seen == encoding.mask_id else "random", encoding.spelled(seen), encoding.spelled(label))
 
 
 # ---------------------------------------------------------------- on the console
@@ -75,7 +64,6 @@ def painted(example: Decoded) -> str:
 
 def _paint(kind: str, text: str) -> str:
     """Return a text in colour on a terminal; elsewhere, with the name of its kind if the token is predicted."""
-    colour = (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
-    if not colour:
-        return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text
-    return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text
+    if (sys.stdout.isatty() and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ:
+        return f"\x1b[{STYLES[kind]}m{text}\x1b[0m" if STYLES[kind] else text
+    return f"⟨{kind}:{text}⟩" if kind in ("random", "kept") and text != kind else text

@@ -1,7 +1,5 @@
 """Compare counts with what they should be: a share of a whole, its 95% interval, and a verdict."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -64,9 +62,8 @@ def binned(counts: np.ndarray, wholes: np.ndarray | int, expected: float | None 
     firsts = np.arange(0, len(counts), width)
     sums = np.add.reduceat(counts, firsts)
     whole = np.add.reduceat(wholes, firsts) if isinstance(wholes, np.ndarray) else np.full(len(firsts), wholes)
-    shares = [
-        Share(int(n), int(of)) if expected is None else binomial(int(n), int(of), expected)
-        for n, of in zip(sums, whole, strict=True)
-    ]
-    lasts = np.minimum(firsts + width, len(counts))
-    return tuple(Bin(int(a) + 1, int(b), share) for a, b, share in zip(firsts, lasts, shares, strict=True))
+    bins = []
+    for first, count, of in zip(firsts.tolist(), sums.tolist(), whole.tolist(), strict=True):
+        share = Share(count, of) if expected is None else binomial(count, of, expected)
+        bins.append(Bin(first + 1, min(first + width, len(counts)), share))
+    return tuple(bins)

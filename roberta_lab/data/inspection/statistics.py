@@ -4,8 +4,6 @@ Lengths, spans and labels are read from the plan. Masks are counted on rows that
 are compared with expectations that are computed here, without the code of `masking`, so that its faults show.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -26,7 +24,6 @@ MOST_FREQUENT = 10
 MOST_STEPS, MOST_PASSES = 200, 4000  # padding is measured on the first batches of an epoch
 
 
-# ---------------------------------------------------------------- nouns
 @dataclass(frozen=True)
 class PlanStatistics:
     """Statistics of the plan's first examples; they need no tokens."""
@@ -179,30 +176,11 @@ def row_statistics(
             pieces += np.bincount(rows.input_ids[~rows.special_mask], minlength=vocabulary.size)
             digests[examples] = _digests(rows)
             bar.update(len(examples))
-    return _row_statistics(totals, pieces, positions, sizes, digests, masking, vocabulary)
-
-
-def _row_statistics(
-    totals: Counter[str],
-    pieces: np.ndarray,
-    positions: np.ndarray,
-    sizes: np.ndarray,
-    digests: np.ndarray,
-    masking: MaskingConfig,
-    vocabulary: Vocabulary,
-) -> RowStatistics:
-    num_text_ids = vocabulary.size - len(set(vocabulary.special_ids))
-    by_chance = masking.random_share / num_text_ids  # a random draw that hits the token itself
-    asked = {
-        "masked": masking.mask_share,
-        "random": masking.random_share - by_chance,
-        "kept": 1 - masking.mask_share - masking.random_share + by_chance,
-    }
     rate = None if masking.whole_words else masking.mask_prob  # whole words must fit, so only a bound is known
-    chosen, frequent = totals["selected"], np.argsort(-pieces, kind="stable")[:MOST_FREQUENT]
+    frequent = np.argsort(-pieces, kind="stable")[:MOST_FREQUENT]
     return RowStatistics(
-        selected=Share(chosen, totals["selectable"], rate, _variance(sizes, masking)),
-        kinds={kind: binomial(totals[kind], chosen, share) for kind, share in asked.items()},
+        selected=Share(totals["selected"], totals["selectable"], rate, _variance(sizes, masking)),
+        kinds=_kinds(totals, masking, vocabulary),
         specials_selected=Share(totals["specials selected"], totals["specials"]),
         by_position=binned(positions[0], positions[1], rate),
         faults={name: totals[name] for name in FAULTS if name != "specials selected" or masking.selection != "fairseq"},
@@ -211,6 +189,17 @@ def _row_statistics(
         pieces=Share(int((pieces > 0).sum()), vocabulary.size),
         most_frequent=tuple((int(i), int(pieces[i])) for i in frequent if pieces[i]),
     )
+
+
+def _kinds(totals: Counter[str], masking: MaskingConfig, vocabulary: Vocabulary) -> dict[str, Share]:
+    num_text_ids = vocabulary.size - len(set(vocabulary.special_ids))
+    by_chance = masking.random_share / num_text_ids  # a random draw that hits the token itself
+    asked = {
+        "masked": masking.mask_share,
+        "random": masking.random_share - by_chance,
+        "kept": 1 - masking.mask_share - masking.random_share + by_chance,
+    }
+    return {kind: binomial(totals[kind], totals["selected"], share) for kind, share in asked.items()}
 
 
 FAULTS = (
@@ -293,8 +282,5 @@ def batch_statistics(
                 positions += len(share) * int(lengths[share].max())
     padding = Share(positions - sum(tokens), positions)
     run = run_steps, batches.epochs(run_steps)
-    return BatchStatistics(num_steps, steps_per_epoch, run, _range(inputs), _range(tokens), padding)
-
-
-def _range(numbers: list[int]) -> tuple[int, float, int]:
-    return min(numbers), sum(numbers) / len(numbers), max(numbers)
+    of_inputs, of_tokens = ((min(each), sum(each) / len(each), max(each)) for each in (inputs, tokens))
+    return BatchStatistics(num_steps, steps_per_epoch, run, of_inputs, of_tokens, padding)

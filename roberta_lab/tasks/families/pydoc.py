@@ -16,8 +16,8 @@ import numpy as np
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus.parts import SPLITS, read_documents
-from roberta_lab.data.corpus.sentences import segment
 from roberta_lab.data.corpus.sources.pydoc import prose
+from roberta_lab.data.corpus.sources.text import segment
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields
 from roberta_lab.tasks.heads.choice import Choice

@@ -35,12 +35,9 @@ KINDS = tuple(_ENDINGS)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, or some whole lines of it.
+    """A file, or some whole lines of it."""
 
-    `name` is the path relative to the source, with `/`, without the ending of a compression.
-    """
-
-    name: str
+    name: str  # the path relative to the source, with `/`, without the ending of a compression
     path: Path
     start: int = 0  # bytes
     end: int | None = None
@@ -66,18 +63,14 @@ def find(source: SourceConfig) -> list[SourceFile]:
     if not found:
         looked_for = f"files that match {path.name}" if glob.has_magic(str(path)) else _looked_for(source.kind)
         raise ConfigError(f"{path}: no {looked_for}. {_listed(root)}")
-    return _named(sorted({file: None for file in found}), root)
-
-
-def _named(paths: list[Path], root: Path) -> list[SourceFile]:
     files: dict[str, SourceFile] = {}
-    for path in paths:
-        relative = path.relative_to(root)
+    for file in sorted(set(found)):
+        relative = file.relative_to(root)
         plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
         name = plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")  # names need not be UTF-8
         if name in files:
-            raise ConfigError(f"{path} and {files[name].path} hold the same file twice; keep one of them.")
-        files[name] = SourceFile(name, path)
+            raise ConfigError(f"{file} and {files[name].path} hold the same file twice; keep one of them.")
+        files[name] = SourceFile(name, file)
     return [files[name] for name in sorted(files)]
 
 
@@ -103,7 +96,6 @@ def _is_of_kind(path: Path, kind: str) -> bool:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """Return the folders of a glob before its first pattern."""
     fixed = Path()
     for part in pattern.parts[:-1]:
         if glob.has_magic(part):
@@ -125,7 +117,6 @@ def _looked_for(kind: str) -> str:
 
 
 def _listed(path: Path) -> str:
-    """Return what is in the nearest folder that exists."""
     while not path.is_dir() and path != path.parent:
         path = path.parent
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
@@ -148,50 +139,50 @@ def open_lines(file: SourceFile) -> BinaryIO:
     return open_plain(file.path) if file.end is None else io.BufferedReader(_Lines(file), 1 << 17)
 
 
-class _Lines(io.RawIOBase):
-    """The bytes of a file between two places."""
-
-    def __init__(self, file: SourceFile) -> None:
-        assert file.end is not None
-        self._file = open(file.path, "rb", buffering=0)  # noqa: SIM115
-        self._file.seek(file.start)
-        self._left = file.end - file.start
+class _Raw(io.RawIOBase):
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115
 
     def readable(self) -> bool:
         return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        read = self._file.readinto(memoryview(buffer)[: self._left]) or 0
-        self._left -= read
-        return read
 
     def close(self) -> None:
         self._file.close()
         super().close()
 
 
+class _Lines(_Raw):
+    """The bytes of a file between two places."""
+
+    def __init__(self, file: SourceFile) -> None:
+        super().__init__(file.path)
+        assert file.end is not None
+        self._file.seek(file.start)
+        self._left = file.end - file.start
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        read = self._file.readinto(memoryview(buffer)[: self._left])
+        self._left -= read
+        return read
+
+
 def open_plain(path: Path) -> BinaryIO:
     """Open the plain bytes of a file by the ending of its name. Broken files raise OSError, EOFError, zlib.error, LZMAError."""
-    openers: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstd}
-    return cast(BinaryIO, openers.get(path.suffix, lambda plain: open(plain, "rb"))(path))
+    if path.suffix == ".zst":
+        return io.BufferedReader(_Zstd(path), 1 << 17)
+    openers: dict[str, Callable[[Path, str], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    return cast(BinaryIO, openers.get(path.suffix, open)(path, "rb"))
 
 
-def _zstd(path: Path) -> BinaryIO:
-    return io.BufferedReader(_Zstd(path), 1 << 17)
-
-
-class _Zstd(io.RawIOBase):
+class _Zstd(_Raw):
     """The frames of a .zst file. Unlike zstandard's own reader it notices that a file was cut off."""
 
     def __init__(self, path: Path) -> None:
         self._zstandard = import_extra("zstandard", path)
-        self._file = open(path, "rb")  # noqa: SIM115
+        super().__init__(path)
         self._decompressor = self._zstandard.ZstdDecompressor(max_window_size=1 << 31)
         self._frame: ZstdDecompressionObj | None = None
         self._plain = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         while not self._plain:
@@ -211,7 +202,3 @@ class _Zstd(io.RawIOBase):
         size = min(len(free), len(self._plain))
         free[:size], self._plain = self._plain[:size], self._plain[size:]
         return size
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

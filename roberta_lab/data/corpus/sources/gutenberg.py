@@ -1,17 +1,14 @@
 """Read books of Project Gutenberg: cut the licence at both ends, read title and author, join wrapped lines.
 
-Markers over the years: `*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...` with and without a space, also
-over two lines; before 2002 `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*...` ends the header; the footer opens with
-`*** END OF ...`, `End of (the) Project Gutenberg('s) ...` or `This is the end of ...`. A book without markers is kept whole.
+`*** START OF THE (THIS) PROJECT GUTENBERG EBOOK ...`, also over two lines, or before 2002 `*END*THE SMALL PRINT! ...` ends
+the header; `*** END OF ...`, `End of (the) Project Gutenberg ...` or `This is the end of ...` opens the footer. A book
+without markers is kept whole.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 
 from roberta_lab.data.corpus.sources import text
 
@@ -34,17 +31,8 @@ _CREDIT = re.compile(
 )
 
 
-@dataclass
-class Book:
-    """A book whose paragraphs are read when needed. Title and author are empty if no header names them."""
-
-    title: str
-    author: str
-    paragraphs: Iterator[str]
-
-
-def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
-    """Return the book in the lines of one file."""
+def read_book(lines: Iterator[str], counts: Counter[str]) -> tuple[str, str, Iterator[str]]:
+    """Return title and author, empty if no header names them, and the paragraphs of a file, which are read when needed."""
     head: list[str] = []
     start: int | None = None
     for line in lines:
@@ -60,7 +48,7 @@ def read_book(lines: Iterator[str], counts: Counter[str]) -> Book:
         counts["books without a licence header"] += 1
     title, author = _names(head[:start] if start is not None else head[:40])
     body = chain(_after_marker(head, start), lines)
-    return Book(title, author, _paragraphs(_before_end(body, start is not None, counts), counts))
+    return title, author, _paragraphs(_before_end(body, start is not None, counts), counts)
 
 
 def _names_gutenberg(line: str) -> bool:
@@ -71,12 +59,10 @@ def _after_marker(head: list[str], start: int | None) -> list[str]:
     """Return the lines below the marker. A marker that opens with stars goes on to the line that closes with stars."""
     if start is None:
         return head
-    if head[start - 1].lstrip().startswith("**") and not head[start - 1].rstrip().endswith("*"):
-        for end in range(start, min(start + 4, len(head))):
-            if not head[end].strip():
-                break
-            if head[end].rstrip().endswith("***"):
-                return head[end + 1 :]
+    marker = head[start - 1].strip()
+    if marker.startswith("**") and not marker.endswith("*"):
+        following = list(takewhile(str.strip, head[start : start + 4]))
+        start += next((number for number, line in enumerate(following, 1) if line.rstrip().endswith("***")), 0)
     return head[start:]
 
 
@@ -114,5 +100,5 @@ def _names(head: list[str]) -> tuple[str, str]:
     if not found["title"]:
         first = next((match for line in head[:10] if (match := _FIRST_LINE.match(line))), None)
         if first:
-            found = {"title": first[1].strip(), "author": found["author"] or (first[2] or "").strip()}
+            return first[1].strip(), found["author"] or (first[2] or "").strip()
     return found["title"], found["author"]

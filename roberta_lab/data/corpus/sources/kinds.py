@@ -1,15 +1,10 @@
 """Read documents from the files of a source, one after the other, in memory that does not grow with a file.
 
-Order and names are part of the result. Files are ordered by relative path. A document is named by its file and its position
-there (`part/a.jsonl:17`, which counts all records, also dropped ones) or by its `id_field`; the ending of a compression is not
-part of the name. The later parts of a document that is cut have `#2`, `#3` ... behind the name. Bytes: see `text`.
-
-A record that cannot be read (a line that is not a JSON object, a row without the field, a text that is not a string, a record
-that is too long) is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or of a range of a
-large file), or all of them, cannot be read.
+Files are ordered by path. A document is named by its file, without the ending of a compression, and its position there
+(`part/a.jsonl:17`, dropped records count too), or by its `id_field`; later parts of one that is cut end in `#2`, `#3` ...
+A record that cannot be read is dropped and counted. It is an error if more than 10 and 1% of the records of a file (or
+of a range of a large file), or all of them, cannot be read.
 """
-
-from __future__ import annotations
 
 import io
 import lzma
@@ -17,11 +12,11 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import cast
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.data.corpus.document import Document
 from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
 from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
@@ -42,7 +37,7 @@ class _Record:
 
 def documents(
     source: SourceConfig, counts: Counter[str], name: str, part: list[SourceFile] | None = None
-) -> Iterator[Document]:
+) -> Iterator[text.Document]:
     """Yield the documents of a source, or of some of its files. Their `package` is `name`, the name of the source."""
     check(source)
     for file in files.find(source) if part is None else part:
@@ -54,17 +49,12 @@ def documents(
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
 
 
-def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[Document]:
+def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[text.Document]:
     """Yield the documents of one file of a hub dataset, named by its number and their position, or by `hub.id_field`."""
     assert source.hub is not None
     check(source)
     counts["files"] += 1
-    fields = replace(
-        source,
-        text_field=source.hub.text_field,
-        id_field=source.hub.id_field,
-        title_field=source.hub.title_field,
-    )
+    fields = replace(source, **{key: getattr(source.hub, key) for key in ("text_field", "id_field", "title_field")})
     file = SourceFile(str(shard), Path(source.hub.path))
     for record in _records(file, fields, hub.rows(source.hub, shard, counts), counts):
         yield from _kept(record, fields, counts, name)
@@ -80,39 +70,34 @@ def check(source: SourceConfig) -> None:
         if getattr(source, key) is not None and source.kind in files.KINDS and source.kind not in kinds:
             raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {source.path} is {source.kind}.")
     if source.kind == "wikiextractor" and source.id_field not in (None, *wikiextractor.FIELDS):
-        raise ConfigError(
-            f"id_field={source.id_field!r} of {source.path}: allowed are {', '.join(wikiextractor.FIELDS)} and null."
-        )
+        allowed = f"allowed are {', '.join(wikiextractor.FIELDS)} and null"
+        raise ConfigError(f"id_field={source.id_field!r} of {source.path}: {allowed}.")
     for key in ("min_characters", "max_characters"):
         value = getattr(source, key)
         if value is not None and not 0 < value <= text.MAX_DOCUMENT:
-            raise ConfigError(
-                f"{key}={value} of {source.path}: allowed are 1 to {text.MAX_DOCUMENT}, where documents are cut."
-            )
+            allowed = f"allowed are 1 to {text.MAX_DOCUMENT}, where documents are cut"
+            raise ConfigError(f"{key}={value} of {source.path}: {allowed}.")
 
 
-def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str) -> Iterator[Document]:
+def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str) -> Iterator[text.Document]:
     """Yield the document, in parts if it is long, unless a filter drops it."""
     too_long = False
     for number, (paragraphs, characters, more) in enumerate(text.parts(record.paragraphs), start=1):
         if number == 1:
             too_long = source.max_characters is not None and (more or characters > source.max_characters)
             too_short = not more and characters < (source.min_characters or 0)
-            reason = "empty" if not characters else "too long" if too_long else "too short" if too_short else None
-            if reason:
+            if reason := "empty" if not characters else "too long" if too_long else "too short" if too_short else "":
                 counts[f"documents {reason}"] += 1
+            elif more:
+                counts["documents cut"] += 1
             if not characters or too_short:
                 return
-            if more and not too_long:
-                counts["documents cut"] += 1
         if not too_long:
             counts["documents"] += 1
             counts["paragraphs"] += len(paragraphs)
             counts["characters"] += characters
-            if number == 1:
-                yield Document(record.id, record.title, name, paragraphs)
-            else:
-                yield Document(f"{record.id}#{number}", record.title, name, paragraphs, whole=record.id)
+            part, whole = (record.id, None) if number == 1 else (f"{record.id}#{number}", record.id)
+            yield text.Document(part, record.title, name, paragraphs, whole)
 
 
 # ---------------------------------------------------------------- kinds without fields
@@ -145,46 +130,36 @@ def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Itera
             yield line
 
     while True:
-        ahead.extend([] if ahead else _first(lines, between))
+        if not ahead:
+            starts = (line for line, _ in lines if line.strip() and line.strip() != between)
+            ahead.extend(islice(starts, 1))
         if not ahead:
             return
         yield next_document()
 
 
-def _first(lines: Iterator[tuple[str, bool]], between: str | None) -> list[str]:
-    """Return the next line that has text and is no separator, if any."""
-    return next(([line] for line, _ in lines if line.strip() and line.strip() != between), [])
-
-
 def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     with files.open_plain(file.path) as stream:
-        book = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
-        title = ", by ".join(filter(None, (book.title or PurePosixPath(file.name).stem, book.author)))
-        yield _Record(f"{file.name}:0", title, book.paragraphs)
+        title, author, paragraphs = gutenberg.read_book((line for line, _ in text.lines(stream, counts)), counts)
+        names = filter(None, (title or PurePosixPath(file.name).stem, author))
+        yield _Record(f"{file.name}:0", ", by ".join(names), paragraphs)
 
 
 def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
     with files.open_plain(file.path) as stream:
         start = cast(io.BufferedReader, stream).peek(1 << 12)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-            yield from _wikiextractor_json(file, stream, source, counts)
+            for number, row in _rows(file, "text", [source.id_field], json_rows(stream, counts), counts):
+                title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
+                paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
+                yield _Record(_id(row, source, file, number, counts), title, paragraphs)
             return
         outside, position = counts[wikiextractor.OUTSIDE], -1
-        for position, article in enumerate(wikiextractor.articles(text.lines(stream, counts), counts)):
-            yield _Record(
-                _id(article.fields, source, file, position, counts), article.fields.get("title", ""), article.paragraphs
-            )
+        articles = wikiextractor.articles(text.lines(stream, counts), counts)
+        for position, (fields, inside) in enumerate(articles):
+            yield _Record(_id(fields, source, file, position, counts), fields.get("title", ""), inside)
         if position < 0 and counts[wikiextractor.OUTSIDE] > outside:
             raise ConfigError(f"{file.path} holds no line <doc ...>, with which WikiExtractor opens an article.")
-
-
-def _wikiextractor_json(
-    file: SourceFile, stream: BinaryIO, source: SourceConfig, counts: Counter[str]
-) -> Iterator[_Record]:
-    for position, row in _rows(file, "text", source.id_field, json_rows(stream, counts), counts):
-        title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
-        paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
-        yield _Record(_id(row, source, file, position, counts), title, paragraphs)
 
 
 # ---------------------------------------------------------------- kinds with fields
@@ -200,64 +175,53 @@ def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Ite
 
 
 def _records(file: SourceFile, source: SourceConfig, rows: Iterator[Row], counts: Counter[str]) -> Iterator[_Record]:
-    for position, row in _rows(file, source.text_field, source.id_field, rows, counts, source.title_field):
+    for position, row in _rows(file, source.text_field, (source.id_field, source.title_field), rows, counts):
         title = row.get(source.title_field) if source.title_field else None
-        yield _Record(
-            _id(row, source, file, position, counts),
-            text.one_line(str(title), counts) if title is not None else "",
-            text.paragraphs_of(row[source.text_field] or "", counts),
-        )
+        title = "" if title is None else text.one_line(str(title), counts)
+        name = _id(row, source, file, position, counts)
+        yield _Record(name, title, text.paragraphs_of(row[source.text_field] or "", counts))
 
 
 def _rows(
-    file: SourceFile,
-    text_field: str,
-    id_field: str | None,
-    rows: Iterator[Row],
-    counts: Counter[str],
-    title_field: str | None = None,
+    file: SourceFile, text_field: str, others: Iterable[str | None], rows: Iterator[Row], counts: Counter[str]
 ) -> Iterator[tuple[int, Fields]]:
-    """Yield the rows that can be read. The first one must have every wanted field."""
-    good, bad, first_reason = 0, 0, ""
+    """Yield the rows that can be read. The first one must have the text and the other wanted fields."""
+    good, bad, too_many, first_reason = 0, 0, False, ""
     for position, row in rows:
         if isinstance(row, dict) and not good:
-            expect_fields(row, file, (text_field, id_field, title_field))
-        reason = _reason(row, text_field)
-        if reason is None:
+            expect_fields(row, file, (text_field, *others))
+        if reason := _reason(row, text_field):
+            bad += 1
+            first_reason = first_reason or f"the first is record {position + 1}: {reason}"
+            counts["records malformed"] += 1
+            if too_many := bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad):
+                break
+        else:
             good += 1
-            assert isinstance(row, dict)
-            yield position, row
-            continue
-        bad += 1
-        first_reason = first_reason or f"the first is record {position + 1}: {reason}"
-        counts["records malformed"] += 1
-        if bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad):
-            break
+            yield position, cast(Fields, row)
     hopeless = not good and file.end is None  # of the lines of a large file, these may be the bad ones
-    if bad and (hopeless or bad > ALLOWED_BAD + ALLOWED_SHARE * (good + bad)):
+    if too_many or (bad and hopeless):
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
 
 
-def _reason(row: Fields | str, text_field: str) -> str | None:
-    """Return why a row cannot be read, or None. A text that is None is an empty document."""
+def _reason(row: Fields | str, text_field: str) -> str:
+    """Return why a row cannot be read, or nothing. A text that is None is an empty document."""
     if isinstance(row, str):
         return row
     if text_field not in row:
         return f"no field {text_field!r}"
-    if row[text_field] is not None and not isinstance(row[text_field], str):
-        return f"field {text_field!r} holds {type(row[text_field]).__name__}, not text"
-    return None
+    if isinstance(row[text_field], str | None):
+        return ""
+    return f"field {text_field!r} holds {type(row[text_field]).__name__}, not text"
 
 
 def _id(row: Fields, source: SourceConfig, file: SourceFile, position: int, counts: Counter[str]) -> str:
-    """Return the value of `id_field`, else file and position."""
-    if source.id_field is None:
-        return f"{file.name}:{position}"
-    value = row.get(source.id_field)
-    if value is None or value == "":
+    value = None if source.id_field is None else row.get(source.id_field)
+    if value not in (None, ""):
+        return text.one_line(str(value), counts)
+    if source.id_field is not None:
         counts["records without id"] += 1
-        return f"{file.name}:{position}"
-    return text.one_line(str(value), counts)
+    return f"{file.name}:{position}"
 
 
 _READERS: dict[str, Callable[[SourceFile, SourceConfig, Counter[str]], Iterator[_Record]]] = {

@@ -1,11 +1,8 @@
 """Read the corpus that every Python environment has: the documentation of Python, torch, numpy and lightning.
 
-It is the language reference in `pydoc_data.topics` and the docstrings of the modules, which are parsed with `ast` and never
-imported. One module is one document. Doctests, tables, signatures, directives and section titles are cut; English prose
-remains.
+It is the language reference in `pydoc_data.topics` and the docstrings of the modules, which are parsed and never imported.
+One module is one document. Doctests, tables, signatures, directives and section titles are cut; English prose remains.
 """
-
-from __future__ import annotations
 
 import ast
 import inspect
@@ -20,7 +17,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from roberta_lab.data.corpus.document import Document
+from roberta_lab.data.corpus.sources.text import Document
 
 PACKAGES = ("torch", "numpy", "lightning")
 _CUT_FOLDERS = {"test", "tests", "testing", "_internal", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo", "__pycache__", "_vendor", "ensurepip", "pydoc_data"}  # fmt: skip
@@ -62,11 +59,8 @@ def document(records: list[Docstring]) -> Document:
 # ---------------------------------------------------------------- reading
 @lru_cache(maxsize=1)  # a process reads several parts
 def _modules() -> list[tuple[str, str, Path]]:
-    return sorted(_files(), key=lambda entry: entry[1])
-
-
-def _files() -> Iterator[tuple[str, str, Path]]:
-    """Yield (package, module, file) of every source file that is read."""
+    """Return (package, module, file) of every source file that is read, by module."""
+    found = []
     roots = [("python", "", Path(sysconfig.get_path("stdlib")))]
     for name in PACKAGES:
         spec = find_spec(name)
@@ -77,7 +71,8 @@ def _files() -> Iterator[tuple[str, str, Path]]:
             parts = path.relative_to(root).with_suffix("").parts
             if _CUT_FOLDERS.isdisjoint(parts[:-1]):
                 names = [*([prefix] if prefix else []), *(parts[:-1] if parts[-1] == "__init__" else parts)]
-                yield package, ".".join(names), path
+                found.append((package, ".".join(names), path))
+    return sorted(found, key=lambda entry: entry[1])
 
 
 def _read_module(entry: tuple[str, str, Path]) -> list[Docstring]:
@@ -93,9 +88,8 @@ def _read_module(entry: tuple[str, str, Path]) -> list[Docstring]:
 
 def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, str, str]]:
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        text = ast.get_docstring(node)
         kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
-        if text:
+        if text := ast.get_docstring(node):
             yield prefix, kind, text
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -117,7 +111,6 @@ def _added(call: ast.Call) -> Iterator[tuple[str, str, str]]:
 
 
 def _topics() -> Iterator[Docstring]:
-    """Yield the language reference, a literal dictionary of topics."""
     path = Path(sysconfig.get_path("stdlib")) / "pydoc_data" / "topics.py"
     for statement in ast.parse(path.read_bytes()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
@@ -148,12 +141,11 @@ _PROSE = re.compile(r"[A-Z\"'(].*[.!?:)\"']$", re.DOTALL)
 def prose(text: str) -> list[str]:
     """Return the paragraphs of a docstring that are English prose, each on one line, without markup."""
     kept = []
-    for lines in _blocks(text):
-        for paragraph in _entries(lines):
-            for pattern, plain in _MARKUP:
-                paragraph = pattern.sub(plain, paragraph)
-            if _is_prose(paragraph := paragraph.strip()):
-                kept.append(paragraph)
+    for paragraph in (entry for lines in _blocks(text) for entry in _entries(lines)):
+        for pattern, plain in _MARKUP:
+            paragraph = pattern.sub(plain, paragraph)
+        if _is_prose(paragraph := paragraph.strip()):
+            kept.append(paragraph)
     return kept
 
 
@@ -216,5 +208,4 @@ def _is_prose(paragraph: str) -> bool:
     """Return whether a paragraph has five words, the ends of a sentence, mostly letters, and no rest of formulas or code."""
     if paragraph.count(" ") < 4 or not _PROSE.match(paragraph) or re.search(r"[\\{}|]|==|>>>|__\w+__\(|::", paragraph):
         return False
-    letters = sum(c.isalpha() or c.isspace() for c in paragraph)
-    return letters >= 0.85 * len(paragraph)
+    return sum(c.isalpha() or c.isspace() for c in paragraph) >= 0.85 * len(paragraph)

@@ -113,20 +113,25 @@ def _without_mark(line: str, counts: Counter[str]) -> str:
 def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> Iterator[Row]:
     """Yield rows of the wanted columns, a batch at a time, in the memory of a row group of these columns."""
     parquet, pyarrow = files.import_extra("pyarrow.parquet", file.path), files.import_extra("pyarrow", file.path)
-    wanted, position = list(dict.fromkeys(wanted)), -1
+    wanted, start = list(dict.fromkeys(wanted)), 0
     try:
         with parquet.ParquetFile(file.path) as table:
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
-                columns = [column_values(batch.column(name), counts) for name in wanted]
-                for values in zip(*columns, strict=True):
-                    position += 1
-                    yield position, dict(zip(wanted, values, strict=True))
+                yield from batch_rows(batch, wanted, start, counts)
+                start += batch.num_rows
     except pyarrow.ArrowException as error:
         raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
 
 
-def column_values(column: pyarrow.Array, counts: Counter[str]) -> list[object]:
+def batch_rows(batch: pyarrow.RecordBatch, names: list[str], start: int, counts: Counter[str]) -> Iterator[Row]:
+    """Yield the rows of a batch, which begins at position `start`, with the columns of these names."""
+    columns = [_values(batch.column(name), counts) for name in names]
+    for position, values in enumerate(zip(*columns, strict=True), start):
+        yield position, dict(zip(names, values, strict=True))
+
+
+def _values(column: pyarrow.Array, counts: Counter[str]) -> list[object]:
     """Return the values of a column. Strings are decoded here, since pyarrow raises on bytes that are not UTF-8."""
     import pyarrow
 

@@ -1,7 +1,5 @@
 """Read the files of a source once: hash their content, by which a corpus is found again, and find where workers may cut them."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections import Counter
@@ -24,8 +22,6 @@ _YOUNG_NS = 2_000_000_000  # a younger file could change again within its time s
 
 
 class _FileScan(TypedDict):
-    """What the scan of one file found; kept as JSON."""
-
     sha256: str
     cuts: list[list[int]]  # byte and number of a line, about every RANGE_BYTES
 
@@ -35,17 +31,14 @@ class Scan:
     """The scan of a source's files: what they hold, and where they may be cut."""
 
     fingerprint: Mapping[str, object]
-    groups: list[list[SourceFile]]  # in order; each group is read by one worker
-    num_bytes: list[int]  # of each group
+    groups: list[tuple[list[SourceFile], int]]  # in order: files that one worker reads, and their bytes
 
 
 def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, progress: bool = False) -> Scan:
     """Return what decides the documents of a source: how it is read, and names, sizes and SHA-256 of its files, but no paths.
 
-    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
-
-    Args:
-        counts: receives "files hashed" and "files known".
+    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file:
+    `counts` receives "files hashed" and "files known".
     """
     counts = Counter() if counts is None else counts
     memory = cache / "file_scans.json"
@@ -71,7 +64,7 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
         if counts["files hashed"]:
             remember(memory, known)
     reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
-    return Scan({"reading": reading, "files": files}, *_grouped(pieces))
+    return Scan({"reading": reading, "files": files}, _grouped(pieces))
 
 
 def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tuple[SourceFile, int]]:
@@ -83,17 +76,13 @@ def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tupl
         yield replace(file, start=start, end=end, first_line=line), end - start
 
 
-def _grouped(pieces: list[tuple[SourceFile, int]]) -> tuple[list[list[SourceFile]], list[int]]:
-    """Return pieces in order in groups of about RANGE_BYTES, and the bytes of each group."""
-    groups: list[list[SourceFile]] = []
-    num_bytes: list[int] = []
+def _grouped(pieces: list[tuple[SourceFile, int]]) -> list[tuple[list[SourceFile], int]]:
+    groups: list[tuple[list[SourceFile], int]] = []
     for piece, size in pieces:
-        if not groups or num_bytes[-1] + size > RANGE_BYTES:
-            groups.append([])
-            num_bytes.append(0)
-        groups[-1].append(piece)
-        num_bytes[-1] += size
-    return groups, num_bytes
+        files, num_bytes = groups.pop() if groups and groups[-1][1] + size <= RANGE_BYTES else ([], 0)
+        files.append(piece)
+        groups.append((files, num_bytes + size))
+    return groups
 
 
 def _scan_file(path: Path, count: Callable[[int], object]) -> _FileScan:

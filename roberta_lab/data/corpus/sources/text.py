@@ -18,14 +18,15 @@ The result does not depend on how a text was read: pieces are cut from the start
 changes nothing. C1 controls other than U+0085, tabs and spaces inside a line stay.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
+
+import sentencex
 
 MAX_PARAGRAPH = 1 << 16  # characters; segmentation is several times slower on longer ones
 MAX_DOCUMENT = 1 << 22  # characters; "War and Peace" has 3.2 million
@@ -35,11 +36,21 @@ _NEWLINES = ("\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
 _CONTROLS = bytes([*(byte for byte in range(0x20) if byte not in b"\t\n\v\f\r"), 0x7F])
 _REMOVED = dict.fromkeys(_CONTROLS)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
 _BROKEN_AT_DASH = re.compile(r"(?<=\S[-—])\n")
 
 INVALID = "invalid UTF-8 bytes replaced"
 LONE = "lone surrogates replaced"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document. `package` is the part of its source that it belongs to. `whole`, or else `id`, decides its split."""
+
+    id: str
+    title: str
+    package: str
+    paragraphs: list[str]
+    whole: str | None = None  # the id of the long document of which this is a later part
 
 
 # ---------------------------------------------------------------- characters
@@ -175,7 +186,7 @@ def _joined(block: list[str], join_all: bool) -> list[str]:
     if not (join_all or is_wrapped(block)):
         return block
     joined = "\n".join(block)
-    if "-\n" in joined or "—\n" in joined:
+    if "-\n" in joined or "—\n" in joined:  # the pattern alone takes longer
         joined = _BROKEN_AT_DASH.sub("", joined)
     return [joined.replace("\n", " ")]
 
@@ -186,6 +197,11 @@ def is_wrapped(block: list[str]) -> bool:
     if len(block) == 1 or not 40 <= width <= 100:
         return False
     return all(len(line) + 1 + len(following.split(None, 1)[0]) > width for line, following in pairwise(block))
+
+
+def segment(paragraph: str) -> list[str]:
+    """Return the sentences of one paragraph, in order, without surrounding space. Long texts are slow: give paragraphs."""
+    return [stripped for sentence in sentencex.segment("en", paragraph) if (stripped := sentence.strip())]
 
 
 def parts(paragraphs: Iterable[str]) -> Iterator[tuple[list[str], int, bool]]:

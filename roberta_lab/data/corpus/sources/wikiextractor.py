@@ -4,13 +4,10 @@ The first line of an article repeats its title and is cut; HTML entities are une
 every other line is a paragraph.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from roberta_lab.data.corpus.sources import text
 
@@ -22,24 +19,15 @@ _TITLE = re.compile(r'\btitle="(.*)"')  # greedy: old versions did not escape qu
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
-@dataclass
-class Article:
-    """An article whose paragraphs are read when needed, all of them before the next article."""
+def articles(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[tuple[dict[str, str], Iterator[str]]]:
+    """Yield (those of FIELDS that it has, paragraphs) of each article in the plain format; read all before the next.
 
-    fields: dict[str, str]  # the FIELDS that the article has
-    paragraphs: Iterator[str]
-
-
-def articles(lines: Iterator[tuple[str, bool]], counts: Counter[str]) -> Iterator[Article]:
-    """Yield the articles of a file in the plain format. Lines outside of articles are counted and dropped."""
+    Lines outside of articles are counted and dropped.
+    """
     pending: list[str] = []  # the line that opens the next article, if the one before had no end
-    while True:
-        opening = pending.pop() if pending else next(_openings(lines, counts), None)
-        if opening is None:
-            return
+    while opening := pending.pop() if pending else next(_openings(lines, counts), None):
         fields = _attributes(opening, counts)
-        inside = _inside(lines, pending, counts)
-        yield Article(fields, _without_title(inside, fields.get("title", ""), counts))
+        yield fields, _without_title(_inside(lines, pending, counts), fields.get("title", ""), counts)
 
 
 def unescape(line: str, counts: Counter[str]) -> str:
@@ -86,11 +74,7 @@ def _attributes(opening: str, counts: Counter[str]) -> dict[str, str]:
 def _without_title(paragraphs: Iterable[str], title: str, counts: Counter[str]) -> Iterator[str]:
     is_first = True
     for line in paragraphs:
-        paragraph = unescape(line, counts).strip()
-        if not paragraph:
-            continue
-        if is_first and paragraph == title:
+        if paragraph := unescape(line, counts).strip():
+            if not (is_first and paragraph == title):
+                yield paragraph
             is_first = False
-            continue
-        is_first = False
-        yield paragraph
