@@ -9,11 +9,8 @@ from omegaconf import MISSING
 
 from roberta_lab.config.ranges import above_zero, at_least, one_of
 
-PREDICTIONS = {
-    "fill_mask": (".jsonl",),
-    "embed": (".jsonl", ".npy"),
-    "task": (".jsonl",),
-}  # what each can be written to
+# what each kind of prediction can be written to
+PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy"), "task": (".jsonl",)}
 
 
 @dataclass
@@ -50,9 +47,7 @@ class TrainerConfig:
 class LoggerConfig:
     """Where metrics go besides `metrics.jsonl`."""
 
-    wandb: str = one_of(
-        "auto", "offline", "online", "off", default="auto"
-    )  # auto (online with a key, offline without) | offline | online | off
+    wandb: str = one_of("auto", "offline", "online", "off", default="auto")  # auto: online with a key, else offline
     project: str = "roberta_lab"
 
 
