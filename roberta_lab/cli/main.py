@@ -145,14 +145,21 @@ def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
 
 
 # ---------------------------------------------------------------- what Hydra calls
-class Task:
-    """What Hydra calls for each job. A launcher may call it in another process, which then learns what this one registered."""
+class InWorkers:
+    """A function that launchers may call in another process, which then learns what this one registered."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        from roberta_lab.runs import registration
+
+        registration.register()
+        self.__dict__ |= state
+
+
+class Task(InWorkers):
+    """What Hydra calls for each job."""
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
-
-    def __reduce__(self) -> tuple[Callable[[], Task], tuple[()]]:
-        return _registered_task, ()
 
     def __call__(self, tree: DictConfig) -> Exception | None:
         """Run one job. Returns a failure that a user can mend instead of raising it: Hydra would add lines of its own."""
@@ -180,13 +187,6 @@ class Task:
 def main_of(name: str) -> Callable[[Job], None]:
     """Return what a command does: the `main` of its file."""
     return importlib.import_module(f"roberta_lab.cli.{name}").main
-
-
-def _registered_task() -> Task:
-    from roberta_lab.runs import registration
-
-    registration.register()
-    return Task()
 
 
 def _one_line(error: BaseException) -> str:

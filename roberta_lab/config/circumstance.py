@@ -88,10 +88,10 @@ class PrepareConfig:
 class InspectConfig:
     """What `roberta-lab inspect` shows."""
 
-    examples: int = 3  # decoded in full; 0: statistics only
-    epoch: int = 0
+    examples: int = at_least(0, 3)  # decoded in full; 0: statistics only
+    epoch: int = at_least(0, 0)
     statistics: bool = True  # of the whole epoch, with an HTML page; false: a quick look
-    max_examples: int | None = None  # the statistics' first examples of the plan; None: all
+    max_examples: int | None = at_least(1, None)  # the statistics' first examples of the plan; None: all
 
 
 @dataclass
