@@ -40,18 +40,12 @@ def measured(outputs: Path) -> Rates:
         for path in found:
             try:
                 seconds = read_json(path)["seconds"]
-                key, work = size_of(kind, _plain(path.with_name("config.yaml")))
+                config = path.with_name("config.yaml").read_text(encoding="utf-8")
+                key, work = size_of(kind, yaml.load(config, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
             except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
                 continue  # a run of an older version, or not of this project
             rates.setdefault(key, []).append(seconds / work)
     return rates
-
-
-def _plain(path: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = yaml.load(
-        path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
-    return found
 
 
 def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
@@ -60,9 +54,7 @@ def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
     A run that only lacks a submission takes no time.
     """
     total, unknown = 0.0, 0
-    for one in runs:
-        if one.is_trained:
-            continue
+    for one in (run for run in runs if not run.is_trained):
         key, work = size_of(one.kind, dataclasses.asdict(one.config))
         if key in rates:
             total += median(rates[key]) * work

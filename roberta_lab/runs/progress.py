@@ -1,7 +1,4 @@
-"""What the runs of a sweep are doing, while they do it: a line for each on a terminal, a line every ten seconds in a file.
-
-The jobs may be other processes, on other machines even; so a thread looks at the files that every run writes.
-"""
+"""The progress of the runs of a sweep, which may be other processes: a thread looks at the files that every run writes."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -77,20 +74,17 @@ class Overview:
         self.done |= {job.path for job in finished}
         running = [job for job in self.runs if job.path not in self.done and (job.path / "owner.json").is_file()]
         for job in finished:
-            self.console.print(_finished(job))
+            result = results.read(job.path)
+            assert result is not None
+            self.console.print(f"{job.name}: {result.summary()}, {elapsed(result.seconds)}, {job.path}")
         lines = [f"{job.name}: {self._progress(job)}" for job in running][:MOST_LINES]
-        summary = self._summary(len(running))
+        counts = f"{len(self.done)} of {len(self.runs)} done, {len(running)} running"
+        summary = f"{self.title}: {counts}, {elapsed(time.monotonic() - self.start)}"
         if self.live.is_started:
-            block = [
-                Text(line, no_wrap=True, overflow="ellipsis") for line in (summary, *(f"  {line}" for line in lines))
-            ]
-            self.live.update(Group(*block), refresh=True)
+            block = Text("\n  ".join([summary, *lines]), no_wrap=True, overflow="ellipsis")
+            self.live.update(block, refresh=True)
         elif running and not last:
             self.console.print(f"{summary}: {'; '.join(lines)}")
-
-    def _summary(self, running: int) -> str:
-        seconds = time.monotonic() - self.start
-        return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {elapsed(seconds)}"
 
     def _progress(self, job: Job) -> str:
         """Return `1,200 of 2,000 steps, 12.0 steps/s, 1 min 7 s left, val/ppl 45.2`, as far as it is known."""
@@ -110,10 +104,3 @@ class Overview:
             parts += [f"{rate:.1f} steps/s", f"{elapsed((step / share - step) / rate)} left"]
         name = "val/ppl" if job.kind == "pretrain" else f"dev/{job.config.task.metric}"
         return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
-
-
-def _finished(job: Job) -> str:
-    """Return the line of a complete run."""
-    result = results.read(job.path)
-    assert result is not None
-    return f"{job.name}: {result.summary()}, {elapsed(result.seconds)}, {job.path}"

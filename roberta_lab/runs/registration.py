@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -17,6 +17,7 @@ from roberta_lab.runs.jobs import job_of
 from roberta_lab.runs.options import SWEEPS
 from roberta_lab.runs.sweeper import RowSweeper
 
+_read_once = cache(OmegaConf.load)  # a sweep file takes a while to parse, and a process may run several commands
 _SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
 
 
@@ -25,22 +26,18 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for path in sorted(SWEEPS.glob("*.yaml")):
-        store.store(group="sweep", name=path.stem, node=_read(path))
+        store.store(group="sweep", name=path.stem, node=_read_once(path))
     sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
-    OmegaConf.register_new_resolver("divide", divide, replace=True)
-    OmegaConf.register_new_resolver("rate", rate, replace=True)
-    OmegaConf.register_new_resolver("cpus", _num_cpus, replace=True)
-    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
-
-
-@cache
-def _read(path: Path) -> DictConfig:
-    """Return a sweep file; its YAML takes a while to parse, and a process may run several commands."""
-    found = OmegaConf.load(path)
-    assert isinstance(found, DictConfig)
-    return found
+    resolvers: dict[str, Callable[..., object]] = {
+        "divide": divide,
+        "rate": rate,
+        "cpus": _num_cpus,
+        "run_directory": _run_directory,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
 def _num_cpus(devices: int = 1) -> int:

@@ -72,8 +72,8 @@ class RunResult:
         own = {name: value for name, value in values.items() if name in names}
         if kind is PretrainingResult:
             own["metrics"] = {name: value for name, value in values.items() if name.startswith(VALIDATION)}
-        found = kind(**own)
-        return cls(values["run_id"], values["label"], values["seconds"], found, values.get("pretrain_run_id"))
+        identity = (values["run_id"], values["label"], values["seconds"])
+        return cls(*identity, kind(**own), values.get("pretrain_run_id"))
 
 
 def write(run: Path, result: RunResult) -> None:

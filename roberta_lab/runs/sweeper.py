@@ -50,9 +50,7 @@ class RowSweeper(Sweeper):
     config: DictConfig
     launcher: Launcher
 
-    def __init__(
-        self, **basic_sweeper: Any
-    ) -> None:  # Hydra gives it the settings of its own sweeper, which are not used
+    def __init__(self, **basic_sweeper: Any) -> None:  # Hydra gives it the settings of its own sweeper
         pass
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -45,16 +45,12 @@ class MetricsFile:
         self._file.close()
 
 
-def _rows(path: Path) -> list[tuple[bytes, Row]]:
-    """Return each complete line of a metrics file with the row that it holds."""
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_bytes().splitlines(keepends=True):
+def _rows(path: Path) -> Iterator[tuple[bytes, Row]]:
+    """Yield each complete line of a metrics file with the row that it holds."""
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
         with suppress(ValueError):
             if line.endswith(b"\n"):
-                found.append((line, Row.from_json(line)))
-    return found
+                yield line, Row.from_json(line)
 
 
 def read(path: Path) -> list[Row]:
