@@ -1,8 +1,7 @@
 """The copy of a run in Weights & Biases (W&B): its names, settings, metrics, result, and the runs that it started from.
 
-`metrics.jsonl` holds all metrics already, so a failure of W&B must not stop the run or delay it for long. The server is
-tried before the start, a failed copy is dropped with one line on the console, and every call that may wait has a time
-limit. `wandb sync` sends later what is still in the run's `wandb/` folder.
+`metrics.jsonl` holds all metrics already, so a failure of W&B must not stop the run or delay it for long. It drops the copy
+with one line on the console. `wandb sync` sends later what is still in the run's `wandb/` folder.
 """
 
 from __future__ import annotations
@@ -210,18 +209,18 @@ def start_run(
 
     url = wandb.setup().settings.base_url  # from the environment, from `wandb login`, or the public server
     if chosen == "online" and not is_reachable(url):
-        print(
-            f"W&B: {url} does not answer; offline, `wandb sync {directory / 'wandb'}/offline-*` later.", file=sys.stderr
-        )
+        later = f"offline, `wandb sync {directory / 'wandb'}/offline-*` later"
+        print(f"W&B: {url} does not answer; {later}.", file=sys.stderr)
         chosen = "offline"
+    sweep = config.sweep
     try:
         run = wandb.init(
             project=config.logger.project,
             id=run_id,
             name=name,
-            group=config.sweep.name if config.sweep is not None else None,
+            group=sweep.name if sweep is not None else None,
             job_type=kind,
-            notes=config.sweep.question if config.sweep is not None else None,
+            notes=sweep.question if sweep is not None else None,
             tags=tags,
             config=settings,
             dir=directory,
