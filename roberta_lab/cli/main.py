@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roberta_lab.runs.jobs import Job
     from roberta_lab.runs.overrides import Override
 
+ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line
 OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 _COMPLETION = ("-sc", "--shell-completion")
 _ASKS = {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}  # flags with which Hydra does not run a sweep by itself
@@ -38,12 +39,9 @@ def main(argv: list[str] | None = None) -> int:
             _complete(arguments)
         else:
             _run(arguments[0], arguments[1:])
-    except ConfigError as error:
+    except ANSWERED as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
-        return 2
-    except (RunInUse, RankDied, Unfinished) as error:
-        print(f"roberta-lab: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
@@ -114,7 +112,6 @@ def _complete(arguments: list[str]) -> None:
     run_hydra(name if name in COMMANDS else "pretrain", arguments, ())
 
 
-# ---------------------------------------------------------------- which sweeps
 def _sweeps(overrides: Sequence[Override]) -> list[str]:
     """Return the names in `sweep=NAME`, `sweep=A,B` and `sweep=[A,B]`; none for `sweep=null`."""
     from roberta_lab.runs.overrides import value_text
@@ -144,7 +141,6 @@ def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
     return [*rest, assign("sweep", names[0]), *([assign("reproduce.sweeps", names)] if len(names) > 1 else [])]
 
 
-# ---------------------------------------------------------------- what Hydra calls
 class InWorkers:
     """A function that launchers may call in another process, which then learns what this one registered."""
 
@@ -173,7 +169,7 @@ class Task(InWorkers):
         hydra = HydraConfig.get()
         try:
             main_of(hydra.job.name)(job_of(hydra.job.name, hydra.overrides.task, tree))
-        except (ConfigError, RunInUse, RankDied, Unfinished) as error:
+        except ANSWERED as error:
             self.failures.append(error)
             if hydra.job.name in KINDS:  # Hydra made the run's folder beforehand; one that holds anything stays
                 with suppress(OSError):

@@ -78,10 +78,7 @@ def _predictor(job: Job) -> Predictor:
 
 
 def _task_predictor(job: Job) -> TaskPredictor:
-    """Return the model of the finetuning run that the overrides address.
-
-    Raises: ConfigError with the command that makes the run, when it is missing or has no weights.
-    """
+    """Return the model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
     config, folder = job.config, identity.directory(job.config, "finetune")
     if not results.is_complete(folder) or not run_folder.has_model(folder):
         kept = without(job.overrides, "predict", "finetune.save_model")
@@ -104,11 +101,8 @@ def _device(config: Config) -> str:
 
 
 def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
-    """Yield blocks of texts, each with the number of its first text (from 1).
-
-    Show a progress bar, except where predictions are printed to the same screen.
-    """
-    prints_to_screen = sys.stdout.isatty() and not config.predict.output
+    """Yield blocks of texts, each with the number of its first text (from 1), under a progress bar."""
+    prints_to_screen = sys.stdout.isatty() and not config.predict.output  # then without the bar
     hidden, every = prints_to_screen or not config.trainer.progress, 0.2 if sys.stderr.isatty() else 10.0
     first = 1
     with tqdm(unit="text", delay=2, mininterval=every, disable=hidden, desc=config.predict.what) as bar:
@@ -162,10 +156,7 @@ def _show_masks(record: Record) -> None:
 
 
 def _embed(config: Config, predictor: Predictor) -> None:
-    """Write the vectors of the texts block by block, and print their similarities where all vectors are in memory.
-
-    With `predict.output` only the first few are kept, so a long input needs little memory.
-    """
+    """Write the vectors of the texts; print their similarities, with `predict.output` only those of few texts, which are kept."""
     from roberta_lab.model.predictor import printable
 
     kept: list[np.ndarray] = []

@@ -99,7 +99,6 @@ def main(job: Job) -> None:
         raise Unfinished(failed(work))
 
 
-# ---------------------------------------------------------------- console text
 def plan(work: Work, config: Config) -> str:
     """Return the plan for the console: the complete runs of each table, the missing runs, and their likely time."""
     lines = [f"reproduce: {len(work.sweeps)} table{'s' * (len(work.sweeps) > 1)} at scale={config.scale.name}"]
@@ -151,14 +150,10 @@ def failed(work: Work) -> str:
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------- steps
 def _prepare(work: Work) -> None:
-    """Prepare the data of the missing runs, each mix once, with all cores. An error is noted for every run of the mix.
-
-    Finetuning from a pretraining run is left out: it reads the data of that run.
-    """
+    """Prepare the data of the missing runs, each mix once. An error is noted for every run of the mix."""
     prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
-    tuned = [job for job in work.missing("finetune") if not identity.starts_from_run(job.config)]
+    tuned = [job for job in work.missing("finetune") if not identity.starts_from_run(job.config)]  # else of that run
     for job in [*work.missing("pretrain"), *(job for job in tuned if identity.reads_mix(job.config))]:
         config = job.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)

@@ -153,7 +153,6 @@ def _encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[
     return (*without(overrides, *own), *chosen, assign("finetune.save_model", True))
 
 
-# ---------------------------------------------------------------- composing
 @contextmanager
 def composing() -> Iterator[None]:
     """Make Hydra ready to compose, also inside a job of its own."""

@@ -19,7 +19,7 @@ from omegaconf import open_dict
 
 from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.overrides import Override, texts, without
-from roberta_lab.runs.sweeper import set_jobs
+from roberta_lab.runs.registration import set_jobs
 
 ATTEMPTS = 2  # at a job that was running when the launcher broke off: another one may have used up the memory
 KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"

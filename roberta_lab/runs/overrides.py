@@ -25,7 +25,6 @@ _TASK_KEY = re.compile(r"task\.(files|columns)\.\w+=")
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
 
 
-# ---------------------------------------------------------------- from words and to words
 def parse(words: Iterable[str]) -> tuple[Override, ...]:
     """Return the overrides that words stand for, short forms spelled out. Raises ConfigError for a word that is none."""
     return tuple(_parsed(_spelled_out(word)) for word in words)
@@ -98,7 +97,6 @@ def _quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
-# ---------------------------------------------------------------- asking
 def room(override: Override) -> str:
     """Return the group, or the first part of the key, that an override is about: `masking` of `masking.mask_prob=0.2`."""
     return re.split(r"[./]", override.key_or_group)[0]
@@ -129,7 +127,6 @@ def without_sweep(overrides: Iterable[Override]) -> list[Override]:
     return without(overrides, "sweep", "hydra")
 
 
-# ---------------------------------------------------------------- checking names
 def check_names(overrides: Iterable[Override]) -> None:
     """Raise ConfigError for the first override whose group, option or key does not exist; composing checks the values."""
     options = groups()

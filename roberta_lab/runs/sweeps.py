@@ -67,7 +67,6 @@ def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
     return {name: overrides for name, overrides in sweep.rows.items() if name in sweep.only}
 
 
-# ---------------------------------------------------------------- scale
 def _at_scale(paper: Sequence[Override], scale: ScaleConfig, given: set[str]) -> list[Override]:
     """Return the overrides with what stands for them at this scale, without those whose keys the user sets.
 
@@ -95,7 +94,6 @@ def _encoder_at_scale(override: Override, scale: ScaleConfig) -> Override:
     return parse([f"{key}={stand_in.removeprefix('task=')}"])[0]
 
 
-# ---------------------------------------------------------------- the user's overrides
 def _check_user(sweep: SweepConfig, user: Sequence[Override]) -> None:
     differing, sweep_is = _differing(sweep), f"sweep={sweep.name}"
     for override in user:

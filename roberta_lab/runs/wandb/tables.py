@@ -92,7 +92,6 @@ def _artifact(name: str, folder: Path) -> wandb.Artifact:
     return files
 
 
-# ---------------------------------------------------------------- workspace and report
 def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job]) -> None:
     """Create or update the workspace and the report, for the runs of this table only, and print their addresses."""
     try:
