@@ -1,7 +1,5 @@
 """`export`: write a complete pretraining run as a folder that Hugging Face's libraries load, with a model card."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

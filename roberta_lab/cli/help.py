@@ -1,7 +1,5 @@
 """The commands (`commands.yaml`) with what `--help` says of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """`inspect`: show training examples as the model reads them, and statistics of an epoch. Use it to check new data."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -4,8 +4,6 @@ When a job fails, it is noted and the others continue. The tables are written ev
 The failed runs are listed last, each with the command that makes it.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import threading
@@ -24,10 +22,9 @@ from roberta_lab.cli.main import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.runs import estimates, identity, launching, results
+from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, parse, texts, without
-from roberta_lab.runs.progress import Overview
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, of_all_tables, sweeps_of
 from roberta_lab.runs.wandb import mirror
@@ -121,8 +118,8 @@ def plan(work: Work, config: Config) -> str:
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
     encoders = sum(job.is_encoder for job in todo["finetune"])
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
-    rates = estimates.measured(Path(config.paths.outputs))
-    known, unknown = estimates.seconds([job for runs in todo.values() for job in runs], rates)
+    rates = progress.measured(Path(config.paths.outputs))
+    known, unknown = progress.seconds([job for runs in todo.values() for job in runs], rates)
     took = f"about {elapsed(known / jobs)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
     return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
@@ -174,7 +171,7 @@ def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
         tried |= {job.path for job in todo}
         Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
         launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
-        with Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext():
+        with progress.Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext():
             work.failures |= launching.run_all(launch, todo, lambda line: print(line, file=sys.stderr))
 
 

@@ -1,7 +1,5 @@
 """The half of the schema that does not change what is learned: how a run is executed, where things lie, what commands show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

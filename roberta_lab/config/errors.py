@@ -1,7 +1,5 @@
 """Exceptions that commands answer in one line: a user's mistake, a run in use, a lost process, runs that failed."""
 
-from __future__ import annotations
-
 import difflib
 
 

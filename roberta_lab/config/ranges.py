@@ -1,7 +1,5 @@
 """What a setting may be, declared beside its field in the schema and checked in one place."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 *Science*, which is here, changes the result and is hashed into the run's id; `circumstance` does not (devices, paths).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

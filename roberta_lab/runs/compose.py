@@ -1,7 +1,5 @@
 """Turn the tree that Hydra composes into a typed config, and refuse what cannot be meant before any work."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Hashes of files that are part of a run's id: the same bytes mean the same run, wherever they lie."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache

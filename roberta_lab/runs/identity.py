@@ -1,7 +1,5 @@
 """The identity of a run: the settings that change its result, the id that is their hash, and the folder of that id."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Jobs through the chosen Hydra launcher: a job that fails, or that the machine kills, costs no other job."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence

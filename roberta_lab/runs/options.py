@@ -1,7 +1,5 @@
 """The config groups with their options, and the sweep files, as they lie in conf/ and sweeps/."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf

@@ -1,7 +1,5 @@
 """Overrides: what people type after a command. Hydra's own parser makes objects of them once; `texts` makes words again."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import typing

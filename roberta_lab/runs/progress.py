@@ -1,26 +1,35 @@
-"""The progress of the runs of a sweep, which may be other processes: a thread looks at the files that every run writes."""
+"""How far the running jobs of a sweep are, and how long the missing ones will take.
 
-from __future__ import annotations
+Jobs may be other processes, so a thread looks at the files that every run writes.
+"""
 
+import dataclasses
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from statistics import median
+from typing import Any, Self, TextIO
 
+import yaml
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from roberta_lab.config.formatting import elapsed
+from roberta_lab.data.storage import read_json
 from roberta_lab.runs import results
+from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
 from roberta_lab.training.rows import Row
 
 TAIL = 4096  # bytes at the end of metrics.jsonl, which hold several rows
 MOST_LINES = 12
+NEWEST = 300  # complete runs of each kind that are looked at
+Size = tuple[object, ...]
+Rates = dict[Size, list[float]]
 
 
 def last_row(path: Path) -> dict[str, float]:
@@ -52,7 +61,7 @@ class Overview:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Overview:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self.live.start()
         self._thread.start()
@@ -104,3 +113,47 @@ class Overview:
             parts += [f"{rate:.1f} steps/s", f"{elapsed((step / share - step) / rate)} left"]
         name = "val/ppl" if job.kind == "pretrain" else f"dev/{job.config.task.metric}"
         return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
+
+
+def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:
+    """Return what runs of the same size share, and the work of one, to which its time is in proportion.
+
+    Pretraining: model, length and precision; sequences. Finetuning: the same, task and its size; passes over the training set.
+    """
+    shared = (kind, *config["model"].values(), config["precision"]["dtype"], config["trainer"]["devices"])
+    if kind == "pretrain":
+        batch = config["batch_size"]
+        return (*shared, config["input_format"]["max_length"]), float(batch["steps"] * batch["sequences"])
+    task, tune = config["task"], config["finetune"]
+    return (*shared, task["name"], task["num_train"], task["max_length"], tune["batch"]), float(tune["epochs"])
+
+
+def measured(outputs: Path) -> Rates:
+    """Return the seconds per unit of work of the newest complete runs, by their size."""
+    rates: Rates = {}
+    for kind in KINDS:
+        found = sorted((outputs / kind).glob("*/result.json"), key=lambda p: p.stat().st_mtime)[-NEWEST:]
+        for path in found:
+            try:
+                seconds = read_json(path)["seconds"]
+                config = path.with_name("config.yaml").read_text(encoding="utf-8")
+                key, work = size_of(kind, yaml.load(config, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+                continue  # a run of an older version, or not of this project
+            rates.setdefault(key, []).append(seconds / work)
+    return rates
+
+
+def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
+    """Return the time of all runs, one after the other, and how many are not counted, for no run of their size is complete.
+
+    A run that only lacks a submission takes no time.
+    """
+    total, unknown = 0.0, 0
+    for one in (run for run in runs if not run.is_trained):
+        key, work = size_of(one.kind, dataclasses.asdict(one.config))
+        if key in rates:
+            total += median(rates[key]) * work
+        else:
+            unknown += 1
+    return total, unknown

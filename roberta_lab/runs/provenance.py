@@ -1,7 +1,5 @@
 """`provenance.json`: when a run was made, on what machine, with what code and data; and whether that is still the code."""
 
-from __future__ import annotations
-
 import os
 import platform
 import socket

@@ -1,7 +1,5 @@
 """What Hydra must know before it composes a config: the schema, the sweep files, the resolvers, and the sweeper of rows."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Callable, Sequence

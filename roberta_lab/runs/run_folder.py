@@ -1,7 +1,5 @@
 """The folder of a run: claimed by one process, opened with its config and provenance, and finished with its result."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Rows are settings that belong together, which a product of options cannot say. S
 terms; a scale replaces what a machine cannot hold (`scale.stands_for`).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The tables that a command asks for, with all of their runs, before anything is started."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@
 is set, so it needs no account, asks no question and uses no network.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from collections.abc import Iterator, Mapping
