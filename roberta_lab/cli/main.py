@@ -73,10 +73,7 @@ def _run(name: str, arguments: list[str]) -> None:
 
 
 def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> None:
-    """Hand one command to Hydra, which calls it for each of its jobs. Hydra's composition errors come back as ConfigError.
-
-    Raises: the first failure of a job.
-    """
+    """Hand one command to Hydra. Raises ConfigError for an error of Hydra's composition, else the first failure of a job."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -123,10 +120,7 @@ def _sweeps(overrides: Sequence[Override]) -> list[str]:
 
 
 def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
-    """Return the overrides with one sweep for Hydra: of several, or of `sweep=all`, all names go into `reproduce.sweeps`.
-
-    Raises: ConfigError when the command needs a sweep and none is given, or when one of several does not exist.
-    """
+    """Return the overrides with one sweep for Hydra: of several, or of `sweep=all`, all names go into `reproduce.sweeps`."""
     from roberta_lab.runs.options import groups
     from roberta_lab.runs.overrides import assign, check_names
 

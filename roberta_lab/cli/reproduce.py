@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from roberta_lab.cli.main import InWorkers, Task, main_of
-from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
+from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.runs import identity, launching, progress, results
@@ -75,7 +75,7 @@ class QuietJob(InWorkers):
                 return str(failure) if failure else None
             except Exception as error:
                 traceback.print_exc()
-                return launching.one_line(error)
+                return one_line(error)
 
 
 def main(job: Job) -> None:

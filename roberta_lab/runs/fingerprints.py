@@ -26,10 +26,7 @@ def _of_file(path: str, size: int, changed: int) -> str:
 
 
 def of_model(path: str) -> dict[str, str]:
-    """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer.
-
-    Raises: ConfigError when it lacks one of them.
-    """
+    """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer. Raises ConfigError without."""
     folder = Path(path).expanduser()
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights or not (folder / "config.json").is_file():
@@ -45,8 +42,7 @@ def of_task(task: TaskConfig) -> str:
     """Return the hash of the files that a task is read from, each under its split: neither its name nor its folder counts.
 
     Empty where no files are read. Where some are missing, reading the task says which; other tasks of a sweep go on.
-
-    Raises: ConfigError when the folder is not there.
+    Raises ConfigError when the folder is not there.
     """
     files_of = families.get(task.family).files if task.path else None
     if files_of is None:

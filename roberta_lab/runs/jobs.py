@@ -131,10 +131,7 @@ class Job:
 
 
 def pretrained_run(job: Job) -> Path:
-    """Return the folder of the complete pretraining run that a job's overrides address.
-
-    Raises: ConfigError with the command that makes it.
-    """
+    """Return the folder of a job's complete pretraining run. Raises ConfigError with the command that makes it."""
     path = identity.directory(job.config, "pretrain")
     if not results.is_complete(path):
         kept = without(job.overrides, "task", "finetune", "pretrained", "sweep.row", "export", "predict")

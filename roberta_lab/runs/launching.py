@@ -15,6 +15,7 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
+from roberta_lab.config import one_line
 from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.overrides import Override, texts, without
 from roberta_lab.runs.registration import set_jobs
@@ -76,12 +77,6 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
                 failures[one.path] = said if isinstance(said, str) else one_line(said)
         return failures
     return failures
-
-
-def one_line(error: BaseException | None) -> str:
-    """Return the kind of an error and the first line of its message."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _owner(path: Path) -> bytes | None:

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Self, TextIO
@@ -20,10 +19,9 @@ from rich.text import Text
 
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.storage import read_json
-from roberta_lab.runs import results
+from roberta_lab.runs import results, tracking
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
-from roberta_lab.training.rows import Row
 
 TAIL = 4096  # bytes at the end of metrics.jsonl, which hold several rows
 MOST_LINES = 12
@@ -37,14 +35,10 @@ def last_row(path: Path) -> dict[str, float]:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            lines = file.read().splitlines(keepends=True)
+            rows = tracking.complete_rows(file.read())
     except OSError:
         return {}
-    found: dict[str, float] = {}
-    for line in lines:
-        with suppress(ValueError):  # a line that TAIL cut
-            found |= Row.from_json(line) if line.endswith(b"\n") else {}
-    return found
+    return {name: value for _, row in rows for name, value in row.items()}
 
 
 class Overview:
@@ -145,12 +139,9 @@ def measured(outputs: Path) -> Rates:
 
 
 def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
-    """Return the time of all runs, one after the other, and how many are not counted, for no run of their size is complete.
-
-    A run that only lacks a submission takes no time.
-    """
+    """Return the time of all runs, one after the other, and how many are not counted: no run of their size is complete."""
     total, unknown = 0.0, 0
-    for one in (run for run in runs if not run.is_trained):
+    for one in (run for run in runs if not run.is_trained):  # a run that only lacks a submission takes no time
         key, work = size_of(one.kind, dataclasses.asdict(one.config))
         if key in rates:
             total += median(rates[key]) * work

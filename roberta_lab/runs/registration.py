@@ -58,12 +58,9 @@ def _run_directory(*, _root_: DictConfig) -> str:
 
 
 def set_jobs(config: DictConfig) -> None:
-    """Hand `trainer.jobs` to a launcher that counts jobs (joblib), unless `hydra.launcher.n_jobs` is given.
-
-    The YAML cannot say it, for other launchers have no such key.
-    """
+    """Hand `trainer.jobs` to a launcher that counts jobs (joblib), unless `hydra.launcher.n_jobs` is given."""
     given = any(word.lstrip("+").startswith("hydra.launcher.n_jobs=") for word in config.hydra.overrides.hydra)
-    if "n_jobs" in config.hydra.launcher and not given:
+    if "n_jobs" in config.hydra.launcher and not given:  # other launchers have no such key, so YAML cannot say it
         with flag_override(config, ["readonly", "struct"], False):
             config.hydra.launcher.n_jobs = config.trainer.jobs
 

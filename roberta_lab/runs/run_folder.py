@@ -47,8 +47,7 @@ def opened(
 
     There is none, and nothing is touched, when another process completed the run before this one had the claim. A complete
     run that lacks what is asked for now (`has_all`) is made again; its maker removes `result.json` once everything is ready.
-
-    Raises: RunInUse; ConfigError when the data are others than those that the run started with.
+    Raises RunInUse, and ConfigError when the data are others than those that the run started with.
     """
     with claim(path):
         if results.is_complete(path) and has_all():

@@ -38,10 +38,7 @@ def of_all_tables(overrides: Sequence[Override]) -> list[Override]:
 
 
 def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
-    """Return every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
-
-    Raises: ConfigError when rows are chosen of several tables.
-    """
+    """Return every table that is asked for, with its runs. Raises ConfigError when rows are chosen of several tables."""
     assert config.sweep is not None
     user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
     if len(names) > 1 and any(o.key_or_group == "sweep.only" for o in user):
