@@ -150,9 +150,8 @@ def failed(work: Work) -> str:
 def _prepare(work: Work) -> None:
     """Prepare the data of the missing runs, each mix once. An error is noted for every run of the mix."""
     prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
-    tuned = [
-        job for job in work.missing("finetune") if not identity.starts_from_run(job.config)
-    ]  # others read the data of that run
+    # finetuning from a run is left out: it reads the data of that run
+    tuned = [job for job in work.missing("finetune") if not identity.starts_from_run(job.config)]
     for job in [*work.missing("pretrain"), *(job for job in tuned if identity.reads_mix(job.config))]:
         config = job.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
