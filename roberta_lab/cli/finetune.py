@@ -53,7 +53,9 @@ def main(job: Job) -> None:
             print(run_folder.complete_line(name, path))
             return
         result = _finetune(config, sources, path, name)
-    _print_result(config, name, path, result)
+    print(f"{name}: {result.summary()}, {path}")
+    if config.sweep is None:
+        print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
 
 
 def _complete_submission(config: Config, path: Path) -> bool:
@@ -80,26 +82,13 @@ def _sources(job: Job) -> Sources:
     """Return the inputs of the run. Raises ConfigError when a run that it starts from is missing or has other data."""
     config = job.config
     source = pretrained_run(job) if identity.starts_from_run(config) else None
-    encoder = _encoder_of(job)
+    if (encoder := job.encoder) is not None and not encoder.is_trained:
+        missing = f"the run of finetune.init_from={encoder.config.task.name} is not there with its weights"
+        raise ConfigError(f"{missing}: {typed('finetune', without_sweep(encoder.overrides))}")
     prepared = prepared_for(config) if identity.reads_mix(config) else None
     if source is not None and prepared is not None:
         run_folder.check_data(source, prepared.fingerprints())
-    return Sources(prepared, source, encoder)
-
-
-def _encoder_of(job: Job) -> Path | None:
-    """Return the folder of the complete run on the task `finetune.init_from`; None where none is asked for.
-
-    Raises: ConfigError with the command that makes the run.
-    """
-    encoder = job.encoder
-    if encoder is None:
-        return None
-    if not encoder.is_trained:
-        command = typed("finetune", without_sweep(encoder.overrides))
-        missing = f"the run of finetune.init_from={encoder.config.task.name} is not there with its weights"
-        raise ConfigError(f"{missing}: {command}")
-    return encoder.path
+    return Sources(prepared, source, encoder.path if encoder is not None else None)
 
 
 def _start(config: Config, sources: Sources) -> InitialModel:
@@ -162,11 +151,7 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunRes
 
 
 def _input_sizes(task: TaskConfig, data: TaskData, max_length: int) -> str:
-    """Return the number of items per split for the console, and a note if the model reads less than `task.max_length`.
-
-    Args:
-        max_length: tokens of the model's longest input.
-    """
+    """Return the number of items per split for the console, and a note if the model reads less than `task.max_length`."""
     sizes = {"train": len(data.train), "dev": len(data.dev), **{s: len(items) for s, items in data.others.items()}}
     line = f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items"
     if max_length < task.max_length:
@@ -185,10 +170,3 @@ def _save(config: Config, start: InitialModel, found: Finetuned, path: Path, res
     checkpoint.save({"weights": found.weights, **facts}, path / WEIGHTS_FILE)
     facts |= {"run_id": path.name, "science": identity.finetune_science(config), "result": result.to_json()}
     huggingface.write(path / MODEL_FOLDER, start, found.weights, found.head, found.labels, facts)
-
-
-def _print_result(config: Config, name: str, path: Path, result: RunResult) -> None:
-    """Print the score and the folder of the run, and outside a sweep what to do next."""
-    print(f"{name}: {result.summary()}, {path}")
-    if config.sweep is None:
-        print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")

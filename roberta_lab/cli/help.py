@@ -1,77 +1,28 @@
-"""The commands with what `--help` says of them."""
+"""The commands (`commands.yaml`) with what `--help` says of them."""
 
-from __future__ import annotations
-
+from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 
 class Command(NamedTuple):
     """What `--help` says of a command; its `main(job)` is in `roberta_lab/cli/<name>.py`."""
 
     summary: str
-    examples: tuple[str, str, str]
+    examples: list[str]
     sweeps: bool = False  # `sweep=NAME` makes it a multirun
     needs_sweep: bool = False
     many_sweeps: bool = False  # `sweep=all` and `sweep=[NAME,NAME]` too
 
 
-COMMANDS = {
-    "reproduce": Command(
-        "everything that is missing for a table, then the table; sweep=all for every table",
-        ("sweep=table1_masking", "sweep=table1_masking sweep.only=[dynamic] scale=mini", "sweep=all"),
-        needs_sweep=True,
-        many_sweeps=True,
-    ),
-    "prepare": Command(
-        "text -> documents -> sentences -> tokenizer -> token store",
-        ("", "tokenizer.vocab_size=8192", "paths.cache=elsewhere/cache"),
-    ),
-    "inspect": Command(
-        "decodes examples as the model sees them, and counts a whole epoch: lengths, padding, masks, NSP labels",
-        (
-            "",
-            "masking=static inspect.epoch=3",
-            "input_format=full_sentences inspect.examples=5 inspect.statistics=false",
-        ),
-    ),
-    "pretrain": Command(
-        "one pretraining run; -m or sweep=NAME makes it several",
-        ("masking=static", "-m masking=static,dynamic seed=1,2,3", "sweep=table1_masking sweep.only=[dynamic]"),
-        sweeps=True,
-    ),
-    "finetune": Command(
-        "one downstream run, from the pretrained run that the same overrides address; -m or sweep=NAME makes it several",
-        ("masking=static task=pydoc_span", "-m task=pydoc_topic finetune.seed=1,2,3", "sweep=table1_masking"),
-        sweeps=True,
-    ),
-    "export": Command(
-        "a complete pretraining run -> a folder that Hugging Face's Auto classes load, with a model card",
-        ("", "masking=static export.path=my-model", "input_format=full_sentences seed=2"),
-    ),
-    "predict": Command(
-        "fills <mask> in texts, gives a vector per text, or does with new text what a run was finetuned for",
-        (
-            "'predict.text=Return the <mask> of x.'",
-            "task=pydoc_topic finetune.seed=2 predict.what=task predict.file=texts.jsonl predict.output=classes.jsonl",
-            "pretrained.path=FOLDER predict.what=embed predict.pooling=mean predict.file=- predict.output=vectors.npy",
-        ),
-    ),
-    "plan": Command(
-        "before spending anything: tokens, steps, FLOPs, memory, hours and cost of a run or of each row of a sweep",
-        (
-            "sweep=table4_data scale=paper plan.devices=1024",
-            "model=base batch_size=bsz2k scale=mini plan.hardware=a100 plan.price_per_hour=2",
-            "sweep=all plan.tokens_per_second=17600 plan.output=plan.md",
-        ),
-        many_sweeps=True,
-    ),
-    "table": Command(
-        "renders what is there of a sweep (Markdown, CSV, one HTML page) and says what is missing",
-        ("sweep=table1_masking", "sweep=table1_masking sweep.only=[static]", "sweep=table1_masking scale=mini"),
-        needs_sweep=True,
-    ),
-}
+_ENTRIES = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text(encoding="utf-8"))
+COMMANDS = {name: Command(**entry) for name, entry in _ENTRIES.items()}
 
+_FIRST_STEPS = (
+    "First steps: `roberta-lab reproduce sweep=table1_masking` (minutes on a laptop), then `roberta-lab COMMAND --help`"
+    " for a command's groups, defaults and examples."
+)
 _TEMPLATE = """roberta-lab {name} [overrides]: {summary}
 
 Examples:
@@ -87,13 +38,8 @@ Hydra's flags: --cfg job | --info | -m (multirun) | --hydra-help. Tab completion
 
 def usage() -> str:
     """Return what `roberta-lab --help` prints."""
-    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
-    return (
-        "roberta-lab COMMAND [hydra overrides]\n\n"
-        + "\n".join(lines)
-        + "\n\nFirst steps: `roberta-lab reproduce sweep=table1_masking` (minutes on a laptop), then `roberta-lab COMMAND --help`"
-        " for a command's groups, defaults and examples.\n"
-    )
+    commands = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+    return f"roberta-lab COMMAND [hydra overrides]\n\n{commands}\n\n{_FIRST_STEPS}\n"
 
 
 def help_of(name: str) -> str:

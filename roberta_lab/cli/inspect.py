@@ -1,7 +1,5 @@
 """`inspect`: show training examples as the model reads them, and statistics of an epoch. Use it to check new data."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from roberta_lab.axes.examples import Plan, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import Config
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.inspection import decoded, statistics
@@ -28,7 +26,6 @@ from roberta_lab.runs.jobs import Job
 def main(job: Job) -> None:
     """Show the first examples of epoch `inspect.epoch`, masked as in pretraining; write a page with the whole epoch."""
     config = job.config
-    _check(config)
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
     store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
@@ -59,18 +56,6 @@ def main(job: Job) -> None:
         write(file, report.html(page))
         print(f"\n{report.text(counted)}\n\n{file}")
     sys.stdout.flush()  # `inspect | head` breaks the pipe: raise that here, where the caller expects it
-
-
-def _check(config: Config) -> None:
-    """Raise ConfigError for a number of `inspect` that is too small."""
-    most = config.inspect.max_examples
-    for key, value, least in (
-        ("examples", config.inspect.examples, 0),
-        ("epoch", config.inspect.epoch, 0),
-        ("max_examples", 1 if most is None else most, 1),
-    ):
-        if value < least:
-            raise ConfigError(f"inspect.{key}={value}: allowed is {least} or more.")
 
 
 def _manifests(prepared: Prepared) -> dict[str, tuple[report.Line, ...]]:

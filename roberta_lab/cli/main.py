@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roberta_lab.runs.jobs import Job
     from roberta_lab.runs.overrides import Override
 
+ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line
 OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 _COMPLETION = ("-sc", "--shell-completion")
 _ASKS = {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}  # flags with which Hydra does not run a sweep by itself
@@ -38,12 +39,9 @@ def main(argv: list[str] | None = None) -> int:
             _complete(arguments)
         else:
             _run(arguments[0], arguments[1:])
-    except ConfigError as error:
+    except ANSWERED as error:
         print(f"roberta-lab: {error}", file=sys.stderr)
-        return 2
-    except (RunInUse, RankDied, Unfinished) as error:
-        print(f"roberta-lab: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
@@ -75,10 +73,7 @@ def _run(name: str, arguments: list[str]) -> None:
 
 
 def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> None:
-    """Hand one command to Hydra, which calls it for each of its jobs. Hydra's composition errors come back as ConfigError.
-
-    Raises: the first failure of a job.
-    """
+    """Hand one command to Hydra. Raises ConfigError for an error of Hydra's composition, else the first failure of a job."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -114,7 +109,6 @@ def _complete(arguments: list[str]) -> None:
     run_hydra(name if name in COMMANDS else "pretrain", arguments, ())
 
 
-# ---------------------------------------------------------------- which sweeps
 def _sweeps(overrides: Sequence[Override]) -> list[str]:
     """Return the names in `sweep=NAME`, `sweep=A,B` and `sweep=[A,B]`; none for `sweep=null`."""
     from roberta_lab.runs.overrides import value_text
@@ -126,10 +120,7 @@ def _sweeps(overrides: Sequence[Override]) -> list[str]:
 
 
 def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
-    """Return the overrides with one sweep for Hydra: of several, or of `sweep=all`, all names go into `reproduce.sweeps`.
-
-    Raises: ConfigError when the command needs a sweep and none is given, or when one of several does not exist.
-    """
+    """Return the overrides with one sweep for Hydra: of several, or of `sweep=all`, all names go into `reproduce.sweeps`."""
     from roberta_lab.runs.options import groups
     from roberta_lab.runs.overrides import assign, check_names
 
@@ -144,15 +135,21 @@ def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
     return [*rest, assign("sweep", names[0]), *([assign("reproduce.sweeps", names)] if len(names) > 1 else [])]
 
 
-# ---------------------------------------------------------------- what Hydra calls
-class Task:
-    """What Hydra calls for each job. A launcher may call it in another process, which then learns what this one registered."""
+class InWorkers:
+    """A function that launchers may call in another process, which then learns what this one registered."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        from roberta_lab.runs import registration
+
+        registration.register()
+        self.__dict__ |= state
+
+
+class Task(InWorkers):
+    """What Hydra calls for each job."""
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
-
-    def __reduce__(self) -> tuple[Callable[[], Task], tuple[()]]:
-        return _registered_task, ()
 
     def __call__(self, tree: DictConfig) -> Exception | None:
         """Run one job. Returns a failure that a user can mend instead of raising it: Hydra would add lines of its own."""
@@ -166,7 +163,7 @@ class Task:
         hydra = HydraConfig.get()
         try:
             main_of(hydra.job.name)(job_of(hydra.job.name, hydra.overrides.task, tree))
-        except (ConfigError, RunInUse, RankDied, Unfinished) as error:
+        except ANSWERED as error:
             self.failures.append(error)
             if hydra.job.name in KINDS:  # Hydra made the run's folder beforehand; one that holds anything stays
                 with suppress(OSError):
@@ -180,13 +177,6 @@ class Task:
 def main_of(name: str) -> Callable[[Job], None]:
     """Return what a command does: the `main` of its file."""
     return importlib.import_module(f"roberta_lab.cli.{name}").main
-
-
-def _registered_task() -> Task:
-    from roberta_lab.runs import registration
-
-    registration.register()
-    return Task()
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,7 +1,5 @@
 """`plan`: estimate what a run, or each row of a sweep, will cost before it starts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from roberta_lab.reports.plan import markdown, plans_of, text

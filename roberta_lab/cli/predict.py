@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -14,15 +14,17 @@ from tqdm import tqdm
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.data.prediction_files import Record
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.overrides import assign, without
 
 if TYPE_CHECKING:
-    from roberta_lab.model.predictor import Candidate, Predictor
+    from roberta_lab.model.predictor import Predictor
     from roberta_lab.tasks.predictor import TaskPredictor
 
+Predict = Callable[[list[str], int], list[Record]]  # texts, number of the first -> a record for each
 MATRIX = 10  # up to so many texts, all similarities are printed; for more, only each text's nearest neighbour
 WIDTH = 100  # characters of a text that are printed beside its similarities or its prediction
 
@@ -32,14 +34,15 @@ def main(job: Job) -> None:
     config = job.config
     is_task = config.predict.what == "task"
     if config.pretrained.start != "run" and not is_task:
-        raise ConfigError(
-            f"pretrained={config.pretrained.start}: random weights predict nothing. Allowed: pretrained=run, or "
-            "pretrained.path=FOLDER."
-        )
+        allowed = "Allowed: pretrained=run, or pretrained.path=FOLDER."
+        raise ConfigError(f"pretrained={config.pretrained.start}: random weights predict nothing. {allowed}")
     prediction_files.check_input(config.predict)
     prediction_files.check_output(config.predict)
     if is_task:
-        _task(config, _task_predictor(job))
+        task = _task_predictor(job)
+        for record in _written(config, task.predict, task.limit):
+            if not config.predict.output:
+                _show_prediction(record)
     else:
         show = _fill_mask if config.predict.what == "fill_mask" else _embed
         show(config, _predictor(job))
@@ -75,10 +78,7 @@ def _predictor(job: Job) -> Predictor:
 
 
 def _task_predictor(job: Job) -> TaskPredictor:
-    """Return the model of the finetuning run that the overrides address.
-
-    Raises: ConfigError with the command that makes the run, when it is missing or has no weights.
-    """
+    """Return the model of the finetuning run that the overrides address. Raises ConfigError with the command that makes it."""
     config, folder = job.config, identity.directory(job.config, "finetune")
     if not results.is_complete(folder) or not run_folder.has_model(folder):
         kept = without(job.overrides, "predict", "finetune.save_model")
@@ -101,88 +101,82 @@ def _device(config: Config) -> str:
 
 
 def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
-    """Yield blocks of texts, each with the number of its first text (from 1).
-
-    Show a progress bar, except where predictions are printed to the same screen.
-    """
-    prints_to_screen = sys.stdout.isatty() and not config.predict.output
-    every = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(
-        unit="text",
-        delay=2,
-        mininterval=every,
-        disable=prints_to_screen or not config.trainer.progress,
-        desc=config.predict.what,
-    ) as bar:
-        first = 1
+    """Yield blocks of texts, each with the number of its first text (from 1), under a progress bar."""
+    prints_to_screen = sys.stdout.isatty() and not config.predict.output  # then without the bar
+    hidden, every = prints_to_screen or not config.trainer.progress, 0.2 if sys.stderr.isatty() else 10.0
+    first = 1
+    with tqdm(unit="text", delay=2, mininterval=every, disable=hidden, desc=config.predict.what) as bar:
         for block in prediction_files.blocks(config.predict):
             yield first, block
             first += len(block)
             bar.update(len(block))
 
 
-def _fill_mask(config: Config, predictor: Predictor) -> None:
-    """Print or write the likeliest tokens for each mask in the texts."""
+def _written(config: Config, predict: Predict, limit: str) -> Iterator[Record]:
+    """Predict block by block; write each record to `predict.output`, and yield it. `limit` is the model's longest input."""
+    num_cut = num_texts = 0
     with prediction_files.writer(config.predict.output) as out:
         for first, texts in _blocks(config):
-            found = predictor.fill_mask(texts, config.predict.top_k, first)
-            out.write(
-                [
-                    {"number": n, "text": text, "masks": [[c._asdict() for c in mask] for mask in masks]}
-                    for n, (text, masks) in enumerate(zip(texts, found, strict=True), first)
-                ]
-            )
-            if not config.predict.output:
-                for number, (text, masks) in enumerate(zip(texts, found, strict=True), first):
-                    _show_masks(number, text, masks)
+            records = predict(texts, first)
+            out.write(records)
+            num_cut += sum(prediction_files.TRUNCATED in record for record in records)
+            num_texts += len(records)
+            yield from records
+    if num_cut:
+        print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
 
 
-def _show_masks(number: int, text: str, masks: list[list[Candidate]]) -> None:
+def _fill_mask(config: Config, predictor: Predictor) -> None:
+    """Print or write the likeliest tokens for each mask in the texts."""
+
+    def predict(texts: list[str], first: int) -> list[Record]:
+        found = predictor.fill_mask(texts, config.predict.top_k, first)
+        return [
+            {"number": n, "text": text, "masks": [[c._asdict() for c in mask] for mask in masks]}
+            for n, (text, masks) in enumerate(zip(texts, found, strict=True), first)
+        ]
+
+    for record in _written(config, predict, f"{predictor.max_length} tokens"):
+        if not config.predict.output:
+            _show_masks(record)
+
+
+def _show_masks(record: Record) -> None:
     """Print a text, and the candidates of each of its masks with their probabilities."""
     from roberta_lab.model.predictor import printable
 
+    masks = record["masks"]
     if masks:
-        print(f"{number}  {printable(text)}")
+        print(f"{record['number']}  {printable(record['text'])}")
     for which, candidates in enumerate(masks, 1):
         if len(masks) > 1:
             print(f"   mask {which}")
         for candidate in candidates:
-            print(f"   {candidate.probability:8.4f}  {json.dumps(candidate.token, ensure_ascii=False)}")
+            print(f"   {candidate['probability']:8.4f}  {json.dumps(candidate['token'], ensure_ascii=False)}")
 
 
 def _embed(config: Config, predictor: Predictor) -> None:
-    """Write the vectors of the texts block by block, and print their similarities where all vectors are in memory.
-
-    With `predict.output` only the first few are kept, so a long input needs little memory.
-    """
-    kept: list[np.ndarray] = []
-    heads: list[str] = []
-    num_cut = num_texts = 0
+    """Write the vectors of the texts; print their similarities, with `predict.output` only those of few texts, which are kept."""
     from roberta_lab.model.predictor import printable
 
-    with prediction_files.writer(config.predict.output) as out:
-        for first, texts in _blocks(config):
-            vectors, cut = predictor.embed(texts, config.predict.pooling)
-            out.write(
-                [
-                    {"number": n, "text": text, "vector": vector}
-                    | ({prediction_files.TRUNCATED: True} if is_cut else {})
-                    for n, (text, vector, is_cut) in enumerate(zip(texts, vectors, cut, strict=True), first)
-                ]
-            )
-            num_cut, num_texts = num_cut + int(cut.sum()), num_texts + len(texts)
-            if not config.predict.output or num_texts <= MATRIX:
-                kept.append(vectors)
-                heads += [printable(text, WIDTH) for text in texts]
-    _report_cut(num_cut, num_texts, f"{predictor.max_length} tokens")
+    kept: list[np.ndarray] = []
+    heads: list[str] = []
+
+    def predict(texts: list[str], first: int) -> list[Record]:
+        vectors, cut = predictor.embed(texts, config.predict.pooling)
+        return [
+            {"number": n, "text": text, "vector": vector} | ({prediction_files.TRUNCATED: True} if is_cut else {})
+            for n, (text, vector, is_cut) in enumerate(zip(texts, vectors, cut, strict=True), first)
+        ]
+
+    num_texts = 0
+    for record in _written(config, predict, f"{predictor.max_length} tokens"):
+        num_texts = record["number"]
+        if not config.predict.output or num_texts <= MATRIX:
+            kept.append(record["vector"])
+            heads.append(printable(record["text"], WIDTH))
     if num_texts == len(heads):
-        _show_similarities(np.concatenate(kept), heads)
-
-
-def _report_cut(num_cut: int, num_texts: int, limit: str) -> None:
-    """Print how many texts were longer than the model's limit and lost their end."""
-    if num_cut:
-        print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
+        _show_similarities(np.stack(kept), heads)
 
 
 def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
@@ -199,22 +193,7 @@ def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:
         print(f"{number:>6}  nearest {other + 1:>6}  {cosine:.4f}  {head}")
 
 
-def _task(config: Config, predictor: TaskPredictor) -> None:
-    """Print or write what a finetuned model predicts for each line of the input."""
-    num_cut = num_texts = 0
-    with prediction_files.writer(config.predict.output) as out:
-        for first, lines in _blocks(config):
-            found = predictor.predict(lines, first)
-            out.write(found)
-            num_cut += sum(prediction_files.TRUNCATED in record for record in found)
-            num_texts += len(found)
-            if not config.predict.output:
-                for record in found:
-                    _show_prediction(record)
-    _report_cut(num_cut, num_texts, predictor.limit)
-
-
-def _show_prediction(record: dict[str, Any]) -> None:
+def _show_prediction(record: Record) -> None:
     """Print a line: the prediction, its probability if it has one, and the beginning of the text."""
     from roberta_lab.model.predictor import printable
 

@@ -1,7 +1,5 @@
 """`prepare`: make the corpus, the tokenizer and the token store of a config once; later commands read them."""
 
-from __future__ import annotations
-
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import read_json
 from roberta_lab.runs.jobs import Job

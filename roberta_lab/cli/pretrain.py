@@ -1,7 +1,5 @@
 """`pretrain`: train one run, from the last checkpoint of an earlier attempt; a complete run is not repeated."""
 
-from __future__ import annotations
-
 import time
 
 from roberta_lab.data.corpus.preparation import prepared_for

@@ -1,18 +1,15 @@
 """`reproduce`: make all missing runs of one or more tables, then write the tables. Complete runs are not repeated.
 
-It prints a plan, prepares the data, pretrains, finetunes. When a job fails, it is noted and the others continue. The
-tables are written even then, with missing runs marked. The failed runs are listed last, each with the command that
-makes it.
+When a job fails, it is noted and the others continue. The tables are written even then, with missing runs marked.
+The failed runs are listed last, each with the command that makes it.
 """
-
-from __future__ import annotations
 
 import json
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,13 +18,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished
+from roberta_lab.cli.main import InWorkers, Task, main_of
+from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.runs import estimates, identity, launching, results
+from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, parse, texts, without
-from roberta_lab.runs.progress import Overview
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, of_all_tables, sweeps_of
 from roberta_lab.runs.wandb import mirror
@@ -63,19 +60,14 @@ class Work:
         return sum(job.kind == kind and job.is_complete for job in new)
 
 
-class QuietJob:
+class QuietJob(InWorkers):
     """A function that Hydra calls for each job: it appends console text to a file, and returns an error as one line."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __reduce__(self) -> tuple[Callable[[Path], QuietJob], tuple[Path]]:
-        return _registered, (self.log,)
-
     def __call__(self, cfg: DictConfig) -> str | None:  # Hydra's name of the argument
         """Run one job of Hydra. Return the failure message, or None."""
-        from roberta_lab.cli.main import Task
-
         tqdm.set_lock(threading.RLock())  # the default lock is shared with other processes: a killed one would keep it
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
@@ -83,22 +75,14 @@ class QuietJob:
                 return str(failure) if failure else None
             except Exception as error:
                 traceback.print_exc()
-                return launching.one_line(error)
-
-
-def _registered(log: Path) -> QuietJob:
-    """Return the job function in a new worker process, after registering the configs there."""
-    from roberta_lab.runs import registration
-
-    registration.register()
-    return QuietJob(log)
+                return one_line(error)
 
 
 def main(job: Job) -> None:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
-    work = gather(job)
+    work = Work(sweeps_of(config, job.overrides), of_all_tables(job.overrides))
     print(plan(work, config))
     try:
         _prepare(work)
@@ -112,12 +96,6 @@ def main(job: Job) -> None:
         raise Unfinished(failed(work))
 
 
-def gather(job: Job) -> Work:
-    """Compose every run of every table that is asked for."""
-    return Work(sweeps_of(job.config, job.overrides), of_all_tables(job.overrides))
-
-
-# ---------------------------------------------------------------- console text
 def plan(work: Work, config: Config) -> str:
     """Return the plan for the console: the complete runs of each table, the missing runs, and their likely time."""
     lines = [f"reproduce: {len(work.sweeps)} table{'s' * (len(work.sweeps) > 1)} at scale={config.scale.name}"]
@@ -130,9 +108,8 @@ def plan(work: Work, config: Config) -> str:
             counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
         lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
     if other := sum(code_since(path) is not None for path in work.trained_before):
-        lines.append(
-            f"{other} of the complete runs are by other or uncommitted code; delete their folders to make them again"
-        )
+        by_other = f"{other} of the complete runs are by other or uncommitted code"
+        lines.append(f"{by_other}; delete their folders to make them again")
     todo = {kind: work.missing(kind) for kind in identity.KINDS}
     if not any(todo.values()):
         return "\n".join([*lines, "nothing is missing"])
@@ -141,8 +118,8 @@ def plan(work: Work, config: Config) -> str:
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
     encoders = sum(job.is_encoder for job in todo["finetune"])
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
-    rates = estimates.measured(Path(config.paths.outputs))
-    known, unknown = estimates.seconds([job for runs in todo.values() for job in runs], rates)
+    rates = progress.measured(Path(config.paths.outputs))
+    known, unknown = progress.seconds([job for runs in todo.values() for job in runs], rates)
     took = f"about {elapsed(known / jobs)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
     return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
@@ -151,13 +128,9 @@ def plan(work: Work, config: Config) -> str:
 def totals(work: Work, seconds: float) -> str:
     """Return one line for the console: the time, and how many runs were trained, complete before, shared, or failed."""
     trained = ", ".join(f"{work.num_trained(kind)} {kind}" for kind in identity.KINDS)
-    parts = [
-        f"{trained} runs trained",
-        f"{len(work.trained_before)} were there",
-        f"{work.num_shared} shared between tables",
-    ]
-    parts += [f"{len(work.failures)} failed"] if work.failures else []
-    return f"reproduce: {elapsed(seconds)}; {', '.join(parts)}"
+    failures = f", {len(work.failures)} failed" if work.failures else ""
+    counts = f"{len(work.trained_before)} were there, {work.num_shared} shared between tables{failures}"
+    return f"reproduce: {elapsed(seconds)}; {trained} runs trained, {counts}"
 
 
 def failed(work: Work) -> str:
@@ -174,13 +147,10 @@ def failed(work: Work) -> str:
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------- steps
 def _prepare(work: Work) -> None:
-    """Prepare the data of the missing runs, each mix once, with all cores. An error is noted for every run of the mix.
-
-    Finetuning from a pretraining run is left out: it reads the data of that run.
-    """
+    """Prepare the data of the missing runs, each mix once. An error is noted for every run of the mix."""
     prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
+    # finetuning from a run is left out: it reads the data of that run
     tuned = [job for job in work.missing("finetune") if not identity.starts_from_run(job.config)]
     for job in [*work.missing("pretrain"), *(job for job in tuned if identity.reads_mix(job.config))]:
         config = job.config
@@ -202,8 +172,7 @@ def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
         tried |= {job.path for job in todo}
         Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
         launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
-        shown = Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext()
-        with shown:
+        with progress.Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext():
             work.failures |= launching.run_all(launch, todo, lambda line: print(line, file=sys.stderr))
 
 
@@ -213,8 +182,6 @@ def _log(work: Work) -> Path:
 
 def _tables(work: Work) -> None:
     """Write each table as `roberta-lab table` does, with missing runs marked, and copy changed tables to W&B."""
-    from roberta_lab.cli.main import main_of
-
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
         before = _read(folder / "table.csv")

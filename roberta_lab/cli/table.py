@@ -1,19 +1,14 @@
 """`table`: show the runs of a sweep beside the published numbers, and say which are missing."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from roberta_lab.config import Config
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.rows import Record
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job, composing
-from roberta_lab.runs.overrides import Override
 from roberta_lab.runs.tables import runs_of
 
 
@@ -23,7 +18,8 @@ def main(job: Job) -> None:
     assert config.sweep is not None
     folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
     folder.mkdir(parents=True, exist_ok=True)
-    records = find(config, overrides, folder)
+    with composing():
+        records = [read_record(run, folder) for run in runs_of(config, overrides)]
     table, files = write_table(config, records, folder, job.words)
     landing = write_landing(Path(config.paths.outputs))
     print(files[0].read_text(encoding="utf-8"))
@@ -32,12 +28,6 @@ def main(job: Job) -> None:
         print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
     else:
         print(f"next: open {files[-1]}, or {folded('reproduce', [*overrides, 'sweep.seeds=[1,2]'])}")
-
-
-def find(config: Config, overrides: Sequence[Override], folder: Path) -> list[Record]:
-    """Return one record per run of the sweep, present or not."""
-    with composing():
-        return [read_record(one, folder) for one in runs_of(config, overrides)]
 
 
 def read_record(run: Job, folder: Path) -> Record:

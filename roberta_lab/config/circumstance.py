@@ -1,7 +1,5 @@
 """The half of the schema that does not change what is learned: how a run is executed, where things lie, what commands show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +7,8 @@ from omegaconf import MISSING
 
 from roberta_lab.config.ranges import above_zero, at_least, one_of
 
-PREDICTIONS = {
-    "fill_mask": (".jsonl",),
-    "embed": (".jsonl", ".npy"),
-    "task": (".jsonl",),
-}  # what each can be written to
+# what each kind of prediction can be written to
+PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy"), "task": (".jsonl",)}
 
 
 @dataclass
@@ -50,9 +45,7 @@ class TrainerConfig:
 class LoggerConfig:
     """Where metrics go besides `metrics.jsonl`."""
 
-    wandb: str = one_of(
-        "auto", "offline", "online", "off", default="auto"
-    )  # auto (online with a key, offline without) | offline | online | off
+    wandb: str = one_of("auto", "offline", "online", "off", default="auto")  # auto: online with a key, else offline
     project: str = "roberta_lab"
 
 
@@ -93,10 +86,10 @@ class PrepareConfig:
 class InspectConfig:
     """What `roberta-lab inspect` shows."""
 
-    examples: int = 3  # decoded in full; 0: statistics only
-    epoch: int = 0
+    examples: int = at_least(0, 3)  # decoded in full; 0: statistics only
+    epoch: int = at_least(0, 0)
     statistics: bool = True  # of the whole epoch, with an HTML page; false: a quick look
-    max_examples: int | None = None  # the statistics' first examples of the plan; None: all
+    max_examples: int | None = at_least(1, None)  # the statistics' first examples of the plan; None: all
 
 
 @dataclass

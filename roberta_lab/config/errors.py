@@ -1,6 +1,4 @@
-"""Exceptions that commands answer in one line: a user's mistake, a run in use, a lost process, runs that failed."""
-
-from __future__ import annotations
+"""Exceptions that commands answer in one line: a user's mistake, a run in use, a lost process, failed runs."""
 
 import difflib
 
@@ -28,3 +26,9 @@ def nearest(name: str, allowed: list[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no allowed name is near."""
     match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def one_line(error: BaseException | None) -> str:
+    """Return the kind of an error and the first line of its message."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

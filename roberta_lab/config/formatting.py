@@ -1,7 +1,5 @@
 """Numbers as people read them: on the console, in tables and on pages."""
 
-from __future__ import annotations
-
 import math
 
 DASH = "\N{EN DASH}"

@@ -1,7 +1,5 @@
 """What a setting may be, declared beside its field in the schema and checked in one place."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +8,6 @@ from typing import Any
 from omegaconf import MISSING
 
 from roberta_lab.config.errors import ConfigError, nearest
-
-_KEY = "allowed"  # of a field's metadata
 
 
 @dataclass(frozen=True)
@@ -24,42 +20,37 @@ class Range:
 
 def at_least(least: int, default: Any = MISSING, null: str = "") -> Any:
     """Declare a field for numbers from `least` on; `null` says what null means, where it is allowed."""
-    return _ranged(Range(f"{least} or more{_or_null(null)}", lambda number: number >= least), default)
+    return _number(default, null, f"{least} or more", lambda number: number >= least)
 
 
 def above_zero(default: Any = MISSING, null: str = "") -> Any:
     """Declare a field for numbers above 0."""
-    return _ranged(Range(f"more than 0{_or_null(null)}", lambda number: number > 0), default)
+    return _number(default, null, "more than 0", lambda number: number > 0)
 
 
 def below_one(default: Any = MISSING) -> Any:
     """Declare a field for a share: from 0 on, and less than 1."""
-    return _ranged(Range("0 or more and less than 1", lambda share: 0 <= share < 1), default)
+    return _number(default, "", "0 or more and less than 1", lambda share: 0 <= share < 1)
 
 
 def one_of(*names: str, default: Any = MISSING) -> Any:
     """Declare a field for one of these names."""
-    return field(default=default, metadata={_KEY: names})
+    return field(default=default, metadata={"allowed": names})
 
 
-def _ranged(allowed: Range, default: Any) -> Any:
-    return field(default=default, metadata={_KEY: allowed})
-
-
-def _or_null(meaning: str) -> str:
-    return f", or null for {meaning}" if meaning else ""
+def _number(default: Any, null: str, words: str, holds: Callable[[float], bool]) -> Any:
+    allowed = Range(words + (f", or null for {null}" if null else ""), holds)
+    return field(default=default, metadata={"allowed": allowed})
 
 
 def check(node: Any, path: str = "") -> None:
     """Raise ConfigError for the first setting of a config, or of a part of it, that is not what its field declares.
 
-    Args:
-        node: an instance of a dataclass of the schema.
-        path: the key of the part, for the message.
+    `node` is an instance of a dataclass of the schema, `path` the key of the part for the message.
     """
     for declared in dataclasses.fields(node):
         value, key = getattr(node, declared.name), f"{path}.{declared.name}".lstrip(".")
-        allowed = declared.metadata.get(_KEY)
+        allowed = declared.metadata.get("allowed")
         if isinstance(allowed, Range):
             if value is not None and not allowed.holds(value):
                 raise ConfigError(f"{key}={value}: allowed is {allowed.words}.")

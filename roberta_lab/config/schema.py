@@ -1,36 +1,20 @@
-"""The schema of a run: every key a user can set, its type, and which half of the config it belongs to.
+"""The schema of a run: every key a user can set, with its type.
 
-*Science* changes the result and is hashed into the run's id; *circumstance* does not (devices, paths, loggers).
-The dataclasses stand here, on the lowest floor, so that composing and checking a config needs neither torch nor Lightning.
+*Science*, which is here, changes the result and is hashed into the run's id; `circumstance` does not (devices, paths).
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
-from roberta_lab.config.circumstance import (
-    ExportConfig,
-    InspectConfig,
-    LoggerConfig,
-    PathsConfig,
-    PlanConfig,
-    PredictConfig,
-    PrepareConfig,
-    ReproduceConfig,
-    ScaleConfig,
-    SweepConfig,
-    TrainerConfig,
-)
+from roberta_lab.config import circumstance
 from roberta_lab.config.ranges import at_least, below_one, one_of
 
 DTYPES = ("fp32", "bf16", "fp16")
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")
 
 
-# ---------------------------------------------------------------- science
 @dataclass
 class ModelConfig:
     """BERT's encoder (Devlin et al. 2019); sizes as in RoBERTa, Table 9."""
@@ -73,21 +57,16 @@ class HubConfig:
 class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
 
-    kind: str = one_of(
-        *SOURCE_KINDS
-    )  # pydoc (embedded, no path) | text | jsonl | csv | parquet | gutenberg | wikiextractor | hub
+    kind: str = one_of(*SOURCE_KINDS)  # pydoc is embedded and has no path
     path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
     hub: HubConfig | None = None  # read in place of files when kind is hub
     repeats: float | None = None  # times that each document is read in a pass; None: once
-    weight: float | None = (
-        None  # in place of `repeats`: the source's share of a pass's tokens, in proportion to other weights
-    )
+    weight: float | None = None  # in place of `repeats`: share of a pass's tokens, in proportion to other weights
     text_field: str = "text"
     id_field: str | None = None  # None: the file's relative path and the position in it
     title_field: str | None = None
-    document_separator: str | None = (
-        None  # text: None (a file is a document) | blank_line | line | the line between two
-    )
+    # of text: None (a file is a document) | blank_line | line | the line between two
+    document_separator: str | None = None
     min_characters: int | None = None
     max_characters: int | None = None
     stands_for: str = ""  # the paper's corpus in whose place it is read
@@ -164,9 +143,8 @@ class PrecisionConfig:
 class PretrainedConfig:
     """Which weights finetuning and prediction start from."""
 
-    start: str = one_of(
-        "run", "none", default="run"
-    )  # run: that the overrides address, or the folder at `path` | none: random weights
+    # run: that the overrides address, or the folder at `path` | none: random weights
+    start: str = one_of("run", "none", default="run")
     path: str = ""  # a Hugging Face folder of RoBERTa or BERT type, in place of a run
 
 
@@ -181,9 +159,8 @@ class TaskConfig:
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
     path: str = ""  # a folder with the task's original files
     files: dict[str, str] = field(default_factory=dict)  # split -> file there, or split of the hub's, of another name
-    columns: dict[str, str] = field(
-        default_factory=dict
-    )  # what is read from which column: text_a, text_b, label, id; ner: word, label
+    # what is read from which column: text_a, text_b, label, id; ner: word, label
+    columns: dict[str, str] = field(default_factory=dict)
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
     max_length: int = 128
     # of spans, tokens from one window to the next (128 of 512 in the paper)
@@ -230,14 +207,14 @@ class Config:
     pretrained: PretrainedConfig = MISSING
     task: TaskConfig = MISSING
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    scale: ScaleConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
-    sweep: SweepConfig | None = None
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    prepare: PrepareConfig = field(default_factory=PrepareConfig)
-    inspect: InspectConfig = field(default_factory=InspectConfig)
-    export: ExportConfig = field(default_factory=ExportConfig)
-    predict: PredictConfig = field(default_factory=PredictConfig)
-    plan: PlanConfig = field(default_factory=PlanConfig)
-    reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
+    scale: circumstance.ScaleConfig = MISSING
+    trainer: circumstance.TrainerConfig = MISSING
+    logger: circumstance.LoggerConfig = MISSING
+    sweep: circumstance.SweepConfig | None = None
+    paths: circumstance.PathsConfig = field(default_factory=circumstance.PathsConfig)
+    prepare: circumstance.PrepareConfig = field(default_factory=circumstance.PrepareConfig)
+    inspect: circumstance.InspectConfig = field(default_factory=circumstance.InspectConfig)
+    export: circumstance.ExportConfig = field(default_factory=circumstance.ExportConfig)
+    predict: circumstance.PredictConfig = field(default_factory=circumstance.PredictConfig)
+    plan: circumstance.PlanConfig = field(default_factory=circumstance.PlanConfig)
+    reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)

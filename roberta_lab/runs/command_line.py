@@ -1,7 +1,5 @@
 """Commands as they are shown, so that they can be pasted into a shell."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable
 

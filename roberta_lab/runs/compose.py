@@ -1,7 +1,5 @@
 """Turn the tree that Hydra composes into a typed config, and refuse what cannot be meant before any work."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from roberta_lab.axes.batch_size import accumulation, micro_batch_size
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
     PREDICTIONS,
-    SOURCE_KINDS,
     Config,
     ConfigError,
     PredictConfig,
@@ -22,6 +19,7 @@ from roberta_lab.config import (
     TaskConfig,
     nearest,
     ranges,
+    schema,
 )
 from roberta_lab.model import hardware
 from roberta_lab.runs.options import CONF, groups
@@ -65,7 +63,7 @@ def _source(name: str, source: Any) -> Any:
             hint = nearest(str(key), allowed)
             raise ConfigError(f"data_mix.{name}.{key!s}: no such key.{hint} Allowed: {', '.join(allowed)}.")
     if "kind" not in source:
-        raise ConfigError(f"data_mix.{name}.kind is missing. Allowed: {', '.join(SOURCE_KINDS)}.")
+        raise ConfigError(f"data_mix.{name}.kind is missing. Allowed: {', '.join(schema.SOURCE_KINDS)}.")
     try:
         return OmegaConf.merge(OmegaConf.structured(SourceConfig), source)
     except OmegaConfBaseException as error:
@@ -80,9 +78,8 @@ def encoder_config(config: Config) -> Config:
     name, own = config.finetune.init_from, config.task
     if name not in groups()["task"]:
         raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(groups()['task'])}.")
-    task = OmegaConf.to_object(
-        OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(CONF / "task" / f"{name}.yaml"))
-    )
+    values = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), values))
     assert isinstance(task, TaskConfig)
     path = Path(own.path)
     is_own = "".join(c for c in path.name.lower() if c.isalnum()) == own.name  # GLUE/RTE, and MNLI lies beside it

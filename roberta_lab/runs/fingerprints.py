@@ -1,9 +1,7 @@
 """Hashes of files that are part of a run's id: the same bytes mean the same run, wherever they lie."""
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,20 +9,14 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import tokenizer_files
 from roberta_lab.tasks import families
 
-_DIGITS = 16
-
-
-def of_files(files: Iterable[Path], folder: Path) -> str:
-    """Return hex digits for the content of files and their places in the folder."""
-    return _of_named({file.relative_to(folder).as_posix(): file for file in files})
-
 
 def _of_named(files: Mapping[str, Path]) -> str:
+    """Return hex digits for the content of files and their names."""
     found = hashlib.sha256()
     for name, file in sorted(files.items()):
         status = file.stat()
         found.update(f"{name}\0{_of_file(str(file), status.st_size, status.st_mtime_ns)}\n".encode())
-    return found.hexdigest()[:_DIGITS]
+    return found.hexdigest()[:16]
 
 
 @lru_cache(maxsize=1 << 16)  # a sweep asks for each run, and again when it is made
@@ -34,17 +26,14 @@ def _of_file(path: str, size: int, changed: int) -> str:
 
 
 def of_model(path: str) -> dict[str, str]:
-    """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer.
-
-    Raises: ConfigError when it lacks one of them.
-    """
+    """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer. Raises ConfigError without."""
     folder = Path(path).expanduser()
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights or not (folder / "config.json").is_file():
         raise ConfigError(f"pretrained.path={path}: allowed is a folder with config.json and model.safetensors.")
     files = [folder / "config.json", *weights, *folder.glob("model.safetensors.index.json")]
     try:
-        return {"model": of_files(files, folder), "tokenizer": tokenizer_files.fingerprint(path)}
+        return {"model": _of_named({file.name: file for file in files}), "tokenizer": tokenizer_files.fingerprint(path)}
     except ConfigError as error:
         raise ConfigError(str(error).replace("tokenizer.path=", "pretrained.path=")) from None
 
@@ -53,8 +42,7 @@ def of_task(task: TaskConfig) -> str:
     """Return the hash of the files that a task is read from, each under its split: neither its name nor its folder counts.
 
     Empty where no files are read. Where some are missing, reading the task says which; other tasks of a sweep go on.
-
-    Raises: ConfigError when the folder is not there.
+    Raises ConfigError when the folder is not there.
     """
     files_of = families.get(task.family).files if task.path else None
     if files_of is None:

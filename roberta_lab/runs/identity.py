@@ -1,7 +1,5 @@
 """The identity of a run: the settings that change its result, the id that is their hash, and the folder of that id."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -18,19 +16,14 @@ from roberta_lab.tasks.heads import HEADS
 
 KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
-SCIENCE = ("seed", "model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
-
+SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
 def science(config: Config) -> dict[str, Any]:
     """Return everything that changes the result of pretraining, as plain values; settings that mean the same are equal."""
-    values: dict[str, Any] = {key: getattr(config, key) for key in SCIENCE}
-    values = {
-        k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
-        for k, v in values.items()
-    }
-    values["nsp"] = nsp_is_on(config)
+    values: dict[str, Any] = {key: dataclasses.asdict(getattr(config, key)) for key in SCIENCE}
+    values |= {"seed": config.seed, "nsp": nsp_is_on(config)}
     values["data_mix"]["sources"] = data_mix.science(config.data_mix)
     if path := values["tokenizer"].pop("path"):
         from roberta_lab.data import tokenizer_files

@@ -1,7 +1,6 @@
 """Jobs: what a command with its overrides means, composed and identified once.
 
-`jobs_of` turns a command and overrides into typed jobs; `job_of` gives the job that Hydra is about to run. Sweeper, resolver,
-commands, tables and plans all take their configs and ids from here.
+`jobs_of` turns a command and overrides into typed jobs; `job_of` gives the job that Hydra is about to run.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -99,7 +98,7 @@ class Job:
         if self.kind != "finetune" or not self.config.finetune.init_from:
             return None
         config = encoder_config(self.config)
-        return Job("finetune", config, encoder_overrides(config, self.overrides), self.row, config.task.name, True)
+        return Job("finetune", config, _encoder_overrides(config, self.overrides), self.row, config.task.name, True)
 
     def asking(self, other: Job) -> Job:
         """Return this run with the files beside its result that another row, or a run that starts from it, asks for."""
@@ -108,9 +107,8 @@ class Job:
         if self.kind != "finetune" or not asked:
             return self
         keys = [f"finetune.{name}" for name in sorted(asked)]
-        finetune = replace(
-            tune, save_model=tune.save_model or more.save_model, submission=tune.submission or more.submission
-        )
+        save_model, submission = tune.save_model or more.save_model, tune.submission or more.submission
+        finetune = replace(tune, save_model=save_model, submission=submission)
         overrides = (*without(self.overrides, *keys), *(assign(key, True) for key in keys))
         return replace(self, overrides=overrides, config=replace(self.config, finetune=finetune))
 
@@ -133,10 +131,7 @@ class Job:
 
 
 def pretrained_run(job: Job) -> Path:
-    """Return the folder of the complete pretraining run that a job's overrides address.
-
-    Raises: ConfigError with the command that makes it.
-    """
+    """Return the folder of a job's complete pretraining run. Raises ConfigError with the command that makes it."""
     path = identity.directory(job.config, "pretrain")
     if not results.is_complete(path):
         kept = without(job.overrides, "task", "finetune", "pretrained", "sweep.row", "export", "predict")
@@ -144,12 +139,8 @@ def pretrained_run(job: Job) -> Path:
     return path
 
 
-def encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[Override, ...]:
-    """Return the overrides that make the run of `finetune.init_from`, with its weights, from those of a run that asks for it.
-
-    Args:
-        encoder: its config (`compose.encoder_config`).
-    """
+def _encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """Return the overrides that make the run of `finetune.init_from`, with its weights, from those of a run that asks for it."""
     own = ("task", "finetune.init_from", "finetune.save_model", "finetune.submission")
     chosen = [assign("task", encoder.task.name)]
     if encoder.task.path:
@@ -159,7 +150,6 @@ def encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[O
     return (*without(overrides, *own), *chosen, assign("finetune.save_model", True))
 
 
-# ---------------------------------------------------------------- composing
 @contextmanager
 def composing() -> Iterator[None]:
     """Make Hydra ready to compose, also inside a job of its own."""
@@ -173,35 +163,30 @@ def composed(overrides: Sequence[Override]) -> Config:
     return build(compose("config", texts(overrides)))
 
 
-class Settings:
-    """The typed configs of many jobs. Composing takes a sixth of a second, so what jobs share is composed once: pretraining
-    settings, which those of finetuning do not touch, and the settings of each task."""
-
-    def __init__(self) -> None:
-        self._composed: dict[tuple[str, ...], Config] = {}
-
-    def config_of(self, overrides: Sequence[Override], sweep: SweepConfig, row: str) -> Config:
-        """Return what `composed(overrides)` would, for a run in a row of a sweep."""
-        shared = without(overrides, "seed", "finetune.seed", "sweep")
-        other = without(shared, "task", "finetune")
-        of_task = [o for o in shared if o not in other]
-        pretraining = self._compose(other)
-        tuning = self._compose([*of_task, *(o for o in other if o.key_or_group == "scale")])
-        seeds = {o.key_or_group: int(value_text(o)) for o in overrides if o.key_or_group in ("seed", "finetune.seed")}
-        finetune = replace(tuning.finetune, seed=seeds.get("finetune.seed", tuning.finetune.seed))
-        sweep = replace(sweep, row=row)
-        config = replace(pretraining, seed=seeds["seed"], sweep=sweep, task=tuning.task, finetune=finetune)
-        check(config)
-        return config
-
-    def _compose(self, overrides: Sequence[Override]) -> Config:
-        key = tuple(texts(overrides))
-        if key not in self._composed:
-            self._composed[key] = composed(overrides)
-        return self._composed[key]
+@cache
+def _composed_once(words: tuple[str, ...]) -> Config:
+    return build(compose("config", [*words]))
 
 
-_settings = Settings()  # composes each setting once in a process
+def _config_of(place: Place, sweep: SweepConfig) -> Config:
+    """Return what `composed` would, for a run in a row of a sweep.
+
+    Composing takes a sixth of a second, so a process composes once what jobs share: pretraining settings, which those of
+    finetuning do not touch, and the settings of each task.
+    """
+    shared = without(place.overrides, "seed", "finetune.seed", "sweep")
+    other = without(shared, "task", "finetune")
+    of_task = [o for o in shared if o not in other]
+    pretraining = _composed_once(tuple(texts(other)))
+    tuning = _composed_once(tuple(texts([*of_task, *(o for o in other if o.key_or_group == "scale")])))
+    seeds = {o.key_or_group: int(value_text(o)) for o in place.overrides if o.key_or_group in ("seed", "finetune.seed")}
+    finetune = replace(tuning.finetune, seed=seeds.get("finetune.seed", tuning.finetune.seed))
+    sweep = replace(sweep, row=place.row)
+    config = replace(pretraining, seed=seeds["seed"], sweep=sweep, task=tuning.task, finetune=finetune)
+    check(config)
+    return config
+
+
 _known: dict[tuple[str, ...], Job] = {}  # command and words -> the job that they mean, for the command at hand
 
 
@@ -214,21 +199,16 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
     """Return every job that a command with these overrides means, in order; to be called while `composing`.
 
     Without a sweep it is one. With one, it is a job for each row, seed and (finetuning) column; pretraining leaves out rows
-    that start from a folder or from random weights.
-
-    Args:
-        config: what the overrides compose to, where that is known.
+    that start from a folder or from random weights. `config` is what the overrides compose to, where that is known.
     """
     config = composed(overrides) if config is None else config
     if config.sweep is None:
         return [_remember(Job(kind, config, tuple(overrides)))]
-    jobs = [_placed(kind, place, config.sweep) for place in expand(config, kind, overrides)]
+    jobs = [
+        _remember(Job(kind, _config_of(place, config.sweep), place.overrides, place.row, place.task))
+        for place in expand(config, kind, overrides)
+    ]
     return [job for job in jobs if kind == "finetune" or identity.starts_from_run(job.config)]
-
-
-def _placed(kind: str, place: Place, sweep: SweepConfig) -> Job:
-    config = _settings.config_of(place.overrides, sweep, place.row)
-    return _remember(Job(kind, config, place.overrides, place.row, place.task))
 
 
 def _remember(job: Job) -> Job:

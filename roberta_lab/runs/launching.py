@@ -1,7 +1,5 @@
 """Jobs through the chosen Hydra launcher: a job that fails, or that the machine kills, costs no other job."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,9 +15,10 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
+from roberta_lab.config import one_line
 from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.overrides import Override, texts, without
-from roberta_lab.runs.sweeper import set_jobs
+from roberta_lab.runs.registration import set_jobs
 
 ATTEMPTS = 2  # at a job that was running when the launcher broke off: another one may have used up the memory
 KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"
@@ -37,9 +36,8 @@ def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user
             config.hydra.job.config_name = "config"
         set_jobs(config)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-        found = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=task_function, config=config
-        )
+        instantiate = Plugins.instance().instantiate_launcher
+        found = instantiate(hydra_context=context, task_function=task_function, config=config)
 
     def launch(jobs: list[list[str]]) -> Sequence[Any]:
         GlobalHydra.instance().clear()  # a job in this process may compose configs itself
@@ -49,10 +47,10 @@ def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user
 
 
 def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> dict[Path, str]:
-    """Run every job, and return what those that failed said, by folder.
+    """Run every job, and return the messages of those that failed, by folder.
 
-    A launcher that loses a process gives up all its jobs. Complete runs stay. Of the others, those that were running are
-    tried once more and go on from what they had saved; those that had not started simply start.
+    A launcher that loses a process gives up all its jobs. Of these, those that were running are tried once more and go on
+    from what they had saved; those that had not started simply start.
     """
     failures: dict[Path, str] = {}
     cut: Counter[Path] = Counter()
@@ -68,8 +66,7 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
                 return failures | {one.path: f"the launcher failed: {one_line(error)}" for one in left}
             _wait_until_free(running)
             cut.update(one.path for one in running)
-            lost = [one for one in running if cut[one.path] >= ATTEMPTS]
-            failures |= {one.path: KILLED for one in lost}
+            failures |= {one.path: KILLED for one in running if cut[one.path] >= ATTEMPTS}
             todo = [one for one in left if one.path not in failures]
             if todo:
                 say(f"{type(error).__name__}: {', '.join(one.name for one in running)} cut off; going on")
@@ -80,12 +77,6 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
                 failures[one.path] = said if isinstance(said, str) else one_line(said)
         return failures
     return failures
-
-
-def one_line(error: BaseException | None) -> str:
-    """Return the kind of an error and the first line of its message."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _owner(path: Path) -> bytes | None:

@@ -1,27 +1,18 @@
 """The config groups with their options, and the sweep files, as they lie in conf/ and sweeps/."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-
-
 ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
-
-
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
 
 
 def groups() -> dict[str, list[str]]:
     """Return every config group with its options, in the order of the folders."""
-    found = {
-        folder.name: sorted(p.stem for p in folder.glob("*.yaml"))
-        for folder in sorted(CONF.iterdir())
-        if folder.is_dir() and not folder.name.startswith("__")
-    }
+    folders = [path for path in sorted(CONF.iterdir()) if path.is_dir() and not path.name.startswith("__")]
+    found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
     found["sweep"] = sorted((p.stem for p in SWEEPS.glob("*.yaml")), key=reading_order)
     return found
 

@@ -1,15 +1,9 @@
-"""Overrides: what people type after a command. Parsed once by Hydra's own parser, they are objects from there on.
-
-Words become objects in `parse`, which also spells out the short forms that Hydra does not know. Objects become words again
-in `texts`, for Hydra, for a shell and for the files of a run.
-"""
-
-from __future__ import annotations
+"""Overrides: what people type after a command. Hydra's own parser makes objects of them once; `texts` makes words again."""
 
 import dataclasses
 import re
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Any
 
@@ -29,7 +23,6 @@ _TASK_KEY = re.compile(r"task\.(files|columns)\.\w+=")
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
 
 
-# ---------------------------------------------------------------- from words and to words
 def parse(words: Iterable[str]) -> tuple[Override, ...]:
     """Return the overrides that words stand for, short forms spelled out. Raises ConfigError for a word that is none."""
     return tuple(_parsed(_spelled_out(word)) for word in words)
@@ -102,7 +95,6 @@ def _quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
-# ---------------------------------------------------------------- asking
 def room(override: Override) -> str:
     """Return the group, or the first part of the key, that an override is about: `masking` of `masking.mask_prob=0.2`."""
     return re.split(r"[./]", override.key_or_group)[0]
@@ -133,7 +125,6 @@ def without_sweep(overrides: Iterable[Override]) -> list[Override]:
     return without(overrides, "sweep", "hydra")
 
 
-# ---------------------------------------------------------------- checking names
 def check_names(overrides: Iterable[Override]) -> None:
     """Raise ConfigError for the first override whose group, option or key does not exist; composing checks the values."""
     options = groups()
@@ -150,9 +141,8 @@ def _check_options(override: Override, allowed: list[str]) -> None:
     for option in _options(override):
         if option not in allowed:
             group = override.key_or_group
-            raise ConfigError(
-                f"{group}={option}: no such option.{nearest(option, allowed)} Allowed: {', '.join(allowed)}."
-            )
+            hint = nearest(option, allowed)
+            raise ConfigError(f"{group}={option}: no such option.{hint} Allowed: {', '.join(allowed)}.")
 
 
 def _options(override: Override) -> Iterator[str]:
@@ -174,27 +164,18 @@ def _check_key(key: str) -> None:
         fields = _fields(node if isinstance(node, type) else type(node))
         if part not in fields:
             where = f" in '{'.'.join(walked)}'" if walked else ""
-            raise ConfigError(
-                f"{key}: no key '{part}'{where}.{nearest(part, list(fields))} Allowed: {', '.join(fields)}."
-            )
+            hint = nearest(part, list(fields))
+            raise ConfigError(f"{key}: no key '{part}'{where}.{hint} Allowed: {', '.join(fields)}.")
         node = fields[part]
         walked.append(part)
 
 
 @cache
 def _fields(schema: type[Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(schema)
-    return {
-        f.name: next((t for t in _alternatives(hints[f.name]) if dataclasses.is_dataclass(t)), hints[f.name])
-        for f in dataclasses.fields(schema)
-    }
+    """Return the type of each field; of a union, its dataclass. The keys of a dictionary are the user's."""
 
+    def node(hint: Any) -> Any:
+        alternatives = () if typing.get_origin(hint) is dict else typing.get_args(hint)
+        return next(filter(dataclasses.is_dataclass, alternatives), hint)
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """Return the alternatives of a union; none of a dictionary, whose keys are the user's."""
-    return () if typing.get_origin(hint) is dict else typing.get_args(hint)
-
-
-def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
-    """Return of each key the last override, at the place of the first."""
-    return list({override.key_or_group: override for override in overrides}.values())
+    return {name: node(hint) for name, hint in typing.get_type_hints(schema).items()}

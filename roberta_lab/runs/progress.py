@@ -1,29 +1,33 @@
-"""What the runs of a sweep are doing, while they do it: a line for each on a terminal, a line every ten seconds in a file.
+"""How far the running jobs of a sweep are, and how long the missing ones will take.
 
-The jobs may be other processes, on other machines even; so a thread looks at the files that every run writes.
+Jobs may be other processes, so a thread looks at the files that every run writes.
 """
 
-from __future__ import annotations
-
+import dataclasses
 import os
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from statistics import median
+from typing import Any, Self, TextIO
 
-from rich.console import Console, Group
+import yaml
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from roberta_lab.config.formatting import elapsed
-from roberta_lab.runs import results
+from roberta_lab.data.storage import read_json
+from roberta_lab.runs import results, tracking
+from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
-from roberta_lab.training.rows import Row
 
 TAIL = 4096  # bytes at the end of metrics.jsonl, which hold several rows
 MOST_LINES = 12
+NEWEST = 300  # complete runs of each kind that are looked at
+Size = tuple[object, ...]
+Rates = dict[Size, list[float]]
 
 
 def last_row(path: Path) -> dict[str, float]:
@@ -31,14 +35,10 @@ def last_row(path: Path) -> dict[str, float]:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            lines = file.read().splitlines(keepends=True)
+            rows = tracking.complete_rows(file.read())
     except OSError:
         return {}
-    found: dict[str, float] = {}
-    for line in lines:
-        with suppress(ValueError):  # a line that TAIL cut
-            found |= Row.from_json(line) if line.endswith(b"\n") else {}
-    return found
+    return {name: value for _, row in rows for name, value in row.items()}
 
 
 class Overview:
@@ -55,7 +55,7 @@ class Overview:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Overview:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self.live.start()
         self._thread.start()
@@ -77,20 +77,17 @@ class Overview:
         self.done |= {job.path for job in finished}
         running = [job for job in self.runs if job.path not in self.done and (job.path / "owner.json").is_file()]
         for job in finished:
-            self.console.print(_finished(job))
+            result = results.read(job.path)
+            assert result is not None
+            self.console.print(f"{job.name}: {result.summary()}, {elapsed(result.seconds)}, {job.path}")
         lines = [f"{job.name}: {self._progress(job)}" for job in running][:MOST_LINES]
-        summary = self._summary(len(running))
+        counts = f"{len(self.done)} of {len(self.runs)} done, {len(running)} running"
+        summary = f"{self.title}: {counts}, {elapsed(time.monotonic() - self.start)}"
         if self.live.is_started:
-            block = [
-                Text(line, no_wrap=True, overflow="ellipsis") for line in (summary, *(f"  {line}" for line in lines))
-            ]
-            self.live.update(Group(*block), refresh=True)
+            block = Text("\n  ".join([summary, *lines]), no_wrap=True, overflow="ellipsis")
+            self.live.update(block, refresh=True)
         elif running and not last:
             self.console.print(f"{summary}: {'; '.join(lines)}")
-
-    def _summary(self, running: int) -> str:
-        seconds = time.monotonic() - self.start
-        return f"{self.title}: {len(self.done)} of {len(self.runs)} done, {running} running, {elapsed(seconds)}"
 
     def _progress(self, job: Job) -> str:
         """Return `1,200 of 2,000 steps, 12.0 steps/s, 1 min 7 s left, val/ppl 45.2`, as far as it is known."""
@@ -112,8 +109,42 @@ class Overview:
         return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
 
 
-def _finished(job: Job) -> str:
-    """Return the line of a complete run."""
-    result = results.read(job.path)
-    assert result is not None
-    return f"{job.name}: {result.summary()}, {elapsed(result.seconds)}, {job.path}"
+def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:
+    """Return what runs of the same size share, and the work of one, to which its time is in proportion.
+
+    Pretraining: model, length and precision; sequences. Finetuning: the same, task and its size; passes over the training set.
+    """
+    shared = (kind, *config["model"].values(), config["precision"]["dtype"], config["trainer"]["devices"])
+    if kind == "pretrain":
+        batch = config["batch_size"]
+        return (*shared, config["input_format"]["max_length"]), float(batch["steps"] * batch["sequences"])
+    task, tune = config["task"], config["finetune"]
+    return (*shared, task["name"], task["num_train"], task["max_length"], tune["batch"]), float(tune["epochs"])
+
+
+def measured(outputs: Path) -> Rates:
+    """Return the seconds per unit of work of the newest complete runs, by their size."""
+    rates: Rates = {}
+    for kind in KINDS:
+        found = sorted((outputs / kind).glob("*/result.json"), key=lambda p: p.stat().st_mtime)[-NEWEST:]
+        for path in found:
+            try:
+                seconds = read_json(path)["seconds"]
+                config = path.with_name("config.yaml").read_text(encoding="utf-8")
+                key, work = size_of(kind, yaml.load(config, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+                continue  # a run of an older version, or not of this project
+            rates.setdefault(key, []).append(seconds / work)
+    return rates
+
+
+def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
+    """Return the time of all runs, one after the other, and how many are not counted: no run of their size is complete."""
+    total, unknown = 0.0, 0
+    for one in (run for run in runs if not run.is_trained):  # a run that only lacks a submission takes no time
+        key, work = size_of(one.kind, dataclasses.asdict(one.config))
+        if key in rates:
+            total += median(rates[key]) * work
+        else:
+            unknown += 1
+    return total, unknown

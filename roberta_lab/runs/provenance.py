@@ -1,6 +1,4 @@
-"""`provenance.json`: who made a run, when, on what, with what code and data; and whether that is still the code."""
-
-from __future__ import annotations
+"""`provenance.json`: when a run was made, on what machine, with what code and data; and whether that is still the code."""
 
 import os
 import platform
@@ -92,13 +90,12 @@ def code_since(run: Path) -> str | None:
 
 @cache
 def _git() -> Git:
-    if not (ROOT / ".git").exists():  # installed: a repository around it is not ours
-        return {"commit": None, "dirty": None}
-    commit = _ask_git("rev-parse", "HEAD")
-    status = _ask_git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
-    if commit is None or status is None:
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(status)}
+    if (ROOT / ".git").exists():  # else installed: a repository around it is not ours
+        commit = _ask_git("rev-parse", "HEAD")
+        status = _ask_git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+        if commit is not None and status is not None:
+            return {"commit": commit, "dirty": bool(status)}
+    return {"commit": None, "dirty": None}
 
 
 @cache

@@ -1,22 +1,28 @@
 """What Hydra must know before it composes a config: the schema, the sweep files, the resolvers, and the sweeper of rows."""
 
-from __future__ import annotations
-
+import itertools
 import os
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from roberta_lab.config import Config
 from roberta_lab.runs.compose import divide, rate
 from roberta_lab.runs.identity import KINDS
-from roberta_lab.runs.jobs import job_of
+from roberta_lab.runs.jobs import Job, job_of, jobs_of
 from roberta_lab.runs.options import SWEEPS
-from roberta_lab.runs.sweeper import RowSweeper
+from roberta_lab.runs.overrides import parse
 
+_read_once = cache(OmegaConf.load)  # a sweep file takes a while to parse, and a process may run several commands
 _SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
 
 
@@ -25,22 +31,18 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for path in sorted(SWEEPS.glob("*.yaml")):
-        store.store(group="sweep", name=path.stem, node=_read(path))
+        store.store(group="sweep", name=path.stem, node=_read_once(path))
     sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
-    OmegaConf.register_new_resolver("divide", divide, replace=True)
-    OmegaConf.register_new_resolver("rate", rate, replace=True)
-    OmegaConf.register_new_resolver("cpus", _num_cpus, replace=True)
-    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
-
-
-@cache
-def _read(path: Path) -> DictConfig:
-    """Return a sweep file; its YAML takes a while to parse, and a process may run several commands."""
-    found = OmegaConf.load(path)
-    assert isinstance(found, DictConfig)
-    return found
+    resolvers: dict[str, Callable[..., object]] = {
+        "divide": divide,
+        "rate": rate,
+        "cpus": _num_cpus,
+        "run_directory": _run_directory,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
 def _num_cpus(devices: int = 1) -> int:
@@ -53,3 +55,73 @@ def _run_directory(*, _root_: DictConfig) -> str:
     """Return the run's folder, so that single runs, multiruns and every launcher agree on Hydra's own folder of a job."""
     kind = _root_.hydra.job.name
     return str(job_of(kind, _root_.hydra.overrides.task, _root_).path) if kind in KINDS else "."
+
+
+def set_jobs(config: DictConfig) -> None:
+    """Hand `trainer.jobs` to a launcher that counts jobs (joblib), unless `hydra.launcher.n_jobs` is given."""
+    given = any(word.lstrip("+").startswith("hydra.launcher.n_jobs=") for word in config.hydra.overrides.hydra)
+    if "n_jobs" in config.hydra.launcher and not given:  # other launchers have no such key, so YAML cannot say it
+        with flag_override(config, ["readonly", "struct"], False):
+            config.hydra.launcher.n_jobs = config.trainer.jobs
+
+
+def side_by_side(num_runs: int, launcher: DictConfig) -> str:
+    """Return `3 runs, 2 side by side`, as far as the launcher says how many (joblib: -1 is one a core)."""
+    jobs = launcher.get("n_jobs")
+    if jobs is None:  # Hydra's own runs one after the other; a cluster's queue decides for itself
+        return f"{num_runs} runs" + (", one after the other" if "BasicLauncher" in launcher._target_ else "")
+    if jobs < 0:
+        from joblib import effective_n_jobs
+
+        jobs = effective_n_jobs(jobs)
+    jobs = min(num_runs, jobs)
+    return f"{num_runs} runs, " + (f"{jobs} side by side" if jobs > 1 else "one after the other")
+
+
+class RowSweeper(Sweeper):
+    """A sweeper for plain products and, with `sweep=NAME`, for the rows of that sweep. Any launcher runs the jobs."""
+
+    context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+    def __init__(self, **basic_sweeper: Any) -> None:  # Hydra gives it the settings of its own sweeper
+        pass
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+        set_jobs(config)
+        instantiate = Plugins.instance().instantiate_launcher
+        self.launcher = instantiate(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch every job once all of them compose and pass the checks; then raise the first failure."""
+        jobs = self._jobs(arguments)
+        if len(jobs) > 1 and self.config.hydra.job.name in KINDS:
+            print(side_by_side(len(jobs), self.config.hydra.launcher), flush=True)
+        results = self.launcher.launch([job.words for job in jobs], initial_job_idx=0)
+        for result in results:
+            if isinstance(failure := result.return_value, Exception):
+                raise failure
+        return results
+
+    def _jobs(self, arguments: list[str]) -> list[Job]:
+        """Return the jobs of all products, each run once: rows with the same stand-ins are one run. Raises: ConfigError."""
+        kind = self.config.hydra.job.name
+        jobs = [job for words in self._products(arguments) for job in jobs_of(kind, parse(words))]
+        if kind not in KINDS:
+            return jobs
+        once: dict[Path, Job] = {}
+        for job in jobs:
+            once.setdefault(job.path, job)
+        return list(once.values())
+
+    def _products(self, arguments: list[str]) -> list[Sequence[str]]:
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        choices = [
+            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+            if o.is_sweep_override()
+            else [o.input_line or ""]
+            for o in parser.parse_overrides(arguments)
+        ]
+        return list(itertools.product(*choices))

@@ -1,11 +1,9 @@
 """`result.json`: what a complete run found, written last and atomically, so that a run which has it has everything."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.tasks.result import FinetuningResult
@@ -65,15 +63,15 @@ class RunResult:
         return {**common, **found, "pretrain_run_id": self.pretrain_run_id}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RunResult:
+    def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the result that `to_json` made. Raises KeyError and TypeError for anything else."""
         kind = PretrainingResult if values["kind"] == "pretrain" else FinetuningResult
         names = {field.name for field in dataclasses.fields(kind)}
         own = {name: value for name, value in values.items() if name in names}
         if kind is PretrainingResult:
             own["metrics"] = {name: value for name, value in values.items() if name.startswith(VALIDATION)}
-        found = kind(**own)
-        return cls(values["run_id"], values["label"], values["seconds"], found, values.get("pretrain_run_id"))
+        identity = (values["run_id"], values["label"], values["seconds"])
+        return cls(*identity, kind(**own), values.get("pretrain_run_id"))
 
 
 def write(run: Path, result: RunResult) -> None:

@@ -1,7 +1,5 @@
 """The folder of a run: claimed by one process, opened with its config and provenance, and finished with its result."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,21 +41,13 @@ def has_model(path: Path) -> bool:
 
 @contextmanager
 def opened(
-    path: Path,
-    config: Config,
-    overrides: list[str],
-    data: dict[str, str],
-    has_all: Callable[[], bool] = lambda: True,
+    path: Path, config: Config, overrides: list[str], data: dict[str, str], has_all: Callable[[], bool] = lambda: True
 ) -> Iterator[bool]:
     """Claim the folder and note config, overrides and provenance in it; yield whether there is work to do.
 
-    There is none, and nothing is touched, when another process completed the run before this one had the claim.
-
-    Args:
-        has_all: whether a complete run has what is asked for now. If not, it is made again, and its maker removes
-            `result.json` once everything is ready: until then nothing is lost.
-
-    Raises: RunInUse; ConfigError when the data are others than those that the run started with.
+    There is none, and nothing is touched, when another process completed the run before this one had the claim. A complete
+    run that lacks what is asked for now (`has_all`) is made again; its maker removes `result.json` once everything is ready.
+    Raises RunInUse, and ConfigError when the data are others than those that the run started with.
     """
     with claim(path):
         if results.is_complete(path) and has_all():
@@ -85,9 +75,6 @@ def check_data(path: Path, data: dict[str, str]) -> None:
 
 
 def finish(path: Path, result: RunResult) -> None:
-    """Note the end of the attempt, which took `result.seconds`, and write the result: from here on the run is complete.
-
-    The seconds in `result.json` are those of all attempts but killed ones, which could not note theirs.
-    """
+    """Note the end of the attempt, which took `result.seconds`, and write the result with the seconds of all attempts."""
     attempts = provenance.end_attempt(path, result.seconds)
     results.write(path, replace(result, seconds=sum(attempt.get("seconds", 0.0) for attempt in attempts)))

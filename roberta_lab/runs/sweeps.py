@@ -4,15 +4,13 @@ Rows are settings that belong together, which a product of options cannot say. S
 terms; a scale replaces what a machine cannot hold (`scale.stands_for`).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
 from roberta_lab.runs.options import groups, sources_of
-from roberta_lab.runs.overrides import Override, assign, last_of_each_key, parse, same_value, value_text
+from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
 
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # keys that columns set, and their lists
 
@@ -23,7 +21,6 @@ class Place:
 
     row: str
     task: str | None  # the paper's name of the column; None for pretraining
-    finetune_seed: int | None
     overrides: tuple[Override, ...]
 
 
@@ -40,10 +37,14 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     if command == "finetune":
         _check_tasks(sweep, config.scale)
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
-    places = [
-        Place(row, task, finetune_seed, _addressed(config, row, own, seed, task, finetune_seed, user))
-        for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns)
-    ]
+    given, places = {o.key_or_group for o in user}, []
+    for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
+        paper = parse([*sweep.base, *own, *([f"task={task}"] if task else [])])
+        settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
+        if finetune_seed is not None:
+            settings.append(assign("finetune.seed", finetune_seed))
+        reaching = [_encoder_at_scale(o, config.scale) for o in user if _reaches(o, settings, sweep)]
+        places.append(Place(row, task, (*(o for o in settings if o.key_or_group not in given), *reaching)))
     for override in user:
         if (name := _source_of(override)) and places and not any(override in place.overrides for place in places):
             raise ConfigError(f"{override.input_line}: no row of sweep={sweep.name} reads the source {name!r}.")
@@ -59,38 +60,18 @@ def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
         raise ConfigError(f"sweep.only=[]: no rows. {allowed.replace('Allowed:', 'Allowed: some of')}")
     for name in sweep.only:
         if name not in sweep.rows:
-            raise ConfigError(
-                f"sweep.only={name}: no such row in {sweep.name}.{nearest(name, list(sweep.rows))} {allowed}"
-            )
+            hint = nearest(name, list(sweep.rows))
+            raise ConfigError(f"sweep.only={name}: no such row in {sweep.name}.{hint} {allowed}")
     return {name: overrides for name, overrides in sweep.rows.items() if name in sweep.only}
 
 
-def _addressed(
-    config: Config,
-    row: str,
-    own: list[str],
-    seed: int,
-    task: str | None,
-    finetune_seed: int | None,
-    user: Sequence[Override],
-) -> tuple[Override, ...]:
-    assert config.sweep is not None
-    given = {o.key_or_group for o in user}
-    paper = parse([*config.sweep.base, *own, *([f"task={task}"] if task else [])])
-    settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
-    if finetune_seed is not None:
-        settings.append(assign("finetune.seed", finetune_seed))
-    reaching = [_encoder_at_scale(o, config.scale) for o in user if _reaches(o, settings, config.sweep)]
-    return (*(o for o in settings if o.key_or_group not in given), *reaching)
-
-
-# ---------------------------------------------------------------- scale
 def _at_scale(paper: Sequence[Override], scale: ScaleConfig, given: set[str]) -> list[Override]:
     """Return the overrides with what stands for them at this scale, without those whose keys the user sets.
 
     A key that both base and row set is the row's alone: nothing of the other's stand-in stays.
     """
-    chosen = [_encoder_at_scale(o, scale) for o in last_of_each_key(paper) if o.key_or_group not in given]
+    last_of_each = {o.key_or_group: o for o in paper if o.key_or_group not in given}.values()
+    chosen = [_encoder_at_scale(o, scale) for o in last_of_each]
     return [own for o in chosen for own in _stand_in(o, scale)]
 
 
@@ -111,20 +92,15 @@ def _encoder_at_scale(override: Override, scale: ScaleConfig) -> Override:
     return parse([f"{key}={stand_in.removeprefix('task=')}"])[0]
 
 
-# ---------------------------------------------------------------- the user's overrides
 def _check_user(sweep: SweepConfig, user: Sequence[Override]) -> None:
-    differing = _differing(sweep)
+    differing, sweep_is = _differing(sweep), f"sweep={sweep.name}"
     for override in user:
         key, said = override.key_or_group, override.input_line
         whole = key == "finetune" and any(name.startswith("finetune.") for name in differing)
         if (whole or _decides(override) in differing) and _source_of(override) is None:
-            raise ConfigError(
-                f"{said}: the rows of sweep={sweep.name} differ in it; take some rows with sweep.only=[...]."
-            )
+            raise ConfigError(f"{said}: the rows of {sweep_is} differ in it; take some rows with sweep.only=[...].")
         if key in COLUMNS:
-            raise ConfigError(
-                f"{said}: the columns of sweep={sweep.name} set it; choose them with {COLUMNS[key]}=[...]."
-            )
+            raise ConfigError(f"{said}: the columns of {sweep_is} set it; choose them with {COLUMNS[key]}=[...].")
 
 
 def _reaches(override: Override, settings: Sequence[Override], sweep: SweepConfig) -> bool:

@@ -1,8 +1,7 @@
 """The tables that a command asks for, with all of their runs, before anything is started."""
 
-from __future__ import annotations
-
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,6 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, composed, composing, jobs_of
 from roberta_lab.runs.overrides import Override, assign
-
-MANY_TABLES = 3  # beyond so many, composing takes noticeably long
 
 
 @dataclass(frozen=True)
@@ -41,23 +38,16 @@ def of_all_tables(overrides: Sequence[Override]) -> list[Override]:
 
 
 def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
-    """Return every table that is asked for (`sweep=NAME`, or `reproduce.sweeps`), with all of its runs.
-
-    Raises: ConfigError when rows are chosen of several tables.
-    """
+    """Return every table that is asked for, with its runs. Raises ConfigError when rows are chosen of several tables."""
     assert config.sweep is not None
     user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
     if len(names) > 1 and any(o.key_or_group == "sweep.only" for o in user):
         raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
-    if len(names) > MANY_TABLES:
+    if len(names) > 3:  # which takes noticeably long
         print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
-    sweeps = []
     with composing():
-        for name in names:
-            own = (assign("sweep", name), *user)
-            chosen = composed(own)
-            sweeps.append(Sweep(chosen, own, runs_of(chosen, own)))
-    return sweeps
+        every = [(assign("sweep", name), *user) for name in names]
+        return [Sweep(chosen := composed(own), own, runs_of(chosen, own)) for own in every]
 
 
 def each_once(runs: Iterable[Job]) -> dict[Path, Job]:
@@ -70,8 +60,5 @@ def each_once(runs: Iterable[Job]) -> dict[Path, Job]:
 
 def num_shared(sweeps: Sequence[Sweep]) -> int:
     """Return how many runs more than one table shows."""
-    tables: dict[Path, set[str]] = {}
-    for sweep in sweeps:
-        for job in sweep.runs:
-            tables.setdefault(job.path, set()).add(sweep.name)
-    return sum(len(names) > 1 for names in tables.values())
+    tables = Counter(path for sweep in sweeps for path in {job.path for job in sweep.runs})
+    return sum(number > 1 for number in tables.values())

@@ -4,11 +4,9 @@
 is set, so it needs no account, asks no question and uses no network.
 """
 
-from __future__ import annotations
-
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,7 +24,7 @@ class MetricsFile:
     def __init__(self, path: Path, up_to_step: int = 0) -> None:
         """Keep the rows of an earlier attempt up to `up_to_step`; drop later rows and a line that was cut short."""
         self.path = path
-        kept = [line for line, row in _rows(path) if row.step <= up_to_step]
+        kept = [line for line, row in complete_rows(_content(path)) if row.step <= up_to_step]
         write(path, b"".join(kept))
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (`close` ends it)
 
@@ -45,21 +43,21 @@ class MetricsFile:
         self._file.close()
 
 
-def _rows(path: Path) -> list[tuple[bytes, Row]]:
-    """Return each complete line of a metrics file with the row that it holds."""
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_bytes().splitlines(keepends=True):
+def complete_rows(text: bytes) -> Iterator[tuple[bytes, Row]]:
+    """Yield each complete line of a metrics file, or of a part of it, with the row that it holds."""
+    for line in text.splitlines(keepends=True):
         with suppress(ValueError):
             if line.endswith(b"\n"):
-                found.append((line, Row.from_json(line)))
-    return found
+                yield line, Row.from_json(line)
 
 
 def read(path: Path) -> list[Row]:
     """Return the rows of a `metrics.jsonl`; an empty list if the file does not exist."""
-    return [row for _, row in _rows(path)]
+    return [row for _, row in complete_rows(_content(path))]
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:

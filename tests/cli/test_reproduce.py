@@ -23,7 +23,7 @@ from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
-from roberta_lab.runs import estimates, identity, jobs, launching, options, provenance, registration, results, tables
+from roberta_lab.runs import identity, jobs, launching, options, progress, provenance, registration, results, tables
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import Job
@@ -427,12 +427,12 @@ def test_time_is_estimated_from_complete_runs_of_like_size(tmp_path: Path) -> No
         (one.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(one.config)))
     (tmp_path / "pretrain" / "old").mkdir()
     (tmp_path / "pretrain" / "old" / "result.json").write_text("{}")
-    rates = estimates.measured(tmp_path)
-    assert estimates.seconds([runs[3]], rates) == (pytest.approx(100.0), 0)
+    rates = progress.measured(tmp_path)
+    assert progress.seconds([runs[3]], rates) == (pytest.approx(100.0), 0)
     batch = runs[3].config.batch_size
     longer = replace(runs[3], config=replace(runs[3].config, batch_size=replace(batch, steps=2 * batch.steps)))
     wider = replace(runs[3], config=replace(runs[3].config, model=replace(runs[3].config.model, hidden=512)))
-    assert estimates.seconds([longer, wider], rates) == (pytest.approx(200.0), 1)
+    assert progress.seconds([longer, wider], rates) == (pytest.approx(200.0), 1)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])

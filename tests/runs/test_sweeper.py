@@ -15,7 +15,7 @@ from roberta_lab.runs import identity
 from roberta_lab.runs.compose import encoder_config
 from roberta_lab.runs.jobs import Job, composed, jobs_of
 from roberta_lab.runs.overrides import parse
-from roberta_lab.runs.sweeper import RowSweeper, set_jobs, side_by_side
+from roberta_lab.runs.registration import RowSweeper, set_jobs, side_by_side
 
 pytestmark = pytest.mark.usefixtures("composing")
 

@@ -1,8 +1,7 @@
 """The copy of a run in Weights & Biases (W&B): its names, settings, metrics, result, and the runs that it started from.
 
-`metrics.jsonl` holds all metrics already, so a failure of W&B must not stop the run or delay it for long. The server is
-tried before the start, a failed copy is dropped with one line on the console, and every call that may wait has a time
-limit. `wandb sync` sends later what is still in the run's `wandb/` folder.
+`metrics.jsonl` holds all metrics already, so a failure of W&B must not stop the run or delay it for long. It drops the copy
+with one line on the console. `wandb sync` sends later what is still in the run's `wandb/` folder.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from roberta_lab.axes.nsp import nsp_is_on
-from roberta_lab.config import Config
+from roberta_lab.config import Config, one_line
 from roberta_lab.training.rows import Row
 
 if TYPE_CHECKING:
@@ -41,12 +40,9 @@ def mode(config: Config) -> str:
 def is_reachable(url: str, seconds: float = CONNECT_SECONDS) -> bool:
     """Return whether a server accepts connections. `wandb.init` would wait for a missing one until its timeout."""
     parts = urlsplit(url)
-
-    def connect() -> None:
-        port = parts.port or (80 if parts.scheme == "http" else 443)
-        socket.create_connection((parts.hostname, port), seconds).close()
-
-    return run_within(seconds, connect) is None  # the timeout of the socket does not cover the look-up of the host name
+    address = parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
+    # the timeout of the socket does not cover the look-up of the host name
+    return run_within(seconds, lambda: socket.create_connection(address, seconds).close()) is None
 
 
 def axis_values(config: Config) -> dict[str, object]:
@@ -174,7 +170,7 @@ class Mirror:
             return
         self.failed = True
         where = f"metrics.jsonl has everything, {self.directory / 'wandb'} what W&B knew"
-        print(f"W&B failed ({_first_line(error)}); {where}.", file=sys.stderr)
+        print(f"W&B failed ({one_line(error)}); {where}.", file=sys.stderr)
 
 
 def artifact(kind: str, directory: Path) -> wandb.Artifact:
@@ -210,18 +206,18 @@ def start_run(
 
     url = wandb.setup().settings.base_url  # from the environment, from `wandb login`, or the public server
     if chosen == "online" and not is_reachable(url):
-        print(
-            f"W&B: {url} does not answer; offline, `wandb sync {directory / 'wandb'}/offline-*` later.", file=sys.stderr
-        )
+        later = f"offline, `wandb sync {directory / 'wandb'}/offline-*` later"
+        print(f"W&B: {url} does not answer; {later}.", file=sys.stderr)
         chosen = "offline"
+    sweep = config.sweep
     try:
         run = wandb.init(
             project=config.logger.project,
             id=run_id,
             name=name,
-            group=config.sweep.name if config.sweep is not None else None,
+            group=sweep.name if sweep is not None else None,
             job_type=kind,
-            notes=config.sweep.question if config.sweep is not None else None,
+            notes=sweep.question if sweep is not None else None,
             tags=tags,
             config=settings,
             dir=directory,
@@ -231,14 +227,10 @@ def start_run(
             settings=_client_settings(),
         )
     except Exception as error:  # a dead process of W&B causes errors of many types
-        print(f"W&B did not start ({_first_line(error)}); metrics.jsonl has everything.", file=sys.stderr)
+        print(f"W&B did not start ({one_line(error)}); metrics.jsonl has everything.", file=sys.stderr)
         give_up()
         return None
     return Mirror(run, directory)
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _client_settings() -> wandb.Settings:

@@ -1,8 +1,7 @@
 """The copy of a table in W&B: its cells, its page and its runs; and online, a workspace and a report that show them.
 
-The id of the table's W&B run consists of sweep and scale, so writing the table again updates the same W&B run. The
-optional package `wandb-workspaces` creates workspace and report once. Their ids are kept in `wandb.json` beside the
-table; with these, later calls update both.
+Writing the table again updates the same W&B run, and the same workspace and report, whose ids `wandb.json` beside the table
+keeps. These two need the optional package `wandb-workspaces`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import read_json, write_json
@@ -45,7 +45,7 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
         for job in complete:
             mirror.log_input(job.kind, job.path)
         mirror.summarize({"complete": len(complete), "runs": len(runs)})
-        mirror.attempt(lambda: mirror.run.log_artifact(_artifact(sweep, scale, folder)))
+        mirror.attempt(lambda: mirror.run.log_artifact(_artifact(f"table-{sweep}-{scale}", folder)))
     if online and not mirror.failed:
         mirror.attempt(lambda: _show(mirror, config, folder, runs))
     mirror.finish(succeeded=True)
@@ -83,49 +83,57 @@ def _cell(text: str) -> float | str | None:
         return text
 
 
-def _artifact(sweep: str, scale: str, folder: Path) -> wandb.Artifact:
+def _artifact(name: str, folder: Path) -> wandb.Artifact:
     import wandb
 
-    files = wandb.Artifact(f"table-{sweep}-{scale}", "table")
-    for name in ("table.csv", "index.html"):
-        files.add_file(str(folder / name), skip_cache=True)
+    files = wandb.Artifact(name, "table")
+    for file in ("table.csv", "index.html"):
+        files.add_file(str(folder / file), skip_cache=True)
     return files
 
 
-# ---------------------------------------------------------------- workspace and report
 def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job]) -> None:
-    """Create or update the workspace and the report, and print their addresses."""
+    """Create or update the workspace and the report, for the runs of this table only, and print their addresses."""
     try:
-        import wandb_workspaces.reports.v2 as reports
-        import wandb_workspaces.workspaces as workspaces
+        reports = import_module("wandb_workspaces.reports.v2")
+        workspaces = import_module("wandb_workspaces.workspaces")
     except ImportError:
         print(MISSING, file=sys.stderr)
         return
+    sweep = config.sweep
+    assert sweep is not None
     note = folder / NOTE
     known = read_json(note) if note.is_file() else {}
-    entity, project = mirror.run.entity, mirror.run.project
-    panels, run_filter = _panels(reports, runs), _run_filter(runs)
-    view = workspace(workspaces, config, entity, project, panels, run_filter)
+    where = {"entity": mirror.run.entity, "project": mirror.run.project}
+    panels = _panels(reports, runs)
+    # the ids of the runs of this table, also those that another table trained
+    run_filter = f"Config('run_id') in [{', '.join(map(repr, dict.fromkeys(job.path.name for job in runs)))}]"
+    view = workspaces.Workspace(
+        **where,
+        name=f"{sweep.name} {config.scale.name}",
+        sections=[workspaces.Section(name=name, panels=content, is_open=True) for name, content in panels.items()],
+        settings=workspaces.WorkspaceSettings(x_axis="tokens_seen"),
+        runset_settings=workspaces.RunsetSettings(filters=run_filter),
+    )
     # Private: the public `Workspace.from_url` loads the old panels, but here new ones replace them under the same id.
     view._internal_name, view._internal_id = known.get("workspace", ("", ""))
     view.save()
     known["workspace"] = [view._internal_name, view._internal_id]
     write_json(note, known)
     table = (folder / "table.md").read_text(encoding="utf-8")
-    page = report(reports, config, entity, project, panels, run_filter, table)
+    shown = reports.Runset(**where, name=sweep.name, filters=run_filter)
+    blocks = [reports.P(sweep.question), reports.MarkdownBlock(text=table)]
+    for name, content in panels.items():
+        blocks += [reports.H2(name), reports.PanelGrid(runsets=[shown], panels=content)]
+    title = f"{sweep.title} ({config.scale.name})"
+    page = reports.Report(**where, title=title, description=sweep.question, blocks=blocks)
     page.id = known.get("report", "")
     page.save()
     write_json(note, known | {"report": page.id})
     print(f"W&B: {view.url}\nW&B: {page.url}")
 
 
-def _run_filter(runs: Sequence[Job]) -> str:
-    """Return a W&B filter that selects the runs of this table, also those that another table trained."""
-    ids = dict.fromkeys(job.path.name for job in runs)
-    return f"Config('run_id') in [{', '.join(map(repr, ids))}]"
-
-
-def differing_axes(runs: Sequence[Job]) -> list[str]:
+def _differing_axes(runs: Sequence[Job]) -> list[str]:
     """Return the names of the axes in which the pretraining runs of a table differ."""
     found = [axis_values(job.config) for job in runs if job.kind == "pretrain"]
     return [name for name in (found[0] if found else {}) if len({str(values[name]) for values in found}) > 1]
@@ -134,7 +142,8 @@ def differing_axes(runs: Sequence[Job]) -> list[str]:
 def _panels(reports: ModuleType, runs: Sequence[Job]) -> Panels:
     """Return the panels of pretraining (curves over tokens, settings against perplexity) and of finetuning (scores)."""
     column, config, summary = reports.ParallelCoordinatesPlotColumn, reports.Config, reports.SummaryMetric
-    varied = [column(config(name)) for name in differing_axes(runs)]
+    varied = [column(config(name)) for name in _differing_axes(runs)]
+    scores = [column(name) for name in (config("row"), config("task"), summary("score"), summary("at_chance"))]
     return {
         "Pretraining": [
             reports.LinePlot(title="held-out perplexity", x="tokens_seen", y=["val/ppl"], log_y=True),
@@ -144,49 +153,6 @@ def _panels(reports: ModuleType, runs: Sequence[Job]) -> Panels:
         "Finetuning": [
             reports.BarPlot(title="score by row", metrics=["score"], groupby=config("row"), groupby_aggfunc="median"),
             reports.BarPlot(title="majority baseline", metrics=["majority"], groupby=config("task")),
-            reports.ParallelCoordinatesPlot(
-                title="rows, tasks and scores",
-                columns=[
-                    column(config("row")),
-                    column(config("task")),
-                    column(summary("score")),
-                    column(summary("at_chance")),
-                ],
-            ),
+            reports.ParallelCoordinatesPlot(title="rows, tasks and scores", columns=scores),
         ],
     }
-
-
-def workspace(
-    library: ModuleType, config: Config, entity: str, project: str, panels: Panels, run_filter: str
-) -> Any:  # a class of `library`, which has no types
-    """Return a saved view of the W&B project that shows the panels for the runs of this table only."""
-    assert config.sweep is not None
-    return library.Workspace(
-        entity=entity,
-        project=project,
-        name=f"{config.sweep.name} {config.scale.name}",
-        sections=[library.Section(name=name, panels=content, is_open=True) for name, content in panels.items()],
-        settings=library.WorkspaceSettings(x_axis="tokens_seen"),
-        runset_settings=library.RunsetSettings(filters=run_filter),
-    )
-
-
-def report(
-    library: ModuleType, config: Config, entity: str, project: str, panels: Panels, run_filter: str, table: str
-) -> Any:  # a class of `library`, which has no types
-    """Return a page with the question of the sweep, the table beside the published numbers, and the panels."""
-    assert config.sweep is not None
-    runs = library.Runset(entity=entity, project=project, name=config.sweep.name, filters=run_filter)
-    grids = [
-        block
-        for name, content in panels.items()
-        for block in (library.H2(name), library.PanelGrid(runsets=[runs], panels=content))
-    ]
-    return library.Report(
-        entity=entity,
-        project=project,
-        title=f"{config.sweep.title} ({config.scale.name})",
-        description=config.sweep.question,
-        blocks=[library.P(config.sweep.question), library.MarkdownBlock(text=table), *grids],
-    )
