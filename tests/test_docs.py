@@ -13,7 +13,8 @@ from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import build
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAP = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -28,8 +29,8 @@ def commands() -> Iterator[tuple[str, str]]:
 def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """All of its jobs build; only the work is left out, and the user's files. Of seeds in a sweep, one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fingerprints, "of_task", lambda task: {})
-    monkeypatch.setattr(fingerprints, "of_model", lambda folder: {})
+    monkeypatch.setattr(fingerprints, "hash_task_files", lambda task: {})
+    monkeypatch.setattr(fingerprints, "hash_model_folder", lambda folder: {})
     jobs = []
     monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     arguments = shlex.split(line, comments=True)[1:]
@@ -51,3 +52,14 @@ def test_scripts_and_sweeps_that_pages_name_are_there_and_all_are_named() -> Non
     assert {path.stem for path in (ROOT / "conf" / "task").glob("*.yaml")} <= named
     scripts = set(re.findall(r"`([a-z_]+\.py)`", text))
     assert all(list(ROOT.rglob(script)) for script in scripts)
+
+
+@pytest.mark.parametrize("page", MAP, ids=lambda page: page.name)
+def test_the_map_names_files_that_are_there(page: Path) -> None:
+    """Names in capitals (`tasks/heads/HEAD.py`) stand for any file of their folder."""
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text(encoding="utf-8"))
+    assert len(named) > 5
+    for name in named:
+        path = re.sub(r"[\w.-]*[A-Z]{3,}[\w./-]*", "", name) if re.search(r"[A-Z]{3,}", name) else name
+        roots = (ROOT, ROOT / "roberta_lab")
+        assert path.startswith("outputs/") or any((root / path).exists() for root in roots), name

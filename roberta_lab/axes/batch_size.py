@@ -77,7 +77,7 @@ class BatchPlan:
         return np.concatenate(examples), np.concatenate(epochs)
 
     def _place(self, epoch: int, order: Ints, position: int) -> int:
-        """Return how many of an epoch's examples begin before a position of its part of the line."""
+        """Return how many examples of the epoch begin before `position`, counted from the epoch's start."""
         if self.lengths is None:
             return min(max(position, 0), self.num_examples)
         if epoch not in self._starts:

@@ -22,7 +22,7 @@ class Shard(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What the manifest of a token store must tell; there it has more keys."""
+    """The keys that `TokenStore` reads from a store's manifest; the file has further keys."""
 
     dtype: str
     shards: list[Shard]

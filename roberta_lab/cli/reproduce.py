@@ -26,7 +26,7 @@ from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, parse, texts, without
 from roberta_lab.runs.provenance import code_since
-from roberta_lab.runs.tables import Sweep, each_once, num_shared, of_all_tables, sweeps_of
+from roberta_lab.runs.tables import Sweep, each_once, num_shared, without_table_choice, sweeps_of
 from roberta_lab.runs.wandb import mirror
 
 LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
@@ -82,7 +82,7 @@ def main(job: Job) -> None:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
-    work = Work(sweeps_of(config, job.overrides), of_all_tables(job.overrides))
+    work = Work(sweeps_of(config, job.overrides), without_table_choice(job.overrides))
     print(plan(work, config))
     try:
         _prepare(work)

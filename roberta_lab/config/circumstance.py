@@ -13,7 +13,7 @@ PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy"), "task": ("
 
 @dataclass
 class ScaleConfig:
-    """What divides the paper's numbers, and what stands in for what a machine cannot hold."""
+    """The divisors of the paper's numbers, and replacements for settings that are too large for the machine."""
 
     name: str = MISSING
     batch_divisor: int = 1
@@ -26,7 +26,7 @@ class ScaleConfig:
 
 @dataclass
 class TrainerConfig:
-    """How a run is executed. Nothing here changes what is learned."""
+    """The settings of a run's execution; none of them changes what is learned."""
 
     accelerator: str = "auto"
     devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
@@ -43,7 +43,7 @@ class TrainerConfig:
 
 @dataclass
 class LoggerConfig:
-    """Where metrics go besides `metrics.jsonl`."""
+    """The settings of W&B, to which metrics go beside `metrics.jsonl`."""
 
     wandb: str = one_of("auto", "offline", "online", "off", default="auto")  # auto: online with a key, else offline
     project: str = "roberta_lab"
@@ -69,7 +69,7 @@ class SweepConfig:
 
 @dataclass
 class PathsConfig:
-    """Where results and prepared data lie."""
+    """The folders of results and of prepared data."""
 
     outputs: str = "outputs"
     cache: str = "${paths.outputs}/cache"
@@ -77,14 +77,14 @@ class PathsConfig:
 
 @dataclass
 class PrepareConfig:
-    """How text is prepared. Nothing here changes what is made of it."""
+    """The settings of preparation; they do not change what is made of the text."""
 
     workers: int | None = at_least(1, None, null="one a core")  # processes
 
 
 @dataclass
 class InspectConfig:
-    """What `roberta-lab inspect` shows."""
+    """The options of `roberta-lab inspect`."""
 
     examples: int = at_least(0, 3)  # decoded in full; 0: statistics only
     epoch: int = at_least(0, 0)
@@ -94,14 +94,14 @@ class InspectConfig:
 
 @dataclass
 class ExportConfig:
-    """Where `roberta-lab export` writes."""
+    """The options of `roberta-lab export`."""
 
     path: str = ""  # a folder that is new, empty or an earlier export; empty: <paths.outputs>/export/<run id>
 
 
 @dataclass
 class PredictConfig:
-    """What `roberta-lab predict` reads, computes and writes."""
+    """The options of `roberta-lab predict`."""
 
     # fill_mask: tokens for each mask | embed: a vector per text | task: what a run was finetuned for
     what: str = one_of(*PREDICTIONS, default="fill_mask")
@@ -127,6 +127,6 @@ class PlanConfig:
 
 @dataclass
 class ReproduceConfig:
-    """What `roberta-lab reproduce` makes, and `plan` reckons."""
+    """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 
     sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]

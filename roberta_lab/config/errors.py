@@ -8,18 +8,18 @@ class ConfigError(ValueError):
 
 
 class RunInUse(RuntimeError):
-    """The run's directory is claimed by a live process."""
+    """The error of a run whose folder another live process holds."""
 
 
 class RankDied(RuntimeError):
-    """A process of a run on several devices is gone, and with it the run. Says which, and how it ended."""
+    """The error of a run on several devices of which one process died: which, and how it ended."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}; the same command goes on from the last checkpoint."
 
 
 class Unfinished(RuntimeError):
-    """Some runs of a sweep failed; the message lists them. What could be made is made."""
+    """The error of a sweep with failed runs, which its message lists; all others were made."""
 
 
 def nearest(name: str, allowed: list[str]) -> str:

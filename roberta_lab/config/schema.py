@@ -35,13 +35,13 @@ class TokenizerConfig:
 
     kind: str = MISSING
     vocab_size: int = MISSING  # of a tokenizer that is trained; a published one has its own
-    path: str = ""  # a folder with published files (roberta_lab/tokenizer_files.py), in place of training
+    path: str = ""  # a folder with published files (roberta_lab/data/tokenizer_files.py), in place of training
     train_characters: int | None = 100_000_000  # of the mix, in documents drawn at random; None: all of it
 
 
 @dataclass
 class HubConfig:
-    """A dataset of the Hugging Face hub, at one commit (roberta_lab/corpus/hub.py)."""
+    """A dataset of the Hugging Face hub, at one commit (roberta_lab/data/corpus/sources/hub.py)."""
 
     path: str = MISSING  # OWNER/NAME
     revision: str | None = None  # a commit, all 40 digits of it
@@ -55,7 +55,7 @@ class HubConfig:
 
 @dataclass
 class SourceConfig:
-    """A source of documents: where its files lie and how they are read (roberta_lab/corpus/files.py)."""
+    """A source of documents: where its files lie and how they are read (roberta_lab/data/corpus/sources/files.py)."""
 
     kind: str = one_of(*SOURCE_KINDS)  # pydoc is embedded and has no path
     path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
@@ -75,10 +75,10 @@ class SourceConfig:
 
 @dataclass
 class DataMixConfig:
-    """Where the text comes from, and how much of it pretraining reads."""
+    """The sources of text, and how much of it pretraining reads."""
 
     sources: dict[str, Any] = field(default_factory=dict)  # name -> SourceConfig, typed when the config is built
-    deduplicate: bool = True  # of documents with the same text, the first stays
+    deduplicate: bool = True  # keep only the first of documents with the same text
     held_out_share: float = below_one(0.1)
     train_tokens: int | None = None  # None: everything outside the held-out documents
     validation_tokens: int = 65536
@@ -86,7 +86,7 @@ class DataMixConfig:
 
 @dataclass
 class InputFormatConfig:
-    """How sentences become model inputs (RoBERTa, Section 4.2)."""
+    """The rule by which sentences become model inputs (RoBERTa, Section 4.2)."""
 
     name: str = MISSING
     max_length: int = at_least(8, 512)
@@ -94,7 +94,7 @@ class InputFormatConfig:
 
 @dataclass
 class MaskingConfig:
-    """Which tokens are predicted, and what the model sees in their place (RoBERTa, Section 4.1)."""
+    """The choice of the tokens that are predicted, and of what the model sees in their place (RoBERTa, Section 4.1)."""
 
     name: str = MISSING
     num_patterns: int = 10  # read by `static` only
@@ -141,7 +141,7 @@ class PrecisionConfig:
 
 @dataclass
 class PretrainedConfig:
-    """Which weights finetuning and prediction start from."""
+    """The weights that finetuning and prediction start from."""
 
     # run: that the overrides address, or the folder at `path` | none: random weights
     start: str = one_of("run", "none", default="run")

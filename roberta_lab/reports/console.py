@@ -1,7 +1,5 @@
 """Columns of text for the console."""
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Plan a run or a sweep: which runs it has, which are complete, what the others cost. Starts nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

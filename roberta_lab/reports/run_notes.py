@@ -1,7 +1,5 @@
 """What a run left in its folder: its result, settings, overrides, owner and provenance. Damaged notes read as missing ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

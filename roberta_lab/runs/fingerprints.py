@@ -10,22 +10,22 @@ from roberta_lab.data import tokenizer_files
 from roberta_lab.tasks import families
 
 
-def _of_named(files: Mapping[str, Path]) -> str:
+def _hash_by_name(files: Mapping[str, Path]) -> str:
     """Return hex digits for the content of files and their names."""
     found = hashlib.sha256()
     for name, file in sorted(files.items()):
         status = file.stat()
-        found.update(f"{name}\0{_of_file(str(file), status.st_size, status.st_mtime_ns)}\n".encode())
+        found.update(f"{name}\0{_hash_file(str(file), status.st_size, status.st_mtime_ns)}\n".encode())
     return found.hexdigest()[:16]
 
 
 @lru_cache(maxsize=1 << 16)  # a sweep asks for each run, and again when it is made
-def _of_file(path: str, size: int, changed: int) -> str:
+def _hash_file(path: str, size: int, changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def of_model(path: str) -> dict[str, str]:
+def hash_model_folder(path: str) -> dict[str, str]:
     """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer. Raises ConfigError without."""
     folder = Path(path).expanduser()
     weights = sorted(folder.glob("model*.safetensors"))
@@ -33,15 +33,18 @@ def of_model(path: str) -> dict[str, str]:
         raise ConfigError(f"pretrained.path={path}: allowed is a folder with config.json and model.safetensors.")
     files = [folder / "config.json", *weights, *folder.glob("model.safetensors.index.json")]
     try:
-        return {"model": _of_named({file.name: file for file in files}), "tokenizer": tokenizer_files.fingerprint(path)}
+        return {
+            "model": _hash_by_name({file.name: file for file in files}),
+            "tokenizer": tokenizer_files.fingerprint(path),
+        }
     except ConfigError as error:
         raise ConfigError(str(error).replace("tokenizer.path=", "pretrained.path=")) from None
 
 
-def of_task(task: TaskConfig) -> str:
-    """Return the hash of the files that a task is read from, each under its split: neither its name nor its folder counts.
+def hash_task_files(task: TaskConfig) -> str:
+    """Return the hash of a task's files, each under its split, so that file names and folder do not change it.
 
-    Empty where no files are read. Where some are missing, reading the task says which; other tasks of a sweep go on.
+    It is empty for a task without files, and `incomplete` when needed files are missing: reading the task then says which.
     Raises ConfigError when the folder is not there.
     """
     files_of = families.get(task.family).files if task.path else None
@@ -53,4 +56,4 @@ def of_task(task: TaskConfig) -> str:
         files = files_of(task)
     except ConfigError:
         return "incomplete"
-    return _of_named({name: file for name, file in files.items() if file.is_file()})
+    return _hash_by_name({name: file for name, file in files.items() if file.is_file()})

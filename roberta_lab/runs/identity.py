@@ -43,7 +43,7 @@ def finetune_science(config: Config) -> dict[str, Any]:
     task, tune = dataclasses.asdict(config.task), dataclasses.asdict(config.finetune)
     for name in ("stands_for", "caution", "path"):
         del task[name]
-    task["content"] = fingerprints.of_task(config.task)
+    task["content"] = fingerprints.hash_task_files(config.task)
     if _own_stride(config) is None:
         del task["stride"]
     if config.task.path:
@@ -77,7 +77,7 @@ def start_science(config: Config) -> dict[str, Any]:
     optimizer = {name: values["optimizer"][name] for name in ("beta1", "eps")}
     found = {"version": SCIENCE_VERSION, "optimizer": optimizer, "precision": values["precision"]}
     if config.pretrained.path:
-        found["folder"] = fingerprints.of_model(config.pretrained.path)
+        found["folder"] = fingerprints.hash_model_folder(config.pretrained.path)
     else:
         found |= {"start": config.pretrained.start, **{k: values[k] for k in ("model", "tokenizer", "input_format")}}
     if needs_corpus(config):

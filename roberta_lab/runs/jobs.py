@@ -101,7 +101,7 @@ class Job:
         return Job("finetune", config, _encoder_overrides(config, self.overrides), self.row, config.task.name, True)
 
     def asking(self, other: Job) -> Job:
-        """Return this run with the files beside its result that another row, or a run that starts from it, asks for."""
+        """Return this job with `save_model` and `submission` switched on where `other` asks for them."""
         tune, more = self.config.finetune, other.config.finetune
         asked = {name for name in identity.ASKED if getattr(more, name) and not getattr(tune, name)}
         if self.kind != "finetune" or not asked:

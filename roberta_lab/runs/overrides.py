@@ -121,7 +121,7 @@ def without(overrides: Iterable[Override], *keys: str) -> list[Override]:
 
 
 def without_sweep(overrides: Iterable[Override]) -> list[Override]:
-    """Return the overrides that say which run is meant: not in which table, nor how it is launched."""
+    """Return the overrides without those of the sweep and of Hydra: what says which run is meant."""
     return without(overrides, "sweep", "hydra")
 
 

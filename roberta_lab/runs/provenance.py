@@ -39,7 +39,7 @@ class Attempt(TypedDict, total=False):
 
 
 class Provenance(TypedDict):
-    """All of it: hashes of the data by what they are, and the attempts in their order."""
+    """The content of `provenance.json`: hashes of the data by name, and all attempts in their order."""
 
     data: dict[str, str]
     attempts: list[Attempt]

@@ -17,7 +17,7 @@ COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # ke
 
 @dataclass(frozen=True)
 class Place:
-    """Where in its table a run belongs, and the overrides that address it."""
+    """The row and column of a run in its table, and the overrides that address it."""
 
     row: str
     task: str | None  # the paper's name of the column; None for pretraining

@@ -32,15 +32,15 @@ def runs_of(config: Config, overrides: Sequence[Override]) -> list[Job]:
     return [job for kind in KINDS for job in jobs_of(kind, overrides, config)]
 
 
-def of_all_tables(overrides: Sequence[Override]) -> list[Override]:
-    """Return the overrides that do not say which tables are asked for."""
+def without_table_choice(overrides: Sequence[Override]) -> list[Override]:
+    """Return the overrides without those that choose tables (`sweep`, `reproduce.sweeps`)."""
     return [o for o in overrides if o.key_or_group not in ("sweep", "reproduce.sweeps")]
 
 
 def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
     """Return every table that is asked for, with its runs. Raises ConfigError when rows are chosen of several tables."""
     assert config.sweep is not None
-    user, names = of_all_tables(overrides), config.reproduce.sweeps or [config.sweep.name]
+    user, names = without_table_choice(overrides), config.reproduce.sweeps or [config.sweep.name]
     if len(names) > 1 and any(o.key_or_group == "sweep.only" for o in user):
         raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
     if len(names) > 3:  # which takes noticeably long

@@ -49,7 +49,7 @@ def usual_stride(max_length: int) -> int:
 
 @dataclass(frozen=True)
 class PairFormat:
-    """How two texts are joined, and how long an input may be."""
+    """The rule for joining two texts, and the longest input."""
 
     max_length: int
     paired: bool  # one separator and token types (BERT); else two separators (RoBERTa)

@@ -35,7 +35,7 @@ from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
 
 LOG_EVERY = 20  # steps
-FEWEST_STEPS = 20  # of which the two ends say whether the loss fell
+FEWEST_STEPS = 20  # fewer steps do not show whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
 Write = Callable[[Row], None]
@@ -113,7 +113,7 @@ class Best:
 
 
 class EpochEnd(L.Callback):
-    """Logs losses; after each epoch evaluates on dev, keeps the best, and stops when `patience` epochs brought nothing."""
+    """A callback that logs losses, evaluates on dev after each epoch, keeps the best epoch, and stops after `patience` epochs without a better score."""
 
     def __init__(self, config: Config, evaluate: Evaluate, per_epoch: int, write: Write, keep: bool) -> None:
         self.config, self.evaluate, self.per_epoch, self.write, self.keep = config, evaluate, per_epoch, write, keep
@@ -150,7 +150,7 @@ class EpochEnd(L.Callback):
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What a run leaves: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
+    """The outcome of a run: its result, and the best epoch's weights (of `TaskModel`) if they were kept."""
 
     result: FinetuningResult
     head: str  # a name that `heads.load` knows

@@ -22,7 +22,7 @@ from roberta_lab.tasks.spans import Span
 
 NUM_RESAMPLES = 400
 QUANTILE = 0.025  # of the resampled gains: above 0, the gain is no accident of these items
-FEWEST_ITEMS = 10  # of fewer, draws say nothing
+FEWEST_ITEMS = 10  # with fewer items a bootstrap says nothing
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 Scores = dict[str, float]

@@ -32,7 +32,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trials(NamedTuple):
-    """What trials have found so far about numbers of inputs."""
+    """The largest number of inputs known to fit, and the smallest known not to."""
 
     fits: int = 0  # the largest number that fits
     fails: int | None = None  # the smallest number that does not fit; None: not seen yet

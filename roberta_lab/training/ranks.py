@@ -35,7 +35,7 @@ _FOLLOW = (
 
 
 class _Meeting(NamedTuple):
-    """What a process must know to join the others."""
+    """The data that a process needs to join the others."""
 
     rank: Rank
     port: int

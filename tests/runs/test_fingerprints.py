@@ -32,7 +32,7 @@ def glue(tmp_path: Path) -> Path:
 
 
 def sst2(path: Path) -> str:
-    return fingerprints.of_task(TaskConfig("sst2", "glue", "classification", path=str(path)))
+    return fingerprints.hash_task_files(TaskConfig("sst2", "glue", "classification", path=str(path)))
 
 
 def test_a_task_is_its_files_wherever_they_lie(glue: Path, tmp_path: Path) -> None:
@@ -45,13 +45,13 @@ def test_a_task_is_its_files_wherever_they_lie(glue: Path, tmp_path: Path) -> No
     (glue / "SST-2" / "dev.tsv").write_text("z")
     os.utime(glue / "SST-2" / "dev.tsv", ns=(1, 1))
     assert sst2(glue) != before
-    assert fingerprints.of_task(TaskConfig("pydoc_pair", "pydoc", "classification")) == ""
+    assert fingerprints.hash_task_files(TaskConfig("pydoc_pair", "pydoc", "classification")) == ""
     with pytest.raises(ConfigError, match=r"task\.path=.*there is no such folder"):
         sst2(tmp_path / "nowhere")
 
 
 def of(name: str, family: str, path: Path, **files: str) -> str:
-    return fingerprints.of_task(TaskConfig(name, family, "classification", path=str(path), files=files))
+    return fingerprints.hash_task_files(TaskConfig(name, family, "classification", path=str(path), files=files))
 
 
 def put(path: Path, text: str) -> Path:

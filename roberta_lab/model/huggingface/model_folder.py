@@ -48,7 +48,7 @@ class Pretrained(NamedTuple):
 
     @property
     def max_length(self) -> int:
-        """Return the length of the longest input, with special tokens."""
+        """Return the most tokens that the model can read, special tokens included."""
         return len(self.state[POSITIONS]) - POSITION_OFFSET
 
     @property

@@ -1,7 +1,5 @@
 """Choose which figures a table has: each is made only when the runs have what it shows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

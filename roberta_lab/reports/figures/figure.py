@@ -1,7 +1,5 @@
 """What a figure is: its series and axes as data, before anything is drawn."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re
@@ -51,7 +49,7 @@ class Figure:
 
     @property
     def shown(self) -> list[list[tuple[float, float, str]]]:
-        """Return for each series the points that the axes hold, with their notes."""
+        """Return, for each series, the (x, y, note) points that the axes can hold."""
         noted = [zip(s.points, s.notes or ("",) * len(s.points), strict=True) for s in self.series]
         return [[(*point, note) for point, note in pairs if self.holds(point)] for pairs in noted]
 

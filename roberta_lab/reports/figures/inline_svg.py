@@ -1,7 +1,5 @@
 """A figure as part of a page: SVG without style attributes, which the page's policy forbids, and with values for its script."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from xml.etree import ElementTree

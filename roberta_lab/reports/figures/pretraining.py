@@ -1,7 +1,5 @@
 """Figures of pretraining: perplexity and loss by tokens seen, and how much of a text masking ever selects."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

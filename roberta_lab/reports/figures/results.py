@@ -1,7 +1,5 @@
 """Figures of results: by an amount in which rows differ, and beside the paper's (Table 4, its recipe; Table 5, GLUE)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

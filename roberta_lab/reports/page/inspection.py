@@ -1,7 +1,5 @@
 """The statistics of an epoch for people: the same lines as text for the console and as an HTML page."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """`outputs/index.html`: an index over all tables and runs, what state they are in, and how to go on with them."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -140,7 +138,7 @@ def state_of(folder: Path) -> tuple[str, str]:
 
 def _is_alive(pid: str, host: str) -> bool:
     if host != socket.gethostname():
-        return True  # of processes of another machine nothing is known here
+        return True  # a process on another machine cannot be checked: it is taken for alive
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError, OverflowError):

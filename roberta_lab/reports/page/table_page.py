@@ -1,7 +1,5 @@
 """The HTML page of a table: one file with nothing remote, whose policy allows its own script and style alone."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Assemble a table: group a sweep's runs by row and column, mark what is wrong with them, and compare the rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The columns of a table: one for each figure of a task that the paper gives, with its place in a run's result."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

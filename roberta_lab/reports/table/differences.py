@@ -5,8 +5,6 @@ the same pretraining seed. Then finetuning seeds are averaged, since they share 
 How little a few seeds can tell is in wording.TESTS, which readers of a table see.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ Seeds = tuple[int, int | None]  # of pretraining, of finetuning
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a row is above its reference row in one column, over the seeds that both have."""
+    """The difference of a row from its reference row in one column, over the seeds that both have."""
 
     mean: float
     low: float  # 95% bootstrap interval of the mean

@@ -1,7 +1,5 @@
 """Write a table in all its forms: Markdown, CSV, LaTeX, figures, an HTML page, and a summary for the landing page."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

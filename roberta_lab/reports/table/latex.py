@@ -1,7 +1,5 @@
 r"""A table as LaTeX: `tabular.tex` to `\input` where a paper wants it (booktabs), `table.tex` to compile as it is."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A table as Markdown, for a terminal or a repository."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote

@@ -1,7 +1,5 @@
 """The footnotes of a table in every rendering: what a reader must mind, and where the numbers come from."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a table is made of: runs as records, cells of several runs, rows, and the whole."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median

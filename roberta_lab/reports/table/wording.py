@@ -1,7 +1,5 @@
 """The words and digits that a table has in common as Markdown, as LaTeX and as a page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

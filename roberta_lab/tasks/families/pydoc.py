@@ -54,7 +54,7 @@ def _train_and_dev(splits: Splits, name: str) -> tuple[list[Item], list[Item]]:
 
 
 def _derangement(number: int, *name: str) -> np.ndarray:
-    """Return another number for each of `number` things, each taken once: neighbours on a random circle."""
+    """Return a random permutation of 0 to number - 1 without fixed points, (number,) int64."""
     circle = generator(0, "/".join(("pydoc", *name))).permutation(number)
     other = np.empty(number, np.int64)
     other[circle] = np.roll(circle, 1)

@@ -95,7 +95,7 @@ def candidate(question: str, option: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    """White space of any kind and length as one blank."""
+    """Replace each run of white space by one space."""
     return " ".join(text.split())
 
 

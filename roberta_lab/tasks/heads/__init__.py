@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """What is known of a head before its file is imported."""
+    """The facts of a head that are needed before its file is imported."""
 
     module: str  # the file in this folder; its `HEADS` has the head under its name
     metrics: tuple[str, ...]  # what task.metric may be

@@ -64,7 +64,7 @@ class Head(ABC, Generic[ItemType]):
         return 1
 
     def variant(self, task: TaskConfig, data: TaskData) -> str:
-        """Return the name of the head that is trained on this data. Raises ConfigError where the metric asks for another."""
+        """Return the key in `HEADS` of the head to train: this one, unless the data needs a variant. Raises ConfigError where the metric asks for another."""
         return self.name
 
     def limit(self, pairs: PairFormat) -> str:
@@ -129,7 +129,7 @@ class Head(ABC, Generic[ItemType]):
 
 # ---------------------------------------------------------------- what several heads do
 def logits_of(table: FeatureTable, batches: Batches) -> dict[int, list[float]]:
-    """Return the logits of each item, by its number.
+    """Return the logits of each item by its index; what is no number becomes 0 or a large number, for JSON has neither.
 
     They are finite, as JSON needs: a model whose weights are NaN predicts 0, and its run is marked as diverged.
     """

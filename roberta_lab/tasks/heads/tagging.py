@@ -169,7 +169,7 @@ def entities(classes: Sequence[int]) -> set[Entity]:
 
 
 def entity_counts(predicted: Sequence[int], true: Sequence[int]) -> tuple[int, int, int, int, int]:
-    """Return five counts: entities with both ends and type right, those found, those there; right words, and all words."""
+    """Return five counts of a sentence: correct, predicted and true entities; correct words; all words."""
     ours, theirs = entities(predicted), entities(true)
     right = sum(a == b for a, b in zip(predicted, true, strict=True))
     return len(ours & theirs), len(ours), len(theirs), right, len(true)

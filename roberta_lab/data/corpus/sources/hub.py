@@ -128,7 +128,7 @@ def _splits(source: HubConfig) -> tuple[DatasetBuilder, Mapping[str, IterableDat
 
 
 def _open_split(source: HubConfig, builder: DatasetBuilder, splits: Mapping[str, IterableDataset]) -> IterableDataset:
-    """Return one split. Of Parquet, only the wanted columns are read and decoded, a few rows at a time."""
+    """Return one split. For Parquet, read only the wanted columns are read and decoded, a few rows at a time."""
     if source.split not in splits:
         raise ConfigError(f"{describe(source)} has no split {source.split!r}. It has: {', '.join(map(str, splits))}.")
     stream = splits[source.split]
@@ -201,7 +201,7 @@ def describe(source: HubConfig) -> str:
 
 
 def iterate(source: HubConfig, iterator: Iterator[_T]) -> Iterator[_T]:
-    """Yield the items of a library's iterator, each taken within `hub_calls`."""
+    """Yield the items of an iterator; each error of a hub library becomes a ConfigError."""
     while True:
         with hub_calls(source):
             item = next(iterator, None)

@@ -199,7 +199,7 @@ def _rows(
         else:
             good += 1
             yield position, cast(Fields, row)
-    hopeless = not good and file.end is None  # of the lines of a large file, these may be the bad ones
+    hopeless = not good and file.end is None  # the bad lines of a large file may all be in this range
     if too_many or (bad and hopeless):
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
 
