@@ -26,7 +26,7 @@ from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, parse, texts, without
 from roberta_lab.runs.provenance import code_since
-from roberta_lab.runs.tables import Sweep, each_once, num_shared, without_table_choice, sweeps_of
+from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of, without_table_choice
 from roberta_lab.runs.wandb import mirror
 
 LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
