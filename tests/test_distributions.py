@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_input_format import FIRST, Corpus, make
 
-from roberta_lab.axes import batch_size, input_format, masking
+from roberta_lab.axes import Bools, Ints, batch_size, input_format, masking
 from roberta_lab.axes.batch_size import BatchPlan
 from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.axes.masking import mask, num_masked
@@ -131,13 +131,13 @@ def test_80_10_10() -> None:
     assert max(p(mask_share=0.79), p(random_share=0.11), p(mask_share=0.81, random_share=0.095)) < P
 
 
-def contiguous(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def contiguous(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
     """Fault: a run of neighbours from a uniform place on; each position by itself is as likely as any other."""
     width = maskable.shape[1]
     return (np.arange(width) - (keys % np.uint64(width)).astype(int)[:, None]) % width < counts[:, None]
 
 
-def early(maskable: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def early(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
     """Fault: draws of 6 bits in a row of 40: the first 24 places are twice as likely to be the start of the run."""
     width = maskable.shape[1]
     starts = (keys & np.uint64(63)).astype(int)[:, None] % width
@@ -160,9 +160,9 @@ def test_positions_are_uniform_and_independent(monkeypatch: pytest.MonkeyPatch) 
         return uniform_p(chosen.sum(axis=0), factor), min(1.0, worst * len(together))
 
     assert min(p_values()) > P
-    monkeypatch.setattr(masking, "_select", contiguous)
+    monkeypatch.setitem(masking.POSITIONS, "uniform", masking.Positions(contiguous, is_exact=True))
     assert p_values()[0] > P > p_values()[1], "neighbours"
-    monkeypatch.setattr(masking, "_select", early)
+    monkeypatch.setitem(masking.POSITIONS, "uniform", masking.Positions(early, is_exact=True))
     assert p_values()[0] < P, "modulo bias"
 
 

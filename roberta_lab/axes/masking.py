@@ -6,6 +6,7 @@ no storage. No worker, rank, micro-batch, padding or order of calls can change a
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,12 +94,12 @@ def _counts(num_maskable: Ints, keys: Ints, config: MaskingConfig) -> Ints:
 def num_masked(num_maskable: Ints, example_ids: Ints, epochs: Ints, config: MaskingConfig, seed: int) -> Ints:
     """Return how many tokens `mask` will select in each example, (B,) int64, without masking it: a step's loss needs them.
 
-    All arrays are (B,) integers. With `whole_words`, `mask` selects at most so many, since words must fit.
+    All arrays are (B,) integers. Where the rule is not exact (`positions_of`), `mask` selects at most so many.
     """
     return _counts(np.asarray(num_maskable), _pattern_keys(example_ids, epochs, config, seed), config)
 
 
-def _select(maskable: Bools, keys: Ints, counts: Ints) -> Bools:
+def uniform_positions(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
     """Return uniform positions without replacement: those of the `counts` smallest words among the maskable. (B, T) bool.
 
     Words of one row are never equal, since `hashed` is a bijection of its last counter. Padding has no influence.
@@ -112,8 +113,10 @@ def _select(maskable: Bools, keys: Ints, counts: Ints) -> Bools:
     return selected
 
 
-def _select_words(maskable: Bools, continues: Bools, keys: Ints, counts: Ints) -> Bools:
+def whole_words(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
     """Return whole words, (B, T) bool: taken in a random order, each if it still fits into the counts, as in BERT."""
+    assert vocabulary.continues_word is not None
+    continues = vocabulary.continues_word[ids]
     starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
     word = np.cumsum(starts, axis=1) - 1  # of each token, in its row
     num_rows, most = len(word), max(1, int(word.max(initial=0)) + 1)
@@ -129,6 +132,26 @@ def _select_words(maskable: Bools, continues: Bools, keys: Ints, counts: Ints) -
         total += np.where(fits, size, 0)
     selected: Bools = maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
     return selected
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A rule by which the places of an example that are masked are chosen.
+
+    `choose(ids, maskable, keys, counts, vocabulary)` takes ids (B, T), where a token may be selected (B, T) bool, a 64-bit
+    key for each row (B,) from which all draws come, and how many tokens are wanted (B,). It returns (B, T) bool.
+    """
+
+    choose: Callable[[Ints, Bools, Ints, Ints, Vocabulary], Bools]
+    is_exact: bool  # chooses as many as are wanted, so that their number is known without choosing (`num_masked`)
+
+
+POSITIONS = {"uniform": Positions(uniform_positions, True), "whole_words": Positions(whole_words, False)}
+
+
+def positions_of(config: MaskingConfig) -> Positions:
+    """Return the rule of a config."""
+    return POSITIONS["whole_words" if config.whole_words else "uniform"]
 
 
 def _replace(masked: Ints, selected: Bools, keys: Ints, config: MaskingConfig, vocab: Vocabulary) -> None:
@@ -160,19 +183,14 @@ def mask(
     Only `maskable` places, (B, T) bool, are selected. Random tokens are uniform over the ids that are not special.
     Return what the model sees, (B, T) int64, and labels, (B, T) int64: the original id where selected and -100 elsewhere.
     """
-    keys = _pattern_keys(example_ids, epochs, config, seed)
+    keys, positions = _pattern_keys(example_ids, epochs, config, seed), positions_of(config)
     counts = _counts(np.count_nonzero(maskable, axis=1), keys, config)
     masked = np.array(input_ids, dtype=np.int64)
     labels = np.full(masked.shape, IGNORED, dtype=np.int64)
     block = max(1, _BLOCK_TOKENS // max(1, masked.shape[1]))
     for start in range(0, len(masked), block):
         rows = slice(start, start + block)
-        if config.whole_words:
-            assert vocabulary.continues_word is not None
-            continues = vocabulary.continues_word[input_ids[rows]]
-            selected = _select_words(maskable[rows], continues, keys[rows], counts[rows])
-        else:
-            selected = _select(maskable[rows], keys[rows], counts[rows])
+        selected = positions.choose(input_ids[rows], maskable[rows], keys[rows], counts[rows], vocabulary)
         np.copyto(labels[rows], masked[rows], where=selected)
         _replace(masked[rows], selected, keys[rows], config, vocabulary)
     return masked, labels

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from roberta_lab.axes import input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
-from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked
+from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked, positions_of
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, MaskingConfig
@@ -98,10 +98,10 @@ class MicroBatches(Dataset[Batch]):
         if step not in self._counts:
             examples, epochs = self.batches.batch(step)
             masking, seed = self.config.masking, self.config.seed
-            if masking.whole_words:  # only selecting words shows which ones fit
-                masked = (self._masked(examples, epochs)[2] != IGNORED).sum()
-            else:
+            if positions_of(masking).is_exact:
                 masked = num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
+            else:  # only choosing shows how many there are
+                masked = (self._masked(examples, epochs)[2] != IGNORED).sum()
             self._counts = {step: (int(masked), len(examples))}
         return self._counts[step]
 

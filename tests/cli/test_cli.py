@@ -11,7 +11,7 @@ from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
 from roberta_lab.cli import main
 from roberta_lab.runs.compose import build
-from roberta_lab.runs.options import default_options, groups
+from roberta_lab.runs.options import CONF, default_options, groups
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,9 @@ def complete(line: str) -> list[str]:
 def test_tab_completes_commands_groups_options_and_keys() -> None:
     assert complete("roberta-lab ") == list(main.COMMANDS)
     assert {"masking=", "input_format="} <= set(complete("roberta-lab pretrain "))
-    assert set(complete("roberta-lab pretrain masking=")) == {"masking=static", "masking=dynamic"}
+    assert set(complete("roberta-lab pretrain masking=")) == {
+        f"masking={option.stem}" for option in (CONF / "masking").glob("*.yaml")
+    }
     assert complete("roberta-lab finetune batch_size.se") == ["batch_size.sequences="]
     assert "complete " in run("-sc", "install=bash").stdout
 

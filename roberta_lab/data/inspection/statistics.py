@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from roberta_lab.axes.batch_size import BatchPlan, accumulation
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
-from roberta_lab.axes.masking import masked_rows
+from roberta_lab.axes.masking import masked_rows, positions_of
 from roberta_lab.axes.rng import hashed
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import MaskingConfig
@@ -176,7 +176,7 @@ def row_statistics(
             pieces += np.bincount(rows.input_ids[~rows.special_mask], minlength=vocabulary.size)
             digests[examples] = _digests(rows)
             bar.update(len(examples))
-    rate = None if masking.whole_words else masking.mask_prob  # whole words must fit, so only a bound is known
+    rate = masking.mask_prob if positions_of(masking).is_exact else None  # else only a bound is known
     frequent = np.argsort(-pieces, kind="stable")[:MOST_FREQUENT]
     return RowStatistics(
         selected=Share(totals["selected"], totals["selectable"], rate, _variance(sizes, masking)),
