@@ -121,9 +121,7 @@ def _pairs(random: Share, mislabelled: int) -> tuple[Line, ...]:
 def _masking(rows: RowStatistics) -> tuple[Line, ...]:
     selected = compared_line("selected", rows.selected)
     if rows.selected.expected is None:
-        selected = share_line(
-            "selected", rows.selected, "at most masking.mask_prob: they are chosen in wholes that must fit"
-        )
+        selected = share_line("selected", rows.selected, "at most masking.mask_prob, as only whole pieces are chosen")
     ends = [bin_.share.share for bin_ in rows.by_position if bin_.share.whole]
     level = Line("by position", f"{percent(min(ends))} to {percent(max(ends))}", f"in {len(ends)} parts of the input")
     specials = [] if "specials selected" in rows.faults else [share_line("of specials", rows.specials_selected)]
