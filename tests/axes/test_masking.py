@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from mask_configs import EVERY_CONFIG
 
 from roberta_lab.axes import Bools, Ints, masking, rng
 from roberta_lab.axes.examples import IGNORED, Vocabulary
@@ -21,10 +22,6 @@ TEXT_IDS = [i for i in range(60) if i not in VOCABULARY.special_ids]
 CONTINUES = np.arange(60) % 3 == 0  # every third id is a piece inside a word
 WORDS = dataclasses.replace(VOCABULARY, continues_word=CONTINUES & ~np.isin(np.arange(60), VOCABULARY.special_ids))
 DYNAMIC, STATIC = MaskingConfig("dynamic"), MaskingConfig("static", num_patterns=10)
-EVERY_CONFIG = [  # a new pattern, selection or rule of positions is tested as the others are
-    MaskingConfig(name, selection=selection, whole_words=positions == "whole_words")
-    for name, selection, positions in product(masking.PATTERNS, masking.SELECTIONS, masking.POSITIONS)
-]
 every_config = pytest.mark.parametrize(
     "config", EVERY_CONFIG, ids=lambda c: f"{c.name}-{c.selection}-{'whole_words' if c.whole_words else 'uniform'}"
 )

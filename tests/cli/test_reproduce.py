@@ -18,7 +18,7 @@ from composed_jobs import at
 from example_results import pretrained
 from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
-from test_end_to_end import SMALL, small_source  # noqa: F401 (a fixture)
+from small_run import SMALL, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig

@@ -37,8 +37,10 @@ def test_what_is_out_of_range_is_named_with_its_key(changes: dict, message: str)
 
 
 def test_null_is_fine_where_the_type_allows_it_and_the_ends_of_a_range_belong_to_it() -> None:
-    ranges.check(Outer(number=None, inner=Inner(share=0.0)))
-    ranges.check(Outer(number=1))
+    for outer in (Outer(number=None, inner=Inner(share=0.0)), Outer(number=1)):
+        ranges.check(outer)  # raises nothing
+    with pytest.raises(ConfigError):
+        ranges.check(Outer(number=0))
 
 
 def test_a_part_is_checked_under_the_key_that_it_has_in_the_tree() -> None:

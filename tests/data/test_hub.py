@@ -1,10 +1,9 @@
-"""Hub datasets, read from a hub on this machine (tests/hub_server.py).
+"""Hub datasets, read from a hub on this machine (tests/support/hub_server.py).
 
 The reader is a process of its own, since `huggingface_hub` reads HF_ENDPOINT when it is imported.
 """
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,13 +11,13 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hub_datasets import LINES, MOVED, PINNED, TWO, WIDE, repositories
+from hub_reader import environment, reading_process
 from hub_server import Hub
 
 from roberta_lab.config import ConfigError
@@ -71,27 +70,10 @@ def test_a_package_that_could_run_scripts_is_refused(monkeypatch: pytest.MonkeyP
 
 
 # ---------------------------------------------------------------- the reader
-def environment(url: str, home: Path) -> dict[str, str]:
-    """What the reader finds: this hub, an empty home, no proxy, no token, nothing of the user's."""
-    return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key.lower()},
-        **{"HF_ENDPOINT": url, "HF_HOME": str(home / "hf"), "HOME": str(home), "USE_TORCH": "1"},
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-
-
 def read(source: Any) -> tuple[list[list[Any]], Counter[str]]:
     """All shards. Runs in the reader."""
     counts: Counter[str] = Counter()
     return [list(hub.rows(source, shard, counts)) for shard in range(hub.num_shards(source))], counts
-
-
-def impatient() -> None:
-    """Sleeps pass at once in the reader. Runs there."""
-    import datasets
-
-    datasets.config.STREAMING_READ_MAX_RETRIES = 2
-    time.sleep = lambda seconds: None
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +86,8 @@ def there() -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def call(there: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """call(function, arguments) in the reader, whose working directory is a folder of its own."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        for key in set(os.environ) - set(env := environment(there.url, home)):
-            patch.delenv(key)
-        for key, value in env.items():
-            patch.setenv(key, value)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), impatient) as reader:
-            reader.submit(os.getcwd).result(60)
-            patch.undo()
-            yield lambda function, *arguments: reader.submit(function, *arguments).result(60)
+    with reading_process(there.url, tmp_path_factory.mktemp("home")) as process:
+        yield lambda function, *arguments: process.submit(function, *arguments).result(60)
 
 
 def expected(rows: list[dict[str, Any]], *names: str) -> list[tuple[int, dict[str, Any]]]:
@@ -264,7 +237,7 @@ def test_nothing_is_said_kept_or_counted_and_torch_stays_out(there: Hub, tmp_pat
 
 
 def test_offline_and_unreachable_are_said(there: Hub, tmp_path: Path) -> None:
-    code = "from test_hub import hub, impatient, source; impatient(); hub.num_shards(source('owner/two'))"
+    code = "from hub_reader import impatient; from test_hub import hub, source; impatient(); hub.num_shards(source('owner/two'))"
     offline = reader(there.url, tmp_path, code, HF_HUB_OFFLINE="1").stderr.splitlines()[-1]
     assert "owner/two" in offline and "HF_HUB_OFFLINE=1 forbids" in offline
     nowhere = reader("http://127.0.0.1:9", tmp_path, code).stderr.splitlines()[-1]

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_store import FIRST, Corpus, FakeStore, store_of
+from report_runs import Page
 
 from roberta_lab.axes import input_format, masking
 from roberta_lab.axes.batch_size import BatchPlan
@@ -408,24 +408,6 @@ def test_manifests_of_any_shape() -> None:
 HOSTILE = "<script>alert('&')</script><img src=//x.example/y onerror=z>"
 
 
-class Reader(HTMLParser):
-    """Tags, attributes, text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def page_of(statistics_: EpochStatistics, text: str = HOSTILE) -> str:
     tokens = (decoded.Token("text", text), decoded.Token("masked", text, text), decoded.Token("segment B", text))
     return report.html(
@@ -443,7 +425,7 @@ def page_of(statistics_: EpochStatistics, text: str = HOSTILE) -> str:
 
 @pytest.mark.parametrize("format_name", input_format.FORMATS)
 def test_the_page_needs_nothing_and_escapes_everything(format_name: str) -> None:
-    read = Reader(page := page_of(counted(random_corpus(), format_name, 16, MaskingConfig("dynamic"))))
+    read = Page(page := page_of(counted(random_corpus(), format_name, 16, MaskingConfig("dynamic"))))
     assert not {"script", "img", "link", "iframe", "object"} & set(read.tags)
     assert not {"src", "href", "onerror"} & {name for name, _ in read.attributes}
     assert "url(" not in page and "@import" not in page and "default-src 'none'" in page
@@ -455,7 +437,7 @@ def test_the_page_needs_nothing_and_escapes_everything(format_name: str) -> None
 
 def test_the_page_has_every_line_of_the_text() -> None:
     statistics_ = counted(TINY, "full_sentences", 8, SURE)
-    read = Reader(page_of(statistics_)).text
+    read = Page(page_of(statistics_)).text
     for section in report.sections(statistics_):
         for line in section.lines:
             assert line.name in read and line.value in read and line.note in read

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 from tokenizers import AddedToken, Tokenizer, models
 
 from roberta_lab.axes import tokenizer
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece, wordpiece
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, ModelConfig
-from roberta_lab.data.corpus.sources import pydoc
-from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.huggingface import model_folder
@@ -337,30 +336,12 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path: Path, monkeypat
 
 
 # ---------------------------------------------------------------- the command
-SMALL = [
-    *("tokenizer.vocab_size=300", "data_mix.train_tokens=2000", "data_mix.validation_tokens=500", "data_mix.held_out_share=0.3"),
-    *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=3", "optimizer.warmup_steps=1"),
-    *("model.layers=1", "model.hidden=16", "model.heads=2", "model.ffn=32", "trainer.num_validations=1"),
-    *("trainer.progress=false", "logger.wandb=off", "prepare.workers=1"),
-]  # fmt: skip
-
-
-@pytest.fixture
-def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    text = "Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways."
-    found = [
-        Docstring(f"m{i}", "python", f"f{j}", "function", text.format(i=i, j=j)) for i in range(60) for j in range(2)
-    ]
-    monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.usefixtures("small_source")
 @pytest.mark.parametrize("input_format", ["segment_pair", "full_sentences"])
 def test_export_writes_the_final_weights_of_the_run_that_the_overrides_address(
     input_format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    science = [f"input_format={input_format}", *SMALL]
+    science = [f"input_format={input_format}", *SHORT]
     assert main.main(["export", *science, "export.path=x"]) == 2
     said = capsys.readouterr().err
     assert "is not complete: roberta-lab pretrain input_format=" in said and "export.path" not in said

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 from tokenizers import AddedToken, Tokenizer, models
 
 from roberta_lab.axes import tokenizer
@@ -18,8 +19,6 @@ from roberta_lab.axes.tokenizer import train_bytelevel_bpe, train_wordpiece, wor
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, ModelConfig, PredictConfig
 from roberta_lab.data import prediction_files, tokenizer_files
-from roberta_lab.data.corpus.sources import pydoc
-from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import predictor
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.huggingface import model_folder
@@ -278,22 +277,8 @@ def test_an_error_on_the_way_leaves_what_was_there(name: str, tmp_path: Path) ->
 
 
 # ---------------------------------------------------------------- the command
-SMALL = [
-    *("tokenizer.vocab_size=300", "data_mix.train_tokens=2000", "data_mix.validation_tokens=500", "data_mix.held_out_share=0.3"),
-    *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=3", "optimizer.warmup_steps=1"),
-    *("model.layers=1", "model.hidden=16", "model.heads=2", "model.ffn=32", "trainer.num_validations=1"),
-    *("trainer.progress=false", "logger.wandb=off", "prepare.workers=1", "trainer.accelerator=cpu"),
-]  # fmt: skip
-
-
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    text = "Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways."
-    found = [
-        Docstring(f"m{i}", "python", f"f{j}", "function", text.format(i=i, j=j)) for i in range(60) for j in range(2)
-    ]
-    monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
-    monkeypatch.chdir(tmp_path)
+def elsewhere(small_source: None, tmp_path: Path) -> Path:  # noqa: F811 (a fixture's name is its request)
     return tmp_path
 
 
@@ -301,7 +286,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_run_and_its_export_predict_the_same(
     input_format: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    science = [f"input_format={input_format}", *SMALL]
+    science = [f"input_format={input_format}", *SHORT]
     masked = "predict.text=the <mask>, [it's ${n}] \\ 'i' \\"
     assert main.main(["predict", *science, masked]) == 2
     said = capsys.readouterr().err

@@ -1,15 +1,12 @@
 """Tasks from hub datasets, whose shapes differ from the files': the same items, from a hub on this machine."""
 
 import io
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
+from hub_reader import reading_process
 from hub_server import Hub, Repository
-from test_hub import environment, impatient
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families
@@ -94,16 +91,8 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """tasks.load(...) in a process of its own, which knows no other hub than this one."""
     pytest.importorskip("datasets")
     home = tmp_path_factory.mktemp("home")
-    with Hub(repositories()) as there, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        for key in set(os.environ) - set(env := environment(there.url, home)):
-            patch.delenv(key)
-        for key, value in env.items():
-            patch.setenv(key, value)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), impatient) as reader:
-            reader.submit(os.getcwd).result(60)
-            patch.undo()
-            yield lambda task: reader.submit(families.load, task, home).result(60)
+    with Hub(repositories()) as there, reading_process(there.url, home) as process:
+        yield lambda task: process.submit(families.load, task, home).result(60)
 
 
 def task(name: str, family: str, head: str, path: str, subset: str | None = None, **options: Any) -> TaskConfig:

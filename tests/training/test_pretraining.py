@@ -12,9 +12,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from mask_configs import EVERY_CONFIG
 from torch._dynamo.utils import counters
 
-from roberta_lab.axes import masking
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
@@ -132,11 +132,10 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("selection", masking.SELECTIONS)
-@pytest.mark.parametrize("positions", masking.POSITIONS)
-def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, selection: str, positions: str) -> None:
+@pytest.mark.parametrize("masking", [c for c in EVERY_CONFIG if c.name == "dynamic"])
+def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, masking: MaskingConfig) -> None:
     config = make(2, input_format=name, masking="dynamic")
-    config.masking = replace(config.masking, selection=selection, whole_words=positions == "whole_words")
+    config.masking = masking
     vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), np.arange(60) % 3 == 0)
     batches = PretrainingData(config, Store(), Store(), vocabulary).micro_batches
     assert batches.per_step == 4

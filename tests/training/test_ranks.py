@@ -13,7 +13,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from meeting import meet
-from test_end_to_end import SMALL, wait_for_a_new_checkpoint
+from small_run import SMALL
+from test_end_to_end import wait_for_a_new_checkpoint
 from test_pretraining import Store, make, train
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook

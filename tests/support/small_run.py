@@ -1,0 +1,36 @@
+"""Runs of seconds from the command line, on docstrings made up here."""
+
+from pathlib import Path
+
+import pytest
+
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.data.corpus.sources.pydoc import Docstring
+
+# Enough steps for checkpoints and validations in between.
+SMALL = [
+    *("tokenizer.vocab_size=300", "data_mix.train_tokens=3000", "data_mix.validation_tokens=1000", "data_mix.held_out_share=0.3"),
+    *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=24", "optimizer.warmup_steps=2"),
+    *("model.layers=1", "model.hidden=16", "model.heads=2", "model.ffn=32", "trainer.num_validations=3"),
+    *("trainer.checkpoint_every_steps=5", "finetune.epochs=1", "trainer.jobs=1", "trainer.progress=false", "logger.wandb=off", "prepare.workers=1"),
+]  # fmt: skip
+
+# One pretraining run of three steps.
+SHORT = [
+    *("tokenizer.vocab_size=300", "data_mix.train_tokens=2000", "data_mix.validation_tokens=500", "data_mix.held_out_share=0.3"),
+    *("input_format.max_length=32", "batch_size.sequences=4", "batch_size.steps=3", "optimizer.warmup_steps=1"),
+    *("model.layers=1", "model.hidden=16", "model.heads=2", "model.ffn=32", "trainer.num_validations=1"),
+    *("trainer.progress=false", "logger.wandb=off", "prepare.workers=1", "trainer.accelerator=cpu"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Eighty modules in four packages, two functions each."""
+    found = [
+        Docstring(f"m{i}", pydoc.PACKAGES[i % 3] if i % 4 else "python", f"f{j}", "function", f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n    second{j}: the other input {i} of {j}\n")
+        for i in range(80)
+        for j in range(2)
+    ]  # fmt: skip
+    monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
+    monkeypatch.chdir(tmp_path)
