@@ -21,6 +21,7 @@ from test_real_tasks import FOLDERS, PACKED, load, unpacked
 
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ModelConfig
+from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import huggingface
 from roberta_lab.tasks.finetuning import finetune
 from roberta_lab.tasks.initial_model import InitialModel
@@ -59,7 +60,7 @@ def run(path: Path, task: str, place: Path, number: int | None = None, paired: b
     start = InitialModel(MODEL, None, tokenizer, size, settings.max_length, 2 if paired else 0)
     found = finetune(cfg, start, data, path, lambda row: None)
     assert found.weights is not None
-    facts = {"run_id": "abc", "result": {**found.result, "label": "a run"}}
+    facts = {"run_id": "abc", "result": RunResult("abc", "a run", 1.0, found.result).to_json()}
     kind = huggingface.write(path / "model", start, found.weights, found.head, found.labels, facts)
     assert kind == ("bert" if paired else "roberta")
     return Run(path / "model", data.dev, found.predictions["dev"], found.labels, settings.max_length)
