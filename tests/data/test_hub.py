@@ -221,10 +221,9 @@ def test_nothing_is_said_kept_or_counted_and_torch_stays_out(there: Hub, tmp_pat
     code = """
         import logging, sys
         import datasets
-        from test_hub import hub, read, source
+        from test_hub import read, source
         logging.basicConfig(level=logging.INFO)
         shards, _ = read(source("owner/two"))
-        next(hub.rows(source("owner/two"), 0, {}))
         print([len(shard) for shard in shards], "torch" in sys.modules, logging.root.manager.disable)
         """
     there.calls.clear()
@@ -234,6 +233,13 @@ def test_nothing_is_said_kept_or_counted_and_torch_stays_out(there: Hub, tmp_pat
     assert not [one for one in there.calls if "owner/two" not in one]
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in kept) < 5000, kept  # the card
+
+
+def test_a_reader_that_stops_early_ends(there: Hub, tmp_path: Path) -> None:
+    """Without the collection in `hub.rows` most such processes hang at their end."""
+    code = "from test_hub import hub, source; print(len(next(hub.rows(source('owner/two'), 0, {}))))"
+    done = reader(there.url, tmp_path, code)
+    assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
 
 
 def test_offline_and_unreachable_are_said(there: Hub, tmp_path: Path) -> None:

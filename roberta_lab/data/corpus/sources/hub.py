@@ -6,6 +6,7 @@ Every error becomes one line. One that may pass is tried again: by the libraries
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -73,13 +74,17 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
     start = 0
     with hub_calls(source):
         batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
-    for table in iterate(source, batches):
-        names = [name for name in _wanted(source) if name in table.column_names]
-        if not start:
-            _expect_fields(source, table.column_names)
-        for batch in table.to_batches():
-            yield from batch_rows(batch, names, start, counts)
-            start += batch.num_rows
+    try:
+        for table in iterate(source, batches):
+            names = [name for name in _wanted(source) if name in table.column_names]
+            if not start:
+                _expect_fields(source, table.column_names)
+            for batch in table.to_batches():
+                yield from batch_rows(batch, names, start, counts)
+                start += batch.num_rows
+    finally:
+        del batches
+        gc.collect()  # Arrow's threads must end before the interpreter does: github.com/apache/arrow/issues/45214
 
 
 def split_names(source: HubConfig) -> list[str]:
