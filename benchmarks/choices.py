@@ -26,12 +26,14 @@ from roberta_lab.axes.examples import IGNORED, Rows
 from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
 from roberta_lab.data.datamodule import pack, to_batch
-from roberta_lab.model import objective
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.objective import Sums
+from roberta_lab.model.objectives import mlm
+from roberta_lab.model.objectives.mlm import mlm_and
 from roberta_lab.model.optimizer import build_optimizer
 
 VOCABULARY = vocabulary(VOCAB_SIZE)
+OBJECTIVE = mlm_and()
 
 
 def rows_of_many_lengths(number: int, longest: int, shortest: float) -> Rows:
@@ -50,14 +52,13 @@ def by_autograd(features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) 
     return F.cross_entropy(F.linear(features, weight, bias).float(), labels, reduction="sum")
 
 
-def everywhere(model: PretrainingModel, batch: dict[str, Any]) -> objective.LossSums:
+def everywhere(model: PretrainingModel, batch: dict[str, Any]) -> Sums:
     """Logits at all positions, the loss at the masked ones."""
     hidden = model.encoder(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
     labels = batch["labels"].flatten()
     logits = model.mlm_logits(hidden.flatten(0, 1)).float()
     loss = F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
-    zero = torch.zeros((), device=loss.device)
-    return objective.LossSums(loss, 0, zero, zero)
+    return {"mlm/loss": loss}
 
 
 class Step:
@@ -78,14 +79,14 @@ class Step:
         if undone not in ("no padding", "logits at masked positions only"):
             batch = pack(batch, rows.input_ids.shape[1])
         self.batch = {k: v.to(DEVICE) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        self.sums: Callable[..., objective.LossSums] = loss_sums
+        self.sums: Callable[..., Sums] = OBJECTIVE.sums
         if undone == "logits at masked positions only":
             self.sums = everywhere
 
     def __call__(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32), self._replaced():
-            loss = batch_loss(self.sums(self.model, self.batch), self.masked, 1)
+            loss = OBJECTIVE.loss(self.sums(self.model, self.batch), {"masked": self.masked})
         loss.backward()
         self.optimizer.step()
         synchronized()
@@ -93,7 +94,7 @@ class Step:
     @contextmanager
     def _replaced(self) -> Iterator[None]:
         if self.undone == "one copy of the logits":
-            with mock.patch.object(objective, "summed_cross_entropy", by_autograd):
+            with mock.patch.object(mlm, "summed_cross_entropy", by_autograd):
                 yield
         else:
             yield

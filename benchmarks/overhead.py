@@ -28,13 +28,12 @@ from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.data.token_store import Part, open_store, write
-from roberta_lab.model.objective import batch_loss, loss_sums
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.identity import science
 from roberta_lab.runs.options import CONF
 from roberta_lab.runs.registration import register
 from roberta_lab.runs.tracking import Tracker
-from roberta_lab.training.module import PretrainingModule
+from roberta_lab.training.module import PretrainingModule, counts_of_step
 from roberta_lab.training.pretraining import build_pretraining_trainer, progress_bar
 from roberta_lab.training.step_end import StepEnd
 from roberta_lab.training.trainer import fit
@@ -104,7 +103,7 @@ def bare(config: Config, store: TokenStore) -> float:
             start = time.perf_counter()
         batch = data.micro_batches[i]
         optimizer.zero_grad()
-        loss = batch_loss(loss_sums(module.model, batch), batch["batch_masked"], batch["batch_sequences"])
+        loss = module.objective.loss(module.objective.sums(module.model, batch), counts_of_step(batch))
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -29,12 +29,14 @@ from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
 from roberta_lab.data.datamodule import pack, to_batch
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.objective import own_counts
+from roberta_lab.model.objectives.mlm import mlm_and
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.runs.options import CONF
 
 VOCAB_SIZE = 50_265
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+OBJECTIVE = mlm_and()
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -88,7 +90,7 @@ class Ours:
 
     def forward(self, batch: dict[str, Any]) -> torch.Tensor:
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
-            return batch_loss(loss_sums(self.model, batch), len(batch["masked_labels"]), len(batch["cu_seq_lens"]) - 1)
+            return OBJECTIVE.loss(OBJECTIVE.sums(self.model, batch), own_counts(batch))
 
 
 class Theirs:

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from test_input_format import FIRST, Corpus, make
 
-from roberta_lab.axes import Bools, Ints, batch_size, input_format, masking
+from roberta_lab.axes import Bools, Ints, batch_size, masking, pairs
 from roberta_lab.axes.batch_size import BatchPlan
 from roberta_lab.axes.examples import IGNORED, Vocabulary
+from roberta_lab.axes.mask_positions import POSITIONS, Chosen, Positions, span_lengths
 from roberta_lab.axes.masking import mask, num_masked
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.config import MaskingConfig
@@ -131,17 +132,17 @@ def test_80_10_10() -> None:
     assert max(p(mask_share=0.79), p(random_share=0.11), p(mask_share=0.81, random_share=0.095)) < P
 
 
-def contiguous(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
+def contiguous(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, *_: object) -> Chosen:
     """Fault: a run of neighbours from a uniform place on; each position by itself is as likely as any other."""
     width = maskable.shape[1]
-    return (np.arange(width) - (keys % np.uint64(width)).astype(int)[:, None]) % width < counts[:, None]
+    return Chosen((np.arange(width) - (keys % np.uint64(width)).astype(int)[:, None]) % width < counts[:, None])
 
 
-def early(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
+def early(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, *_: object) -> Chosen:
     """Fault: draws of 6 bits in a row of 40: the first 24 places are twice as likely to be the start of the run."""
     width = maskable.shape[1]
     starts = (keys & np.uint64(63)).astype(int)[:, None] % width
-    return (np.arange(width) - starts) % width < counts[:, None]
+    return Chosen((np.arange(width) - starts) % width < counts[:, None])
 
 
 def test_positions_are_uniform_and_independent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +161,24 @@ def test_positions_are_uniform_and_independent(monkeypatch: pytest.MonkeyPatch) 
         return uniform_p(chosen.sum(axis=0), factor), min(1.0, worst * len(together))
 
     assert min(p_values()) > P
-    monkeypatch.setitem(masking.POSITIONS, "uniform", masking.Positions(contiguous, is_exact=True))
+    monkeypatch.setitem(POSITIONS, "uniform", Positions(contiguous, is_exact=True, is_uniform=True))
     assert p_values()[0] > P > p_values()[1], "neighbours"
-    monkeypatch.setitem(masking.POSITIONS, "uniform", masking.Positions(early, is_exact=True))
+    monkeypatch.setitem(POSITIONS, "uniform", Positions(early, is_exact=True, is_uniform=True))
     assert p_values()[0] < P, "modulo bias"
+
+
+def test_lengths_of_spans_are_spanberts() -> None:
+    """SpanBERT, Section 3.1: geometric with p = 0.2, no longer than 10 words, 3.8 on average."""
+
+    def p(**keys: float) -> float:
+        lengths = span_lengths(hashed(7, np.arange(100_000)), replace(DYNAMIC, **keys))
+        shares = np.array([0.2 * 0.8 ** (length - 1) for length in range(1, 11)])
+        expected = 100_000 * shares / shares.sum()
+        observed = np.bincount(lengths, minlength=11)[1:]
+        return chi_square_p(float(((observed[:10] - expected) ** 2 / expected).sum()), 9)
+
+    assert p() > P > max(p(span_p=0.205), p(max_span=9), p(max_span=11))
+    assert abs(span_lengths(hashed(7, np.arange(100_000)), DYNAMIC).mean() - 3.797) < 0.03
 
 
 def test_random_tokens_are_uniform_over_the_text_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +244,7 @@ def first_pairs(corpus: Corpus, max_length: int = 40, key: int = 1) -> tuple[np.
 
 def wrong_below(stream: str, wrong: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     """The draws of input formats with one stream replaced."""
-    right = input_format._below
+    right = pairs._below
 
     def below(bounds: np.ndarray, key: int, name: str, counters: np.ndarray) -> np.ndarray:
         words = hashed(stream_key(key, name), counters)
@@ -249,9 +264,7 @@ def test_half_of_the_pairs_are_random(monkeypatch: pytest.MonkeyPatch) -> None:
         return share_p(int(label.sum()), len(label), 0.5)
 
     assert p() > P
-    monkeypatch.setattr(
-        input_format, "_below", wrong_below("coin", lambda bounds, words: (words % 100 < 47).astype(int))
-    )
+    monkeypatch.setattr(pairs, "_below", wrong_below("coin", lambda bounds, words: (words % 100 < 47).astype(int)))
     assert p() < P
 
 
@@ -265,7 +278,7 @@ def test_the_split_of_a_is_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
         modulo(4),  # of 16 words, 4 give 0 and 3 each of the others
         lambda bounds, words: (words % np.maximum(bounds - 1, 1).astype(np.uint64)).astype(int),  # never the last
     ):
-        monkeypatch.setattr(input_format, "_below", wrong_below("split", wrong))
+        monkeypatch.setattr(pairs, "_below", wrong_below("split", wrong))
         assert p() < P
         monkeypatch.undo()
 
@@ -295,7 +308,7 @@ def test_a_random_b_is_of_any_other_document_alike(monkeypatch: pytest.MonkeyPat
         by_sentence,
         lambda bounds, words: (words % bounds.astype(np.uint64)).astype(int) // 2 * 2,  # odd ones never
     ):
-        monkeypatch.setattr(input_format, "_below", wrong_below("document", wrong))
+        monkeypatch.setattr(pairs, "_below", wrong_below("document", wrong))
         assert p() < P
         monkeypatch.undo()
 

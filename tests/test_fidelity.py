@@ -23,7 +23,7 @@ from roberta_lab.model import encoder as model_module
 from roberta_lab.model.attention import Packed
 from roberta_lab.model.encoder import PAD_ID, PretrainingModel
 from roberta_lab.model.huggingface.names import TOKEN_TYPES, state_from_huggingface, state_to_huggingface
-from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.objectives.mlm import mlm_and
 
 transformers = pytest.importorskip("transformers")
 
@@ -118,10 +118,16 @@ def our_logits(model: PretrainingModel, inputs: Mapping[str, Tensor], packed: bo
     return found | ({"nsp logits": model.nsp_logits(firsts)} if model.nsp_classifier is not None else {})
 
 
+def loss_of(model: PretrainingModel, batch: Any, masked: int, sequences: int) -> Tensor:
+    """The loss as training computes it, for a batch with so many masked tokens and inputs."""
+    objective = mlm_and("nsp" if model.nsp_classifier is not None else None)
+    return objective.loss(objective.sums(model, batch), {"masked": masked, "sequences": sequences})
+
+
 def our_results(model: PretrainingModel, inputs: dict[str, Tensor], packed: bool = False) -> dict[str, Tensor]:
     """Logits, the loss as training computes it, and its gradient, by name; of rows or of tokens joined end to end."""
     given = pack(inputs, LENGTH) if packed else inputs
-    loss = batch_loss(loss_sums(model, given), int((inputs["labels"] != IGNORED).sum()), len(inputs["input_ids"]))
+    loss = loss_of(model, given, int((inputs["labels"] != IGNORED).sum()), len(inputs["input_ids"]))
     model.zero_grad()
     loss.backward()
     gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -178,7 +184,7 @@ def test_padded_and_unpadded_paths_are_equal(kind: str) -> None:
     for i, length in enumerate(lengths):
         one = {k: v[i : i + 1] if v.dim() == 1 else v[i : i + 1, :length] for k, v in inputs.items()}
         del one["attention_mask"]
-        batch_loss(loss_sums(model, one), masked, len(lengths)).backward()
+        loss_of(model, one, masked, len(lengths)).backward()
         parts.append(our_logits(model, one))
     alone = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters()}

@@ -3,14 +3,13 @@
 A copy of a document is its address again, so a source that is read four times costs no token more on disk.
 """
 
-from dataclasses import asdict
-
 import numpy as np
 
 from roberta_lab.axes import Ints
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import TokenStore, ranges
 from roberta_lab.config import ConfigError, DataMixConfig
+from roberta_lab.config.later_keys import settings
 
 
 def check(config: DataMixConfig) -> None:
@@ -49,7 +48,7 @@ def science(config: DataMixConfig) -> dict[str, dict[str, object]]:
     total = sum(source.weight or 0.0 for source in config.sources.values())
     found: dict[str, dict[str, object]] = {}
     for name, source in config.sources.items():
-        values = asdict(source)
+        values = settings(source)
         read = values if source.kind not in _READ else {key: values[key] for key in ("kind", *_READ[source.kind])}
         for key in ("path", "stands_for", "licence", "weight", "repeats", *(["hub"] if source.kind != "hub" else [])):
             read.pop(key, None)

@@ -20,7 +20,7 @@ class Vocabulary:
     size: int
     mask_id: int
     special_ids: tuple[int, ...]
-    continues_word: Bools | None = None  # (size,) bool, True on pieces inside a word; read by whole_words only
+    continues_word: Bools | None = None  # (size,) bool, True on pieces inside a word; for rules of words
     num_bytes: Ints | None = None  # (size,) int64, UTF-8 bytes of each token's text without white space
     bos_id: int = 0  # of <s>; these three as in RoBERTa, unless a published tokenizer has others
     pad_id: int = 1

@@ -6,14 +6,14 @@ no storage. No worker, rank, micro-batch, padding or order of calls can change a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from roberta_lab.axes import Bools, Ints
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary
+from roberta_lab.axes.mask_positions import POSITIONS, Chosen, Positions
 from roberta_lab.axes.rng import hashed, stream_key, uniform
-from roberta_lab.config import ConfigError, MaskingConfig
+from roberta_lab.config import ConfigError, MaskingConfig, nearest
 
 _BLOCK_TOKENS = 1 << 15  # rows are masked in blocks that stay in the processor's cache
 
@@ -60,8 +60,31 @@ def validate(config: MaskingConfig) -> None:
     if min(config.mask_share, config.random_share) < 0 or config.mask_share + config.random_share > 1 + 1e-9:
         shares = f"masking.mask_share={config.mask_share} and masking.random_share={config.random_share}"
         raise ConfigError(f"{shares} are no shares of a whole; allowed: both at least 0, their sum at most 1")
+    if config.positions not in POSITIONS:
+        hint = nearest(config.positions, list(POSITIONS))
+        raise ConfigError(f"masking.positions={config.positions!r} is unknown.{hint} Allowed: {', '.join(POSITIONS)}.")
+    if config.whole_words and config.positions not in ("uniform", "whole_words"):
+        raise ConfigError(
+            f"masking.whole_words=true contradicts masking.positions={config.positions}; set one of the two."
+        )
+    if not 0 < config.span_p <= 1:
+        raise ConfigError(
+            f"masking.span_p={config.span_p} is no geometric distribution's; allowed: more than 0, up to 1"
+        )
+    if config.max_span < 1:
+        raise ConfigError(f"masking.max_span={config.max_span} gives no span; allowed: 1 and more")
     if config.num_patterns < 1:
         raise ConfigError(f"masking.num_patterns={config.num_patterns} gives no pattern; allowed: 1 and more")
+
+
+def rule_of(config: MaskingConfig) -> str:
+    """Return the name of the rule of positions: `masking.whole_words=true` is the older name of one."""
+    return "whole_words" if config.whole_words else config.positions
+
+
+def positions_of(config: MaskingConfig) -> Positions:
+    """Return the rule of positions of a config."""
+    return POSITIONS[rule_of(config)]
 
 
 def maskable(special_mask: Bools, lengths: Ints, config: MaskingConfig) -> Bools:
@@ -99,65 +122,14 @@ def num_masked(num_maskable: Ints, example_ids: Ints, epochs: Ints, config: Mask
     return _counts(np.asarray(num_maskable), _pattern_keys(example_ids, epochs, config, seed), config)
 
 
-def uniform_positions(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
-    """Return uniform positions without replacement: those of the `counts` smallest words among the maskable. (B, T) bool.
+def _replace(masked: Ints, chosen: Chosen, keys: Ints, config: MaskingConfig, vocab: Vocabulary) -> None:
+    """Replace each selected token in place by `<mask>`, a random token, or itself.
 
-    Words of one row are never equal, since `hashed` is a bijection of its last counter. Padding has no influence.
+    One draw decides that for each token, or for all tokens of a unit together; random tokens are drawn one by one.
     """
-    words = hashed(stream_key(0, "position"), keys[:, None], np.arange(maskable.shape[1])[None, :])
-    words[~maskable] = np.iinfo(np.uint64).max
-    last = np.maximum(counts, 1) - 1
-    ranked = np.sort(words, axis=1) if np.ptp(last) > 1 else np.partition(words, np.unique(last), axis=1)
-    thresholds = np.where(counts > 0, ranked[np.arange(len(last)), last], 0)
-    selected: Bools = (words <= thresholds[:, None]) & maskable & (counts > 0)[:, None]
-    return selected
-
-
-def whole_words(ids: Ints, maskable: Bools, keys: Ints, counts: Ints, vocabulary: Vocabulary) -> Bools:
-    """Return whole words, (B, T) bool: taken in a random order, each if it still fits into the counts, as in BERT."""
-    assert vocabulary.continues_word is not None
-    continues = vocabulary.continues_word[ids]
-    starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
-    word = np.cumsum(starts, axis=1) - 1  # of each token, in its row
-    num_rows, most = len(word), max(1, int(word.max(initial=0)) + 1)
-    rows, columns = np.nonzero(maskable)
-    sizes = np.zeros((num_rows, most), np.int64)
-    np.add.at(sizes, (rows, word[rows, columns]), 1)
-    order = np.argsort(hashed(stream_key(0, "word"), keys[:, None], np.arange(most)[None, :]), axis=1)
-    taken, total, all_rows = np.zeros((num_rows, most), bool), np.zeros(num_rows, np.int64), np.arange(num_rows)
-    for choice in order.T:  # one word of each row at a time
-        size = sizes[all_rows, choice]
-        fits = (size > 0) & (total + size <= counts)
-        taken[all_rows, choice] = fits
-        total += np.where(fits, size, 0)
-    selected: Bools = maskable & np.take_along_axis(taken, np.maximum(word, 0), axis=1)
-    return selected
-
-
-@dataclass(frozen=True)
-class Positions:
-    """A rule by which the places of an example that are masked are chosen.
-
-    `choose(ids, maskable, keys, counts, vocabulary)` takes ids (B, T), where a token may be selected (B, T) bool, a 64-bit
-    key for each row (B,) from which all draws come, and how many tokens are wanted (B,). It returns (B, T) bool.
-    """
-
-    choose: Callable[[Ints, Bools, Ints, Ints, Vocabulary], Bools]
-    is_exact: bool  # chooses as many as are wanted, so that their number is known without choosing (`num_masked`)
-
-
-POSITIONS = {"uniform": Positions(uniform_positions, True), "whole_words": Positions(whole_words, False)}
-
-
-def positions_of(config: MaskingConfig) -> Positions:
-    """Return the rule of a config."""
-    return POSITIONS["whole_words" if config.whole_words else "uniform"]
-
-
-def _replace(masked: Ints, selected: Bools, keys: Ints, config: MaskingConfig, vocab: Vocabulary) -> None:
-    """Replace each selected token in place by `<mask>`, a random token, or itself; the draws are independent."""
-    rows, columns = np.nonzero(selected)
-    action = uniform(hashed(stream_key(0, "action"), keys[rows], columns))
+    rows, columns = np.nonzero(chosen.selected)
+    units = columns if chosen.units is None else chosen.units[rows, columns]
+    action = uniform(hashed(stream_key(0, "action"), keys[rows], units))
     to_mask = action < config.mask_share
     masked[rows[to_mask], columns[to_mask]] = vocab.mask_id
     to_random = ~to_mask & (action < config.mask_share + config.random_share)
@@ -190,9 +162,9 @@ def mask(
     block = max(1, _BLOCK_TOKENS // max(1, masked.shape[1]))
     for start in range(0, len(masked), block):
         rows = slice(start, start + block)
-        selected = positions.choose(input_ids[rows], maskable[rows], keys[rows], counts[rows], vocabulary)
-        np.copyto(labels[rows], masked[rows], where=selected)
-        _replace(masked[rows], selected, keys[rows], config, vocabulary)
+        chosen = positions.choose(input_ids[rows], maskable[rows], keys[rows], counts[rows], vocabulary, config)
+        np.copyto(labels[rows], masked[rows], where=chosen.selected)
+        _replace(masked[rows], chosen, keys[rows], config, vocabulary)
     return masked, labels
 
 

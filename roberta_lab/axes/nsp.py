@@ -1,7 +1,17 @@
-"""Decide whether a run trains next-sentence prediction (RoBERTa, Section 4.2)."""
+"""Decide whether a run trains next-sentence prediction, or ALBERT's sentence order (RoBERTa, Section 4.2)."""
 
 from roberta_lab.axes.input_format import format_of
-from roberta_lab.config import Config
+from roberta_lab.axes.pairs import PAIRINGS
+from roberta_lab.config import Config, ConfigError, NspConfig, nearest
+
+
+def validate(config: NspConfig) -> None:
+    """Raise ConfigError for an unknown rule of pairs, or a weight that is none."""
+    if config.pairs not in PAIRINGS:
+        hint = nearest(config.pairs, list(PAIRINGS))
+        raise ConfigError(f"nsp.pairs={config.pairs}: unknown.{hint} Allowed: {', '.join(PAIRINGS)}.")
+    if not 0 < config.weight < float("inf"):
+        raise ConfigError(f"nsp.weight={config.weight}: allowed is more than 0; nsp=off is without the loss.")
 
 
 def nsp_is_on(config: Config) -> bool:

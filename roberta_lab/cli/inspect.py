@@ -29,12 +29,12 @@ def main(job: Job) -> None:
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
     store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
-    plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"))
+    plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"), config.nsp.pairs)
     numbers = np.arange(min(config.inspect.examples, plan.num_examples))
     rows = gather(store, plan, numbers, encoding.vocabulary)
     epochs = np.full_like(numbers, config.inspect.epoch)
     seen, labels = masked_rows(rows, numbers, epochs, config.masking, config.seed, encoding.vocabulary)
-    examples = decoded.decoded(encoding, rows, numbers, seen, labels)
+    examples = decoded.decoded(encoding, rows, numbers, seen, labels, config.nsp.pairs)
     title = f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}"
     print(f"{title}: {decoded.legend()}" if examples else title)
     for example in examples:
@@ -70,7 +70,7 @@ def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocab
     epoch, size = config.inspect.epoch, micro_batch_size(config.batch_size.sequences, config.trainer)
     return statistics.EpochStatistics(
         epoch,
-        statistics.plan_statistics(store, plan, number, config.input_format.max_length),
+        statistics.plan_statistics(store, plan, number, config.input_format.max_length, config.nsp.pairs),
         statistics.row_statistics(
             store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
         ),

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from roberta_lab.config import circumstance
+from roberta_lab.config.later_keys import later
 from roberta_lab.config.ranges import at_least, below_one, one_of
 
 DTYPES = ("fp32", "bf16", "fp16")
@@ -99,17 +100,22 @@ class MaskingConfig:
     name: str = MISSING
     num_patterns: int = 10  # read by `static` only
     selection: str = "exact"  # exact | bernoulli (Hugging Face) | fairseq (specials count and may be selected)
-    whole_words: bool = False  # select words instead of tokens
+    whole_words: bool = False  # the older name of positions=whole_words
     mask_prob: float = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1
+    positions: str = later("uniform")  # a rule of axes/mask_positions.py: uniform | whole_words | span
+    span_p: float = later(0.2)  # of span: the parameter of the geometric distribution of lengths, in words
+    max_span: int = later(10)  # of span: the longest span, in words
 
 
 @dataclass
 class NspConfig:
-    """Next-sentence prediction: `auto` is on exactly when the input format yields pairs."""
+    """Prediction of how two texts belong together: `auto` is on exactly when the input format yields pairs."""
 
     mode: str = MISSING
+    pairs: str = later("random")  # a rule of axes/pairs.py for the other half: random (BERT) | swapped (ALBERT)
+    weight: float = later(1.0)  # of its loss beside that of MLM
 
 
 @dataclass
@@ -123,13 +129,28 @@ class BatchSizeConfig:
 
 @dataclass
 class OptimizerConfig:
-    """Adam with decoupled weight decay, linear warmup, linear decay to 0."""
+    """The optimizer of pretraining, and the length of its warmup; finetuning takes beta1 and eps for its AdamW."""
 
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-6
     weight_decay: float = 0.01
     warmup_steps: int = at_least(0)
+    name: str = later("adamw")  # a line of OPTIMIZERS in model/optimizer.py
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate of pretraining after its warmup."""
+
+    name: str = later("linear")  # a line of SCHEDULES in model/schedule.py
+
+
+@dataclass
+class ObjectiveConfig:
+    """What pretraining predicts: the terms of its loss."""
+
+    name: str = later("mlm")  # a line of OBJECTIVES in model/objective.py
 
 
 @dataclass
@@ -203,6 +224,8 @@ class Config:
     nsp: NspConfig = MISSING
     batch_size: BatchSizeConfig = MISSING
     optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     precision: PrecisionConfig = MISSING
     pretrained: PretrainedConfig = MISSING
     task: TaskConfig = MISSING

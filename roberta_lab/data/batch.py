@@ -26,5 +26,6 @@ class Batch(TypedDict, total=False):
     # a micro-batch of pretraining
     batch_masked: int  # masked tokens of the whole step, over all ranks
     batch_sequences: int  # inputs of the whole step, over all ranks
+    batch_tokens: int  # real tokens of the whole step, over all ranks
     num_tokens: int  # real tokens of this micro-batch
     position: int  # number of this micro-batch among those of all ranks and steps

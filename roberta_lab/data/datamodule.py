@@ -4,8 +4,8 @@ The position in the data is the number of micro-batches so far; the loader deriv
 """
 
 import signal
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import TypeAlias, cast
 
 import lightning.pytorch as L
 import numpy as np
@@ -28,8 +28,20 @@ VALIDATION_SEED = 0  # one fixed pattern for every run, whatever it trains on, s
 VALIDATION_MASKING = MaskingConfig("static")  # the paper's 15%, 80/10/10
 
 
-def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
-    """Return tensors under Hugging Face's keys. Without padding there is no attention_mask: attention is faster then."""
+# rows, what the model sees of them, labels -> what the batch holds beside them: arrays (B,), or (B, T)
+Fields: TypeAlias = Callable[[Rows, np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+def no_fields(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return nothing: MLM and NSP need no more than every batch holds."""
+    return {}
+
+
+def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray, fields: Fields = no_fields) -> dict[str, Tensor]:
+    """Return tensors under Hugging Face's keys, and those of `fields`.
+
+    Without padding there is no attention_mask: attention is faster then.
+    """
     width = masked.shape[1]
     batch = {
         "input_ids": torch.from_numpy(masked),
@@ -40,7 +52,7 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Te
         batch["attention_mask"] = torch.from_numpy(np.arange(width) < rows.lengths[:, None])
     if rows.next_sentence_label is not None:
         batch["next_sentence_label"] = torch.from_numpy(rows.next_sentence_label)
-    return batch
+    return batch | {name: torch.from_numpy(array) for name, array in fields(rows, masked, labels).items()}
 
 
 def pack(batch: dict[str, Tensor], max_length: int) -> Batch:
@@ -58,25 +70,29 @@ def pack(batch: dict[str, Tensor], max_length: int) -> Batch:
         "masked_positions": masked,
         "masked_labels": labels[masked],
     }
-    if "token_type_ids" in batch:
-        packed["token_type_ids"] = batch["token_type_ids"][real]
-    if "next_sentence_label" in batch:
-        packed["next_sentence_label"] = batch["next_sentence_label"]
-    return packed
+    others = {name: tensor for name, tensor in batch.items() if name not in ("input_ids", "labels", "attention_mask")}
+    return cast(Batch, packed | {name: t[real] if t.shape == real.shape else t for name, t in others.items()})
 
 
 class MicroBatches(Dataset[Batch]):
     """The micro-batches of one rank, each a pure function of its number, with the counts of its whole step."""
 
     def __init__(
-        self, store: SentenceStore, plan: Plan, config: Config, vocabulary: Vocabulary, rank: Rank = ALONE
+        self,
+        store: SentenceStore,
+        plan: Plan,
+        config: Config,
+        vocabulary: Vocabulary,
+        rank: Rank = ALONE,
+        fields: Fields = no_fields,
     ) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
+        self.fields = fields
         self.batches = batch_plan(plan, config)
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.rank = rank
         self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
-        self._counts: dict[int, tuple[int, int]] = {}  # of the current step
+        self._counts: dict[int, tuple[int, int, int]] = {}  # of the current step
 
     def __len__(self) -> int:
         return self.config.batch_size.steps * self.per_step
@@ -87,14 +103,14 @@ class MicroBatches(Dataset[Batch]):
         by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # attention is faster so
         examples, epochs = examples[by_length], epochs[by_length]
         rows, masked, labels = self._masked(examples, epochs)
-        batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
-        batch["batch_masked"], batch["batch_sequences"] = self.counts(step)
+        batch = pack(to_batch(rows, masked, labels, self.fields), self.config.input_format.max_length)
+        batch["batch_masked"], batch["batch_sequences"], batch["batch_tokens"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
         batch["position"] = i * self.rank.world_size + self.rank.number  # the share's place among those of all ranks
         return batch
 
-    def counts(self, step: int) -> tuple[int, int]:
-        """Return the masked tokens and sequences of a whole step, by which its losses are divided."""
+    def counts(self, step: int) -> tuple[int, int, int]:
+        """Return the masked tokens, sequences and tokens of a whole step, by which its losses are divided."""
         if step not in self._counts:
             examples, epochs = self.batches.batch(step)
             masking, seed = self.config.masking, self.config.seed
@@ -102,7 +118,7 @@ class MicroBatches(Dataset[Batch]):
                 masked = num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
             else:  # only choosing shows how many there are
                 masked = (self._masked(examples, epochs)[2] != IGNORED).sum()
-            self._counts = {step: (int(masked), len(examples))}
+            self._counts = {step: (int(masked), len(examples), int(self.plan.lengths[examples].sum(dtype=np.int64)))}
         return self._counts[step]
 
     def _masked(self, examples: np.ndarray, epochs: np.ndarray) -> tuple[Rows, np.ndarray, np.ndarray]:
@@ -149,13 +165,15 @@ class PretrainingData(L.LightningDataModule):
         validation: SentenceStore,
         vocabulary: Vocabulary,
         rank: Rank = ALONE,
+        fields: Fields = no_fields,
     ) -> None:
         super().__init__()
-        self.config, self.vocabulary, self.validation_store = config, vocabulary, validation
+        self.config, self.vocabulary, self.validation_store, self.fields = config, vocabulary, validation, fields
         key = stream_key(VALIDATION_SEED, "validation")
-        self.validation_plan = input_format.plan(validation, config.input_format, key)
-        plan = input_format.plan(train, config.input_format, stream_key(config.seed, "plan"))
-        self.micro_batches = MicroBatches(train, plan, config, vocabulary, rank)
+        self.validation_plan = input_format.plan(validation, config.input_format, key, config.nsp.pairs)
+        key = stream_key(config.seed, "plan")
+        plan = input_format.plan(train, config.input_format, key, config.nsp.pairs)
+        self.micro_batches = MicroBatches(train, plan, config, vocabulary, rank, fields)
 
     @property
     def accumulation(self) -> int:
@@ -193,7 +211,7 @@ class PretrainingData(L.LightningDataModule):
             rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
             epochs = np.zeros_like(examples)
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
-            yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length)
+            yield pack(to_batch(rows, masked, labels, self.fields), self.config.input_format.max_length)
 
     def num_bytes(self, batch: Batch) -> int:
         """Return the bytes of the text that a batch masks; 0 when the vocabulary does not know them."""

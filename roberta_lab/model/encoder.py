@@ -4,6 +4,8 @@ LayerNorm comes after each residual sum, positions are learned and begin at row 
 computed for padding: `Encoder.packed` takes the real tokens of a batch.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,6 +115,7 @@ class PretrainingModel(nn.Module):
     """The encoder with BERT's heads (Devlin et al. 2019, Section 3.1): the MLM head and, with `nsp`, the NSP head.
 
     MLM: LayerNorm(GELU(dense(h))), then the matrix of the token embeddings and a bias. NSP: tanh(dense(h)), two classes.
+    `heads` are those of another objective (model/objective.py), which exported folders leave out.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class PretrainingModel(nn.Module):
         token_types: int,
         nsp: bool,
         pad_id: int = PAD_ID,
+        heads: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(config, vocab_size, max_positions, token_types, pad_id)
@@ -131,7 +135,8 @@ class PretrainingModel(nn.Module):
         self.mlm_bias = nn.Parameter(torch.zeros(vocab_size))
         self.nsp_pooler = nn.Linear(config.hidden, config.hidden) if nsp else None
         self.nsp_classifier = nn.Linear(config.hidden, 2) if nsp else None
-        for head in (self.mlm_dense, self.mlm_norm, self.nsp_pooler, self.nsp_classifier):
+        self.heads = nn.ModuleDict(heads)
+        for head in (self.mlm_dense, self.mlm_norm, self.nsp_pooler, self.nsp_classifier, self.heads):
             if head is not None:
                 initialize(head, config.init_std)
 

@@ -1,104 +1,131 @@
-"""The pretraining loss as sums over a micro-batch, to be divided by the counts of the whole batch (RoBERTa, Section 2.3).
+"""What pretraining predicts: objectives made of terms, each with heads, sums of losses, and metrics (RoBERTa, Section 2.3).
 
-The mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens.
+A term gives sums over a micro-batch, which are divided by the counts of the whole batch. So a step is the same however it is
+cut; the mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens. The
+objectives that there are lie in `objectives/`.
 """
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from roberta_lab.axes.examples import IGNORED
+from roberta_lab.axes.examples import IGNORED, Rows
+from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.attention import Packed
 from roberta_lab.model.encoder import PretrainingModel
+from roberta_lab.model.metrics import Metric
 
-PART = (1 << 20, 1 << 26)  # logits that are held in float32 at a time, on a CPU (4 MiB) and on a GPU (256 MiB)
-
-
-class LossSums(NamedTuple):
-    """Sums over one micro-batch. They add up over micro-batches; divided by a batch's counts they are its means."""
-
-    mlm: Tensor  # () float32, sum of negative log-likelihoods over masked tokens
-    masked: int  # number of masked tokens, known without waiting for the device
-    nsp: Tensor  # () float32, sum over sequences (0 without NSP)
-    nsp_correct: Tensor  # () int64
-
-    def detached(self) -> Self:
-        """Return the same sums without their graphs."""
-        return self._replace(mlm=self.mlm.detach(), nsp=self.nsp.detach())
+# Names of what is counted in a batch: masked tokens, sequences, (real) tokens; of held-out text also bytes.
+Counts: TypeAlias = Mapping[str, float]
+Sums: TypeAlias = dict[str, Tensor]  # () float32 each; they add up over micro-batches and ranks
 
 
-def loss_sums(model: PretrainingModel, batch: Batch) -> LossSums:
-    """Return the sums of one micro-batch, packed or padded, by a forward pass."""
+class States(NamedTuple):
+    """Hidden states of a micro-batch of B inputs with N tokens, M of them masked, and where what is predicted stands."""
+
+    hidden: Tensor  # float (N, H); of padded rows all places
+    masked: Tensor  # int64 (M,), places among the N
+    labels: Tensor  # int64 (M,), the tokens that were there
+    firsts: Tensor  # int (B,), places of `<s>`
+
+
+class Term:
+    """A part of the loss. A new one overrides what it needs: `sums` always, mostly `metrics` and `declared` too."""
+
+    name: str  # begins the names of its metrics
+    divisor: str  # the count of the whole batch by which its loss is divided: masked | sequences | tokens
+    weight: float = 1.0
+    summed: tuple[str, ...] = ("loss",)  # what `sums` returns
+    declared: tuple[Metric, ...] = ()  # held-out metrics for tables
+
+    def heads(self, model: ModelConfig, vocab_size: int) -> dict[str, nn.Module]:
+        """Return new heads; `sums` finds them in `model.heads`. Heads of MLM and NSP are the model's own."""
+        return {}
+
+    def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what a batch holds for this term beside the usual: arrays (B,), or (B, T) of which padding is taken out.
+
+        `seen` is what the model sees of the rows, `labels` the tokens to predict or -100, int64 (B, T) each.
+        """
+        return {}
+
+    def sums(self, model: PretrainingModel, states: States, batch: Batch) -> Sums:
+        """Return the sums over a micro-batch, as `summed` names them: `loss` is trained, others are for the metrics."""
+        raise NotImplementedError
+
+    def metrics(self, sums: Mapping[str, float], counts: Counts, held_out: bool) -> dict[str, float]:
+        """Return the figures of sums over a whole batch, or over all held-out text, by name."""
+        return {f"{self.name}_loss": sums["loss"] / max(counts[self.divisor], 1)}
+
+
+def own_counts(batch: Batch) -> Counts:
+    """Return the counts of one packed batch alone; a step is divided by those of all its batches."""
+    sequences = len(batch["cu_seq_lens"]) - 1
+    return {"masked": len(batch["masked_labels"]), "sequences": sequences, "tokens": len(batch["input_ids"])}
+
+
+def encode(model: PretrainingModel, batch: Batch) -> States:
+    """Return the hidden states of a micro-batch, packed or padded, by a forward pass of the encoder."""
     if "cu_seq_lens" in batch:
         attention = Packed(batch["cu_seq_lens"], batch["max_length"])
         hidden = model.encoder.packed(batch["input_ids"], batch["position_ids"], attention, batch.get("token_type_ids"))
-        positions, labels, firsts = batch["masked_positions"], batch["masked_labels"], batch["cu_seq_lens"][:-1]
-    else:
-        hidden = model.encoder(batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"))
-        positions = (batch["labels"].flatten() != IGNORED).nonzero().squeeze(1)
-        labels = batch["labels"].flatten().index_select(0, positions)
-        firsts = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
-        hidden = hidden.flatten(0, 1)
-    features = model.mlm_features(hidden.index_select(0, positions))
-    mlm = summed_cross_entropy(features, *model.output_layer, labels)
-    nsp, correct = torch.zeros((), device=mlm.device), torch.zeros((), dtype=torch.int64, device=mlm.device)
-    if model.nsp_classifier is not None:
-        nsp_logits, target = model.nsp_logits(hidden.index_select(0, firsts)).float(), batch["next_sentence_label"]
-        nsp = F.cross_entropy(nsp_logits, target, reduction="sum")
-        correct = (nsp_logits.argmax(1) == target).sum()
-    return LossSums(mlm, len(labels), nsp, correct)
+        return States(hidden, batch["masked_positions"], batch["masked_labels"], batch["cu_seq_lens"][:-1])
+    hidden = model.encoder(batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"))
+    masked = (batch["labels"].flatten() != IGNORED).nonzero().squeeze(1)
+    firsts = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
+    return States(hidden.flatten(0, 1), masked, batch["labels"].flatten().index_select(0, masked), firsts)
 
 
-def batch_loss(sums: LossSums, batch_masked: int, batch_sequences: int) -> Tensor:
-    """Return MLM + NSP, () float32: each a mean over its own items of the whole batch (Devlin et al. 2019, Appendix A.2)."""
-    return sums.mlm / max(batch_masked, 1) + sums.nsp / batch_sequences
+@dataclass(frozen=True)
+class Objective:
+    """The terms of a loss, over one forward pass of the encoder. Another way to compute the states overrides `states`."""
 
+    terms: tuple[Term, ...]
 
-def summed_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum of the negative log-likelihoods of labels under softmax(features @ weight.T + bias), () float32.
+    def states(self, model: PretrainingModel, batch: Batch) -> States:
+        """Return what the terms read."""
+        return encode(model, batch)
 
-    The logits (M, V) are held once, in the precision of the forward pass. Their gradient overwrites them, part by part.
-    Features are (M, H), the weight (V, H), the bias (V,), labels int64 (M,).
-    """
-    device = features.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-    with torch.autocast(device, enabled=False):
-        loss: Tensor = _SummedCrossEntropy.apply(features.to(dtype), weight.to(dtype), bias.to(dtype), labels)
-    return loss
+    def sums(self, model: PretrainingModel, batch: Batch) -> Sums:
+        """Return the sums of all terms over one micro-batch, each under `term/name`."""
+        states = self.states(model, batch)
+        return {
+            f"{term.name}/{key}": value for term in self.terms for key, value in term.sums(model, states, batch).items()
+        }
 
+    def loss(self, sums: Sums, counts: Counts) -> Tensor:
+        """Return the loss, () float32: each term a mean over its own items of the whole batch, times its weight."""
+        parts = [sums[f"{t.name}/loss"] / max(counts[t.divisor], 1) for t in self.terms]
+        weighted = [part if t.weight == 1 else t.weight * part for t, part in zip(self.terms, parts, strict=True)]
+        return sum(weighted[1:], start=weighted[0])
 
-class _SummedCrossEntropy(torch.autograd.Function):
-    """Cross-entropy whose backward pass needs no memory beside the logits: d loss / d logits = softmax(logits) - one_hot."""
+    def metrics(self, sums: Mapping[str, float], counts: Counts, held_out: bool) -> dict[str, float]:
+        """Return the figures of all terms, under `train/name` or `val/name`."""
+        found: dict[str, float] = {}
+        for term in self.terms:
+            own = {key.partition("/")[2]: value for key, value in sums.items() if key.startswith(f"{term.name}/")}
+            found |= term.metrics(own, counts, held_out)
+        return {f"{'val' if held_out else 'train'}/{name}": value for name, value in found.items()}
 
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
-        logits = F.linear(features, weight, bias)
-        totals, chosen = [], torch.zeros((), device=logits.device)
-        for part, target in zip(*_in_parts(logits, labels), strict=True):
-            wide = part.float()
-            totals.append(wide.logsumexp(1))
-            chosen += wide.gather(1, target[:, None]).sum()
-        log_totals = torch.cat(totals)
-        ctx.save_for_backward(features, weight, labels, log_totals)
-        ctx.logits = logits
-        return log_totals.sum() - chosen
+    def heads(self, model: ModelConfig, vocab_size: int) -> dict[str, nn.Module]:
+        """Return the new heads of all terms."""
+        return {name: head for term in self.terms for name, head in term.heads(model, vocab_size).items()}
 
-    @staticmethod
-    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        features, weight, labels, log_totals = ctx.saved_tensors
-        gradient, ctx.logits = ctx.logits, None  # overwritten below, so there is no second backward pass
-        for part, target, total in zip(*_in_parts(gradient, labels, log_totals), strict=True):
-            wide = part.float().sub_(total[:, None]).exp_()
-            wide.scatter_add_(1, target[:, None], wide.new_full((len(wide), 1), -1.0)).mul_(factor)
-            if part.dtype != wide.dtype:
-                part.copy_(wide)
-        return gradient @ weight, gradient.t() @ features, gradient.sum(0), None
+    def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what a batch holds for the terms beside the usual."""
+        return {name: array for term in self.terms for name, array in term.fields(rows, seen, labels).items()}
 
+    @property
+    def summed(self) -> list[str]:
+        """Return the names of all sums, in their order."""
+        return [f"{term.name}/{key}" for term in self.terms for key in term.summed]
 
-def _in_parts(logits: Tensor, *others: Tensor) -> tuple[tuple[Tensor, ...], ...]:
-    """Return the rows of logits and of what belongs to them in parts, small enough for a cache or for float32 copies."""
-    rows = max(1, PART[logits.device.type == "cuda"] // logits.shape[1])
-    return tuple(tensor.split(rows) for tensor in (logits, *others))
+    @property
+    def declared(self) -> tuple[Metric, ...]:
+        """Return the held-out metrics for tables, the first one first."""
+        return tuple(metric for term in self.terms for metric in term.declared)

@@ -1,28 +1,60 @@
-"""Adam with decoupled weight decay and the linear schedule (RoBERTa, Section 2.4 and Table 9)."""
+"""The optimizers of pretraining by name, and which parameters they decay (RoBERTa, Section 2.4 and Table 9).
 
-from collections.abc import Iterable
+An optimizer is one function and one line in `OPTIMIZERS`. They are imported when they are built.
+"""
 
-import torch
-from torch import nn
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from roberta_lab.config import ConfigError, OptimizerConfig, nearest
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+Groups: TypeAlias = list[dict[str, Any]]  # of parameters: those that are decayed, then biases and LayerNorm weights
+Betas: TypeAlias = tuple[float, float]
+
+
+def adamw(groups: Groups, lr: float, betas: Betas, eps: float) -> Optimizer:
+    """Return Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    from torch.optim import AdamW
+
+    return AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def lamb(groups: Groups, lr: float, betas: Betas, eps: float) -> Optimizer:
+    """Return LAMB (You et al. 2020)."""
+    from roberta_lab.model.lamb import Lamb
+
+    return Lamb(groups, lr=lr, betas=betas, eps=eps)
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, float, Betas, float], Optimizer]] = {"adamw": adamw, "lamb": lamb}
+
+
+def validate(config: OptimizerConfig) -> None:
+    """Raise ConfigError for a name that is not in `OPTIMIZERS`."""
+    if config.name not in OPTIMIZERS:
+        hint = nearest(config.name, list(OPTIMIZERS))
+        raise ConfigError(f"optimizer.name={config.name}: unknown.{hint} Allowed: {', '.join(OPTIMIZERS)}.")
 
 
 def build_optimizer(
-    named: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], eps: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """Return AdamW over named parameters; biases and LayerNorm weights are not decayed."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in named:
-        (plain if name.endswith("bias") or "norm" in name.split(".")[-2:][0] else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
-
-
-def linear_schedule(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Return the factor on the peak learning rate at optimizer step `step`, counted from 0.
-
-    It rises to 1 over the warmup, from 1 / warmup_steps at the first step, and falls to 0 just after the last.
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+    named: Iterable[tuple[str, Parameter]],
+    lr: float,
+    betas: Betas,
+    eps: float,
+    weight_decay: float,
+    name: str = "adamw",
+) -> Optimizer:
+    """Return the optimizer `name` over named parameters; biases and LayerNorm weights are not decayed."""
+    decayed: list[Parameter] = []
+    plain: list[Parameter] = []
+    for parameter_name, parameter in named:
+        is_plain = parameter_name.endswith("bias") or "norm" in parameter_name.split(".")[-2:][0]
+        (plain if is_plain else decayed).append(parameter)
+    groups: Groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return OPTIMIZERS[name](groups, lr, betas, eps)

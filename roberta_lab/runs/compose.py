@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from roberta_lab.axes import data_mix, masking
+from roberta_lab.axes import data_mix, masking, nsp
 from roberta_lab.axes.batch_size import accumulation, micro_batch_size
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
@@ -21,7 +21,7 @@ from roberta_lab.config import (
     ranges,
     schema,
 )
-from roberta_lab.model import hardware
+from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import CONF, groups
 from roberta_lab.tasks import families
 
@@ -97,6 +97,10 @@ def check(config: Config) -> None:
         ranges.check(source, f"data_mix.{name}")
     data_mix.check(config.data_mix)
     masking.validate(config.masking)
+    nsp.validate(config.nsp)
+    optimizer.validate(config.optimizer)
+    schedule.validate(config.schedule)
+    objectives.validate(config.objective)
     hardware.check(config.plan)
     _check_format(config)
     families.check(config.task)

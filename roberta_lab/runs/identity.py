@@ -1,12 +1,14 @@
 """The identity of a run: the settings that change its result, the id that is their hash, and the folder of that id."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from roberta_lab.axes import data_mix
+from roberta_lab.axes.input_format import format_of
+from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
-from roberta_lab.config import Config
+from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.config.later_keys import settings
 from roberta_lab.data.storage import digest
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import encoder_config
@@ -17,21 +19,39 @@ from roberta_lab.tasks.heads import HEADS
 KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
 SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
+LATER_GROUPS = ("schedule", "objective")  # all of whose keys are later ones: left out where each is neutral
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
 def science(config: Config) -> dict[str, Any]:
     """Return everything that changes the result of pretraining, as plain values; settings that mean the same are equal."""
-    values: dict[str, Any] = {key: dataclasses.asdict(getattr(config, key)) for key in SCIENCE}
-    values |= {"seed": config.seed, "nsp": nsp_is_on(config)}
+    values: dict[str, Any] = {key: settings(getattr(config, key)) for key in SCIENCE}
+    values |= {group: found for group in LATER_GROUPS if (found := settings(getattr(config, group)))}
+    values |= {"seed": config.seed, "nsp": nsp_is_on(config), **_pair_settings(config)}
     values["data_mix"]["sources"] = data_mix.science(config.data_mix)
     if path := values["tokenizer"].pop("path"):
         from roberta_lab.data import tokenizer_files
 
         values["tokenizer"] = {"kind": config.tokenizer.kind, "published": tokenizer_files.fingerprint(path)}
-    if config.masking.name != "static":
-        del values["masking"]["num_patterns"]
+    values["masking"] = _mask_settings(config.masking)
     return {"version": SCIENCE_VERSION, **values}
+
+
+def _mask_settings(config: MaskingConfig) -> dict[str, Any]:
+    """Return what of a masking config decides masks: no key that its rules do not read."""
+    values, rule = settings(config), rule_of(config)
+    if config.name != "static":
+        del values["num_patterns"]
+    values["whole_words"] = rule == "whole_words"  # however it was said
+    unread = () if rule == "span" else ("span_p", "max_span", "positions")
+    return {key: value for key, value in values.items() if key not in unread}
+
+
+def _pair_settings(config: Config) -> dict[str, Any]:
+    """Return what of `nsp` counts beside whether it is on: how pairs are made, and the weight of a loss that is there."""
+    values = settings(config.nsp)
+    is_read = {"pairs": format_of(config.input_format).pairs, "weight": nsp_is_on(config)}
+    return {f"nsp_{key}": values[key] for key in is_read if key in values and is_read[key]}
 
 
 def finetune_science(config: Config) -> dict[str, Any]:
@@ -40,7 +60,7 @@ def finetune_science(config: Config) -> dict[str, Any]:
     The content of the task's files counts, not their place or names; so does the metric, which chooses the best epoch. The
     column in which the score is shown does not.
     """
-    task, tune = dataclasses.asdict(config.task), dataclasses.asdict(config.finetune)
+    task, tune = settings(config.task), settings(config.finetune)
     for name in ("stands_for", "caution", "path"):
         del task[name]
     task["content"] = fingerprints.hash_task_files(config.task)

@@ -105,8 +105,9 @@ class Overview:
         if step > first and 0 < share < 1:
             rate = (step - first) / (now - since)
             parts += [f"{rate:.1f} steps/s", f"{elapsed((step / share - step) / rate)} left"]
-        name = "val/ppl" if job.kind == "pretrain" else f"dev/{job.config.task.metric}"
-        return ", ".join([*parts, *([f"{name} {row[name]:.1f}"] if name in row else [])])
+        measured = [name for name in row if name.startswith("val/") and not name.endswith("_loss")]
+        shown = measured[:1] if job.kind == "pretrain" else [f"dev/{job.config.task.metric}"]
+        return ", ".join([*parts, *(f"{name} {row[name]:.1f}" for name in shown if name in row)])
 
 
 def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from roberta_lab.data.storage import read_json, write_json
+from roberta_lab.model.metrics import Metric
 from roberta_lab.tasks.result import FinetuningResult
 from roberta_lab.training.rows import PretrainingResult
 
@@ -47,6 +48,8 @@ class RunResult:
     def summary(self) -> str:
         """Return the figure of the run for the console: its perplexity, or its score with what it compares with."""
         if isinstance(self.found, PretrainingResult):
+            if self.found.perplexity is None:
+                return f"held-out {self.found.figure()}"
             return f"held-out perplexity {self.found.perplexity:.1f} (unigram {self.found.unigram_ppl:.1f})"
         marks = "".join(f", {mark.upper()}" for mark in self.found.marks)
         return f"{self.found.metric} {self.found.score:.1f} (majority {self.found.majority:.1f}){marks}"
@@ -70,6 +73,8 @@ class RunResult:
         own = {name: value for name, value in values.items() if name in names}
         if kind is PretrainingResult:
             own["metrics"] = {name: value for name, value in values.items() if name.startswith(VALIDATION)}
+            if "declared" in own:
+                own["declared"] = tuple(Metric(**metric) for metric in own["declared"])
         identity = (values["run_id"], values["label"], values["seconds"])
         return cls(*identity, kind(**own), values.get("pretrain_run_id"))
 

@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes.rng import generator, stream_key
 from roberta_lab.config import Config, TaskConfig
-from roberta_lab.model.optimizer import build_optimizer, linear_schedule
+from roberta_lab.model import schedule
+from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.tasks import heads
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
@@ -67,13 +68,14 @@ class FinetuningModule(L.LightningModule):
         return self.config.finetune.lr * self._schedule(step)
 
     def _schedule(self, step: int) -> float:
-        return linear_schedule(step, round(self.config.finetune.warmup_ratio * self.num_steps), self.num_steps)
+        warmup_steps = round(self.config.finetune.warmup_ratio * self.num_steps)
+        return schedule.factor("linear", step, warmup_steps, self.num_steps)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         tune, o = self.config.finetune, self.config.optimizer
         optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, tune.beta2), o.eps, tune.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        lr = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr, "interval": "step"}}
 
 
 class Batches(Dataset):

@@ -11,18 +11,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 
 from roberta_lab.axes.batch_size import micro_batch_size
-from roberta_lab.axes.examples import IGNORED
+from roberta_lab.axes.examples import IGNORED, Rows
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.datamodule import pack
+from roberta_lab.data.datamodule import pack, to_batch
 from roberta_lab.data.storage import digest, recall, remember
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.objective import Objective, own_counts
+from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.training.ranks import on_cuda
 
@@ -112,7 +114,8 @@ def fits(config: Config, vocab_size: int, make_model: Callable[[], PretrainingMo
     torch.cuda.reset_peak_memory_stats(device)
     allowed = MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
     try:
-        take_two_steps(config.precision.dtype, make_model().to(device), trial_batch(config, vocab_size, number), device)
+        batch, objective = trial_batch(config, vocab_size, number), objective_of(config)
+        take_two_steps(objective, config.precision.dtype, make_model().to(device), batch, device)
         return torch.cuda.max_memory_reserved(device) <= allowed
     except torch.OutOfMemoryError:
         return False
@@ -121,7 +124,9 @@ def fits(config: Config, vocab_size: int, make_model: Callable[[], PretrainingMo
         torch.cuda.empty_cache()
 
 
-def take_two_steps(precision: str, model: PretrainingModel, batch: Batch, device: torch.device) -> None:
+def take_two_steps(
+    objective: Objective, precision: str, model: PretrainingModel, batch: Batch, device: torch.device
+) -> None:
     """Train as a run does. The first step makes Adam's state, the second has it in memory all the time."""
     optimizer = build_optimizer(model.named_parameters(), 0.0, (0.9, 0.98), 1e-6, 0.01)
     batch = cast(Batch, {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
@@ -129,7 +134,7 @@ def take_two_steps(precision: str, model: PretrainingModel, batch: Batch, device
     model.train()
     for _ in range(2):
         with torch.autocast(device.type, dtype) if dtype else nullcontext():
-            loss = batch_loss(loss_sums(model, batch), len(batch["masked_labels"]), len(batch["cu_seq_lens"]) - 1)
+            loss = objective.loss(objective.sums(model, batch), own_counts(batch))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -137,13 +142,11 @@ def take_two_steps(precision: str, model: PretrainingModel, batch: Batch, device
 
 def trial_batch(config: Config, vocab_size: int, number: int) -> Batch:
     """Return the largest micro-batch of `number` inputs: all are full. A format that counts tokens may have one input more."""
-    rows = number + format_of(config.input_format).matched
-    length = config.input_format.max_length
-    ids = torch.arange(rows * length).view(rows, length) % vocab_size
-    labels = torch.full_like(ids, IGNORED)
-    masked = max(1, round(config.masking.mask_prob * length))
+    shape = number + format_of(config.input_format).matched, config.input_format.max_length
+    ids = np.arange(shape[0] * shape[1]).reshape(shape) % vocab_size
+    labels = np.full(shape, IGNORED)
+    masked = max(1, round(config.masking.mask_prob * shape[1]))
     labels[:, :masked] = ids[:, :masked]
-    batch = {"input_ids": ids, "labels": labels, "token_type_ids": torch.zeros_like(ids)}
-    if format_of(config.input_format).pairs:
-        batch["next_sentence_label"] = torch.zeros(rows, dtype=torch.int64)
-    return pack(batch, length)
+    pairs = np.zeros(shape[0], np.int64) if format_of(config.input_format).pairs else None
+    rows = Rows(ids, np.zeros_like(ids), np.full(shape[0], shape[1]), np.zeros(shape, bool), pairs)
+    return pack(to_batch(rows, ids, labels, objective_of(config).fields), shape[1])

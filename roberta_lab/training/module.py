@@ -1,11 +1,9 @@
 """The LightningModule of every pretraining run: its losses over a whole step, its dropout, its validation."""
 
-import math
 from contextlib import nullcontext
 from typing import Any, cast
 
 import lightning.pytorch as L
-import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -18,31 +16,32 @@ from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import Config
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData
-from roberta_lab.model import checkpoint
+from roberta_lab.model import checkpoint, schedule
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objective import LossSums, batch_loss, loss_sums
-from roberta_lab.model.optimizer import build_optimizer, linear_schedule
-from roberta_lab.training.trainer import seed_dropout
+from roberta_lab.model.objective import Counts, Sums, own_counts
+from roberta_lab.model.objectives import objective_of
+from roberta_lab.model.optimizer import build_optimizer
+from roberta_lab.training.trainer import scale_of, seed_dropout
 
 
 class PretrainingModule(L.LightningModule):
-    """MLM with or without NSP. The loss of a step is that of its whole batch, however it is cut into micro-batches."""
+    """An objective on a model. The loss of a step is that of its whole batch, however it is cut into micro-batches."""
 
     def __init__(self, config: Config, vocab_size: int, pad_id: int) -> None:
         super().__init__()
-        self.config = config
-        paired = format_of(config.input_format).pairs
+        self.config, self.objective = config, objective_of(config)
+        token_types, length = 2 if format_of(config.input_format).pairs else 0, config.input_format.max_length
         torch.manual_seed(stream_key(config.seed, "init") >> 1)
-        self.model = PretrainingModel(
-            config.model, vocab_size, config.input_format.max_length, 2 if paired else 0, nsp_is_on(config), pad_id
-        )
+        heads = self.objective.heads(config.model, vocab_size)
+        self.model = PretrainingModel(config.model, vocab_size, length, token_types, nsp_is_on(config), pad_id, heads)
         self.model.encoder.checkpointing = config.trainer.activation_checkpointing
         if config.trainer.compile:  # layer by layer: all have the same code, so it is compiled once
             for layer in self.model.encoder.layers:
                 layer.compile(dynamic=True)
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
-        self.sums: list[LossSums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once
+        self.sums: list[Sums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once
+        self.gradient_norm = torch.zeros(())  # of this step, of all ranks
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. Lightning sets the private `_current_fx_name` some twenty times a step, and torch searches
@@ -58,13 +57,18 @@ class PretrainingModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the micro-batch's share of the loss of its step, () float32."""
-        sums = loss_sums(self.model, batch)
-        self.divisors = batch["batch_masked"], batch["batch_sequences"]
-        loss = batch_loss(sums, *self.divisors)
-        self.sums.append(sums.detached())
+        sums = self.objective.sums(self.model, batch)
+        self.counts = counts_of_step(batch)
+        loss = self.objective.loss(sums, self.counts)
+        self.sums.append({name: value.detach() for name, value in sums.items()})
         self.step_tokens += batch["num_tokens"]
         # Lightning divides by the number of micro-batches, DDP takes the mean over ranks; the loss has its divisor already
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep the norm of the step's gradients, which all ranks share by now; nothing is waited for."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.gradient_norm = torch.nn.utils.get_total_norm(gradients) / scale_of(self.trainer, optimizer)
 
     def gradients_again(self) -> None:
         """Compute the gradients of the step at hand once more; the losses and tokens counted for it stay as they are."""
@@ -82,11 +86,19 @@ class PretrainingModule(L.LightningModule):
         self.sums, self.step_tokens = sums, step_tokens
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW and the linear schedule, moved on after each optimizer step (RoBERTa, Section 2.4)."""
-        o, b = self.config.optimizer, self.config.batch_size
-        optimizer = build_optimizer(self.model.named_parameters(), b.peak_lr, (o.beta1, o.beta2), o.eps, o.weight_decay)
-        schedule = LambdaLR(optimizer, lambda step: linear_schedule(step, o.warmup_steps, b.steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """Return the optimizer and its schedule, moved on after each optimizer step (RoBERTa, Section 2.4)."""
+        o, peak_lr = self.config.optimizer, self.config.batch_size.peak_lr
+        named, betas = self.model.named_parameters(), (o.beta1, o.beta2)
+        optimizer = build_optimizer(named, peak_lr, betas, o.eps, o.weight_decay, o.name)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self.lr_factor), "interval": "step"},
+        }
+
+    def lr_factor(self, step: int) -> float:
+        """Return the factor on the peak learning rate at a step, counted from 0."""
+        config = self.config
+        return schedule.factor(config.schedule.name, step, config.optimizer.warmup_steps, config.batch_size.steps)
 
     def on_save_checkpoint(self, saved: dict[str, Any]) -> None:
         saved["tokens_seen"] = self.tokens_seen
@@ -100,16 +112,16 @@ class PretrainingModule(L.LightningModule):
 
         The ranks exchange a few numbers. The device is waited for here anyway, since a loss that is not finite ends the run.
         """
-        parts = torch.stack([torch.stack((s.mlm, s.nsp, s.nsp_correct.float())) for s in self.sums]).tolist()
-        numbers = torch.tensor([*map(sum, zip(*parts, strict=True)), self.step_tokens, stop], dtype=torch.float64)
-        mlm, nsp, correct, tokens, stopping = self._sum_over_ranks(numbers).tolist()
-        masked, sequences = self.divisors
+        names = self.objective.summed
+        flat = torch.stack([*(value for sums in self.sums for value in sums.values()), self.gradient_norm])
+        *values, gradient_norm = flat.tolist()
+        totals = [sum(values[i :: len(names)]) for i in range(len(names))]
+        numbers = torch.tensor([*totals, self.step_tokens, stop], dtype=torch.float64)
+        *totals, tokens, stopping = self._sum_over_ranks(numbers).tolist()
         self.tokens_seen += int(tokens)
         self.sums, self.step_tokens = [], 0
-        losses = {"train/mlm_loss": mlm / max(masked, 1)}
-        if self.model.nsp_classifier is not None:
-            losses |= {"train/nsp_loss": nsp / sequences, "train/nsp_acc": correct / sequences}
-        return losses, stopping > 0
+        losses = self.objective.metrics(dict(zip(names, totals, strict=True)), self.counts, held_out=False)
+        return {**losses, "train/grad_norm": gradient_norm}, stopping > 0
 
     def _sum_over_ranks(self, numbers: Tensor) -> Tensor:
         """Return the sums over all ranks; in float64, tokens are counted exactly."""
@@ -119,23 +131,21 @@ class PretrainingModule(L.LightningModule):
 
     @torch.no_grad()
     def validate(self, data: PretrainingData) -> dict[str, float]:
-        """Return the held-out losses on the fixed masks: sums over all batches, divided once.
-
-        Perplexity is exp(total negative log-likelihood / masked tokens). Bits per byte count the masked text without
-        white space, which not every tokenizer keeps, so they compare between tokenizers.
-        """
+        """Return the held-out metrics on the fixed masks: sums over all batches, divided once."""
         self.model.eval()
-        totals = torch.zeros(6, dtype=torch.float64)
+        names = [*self.objective.summed, "masked", "sequences", "tokens", "bytes"]
+        totals = torch.zeros(len(names), dtype=torch.float64)
         with self.trainer.precision_plugin.val_step_context():
             for batch in data.validation_batches(data.micro_batches.rank):
                 moved = data.transfer_batch_to_device(batch, self.device, 0)
-                sums = [float(value) for value in loss_sums(self.model, moved)]
-                totals += totals.new_tensor([*sums, len(batch["cu_seq_lens"]) - 1, data.num_bytes(batch)])
+                sums = {name: float(value) for name, value in self.objective.sums(self.model, moved).items()}
+                found = {**sums, **own_counts(batch), "bytes": data.num_bytes(batch)}
+                totals += totals.new_tensor([found[name] for name in names])
         self.model.train()
-        mlm, masked, nsp, correct, sequences, num_bytes = self._sum_over_ranks(totals).tolist()
-        found = {"val/mlm_loss": mlm / masked, "val/ppl": float(np.exp(mlm / masked))}
-        if num_bytes:
-            found["val/bits_per_nonspace_byte"] = mlm / math.log(2) / num_bytes
-        if self.model.nsp_classifier is not None:
-            found |= {"val/nsp_loss": nsp / sequences, "val/nsp_acc": correct / sequences}
-        return found
+        numbers = dict(zip(names, self._sum_over_ranks(totals).tolist(), strict=True))
+        return self.objective.metrics(numbers, numbers, held_out=True)
+
+
+def counts_of_step(batch: Batch) -> Counts:
+    """Return what the losses of a step are divided by: counts of its whole batch, over all ranks."""
+    return {name: batch[f"batch_{name}"] for name in ("masked", "sequences", "tokens")}  # type: ignore[literal-required]

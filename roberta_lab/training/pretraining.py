@@ -56,8 +56,8 @@ def train(
     with threads(config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)):
         documents = training_documents(stores[0], config.data_mix)
         held_out = stores[1].select(config.data_mix.validation_tokens)
-        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
+        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields)
         step_end = StepEnd(config, data, rows, directory / "checkpoints", bar)
         fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
     if step_end.stop_asked:
@@ -72,7 +72,7 @@ def build_pretraining_trainer(config: Config, data: PretrainingData, step_end: S
 
 
 def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> PretrainingResult:
-    validation = [row for row in rows if "val/ppl" in row][-1]
+    validation = [row for row in rows if any(name.startswith("val/") for name in row)][-1]
     return PretrainingResult(
         steps=validation.step,
         tokens_seen=module.tokens_seen,
@@ -81,6 +81,7 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         parameters=sum(p.numel() for p in module.parameters()),
         plan=data.micro_batches.plan.counts,
         metrics={name: value for name, value in validation.items() if name.startswith("val/")},
+        declared=module.objective.declared,
     )
 
 

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from roberta_lab.config.formatting import number
+from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric
+
 
 @dataclass(frozen=True, eq=False)
 class Row(Mapping[str, float]):
@@ -78,8 +81,15 @@ class PretrainingResult:
     parameters: int
     plan: Mapping[str, int]  # counts of the input plan (`axes.examples.Plan.counts`)
     metrics: Mapping[str, float]  # of the last validation, by name: val/ppl, val/mlm_loss, ...
+    declared: tuple[Metric, ...] = (PERPLEXITY, BITS_PER_BYTE)  # what tables show of them; of old runs not noted
 
     @property
-    def perplexity(self) -> float:
-        """Return exp(total negative log-likelihood / masked tokens) on the held-out text."""
-        return self.metrics["val/ppl"]
+    def perplexity(self) -> float | None:
+        """Return exp(total negative log-likelihood / masked tokens) on the held-out text; None without MLM."""
+        return self.metrics.get("val/ppl")
+
+    def figure(self) -> str:
+        """Return the first of the declared figures: `ppl 45.2`."""
+        first = self.declared[0]
+        value = self.metrics[f"val/{first.name}"] * (100 if first.is_share else 1)
+        return f"{first.name} {number(value, first.digits)}"

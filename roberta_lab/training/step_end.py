@@ -13,7 +13,6 @@ from tqdm import tqdm
 from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
-from roberta_lab.model.optimizer import linear_schedule
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Row, RowLog
 
@@ -69,7 +68,8 @@ class StepEnd(L.Callback):
     def _validate(self, module: PretrainingModule, step: int) -> None:
         found = module.validate(self.data)
         self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
-        self.bar.set_postfix({"val/ppl": f"{found['val/ppl']:.1f}"}, refresh=False)
+        first = f"val/{module.objective.declared[0].name}"
+        self.bar.set_postfix({first: f"{found[first]:.1f}"}, refresh=False)
 
     def _save(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> None:
         """Save a checkpoint, after the rows. Raises FloatingPointError for weights that would break each later attempt."""
@@ -84,10 +84,9 @@ class StepEnd(L.Callback):
 
     def _row(self, module: PretrainingModule, step: int, losses: dict[str, float]) -> Row:
         """Return the row of a step. Raises FloatingPointError when its loss is not finite."""
-        total = losses["train/mlm_loss"] + losses.get("train/nsp_loss", 0.0)
+        total = sum(value for name, value in losses.items() if name.endswith("_loss"))
         if not math.isfinite(total):
             raise FloatingPointError(f"the loss of step {step} is {total}; the last checkpoint is from before it")
-        batch, warmup_steps = self.config.batch_size, self.config.optimizer.warmup_steps
         epoch = self.data.micro_batches.batches.epochs(step)
-        lr = batch.peak_lr * linear_schedule(step - 1, warmup_steps, batch.steps)
+        lr = self.config.batch_size.peak_lr * module.lr_factor(step - 1)
         return Row(step, {"tokens_seen": module.tokens_seen, "epoch": epoch, "lr": lr, **losses})

@@ -32,6 +32,8 @@ class RetryingHalfPrecision(MixedPrecision):
     A checkpoint holds the scale under this class's name, which must not change.
     """
 
+    scale = FIRST_SCALE  # of the loss of the step at hand
+
     def __init__(self, device: str) -> None:
         super().__init__("16-mixed", device, torch.amp.GradScaler(device, init_scale=FIRST_SCALE))
 
@@ -40,17 +42,29 @@ class RetryingHalfPrecision(MixedPrecision):
     ) -> Any:
         """Take a step. Raises FloatingPointError when the gradients are not finite with any scale."""
         assert self.scaler is not None
-        scale = self.scaler.get_scale()
+        self.scale = scale = self.scaler.get_scale()
         result = super().optimizer_step(optimizer, model, closure, **kwargs)
         while self.scaler.get_scale() < scale:  # the gradients were not finite, and nothing has been changed by them
             if scale < SMALLEST_SCALE:
                 step = model.trainer.global_step + 1
                 raise FloatingPointError(f"the gradients of step {step} are not finite with any loss scale")
             model.gradients_again()
-            scale = self.scaler.get_scale()
+            self.scale = scale = self.scaler.get_scale()
+            if not getattr(optimizer, "_step_supports_amp_scaling", False):
+                self.scaler.unscale_(optimizer)
+            model.on_before_optimizer_step(optimizer)
             self.scaler.step(optimizer, **kwargs)
             self.scaler.update()
         return result
+
+
+def scale_of(trainer: L.Trainer, optimizer: Optimizer) -> float:
+    """Return the factor on the gradients that an optimizer is about to take: fp16's scale, where it takes scaled ones."""
+    plugin = trainer.precision_plugin
+    takes_scaled = getattr(
+        optimizer, "_step_supports_amp_scaling", False
+    )  # torch's own mark, which its GradScaler reads too
+    return plugin.scale if isinstance(plugin, RetryingHalfPrecision) and takes_scaled else 1.0
 
 
 class NoProfiler(PassThroughProfiler):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_store import FIRST, Corpus, FakeStore, store_of
 
-from roberta_lab.axes import input_format
+from roberta_lab.axes import input_format, pairs
 from roberta_lab.axes.examples import Plan, Rows, Vocabulary, gather
 from roberta_lab.axes.input_format import FORMATS, plan
 from roberta_lab.config import ConfigError, InputFormatConfig
@@ -292,7 +292,7 @@ def test_every_sentence_is_seen_as_a_or_as_next_b(seed: int, name: str) -> None:
 @pytest.mark.parametrize("room", range(2, 12))
 def test_trimming_counts_equal_the_loop(room: int) -> None:
     a, b = (x.ravel() for x in np.meshgrid(np.arange(1, 16), np.arange(1, 16)))
-    a_cut, b_cut = input_format._num_trimmed(a, b, room)
+    a_cut, b_cut = pairs._num_trimmed(a, b, room)
     expected = [slow_trim(int(x), int(y), room) for x, y in zip(a, b, strict=True)]
     assert list(zip((a - a_cut).tolist(), (b - b_cut).tolist(), strict=True)) == expected
 
@@ -409,7 +409,8 @@ def test_a_flipped_label_is_noticed(row: int) -> None:
 
 
 def test_packing_past_max_length_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(input_format, "_capacity", lambda config, specials, least: config.max_length - specials + 1)
+    for module in (input_format, pairs):
+        monkeypatch.setattr(module, "capacity_of", lambda config, specials, least: config.max_length - specials + 1)
     corpus = random_corpus(5)
     assert "an input is longer than max_length" in full_faults(corpus, 16, make("full_sentences", corpus, 16)[1])
     assert any("longer than max_length" in f for f in pair_faults(PAIRS, 24, make("segment_pair", PAIRS, 24)[1]))
@@ -429,13 +430,13 @@ def test_a_lost_and_a_shifted_sentence_are_noticed() -> None:
 def test_departures_from_bert_are_noticed(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     assert pair_faults(PAIRS, 24, make("segment_pair", PAIRS, 24)[1]) == []
     if fault == "unused sentences are dropped":
-        segments, chain, seen = input_format._segments, input_format._chain, []
-        monkeypatch.setattr(input_format, "_segments", lambda *args: seen.append(segments(*args)) or seen[0])
-        monkeypatch.setattr(input_format, "_chain", lambda following: chain(seen[0][1]))
+        segments, chain, seen = input_format.segments, pairs.chain, []
+        monkeypatch.setattr(input_format, "segments", lambda *args: seen.append(segments(*args)) or seen[0])
+        monkeypatch.setattr(pairs, "chain", lambda following: chain(seen[0][1]))
     elif fault == "B is from the same document":
-        monkeypatch.setattr(input_format, "_random_b", lambda pieces, firsts, *rest: (firsts, firsts + 1))
+        monkeypatch.setattr(pairs, "_random_b", lambda pieces, firsts, *rest: (firsts, firsts + 1))
     else:
-        monkeypatch.setattr(input_format, "_num_trimmed", _trim_a_first)
+        monkeypatch.setattr(pairs, "_num_trimmed", _trim_a_first)
     assert pair_faults(PAIRS, 24, make("segment_pair", PAIRS, 24)[1])
 
 

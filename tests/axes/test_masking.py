@@ -14,6 +14,7 @@ from mask_configs import EVERY_CONFIG
 
 from roberta_lab.axes import Bools, Ints, masking, rng
 from roberta_lab.axes.examples import IGNORED, Vocabulary
+from roberta_lab.axes.mask_positions import POSITIONS, Chosen, Positions, uniform_positions
 from roberta_lab.axes.masking import mask, num_masked
 from roberta_lab.config import ConfigError, MaskingConfig
 
@@ -22,13 +23,11 @@ TEXT_IDS = [i for i in range(60) if i not in VOCABULARY.special_ids]
 CONTINUES = np.arange(60) % 3 == 0  # every third id is a piece inside a word
 WORDS = dataclasses.replace(VOCABULARY, continues_word=CONTINUES & ~np.isin(np.arange(60), VOCABULARY.special_ids))
 DYNAMIC, STATIC = MaskingConfig("dynamic"), MaskingConfig("static", num_patterns=10)
-every_config = pytest.mark.parametrize(
-    "config", EVERY_CONFIG, ids=lambda c: f"{c.name}-{c.selection}-{'whole_words' if c.whole_words else 'uniform'}"
-)
+every_config = pytest.mark.parametrize("config", EVERY_CONFIG, ids=lambda c: f"{c.name}-{c.selection}-{c.positions}")
 
 
 def test_every_rule_of_positions_has_a_config() -> None:
-    assert {id(masking.positions_of(config)) for config in EVERY_CONFIG} == set(map(id, masking.POSITIONS.values()))
+    assert {masking.rule_of(config) for config in EVERY_CONFIG} == set(POSITIONS)
 
 
 def inputs(num_rows: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -262,10 +261,10 @@ class TestPlantedFaults:
                 assert any("equal patterns" in f for f in faults(MaskingConfig(name))), name
 
     def test_specials_masked(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def choose(ids: Ints, maskable: Bools, *rest: Any) -> Bools:
-            return masking.uniform_positions(ids, np.ones_like(maskable), *rest)
+        def choose(ids: Ints, maskable: Bools, *rest: Any) -> Chosen:
+            return uniform_positions(ids, np.ones_like(maskable), *rest)
 
-        monkeypatch.setitem(masking.POSITIONS, "uniform", masking.Positions(choose, is_exact=True))
+        monkeypatch.setitem(POSITIONS, "uniform", Positions(choose, is_exact=True, is_uniform=True))
         assert "a special token is predicted" in faults(DYNAMIC)
 
     def test_wrong_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +273,9 @@ class TestPlantedFaults:
 
     def test_random_tokens_outside_the_selection(self, monkeypatch: pytest.MonkeyPatch) -> None:
         replace = masking._replace
-        monkeypatch.setattr(masking, "_replace", lambda m, s, *rest: replace(m, np.roll(s, 1, axis=1), *rest))
+        monkeypatch.setattr(
+            masking, "_replace", lambda m, c, *rest: replace(m, Chosen(np.roll(c.selected, 1, axis=1)), *rest)
+        )
         assert "a token changed without a label" in faults(DYNAMIC)
 
 
@@ -324,6 +325,40 @@ def test_whole_words_are_taken_in_a_random_order_while_they_fit(mask_prob: float
             if len(expected) + len(words[w]) <= most[row]:
                 expected += words[w]
         assert np.flatnonzero(labels[row] != IGNORED).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("mask_prob", [0.15, 0.5, 1.0])
+def test_spans_are_drawn_word_by_word_until_the_count_is_reached(mask_prob: float) -> None:
+    """Against a slow reading of SpanBERT, Section 3.1; also that a span is replaced as one."""
+    config = MaskingConfig("dynamic", mask_prob=mask_prob, positions="span", mask_share=0.5, random_share=0.0)
+    ids, text = inputs(150, 40, seed=4)
+    examples, epochs = np.arange(150), np.zeros(150, int)
+    masked, labels = mask(ids, text, examples, epochs, config, 1, WORDS)
+    keys = rng.hashed(rng.stream_key(1, "masking"), examples, epochs)
+    wanted = num_masked(text.sum(axis=1), examples, epochs, config, 1)
+    shares = np.array([0.8**length for length in range(10)])
+
+    def draw(name: str, row: int, number: int) -> int:
+        return int(rng.hashed(rng.stream_key(0, name), keys[row], np.array(number)))
+
+    for row in range(150):
+        words = words_of(ids[row].tolist(), text[row].tolist())
+        owner: dict[int, int] = {}  # place -> the word that its span begins with
+        for first in sorted(range(len(words)), key=lambda word: draw("span", row, word)):
+            if words[first][0] in owner:
+                continue
+            u = (draw("span length", row, first) >> 11) / 2**53
+            length = 1 + int((np.cumsum(shares / shares.sum())[:-1] <= u).sum())
+            for number in range(first, min(first + length, len(words))):
+                if number > first and words[number][0] != words[number - 1][-1] + 1:
+                    break  # a special token stands between
+                for place in words[number]:
+                    if len(owner) < wanted[row] and (place not in owner):
+                        owner[place] = first
+        assert np.flatnonzero(labels[row] != IGNORED).tolist() == sorted(owner)
+        for first in set(owner.values()):
+            seen = {bool(masked[row, p] == VOCABULARY.mask_id) for p, f in owner.items() if f == first}
+            assert seen == {(draw("action", row, first) >> 11) / 2**53 < 0.5}
 
 
 def test_words_of_all_lengths_are_selected_at_about_the_rate() -> None:

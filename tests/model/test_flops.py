@@ -9,7 +9,7 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.flops import forward_flops, parameters
-from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.objectives.mlm import mlm_and
 
 CONFIG = ModelConfig(layers=3, hidden=16, heads=2, ffn=40)
 VOCAB_SIZE, LENGTH, INPUTS, MASKED = 50, 12, 4, 3  # masked tokens of each input
@@ -48,7 +48,8 @@ def test_flops_equal_those_that_torch_counts(nsp: bool) -> None:
     model = PretrainingModel(CONFIG, VOCAB_SIZE, LENGTH, 2 if nsp else 0, nsp)
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward:
-            loss = batch_loss(loss_sums(model, batch()), INPUTS * MASKED, INPUTS)
+            objective = mlm_and("nsp" if nsp else None)
+            loss = objective.loss(objective.sums(model, batch()), {"masked": INPUTS * MASKED, "sequences": INPUTS})
         with FlopCounterMode(display=False) as backward:
             loss.backward()
     share = MASKED / LENGTH

@@ -7,7 +7,7 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objective import batch_loss, loss_sums
+from roberta_lab.model.objectives.mlm import mlm_and
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 
@@ -29,7 +29,8 @@ def gradient(cuts: list[int]) -> torch.Tensor:
     model = tiny()
     masked = int((micro_batch(0, 6)["labels"] != IGNORED).sum())
     for start, stop in zip([0, *cuts], [*cuts, 6], strict=True):
-        batch_loss(loss_sums(model, micro_batch(start, stop)), masked, 6).backward()
+        objective = mlm_and("nsp", weight=0.5)
+        objective.loss(objective.sums(model, micro_batch(start, stop)), {"masked": masked, "sequences": 6}).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 

@@ -2,10 +2,10 @@
 
 from itertools import product
 
-from roberta_lab.axes import masking
+from roberta_lab.axes import mask_positions, masking
 from roberta_lab.config import MaskingConfig
 
 EVERY_CONFIG = [
-    MaskingConfig(name, selection=selection, whole_words=positions == "whole_words")
-    for name, selection, positions in product(masking.PATTERNS, masking.SELECTIONS, masking.POSITIONS)
+    MaskingConfig(name, selection=selection, positions=positions)
+    for name, selection, positions in product(masking.PATTERNS, masking.SELECTIONS, mask_positions.POSITIONS)
 ]

@@ -74,9 +74,8 @@ def test_a_trial_is_as_large_as_micro_batches_get(name: str) -> None:
     trial = micro_batch.trial_batch(config, 60, 2)
     batches = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches
     assert len(trial["input_ids"]) >= max(len(batches[i]["input_ids"]) for i in range(len(batches)))
-    micro_batch.take_two_steps(
-        config.precision.dtype, PretrainingModule(config, 60, 1).model, trial, torch.device("cpu")
-    )
+    module = PretrainingModule(config, 60, 1)
+    micro_batch.take_two_steps(module.objective, config.precision.dtype, module.model, trial, torch.device("cpu"))
 
 
 def test_auto_on_a_cpu_is_what_no_setting_is() -> None:

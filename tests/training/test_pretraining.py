@@ -143,7 +143,8 @@ def test_a_step_is_divided_by_what_its_micro_batches_hold(name: str, masking: Ma
         parts = [batches[step * 4 + i] for i in range(4)]
         assert {part["batch_masked"] for part in parts} == {sum(len(part["masked_labels"]) for part in parts)}
         assert {part["batch_sequences"] for part in parts} == {sum(len(part["cu_seq_lens"]) - 1 for part in parts)}
-        assert batches.counts(step) == (parts[0]["batch_masked"], parts[0]["batch_sequences"])
+        assert {part["batch_tokens"] for part in parts} == {sum(len(part["input_ids"]) for part in parts)}
+        assert batches.counts(step) == tuple(parts[0][f"batch_{name}"] for name in ("masked", "sequences", "tokens"))
 
 
 def test_validation_masks_are_the_same_whatever_a_run_trains_on() -> None:

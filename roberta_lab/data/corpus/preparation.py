@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
+from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus import parts, tokens, units, workers
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.storage import digest, make_once, read_json
@@ -126,7 +127,7 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
     if config.path:
         inputs = {"kind": config.kind, "published": tokenizer_files.fingerprint(config.path)}
     else:
-        inputs = {**asdict(config), "corpus": _content(corpus)}
+        inputs = {**settings(config), "corpus": _content(corpus)}
     inputs |= {"version": VERSION, "tokenizers": metadata.version("tokenizers")}
 
     def make(path: Path) -> Manifest:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from roberta_lab.axes.examples import IGNORED, Rows
+from roberta_lab.axes.pairs import PAIRINGS
 from roberta_lab.axes.tokenizer import Encoding
 
 STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}
-NSP = {0: "B is next", 1: "B is random"}
 
 
 class Token(NamedTuple):
@@ -29,12 +29,16 @@ class Decoded(NamedTuple):
 
 
 def decoded(
-    encoding: Encoding, rows: Rows, examples: np.ndarray, seen: np.ndarray, labels: np.ndarray
+    encoding: Encoding, rows: Rows, examples: np.ndarray, seen: np.ndarray, labels: np.ndarray, pairs: str = "random"
 ) -> list[Decoded]:
     """Return the given examples, (B,) integers, decoded from their rows, what the model sees, and the labels, (B, T) each."""
-    found = []
+    found, pairing = [], PAIRINGS[pairs]
     for i, number in enumerate(examples):
-        label = "" if rows.next_sentence_label is None else f", NSP label {NSP[int(rows.next_sentence_label[i])]}"
+        label = (
+            ""
+            if rows.next_sentence_label is None
+            else f", {pairing.task.upper()} label {pairing.labels[int(rows.next_sentence_label[i])]}"
+        )
         predicted = int((labels[i] != IGNORED).sum())
         title = f"example {number}: {rows.lengths[i]} tokens, {predicted} predicted{label}"
         places = np.stack([seen[i], labels[i], rows.special_mask[i], rows.token_type_ids[i]])[:, : rows.lengths[i]].T

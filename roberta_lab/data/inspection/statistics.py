@@ -84,7 +84,9 @@ class EpochStatistics:
 
 
 # ---------------------------------------------------------------- from the plan
-def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_length: int) -> PlanStatistics:
+def plan_statistics(
+    store: SentenceStore, plan: Plan, num_examples: int, max_length: int, pairs: str = "random"
+) -> PlanStatistics:
     """Return the statistics of the first `num_examples` of the plan, 1 or more."""
     ends = plan.example_ends[:num_examples]
     starts = plan.spans_start[: ends[-1]]
@@ -108,7 +110,7 @@ def plan_statistics(store: SentenceStore, plan: Plan, num_examples: int, max_len
         documents=dict(sorted(Counter((1 + borders).tolist()).items())),
         crossings=int(borders.sum()),
         random_pairs=None if random is None else Share(int(random.sum()), num_examples),
-        mislabelled=0 if random is None else _mislabelled(random, documents, starts, stops),
+        mislabelled=0 if random is None else _mislabelled(random, documents, starts, stops, pairs),
         counts=plan.counts,
     )
 
@@ -138,11 +140,15 @@ def _covered(starts: np.ndarray, stops: np.ndarray) -> int:
     return int(np.maximum(reach - np.maximum(starts, np.append(starts[:1], reach[:-1])), 0).sum())
 
 
-def _mislabelled(random: np.ndarray, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> int:
-    """Count pairs labelled next whose B does not follow A in its document, and random pairs of one document."""
+def _mislabelled(random: np.ndarray, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray, pairs: str) -> int:
+    """Count pairs of label 0 whose B does not follow A in its document, and those of label 1 that are not what the rule says:
+
+    of two documents (`random`), or of one, A after B (`swapped`).
+    """
     same = documents[0::2] == documents[1::2]
     follows = same & (starts[1::2] >= stops[0::2])
-    return int(np.where(random, same, ~follows).sum())
+    wrong = ~(same & (starts[0::2] >= stops[1::2])) if pairs == "swapped" else same
+    return int(np.where(random, wrong, ~follows).sum())
 
 
 # ---------------------------------------------------------------- from rows
@@ -176,13 +182,14 @@ def row_statistics(
             pieces += np.bincount(rows.input_ids[~rows.special_mask], minlength=vocabulary.size)
             digests[examples] = _digests(rows)
             bar.update(len(examples))
-    rate = masking.mask_prob if positions_of(masking).is_exact else None  # else only a bound is known
+    rule = positions_of(masking)
+    rate = masking.mask_prob if rule.is_exact else None  # else only a bound is known
     frequent = np.argsort(-pieces, kind="stable")[:MOST_FREQUENT]
     return RowStatistics(
         selected=Share(totals["selected"], totals["selectable"], rate, _variance(sizes, masking)),
         kinds=_kinds(totals, masking, vocabulary),
         specials_selected=Share(totals["specials selected"], totals["specials"]),
-        by_position=binned(positions[0], positions[1], rate),
+        by_position=binned(positions[0], positions[1], rate if rule.is_uniform else None),
         faults={name: totals[name] for name in FAULTS if name != "specials selected" or masking.selection != "fairseq"},
         duplicates=len(digests) - len(np.unique(digests)),
         unknown=int(pieces[list(vocabulary.special_ids)].sum()),
@@ -199,6 +206,10 @@ def _kinds(totals: Counter[str], masking: MaskingConfig, vocabulary: Vocabulary)
         "random": masking.random_share - by_chance,
         "kept": 1 - masking.mask_share - masking.random_share + by_chance,
     }
+    if not positions_of(
+        masking
+    ).draws_by_token:  # tokens that are replaced alike: no interval for their number is known
+        return {kind: Share(totals[kind], totals["selected"]) for kind in asked}
     return {kind: binomial(totals[kind], totals["selected"], share) for kind, share in asked.items()}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from roberta_lab.axes.examples import IGNORED, Vocabulary
-from roberta_lab.axes.masking import mask
+from roberta_lab.axes.masking import mask, positions_of, rule_of
 from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.notes import same_tokens, shared_unigram
@@ -21,8 +21,8 @@ NUM_MEANS = 50  # points of the training loss
 MOST_EPOCHS = 100  # of mask exposure
 NUM_EXAMPLES, NUM_TOKENS = 64, 128
 COUNTED = (
-    f"Counted: {NUM_EXAMPLES} examples of {NUM_TOKENS} tokens, masked by this project's own code with the row's settings (whole words "
-    "off). Dots: 1 - (1 - p)^k for k patterns of share p."
+    f"Counted: {NUM_EXAMPLES} examples of {NUM_TOKENS} words of one token, masked by this project's own code with the row's "
+    "settings. Dots, where each position is as likely as any other: 1 - (1 - p)^k for k patterns of share p."
 )
 
 
@@ -79,16 +79,19 @@ def mask_exposure(table: Table, configs: Mapping[str, Config]) -> Figure | None:
     """
     kinds: dict[tuple[object, ...], tuple[str, MaskingConfig]] = {}
     for name, config in configs.items():
-        masking = replace(config.masking, whole_words=False)
+        masking = config.masking
+        if rule_of(masking) == "whole_words":  # words of one token each are tokens
+            masking = replace(masking, whole_words=False, positions="uniform")
         patterns = masking.num_patterns if masking.name == "static" else 0
-        kinds.setdefault((masking.name, masking.mask_prob, masking.selection, patterns), (name, masking))
+        rule = (rule_of(masking), masking.span_p, masking.max_span)
+        kinds.setdefault((masking.name, masking.mask_prob, masking.selection, patterns, *rule), (name, masking))
     if len(kinds) < 2:
         return None
     passes = [row.passes for row in table.rows if row.passes]
     epochs = min(MOST_EPOCHS, max(2, math.ceil(max(passes, default=40))))
     counted = [_percents(name, exposure(masking, epochs)) for name, masking in kinds.values()]
     formulas: dict[tuple[float, ...], str] = {}  # rows with the same formula share its line
-    for name, masking in kinds.values():
+    for name, masking in (kind for kind in kinds.values() if positions_of(kind[1]).is_uniform):
         formulas.setdefault(tuple(expected(masking, epochs)), name)
     by_formula = [_percents(f"{name}, formula", shares, published=True) for shares, name in formulas.items()]
     title, series = "Positions ever predicted, by epoch", (*counted, *by_formula)
@@ -97,7 +100,7 @@ def mask_exposure(table: Table, configs: Mapping[str, Config]) -> Figure | None:
 
 def exposure(config: MaskingConfig, num_epochs: int, seed: int = 1) -> list[float]:
     """Return after each epoch the share of positions, 0 to 1, that were predicted in at least one epoch so far."""
-    vocabulary = Vocabulary(1000, 4, (0, 1, 2, 3, 4))
+    vocabulary = Vocabulary(1000, 4, (0, 1, 2, 3, 4), continues_word=np.zeros(1000, bool))
     tokens = np.full((NUM_EXAMPLES, NUM_TOKENS), 5, np.int64)
     ids = np.arange(NUM_EXAMPLES)
     ever, found = np.zeros(tokens.shape, bool), []

@@ -106,7 +106,7 @@ def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
         found = result.finetuning
         marks, figure = found.marks, f"{found.task} {found.metric} {number(found.score)}"
     elif result is not None:
-        figure = f"ppl {number(result.pretraining.perplexity)}"
+        figure = result.pretraining.figure()
     return RunLine(
         kind=kind,
         run_id=folder.name,

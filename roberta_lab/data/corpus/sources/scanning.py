@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypedDict
@@ -12,6 +12,7 @@ from typing import TypedDict
 from tqdm import tqdm
 
 from roberta_lab.config import ConfigError, SourceConfig
+from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
 from roberta_lab.data.storage import recall, remember
 
@@ -63,7 +64,7 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
     finally:
         if counts["files hashed"]:
             remember(memory, known)
-    reading = {name: value for name, value in asdict(source).items() if name not in _NOT_IN_DOCUMENTS}
+    reading = {name: value for name, value in settings(source).items() if name not in _NOT_IN_DOCUMENTS}
     return Scan({"reading": reading, "files": files}, _grouped(pieces))
 
 

@@ -1,0 +1,22 @@
+"""What an objective says of its metrics, for logs and tables: names, directions and formats. No torch is needed here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A held-out figure of a pretraining run that tables show."""
+
+    name: str  # without `val/`, under which the figure is logged
+    lower_is_better: bool
+    digits: int = 1  # behind the decimal point, as shown
+    is_share: bool = False  # logged as 0 to 1, shown in percent
+
+
+PERPLEXITY = Metric("ppl", lower_is_better=True)
+BITS_PER_BYTE = Metric("bits_per_nonspace_byte", lower_is_better=True, digits=3)
+
+
+def accuracy(task: str) -> Metric:
+    """Return the accuracy of a task of pretraining, such as nsp."""
+    return Metric(f"{task}_acc", lower_is_better=False, is_share=True)
