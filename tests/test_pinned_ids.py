@@ -3,13 +3,19 @@
 The digests of sweeps in the same file are compared in `test_sweeps.py`, which expands all sweeps anyway.
 """
 
+import dataclasses
 import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from roberta_lab.config import Config
+from roberta_lab.config.later_keys import later
+from roberta_lab.runs import identity, jobs
 
 PINNED = yaml.safe_load((Path(__file__).parent / "pinned_ids.yaml").read_text(encoding="utf-8"))
 LINES = [(line, run_id) for section in PINNED["ids"].values() for line, run_id in section.items()]
@@ -45,6 +51,19 @@ def test_a_command_addresses_the_same_run(
     place = re.search(r"^dir: (\S+)$", said.out, re.MULTILINE)
     assert place is not None and place[1] == f"outputs/{line.split()[0]}/{run_id}"
     assert sorted(os.listdir()) == before
+    [job] = jobs._known.values()
+    assert identity.directory(with_one_more_key(job.config), job.kind).name == run_id
+
+
+def with_one_more_key(config: Config) -> Config:
+    """The config as if each part of its science had a key more, at its neutral value, which is not its default."""
+
+    def wider(part: Any) -> Any:
+        kind = dataclasses.make_dataclass("Wider", [("added", int, later(3, default=4))], bases=(type(part),))
+        return kind(**vars(part), added=3)
+
+    parts = (*identity.SCIENCE, *identity.LATER_GROUPS, "nsp", "task", "finetune")
+    return dataclasses.replace(config, **{name: wider(getattr(config, name)) for name in parts})
 
 
 def test_the_pinned_commands_cover_every_option_that_is_science() -> None:

@@ -38,6 +38,8 @@ class TrainerConfig:
     jobs: int = 1  # runs of a sweep that go side by side
     checkpoint_every_steps: int = at_least(1, 500)
     num_validations: int = at_least(1, 10)
+    # gradient noise (training/noise.py) is measured at every so many steps, each at the cost of a step
+    noise_scale_every: int | None = at_least(1, None, null="never")
     progress: bool = True
 
 

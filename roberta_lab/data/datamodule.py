@@ -85,11 +85,12 @@ class MicroBatches(Dataset[Batch]):
         vocabulary: Vocabulary,
         rank: Rank = ALONE,
         fields: Fields = no_fields,
+        size: int | None = None,
     ) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
         self.fields = fields
         self.batches = batch_plan(plan, config)
-        self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
+        self.size = size or micro_batch_size(config.batch_size.sequences, config.trainer)
         self.rank = rank
         self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
         self._counts: dict[int, tuple[int, int, int]] = {}  # of the current step

@@ -21,6 +21,7 @@ from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
+from roberta_lab.training import noise
 from roberta_lab.training.trainer import scale_of, seed_dropout
 
 
@@ -42,6 +43,7 @@ class PretrainingModule(L.LightningModule):
         self.step_tokens = 0  # of this step so far, by this rank
         self.sums: list[Sums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once
         self.gradient_norm = torch.zeros(())  # of this step, of all ranks
+        self.noise: noise.Noise | None = None  # of this step, where it is measured
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. Lightning sets the private `_current_fx_name` some twenty times a step, and torch searches
@@ -66,13 +68,23 @@ class PretrainingModule(L.LightningModule):
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the norm of the step's gradients, which all ranks share by now; nothing is waited for."""
+        """Keep the norm of the step's gradients, which all ranks share by now; nothing is waited for, unless noise is asked for."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients) / scale_of(self.trainer, optimizer)
+        every, step = self.config.trainer.noise_scale_every, self.trainer.global_step
+        self.noise = None
+        if every is not None and (step + 1) % every == 0:
+            self.noise = noise.measure(self, self.data, step, float(self.gradient_norm))
+
+    @property
+    def data(self) -> PretrainingData:
+        """Return the data that `fit` was given."""
+        data: PretrainingData = self.trainer.datamodule  # type: ignore[attr-defined]  # set by `fit`, not declared
+        return data
 
     def gradients_again(self) -> None:
         """Compute the gradients of the step at hand once more; the losses and tokens counted for it stay as they are."""
-        data: PretrainingData = self.trainer.datamodule  # type: ignore[attr-defined]  # set by `fit`, not declared
+        data = self.data
         sums, step_tokens, strategy = self.sums.copy(), self.step_tokens, self.trainer.strategy
         per_step = data.micro_batches.per_step
         self.zero_grad()
@@ -117,13 +129,14 @@ class PretrainingModule(L.LightningModule):
         *values, gradient_norm = flat.tolist()
         totals = [sum(values[i :: len(names)]) for i in range(len(names))]
         numbers = torch.tensor([*totals, self.step_tokens, stop], dtype=torch.float64)
-        *totals, tokens, stopping = self._sum_over_ranks(numbers).tolist()
+        *totals, tokens, stopping = self.sum_over_ranks(numbers).tolist()
         self.tokens_seen += int(tokens)
         self.sums, self.step_tokens = [], 0
         losses = self.objective.metrics(dict(zip(names, totals, strict=True)), self.counts, held_out=False)
-        return {**losses, "train/grad_norm": gradient_norm}, stopping > 0
+        measured = self.noise.metrics() if self.noise is not None else {}
+        return {**losses, "train/grad_norm": gradient_norm, **measured}, stopping > 0
 
-    def _sum_over_ranks(self, numbers: Tensor) -> Tensor:
+    def sum_over_ranks(self, numbers: Tensor) -> Tensor:
         """Return the sums over all ranks; in float64, tokens are counted exactly."""
         if self.trainer.world_size == 1:
             return numbers
@@ -142,7 +155,7 @@ class PretrainingModule(L.LightningModule):
                 found = {**sums, **own_counts(batch), "bytes": data.num_bytes(batch)}
                 totals += totals.new_tensor([found[name] for name in names])
         self.model.train()
-        numbers = dict(zip(names, self._sum_over_ranks(totals).tolist(), strict=True))
+        numbers = dict(zip(names, self.sum_over_ranks(totals).tolist(), strict=True))
         return self.objective.metrics(numbers, numbers, held_out=True)
 
 

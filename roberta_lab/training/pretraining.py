@@ -16,7 +16,7 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
-from roberta_lab.training import micro_batch, ranks
+from roberta_lab.training import micro_batch, noise, ranks
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import StepEnd
@@ -32,6 +32,7 @@ def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, 
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
     ranks.check_devices(config.trainer)
+    noise.check(config)
     if config.trainer.micro_batch_size == "auto":
         encoding = tokenizer.load(prepared.tokenizer)
         size, pad_id = encoding.vocab_size, encoding.pad_id
