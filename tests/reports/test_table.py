@@ -258,7 +258,12 @@ def test_notes_of_pairs_and_of_what_is_predicted() -> None:
 
     bits = "val/bits_per_nonspace_byte"
     made = of({"ppl": 256.0, bits: 4.0, "val/nsp_acc": 0.5625}, {"ppl": 16.0, bits: 2.0, "unigram_ppl": 600.0})
-    assert f"Next-sentence accuracy on held-out pairs: static 56.2. {PAIRS}" in unlike_rows(made)
+    titles = ["held-out ppl", "held-out bits per byte", "held-out nsp acc, %"]
+    assert [column.title for column in made.held_out] == titles and PAIRS in notes(made)
+    assert [(row.held_out[2].median, row.held_out[2].marks) for row in made.rows] == [
+        (56.25, ()),
+        (None, ("not measured",)),
+    ]
     assert same_tokens(made) and any(text.endswith("predict the same tokens.") for text in unlike_rows(made))
     other = of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0, bits: 2.1, "unigram_ppl": 600.0})
     assert same_tokens(other) is False and any(

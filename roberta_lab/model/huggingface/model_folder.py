@@ -146,8 +146,9 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 # ---------------------------------------------------------------- writing
 def model_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the state of PretrainingModel in a pretraining checkpoint."""
-    return {k.removeprefix("model."): v for k, v in saved["state_dict"].items() if k.startswith("model.")}
+    """Return the state of PretrainingModel in a pretraining checkpoint, without the heads of other objectives."""
+    state = {k.removeprefix("model."): v for k, v in saved["state_dict"].items() if k.startswith("model.")}
+    return {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
 
 
 def write(

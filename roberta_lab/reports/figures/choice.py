@@ -15,9 +15,11 @@ def figures(table: Table, folder: Path, published_key: str | None = None) -> lis
     first = {row.name: next((r for r in row.perplexity.records if r.result), None) for row in table.rows}
     pretrained = {name: record for name, record in first.items() if record is not None}
     configs = {name: record.config for name, record in pretrained.items() if record.config is not None}
+    runs = {name: folder / record.directory for name, record in pretrained.items()}
     found = [
-        *pretraining.curves(table, {name: folder / record.directory for name, record in pretrained.items()}),
+        *pretraining.curves(table, runs),
         results.batch_size(table, configs, published_key),
+        pretraining.noise_scale(table, configs, runs),
         results.score_by_tokens(table),
         results.score_by_data(table, configs),
         pretraining.mask_exposure(table, configs),

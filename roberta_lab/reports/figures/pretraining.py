@@ -10,6 +10,7 @@ import numpy as np
 from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.axes.masking import mask, positions_of, rule_of
 from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.config.formatting import number
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.notes import same_tokens, shared_unigram
 from roberta_lab.reports.table.rows import Table
@@ -23,6 +24,11 @@ NUM_EXAMPLES, NUM_TOKENS = 64, 128
 COUNTED = (
     f"Counted: {NUM_EXAMPLES} examples of {NUM_TOKENS} words of one token, masked by this project's own code with the row's "
     "settings. Dots, where each position is as likely as any other: 1 - (1 - p)^k for k patterns of share p."
+)
+
+NOISE = (
+    "The simple noise scale, tr(S) / |G|^2: of means over the steps that measured it. A batch far below it loses little by being "
+    "larger; one far above averages away little that is new."
 )
 
 
@@ -43,6 +49,28 @@ def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
     if losses := _means(metrics, "train/mlm_loss", NUM_MEANS):
         title, smooth = "Training loss of MLM by tokens seen", f"Means over 1/{NUM_MEANS} of the run. {note}".strip()
         yield Figure("loss", title, "tokens seen", "nats per token", losses, note=smooth)
+
+
+def noise_scale(table: Table, configs: Mapping[str, Config], runs: Mapping[str, Path]) -> Figure | None:
+    """Return the gradient noise by batch size; None where no run measured it (`trainer.noise_scale_every`).
+
+    A row's simple noise scale is the ratio of the means over its steps of tr(S) and |G|^2 (McCandlish et al. 2018, Section
+    2.2 and Appendix A.1); rows whose mean of |G|^2 is not positive have no ratio.
+    """
+    points, notes = [], []
+    for name, folder in runs.items():
+        rows = [row for row in read(folder / "metrics.jsonl") if "train/noise_trace" in row]
+        trace, signal = (sum(row[f"train/noise_{part}"] for row in rows) for part in ("trace", "signal"))
+        if rows and signal > 0 and name in configs:
+            points.append((float(configs[name].batch_size.sequences), trace / signal))
+            notes.append(f"{name}: {number(trace / signal)}, {len(rows)} steps")
+    if not points:
+        return None
+    sizes = sorted({size for size, _ in points})
+    measured = Series("simple noise scale", tuple(points), tuple(notes), joined=False)
+    itself = Series("the batch itself", tuple((size, size) for size in sizes), published=True)
+    title, x, y = "Gradient noise by batch size", "sequences a batch", "sequences"
+    return Figure("noise_scale", title, x, y, (measured, itself), log_x=True, log_y=True, note=NOISE)
 
 
 def _name(rows: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     paper = published(sweep.published) if sweep.published else {}
     results = {t: [r.result.finetuning for r in records if r.task == t and r.result] for t in sweep.tasks}
     columns = task_columns(sweep, results)
-    held_out = held_out_columns(r.result.pretraining for r in records if r.kind == "pretrain" and r.result)
+    held_out = held_out_columns([r.result.pretraining for r in records if r.kind == "pretrain" and r.result])
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
     rows = [_row(n, columns, held_out, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
@@ -67,7 +67,6 @@ def _row(
         tokens_seen=first.tokens_seen,
         passes=first.epochs,
         steps=first.steps,
-        nsp_accuracy=first.metrics.get("val/nsp_acc"),
     )
 
 

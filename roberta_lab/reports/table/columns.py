@@ -1,7 +1,7 @@
 """The columns of a table: one for each figure of a task that the paper gives, with its place in a run's result."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TypedDict
 import yaml
 
 from roberta_lab.config import ConfigError, SweepConfig
+from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks.result import FinetuningResult
 from roberta_lab.training.rows import PretrainingResult
@@ -24,7 +25,7 @@ METRICS = {"acc": "accuracy", "m_acc": "accuracy", "middle_acc": "accuracy_middl
 OTHER_SPLITS = {"mm_acc": ("dev_mm", "accuracy")}  # figures of another split than dev
 HELD_OUT = "held_out"  # the `task` of columns that pretraining fills
 PAPER = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
-HELD_OUT_METRICS = {"ppl": "val/ppl", "bits_per_byte": "val/bits_per_nonspace_byte"}  # column -> name in the result
+NAMES = {BITS_PER_BYTE.name: "bits_per_byte"}  # of held-out metrics, where a table's name is another
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class Column:
     lower_is_better: bool = False
     digits: int = 1
     optional: bool = False  # a complete run may lack it
+    held_out: Metric | None = None  # of columns that pretraining fills, as the run's objective declares it
 
     def value(self, result: RunResult) -> float | None:
         """Return this column's figure in a run's result; None where the run did not measure it."""
         if isinstance(result.found, PretrainingResult):
-            return result.found.metrics.get(HELD_OUT_METRICS[self.metric])
+            assert self.held_out is not None, self.metric
+            value = result.found.metrics.get(f"val/{self.held_out.name}")
+            return 100 * value if value is not None and self.held_out.is_share else value
         if self.principal:
             return result.found.score
         name = self.metric.removeprefix(f"{self.task}_")
@@ -57,8 +61,10 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Return the column's name for people: `squad2 (squad2_f1)`, `held-out ppl`."""
-        return f"held-out {self.metric.replace('_', ' ')}" if self.task == HELD_OUT else f"{self.task} ({self.metric})"
+        """Return the column's name for people: `squad2 (squad2_f1)`, `held-out ppl`, `held-out sop acc, %`."""
+        if self.held_out is None:
+            return f"{self.task} ({self.metric})"
+        return f"held-out {self.metric.replace('_', ' ')}" + (", %" if self.held_out.is_share else "")
 
     @property
     def shown(self) -> str | None:
@@ -125,10 +131,18 @@ def _column(task: str, metric: str, principal: bool, results: Sequence[Finetunin
     )
 
 
-def held_out_columns(results: Iterable[PretrainingResult]) -> tuple[Column, ...]:
-    """Return the columns of pretraining: perplexity always; bits per byte, which other tokens do not change, where a run
-    measured it."""
-    columns = [Column(HELD_OUT, "ppl", lower_is_better=True)]
-    if any(math.isfinite(result.metrics.get(HELD_OUT_METRICS["bits_per_byte"], math.nan)) for result in results):
-        columns.append(Column(HELD_OUT, "bits_per_byte", lower_is_better=True, digits=3, optional=True))
-    return tuple(columns)
+def held_out_columns(results: Sequence[PretrainingResult]) -> tuple[Column, ...]:
+    """Return the columns of pretraining: perplexity always, then what the objective of any run declares and measured."""
+    declared = dict.fromkeys([PERPLEXITY, *(metric for result in results for metric in result.declared)])
+    found = []
+    for metric in declared:
+        measured = [math.isfinite(result.metrics.get(f"val/{metric.name}", math.nan)) for result in results]
+        if metric is PERPLEXITY or any(measured):
+            found.append(_held_out(metric, optional=metric != PERPLEXITY or (any(measured) and not all(measured))))
+    return tuple(found)
+
+
+def _held_out(metric: Metric, optional: bool) -> Column:
+    name = NAMES.get(metric.name, metric.name)
+    better, digits = metric.lower_is_better, metric.digits
+    return Column(HELD_OUT, name, lower_is_better=better, digits=digits, optional=optional, held_out=metric)

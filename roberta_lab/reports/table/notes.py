@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from roberta_lab.axes.pairs import PAIRINGS
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import number
 from roberta_lab.reports import run_notes
@@ -44,6 +45,9 @@ def notes(table: Table) -> list[str]:
         CHOSEN: any(record.task for record in complete),
         LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
+        PAIRS: any(
+            column.metric == f"{pairing.task}_acc" for column in table.held_out for pairing in PAIRINGS.values()
+        ),
     }
     damage = dict.fromkeys(record.damage for record in table.records if record.damage)
     return [*damage, *unlike_rows(table), *(text for text, is_true in holds.items() if is_true)]
@@ -64,9 +68,6 @@ def unlike_rows(table: Table) -> list[str]:
         found += [f"{name}: {FOLDED}" for name, config in configs.items() if config.tokenizer.kind == "wordpiece"]
         found += [LIMITED] if any(config.data_mix.train_tokens for config in configs.values()) else []
     found += [f"{row.name}: {FRESH}" for row in table.rows if _never_repeats(row)]
-    accuracies = [f"{row.name} {100 * row.nsp_accuracy:.1f}" for row in table.rows if row.nsp_accuracy is not None]
-    if accuracies:
-        found.append(f"Next-sentence accuracy on held-out pairs: {', '.join(accuracies)}. {PAIRS}")
     return found
 
 

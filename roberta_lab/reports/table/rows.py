@@ -62,7 +62,6 @@ class Row:
     tokens_seen: int | None = None
     passes: float | None = None
     steps: int | None = None
-    nsp_accuracy: float | None = None  # on held-out pairs, 0 to 1
 
     @property
     def perplexity(self) -> Cell:
