@@ -71,9 +71,8 @@ def _predictor(job: Job) -> Predictor:
         encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
     else:
         encoding = tokenizer.load(prepared.tokenizer)
-        weights = model_folder.model_weights(checkpoint.final(source, config.batch_size.steps))
-        pad_id, size = encoding.pad_id, encoding.vocab_size
-        found = model_folder.Pretrained(config.model, weights, pad_id, size, "run", prepared.tokenizer)
+        saved = checkpoint.final(source, config.batch_size.steps)
+        found = model_folder.Pretrained.from_checkpoint(config.model, saved, encoding.pad_id)
     return Predictor(found.model(), encoding, found.max_length, device)
 
 

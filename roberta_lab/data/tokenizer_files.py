@@ -7,9 +7,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, models
+from tokenizers import AddedToken, Tokenizer, models, processors
 
-from roberta_lab.axes.tokenizer import KINDS, SPECIALS, bytelevel_bpe, wordpiece
+from roberta_lab.axes.tokenizer import KINDS, SPECIALS, Encoding, bytelevel_bpe, wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
@@ -51,6 +51,20 @@ def load_of_model(folder: Path) -> Tokenizer:
     if (kind := _kind(tokenizer)) not in KINDS:
         raise ConfigError(f"{folder} holds {kind}. Allowed: {', '.join(KINDS)}.")
     return _with_specials(tokenizer)
+
+
+def make_inputs(tokenizer: Tokenizer, encoding: Encoding, paired: bool) -> None:
+    """Let a tokenizer, whose encoding this is, make whole inputs: `<s> a </s>`, and two texts as `features.PairFormat` does.
+
+    A special token in a text is that token from here on, for whoever uses the tokenizer without the encoding.
+    """
+    bos, eos, mask = map(tokenizer.id_to_token, (encoding.bos_id, encoding.eos_id, encoding.mask_id))
+    # Here a mask holds the space before it: `a <mask>` is two tokens, `a` and the mask.
+    tokenizer.add_special_tokens([AddedToken(mask, lstrip=True, normalized=False, special=True)])
+    second = f"$B:1 {eos}:1" if paired else f"{eos} $B {eos}"
+    first, ends = f"{bos} $A {eos}", [(bos, encoding.bos_id), (eos, encoding.eos_id)]
+    tokenizer.post_processor = processors.TemplateProcessing(first, f"{first} {second}", ends)
+    tokenizer.encode_special_tokens = False
 
 
 def _open(path: str, where: str) -> Tokenizer:

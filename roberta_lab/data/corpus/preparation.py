@@ -80,6 +80,12 @@ def _content(path: Path) -> str:
     return content
 
 
+def find_tokenizer(cache: Path, content: str) -> Path | None:
+    """Return the prepared tokenizer with this content, the hash that runs note as their data; None if it is not there."""
+    folders = (file.parent for file in sorted(cache.glob(f"tokenizer/[!.]*/{MANIFEST}")))
+    return next((folder for folder in folders if _content(folder) == content), None)
+
+
 def embedded(config: Config) -> Path:
     """Return the embedded corpus alone. The `pydoc` tasks are made of it, whatever pretraining has read."""
     pydoc = DataMixConfig({"pydoc": SourceConfig("pydoc")}, held_out_share=config.data_mix.held_out_share)

@@ -9,12 +9,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, Tokenizer, processors
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from roberta_lab.axes.tokenizer import Encoding
@@ -44,7 +44,15 @@ class Pretrained(NamedTuple):
     pad_id: int
     vocab_size: int
     kind: str
-    tokenizer: Path  # a folder that `tokenizer_files` reads
+
+    @classmethod
+    def from_checkpoint(cls, config: ModelConfig, saved: Mapping[str, Any], pad_id: int = PAD_ID) -> Self:
+        """Return the model of a pretraining checkpoint.
+
+        `pad_id` is the tokenizer's. It changes no prediction: it only says which row of the embeddings has no gradient.
+        """
+        state = model_weights(saved)
+        return cls(config, state, pad_id, len(state["encoder.embeddings.tokens.weight"]), "run")
 
     @property
     def max_length(self) -> int:
@@ -83,7 +91,7 @@ def read(folder: Path) -> Pretrained:
         tokenizer_files.find(str(folder))
     except ConfigError as error:
         raise ConfigError(f"{folder}: {error}") from None
-    return Pretrained(config, state, pad_id, vocab_size, kind, folder)
+    return Pretrained(config, state, pad_id, vocab_size, kind)
 
 
 def model_config(folder: Path) -> ModelConfig:
@@ -197,11 +205,7 @@ def _write_tokenizer(folder: Path, spec: Tokenizer, encoding: Encoding, paired: 
     """Write the tokenizer's three files, with the special tokens that this project's inputs have around them."""
     ids = (encoding.bos_id, encoding.pad_id, encoding.eos_id, encoding.unk_id, encoding.mask_id)
     bos, pad, eos, unk, mask = map(spec.id_to_token, ids)
-    # Here a mask holds the space before it: `a <mask>` is two tokens, `a` and the mask.
-    spec.add_special_tokens([AddedToken(mask, lstrip=True, normalized=False, special=True)])
-    second = f"$B:1 {eos}:1" if paired else f"{eos} $B {eos}"  # as in `tasks.features.PairFormat`
-    first, ends = f"{bos} $A {eos}", [(bos, encoding.bos_id), (eos, encoding.eos_id)]
-    spec.post_processor = processors.TemplateProcessing(first, f"{first} {second}", ends)
+    tokenizer_files.make_inputs(spec, encoding, paired)
     spec.save(str(folder / "tokenizer.json"))
     special = {"bos_token": bos, "eos_token": eos, "cls_token": bos, "sep_token": eos}
     special |= {"pad_token": pad, "unk_token": unk, "mask_token": mask}
