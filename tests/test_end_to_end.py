@@ -7,23 +7,32 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from matplotlib import pyplot
 from small_run import SMALL, small_source  # noqa: F401 (a fixture)
 
+import roberta_lab
 from roberta_lab.cli import main
 from roberta_lab.data.corpus.sources import pydoc
 
 
 @pytest.mark.usefixtures("small_source")
-def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_from_text_and_again_from_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ["reproduce", "sweep=table1_masking", *SMALL]
     assert main.main(command) == 0
     folder = tmp_path / "outputs" / "tables" / "table1_masking" / "smoke"
     written = {"table.md", "table.csv", "table.tex", "tabular.tex", "table.json", "index.html", "figures"}
+    written |= {"results.csv", "results.parquet"}
     assert {p.name for p in folder.iterdir()} == written and (tmp_path / "outputs" / "index.html").is_file()
     results = [json.loads(p.read_text()) for p in (tmp_path / "outputs").rglob("result.json")]
     assert sorted(r["kind"] for r in results) == ["finetune"] * 18 + ["pretrain"] * 2
@@ -40,6 +49,8 @@ def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: 
         } <= names
     for link in [line for line in (folder / "table.md").read_text().split("](")[1:]]:
         assert (folder / link.split(")")[0]).exists()
+    expect_results(tmp_path / "outputs", folder)
+    expect_the_lines_of_the_readme_work(monkeypatch)
     capsys.readouterr()
     before = {
         p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("*") if p.is_file() and folder not in p.parents
@@ -49,6 +60,43 @@ def test_a_table_from_text_and_again_from_what_is_there(tmp_path: Path, capsys: 
     assert "nothing is missing" in said and "0 pretrain, 0 finetune runs trained, 20 were there" in said
     after = {p: p.stat().st_mtime_ns for p in before}
     assert before == after, "nothing was trained or written again"
+
+
+def expect_results(outputs: Path, folder: Path) -> None:
+    """A notebook gets what the runs noted, what the table shows, and what lies beside it."""
+    found = roberta_lab.results("table1_masking", outputs=outputs, overrides=SMALL)
+    assert found.run_id.nunique() == 20
+    for (kind, run_id), part in found.groupby(["kind", "run_id"]):
+        run, noted = (
+            roberta_lab.load_run(str(run_id), outputs),
+            json.loads((outputs / kind / run_id / "result.json").read_text()),
+        )
+        assert (run.id, run.kind) == (run_id, kind) and run.result is not None and run.result.to_json() == noted
+        noted |= noted.pop("metrics", {})
+        assert {row.metric: row.value for row in part.itertuples()} == {name: noted[name] for name in part.metric}
+    median = found.groupby(["row", "task", "metric"], dropna=False).value.median()
+    cells = pd.read_csv(folder / "table.csv")
+    for cell in cells[cells.metric.isin(["ppl", "bits_per_byte"])].itertuples():
+        name = {"ppl": "val/ppl", "bits_per_byte": "val/bits_per_nonspace_byte"}[cell.metric]
+        assert found[(found.row == cell.row) & (found.metric == name)].value.median() == cell.median
+    for (row, task), value in median.xs("score", level="metric").items():
+        [cell] = cells[(cells.row == row) & (cells.column == task) & cells.majority.notna()].head(1).itertuples()
+        assert value == cell.median and cell.n == 3
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), found)
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "results.csv", dtype=found.dtypes.to_dict()), found)
+
+
+def expect_the_lines_of_the_readme_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder of the outputs; only these runs were made with overrides."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = readme.split("    import roberta_lab\n")[1].split("\n\n")[0]
+    results = partial(roberta_lab.results, overrides=SMALL)
+    monkeypatch.setattr(roberta_lab, "results", results, raising=False)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict[str, Any] = {"roberta_lab": roberta_lab}
+    exec(textwrap.dedent(lines), names)
+    assert names["run"].id == names["found"].run_id[0] and len(names["found"]) > 100
+    pyplot.close("all")
 
 
 @pytest.mark.usefixtures("small_source")

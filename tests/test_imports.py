@@ -61,3 +61,19 @@ def test_help_and_composition_need_neither_torch_nor_lightning() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_and_asking_for_help_cost_nothing() -> None:
+    heavy = "{'torch', 'lightning', 'wandb', 'matplotlib', 'pandas', 'pyarrow', 'hydra', 'omegaconf', 'numpy'}"
+    code = (
+        "import sys, roberta_lab\n"
+        "assert set(roberta_lab.__all__) <= set(dir(roberta_lab)) and not hasattr(roberta_lab, 'nothing')\n"
+        f"assert not {heavy} & set(sys.modules), 'import'\n"
+        "from roberta_lab.cli import main\n"
+        "assert main.main(['--help']) == 0\n"
+        f"assert not ({heavy} - {{'omegaconf'}}) & set(sys.modules), 'help'\n"
+        "assert callable(roberta_lab.results) and callable(roberta_lab.load_run) and roberta_lab.Run\n"
+        "assert not {'torch', 'pandas', 'pyarrow'} & set(sys.modules), 'names'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -78,7 +78,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> Non
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from roberta_lab.runs import jobs, options, registration
+    from roberta_lab.runs import compose, jobs, options, registration
     from roberta_lab.runs.overrides import texts
 
     registration.register()
@@ -90,7 +90,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> Non
     try:
         hydra.main(version_base="1.3", config_path=str(options.CONF), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(compose.reason(error)) from error
     finally:
         sys.argv = before
     if task.failures:
@@ -177,21 +177,3 @@ class Task(InWorkers):
 def main_of(name: str) -> Callable[[Job], None]:
     """Return what a command does: the `main` of its file."""
     return importlib.import_module(f"roberta_lab.cli.{name}").main
-
-
-def _one_line(error: BaseException) -> str:
-    """Return the deepest cause that Hydra or OmegaConf give, in one line that names the key or the override."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    chain = [error]
-    while following := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(following)
-    for link in chain:
-        if isinstance(link, ConfigError):
-            return str(link)
-    where = next((at for link in chain for name in ("full_key", "override") if (at := getattr(link, name, None))), None)
-    libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
-    said = [text for link in libraries if (text := str(link).strip()) and "$" not in text]
-    first = said[-1].splitlines()[0]
-    return f"{where}: {first}" if where else first

@@ -1,12 +1,10 @@
 """`table`: show the runs of a sweep beside the published numbers, and say which are missing."""
 
-import os
 from pathlib import Path
 
-from roberta_lab.reports import run_notes
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
-from roberta_lab.reports.table.rows import Record
+from roberta_lab.reports.table.rows import read_record
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job, composing
 from roberta_lab.runs.tables import runs_of
@@ -28,20 +26,3 @@ def main(job: Job) -> None:
         print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
     else:
         print(f"next: open {files[-1]}, or {folded('reproduce', [*overrides, 'sweep.seeds=[1,2]'])}")
-
-
-def read_record(run: Job, folder: Path) -> Record:
-    """Return a run as tables show it, its directory relative to `folder`; a damaged result costs its own cell, not the table."""
-    result, damage = run_notes.result(run.path)
-    return Record(
-        kind=run.kind,
-        row=run.row,
-        seed=run.seed,
-        task=run.task,
-        finetune_seed=run.finetune_seed,
-        run_id=run.path.name,
-        directory=os.path.relpath(run.path, folder),
-        result=result,
-        config=run.config,
-        damage=damage,
-    )

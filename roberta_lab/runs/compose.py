@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -40,6 +41,13 @@ def divide(number: int, divisor: int) -> int:
 
 def build(cfg: DictConfig) -> Config:
     """Return the typed config of a composed tree, resolved and checked. Raises: ConfigError."""
+    config = typed_config(cfg)
+    check(config)
+    return config
+
+
+def typed_config(cfg: DictConfig) -> Config:
+    """Return the typed config of a composed tree, resolved but not checked. Raises: ConfigError."""
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
     tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
     # sorted: the order in which a mix names its sources means nothing
@@ -49,7 +57,6 @@ def build(cfg: DictConfig) -> Config:
     tree.data_mix.sources = {name: _source(name, source) for name, source in sources}
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
-    check(config)
     return config
 
 
@@ -68,6 +75,21 @@ def _source(name: str, source: Any) -> Any:
         return OmegaConf.merge(OmegaConf.structured(SourceConfig), source)
     except OmegaConfBaseException as error:
         raise ConfigError(f"data_mix.{name}.{error.full_key}: {str(error).splitlines()[0]}.") from None
+
+
+def reason(error: BaseException) -> str:
+    """Return the deepest cause that Hydra or OmegaConf give, in one line that names the key or the override."""
+    chain = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    for link in chain:
+        if isinstance(link, ConfigError):
+            return str(link)
+    where = next((at for link in chain for name in ("full_key", "override") if (at := getattr(link, name, None))), None)
+    libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
+    said = [text for link in libraries if (text := str(link).strip()) and "$" not in text]
+    first = said[-1].splitlines()[0]
+    return f"{where}: {first}" if where else first
 
 
 def encoder_config(config: Config) -> Config:

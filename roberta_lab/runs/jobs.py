@@ -152,10 +152,14 @@ def _encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Make Hydra ready to compose, also inside a job of its own."""
+    """Make Hydra ready to compose, also inside a job of its own or in a notebook that uses it; leave it as it was."""
+    before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
 
 
 def composed(overrides: Sequence[Override]) -> Config:

@@ -14,7 +14,6 @@ import pytest
 from composed_jobs import at
 from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained, records, write_run
 
-from roberta_lab.cli.table import read_record
 from roberta_lab.config import ConfigError
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
@@ -37,7 +36,7 @@ from roberta_lab.reports.table.notes import (
     shared_unigram,
     unlike_rows,
 )
-from roberta_lab.reports.table.rows import Cell, Table
+from roberta_lab.reports.table.rows import Cell, Table, read_record
 from roberta_lab.reports.table.wording import LIKE, facts, legend, signs, warning
 from roberta_lab.runs.jobs import Job
 

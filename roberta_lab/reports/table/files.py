@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
+from roberta_lab.reports import tidy
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
@@ -25,7 +26,7 @@ FIELDS = (
 def write_table(
     config: Config, records: list[Record], folder: Path, overrides: list[str] | None = None
 ) -> tuple[Table, list[Path]]:
-    """Write table.md, table.csv, table.tex, tabular.tex, figures/ and index.html into `folder`; return the table and the files.
+    """Write the table in all its forms, the results of its runs, figures/ and index.html; return the table and the files.
 
     `overrides` are what was typed, for the command that makes what is missing.
     """
@@ -35,11 +36,12 @@ def write_table(
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
-    forms = {
+    forms: dict[str, str | bytes] = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}),
         "table.csv": csv_text(table),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
+        **tidy.forms(tidy.frame(config, records)),
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
     noted = summary(table, command, choice.main_figure(figures))
@@ -48,6 +50,8 @@ def write_table(
         (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, content in {**pictures, **forms, SUMMARY: noted, "index.html": page}.items():
         write(folder / name, content)
+    if tidy.PARQUET not in forms:
+        (folder / tidy.PARQUET).unlink(missing_ok=True)  # of an earlier time, which had pyarrow
     return table, [folder / name for name in (*forms, "index.html")]
 
 

@@ -1,12 +1,16 @@
 """What a table is made of: runs as records, cells of several runs, rows, and the whole."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from roberta_lab.config import Config
+from roberta_lab.reports import run_notes
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference, Seeds
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.results import RunResult
 
 
@@ -24,6 +28,23 @@ class Record:
     result: RunResult | None  # None while the run is missing or incomplete, and for a damaged result
     config: Config | None  # as the row composes it; None if that is not known
     damage: str | None = None  # why the result cannot be read, and how to mend it
+
+
+def read_record(run: Job, folder: Path) -> Record:
+    """Return a run as tables show it, its directory relative to `folder`; a damaged result costs its own cell, not the table."""
+    result, damage = run_notes.result(run.path)
+    return Record(
+        kind=run.kind,
+        row=run.row,
+        seed=run.seed,
+        task=run.task,
+        finetune_seed=run.finetune_seed,
+        run_id=run.path.name,
+        directory=os.path.relpath(run.path, folder),
+        result=result,
+        config=run.config,
+        damage=damage,
+    )
 
 
 @dataclass(frozen=True)
