@@ -134,7 +134,7 @@ def _settings(sweep: SweepConfig) -> list[str]:
 
 
 def _setting(key: str, sweep: SweepConfig, record: Record) -> Value:
-    """Return the option that row or base choose of a group; of a key, its value at this scale, None if the run does not read it."""
+    """Return the option of a group that row or base choose, or the value of a key at this scale; None if it is not read."""
     if "." not in key:
         chosen = [o for o in parse([*sweep.base, *sweep.rows[record.row]]) if o.key_or_group == key]
         return value_text(chosen[-1]) if chosen else None
@@ -149,7 +149,7 @@ def _setting(key: str, sweep: SweepConfig, record: Record) -> Value:
 
 # ---------------------------------------------------------------- files
 def forms(found: pd.DataFrame) -> dict[str, str | bytes]:
-    """Return the frame as files by name: `results.csv`, and `results.parquet`, which keeps the types, where pyarrow is there."""
+    """Return the frame as files by name: `results.csv`, and, where pyarrow is there, `results.parquet` with the types."""
     made: dict[str, str | bytes] = {"results.csv": found.to_csv(index=False, lineterminator="\n")}
     if find_spec("pyarrow") is not None:
         written = io.BytesIO()

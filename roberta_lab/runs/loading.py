@@ -101,8 +101,8 @@ class Run:
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer of the run's model. It makes whole inputs, as that of `export` does: `<s> text </s>`.
 
-        A `<mask>` in a text is the mask. A run has its tokenizer beside its weights (`finetune.save_model`), or it is the one
-        with the content that the run noted, among those prepared in `paths.cache`. That of `pretrained.path` is as it lies there.
+        A `<mask>` in a text is the mask. A finetuning run that kept its weights has its tokenizer beside them; else it is the
+        one with the content that the run noted, among those prepared in `paths.cache`, or that of `pretrained.path` as it is.
 
         Raises: ConfigError, with what to do, when it is not there.
         """
