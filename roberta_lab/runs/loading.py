@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from roberta_lab.axes.input_format import format_of
@@ -184,8 +184,8 @@ def read_config(run: Path) -> Config:
 
 
 def _groups_after(noted: Container[str]) -> dict[str, object]:
-    """Return the groups that came after a config was noted, each as a command without overrides has it."""
-    later = [part.name for part in fields(Config) if part.name not in noted]
+    """Return the groups that came after a config was noted and that the schema has no default for, as commands have them."""
+    later = [part.name for part in fields(Config) if part.default == MISSING and part.name not in noted]
     if not later:
         return {}
     registration.register()

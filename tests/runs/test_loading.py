@@ -136,8 +136,8 @@ def test_a_value_that_today_is_out_of_range_is_the_runs_own(broken: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda values: values["masking"].update(spans=3), ["masking.spans"]),
-        (lambda values: values.update(objective={"name": "x"}), ["objective"]),
+        (lambda values: values["masking"].update(colour=3), ["masking.colour"]),
+        (lambda values: values.update(flavour={"name": "x"}), ["flavour"]),
         (
             lambda values: values["data_mix"]["sources"]["own"].update(colour=1),
             ["data_mix.own.colour", "Allowed: kind"],
