@@ -71,7 +71,11 @@ def expect_results(outputs: Path, folder: Path) -> None:
             roberta_lab.load_run(str(run_id), outputs),
             json.loads((outputs / kind / run_id / "result.json").read_text()),
         )
-        assert (run.id, run.kind) == (run_id, kind) and run.result is not None and run.result.to_json() == noted
+        assert (
+            (run.id, run.kind) == (run_id, kind)
+            and run.result is not None
+            and json.loads(json.dumps(run.result.to_json())) == noted
+        )
         noted |= noted.pop("metrics", {})
         assert {row.metric: row.value for row in part.itertuples()} == {name: noted[name] for name in part.metric}
     median = found.groupby(["row", "task", "metric"], dropna=False).value.median()
