@@ -3,7 +3,8 @@
 from roberta_lab.config import Config
 from roberta_lab.model.flops import FORWARD_AND_BACKWARD, forward_flops
 from roberta_lab.model.hardware import HARDWARE
-from roberta_lab.tasks import families, heads
+from roberta_lab.tasks import families
+from roberta_lab.tasks.heads import HEADS
 
 
 def finetune_seconds(config: Config) -> float | None:
@@ -12,7 +13,7 @@ def finetune_seconds(config: Config) -> float | None:
     items = task.num_train or families.get(task.family).train_items.get(task.name)
     if items is None:
         return None
-    inputs = items * config.finetune.epochs * heads.load(task.head).inputs_per_item
+    inputs = items * config.finetune.epochs * HEADS[task.head].inputs_per_item
     flops = (
         FORWARD_AND_BACKWARD * forward_flops(config.model, config.tokenizer.vocab_size, task.max_length, False).encoder
     )

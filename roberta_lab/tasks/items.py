@@ -1,4 +1,4 @@
-"""The nouns of downstream tasks: an item, a prediction, and the splits of a task. Each head has its own class of items."""
+"""The nouns of downstream tasks: items, one class for each shape of them, a prediction, and the splits of a task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,13 +6,64 @@ from typing import Any, Protocol
 
 
 class Item(Protocol):
-    """One example of a task; `tasks/heads/` has a frozen dataclass for each shape of them."""
+    """One example of a task."""
 
     @property
     def id(self) -> str: ...
 
     @property
     def gold(self) -> object | None: ...  # what is right; None where it is not public
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """One text, or two, and what is right."""
+
+    id: str
+    text_a: str
+    text_b: str | None
+    gold: float | None  # the number of a class, or a score
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A text and candidates, one of which fits."""
+
+    id: str
+    text: str
+    choices: tuple[str, ...]
+    gold: int | None
+    group: str = ""  # a part of the task with a score of its own (RACE: middle, high)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
+
+    id: str
+    question: str
+    context: str
+    answer: tuple[int, int] | None
+    answers: tuple[str, ...] = ()  # all texts that count as right, where annotators gave several
+
+    @property
+    def answer_text(self) -> str:
+        """Return the answer's own characters; empty where there is none."""
+        return "" if self.answer is None else self.context[slice(*self.answer)]
+
+    @property
+    def gold(self) -> tuple[str, ...]:
+        """Return the texts that count as right; one empty text where there is no answer."""
+        return self.answers or (self.answer_text,)
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """A sentence in words, and a class for each of them."""
+
+    id: str
+    words: tuple[str, ...]
+    gold: tuple[int, ...] | None
 
 
 # The prediction of one item, written as a line of predictions.jsonl. `id`, and `prediction`: a class (its number), a score, a

@@ -17,8 +17,7 @@ import numpy as np
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks import heads
-from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
-from roberta_lab.tasks.spans import Span
+from roberta_lab.tasks.items import Item, Prediction, Predictions, Span, TaskData
 
 NUM_RESAMPLES = 400
 QUANTILE = 0.025  # of the resampled gains: above 0, the gain is no accident of these items

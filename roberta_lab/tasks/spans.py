@@ -2,35 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Prediction, Predictions
+from roberta_lab.tasks.items import Prediction, Predictions, Span
 
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
-
-
-@dataclass(frozen=True)
-class Span:
-    """A question about a context. `answer` is (start, end) in the context's characters, None where it has none."""
-
-    id: str
-    question: str
-    context: str
-    answer: tuple[int, int] | None
-    answers: tuple[str, ...] = ()  # all texts that count as right, where annotators gave several
-
-    @property
-    def answer_text(self) -> str:
-        """Return the answer's own characters; empty where there is none."""
-        return "" if self.answer is None else self.context[slice(*self.answer)]
-
-    @property
-    def gold(self) -> tuple[str, ...]:
-        """Return the texts that count as right; one empty text where there is no answer."""
-        return self.answers or (self.answer_text,)
 
 
 def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,11 +21,8 @@ from roberta_lab.tasks import feature_table
 from roberta_lab.tasks.families import squad
 from roberta_lab.tasks.feature_table import cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.heads.tagging import Tagging, word_windows
-from roberta_lab.tasks.items import Item
+from roberta_lab.tasks.heads.tagging import word_windows
+from roberta_lab.tasks.items import Choice, Item, Span, Tagging, TextItem
 from roberta_lab.tasks.spans import NOWHERE, Answers, best_spans, unreachable
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]

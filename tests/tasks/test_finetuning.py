@@ -28,12 +28,8 @@ from roberta_lab.tasks import finetuning, heads
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import Feature, Sequence
 from roberta_lab.tasks.finetuning import Batches, Finetuned, FinetuningModule, finetune
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.heads.tagging import Tagging
 from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
-from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.items import Choice, Item, Span, Tagging, TaskData, TextItem
 from roberta_lab.tasks.metrics import score
 from roberta_lab.tasks.task_model import batches_of
 

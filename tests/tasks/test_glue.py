@@ -7,7 +7,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families, submission
-from roberta_lab.tasks.heads.classification import TextItem
+from roberta_lab.tasks.items import TextItem
 
 CASES: dict[str, tuple[dict[str, str], dict[str, list[Any]]]] = {
     "CoLA": (

@@ -11,11 +11,7 @@ from torchmetrics.functional import regression
 
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.heads import HEADS
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.heads.tagging import Tagging
-from roberta_lab.tasks.items import Item, Prediction, TaskData
+from roberta_lab.tasks.items import Choice, Item, Prediction, Span, Tagging, TaskData, TextItem
 from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 
 

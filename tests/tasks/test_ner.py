@@ -8,7 +8,8 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.tagging import Tagging, entities
+from roberta_lab.tasks.heads.tagging import entities
+from roberta_lab.tasks.items import Tagging
 from roberta_lab.tasks.metrics import constant_predictions, score
 
 CONLL = """-DOCSTART- -X- -X- O

@@ -8,7 +8,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.choice import Choice
+from roberta_lab.tasks.items import Choice
 from roberta_lab.tasks.metrics import constant_predictions, score
 
 OPTIONS = ["one", "two", "three", "four"]

@@ -22,10 +22,7 @@ from omegaconf import OmegaConf
 from roberta_lab.config import TaskConfig
 from roberta_lab.runs.options import CONF
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.items import Choice, Span, Tagging, TextItem
 from roberta_lab.tasks.metrics import constant_predictions, score
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]

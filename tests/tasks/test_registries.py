@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar, get_origin
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_every_head_has_every_member(name: str) -> None:
     head = heads.load(name)
     assert isinstance(head, Head) and head.name == name
     for member, annotation in Head.__annotations__.items():
-        assert annotation.startswith("ClassVar") and hasattr(head, member), member
+        assert get_origin(annotation) is ClassVar and hasattr(head, member), member
     assert head.tensors.keys() == {"roberta", "bert"}
     assert name in VARIANTS or HEADS[name].metrics
     assert set(HEADS.get(name, HEADS["span"]).two_class_metrics) <= set(HEADS.get(name, HEADS["span"]).metrics)
@@ -73,7 +74,6 @@ def test_the_registries_are_read_without_torch() -> None:
     code = (
         "import sys; from roberta_lab.tasks import families, heads\n"
         "assert 'roberta_lab.tasks.heads.base' not in sys.modules\n"
-        "assert all(heads.load(name).name == name for name in heads.HEADS)\n"
         "assert all(map(families.get, families.FAMILIES))\n"
         "assert not {'torch', 'lightning'} & set(sys.modules)"
     )

@@ -13,8 +13,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families, submission
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.items import Prediction
+from roberta_lab.tasks.items import Prediction, Span
 from roberta_lab.tasks.metrics import score
 
 CONTEXT = " The  café in Bern\u2028(an old café) opened in 1890.\n"

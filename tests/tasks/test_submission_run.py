@@ -17,10 +17,7 @@ from roberta_lab.config import ConfigError
 from roberta_lab.data import storage
 from roberta_lab.runs.command_line import typed
 from roberta_lab.tasks import finetuning, heads, records
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.items import Choice, Span, Tagging, TextItem
 
 TINY = [
     *("task.max_length=32", "finetune.batch=4", "finetune.epochs=1", "finetune.lr=0.01", "finetune.dropout=0"),

@@ -10,10 +10,7 @@ from hub_server import Hub, Repository
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.heads.span import Span
-from roberta_lab.tasks.heads.tagging import Tagging
+from roberta_lab.tasks.items import Choice, Span, Tagging, TextItem
 
 PINNED = "0123456789" * 4
 Call = Callable[..., Any]

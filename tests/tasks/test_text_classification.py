@@ -8,7 +8,7 @@ import pytest
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks import families
-from roberta_lab.tasks.heads.classification import TextItem
+from roberta_lab.tasks.items import TextItem
 
 PAIR = {"text_a": "title", "text_b": "body", "label": "topic"}
 CSV = 'topic,title,body\nnews,"One, ""two""","line\nbreak"\nart, A ,B\n'

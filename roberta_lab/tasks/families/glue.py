@@ -23,8 +23,7 @@ from roberta_lab.tasks.families.reading import (
     task_folder,
     tsv_rows,
 )
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.items import Item, Predictions, TaskData
+from roberta_lab.tasks.items import Item, Predictions, TaskData, TextItem
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
 _THREE = {split: (f"{split}.tsv",) for split in ("train", "dev", "test")}

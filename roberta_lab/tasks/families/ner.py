@@ -12,8 +12,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Candidates, assembled, lines, malformed, split_files, task_folder
-from roberta_lab.tasks.heads.tagging import Tagging
-from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.items import Item, Tagging, TaskData
 
 FILES: dict[str, Candidates] = {
     "ner_conll2003": {

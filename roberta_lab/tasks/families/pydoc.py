@@ -20,10 +20,7 @@ from roberta_lab.data.corpus.sources.pydoc import prose
 from roberta_lab.data.corpus.sources.text import segment
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.items import Item, TaskData
-from roberta_lab.tasks.spans import Span
+from roberta_lab.tasks.items import Choice, Item, Span, TaskData, TextItem
 
 T = TypeVar("T")
 Splits = dict[bool, list[Item]]  # by whether they are held out

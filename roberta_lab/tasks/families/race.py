@@ -13,8 +13,7 @@ from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.heads.choice import Choice
-from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.items import Choice, Item, TaskData
 
 GROUPS = ("middle", "high")
 LETTERS = "ABCD"

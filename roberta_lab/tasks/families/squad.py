@@ -11,9 +11,8 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family, Submission
 from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Item, Predictions, TaskData
+from roberta_lab.tasks.items import Item, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import no_answer_probability
-from roberta_lab.tasks.spans import Span
 
 VERSIONS = {"squad1": "v1.1", "squad2": "v2.0"}
 OFFICIAL = {"train-v1.1.json": 87_599, "dev-v1.1.json": 10_570, "train-v2.0.json": 130_319, "dev-v2.0.json": 11_873}

@@ -14,8 +14,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Row, malformed
-from roberta_lab.tasks.heads.classification import TextItem
-from roberta_lab.tasks.items import Item, TaskData
+from roberta_lab.tasks.items import Item, TaskData, TextItem
 
 READERS = {".csv": reading.csv_rows, ".tsv": reading.tsv_rows, ".jsonl": reading.jsonl_rows}
 COLUMNS = {"text_a": "text", "text_b": "", "label": "label", "id": ""}

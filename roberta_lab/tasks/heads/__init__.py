@@ -1,4 +1,4 @@
-"""The heads of downstream tasks, one file for each. This registry is read without torch; a head's file when it is used."""
+"""The heads of downstream tasks, one file for each. This registry is read without torch; a head's file, with torch, when it is used."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class HeadEntry:
     two_class_metrics: tuple[str, ...] = ()  # those of them that exist for two classes only
     variants: tuple[str, ...] = ()  # other heads of the file, which are chosen from the data
     reads_stride: bool = False  # whether task.stride moves its windows
+    inputs_per_item: int = 1  # for estimates of costs
 
 
 HEADS = {
     "classification": HeadEntry("classification", ("accuracy", "f1", "f1_macro", "mcc"), two_class_metrics=("f1",)),
     "regression": HeadEntry("classification", ("pearson", "spearman")),
-    "choice": HeadEntry("choice", ("accuracy",)),
+    "choice": HeadEntry("choice", ("accuracy",), inputs_per_item=4),  # RACE's
     "span": HeadEntry(
         "span", ("f1", "em", "exact", "best_f1", "best_exact"), variants=("span with answerability",), reads_stride=True
     ),

@@ -1,17 +1,16 @@
 """The contract of a head: everything that one kind of prediction needs, from its items to its scores.
 
-Defaults are those of a classifier on `<s>`; a head says where it differs. A head has no state. Its file imports torch inside
-functions only, because files of tasks are read without torch.
+Defaults are those of a classifier on `<s>`; a head says where it differs. A head has no state.
 """
-
-from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
@@ -19,15 +18,12 @@ from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import Features, PairFormat
 from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
 from roberta_lab.tasks.records import Record
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    Batch = Mapping[str, Tensor]  # of `FeatureTable.batch`
-    Outputs = dict[str, Tensor]
-    Batches = Iterator[tuple[np.ndarray, Batch, Outputs]]  # rows of the table, their batch, what the model makes of it
+from roberta_lab.tasks.task_model import Classifier
 
 ItemType = TypeVar("ItemType", bound=Item)
+Batch = Mapping[str, Tensor]  # of `FeatureTable.batch`
+Outputs = dict[str, Tensor]
+Batches = Iterator[tuple[np.ndarray, Batch, Outputs]]  # rows of the table, their batch, what the model makes of it
 Scores = dict[str, float]
 Named = Mapping[str, object]  # a prediction in words
 TensorNames = Mapping[str, Mapping[str, str]]  # kind of model (roberta, bert) -> layer here -> layer of transformers
@@ -44,7 +40,6 @@ class Head(ABC, Generic[ItemType]):
     tensors: ClassVar[TensorNames] = {"roberta": POOLED, "bert": POOLED}
     card_note: ClassVar[str] = ""  # a sentence for the README.md of an exported folder
     num_outputs: ClassVar[int | None] = None  # of the classifier; None: one for each class
-    inputs_per_item: ClassVar[int] = 1  # for estimates of costs
     has_class_names: ClassVar[bool] = True  # whether config.json of an exported folder names its outputs
 
     @abstractmethod
@@ -73,8 +68,6 @@ class Head(ABC, Generic[ItemType]):
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
         """Return new layers; `head.NAME` is their place in a checkpoint."""
-        from roberta_lab.tasks.task_model import Classifier
-
         return {"classifier": Classifier(hidden, self.num_outputs or num_labels, dropout)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -83,8 +76,6 @@ class Head(ABC, Generic[ItemType]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, (): here cross-entropy."""
-        from torch.nn import functional as F
-
         return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
 
     def decode(self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches) -> Predictions:

@@ -1,36 +1,19 @@
 """Multiple choice: which of several candidates fits a text (RACE; RoBERTa, Section 5.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor, nn
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Named, Scores
-from roberta_lab.tasks.items import Prediction, Predictions
+from roberta_lab.tasks.heads.base import Batch, Head, Named, Outputs, Scores
+from roberta_lab.tasks.items import Choice, Prediction, Predictions
 from roberta_lab.tasks.records import Record
 
-if TYPE_CHECKING:
-    from roberta_lab.tasks.heads.base import Batch, Outputs, Tensor, nn
-
 CANDIDATE_TOKENS = 128  # RACE's question with an answer (RoBERTa, Section 5.3)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A text and candidates, one of which fits."""
-
-    id: str
-    text: str
-    choices: tuple[str, ...]
-    gold: int | None
-    group: str = ""  # a part of the task with a score of its own (RACE: middle, high)
 
 
 class ChoiceHead(Head[Choice]):
@@ -42,7 +25,6 @@ class ChoiceHead(Head[Choice]):
     auto_class = "MultipleChoice"
     has_class_names = False
     num_outputs = 1
-    inputs_per_item = 4  # RACE's
 
     def item(self, record: Record) -> Choice:
         text, choices = record.text("text"), record.texts("choices")
@@ -59,12 +41,10 @@ class ChoiceHead(Head[Choice]):
         for number, item in enumerate(items, first):
             text = texts[item.text]
             most = min(CANDIDATE_TOKENS, max(pairs.room // 2, pairs.room - len(text)))
-            inputs = []
-            for choice in item.choices:
-                candidate = candidates[choice][:most]
-                inputs.append(pairs.join(text[: pairs.room - len(candidate)], candidate, encoding))
-            cut = any(len(ids := candidates[choice]) > most or pairs.cuts(text, ids) for choice in item.choices)
-            yield Feature(number, tuple(inputs), (UNLABELLED if item.gold is None else item.gold,), cut=cut)
+            given = [candidates[choice] for choice in item.choices]
+            inputs = tuple(pairs.join(text[: pairs.room - min(len(c), most)], c[:most], encoding) for c in given)
+            cut = any(len(c) > most or pairs.cuts(text, c) for c in given)
+            yield Feature(number, inputs, (UNLABELLED if item.gold is None else item.gold,), cut=cut)
 
     def width(self, item: Choice) -> int:
         return len(item.choices)

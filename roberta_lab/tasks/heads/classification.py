@@ -1,35 +1,21 @@
 """Classification and regression: a class, or a score, of one text or of two (GLUE; RoBERTa, Section 3.3)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Prediction, Predictions
+from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, Scores, TensorNames
+from roberta_lab.tasks.items import Prediction, Predictions, TextItem
 from roberta_lab.tasks.records import Record
-
-if TYPE_CHECKING:
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor
-
-
-@dataclass(frozen=True)
-class TextItem:
-    """One text, or two, and what is right."""
-
-    id: str
-    text_a: str
-    text_b: str | None
-    gold: float | None  # the number of a class, or a score
 
 
 class TextHead(Head[TextItem]):
@@ -107,8 +93,6 @@ class RegressionHead(TextHead):
     num_outputs = 1
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        from torch.nn import functional as F
-
         return F.mse_loss(outputs["logits"][:, 0].float(), batch["target"][:, 0].float())
 
     def decode(self, task: TaskConfig, items: Sequence[TextItem], table: FeatureTable, batches: Batches) -> Predictions:

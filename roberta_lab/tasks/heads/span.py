@@ -3,28 +3,26 @@
 Finding the best span of all windows is in `tasks/spans.py`, the official scores are in `tasks/metrics.py`.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Prediction, Predictions, TaskData
+from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, Scores, TensorNames
+from roberta_lab.tasks.items import Prediction, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
-from roberta_lab.tasks.spans import Answers, Span, unreachable
-
-if TYPE_CHECKING:
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
+from roberta_lab.tasks.spans import Answers, unreachable
+from roberta_lab.tasks.task_model import Classifier
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 ENDS = {"ends": "qa_outputs"}
@@ -82,8 +80,6 @@ class SpanHead(Head[Span]):
         return f"{pairs.question_room} tokens of a question"  # windows show all of the context
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
-        from torch import nn
-
         return {"ends": nn.Linear(hidden, 2)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -91,8 +87,6 @@ class SpanHead(Head[Span]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return cross-entropy of both ends."""
-        from torch.nn import functional as F
-
         return F.cross_entropy(self._masked(outputs, batch), batch["target"][:, :2].long())
 
     def allowed(self, batch: Batch) -> Tensor:
@@ -149,8 +143,6 @@ class AnswerabilityHead(SpanHead):
     )
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
-        from roberta_lab.tasks.task_model import Classifier
-
         return {**super().layers(hidden, num_labels, dropout), "classifier": Classifier(hidden, 1, dropout)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -158,8 +150,6 @@ class AnswerabilityHead(SpanHead):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return cross-entropy of both ends in windows that hold the answer, plus that of answerability in all of them."""
-        from torch.nn import functional as F
-
         target = batch["target"]
         answerable = F.binary_cross_entropy_with_logits(outputs["answerable"].float(), target[:, 2].float())
         held = target[:, 2] == 1

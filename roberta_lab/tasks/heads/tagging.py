@@ -5,13 +5,12 @@ Entities are counted as conlleval and seqeval do (Tjong Kim Sang and De Meulder 
 of type ends one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
@@ -19,21 +18,9 @@ from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Head, Named, Scores, TensorNames
-from roberta_lab.tasks.items import Prediction, Predictions
+from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, Scores, TensorNames
+from roberta_lab.tasks.items import Prediction, Predictions, Tagging
 from roberta_lab.tasks.records import Record
-
-if TYPE_CHECKING:
-    from roberta_lab.tasks.heads.base import Batch, Batches, Outputs, Tensor, nn
-
-
-@dataclass(frozen=True)
-class Tagging:
-    """A sentence in words, and a class for each of them."""
-
-    id: str
-    words: tuple[str, ...]
-    gold: tuple[int, ...] | None
 
 
 class TaggingHead(Head[Tagging]):
@@ -76,8 +63,6 @@ class TaggingHead(Head[Tagging]):
         return f"{pairs.max_length - 2} tokens a word"
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
-        from torch import nn
-
         return {"dropout": nn.Dropout(dropout), "out": nn.Linear(hidden, num_labels)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -85,8 +70,6 @@ class TaggingHead(Head[Tagging]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return cross-entropy, a mean over the words of the batch."""
-        from torch.nn import functional as F
-
         tags, labels = outputs["tags"].float(), batch["labels"]
         total = F.cross_entropy(tags.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (labels != IGNORED).sum().clamp(min=1)
