@@ -3,11 +3,12 @@
 import hashlib
 import zipfile
 from array import array
-from collections.abc import Iterable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError
 from roberta_lab.data.storage import replacing
-from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
+from roberta_lab.tasks.features import Feature, PairFormat, generate
 from roberta_lab.tasks.items import Item
 
 VERSION = 1  # raised when features of the same items change
@@ -55,18 +56,6 @@ class FeatureTable:
         first = self.first_place[feature]
         return self.places[first : first + self.num_places[feature]]
 
-    def __getitem__(self, number: int) -> Feature:
-        """Return one feature as it was generated; for looking at, batches do not need it."""
-        spans = [slice(s, s + n) for s, n in zip(self.starts[number], self.lengths[number], strict=True)]
-        sequences = tuple(Sequence(self.ids[span].tolist(), self.types[span].tolist()) for span in spans)
-        places, context = tuple(map(tuple, self.places_of(number).tolist())), tuple(self.context[number].tolist())
-        target = tuple(self.target[number].tolist())
-        if len(self.labels) or not self.target.shape[1]:
-            first = self.first_place[number]
-            labels = tuple(self.labels[first : first + len(places)].tolist())
-            return Feature(int(self.item[number]), sequences, labels, words=places)
-        return Feature(int(self.item[number]), sequences, target, context, places)
-
     def batch(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
         """Return the arrays of some features, padded to the longest; S = len(rows) x width sequences of T tokens.
 
@@ -92,47 +81,39 @@ class FeatureTable:
         return found
 
     def _labels(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        counts = self.num_places[rows]
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        flat = np.repeat(self.first_place[rows], counts) + inside
-        labels = np.full(shape, IGNORED, np.int64)
-        labels[np.repeat(np.arange(len(rows)), counts), self.places[flat, 0]] = self.labels[flat]
+        labels, firsts, counts = np.full(shape, IGNORED, np.int64), self.first_place[rows], self.num_places[rows]
+        for own, first, count in zip(labels, firsts, counts, strict=True):
+            own[self.places[first : first + count, 0]] = self.labels[first : first + count]
         return labels
 
 
 def packed(features: Iterable[Feature]) -> FeatureTable:
     """Return the table of some features. Raises ConfigError when items have different numbers of candidates."""
-    ids, types, lengths, item, context = array("i"), array("B"), array("i"), array("i"), array("i")
-    target, places, labels, num_places, width = array("d"), array("i"), array("i"), array("i"), 0
+    flat: dict[str, array[Any]] = {
+        name: array("i") for name in ("ids", "lengths", "item", "context", "places", "labels", "num_places")
+    }
+    flat |= {"types": array("B"), "target": array("d")}
+    width = 0
     for feature in features:
         width = width or len(feature.sequences)
         if len(feature.sequences) != width:
             raise ConfigError(f"item {feature.item + 1} has {len(feature.sequences)} candidates, not {width}.")
         for sequence in feature.sequences:
-            ids.extend(sequence.ids)
-            types.extend(sequence.types)
-            lengths.append(len(sequence.ids))
-        item.append(feature.item)
-        context.extend(feature.context)
-        tags = feature.words or not feature.target
-        if tags:
-            labels.extend(map(int, feature.target))
-        else:
-            target.extend(feature.target)
-        here = feature.words if tags else feature.offsets
-        num_places.append(len(here))
-        for place in here:
-            places.extend(place)
-    number = len(item)
-    return FeatureTable(
-        *(np.array(ids, np.int32), np.array(types, np.uint8), np.array(lengths, np.int32).reshape(number, width or 1)),
-        *(np.array(item, np.int32), np.array(target, np.float64).reshape(number, len(target) // max(1, number))),
-        *(np.array(context, np.int32).reshape(-1, 2), np.array(places, np.int32).reshape(-1, 2)),
-        *(np.array(labels, np.int32), np.array(num_places, np.int32)),
-    )
+            flat["ids"].extend(sequence.ids)
+            flat["types"].extend(sequence.types)
+            flat["lengths"].append(len(sequence.ids))
+        flat["item"].append(feature.item)
+        flat["num_places"].append(len(feature.places))
+        flat["places"].extend(chain.from_iterable(feature.places))
+        for name in ("target", "context", "labels"):
+            flat[name].extend(getattr(feature, name))
+    number = len(flat["item"])
+    shapes = {"lengths": (number, width or 1), "context": (number, 2), "places": (-1, 2)}
+    shapes["target"] = (number, len(flat["target"]) // max(1, number))
+    return FeatureTable(**{name: np.array(values).reshape(shapes.get(name, -1)) for name, values in flat.items()})
 
 
-def key_of(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat) -> str:
+def key_of(head: str, items: Sequence[Item], encoding: Encoding, pairs: PairFormat) -> str:
     """Return hex digits that stand for all that features are made of."""
     found = hashlib.sha256(repr((VERSION, head, pairs, encoding.fingerprint)).encode())
     for item in items:
@@ -140,12 +121,8 @@ def key_of(head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFo
     return found.hexdigest()[:24]
 
 
-def cached(
-    head: str, items: SequenceOf[Item], encoding: Encoding, pairs: PairFormat, cache: Path | None
-) -> FeatureTable:
-    """Return the features of some items, from `cache/features/` if they were ever made there; None: made anew."""
-    if cache is None:
-        return packed(generate(head, items, encoding, pairs))
+def cached(head: str, items: Sequence[Item], encoding: Encoding, pairs: PairFormat, cache: Path) -> FeatureTable:
+    """Return the features of some items, from `cache/features/` if they were ever made there."""
     path = cache / "features" / f"{key_of(head, items, encoding, pairs)}.npz"
     try:
         return _read(str(path), path.stat().st_mtime_ns)

@@ -34,11 +34,13 @@ class Feature:
 
     item: int  # index of the item
     sequences: tuple[Sequence, ...]
-    # (label,), (score,), (first token, last token, 1 if the answer is here), or words' labels
+    # (label,), (score,), or (first token, last token, 1 if the answer is here); () for words
     target: tuple[float, ...]
     context: tuple[int, int] = (0, 0)  # the tokens of a window that are context, [start, end)
-    offsets: tuple[tuple[int, int], ...] = ()  # their characters in the item's context
-    words: tuple[tuple[int, int], ...] = ()  # (first token, number) of each word that is labelled in this window
+    places: tuple[
+        tuple[int, int], ...
+    ] = ()  # their characters in the item's context; or each word's (first token, number)
+    labels: tuple[int, ...] = ()  # of the words that are labelled in this window
     cut: bool = field(default=False, compare=False)  # a text lost its end; not so where windows show all of it
 
 

@@ -10,7 +10,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -82,34 +82,24 @@ def exact_match(prediction: str, answer: str) -> float:
     return float(normalize_answer(prediction) == normalize_answer(answer))
 
 
-def token_f1(prediction: str, answer: str) -> float:
-    """Return F1 of the words in common; if either is empty, 1 exactly when both are (SQuAD 2.0)."""
+def token_f1(prediction: str, answer: str, version: int = 2) -> float:
+    """Return F1 of the words in common. If either is empty it is 1 exactly when both are, in 1.1 always 0."""
     predicted, true = normalize_answer(prediction), normalize_answer(answer)
-    if not predicted or not true:
+    if version == 2 and not (predicted and true):
         return float(predicted == true)
-    return _f1(predicted, true)
-
-
-def _f1(predicted: list[str], true: list[str]) -> float:
-    common = sum((Counter(predicted) & Counter(true)).values())
+    common = (Counter(predicted) & Counter(true)).total()
     if common == 0:
         return 0.0
     precision, recall = common / len(predicted), common / len(true)
     return 2 * precision * recall / (precision + recall)
 
 
-def token_f1_v1(prediction: str, answer: str) -> float:
-    """Return F1 of the words in common; nothing in common is 0, even of nothing (SQuAD 1.1)."""
-    return _f1(normalize_answer(prediction), normalize_answer(answer))
-
-
 def best_of_golds(item: Span, text: str, version: int) -> tuple[float, float]:
     """Return exact match and F1 of a text with the right answer that it is nearest to, 0 to 1."""
     golds: Sequence[str] = item.gold
-    f1: Callable[[str, str], float] = token_f1_v1
     if version == 2:
-        golds, f1 = [gold for gold in golds if normalize_answer(gold)] or [""], token_f1
-    return max(exact_match(text, gold) for gold in golds), max(f1(text, gold) for gold in golds)
+        golds = [gold for gold in golds if normalize_answer(gold)] or [""]
+    return max(exact_match(text, gold) for gold in golds), max(token_f1(text, gold, version) for gold in golds)
 
 
 def mean(scores: np.ndarray) -> float:

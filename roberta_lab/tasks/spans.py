@@ -1,14 +1,16 @@
 """The best span of several windows, and the answers that no window can give (SQuAD; RoBERTa, Section 5.2)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from roberta_lab.tasks.feature_table import FeatureTable
-from roberta_lab.tasks.items import Prediction, Predictions, Span
+from roberta_lab.tasks.items import Predictions, Span
 
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
+# rows of the table, log-probabilities of first and last tokens float (B, T, 2), log-odds of an answer float (B,) if there are
+Window = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,40 +33,31 @@ def best_spans(ends: np.ndarray, context: np.ndarray, most_tokens: int) -> tuple
     return best, place // most_tokens, place // most_tokens + place % most_tokens
 
 
-class Answers:
-    """The best answer of each item; windows are added in any order."""
+def best_answers(
+    items: Sequence[Span], table: FeatureTable, most_tokens: int, windows: Iterable[Window]
+) -> Predictions:
+    """Return the prediction of each item: the best answer of its windows, which come in any order.
 
-    def __init__(self, items: Sequence[Span], table: FeatureTable, most_tokens: int) -> None:
-        self.items, self.table, self.most_tokens = items, table, most_tokens
-        self.best: list[tuple[float, str]] = [(-math.inf, "")] * len(items)
-        self.answerable = [-math.inf] * len(items)
-
-    def add(self, rows: np.ndarray, ends: np.ndarray, answerable: np.ndarray | None) -> None:
-        """Add windows `rows` of the table. ends: float (B, T, 2), log-probabilities; answerable: float (B,), log-odds.
-
-        A span's score is the log-probability of both ends, and with `answerable` of there being an answer in the window.
-        """
-        scores, first, last = best_spans(ends, self.table.context[rows], self.most_tokens)
+    A span's score is the log-probability of both ends, and with log-odds of an answer that of there being one in the window.
+    Without these log-odds there always is an answer, and no `no_answer`.
+    """
+    best: list[tuple[float, str]] = [(-math.inf, "")] * len(items)
+    odds = np.full(len(items), -math.inf)
+    for rows, ends, answerable in windows:
+        scores, first, last = best_spans(ends, table.context[rows], most_tokens)
         if answerable is not None:
             answerable = np.nan_to_num(answerable.astype(np.float64), nan=NOWHERE)
             scores = scores - np.logaddexp(0, -answerable)
-        for i, row in enumerate(rows):
-            item = int(self.table.item[row])
-            if scores[i] > self.best[item][0]:
-                text = text_of(self.items[item], self.table, int(row), int(first[i]), int(last[i]))
-                self.best[item] = (float(scores[i]), text)
-            if answerable is not None:
-                self.answerable[item] = max(self.answerable[item], float(answerable[i]))
-
-    def predictions(self) -> Predictions:
-        """Return the prediction of each item. Without an answerability classifier there always is an answer, and no `no_answer`."""
-        found: Predictions = []
-        for item, (score, text), answerable in zip(self.items, self.best, self.answerable, strict=True):
-            prediction: Prediction = {"id": item.id, "prediction": text, "answer": text, "score": score}
-            if answerable > -math.inf:
-                prediction |= {"prediction": text if answerable > 0 else "", "no_answer": -answerable}
-            found.append(prediction)
-        return found
+            np.maximum.at(odds, table.item[rows], answerable)
+        for i, (row, number) in enumerate(zip(rows.tolist(), table.item[rows].tolist(), strict=True)):
+            if scores[i] > best[number][0]:
+                best[number] = (float(scores[i]), text_of(items[number], table, row, int(first[i]), int(last[i])))
+    found: Predictions = []
+    for item, (score, text), answerable in zip(items, best, odds.tolist(), strict=True):
+        found.append({"id": item.id, "prediction": text, "answer": text, "score": score})
+        if answerable > -math.inf:
+            found[-1] |= {"prediction": text if answerable > 0 else "", "no_answer": -answerable}
+    return found
 
 
 def text_of(item: Span, table: FeatureTable, row: int, first: int, last: int) -> str:

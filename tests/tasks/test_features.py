@@ -19,11 +19,11 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import tokenizer_files
 from roberta_lab.tasks import feature_table
 from roberta_lab.tasks.families import squad
-from roberta_lab.tasks.feature_table import cached, packed
+from roberta_lab.tasks.feature_table import FeatureTable, cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
 from roberta_lab.tasks.heads.tagging import word_windows
 from roberta_lab.tasks.items import Choice, Item, Span, Tagging, TextItem
-from roberta_lab.tasks.spans import NOWHERE, Answers, best_spans, unreachable
+from roberta_lab.tasks.spans import NOWHERE, best_answers, best_spans, unreachable
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR
@@ -33,6 +33,19 @@ WORDS = "alpha beta gamma delta the of which is"
 
 def features(head: str, items: list[Any], encoding: Encoding, pairs: PairFormat) -> list[Feature]:
     return list(generate(head, items, encoding, pairs))
+
+
+def rows_of(table: FeatureTable) -> list[Feature]:
+    """The features of a table as they were generated."""
+    found = []
+    for number, item in enumerate(table.item.tolist()):
+        spans = [slice(s, s + n) for s, n in zip(table.starts[number], table.lengths[number], strict=True)]
+        sequences = tuple(Sequence(table.ids[span].tolist(), table.types[span].tolist()) for span in spans)
+        first, places = table.first_place[number], tuple(map(tuple, table.places_of(number).tolist()))
+        labels = tuple(table.labels[first : first + len(places)].tolist())
+        target, context = tuple(table.target[number].tolist()), tuple(table.context[number].tolist())
+        found.append(Feature(item, sequences, target, context, places, labels))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +165,8 @@ def test_a_stride_of_the_users_own_moves_the_windows(encoding: Encoding) -> None
     starts = {}
     for stride in (None, 10, 3, 17):
         made = features("span", items, encoding, PairFormat.for_task(span_task(stride=stride), 512, False))
-        starts[stride] = [feature.offsets[0][0] for feature in made]
-        assert set().union(*(feature.offsets for feature in made)) == {(i, i + 1) for i in range(156)}, (
+        starts[stride] = [feature.places[0][0] for feature in made]
+        assert set().union(*(feature.places for feature in made)) == {(i, i + 1) for i in range(156)}, (
             "no token is left out"
         )
     assert starts[None] == starts[10] == list(range(0, starts[10][-1] + 1, 10)), (
@@ -186,13 +199,13 @@ def test_a_stride_that_would_leave_tokens_out_is_one_line(encoding: Encoding) ->
 def compare(items: list[Span], encoding: Encoding, pairs: PairFormat) -> Counter[str]:
     """Every feature equals the reference's, and every answer that the reference's tokens spell is reached; the others' reasons."""
     table = packed(iter(features("span", items, encoding, pairs)))  # type: ignore[arg-type]
-    reasons, row = unreachable(items, table, 30), 0
+    reasons, made, row = unreachable(items, table, 30), rows_of(table), 0
     for number, item in enumerate(items):
         reached = "nothing"
         for ids, target, context, offsets in slow_windows(item, encoding, pairs):
-            feature = table[row]
+            feature = made[row]
             assert feature.item == number and feature.sequences[0].ids == ids and len(ids) <= pairs.max_length
-            assert (feature.target, feature.context, feature.offsets) == (target, context, offsets), item
+            assert (feature.target, feature.context, feature.places) == (target, context, offsets), item
             assert feature.sequences[0].types == [int(pairs.paired and i >= context[0]) for i in range(len(ids))]
             if target[2] and target[1] - target[0] < 30:
                 left, right = offsets[target[0] - context[0]][0], offsets[target[1] - context[0]][1]
@@ -257,7 +270,7 @@ def test_labels_stand_on_first_pieces_and_a_word_without_pieces_is_unknown(
         labelled = {}
         for feature in found[:-1]:
             [sequence] = feature.sequences
-            for (token, word), label in zip(feature.words, feature.target, strict=True):
+            for (token, word), label in zip(feature.places, feature.labels, strict=True):
                 text = (" " if word else "") + words[word]
                 [own] = one.encode_batch([text])
                 own = own[:22] or [one.unk_id]
@@ -283,8 +296,9 @@ def some_items() -> dict[str, list[Item]]:
 def test_a_table_holds_what_was_generated_and_its_file_too(head: str, encoding: Encoding, tmp_path: Path) -> None:
     items, pairs = some_items()[head], PairFormat(32, True)
     expected = features(head, items, encoding, pairs)
-    for table in (cached(head, items, encoding, pairs, place) for place in (None, tmp_path, tmp_path)):
-        assert list(table) == expected
+    for _ in range(2):
+        table = cached(head, items, encoding, pairs, tmp_path)
+        assert rows_of(table) == expected
     batch = table.batch(np.array([5, 0, 19]), encoding.pad_id)
     sequences = [sequence for i in (5, 0, 19) for sequence in expected[i].sequences]
     longest = max(len(sequence.ids) for sequence in sequences)
@@ -297,12 +311,12 @@ def test_a_table_holds_what_was_generated_and_its_file_too(head: str, encoding: 
             assert np.flatnonzero(batch["context"][row]).tolist() == list(range(*expected[(5, 0, 19)[row]].context))
         if head == "tagging":
             feature, labels = expected[(5, 0, 19)[row]], [-100] * longest
-            for (token, _), label in zip(feature.words, feature.target, strict=True):
+            for (token, _), label in zip(feature.places, feature.labels, strict=True):
                 labels[token] = label
             assert batch["labels"][row].tolist() == labels
     if head != "choice":
         assert "attention_mask" not in table.batch(np.array([7, 7]), 1), "inputs of one length need none"
-    assert [tuple(row) for row in batch["target"]] == [f.target if head != "tagging" else () for f in (expected[i] for i in (5, 0, 19))]  # fmt: skip
+    assert [tuple(row) for row in batch["target"]] == [expected[i].target for i in (5, 0, 19)]  # fmt: skip
 
 
 def test_features_are_made_once_and_again_when_anything_differs(
@@ -324,7 +338,7 @@ def test_features_are_made_once_and_again_when_anything_differs(
         content[len(content) // 3] ^= 1
         path.write_bytes(content[: len(content) // 2] if len(content) % 2 else content)
         os.utime(path, ns=(1, 1))
-    assert list(cached("span", items, encoding, pairs, tmp_path)) == list(first) and len(made) == 6
+    assert rows_of(cached("span", items, encoding, pairs, tmp_path)) == rows_of(first) and len(made) == 6
 
 
 def test_items_with_different_numbers_of_candidates_are_refused(encoding: Encoding) -> None:
@@ -364,14 +378,10 @@ def test_an_answer_is_that_of_the_best_window_and_empty_where_there_probably_is_
     ends[0, 2], ends[1, 3, 0], ends[1, 3, 1], ends[2, 1, 0], ends[2, 3, 1] = np.log([0.6, 0.7, 0.7, 0.5, 0.5])[
         [0, 1, 2, 3, 4]
     ]
-    always = Answers(items, table, 30)
-    always.add(np.array([2, 0]), ends[[2, 0]], None)
-    always.add(np.array([1]), ends[[1]], None)
-    assert [p["prediction"] for p in always.predictions()] == ["four", "five six seven"]
-    assert "no_answer" not in always.predictions()[0]
-    odds = Answers(items, table, 30)
-    odds.add(np.array([0, 1, 2]), ends, np.array([3.0, -3.0, -0.5]))
-    first, second = odds.predictions()
+    always = [(np.array([2, 0]), ends[[2, 0]], None), (np.array([1]), ends[[1]], None)]
+    found = best_answers(items, table, 30, always)
+    assert [p["prediction"] for p in found] == ["four", "five six seven"] and "no_answer" not in found[0]
+    first, second = best_answers(items, table, 30, [(np.array([0, 1, 2]), ends, np.array([3.0, -3.0, -0.5]))])
     assert first == {"id": "a", "prediction": "two", "answer": "two", "score": pytest.approx(np.log(0.36 / (1 + np.exp(-3)))), "no_answer": -3.0}  # fmt: skip
     assert (second["prediction"], second["answer"], second["no_answer"]) == ("", "five six seven", 0.5)
 

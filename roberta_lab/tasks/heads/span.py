@@ -5,7 +5,7 @@ Finding the best span of all windows is in `tasks/spans.py`, the official scores
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, S
 from roberta_lab.tasks.items import Prediction, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
-from roberta_lab.tasks.spans import Answers, unreachable
+from roberta_lab.tasks.spans import Window, best_answers, unreachable
 from roberta_lab.tasks.task_model import Classifier
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
@@ -100,11 +100,12 @@ class SpanHead(Head[Span]):
         return outputs["ends"].float().masked_fill(~self.allowed(batch)[:, :, None], -math.inf)
 
     def decode(self, task: TaskConfig, items: Sequence[Span], table: FeatureTable, batches: Batches) -> Predictions:
-        answers = Answers(items, table, task.max_answer_tokens)
-        for rows, batch, found in batches:
-            answerable = found["answerable"].float().cpu().numpy() if "answerable" in found else None
-            answers.add(rows, self._masked(found, batch).log_softmax(1).cpu().numpy(), answerable)
-        return answers.predictions()
+        def windows() -> Iterator[Window]:
+            for rows, batch, found in batches:
+                odds = found["answerable"].float().cpu().numpy() if "answerable" in found else None
+                yield rows, self._masked(found, batch).log_softmax(1).cpu().numpy(), odds
+
+        return best_answers(items, table, task.max_answer_tokens, windows())
 
     def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {name: value for name, value in prediction.items() if name != "id"}

@@ -50,14 +50,14 @@ class TaggingHead(Head[Tagging]):
             words = [own[:room] or [encoding.unk_id] for own in spelled]
             cut = any(len(own) > room for own in spelled)
             for window, own in word_windows([len(word) for word in words], room):
-                at, places = 1, []
+                places, ids = [], list[int]()
                 for word in window:
                     if word in own:
-                        places.append((at, word))
-                    at += len(words[word])
-                ids = [piece for word in window for piece in words[word]]
-                target = tuple(UNLABELLED if item.gold is None else item.gold[word] for word in own)
-                yield Feature(number, (pairs.join(ids, None, encoding),), target, words=tuple(places), cut=cut)
+                        places.append((1 + len(ids), word))
+                    ids += words[word]
+                labels = tuple(UNLABELLED if item.gold is None else item.gold[word] for word in own)
+                joined = pairs.join(ids, None, encoding)
+                yield Feature(number, (joined,), (), places=tuple(places), labels=labels, cut=cut)
 
     def limit(self, pairs: PairFormat) -> str:
         return f"{pairs.max_length - 2} tokens a word"
