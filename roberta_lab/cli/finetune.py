@@ -99,11 +99,7 @@ def _start(config: Config, sources: Sources) -> InitialModel:
         start = InitialModel.from_folder(config.pretrained.path)
     else:
         assert sources.prepared is not None
-        tokenizer = sources.prepared.tokenizer
-        if sources.pretrained is None:
-            start = InitialModel.from_random(config, tokenizer)
-        else:
-            start = InitialModel.from_run(config, sources.pretrained, tokenizer)
+        start = InitialModel.from_run(config, sources.pretrained, sources.prepared.tokenizer)
     if sources.encoder is None:
         return start
     saved = checkpoint.load(sources.encoder / WEIGHTS_FILE)
@@ -152,8 +148,7 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunRes
 
 def _input_sizes(task: TaskConfig, data: TaskData, max_length: int) -> str:
     """Return the number of items per split for the console, and a note if the model reads less than `task.max_length`."""
-    sizes = {"train": len(data.train), "dev": len(data.dev), **{s: len(items) for s, items in data.others.items()}}
-    line = f"{task.name}: {', '.join(f'{n:,} {s}' for s, n in sizes.items())} items"
+    line = f"{task.name}: {', '.join(f'{len(items):,} {s}' for s, items in data.splits.items())} items"
     if max_length < task.max_length:
         line += f", of at most {max_length} tokens: the model has no more (task.max_length={task.max_length})"
     return line

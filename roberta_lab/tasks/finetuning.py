@@ -28,7 +28,7 @@ from roberta_lab.tasks import heads
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
-from roberta_lab.tasks.items import Item, Predictions, TaskData
+from roberta_lab.tasks.items import Predictions, TaskData
 from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
 from roberta_lab.tasks.result import FinetuningResult, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
@@ -40,7 +40,7 @@ FEWEST_STEPS = 20  # fewer steps do not show whether the loss fell
 BUCKET_BATCHES = 64  # batches that are sorted by length together
 
 Write = Callable[[Row], None]
-Evaluate = Callable[[], tuple[Predictions, dict[str, float]]]  # dev's predictions and scores
+Evaluate = Callable[[str], tuple[Predictions, dict[str, float]]]  # a split's predictions and scores
 
 
 class FinetuningModule(L.LightningModule):
@@ -63,18 +63,15 @@ class FinetuningModule(L.LightningModule):
         self.losses.append(loss.detach())
         return loss
 
-    def lr(self, step: int) -> float:
-        """Return the learning rate of optimizer step `step`, counted from 0."""
-        return self.config.finetune.lr * self._schedule(step)
-
-    def _schedule(self, step: int) -> float:
+    def lr_factor(self, step: int) -> float:
+        """Return the factor on the peak learning rate at optimizer step `step`, counted from 0."""
         warmup_steps = round(self.config.finetune.warmup_ratio * self.num_steps)
         return schedule.factor("linear", step, warmup_steps, self.num_steps)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         tune, o = self.config.finetune, self.config.optimizer
         optimizer = build_optimizer(self.named_parameters(), tune.lr, (o.beta1, tune.beta2), o.eps, tune.weight_decay)
-        lr = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
+        lr = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr, "interval": "step"}}
 
 
@@ -130,15 +127,15 @@ class EpochEnd(L.Callback):
         step = trainer.global_step
         if step % LOG_EVERY == 0:
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
-            row = {"epoch": step / self.per_epoch, "lr": module.lr(step - 1), "train/loss": sum(recent) / len(recent)}
-            self.write(Row(step, row))
+            lr = self.config.finetune.lr * module.lr_factor(step - 1)
+            self.write(Row(step, {"epoch": step / self.per_epoch, "lr": lr, "train/loss": sum(recent) / len(recent)}))
         if step % self.per_epoch == 0:
             begin = time.monotonic()
             self._epoch(trainer, module, step)
             self.seconds += time.monotonic() - begin
 
     def _epoch(self, trainer: L.Trainer, module: FinetuningModule, step: int) -> None:
-        predictions, scores = self.evaluate()
+        predictions, scores = self.evaluate("dev")
         self.epochs += 1
         self.write(Row(step, {"epoch": self.epochs, **{f"dev/{name}": value for name, value in scores.items()}}))
         metric, patience = self.config.task.metric, self.config.finetune.patience
@@ -167,56 +164,46 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
 
     `predictions.jsonl` is dev's, `predictions.SPLIT.jsonl` that of each other split, also where it has no labels.
     """
-    with threads(config.trainer.threads or torch.get_num_threads()):
-        return _finetune(config, start, data, directory, write)
-
-
-def _finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
     kind, num_labels = heads.load(config.task.head), config.task.num_labels or len(data.labels)
-    head = kind.variant(config.task, data)
+    head, splits = kind.variant(config.task, data), data.splits
     task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
-    pairs = PairFormat.for_task(task, start.max_length, start.paired)
-    cache = Path(config.paths.cache)
-    splits: dict[str, Sequence[Item]] = {"dev": data.dev, **data.others}
-    tables = {name: cached(task.head, items, start.encoding, pairs, cache) for name, items in splits.items()}
-    batches = Batches(cached(task.head, data.train, start.encoding, pairs, cache), config, pad_id)
+    pairs, cache = PairFormat.for_task(task, start.max_length, start.paired), Path(config.paths.cache)
+    tables = {split: cached(task.head, items, start.encoding, pairs, cache) for split, items in splits.items()}
+    batches = Batches(tables["train"], config, pad_id)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
-    def predicted(split: str) -> Predictions:
+    def evaluate(split: str) -> tuple[Predictions, dict[str, float]]:
         context = module.trainer.precision_plugin.val_step_context
-        return predict(module.model, task, splits[split], tables[split], pad_id, context)
+        found = predict(module.model, task, splits[split], tables[split], pad_id, context)
+        return found, _finite(score(task, splits[split], found))
 
-    def evaluate() -> tuple[Predictions, dict[str, float]]:
-        found = predicted("dev")
-        return found, _finite(score(task, data.dev, found))
-
-    keep = config.finetune.save_model or bool(data.others)
-    callback = EpochEnd(config, evaluate, batches.per_epoch, write, keep)
+    callback = EpochEnd(config, evaluate, batches.per_epoch, write, config.finetune.save_model or bool(data.others))
     loader = DataLoader(batches, batch_size=None, shuffle=False, generator=torch.Generator().manual_seed(0))
-    begin = time.monotonic()
-    fit(build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback]), module, loader)
-    seconds = time.monotonic() - begin - callback.seconds
-    best = callback.best
-    assert best is not None, "there is an epoch"
-    found = {"dev": best.predictions}
-    if best.weights is not None:
-        module.model.load_state_dict(best.weights)
-        found |= {split: predicted(split) for split in data.others}
-    for split, predictions in found.items():
-        lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+    trainer = build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback])
+    with threads(config.trainer.threads or torch.get_num_threads()):
+        begin = time.monotonic()
+        fit(trainer, module, loader)
+        seconds = time.monotonic() - begin - callback.seconds
+        best = callback.best
+        assert best is not None, "there is an epoch"
+        evaluated = {"dev": (best.predictions, best.scores)}
+        if best.weights is not None:
+            module.model.load_state_dict(best.weights)
+            evaluated |= {split: evaluate(split) for split in data.others}
+    predictions = {split: found for split, (found, _) in evaluated.items()}
+    for split, found in predictions.items():
+        lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found)
         predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
-    all_tables, all_items = {"train": batches.table, **tables}, {"train": data.train, **splits}
-    reasons = {name: kind.unreachable(task, items, all_tables[name]) for name, items in all_items.items()}
-    unreachable = {name: dict(Counter(why.values())) for name, why in reasons.items() if why is not None}
+    reasons = {split: kind.unreachable(task, items, tables[split]) for split, items in splits.items()}
     result = replace(
         _result(config, task, data, best, torch.stack(module.losses).tolist()),
         epochs=callback.epochs,
-        examples_per_second=len(batches.table) * callback.epochs / max(seconds, 1e-9),
-        others={s: scores for s in data.others if (scores := _finite(score(task, splits[s], found[s])))},
-        inputs={name: table.lengths.size for name, table in all_tables.items()},
-        unreachable=unreachable or None,
+        examples_per_second=len(tables["train"]) * callback.epochs / max(seconds, 1e-9),
+        others={split: scores for split, (_, scores) in evaluated.items() if split != "dev" and scores},
+        inputs={split: table.lengths.size for split, table in tables.items()},
+        unreachable={split: dict(Counter(why.values())) for split, why in reasons.items() if why is not None} or None,
     )
-    return Finetuned(result, head, data.labels, num_labels, best.weights, found)
+    return Finetuned(result, head, data.labels, num_labels, best.weights, predictions)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:

@@ -39,18 +39,12 @@ class InitialModel:
             raise ConfigError(f"{ids}, but the embedding has {self.vocab_size:,} rows: they are not of one model.")
 
     @classmethod
-    def from_run(cls, config: Config, run: Path, tokenizer: Path) -> Self:
-        """Return the final model of a complete pretraining run; `tokenizer` is the prepared folder."""
-        weights = _run_weights(run, config.batch_size.steps, _file_times(run / "checkpoints"))
-        return cls._from_config(config, weights, tokenizer)
+    def from_run(cls, config: Config, run: Path | None, tokenizer: Path) -> Self:
+        """Return the final model of a complete pretraining run; None: random weights, for what finetuning alone can do.
 
-    @classmethod
-    def from_random(cls, config: Config, tokenizer: Path) -> Self:
-        """Return the model that the config describes, with random weights: what finetuning alone can do."""
-        return cls._from_config(config, None, tokenizer)
-
-    @classmethod
-    def _from_config(cls, config: Config, weights: dict[str, Tensor] | None, tokenizer: Path) -> Self:
+        `tokenizer` is the prepared folder.
+        """
+        weights = None if run is None else _run_weights(run, config.batch_size.steps, _file_times(run / "checkpoints"))
         spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
         token_types = 2 if format_of(config.input_format).pairs else 0
         vocab_size = Encoding(spec).vocab_size if weights is None else len(weights["embeddings.tokens.weight"])

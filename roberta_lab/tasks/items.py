@@ -82,3 +82,8 @@ class TaskData:
     labels: tuple[str, ...] = ()
     others: Mapping[str, Sequence[Item]] = field(default_factory=dict)  # dev_mm, test, ...: evaluated beside dev
     notes: tuple[str, ...] = ()  # lines for the console: items left out, counts that are not the official ones
+
+    @property
+    def splits(self) -> dict[str, Sequence[Item]]:
+        """Return the items of every split as used, after `num_train` and `num_dev`: train, dev, and the others."""
+        return {"train": self.train, "dev": self.dev, **self.others}

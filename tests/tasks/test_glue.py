@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from split_sizes import counts
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families, submission
@@ -133,7 +134,7 @@ def test_original_files_give_these_items(folder: str, own_folder: bool, tmp_path
     path = write(tmp_path / folder, dict(files))
     data = families.load(task(name_of(folder), path if own_folder else tmp_path), tmp_path)
     assert {"train": data.train, "dev": data.dev, **data.others} == expected
-    assert families.counts(data) == {split: len(items) for split, items in expected.items()}
+    assert counts(data) == {split: len(items) for split, items in expected.items()}
     assert sum("the official" in note for note in data.notes) == len(expected), "none has the official number of items"
 
 
@@ -247,7 +248,7 @@ def test_num_dev_is_of_all_splits_that_are_scored_and_not_of_tests(tmp_path: Pat
         tmp_path, {"train.tsv": HEADER + rows, "dev.tsv": HEADER + rows, "mine.tsv": HEADER + rows, "test.tsv": tests}
     )
     data = families.load(task("rte", tmp_path, files={"mine": "mine.tsv"}, num_dev=6), tmp_path)
-    assert families.counts(data) == {"train": 20, "dev": 6, "mine": 6, "test": 20}
+    assert counts(data) == {"train": 20, "dev": 6, "mine": 6, "test": 20}
 
 
 def test_leaderboard_files_have_official_names_and_labels(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from split_sizes import counts
 
 from roberta_lab.config import TaskConfig
 from roberta_lab.runs.options import CONF
@@ -76,8 +77,8 @@ WHOLE = {
 def test_whole_glue_tasks_have_the_official_counts(name: str, shared: Path) -> None:
     folder, official, majority = WHOLE[name]
     task, data = load(name, shared / "glue")
-    assert tuple(families.counts(data).values()) == official and not data.notes
-    for split, number in families.counts(data).items():
+    assert tuple(counts(data).values()) == official and not data.notes
+    for split, number in counts(data).items():
         headed = name != "cola" or split == "test"
         assert rows(shared / "glue" / folder / f"{split}.tsv", headed) == number
     accuracy = score(task, data.dev, constant_predictions(task, data)).get("accuracy")
@@ -100,11 +101,11 @@ PARTS: list[tuple[str, str, dict[str, str], tuple[int, ...]]] = [
 @pytest.mark.parametrize(("name", "folder", "files", "expected"), PARTS)
 def test_parts_of_glue_tasks(name: str, folder: str, files: dict[str, str], expected: Any, shared: Path) -> None:
     _, data = load(name, shared / "glue" / folder, files=files)
-    counts = families.counts(data)
-    assert tuple(counts.values()) == expected and not data.notes
+    found = counts(data)
+    assert tuple(found.values()) == expected and not data.notes
     for split, file in files.items():
         held_out = 408 if file == "msr_paraphrase_train.txt" else 0
-        assert rows(shared / "glue" / folder / file) == counts[split] + held_out
+        assert rows(shared / "glue" / folder / file) == found[split] + held_out
     assert len({item.id for item in data.dev}) == len(data.dev)
 
 
@@ -155,7 +156,7 @@ def test_squad_files_and_the_places_of_their_answers(file: str, shared: Path) ->
 
 def test_race_has_the_official_dev(shared: Path) -> None:
     _, data = load("race", shared)
-    assert families.counts(data) == {"train": 14_389, "dev": 4_887}
+    assert counts(data) == {"train": 14_389, "dev": 4_887}
     groups = [item.group for item in data.dev if isinstance(item, Choice)]
     assert groups.count("middle") == 1_436 and groups.count("high") == 3_451
     assert [note.split(":")[1].split(";")[0] for note in data.notes] == [" 6,017 items", " 8,372 items"]
@@ -167,7 +168,7 @@ def test_race_has_the_official_dev(shared: Path) -> None:
 
 def test_wnut17_has_the_official_counts_and_entities(shared: Path) -> None:
     task, data = load("wnut17", shared / "ner")
-    assert families.counts(data) == {"train": 3_394, "dev": 1_009, "test": 1_287} and not data.notes
+    assert counts(data) == {"train": 3_394, "dev": 1_009, "test": 1_287} and not data.notes
     file = (shared / "ner" / "wnut17" / "emerging.test.annotated").read_bytes().decode()
     begins = sum("\tB-" in line for line in file.split("\n"))
     found = [item for item in data.others["test"] if isinstance(item, Tagging)]

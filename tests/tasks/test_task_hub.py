@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hub_reader import reading_process
 from hub_server import Hub, Repository
+from split_sizes import counts
 
 from roberta_lab.config import ConfigError, HubConfig, TaskConfig
 from roberta_lab.tasks import families
@@ -137,7 +138,7 @@ def test_tags_are_numbers_with_names(call: Call) -> None:
 def test_a_user_s_own_dataset_without_dev(call: Call) -> None:
     own = task("text_classification", "text_classification", "classification", "owner/own", columns={"text_a": "review", "label": "stars"})  # fmt: skip
     data = call(own)
-    assert data.labels == ("bad", "good") and families.counts(data) == {"train": 13, "dev": 2}
+    assert data.labels == ("bad", "good") and counts(data) == {"train": 13, "dev": 2}
     assert all(item.gold == (item.text_a != "bad") for item in [*data.train, *data.dev])
 
 

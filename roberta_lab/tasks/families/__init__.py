@@ -60,8 +60,3 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
             f"task.metric=f1 is that of two classes, {len(data.labels)} are there. Use task.metric=f1_macro."
         )
     return data
-
-
-def counts(data: TaskData) -> dict[str, int]:
-    """Return the number of items of each split, as used: after `num_train` and `num_dev`."""
-    return {"train": len(data.train), "dev": len(data.dev), **{name: len(items) for name, items in data.others.items()}}
