@@ -40,7 +40,7 @@ def main(job: Job) -> None:
     prediction_files.check_output(config.predict)
     if is_task:
         task = _task_predictor(job)
-        for record in _written(config, task.predict, task.limit):
+        for record in _written(config, task.predict, task.kind.limit(task.pairs)):
             if not config.predict.output:
                 _show_prediction(record)
     else:

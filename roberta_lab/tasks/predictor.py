@@ -48,29 +48,22 @@ class TaskPredictor:
         Raises: ConfigError, which says which line, for one that is no item of the task.
         """
         items = [records.item(self.task.head, line, number, self.is_pair) for number, line in enumerate(lines, first)]
-        found, predictions = [], self.predict_items(items)
-        for number, (item, (prediction, is_cut)) in enumerate(zip(items, predictions, strict=True), first):
-            names = self.kind.fields if item.id == str(number) else ("id", *self.kind.fields)
-            fields = {name: value for name in names if (value := getattr(item, name)) is not None}
-            mark = {TRUNCATED: True} if is_cut else {}
-            found.append({"number": number, **fields, **self.kind.named(item, prediction, self.labels), **mark})
-        return found
-
-    @property
-    def limit(self) -> str:
-        """Return what is cut if it is longer, for messages."""
-        return self.kind.limit(self.pairs)
-
-    def predict_items(self, items: list[Item]) -> list[tuple[Prediction, bool]]:
-        """Return the prediction of each item, and whether the model saw less than all of it."""
         alike: dict[int, list[int]] = {}  # those with as many candidates go together
         for i, item in enumerate(items):
             alike.setdefault(self.kind.width(item), []).append(i)
-        found: dict[int, tuple[Prediction, bool]] = {}
+        found: dict[int, dict[str, Any]] = {}
         for numbers in alike.values():
             part = [items[i] for i in numbers]
             features = list(generate(self.task.head, part, self.encoding, self.pairs))
-            cut = {feature.item for feature in features if feature.cut}
             predictions = predict(self.model, self.task, part, packed(features), self.encoding.pad_id)
-            found |= {numbers[i]: (prediction, i in cut) for i, prediction in enumerate(predictions)}
+            cut = {numbers[feature.item] for feature in features if feature.cut}
+            for i, prediction in zip(numbers, predictions, strict=True):
+                found[i] = self._record(first + i, items[i], prediction, i in cut)
         return [found[i] for i in range(len(items))]
+
+    def _record(self, number: int, item: Item, prediction: Prediction, is_cut: bool) -> dict[str, Any]:
+        """Return a line's record; `is_cut` is whether the model saw less than all of it."""
+        names = self.kind.fields if item.id == str(number) else ("id", *self.kind.fields)
+        fields = {name: value for name in names if (value := getattr(item, name)) is not None}
+        mark = {TRUNCATED: True} if is_cut else {}
+        return {"number": number, **fields, **self.kind.named(item, prediction, self.labels), **mark}

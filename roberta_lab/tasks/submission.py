@@ -52,10 +52,9 @@ def write_all(run: Path, task: TaskConfig, data: TaskData) -> Path:
     return run / FOLDER
 
 
-def write(
-    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str] = ()
-) -> list[Path]:
-    """Write the files of one split's predictions into a folder that is made, and return them. Raises ConfigError."""
-    files = check(task)
+def write(folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str] = ()) -> None:
+    """Write the files of one split's predictions into a folder that is made. Raises ConfigError."""
+    texts = check(task).texts(task, split, predictions, labels)
     folder.mkdir(parents=True, exist_ok=True)
-    return files.write(folder, task, split, predictions, labels)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")

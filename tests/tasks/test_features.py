@@ -21,9 +21,9 @@ from roberta_lab.tasks import feature_table
 from roberta_lab.tasks.families import squad
 from roberta_lab.tasks.feature_table import FeatureTable, cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
+from roberta_lab.tasks.heads.span import NOWHERE, best_answers, best_spans, unreachable
 from roberta_lab.tasks.heads.tagging import word_windows
 from roberta_lab.tasks.items import Choice, Item, Span, Tagging, TextItem
-from roberta_lab.tasks.spans import NOWHERE, best_answers, best_spans, unreachable
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
 FOLDERS = [Path(os.environ["ROBERTA_LAB_SHARED"])] if "ROBERTA_LAB_SHARED" in os.environ else NEAR

@@ -254,7 +254,8 @@ def test_num_dev_is_of_all_splits_that_are_scored_and_not_of_tests(tmp_path: Pat
 def test_leaderboard_files_have_official_names_and_labels(tmp_path: Path) -> None:
     def lines(name: str, split: str, labels: tuple[str, ...], predictions: list[Any]) -> tuple[str, list[str]]:
         rows = [{"id": str(i), "prediction": prediction} for i, prediction in enumerate(predictions)]
-        [path] = submission.write(tmp_path / "out", task(name, ""), split, rows, labels)
+        submission.write(tmp_path / name / split, task(name, ""), split, rows, labels)
+        [path] = (tmp_path / name / split).iterdir()
         return path.name, path.read_text().splitlines()
 
     header = "index\tprediction"

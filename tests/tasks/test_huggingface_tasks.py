@@ -23,8 +23,8 @@ from roberta_lab.tasks import huggingface
 from roberta_lab.tasks.feature_table import packed
 from roberta_lab.tasks.features import PairFormat, generate
 from roberta_lab.tasks.finetuning import Finetuned
+from roberta_lab.tasks.heads.span import Window, best_answers
 from roberta_lab.tasks.initial_model import InitialModel
-from roberta_lab.tasks.spans import Window, best_answers
 
 CLASSES = {
     "classification": "SequenceClassification",

@@ -209,12 +209,14 @@ def test_prediction_files_hold_texts_and_probabilities(tmp_path: Path) -> None:
         {"id": "a", "prediction": "", "answer": "café", "no_answer": math.log(3)},
         {"id": "b", "prediction": "x", "answer": "x", "no_answer": -math.log(3)},
     ]
-    files = submission.write(tmp_path / "new", task("squad2", tmp_path), "dev", predictions)
+    submission.write(tmp_path / "new", task("squad2", tmp_path), "dev", predictions)
+    files = [tmp_path / "new" / f"{name}.json" for name in ("predictions", "answers", "na_odds")]
     assert [path.name for path in files] == ["predictions.json", "answers.json", "na_odds.json"]
     texts, answers, odds = (json.loads(path.read_text(encoding="utf-8")) for path in files)
     assert texts == {"a": "", "b": "x"} and answers == {"a": "café", "b": "x"}
     assert odds == {"a": pytest.approx(0.75), "b": pytest.approx(0.25)}
-    [only] = submission.write(tmp_path / "one", task("squad1", tmp_path), "dev", predictions)
+    submission.write(tmp_path / "one", task("squad1", tmp_path), "dev", predictions)
+    [only] = (tmp_path / "one").iterdir()
     assert only.name == "predictions.json"
 
 

@@ -12,8 +12,8 @@ from roberta_lab.tasks.items import Predictions, TaskData
 class Submission:
     """The files that others score."""
 
-    # Write the files of one split: (folder, task, split, predictions, names of the classes) -> the files.
-    write: Callable[[Path, TaskConfig, str, Predictions, Sequence[str]], list[Path]]
+    # task, split, predictions, names of the classes -> the text of each file, by its name
+    texts: Callable[[TaskConfig, str, Predictions, Sequence[str]], dict[str, str]]
     # task -> the splits that have a file; None: dev and every split beside it, in a folder for each
     splits: Callable[[TaskConfig], list[str]] | None = None
 

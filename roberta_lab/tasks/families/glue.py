@@ -209,26 +209,20 @@ def leaderboard_files(task: TaskConfig) -> dict[str, str]:
     return {"test": format_of(task).folder}
 
 
-def write_submission(
-    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]
-) -> list[Path]:
-    """Write the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
+def submission(task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]) -> dict[str, str]:
+    """Return the file of a test split: index and prediction, with tabs. Scores of STS-B lie from 0 to 5."""
     names = leaderboard_files(task)
     if split not in names:
         raise ConfigError(f"finetune.submission: {task.name} has no file for {split}. Allowed: {', '.join(names)}.")
-    path = folder / f"{names[split]}.tsv"
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("index\tprediction\n")
-        for p in predictions:
-            value = p["prediction"]
-            file.write(f"{p['id']}\t{labels[value] if labels else f'{min(5.0, max(0.0, value)):.3f}'}\n")
-    return [path]
+    found = [(p["id"], p["prediction"]) for p in predictions]
+    rows = (f"{name}\t{labels[value] if labels else f'{min(5.0, max(0.0, value)):.3f}'}\n" for name, value in found)
+    return {f"{names[split]}.tsv": "index\tprediction\n" + "".join(rows)}
 
 
 FAMILY = Family(
     load=load,
     files=read_from,
     load_from_hub=load_from_hub,
-    submission=Submission(write_submission, splits=lambda task: list(leaderboard_files(task))),
+    submission=Submission(submission, splits=lambda task: list(leaderboard_files(task))),
     train_items={name: form.official[form.splits["train"][0]] for name, form in FORMATS.items()},
 )

@@ -3,12 +3,12 @@
 `task.files` names splits here: `task.files.dev=validation`.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from roberta_lab.config import ConfigError, HubConfig, TaskConfig
+from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus.sources import hub
 from roberta_lab.data.corpus.sources.hub import HubTable, class_names
 from roberta_lab.tasks.families.reading import NEEDED, Candidates, Fields, Row
@@ -31,8 +31,7 @@ def tables(
     Raises: ConfigError for a `needed` split that is not there.
     """
     assert task.hub is not None
-    keys = {field.name: getattr(task.hub, field.name) for field in dataclasses.fields(HubConfig)}
-    source = HubTable(**{**keys, "subset": task.hub.subset or subset}, columns=tuple(columns))
+    source = HubTable(**{**vars(task.hub), "subset": task.hub.subset or subset}, columns=tuple(columns))
     there = hub.split_names(source)
     found: Tables = {}
     for split in dict.fromkeys((*candidates, *task.files)):
@@ -42,7 +41,7 @@ def tables(
             what = f"no split {' or '.join(choices)}"
             raise ConfigError(f"hub dataset {source.path} has {what}. It has: {', '.join(there)} (task.files.{split}).")
         if name is not None:
-            found[split] = Path(source.path) / name, dataclasses.replace(source, split=name)
+            found[split] = Path(source.path) / name, replace(source, split=name)
     return found
 
 

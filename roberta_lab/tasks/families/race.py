@@ -13,7 +13,7 @@ from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
-from roberta_lab.tasks.items import Choice, Item, TaskData
+from roberta_lab.tasks.items import Choice, TaskData
 
 GROUPS = ("middle", "high")
 LETTERS = "ABCD"
@@ -28,7 +28,8 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     files = files_of(task)
     items, notes = {}, []
     for split, path in files.items():
-        by_group = {group: read(path / group, group) for group in GROUPS if (path / group).is_dir()}
+        folders = {group: path / group for group in GROUPS if (path / group).is_dir()}
+        by_group = {g: [item for file in _passages(f) for item in _passage(file, g)] for g, f in folders.items()}
         if not by_group:
             raise malformed(path, None, "neither a folder middle nor a folder high in it.")
         items[split] = list(chain.from_iterable(by_group.values()))
@@ -52,12 +53,8 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
     return {f"{split}/{group}/{path.name}": path for split, group, folder in folders for path in _passages(folder)}
 
 
-def read(folder: Path, group: str) -> list[Item]:
-    """Return the questions of one folder, passages in the order of their numbers."""
-    return [item for path in _passages(folder) for item in _passage(path, group)]
-
-
 def _passages(folder: Path) -> list[Path]:
+    """Return the passages of a folder in the order of their numbers."""
     return sorted(folder.glob("*.txt"), key=lambda path: (len(path.stem), path.stem))
 
 

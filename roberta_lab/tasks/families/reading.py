@@ -163,7 +163,7 @@ def json_object(path: Path) -> Fields:
     return found
 
 
-def sample(items: list[T], size: int | None, name: str) -> list[T]:
+def sample(items: Sequence[T], size: int | None, name: str) -> Sequence[T]:
     """Return `size` of the items by a draw that is the same for every run, in the file's order; a larger size adds to a smaller.
 
     Files are often sorted by class or source, so their first items are no sample.
@@ -178,7 +178,7 @@ def sample(items: list[T], size: int | None, name: str) -> list[T]:
 def assembled(
     task: TaskConfig,
     files: Mapping[str, Path],
-    items: dict[str, list[Item]],
+    items: Mapping[str, Sequence[Item]],
     labels: Sequence[str] = (),
     official: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),

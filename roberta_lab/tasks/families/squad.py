@@ -82,10 +82,8 @@ def load_from_hub(task: TaskConfig) -> TaskData:
     return assembled(task, hub.names_of(tables), hub.items(tables, item), official=official)
 
 
-def write_submission(
-    folder: Path, task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]
-) -> list[Path]:
-    """Write `predictions.json`, the final texts; with log-odds of no answer also `answers.json` and `na_odds.json`.
+def submission(task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]) -> dict[str, str]:
+    """Return `predictions.json`, the final texts; with log-odds of no answer also `answers.json` and `na_odds.json`.
 
     `evaluate-v2.0.py DEV answers.json --na-prob-file na_odds.json` gives the best thresholds, and with `--na-prob-thresh 0.5`
     every other score too; `evaluate-v1.1.py DEV predictions.json` those of SQuAD 1.1.
@@ -94,16 +92,14 @@ def write_submission(
     if task.name == "squad2" and all("no_answer" in p for p in predictions):
         files["answers.json"] = {p["id"]: p.get("answer", p["prediction"]) for p in predictions}
         files["na_odds.json"] = {p["id"]: no_answer_probability(p) for p in predictions}
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [folder / name for name in files]
+    return {name: json.dumps(content, ensure_ascii=False) + "\n" for name, content in files.items()}
 
 
 FAMILY = Family(
     load=load,
     files=read_from,
     load_from_hub=load_from_hub,
-    submission=Submission(write_submission),
+    submission=Submission(submission),
     train_items={name: OFFICIAL[f"train-{version}.json"] for name, version in VERSIONS.items()},
     metrics={"squad1": ("f1", "em")},  # its official script has no other, and every question has an answer
 )
