@@ -47,7 +47,7 @@ def write(
         model_folder.write(folder, _for_pretraining(weights), start.model, Path(tokenizer), card, facts)
     tensors = load_file(folder / "model.safetensors")
     tensors = {name: t for name, t in tensors.items() if name.startswith((f"{kind}.embeddings.", f"{kind}.encoder."))}
-    own = spec.tensors[kind]
+    own = {**spec.tensors, **(spec.roberta_tensors if kind == "roberta" else {})}
     for ours, theirs in own.items():
         for part in ("weight", "bias"):
             tensors[f"{theirs.format(kind=kind)}.{part}"] = weights[f"head.{ours}.{part}"].contiguous()

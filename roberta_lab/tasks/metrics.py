@@ -31,9 +31,18 @@ def score(task: TaskConfig, items: Sequence[Item], predictions: Predictions) -> 
     """Return every score of the task's head; {} where the items have no labels. Predictions are in the items' order."""
     if not items or items[0].gold is None:
         return {}
-    head = heads.load(task.head)
-    table = head.rows(task, items, predictions)
-    return head.scores(task, table) | head.more_scores(task, items, predictions, table)
+    head, pairs = heads.load(task.head), matched(items, predictions)
+    table = head.rows(task, pairs)
+    return head.scores(task, table) | head.more_scores(task, pairs, table)
+
+
+def matched(items: Sequence[Item], predictions: Predictions) -> list[tuple[Item, Prediction]]:
+    """Return each item with its own prediction; raise ValueError for another order."""
+    pairs = list(zip(items, predictions, strict=True))
+    for item, prediction in pairs:
+        if item.id != prediction["id"]:
+            raise ValueError(f"the prediction of {prediction['id']!r} stands in the place of {item.id!r}")
+    return pairs
 
 
 def constant_predictions(task: TaskConfig, data: TaskData) -> Predictions:
@@ -60,7 +69,7 @@ def at_chance(task: TaskConfig, items: Sequence[Item], predictions: Predictions,
     if len(items) < FEWEST_ITEMS:
         return True
     head = heads.load(task.head)
-    ours, theirs = head.rows(task, items, predictions), head.rows(task, items, constant)
+    ours, theirs = (head.rows(task, matched(items, found)) for found in (predictions, constant))
     metric = task.metric.removeprefix("best_")
     gains = np.empty(NUM_RESAMPLES)
     for number in range(NUM_RESAMPLES):
@@ -107,7 +116,7 @@ def mean(scores: np.ndarray) -> float:
     return 100.0 * float(np.cumsum(scores)[-1]) / len(scores)
 
 
-def span_scores(table: np.ndarray, version: int) -> dict[str, float]:
+def span_scores(table: np.ndarray, version: int) -> Scores:
     """Return the scores that are means of a table (N, 3): of each item exact match, F1, and 1 where it has an answer."""
     exact, f1, has_answer = table.T
     found = {"em": mean(exact), "f1": mean(f1)}
@@ -126,24 +135,24 @@ def no_answer_probability(prediction: Prediction) -> float:
     return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
 
-def best_thresholds(items: Sequence[Span], predictions: Predictions) -> dict[str, float]:
+def best_thresholds(pairs: Sequence[tuple[Span, Prediction]]) -> Scores:
     """Return the best scores that any threshold on the probability of no answer gives the answers, and that threshold.
 
     An answer is `answer`, the best text that is not empty; where that key is absent, `prediction`. {} without `no_answer`.
     """
-    if not all("no_answer" in prediction for prediction in predictions):
+    if not all("no_answer" in p for _, p in pairs):
         return {}
-    texts = [str(prediction.get("answer", prediction["prediction"])) for prediction in predictions]
-    scores = np.array([best_of_golds(item, text, 2) for item, text in zip(items, texts, strict=True)])
-    has_answer = np.array([item.answer is not None for item in items])
+    texts = [str(p.get("answer", p["prediction"])) for _, p in pairs]
+    scores = np.array([best_of_golds(item, text, 2) for (item, _), text in zip(pairs, texts, strict=True)])
+    has_answer = np.array([item.answer is not None for item, _ in pairs])
     cost = np.array([-float(bool(text)) for text in texts])  # of answering where there is no answer
-    probabilities = np.array([no_answer_probability(prediction) for prediction in predictions])
+    probabilities = np.array([no_answer_probability(p) for _, p in pairs])
     order = np.argsort(probabilities, kind="stable")
     found = {}
     for name, column in (("best_exact", scores[:, 0]), ("best_f1", scores[:, 1])):
         gains = np.where(has_answer, column, cost)[order]
         totals = np.cumsum(np.concatenate(([float((~has_answer).sum())], gains)))
         best = int(totals.argmax())
-        found[name] = 100.0 * float(totals[best]) / len(items)
+        found[name] = 100.0 * float(totals[best]) / len(pairs)
         found[f"{name}_thresh"] = float(probabilities[order[best - 1]]) if best else 0.0
     return found

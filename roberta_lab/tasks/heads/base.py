@@ -26,8 +26,8 @@ Outputs = dict[str, Tensor]
 Batches = Iterator[tuple[np.ndarray, Batch, Outputs]]  # rows of the table, their batch, what the model makes of it
 Scores = dict[str, float]
 Named = Mapping[str, object]  # a prediction in words
-TensorNames = Mapping[str, Mapping[str, str]]  # kind of model (roberta, bert) -> layer here -> layer of transformers
-POOLED = {"classifier.dense": "{kind}.pooler.dense", "classifier.out": "classifier"}  # of models with a pooler
+Pairs = Sequence[tuple[ItemType, Prediction]]  # each item with its own prediction
+LayerNames = Mapping[str, str]  # layer here -> layer of transformers, where `{kind}` is roberta or bert
 
 
 class Head(ABC, Generic[ItemType]):
@@ -37,7 +37,8 @@ class Head(ABC, Generic[ItemType]):
     fields: ClassVar[tuple[str, ...]]  # of the item, that a line of new text has
     shape: ClassVar[str]  # what such a line looks like, for messages
     auto_class: ClassVar[str]  # Hugging Face's class: AutoModelFor...
-    tensors: ClassVar[TensorNames] = {"roberta": POOLED, "bert": POOLED}
+    tensors: ClassVar[LayerNames] = {"classifier.dense": "{kind}.pooler.dense", "classifier.out": "classifier"}
+    roberta_tensors: ClassVar[LayerNames] = {}  # those that have other names in models of RoBERTa's kind
     card_note: ClassVar[str] = ""  # a sentence for the README.md of an exported folder
     num_outputs: ClassVar[int | None] = None  # of the classifier; None: one for each class
     has_class_names: ClassVar[bool] = True  # whether config.json of an exported folder names its outputs
@@ -95,17 +96,15 @@ class Head(ABC, Generic[ItemType]):
         names = labels or tuple(map(str, range(number)))
         return {"id2label": {str(i): n for i, n in enumerate(names)}, "label2id": {n: i for i, n in enumerate(names)}}
 
-    def rows(self, task: TaskConfig, items: Sequence[ItemType], predictions: Predictions) -> np.ndarray:
+    def rows(self, task: TaskConfig, pairs: Pairs[ItemType]) -> np.ndarray:
         """Return float64 (N, K), what each item contributes to the scores: here what is predicted, and what is right."""
-        return np.array([(p["prediction"], item.gold) for item, p in matched(items, predictions)], np.float64)
+        return np.array([(p["prediction"], item.gold) for item, p in pairs], np.float64)
 
     @abstractmethod
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
         """Return the scores, 0 to 100, of a table of rows."""
 
-    def more_scores(
-        self, task: TaskConfig, items: Sequence[ItemType], predictions: Predictions, table: np.ndarray
-    ) -> Scores:
+    def more_scores(self, task: TaskConfig, pairs: Pairs[ItemType], table: np.ndarray) -> Scores:
         """Return scores that need more than the rows."""
         return {}
 
@@ -134,12 +133,3 @@ def softmax(logits: Sequence[float]) -> list[float]:
     """Return probabilities."""
     shares = np.exp(np.array(logits) - max(logits))
     return (shares / shares.sum()).tolist()
-
-
-def matched(items: Sequence[ItemType], predictions: Predictions) -> list[tuple[ItemType, Prediction]]:
-    """Return each item with its own prediction; raise ValueError for another order."""
-    pairs = list(zip(items, predictions, strict=True))
-    for item, prediction in pairs:
-        if item.id != prediction["id"]:
-            raise ValueError(f"the prediction of {prediction['id']!r} stands in the place of {item.id!r}")
-    return pairs

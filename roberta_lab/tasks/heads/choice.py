@@ -9,8 +9,8 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Batch, Head, Named, Outputs, Scores
-from roberta_lab.tasks.items import Choice, Prediction, Predictions
+from roberta_lab.tasks.heads.base import Batch, Head, Named, Outputs, Pairs, Scores
+from roberta_lab.tasks.items import Choice, Prediction
 from roberta_lab.tasks.records import Record
 
 CANDIDATE_TOKENS = 128  # RACE's question with an answer (RoBERTa, Section 5.3)
@@ -59,11 +59,9 @@ class ChoiceHead(Head[Choice]):
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
         return {"accuracy": 100 * float((table[:, 0] == table[:, 1]).sum()) / len(table)}
 
-    def more_scores(
-        self, task: TaskConfig, items: Sequence[Choice], predictions: Predictions, table: np.ndarray
-    ) -> Scores:
+    def more_scores(self, task: TaskConfig, pairs: Pairs[Choice], table: np.ndarray) -> Scores:
         """Return accuracy_GROUP of each group."""
-        groups = np.array([item.group for item in items])
+        groups = np.array([item.group for item, _ in pairs])
         return {
             f"accuracy_{group}": self.scores(task, table[groups == group])["accuracy"]
             for group in dict.fromkeys(groups[groups != ""].tolist())

@@ -13,7 +13,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
 from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, Scores, TensorNames
+from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named, Outputs, Scores
 from roberta_lab.tasks.items import Prediction, Predictions, TextItem
 from roberta_lab.tasks.records import Record
 
@@ -25,9 +25,9 @@ class TextHead(Head[TextItem]):
     shape = '{"text_a": TEXT}'
     pair_shape = '{"text_a": TEXT, "text_b": TEXT}'
     auto_class = "SequenceClassification"
-    tensors: ClassVar[TensorNames] = {
-        "roberta": {"classifier.dense": "classifier.dense", "classifier.out": "classifier.out_proj"},
-        "bert": base.POOLED,
+    roberta_tensors: ClassVar[LayerNames] = {
+        "classifier.dense": "classifier.dense",
+        "classifier.out": "classifier.out_proj",
     }
     unlabelled: ClassVar[float]  # the target of an item without a label
 

@@ -16,15 +16,13 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import Feature, Features, PairFormat, encode_once
-from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, Scores, TensorNames
+from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named, Outputs, Pairs, Scores
 from roberta_lab.tasks.items import Prediction, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
 from roberta_lab.tasks.task_model import Classifier
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
-ENDS = {"ends": "qa_outputs"}
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
 # rows of the table, log-probabilities of first and last tokens float (B, T, 2), log-odds of an answer float (B,) if there are
 Window = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -40,7 +38,7 @@ class SpanHead(Head[Span]):
     fields = ("question", "context")
     shape = '{"question": TEXT, "context": TEXT}'
     auto_class = "QuestionAnswering"
-    tensors: ClassVar[TensorNames] = {"roberta": ENDS, "bert": ENDS}
+    tensors: ClassVar[LayerNames] = {"ends": "qa_outputs"}
     has_class_names = False
 
     def item(self, record: Record) -> Span:
@@ -112,8 +110,8 @@ class SpanHead(Head[Span]):
     def named(self, item: Span, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {name: value for name, value in prediction.items() if name != "id"}
 
-    def rows(self, task: TaskConfig, items: Sequence[Span], predictions: Predictions) -> np.ndarray:
-        version, pairs = _version(task), base.matched(items, predictions)
+    def rows(self, task: TaskConfig, pairs: Pairs[Span]) -> np.ndarray:
+        version = _version(task)
         return np.array(
             [(*best_of_golds(item, p["prediction"], version), float(item.answer is not None)) for item, p in pairs]
         )
@@ -122,11 +120,9 @@ class SpanHead(Head[Span]):
         """Return em and f1; for all but squad1 also the official script's exact, HasAns_* and NoAns_*."""
         return span_scores(table, _version(task))
 
-    def more_scores(
-        self, task: TaskConfig, items: Sequence[Span], predictions: Predictions, table: np.ndarray
-    ) -> Scores:
+    def more_scores(self, task: TaskConfig, pairs: Pairs[Span], table: np.ndarray) -> Scores:
         """Return best_* where predictions have log-odds of no answer; squad1 has none."""
-        return best_thresholds(items, predictions) if _version(task) == 2 else {}
+        return best_thresholds(pairs) if _version(task) == 2 else {}
 
     def constants(self, items: Sequence[Span]) -> Sequence[Sequence[object]]:
         """Return no answer, and the first words of each context, as many for all."""

@@ -17,8 +17,7 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat, encode_once
-from roberta_lab.tasks.heads import base
-from roberta_lab.tasks.heads.base import Batch, Batches, Head, Named, Outputs, Scores, TensorNames
+from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named, Outputs, Pairs, Scores
 from roberta_lab.tasks.items import Prediction, Predictions, Tagging
 from roberta_lab.tasks.records import Record
 
@@ -30,7 +29,7 @@ class TaggingHead(Head[Tagging]):
     fields = ("words",)
     shape = '{"words": [WORD, WORD, ...]}, or words with white space between them'
     auto_class = "TokenClassification"
-    tensors: ClassVar[TensorNames] = {"roberta": {"out": "classifier"}, "bert": {"out": "classifier"}}
+    tensors: ClassVar[LayerNames] = {"out": "classifier"}
 
     def plain_text(self, line: str) -> Mapping[str, object]:
         return {"words": line.split()}
@@ -90,8 +89,7 @@ class TaggingHead(Head[Tagging]):
     def named(self, item: Tagging, prediction: Prediction, labels: tuple[str, ...]) -> Named:
         return {"prediction": [labels[number] for number in prediction["prediction"]], "scores": prediction["scores"]}
 
-    def rows(self, task: TaskConfig, items: Sequence[Tagging], predictions: Predictions) -> np.ndarray:
-        pairs = base.matched(items, predictions)
+    def rows(self, task: TaskConfig, pairs: Pairs[Tagging]) -> np.ndarray:
         return np.array([entity_counts(p["prediction"], item.gold or ()) for item, p in pairs])
 
     def scores(self, task: TaskConfig, table: np.ndarray) -> Scores:
