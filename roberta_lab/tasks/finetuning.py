@@ -129,12 +129,9 @@ class EpochEnd(L.Callback):
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
             lr = self.config.finetune.lr * module.lr_factor(step - 1)
             self.write(Row(step, {"epoch": step / self.per_epoch, "lr": lr, "train/loss": sum(recent) / len(recent)}))
-        if step % self.per_epoch == 0:
-            begin = time.monotonic()
-            self._epoch(trainer, module, step)
-            self.seconds += time.monotonic() - begin
-
-    def _epoch(self, trainer: L.Trainer, module: FinetuningModule, step: int) -> None:
+        if step % self.per_epoch:
+            return
+        begin = time.monotonic()
         predictions, scores = self.evaluate("dev")
         self.epochs += 1
         self.write(Row(step, {"epoch": self.epochs, **{f"dev/{name}": value for name, value in scores.items()}}))
@@ -145,6 +142,7 @@ class EpochEnd(L.Callback):
             self.best = Best(self.epochs, scores, predictions, weights)
         elif patience is not None and self.epochs - self.best.epoch >= patience:
             trainer.should_stop = True
+        self.seconds += time.monotonic() - begin
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def test_three_styles_of_parameters_are_read(text: str, first: str) -> None:
 def test_parameters_with_the_same_words_have_their_own_places() -> None:
     context = "left: the size of x right: the size of x"
     entries = {"left": "the size of x", "right": "the size of x"}
-    items = pydoc._questions("f", context, entries, [], ("numpy", False, 0))
+    items = pydoc._questions("f", context, entries, [], np.random.default_rng(0))
     assert {item.question: item.answer for item in items} == {"left": (6, 19), "right": (27, 40)}
 
 

@@ -103,10 +103,8 @@ def files_of(task: TaskConfig) -> dict[str, Path]:
     form = format_of(task)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
     folder = task_folder(task, what, form.folder)
-    files = split_files(task, folder, form.splits, needed=("train",))
-    if files["train"].name == _RAW_TRAIN:
-        return split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")})
-    return files if "dev" in files else split_files(task, folder, form.splits)  # which says what is missing
+    is_raw = split_files(task, folder, form.splits, needed=("train",))["train"].name == _RAW_TRAIN
+    return split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")} if is_raw else form.splits)
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:

@@ -8,6 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -59,10 +60,10 @@ def _derangement(number: int, *name: str) -> np.ndarray:
 
 
 def _topic(corpus: Path) -> tuple[list[Item], list[Item]]:
-    by_split = {}
+    by_split: dict[str, list[Item]] = {}
     seen: set[str] = set()
     for split in reversed(SPLITS):  # a text in both splits stays in dev
-        by_package: dict[str, list[TextItem]] = defaultdict(list)
+        by_package: dict[str, list[Item]] = defaultdict(list)
         for document in read_documents(corpus, split):
             for number, sentence in enumerate(document["sentences"]):
                 text = sentence.strip()
@@ -72,8 +73,7 @@ def _topic(corpus: Path) -> tuple[list[Item], list[Item]]:
                     item = TextItem(f"{document['id']}:{number}", text, None, label)
                     by_package[document["package"]].append(item)
         shuffled = [_shuffled(by_package[package], "topic", split, package) for package in PACKAGES]
-        least = min(map(len, shuffled))
-        by_split[split] = [item for four in zip(*(items[:least] for items in shuffled), strict=True) for item in four]
+        by_split[split] = list(chain.from_iterable(zip(*shuffled, strict=False)))  # as many of each as of the rarest
     return by_split["train"], by_split["validation"]
 
 
@@ -185,16 +185,15 @@ def _span(corpus: Path) -> tuple[list[Item], list[Item]]:
     for (package, held_out), sections in known.items():
         names = sorted({name for _, _, entries in sections for name in entries})
         for i, (name, context, entries) in enumerate(sections):
-            splits[held_out] += _questions(name, context, entries, names, (package, held_out, i))
+            draw = generator(0, f"pydoc/span/{package}/{held_out}", i)
+            splits[held_out] += _questions(name, context, entries, names, draw)
     return _train_and_dev(splits, "span")
 
 
 def _questions(
-    name: str, context: str, entries: dict[str, str], names: list[str], key: tuple[str, bool, int]
+    name: str, context: str, entries: dict[str, str], names: list[str], draw: np.random.Generator
 ) -> list[Item]:
     """Return two answerable questions of a context, if it has them, and one whose answer is not there."""
-    package, held_out, number = key
-    draw = generator(0, f"pydoc/span/{package}/{held_out}", number)
     answers = {parameter: _place(context, parameter, text) for parameter, text in entries.items()}
     here = [parameter for parameter, place in answers.items() if place]
     words = {*entries, *re.findall(r"\w+", context)}

@@ -5,7 +5,9 @@ Entities are counted as conlleval and seqeval do (Tjong Kim Sang and De Meulder 
 of type ends one.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import ClassVar
 
 import numpy as np
@@ -115,20 +117,14 @@ def word_windows(lengths: list[int], room: int) -> Iterator[tuple[range, range]]
 
     Windows overlap by a quarter of the room at most; of the words in two, the first half is the first window's.
     """
+    before = list(accumulate(lengths, initial=0))  # pieces in front of each word, and of all
     start = own = 0
-    while True:
-        end, used = start, 0
-        while end < len(lengths) and used + lengths[end] <= room:
-            used, end = used + lengths[end], end + 1
-        if end == len(lengths):
-            yield range(start, end), range(own, end)
-            return
-        following, used = end, 0
-        while following - 1 > start and used + lengths[following - 1] <= room // 4:
-            used, following = used + lengths[following - 1], following - 1
+    while (end := bisect_right(before, before[start] + room) - 1) < len(lengths):
+        following = bisect_left(before, before[end] - room // 4, lo=start + 1)
         middle = (following + end + 1) // 2
         yield range(start, end), range(own, middle)
         start, own = following, middle
+    yield range(start, end), range(own, end)
 
 
 # ---------------------------------------------------------------- entities
