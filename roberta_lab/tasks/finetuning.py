@@ -154,7 +154,6 @@ class Finetuned:
     labels: tuple[str, ...]
     num_labels: int
     weights: dict[str, Tensor] | None
-    predictions: dict[str, Predictions]  # by split
 
 
 def finetune(config: Config, start: InitialModel, data: TaskData, directory: Path, write: Write) -> Finetuned:
@@ -188,8 +187,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
         if best.weights is not None:
             module.model.load_state_dict(best.weights)
             evaluated |= {split: evaluate(split) for split in data.others}
-    predictions = {split: found for split, (found, _) in evaluated.items()}
-    for split, found in predictions.items():
+    for split, (found, _) in evaluated.items():
         lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found)
         predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
     reasons = {split: kind.unreachable(task, items, tables[split]) for split, items in splits.items()}
@@ -201,7 +199,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
         inputs={split: table.lengths.size for split, table in tables.items()},
         unreachable={split: dict(Counter(why.values())) for split, why in reasons.items() if why is not None} or None,
     )
-    return Finetuned(result, head, data.labels, num_labels, best.weights, predictions)
+    return Finetuned(result, head, data.labels, num_labels, best.weights)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ the point, that they differ from item to item is, and is checked. Without the sh
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ def run(path: Path, task: str, place: Path, number: int | None = None, paired: b
     facts = {"run_id": "abc", "result": RunResult("abc", "a run", 1.0, found.result).to_json()}
     kind = huggingface.write(path / "model", start, found.weights, found.head, found.labels, facts)
     assert kind == ("bert" if paired else "roberta")
-    return Run(path / "model", data.dev, found.predictions["dev"], found.labels, settings.max_length)
+    predictions = [json.loads(line) for line in (path / "predictions.jsonl").read_bytes().splitlines()]
+    return Run(path / "model", data.dev, predictions, found.labels, settings.max_length)
 
 
 def theirs(run: Run, name: str) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from roberta_lab.tasks.families.base import Family, Submission
 from roberta_lab.tasks.families.reading import (
     Fields,
     assembled,
+    known,
     lines,
     malformed,
     parse_score,
@@ -90,7 +91,7 @@ FORMATS = {
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """Return the items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
-    form, files = format_of(task), files_of(task)
+    form, files = known(task, FORMATS), files_of(task)
     notes: list[str] = []
     items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
     if files["train"].name == _RAW_TRAIN:
@@ -100,7 +101,7 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split. In Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
-    form = format_of(task)
+    form = known(task, FORMATS)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
     folder = task_folder(task, what, form.folder)
     is_raw = split_files(task, folder, form.splits, needed=("train",))["train"].name == _RAW_TRAIN
@@ -111,13 +112,6 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
     """Return what `load` opens, by split, and by name where the name says how it is read."""
     by_name = (_RAW_TRAIN, _DEV_IDS)
     return {f"{s}/{f.name}" if f.name in by_name else s: f for s, f in files_of(task).items()}
-
-
-def format_of(task: TaskConfig) -> Format:
-    """Return how the task's files look; raise ConfigError for a name that is none of GLUE's."""
-    if task.name not in FORMATS:
-        raise ConfigError(f"task.name={task.name!r} is unknown in family glue. Allowed: {', '.join(FORMATS)}.")
-    return FORMATS[task.name]
 
 
 def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
@@ -183,7 +177,7 @@ HUB_SPLITS = {"mnli": {split: (name.replace("dev_", "validation_"),) for split, 
 
 def load_from_hub(task: TaskConfig) -> TaskData:
     """Return the items of a subset of the dataset; labels are numbers in our order there, and -1 where they are not public."""
-    form = format_of(task)
+    form = known(task, FORMATS)
     text_a, text_b = HUB_TEXTS.get(task.name, (form.text_a, form.text_b))
 
     def item(path: Path, line: int, row: Fields) -> TextItem:
@@ -204,7 +198,7 @@ def leaderboard_files(task: TaskConfig) -> dict[str, str]:
     """Return the name of the file of each test split."""
     if task.name == "mnli":
         return {"test": "MNLI-m", "test_mm": "MNLI-mm", "test_ax": "AX"}
-    return {"test": format_of(task).folder}
+    return {"test": known(task, FORMATS).folder}
 
 
 def submission(task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from roberta_lab.data.corpus.parts import SPLITS, read_documents
 from roberta_lab.data.corpus.sources.pydoc import prose
 from roberta_lab.data.corpus.sources.text import segment
 from roberta_lab.tasks.families.base import Family
-from roberta_lab.tasks.families.reading import Fields
+from roberta_lab.tasks.families.reading import Fields, known
 from roberta_lab.tasks.items import Choice, Item, Span, TaskData, TextItem
 
 T = TypeVar("T")
@@ -34,9 +34,7 @@ CONTEXT_CHARACTERS = 200
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """Return the items of one of this file's tasks, the same for every run on the same corpus."""
-    if task.name not in BUILDERS:
-        raise ConfigError(f"task.name={task.name!r} is unknown in family pydoc. Allowed: {', '.join(BUILDERS)}.")
-    train, dev = BUILDERS[task.name](corpus)
+    train, dev = known(task, BUILDERS)(corpus)
     for split, items in (("train", train), ("dev", dev)):
         if not items:
             raise ConfigError(f"task={task.name}: the corpus gives no {split} items; check data_mix.held_out_share.")

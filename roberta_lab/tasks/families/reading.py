@@ -30,6 +30,13 @@ def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
     return ConfigError(f"{path}{'' if line is None else f', line {line}'}: {reason}")
 
 
+def known(task: TaskConfig, table: Mapping[str, T]) -> T:
+    """Return what a family's table has of the task. Raises ConfigError for a name that is not in it."""
+    if task.name not in table:
+        raise ConfigError(f"task.name={task.name!r} is unknown in family {task.family}. Allowed: {', '.join(table)}.")
+    return table[task.name]
+
+
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters); messages name the `files`."""
     if not task.path:

@@ -7,10 +7,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.config import TaskConfig
 from roberta_lab.tasks.families import hub
 from roberta_lab.tasks.families.base import Family, Submission
-from roberta_lab.tasks.families.reading import Fields, assembled, json_object, malformed, split_files, task_folder
+from roberta_lab.tasks.families.reading import (
+    Fields,
+    assembled,
+    json_object,
+    known,
+    malformed,
+    split_files,
+    task_folder,
+)
 from roberta_lab.tasks.items import Item, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import no_answer_probability
 
@@ -27,9 +35,8 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split that `load` opens."""
-    if task.name not in VERSIONS:
-        raise ConfigError(f"task.name={task.name!r} is unknown in family squad. Allowed: {', '.join(VERSIONS)}.")
-    candidates = {split: (f"{split}-{VERSIONS[task.name]}.json",) for split in ("train", "dev")}
+    version = known(task, VERSIONS)
+    candidates = {split: (f"{split}-{version}.json",) for split in ("train", "dev")}
     folder = task_folder(task, " and ".join(names[0] for names in candidates.values()), "squad", task.name)
     return split_files(task, folder, candidates)
 

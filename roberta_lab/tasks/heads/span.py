@@ -243,11 +243,9 @@ def unreachable(items: Sequence[Span], table: FeatureTable, most_tokens: int) ->
     `too many tokens`: more than an answer may have; `longer than a window`: no window has all of it; `of no token`: the
     tokenizer makes nothing of its characters.
     """
-    held: dict[int, int] = {}
+    held = {int(table.item[row]): int(row) for row in np.flatnonzero(table.target[:, 2])[::-1]}  # in its first window
     covered = set()
     for row, number in enumerate(table.item.tolist()):
-        if table.target[row, 2]:
-            held.setdefault(number, row)
         if (answer := items[number].answer) is not None:
             starts, ends = table.places_of(row).T
             if ((starts < answer[1]) & (ends > answer[0])).any():
