@@ -11,19 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family, Submission
-from roberta_lab.tasks.families.reading import (
-    Fields,
-    assembled,
-    known,
-    lines,
-    malformed,
-    parse_score,
-    split_files,
-    task_folder,
-    tsv_rows,
-)
+from roberta_lab.tasks.families.reading import Fields, malformed
 from roberta_lab.tasks.items import Item, Predictions, TaskData, TextItem
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
@@ -91,21 +81,21 @@ FORMATS = {
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
     """Return the items of one of GLUE's tasks; `corpus` is not read. Labels are None where a test file has none."""
-    form, files = known(task, FORMATS), files_of(task)
+    form, files = reading.known(task, FORMATS), files_of(task)
     notes: list[str] = []
     items = {split: read(path, form, split, notes) for split, path in files.items() if path.name != _DEV_IDS}
     if files["train"].name == _RAW_TRAIN:
         items = _without_dev(files, items, notes)
-    return assembled(task, files, items, form.labels, form.official, notes)
+    return reading.assembled(task, files, items, form.labels, form.official, notes)
 
 
 def files_of(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split. In Microsoft's MRPC, dev is the list of ids, or GLUE's own dev file."""
-    form = known(task, FORMATS)
+    form = reading.known(task, FORMATS)
     what = f"{form.folder}'s {', '.join(names[0] for names in form.splits.values())}"
-    folder = task_folder(task, what, form.folder)
-    is_raw = split_files(task, folder, form.splits, needed=("train",))["train"].name == _RAW_TRAIN
-    return split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")} if is_raw else form.splits)
+    folder = reading.task_folder(task, what, form.folder)
+    is_raw = reading.split_files(task, folder, form.splits, needed=("train",))["train"].name == _RAW_TRAIN
+    return reading.split_files(task, folder, {**form.splits, "dev": (_DEV_IDS, "dev.tsv")} if is_raw else form.splits)
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
@@ -117,11 +107,11 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
 def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
     """Return the items of one file, in its order; `notes` takes a line on those that were left out."""
     fewer: list[int] | None = [] if form.may_lack_fields else None
-    _, first = next(lines(path), (1, ""))
+    _, first = next(reading.lines(path), (1, ""))
     header = () if form.text_a in first.split("\t") else form.header  # of a file that starts without one
     found: list[Item] = []
     unlabelled = 0
-    for place, (line, row) in enumerate(tsv_rows(path, header, fewer)):
+    for place, (line, row) in enumerate(reading.tsv_rows(path, header, fewer)):
         if place == 0:
             _expect_columns(path, list(row), form, split)
         if form.no_label is not None and row.get(form.label, "").strip() == form.no_label:
@@ -149,7 +139,7 @@ def _item(path: Path, line: int, name: str, row: dict[str, str], form: Format) -
     label = row[form.label].strip()
     if form.labels and label not in form.labels:
         raise malformed(path, line, f"the label is {label!r}. Allowed: {', '.join(form.labels)}.")
-    gold = form.labels.index(label) if form.labels else parse_score(path, line, label, 0, 5)
+    gold = form.labels.index(label) if form.labels else reading.parse_score(path, line, label, 0, 5)
     return TextItem(name, text_a, text_b, gold)
 
 
@@ -157,10 +147,10 @@ def _item(path: Path, line: int, name: str, row: dict[str, str], form: Format) -
 def _without_dev(files: dict[str, Path], items: dict[str, list[Item]], notes: list[str]) -> dict[str, list[Item]]:
     """Return train and dev of one file; GLUE's list of ids, or its own dev file, says which of the pairs are dev."""
     if files["dev"].name == _DEV_IDS:
-        pairs = {tuple(line.split("\t")) for _, line in lines(files["dev"]) if line}
+        pairs = {tuple(line.split("\t")) for _, line in reading.lines(files["dev"]) if line}
     else:
-        pairs = {(row["#1 ID"], row["#2 ID"]) for _, row in tsv_rows(files["dev"])}
-    in_dev = [(row["#1 ID"], row["#2 ID"]) in pairs for _, row in tsv_rows(files["train"])]
+        pairs = {(row["#1 ID"], row["#2 ID"]) for _, row in reading.tsv_rows(files["dev"])}
+    in_dev = [(row["#1 ID"], row["#2 ID"]) in pairs for _, row in reading.tsv_rows(files["train"])]
     everything = list(zip(items["train"], in_dev, strict=True))
     train, dev = ([item for item, here in everything if here == wanted] for wanted in (False, True))
     if (len(train), len(dev)) != (3_668, 408):
@@ -177,7 +167,7 @@ HUB_SPLITS = {"mnli": {split: (name.replace("dev_", "validation_"),) for split, 
 
 def load_from_hub(task: TaskConfig) -> TaskData:
     """Return the items of a subset of the dataset; labels are numbers in our order there, and -1 where they are not public."""
-    form = known(task, FORMATS)
+    form = reading.known(task, FORMATS)
     text_a, text_b = HUB_TEXTS.get(task.name, (form.text_a, form.text_b))
 
     def item(path: Path, line: int, row: Fields) -> TextItem:
@@ -191,14 +181,14 @@ def load_from_hub(task: TaskConfig) -> TaskData:
     columns = [text_a, *([text_b] if text_b else []), "label", "idx"]
     tables = hub.tables(task, columns, task.name, HUB_SPLITS.get(task.name, hub.SPLITS))
     official = {path.name: form.official[form.splits[split][0]] for split, (path, _) in tables.items()}
-    return assembled(task, hub.names_of(tables), hub.items(tables, item), form.labels, official)
+    return reading.assembled(task, hub.names_of(tables), hub.items(tables, item), form.labels, official)
 
 
 def leaderboard_files(task: TaskConfig) -> dict[str, str]:
     """Return the name of the file of each test split."""
     if task.name == "mnli":
         return {"test": "MNLI-m", "test_mm": "MNLI-mm", "test_ax": "AX"}
-    return {"test": known(task, FORMATS).folder}
+    return {"test": reading.known(task, FORMATS).folder}
 
 
 def submission(task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]) -> dict[str, str]:

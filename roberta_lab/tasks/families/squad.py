@@ -8,17 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roberta_lab.config import TaskConfig
-from roberta_lab.tasks.families import hub
+from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family, Submission
-from roberta_lab.tasks.families.reading import (
-    Fields,
-    assembled,
-    json_object,
-    known,
-    malformed,
-    split_files,
-    task_folder,
-)
+from roberta_lab.tasks.families.reading import Fields, malformed
 from roberta_lab.tasks.items import Item, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import no_answer_probability
 
@@ -30,15 +22,15 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
     """Return the questions of SQuAD; `corpus` is not read. `squad1` refuses questions without an answer."""
     files = read_from(task)
     items = {split: read(path, task.name == "squad2") for split, path in files.items()}
-    return assembled(task, files, items, official=OFFICIAL)
+    return reading.assembled(task, files, items, official=OFFICIAL)
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split that `load` opens."""
-    version = known(task, VERSIONS)
+    version = reading.known(task, VERSIONS)
     candidates = {split: (f"{split}-{version}.json",) for split in ("train", "dev")}
-    folder = task_folder(task, " and ".join(names[0] for names in candidates.values()), "squad", task.name)
-    return split_files(task, folder, candidates)
+    folder = reading.task_folder(task, " and ".join(names[0] for names in candidates.values()), "squad", task.name)
+    return reading.split_files(task, folder, candidates)
 
 
 def read(path: Path, may_lack_answer: bool) -> list[Item]:
@@ -46,7 +38,8 @@ def read(path: Path, may_lack_answer: bool) -> list[Item]:
     found: list[Item] = []
     seen: set[str] = set()
     try:
-        for paragraph in (paragraph for article in json_object(path)["data"] for paragraph in article["paragraphs"]):
+        articles = reading.json_object(path)["data"]
+        for paragraph in (paragraph for article in articles for paragraph in article["paragraphs"]):
             for question in paragraph["qas"]:
                 if question["id"] in seen:
                     raise malformed(path, None, f"question {question['id']} is there twice.")
@@ -86,7 +79,7 @@ def load_from_hub(task: TaskConfig) -> TaskData:
     tables = hub.tables(task, ("id", "context", "question", "answers"))
     names = {"train": "train", "validation": "dev"}
     official = {there: OFFICIAL[f"{split}-{VERSIONS[task.name]}.json"] for there, split in names.items()}
-    return assembled(task, hub.names_of(tables), hub.items(tables, item), official=official)
+    return reading.assembled(task, hub.names_of(tables), hub.items(tables, item), official=official)
 
 
 def submission(task: TaskConfig, split: str, predictions: Predictions, labels: Sequence[str]) -> dict[str, str]:
