@@ -103,10 +103,8 @@ class PairFormat:
         if b is None:
             a = a[: self.max_length - 2]
             return Sequence([*bos, *a, *eos], [0] * (len(a) + 2))
-        excess = max(0, len(a) + len(b) - self.room)
-        for_a, for_b = min(excess, max(0, len(a) - len(b))), min(excess, max(0, len(b) - len(a)))
-        rest = excess - for_a - for_b
-        a, b = a[: len(a) - for_a - rest // 2], b[: len(b) - for_b - (rest - rest // 2)]
+        half = self.room // 2
+        a, b = a[: max(self.room - half, self.room - len(b))], b[: max(half, self.room - len(a))]
         separator = eos if self.paired else eos * 2
         ids = [*bos, *a, *separator, *b, *eos]
         first = len(a) + 2
