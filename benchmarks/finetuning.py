@@ -127,12 +127,12 @@ class Theirs:
 
     @staticmethod
     def row(task: str, table: FeatureTable, number: int) -> dict[str, Any]:
-        feature = table[number]
-        ids = feature.sequences[0].ids
+        start, target = table.starts[number, 0], table.target[number]
+        ids = table.ids[start : start + table.lengths[number, 0]].tolist()
         found = {"input_ids": ids, "attention_mask": [1] * len(ids)}
         if task == "sst2":
-            return {**found, "labels": int(feature.target[0])}
-        return {**found, "start_positions": int(feature.target[0]), "end_positions": int(feature.target[1])}
+            return {**found, "labels": int(target[0])}
+        return {**found, "start_positions": int(target[0]), "end_positions": int(target[1])}
 
     def epoch(self) -> None:
         from transformers import Trainer

@@ -37,10 +37,9 @@ class Feature:
     # (label,), (score,), or (first token, last token, 1 if the answer is here); () for words
     target: tuple[float, ...]
     context: tuple[int, int] = (0, 0)  # the tokens of a window that are context, [start, end)
-    places: tuple[
-        tuple[int, int], ...
-    ] = ()  # their characters in the item's context; or each word's (first token, number)
-    labels: tuple[int, ...] = ()  # of the words that are labelled in this window
+    # the characters of the context's tokens in the item's context; of each word that is labelled here (first token, number)
+    places: tuple[tuple[int, int], ...] = ()
+    labels: tuple[int, ...] = ()  # of these words
     cut: bool = field(default=False, compare=False)  # a text lost its end; not so where windows show all of it
 
 

@@ -1,4 +1,4 @@
-"""The heads of downstream tasks, one file for each. This registry is read without torch; a head's file, with torch, when it is used."""
+"""The heads of downstream tasks, one file for each, read when it is used. This registry is read without torch."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from roberta_lab.tasks.task_model import Classifier
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
-# rows of the table, log-probabilities of first and last tokens float (B, T, 2), log-odds of an answer float (B,) if there are
+# Windows: rows of the table (B,), log-probabilities of first and last tokens (B, T, 2), log-odds of an answer (B,), if any.
 Window = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
