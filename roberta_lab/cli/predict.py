@@ -36,8 +36,7 @@ def main(job: Job) -> None:
     if config.pretrained.start != "run" and not is_task:
         allowed = "Allowed: pretrained=run, or pretrained.path=FOLDER."
         raise ConfigError(f"pretrained={config.pretrained.start}: random weights predict nothing. {allowed}")
-    prediction_files.check_input(config.predict)
-    prediction_files.check_output(config.predict)
+    prediction_files.check(config.predict)
     if is_task:
         task = _task_predictor(job)
         for record in _written(config, task.predict, task.kind.limit(task.pairs)):
@@ -114,10 +113,10 @@ def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
 def _written(config: Config, predict: Predict, limit: str) -> Iterator[Record]:
     """Predict block by block; write each record to `predict.output`, and yield it. `limit` is the model's longest input."""
     num_cut = num_texts = 0
-    with prediction_files.writer(config.predict.output) as out:
+    with prediction_files.writer(config.predict.output) as write:
         for first, texts in _blocks(config):
             records = predict(texts, first)
-            out.write(records)
+            write(records)
             num_cut += sum(prediction_files.TRUNCATED in record for record in records)
             num_texts += len(records)
             yield from records

@@ -1,17 +1,17 @@
 """Read the texts that `predict` is given in blocks of lines, and write its results as JSON lines or `.npy`."""
 
 import json
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from roberta_lab.config import ConfigError, PredictConfig
+from roberta_lab.data.growing_array import GrowingArray
 from roberta_lab.data.storage import replacing
 
 BLOCK = 1024  # texts in memory at the same time
@@ -38,21 +38,17 @@ def blocks(config: PredictConfig) -> Iterator[list[str]]:
         raise ConfigError(f"predict.file={config.file} is empty." if config.file else "predict.text is empty.")
 
 
-def check_input(config: PredictConfig) -> None:
-    """Raise ConfigError unless there is something to read, which is not the file that will be written."""
+def check(config: PredictConfig) -> None:
+    """Raise ConfigError unless there is something to read, and the output is neither a folder nor the file that is read."""
     if not config.file and not config.text:
         raise ConfigError("predict.text or predict.file is missing; predict.file=- reads standard input.")
-    if not config.file or config.file == "-":
-        return
-    if not Path(config.file).is_file() and not Path(config.file).is_fifo():
-        raise ConfigError(f"predict.file={config.file} is no file. Allowed: a text file, or - for standard input.")
-    if config.output and Path(config.output).exists() and Path(config.output).samefile(config.file):
-        raise ConfigError(f"predict.output={config.output} is the file that is read.")
-
-
-def check_output(config: PredictConfig) -> None:
-    """Raise ConfigError when the output would take the place of a folder."""
-    if Path(config.output).is_dir() and config.output:
+    file, output = Path(config.file), Path(config.output)
+    if config.file not in ("", "-"):
+        if not file.is_file() and not file.is_fifo():
+            raise ConfigError(f"predict.file={config.file} is no file. Allowed: a text file, or - for standard input.")
+        if config.output and output.exists() and output.samefile(file):
+            raise ConfigError(f"predict.output={config.output} is the file that is read.")
+    if config.output and output.is_dir():
         raise ConfigError(f"predict.output={config.output} is a folder.")
 
 
@@ -67,53 +63,25 @@ def _lines(name: str) -> Iterator[str]:
             yield text.removesuffix("\n").removesuffix("\r")
 
 
-class Writer(Protocol):
-    """The place where the results of a block are written."""
-
-    def write(self, records: list[Record]) -> None: ...
-
-
-class Jsonl:
-    """JSON lines: one record per line, arrays as lists."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-
-    def write(self, records: list[Record]) -> None:
-        for record in records:
-            self.file.write(json.dumps(record, ensure_ascii=False, default=np.ndarray.tolist).encode() + b"\n")
-
-
-class Npy:
-    """An array with the `vector` of each record as a row. Its header tells their number and has room for it to grow."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.num_rows = file, 0
-
-    def write(self, records: list[Record]) -> None:
-        rows = np.stack([record["vector"] for record in records]).astype("<f4")
-        self.num_rows += len(rows)
-        self.file.seek(0)
-        shape = (self.num_rows, rows.shape[1])
-        np.lib.format.write_array_header_1_0(self.file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        self.file.seek(0, os.SEEK_END)
-        self.file.write(rows.tobytes())
-
-
-class Nowhere:
-    """No place: the results are only printed."""
-
-    def write(self, records: list[Record]) -> None:
-        pass
-
-
 @contextmanager
-def writer(output: str) -> Iterator[Writer]:
-    """Yield a writer to a new file, which takes the place of `output` at the end; after an error nothing has changed."""
+def writer(output: str) -> Iterator[Callable[[list[Record]], None]]:
+    """Yield a function that writes records to a new file, which takes the place of `output` at the end.
+
+    It writes JSON lines, arrays as lists; to `.npy`, the `vector` of each record as a row; nothing without `output`. After
+    an error nothing has changed.
+    """
     if not output:
-        yield Nowhere()
+        yield lambda records: None
         return
     path = Path(output).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=True) as file:
-        yield Npy(file) if path.suffix == ".npy" else Jsonl(file)
+        if path.suffix == ".npy":
+            vectors = GrowingArray(file, np.dtype("<f4"))
+            yield lambda records: vectors.append(np.stack([record["vector"] for record in records]))
+        else:
+            yield lambda records: file.writelines(_json(record) for record in records)
+
+
+def _json(record: Record) -> bytes:
+    return json.dumps(record, ensure_ascii=False, default=np.ndarray.tolist).encode() + b"\n"

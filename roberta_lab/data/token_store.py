@@ -9,11 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
 from roberta_lab.axes.sentence_store import Shard, TokenStore
+from roberta_lab.data.growing_array import GrowingArray
 
 SHARD_TOKENS = 1 << 30  # 2 GB of uint16
 
@@ -27,16 +28,6 @@ class Part(NamedTuple):
     document_hashes: np.ndarray  # (D,) uint64, a random order of the documents
     document_sources: np.ndarray  # (D,) integers, places in the list of the mix's sources
 
-    def save(self, path: Path) -> None:
-        """Write the part as one `.npz` file."""
-        np.savez(path, **self._asdict())
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Return the part that `save` wrote."""
-        with np.load(path) as found:
-            return cls(**found)
-
 
 # ---------------------------------------------------------------- writing
 def write(
@@ -49,17 +40,23 @@ def write(
     path.mkdir(parents=True)
     dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
     with ExitStack() as stack:
-        columns = {name: stack.enter_context(_Column(path / f"{name}.npy", kind)) for name, kind in _COLUMNS.items()}
-        shards: list[_Column] = []
+
+        def created(name: str, kind: np.dtype) -> GrowingArray:
+            return GrowingArray(stack.enter_context(open(path / f"{name}.npy", "wb")), kind)
+
+        columns = {name: created(name, kind) for name, kind in _COLUMNS.items()}
+        for column in columns.values():
+            column.append(np.empty(0))  # also a store without documents has its files
+        shards: list[GrowingArray] = []
         for part in parts:
             rest = part.tokens
             while len(rest):
                 if not shards or shards[-1].size == shard_tokens:
-                    shards.append(stack.enter_context(_Column(path / f"tokens-{len(shards):05d}.npy", dtype)))
+                    shards.append(created(f"tokens-{len(shards):05d}", dtype))
                 room = shard_tokens - shards[-1].size
                 shards[-1].append(rest[:room])
                 rest = rest[room:]
-            ends = columns["document_ends"].last + np.cumsum(part.document_sizes, dtype=np.int64)
+            ends = columns["sentence_lengths"].size + np.cumsum(part.document_sizes, dtype=np.int64)
             values = (part.sentence_lengths, ends, part.document_hashes, part.document_sources)
             for column, added in zip(columns.values(), values, strict=True):
                 column.append(added)
@@ -83,35 +80,10 @@ _COLUMNS: dict[str, np.dtype] = {
 }
 
 
-class _Column:
-    """A one-dimensional `.npy` file that grows. Its header has room to grow too and is written again at the end."""
-
-    def __init__(self, path: Path, dtype: np.dtype) -> None:
-        self.path, self._dtype, self.size, self.last = path, dtype, 0, 0
-
-    def __enter__(self) -> Self:
-        self._file = open(self.path, "wb")
-        self._header()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.seek(0)
-        self._header()
-        self._file.close()
-
-    def _header(self) -> None:
-        described = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.size,)}
-        np.lib.format.write_array_header_1_0(self._file, described)
-
-    def append(self, values: np.ndarray) -> None:
-        if len(values):
-            self.size, self.last = self.size + len(values), int(values[-1])
-            self._file.write(np.ascontiguousarray(values, self._dtype).data)
-
-
-def _described(shard: _Column) -> Shard:
-    with open(shard.path, "rb") as file:
-        return Shard(file=shard.path.name, tokens=shard.size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+def _described(shard: GrowingArray) -> Shard:
+    path = Path(shard.file.name)
+    with open(path, "rb") as file:
+        return Shard(file=path.name, tokens=shard.size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def open_store(path: Path) -> TokenStore:

@@ -262,7 +262,7 @@ def test_rows_in_blocks_make_the_array_that_numpy_would_write(tmp_path: Path) ->
     with prediction_files.writer(str(tmp_path / "x.npy")) as out:
         for start in (0, 1, 9, 999):
             end = {0: 1, 1: 9, 9: 999, 999: 1003}[start]
-            out.write([{"vector": row} for row in rows[start:end]])
+            out([{"vector": row} for row in rows[start:end]])
     np.save(tmp_path / "y.npy", rows)
     assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
 
@@ -271,7 +271,7 @@ def test_rows_in_blocks_make_the_array_that_numpy_would_write(tmp_path: Path) ->
 def test_an_error_on_the_way_leaves_what_was_there(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("before")
     with pytest.raises(KeyboardInterrupt), prediction_files.writer(str(tmp_path / name)) as out:
-        out.write([{"vector": np.ones(3, np.float32)}])
+        out([{"vector": np.ones(3, np.float32)}])
         raise KeyboardInterrupt
     assert [p.name for p in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "before"
 

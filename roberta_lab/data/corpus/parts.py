@@ -12,11 +12,12 @@ A unit counts as written when its own file is there, which comes last.
 
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Self, TextIO, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
@@ -24,6 +25,7 @@ from numpy.lib.recfunctions import repack_fields
 from roberta_lab.config import DataMixConfig
 from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import Unit, documents, is_held_out
+from roberta_lab.data.storage import replacing, write
 
 SPLITS = ("train", "validation")
 PART_CHARACTERS = 1 << 24
@@ -58,34 +60,17 @@ class Line(TypedDict):
 
 # ---------------------------------------------------------------- writing
 def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
-    """Read a unit and write its parts, in memory that does not grow with it. Files are made in `.making` and renamed."""
+    """Read a unit and write its parts, in memory that does not grow with it."""
     for name in ("parts", "units", "docstrings"):
         (folder / name).mkdir(exist_ok=True)
-    counts: Counter[str] = Counter()
-    making = making_in(folder)
-    docstrings = making / f"{unit.number:06d}.docstrings"
-    with _Parts(folder, unit, data_mix) as parts, open(docstrings, "w", encoding="utf-8") as lines:
-        for document in documents(unit, data_mix, counts, lines):
-            if found := _sentences(document):
-                parts.add(document, found)
-            else:
-                counts["documents without text"] += 1
-    if docstrings.stat().st_size:
-        os.replace(docstrings, folder / "docstrings" / f"{unit.number:06d}.jsonl")
-    summary = {"counts": dict(counts), "parts": parts.number}
-    marker = making / f"{unit.number:06d}.json"
-    marker.write_text(json.dumps(summary), encoding="utf-8")
-    os.replace(marker, folder / "units" / marker.name)
-
-
-def making_in(folder: Path) -> Path:
-    """Return the folder in which this process makes its files, and make it.
-
-    Each process has its own: workers live a moment longer than a parent that was killed, and must not move files of others.
-    """
-    path = folder / ".making" / str(os.getpid())
-    path.mkdir(exist_ok=True)
-    return path
+    counts, docstrings, number = Counter[str](), list[str](), 0
+    found = _with_text(documents(unit, data_mix, counts, docstrings), counts)
+    while first := next(found, None):
+        _write_part(folder / "parts", f"{unit.number:06d}-{number:06d}", chain([first], found), unit.source, data_mix)
+        number += 1
+    if docstrings:
+        write(folder / "docstrings" / f"{unit.number:06d}.jsonl", "".join(docstrings))
+    write(folder / "units" / f"{unit.number:06d}.json", json.dumps({"counts": dict(counts), "parts": number}))
 
 
 def is_written(folder: Path, unit: Unit) -> bool:
@@ -93,56 +78,33 @@ def is_written(folder: Path, unit: Unit) -> bool:
     return (folder / "units" / f"{unit.number:06d}.json").is_file()
 
 
-class _Parts:
-    """A writer of the parts of a unit, one after the other."""
+def _with_text(found: Iterable[Document], counts: Counter[str]) -> Iterator[tuple[Document, list[str]]]:
+    """Yield the documents that have text, each with its sentences."""
+    for document in found:
+        if sentences := _sentences(document):
+            yield document, sentences
+        else:
+            counts["documents without text"] += 1
 
-    def __init__(self, folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
-        self.number = 0
-        self._folder, self._unit, self._share = folder, unit, data_mix.held_out_share
-        self._source = list(data_mix.sources).index(unit.source)
-        self._open()
 
-    def _open(self) -> None:
-        self._stem = f"{self._unit.number:06d}-{self.number:06d}"
-        self._records: list[tuple[object, ...]] = []
-        self._characters = 0
-        making = making_in(self._folder)
-        files = [making / f"{self._stem}.{split}.jsonl" for split in SPLITS]
-        self._out: list[TextIO] = [file.open("w", encoding="utf-8") for file in files]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._finish(is_whole=error is None)
-
-    def add(self, document: Document, found: list[str]) -> None:
-        held_out, size = is_held_out(document.whole or document.id, self._share), sum(map(len, found))
-        line = Line(id=document.id, title=document.title, package=document.package, sentences=found)
-        self._out[held_out].write(json.dumps(line, ensure_ascii=False) + "\n")
-        digest = hashlib.blake2b("\n".join(found).encode(), digest_size=16).digest()
-        text = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
-        self._records.append((text, document_hash(document.id), self._source, held_out, len(found), size))
-        self._characters += size
-        if self._characters >= PART_CHARACTERS:
-            self._finish()
-            self._open()
-
-    def _finish(self, is_whole: bool = True) -> None:
-        """Close the current part, and put it in its place if it is whole and not empty."""
-        for file in self._out:
-            file.close()
-        if not is_whole:
-            return
-        making = making_in(self._folder)
-        if not self._records:
-            for split in SPLITS:
-                (making / f"{self._stem}.{split}.jsonl").unlink()
-            return
-        np.save(making / f"{self._stem}.records.npy", np.array(self._records, RECORD))
-        for name in ("records.npy", *(f"{split}.jsonl" for split in SPLITS)):
-            os.replace(making / f"{self._stem}.{name}", self._folder / "parts" / f"{self._stem}.{name}")
-        self.number += 1
+def _write_part(
+    folder: Path, stem: str, found: Iterator[tuple[Document, list[str]]], source: str, data_mix: DataMixConfig
+) -> None:
+    """Write the next documents of a unit, until they have PART_CHARACTERS."""
+    place, records, characters = list(data_mix.sources).index(source), list[tuple[object, ...]](), 0
+    with ExitStack() as stack:
+        out = [stack.enter_context(replacing(folder / f"{stem}.{split}.jsonl")) for split in SPLITS]
+        for document, sentences in found:
+            held_out = is_held_out(document.whole or document.id, data_mix.held_out_share)
+            line = Line(id=document.id, title=document.title, package=document.package, sentences=sentences)
+            out[held_out].write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            digest, size = hashlib.blake2b("\n".join(sentences).encode(), digest_size=16), sum(map(len, sentences))
+            text = tuple(np.frombuffer(digest.digest(), "<u8"))
+            records.append((text, document_hash(document.id), place, held_out, len(sentences), size))
+            characters += size
+            if characters >= PART_CHARACTERS:
+                break
+        np.save(stack.enter_context(replacing(folder / f"{stem}.records.npy")), np.array(records, RECORD))
 
 
 def document_hash(name: str) -> int:
@@ -177,9 +139,8 @@ def mark_duplicates(folder: Path) -> None:
             found[stems[place]][row] = True
     for stem, duplicates in found.items():
         if duplicates.any():
-            making = making_in(folder) / f"{stem}.duplicates.npy"
-            np.save(making, duplicates)
-            os.replace(making, folder / "parts" / making.name)
+            with replacing(folder / "parts" / f"{stem}.duplicates.npy") as file:
+                np.save(file, duplicates)
 
 
 def _repeated(texts: np.ndarray, owners: list[np.ndarray]) -> np.ndarray:

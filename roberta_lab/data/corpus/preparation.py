@@ -174,7 +174,7 @@ def _prepare_folder(
 ) -> Path:
     """Return the folder of these inputs under `parent`. If it is missing, `make` fills it and returns its manifest.
 
-    `make` may find there what an earlier attempt finished; its unfinished files go into `.making`, which is emptied first.
+    `make` may find there what an earlier attempt finished.
     """
     path = parent / digest(inputs, 16)
     start = time.monotonic()
@@ -182,23 +182,22 @@ def _prepare_folder(
     def fill(making: Path) -> None:
         if progress:
             _print(f"preparing {parent.name} ..." if not making.is_dir() else f"going on with {parent.name} ...")
-        shutil.rmtree(making / ".making", ignore_errors=True)
-        (making / ".making").mkdir(parents=True, exist_ok=True)  # orphans of a killed process may hold a file there
+        making.mkdir(parents=True, exist_ok=True)
         try:
             manifest = make(making)
         except ConfigError:
-            if not any(file.is_file() for file in making.glob("*/*")):  # nothing was finished that would be kept
+            if not any(making.glob("*/[!.]*")):  # nothing was finished that would be kept
                 shutil.rmtree(making)
             raise
+        for unfinished in making.glob("*/.*"):  # of processes that were killed
+            unfinished.unlink(missing_ok=True)
         content = json.dumps({"inputs": inputs, **manifest}, indent=2)
         (making / MANIFEST).write_text(content + "\n", encoding="utf-8")
 
     waiting = f"waiting for another process that prepares {path} ..."  # printed even without progress
-    if make_once(path, fill, on_wait=lambda: _print(waiting)):
-        shutil.rmtree(path / ".making", ignore_errors=True)
-        if progress:
-            counts = ", ".join(f"{number:,} {name}" for name, number in read_json(path / MANIFEST)["counts"].items())
-            _print(f"prepared {parent.name}: {counts}; {time.monotonic() - start:.1f} s; {path}")
+    if make_once(path, fill, on_wait=lambda: _print(waiting)) and progress:
+        counts = ", ".join(f"{number:,} {name}" for name, number in read_json(path / MANIFEST)["counts"].items())
+        _print(f"prepared {parent.name}: {counts}; {time.monotonic() - start:.1f} s; {path}")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from functools import lru_cache, partial
 from itertools import islice
@@ -16,6 +15,7 @@ from roberta_lab.axes import Ints
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
+from roberta_lab.data.storage import replacing
 from roberta_lab.data.token_store import Part
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def write_stores(
     counts, contents = {}, []
     for split in parts.SPLITS:
         shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
-        encoded = (Part.load(_encoded(path, stem, split)) for stem in stems)
+        encoded = (Part(**np.load(_encoded(path, stem, split))) for stem in stems)
         meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": sources}
         token_store.write(path / split, encoded, encoding.vocab_size, meta)
         store = token_store.open_store(path / split)
         counts[f"{split} tokens"] = store.num_tokens
         contents.append(store.fingerprint)
-    os.replace(path / "parts", path / ".making" / "parts")
+    shutil.rmtree(path / "parts")
     return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
 
 
@@ -62,9 +62,8 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
             lengths.append(sizes)
         joined, sizes = np.concatenate(tokens[1:] or tokens), np.concatenate(lengths)
         part = Part(joined, sizes, documents["sentences"].astype(np.int64), documents["name"], documents["source"])
-        making = parts.making_in(path) / f"{stem}.{split}.npz"
-        part.save(making)
-        os.replace(making, _encoded(path, stem, split))
+        with replacing(_encoded(path, stem, split)) as file:
+            np.savez(file, **part._asdict())
 
 
 def _encoded(path: Path, stem: str, split: str) -> Path:

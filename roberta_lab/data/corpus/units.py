@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
 
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
 from roberta_lab.data.corpus.sources import hub, kinds, pydoc, scanning
@@ -77,7 +76,7 @@ def units(data_mix: DataMixConfig, scans: dict[str, Scan]) -> list[Unit]:
     return made
 
 
-def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
+def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstrings: list[str]) -> Iterator[Document]:
     """Yield the documents of a unit under their names in the mix.
 
     `docstrings` receives one line per docstring of the embedded source, from which the `pydoc` tasks are made.
@@ -95,12 +94,12 @@ def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstri
         yield replace(document, id=f"{unit.source}:{document.id}", whole=whole)
 
 
-def _modules(unit: Unit, held_out_share: float, counts: Counter[str], docstrings: TextIO) -> Iterator[Document]:
+def _modules(unit: Unit, held_out_share: float, counts: Counter[str], docstrings: list[str]) -> Iterator[Document]:
     for module, group in groupby(pydoc.docstrings(unit.slice, PYDOC_SLICES), key=lambda record: record.module):
         records = list(group)
         held_out = is_held_out(module, held_out_share)
-        for record in records:
-            docstrings.write(json.dumps({**asdict(record), "held_out": held_out}, ensure_ascii=False) + "\n")
+        noted = ({**asdict(record), "held_out": held_out} for record in records)
+        docstrings += [json.dumps(record, ensure_ascii=False) + "\n" for record in noted]
         counts["docstrings"] += len(records)
         yield pydoc.document(records)
 

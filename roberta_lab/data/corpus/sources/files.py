@@ -11,6 +11,7 @@ import lzma
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -57,7 +58,8 @@ def find(source: SourceConfig) -> list[SourceFile]:
     elif path.exists():
         root, found = path.parent, [path]
     elif glob.has_magic(str(path)):
-        root, found = _fixed_part(path), _globbed(path, source.kind)
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
+        found = _globbed(path, source.kind)
     else:
         raise ConfigError(f"{path} does not exist. {_listed(path)}")
     if not found:
@@ -95,15 +97,6 @@ def _is_of_kind(path: Path, kind: str) -> bool:
     return plain.suffix in _ENDINGS[kind] or (kind == "wikiextractor" and plain.name.startswith("wiki_"))
 
 
-def _fixed_part(pattern: Path) -> Path:
-    fixed = Path()
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed /= part
-    return fixed
-
-
 def _globbed(pattern: Path, kind: str) -> list[Path]:
     matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     below = [file for folder in matches if folder.is_dir() for file in _files_below(folder) if _is_of_kind(file, kind)]
@@ -134,38 +127,6 @@ def import_extra(package: str, path: Path) -> ModuleType:
         raise ConfigError(f"{path} needs the package {name}: pip install 'roberta_lab[data]'") from None
 
 
-def open_lines(file: SourceFile) -> BinaryIO:
-    """Open the plain bytes of a file, or of the lines that `file` is."""
-    return open_plain(file.path) if file.end is None else io.BufferedReader(_Lines(file), 1 << 17)
-
-
-class _Raw(io.RawIOBase):
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-class _Lines(_Raw):
-    """The bytes of a file between two places."""
-
-    def __init__(self, file: SourceFile) -> None:
-        super().__init__(file.path)
-        assert file.end is not None
-        self._file.seek(file.start)
-        self._left = file.end - file.start
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        read = self._file.readinto(memoryview(buffer)[: self._left])
-        self._left -= read
-        return read
-
-
 def open_plain(path: Path) -> BinaryIO:
     """Open the plain bytes of a file by the ending of its name. Broken files raise OSError, EOFError, zlib.error, LZMAError."""
     if path.suffix == ".zst":
@@ -174,15 +135,22 @@ def open_plain(path: Path) -> BinaryIO:
     return cast(BinaryIO, openers.get(path.suffix, open)(path, "rb"))
 
 
-class _Zstd(_Raw):
+class _Zstd(io.RawIOBase):
     """The frames of a .zst file. Unlike zstandard's own reader it notices that a file was cut off."""
 
     def __init__(self, path: Path) -> None:
         self._zstandard = import_extra("zstandard", path)
-        super().__init__(path)
+        self._file = open(path, "rb")  # noqa: SIM115
         self._decompressor = self._zstandard.ZstdDecompressor(max_window_size=1 << 31)
         self._frame: ZstdDecompressionObj | None = None
         self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         while not self._plain:

@@ -149,7 +149,7 @@ def _wikiextractor(file: SourceFile, source: SourceConfig, counts: Counter[str])
     with files.open_plain(file.path) as stream:
         start = cast(io.BufferedReader, stream).peek(1 << 12)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-            for number, row in _rows(file, "text", [source.id_field], json_rows(stream, counts), counts):
+            for number, row in _rows(file, "text", [source.id_field], json_rows(stream, counts, file), counts):
                 title = wikiextractor.unescape(text.one_line(str(row.get("title") or ""), counts), counts)
                 paragraphs = wikiextractor.paragraphs_of(row["text"] or "", title, counts)
                 yield _Record(_id(row, source, file, number, counts), title, paragraphs)
@@ -169,8 +169,8 @@ def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Ite
     if source.kind == "parquet":
         yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
         return
-    with files.open_lines(file) as stream:
-        rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file.first_line)
+    with files.open_plain(file.path) as stream:
+        rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file)
         yield from _records(file, source, rows, counts)
 
 

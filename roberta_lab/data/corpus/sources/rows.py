@@ -31,10 +31,12 @@ def expect_fields(fields: Iterable[str], file: SourceFile, wanted: Iterable[str 
             raise ConfigError(f"{file.path} has no field {name!r}. It has: {', '.join(fields) or 'none'}.")
 
 
-def json_rows(stream: BinaryIO, counts: Counter[str], first_line: int = 0) -> Iterator[Row]:
-    """Yield one object per line that has text. Positions are those of the lines in the file."""
-    position = first_line - 1
-    while raw := stream.readline(MAX_LINE):
+def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Iterator[Row]:
+    """Yield one object per line of `file` that has text; `stream` is open at its start. Positions are those in the whole file."""
+    position = file.first_line - 1
+    if file.start:
+        stream.seek(file.start)
+    while (file.end is None or stream.tell() < file.end) and (raw := stream.readline(MAX_LINE)):
         position += 1
         if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
             while (more := stream.readline(MAX_LINE)) and not more.endswith(b"\n"):
