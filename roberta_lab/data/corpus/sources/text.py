@@ -19,11 +19,12 @@ changes nothing. C1 controls other than U+0085, tabs and spaces inside a line st
 """
 
 import codecs
+import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import BinaryIO
 
 import sentencex
@@ -101,60 +102,50 @@ def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
     """
     rest, continues = "", False
     for text in _texts(stream, counts):
-        whole = (rest + text).split("\n")
-        rest = whole.pop()
+        *whole, rest = (rest + text).split("\n")
         for line in whole:
-            if len(line) <= MAX_PARAGRAPH:
-                if not continues or line.strip():  # the rest of a cut line is never a blank line
-                    yield line, continues
-            else:
-                yield from _pieces(line, continues, counts)
+            yield from _pieces(line, continues, counts)
             continues = False
-        while len(rest) > MAX_PARAGRAPH:
-            if not continues:
-                counts["lines cut"] += 1
-            cut = _cut(rest)
-            yield rest[:cut], continues
-            rest, continues = rest[cut:], True
+        rest, continues = yield from _full_pieces(rest, continues, counts)
     if rest.strip():
         yield rest, continues
 
 
 def _texts(stream: BinaryIO, counts: Counter[str]) -> Iterator[str]:
     """Yield clean text, a chunk at a time; a CR and its LF come together."""
-    decoder, held = codecs.getincrementaldecoder("utf-8")("surrogateescape"), ""
+    bytes_decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    decoder = io.IncrementalNewlineDecoder(bytes_decoder, translate=False)  # holds a CR until it sees what follows
     while raw := stream.read(_CHUNK):
-        text = held + decoder.decode(raw)
-        held = "\r" if text.endswith("\r") else ""
-        yield clean(text.removesuffix("\r"), counts, INVALID)
-    yield clean(held + decoder.decode(b"", final=True), counts, INVALID)
+        yield clean(decoder.decode(raw), counts, INVALID)
+    yield clean(decoder.decode(b"", final=True), counts, INVALID)
 
 
 def _pieces(line: str, continues: bool, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
-    if not continues:
-        counts["lines cut"] += 1
+    rest, continues = yield from _full_pieces(line, continues, counts)
+    if not continues or rest.strip():  # the rest of a cut line is never a blank line
+        yield rest, continues
+
+
+def _full_pieces(
+    line: str, continues: bool, counts: Counter[str]
+) -> Generator[tuple[str, bool], None, tuple[str, bool]]:
+    """Yield pieces until the rest is short enough; return the rest, and whether it continues a piece.
+
+    A piece ends after the last space in its second half, else where it is full.
+    """
     while len(line) > MAX_PARAGRAPH:
-        cut = _cut(line)
+        counts["lines cut"] += not continues
+        cut = line.rfind(" ", MAX_PARAGRAPH // 2, MAX_PARAGRAPH) + 1 or MAX_PARAGRAPH
         yield line[:cut], continues
         line, continues = line[cut:], True
-    if line.strip():
-        yield line, continues
-
-
-def _cut(line: str) -> int:
-    """Return where the first piece of a long line ends: after the last space in its second half, else where it is full."""
-    space = line.rfind(" ", MAX_PARAGRAPH // 2, MAX_PARAGRAPH)
-    return space + 1 or MAX_PARAGRAPH
+    return line, continues
 
 
 # ---------------------------------------------------------------- paragraphs and documents
 def paragraphs_of(text: str, counts: Counter[str]) -> Iterator[str]:
     """Yield the paragraphs of a text in which a newline ends a paragraph (JSON, CSV, Parquet)."""
     for line in clean(text, counts).split("\n"):
-        if len(line) > MAX_PARAGRAPH:
-            yield from (stripped for piece, _ in _pieces(line, False, counts) if (stripped := piece.strip()))
-        elif stripped := line.strip():
-            yield stripped
+        yield from (stripped for piece, _ in _pieces(line, False, counts) if (stripped := piece.strip()))
 
 
 def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> Iterator[str]:
@@ -165,7 +156,7 @@ def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> I
     """
     block: list[str] = []
     size = 0
-    for line in text_lines:
+    for line in chain(text_lines, [""]):
         stripped = line.strip()
         if stripped and size + len(stripped) < MAX_PARAGRAPH:
             block.append(stripped)
@@ -176,10 +167,7 @@ def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> I
             if stripped and len(paragraphs) < len(block):
                 counts["paragraphs cut"] += 1
             yield from paragraphs
-        block = [stripped] if stripped else []
-        size = len(stripped) + 1 if stripped else 0
-    if block:
-        yield from _joined(block, join_all)
+        block, size = ([stripped], len(stripped) + 1) if stripped else ([], 0)
 
 
 def _joined(block: list[str], join_all: bool) -> list[str]:
