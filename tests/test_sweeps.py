@@ -15,8 +15,10 @@ from omegaconf import OmegaConf
 
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, SweepConfig
+from roberta_lab.config.formatting import counted
 from roberta_lab.data import storage
-from roberta_lab.reports.plan import cost_lines, plan_of_runs
+from roberta_lab.model.hardware import HARDWARE
+from roberta_lab.reports.plan import costs_text, plan_of_runs
 from roberta_lab.reports.table import columns
 from roberta_lab.reports.table.columns import METRIC_OF_TASK, published
 from roberta_lab.runs import identity
@@ -208,9 +210,10 @@ def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str
     lines = text.splitlines()
     assert lines[0].startswith("# Question: ") and lines[0].endswith("?")
     assert re.match(r"# (Paper|Open): \w", lines[1]), "a reference, or what leaves the question open"
-    plans = {}
+    costs = []
     for scale in ("smoke", "mini", "paper"):
-        config = chosen(sweep, scale)
-        plans[scale] = plan_of_runs(config, [job for job, _ in jobs(sweep, scale, "pretrain")])
-    wanted = cost_lines(plans)
+        plan = plan_of_runs(chosen(sweep, scale), [job for job, _ in jobs(sweep, scale, "pretrain")])
+        hours = f"{costs_text(plan.distinct)} {HARDWARE[plan.hardware].unit}-hours ({plan.hardware})"
+        costs.append(f"# Cost, {scale}: {counted(len(plan.distinct), 'run')}, {hours}")
+    wanted = "\n".join(costs)
     assert wanted in text, f"the cost that `plan` reckons:\n{wanted}"

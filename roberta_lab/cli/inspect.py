@@ -14,7 +14,7 @@ from roberta_lab.axes.rng import stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
-from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics
 from roberta_lab.data.storage import read_json, write
@@ -39,7 +39,7 @@ def main(job: Job) -> None:
     print(f"{title}: {decoded.legend()}" if examples else title)
     for example in examples:
         print(f"\n{decoded.painted(example)}")
-    manifests = _manifests(prepared)
+    manifests = {folder.parent.name: report.manifest_lines(read_json(folder / "manifest.json")) for folder in prepared}
     for name, lines in manifests.items():
         print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
     if len(shares := tokens_by_source(store)) > 1:
@@ -56,12 +56,6 @@ def main(job: Job) -> None:
         write(file, report.html(page))
         print(f"\n{report.text(counted)}\n\n{file}")
     sys.stdout.flush()  # `inspect | head` breaks the pipe: raise that here, where the caller expects it
-
-
-def _manifests(prepared: Prepared) -> dict[str, tuple[report.Line, ...]]:
-    """Return the counts that preparation noted in the manifest of each of its folders."""
-    folders = {"corpus": prepared.corpus, "tokenizer": prepared.tokenizer, "tokens": prepared.store}
-    return {name: report.manifest_lines(read_json(folder / "manifest.json")) for name, folder in folders.items()}
 
 
 def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocabulary) -> statistics.EpochStatistics:

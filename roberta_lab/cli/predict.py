@@ -98,28 +98,25 @@ def _device(config: Config) -> str:
     return device_of(config.trainer.accelerator)
 
 
-def _blocks(config: Config) -> Iterator[tuple[int, list[str]]]:
-    """Yield blocks of texts, each with the number of its first text (from 1), under a progress bar."""
+def _written(config: Config, predict: Predict, limit: str) -> Iterator[Record]:
+    """Predict block by block under a progress bar; write each record to `predict.output`, and yield it.
+
+    `limit` is the model's longest input. Texts are numbered from 1.
+    """
     prints_to_screen = sys.stdout.isatty() and not config.predict.output  # then without the bar
     hidden, every = prints_to_screen or not config.trainer.progress, 0.2 if sys.stderr.isatty() else 10.0
-    first = 1
-    with tqdm(unit="text", delay=2, mininterval=every, disable=hidden, desc=config.predict.what) as bar:
-        for block in prediction_files.blocks(config.predict):
-            yield first, block
-            first += len(block)
-            bar.update(len(block))
-
-
-def _written(config: Config, predict: Predict, limit: str) -> Iterator[Record]:
-    """Predict block by block; write each record to `predict.output`, and yield it. `limit` is the model's longest input."""
-    num_cut = num_texts = 0
-    with prediction_files.writer(config.predict.output) as write:
-        for first, texts in _blocks(config):
-            records = predict(texts, first)
+    num_texts = num_cut = 0
+    with (
+        tqdm(unit="text", delay=2, mininterval=every, disable=hidden, desc=config.predict.what) as bar,
+        prediction_files.writer(config.predict.output) as write,
+    ):
+        for texts in prediction_files.blocks(config.predict):
+            records = predict(texts, num_texts + 1)
             write(records)
+            num_texts += len(texts)
             num_cut += sum(prediction_files.TRUNCATED in record for record in records)
-            num_texts += len(records)
             yield from records
+            bar.update(len(texts))
     if num_cut:
         print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
 

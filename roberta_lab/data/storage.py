@@ -34,16 +34,11 @@ def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     finally:
         beside.unlink(missing_ok=True)
     if durable:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write(path: Path, content: str | bytes, durable: bool = False) -> None:
@@ -128,32 +123,30 @@ def locked(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
     """Hold the lock of a file, after a call of `on_wait` when another process holds it."""
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         on_wait()
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
     """Hold a folder for this process, and note that in its `owner.json`; raise RunInUse with the process that holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock, note = FileLock(folder / ".lock"), folder / "owner.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    note = folder / "owner.json"
+
+    def refuse() -> None:
         owner = recall(note)
         who = "process {pid} on {host} since {since}".format(**owner) if owner else "another process"
         message = f"{folder} is in use by {who}; wait for it or stop it, then type the same command again."
         raise RunInUse(message) from None
-    try:
-        since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
+
+    with locked(folder / ".lock", on_wait=refuse):
+        try:
+            since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+            yield
+        finally:
+            note.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Plan a run or a sweep: which runs it has, which are complete, what the others cost. Starts nothing."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ class Plan:
     finetuning: Finetuning | None
     hardware: str
     jobs: int  # runs side by side
+    is_total: bool = False  # of several tables
 
     @property
     def distinct(self) -> list[PlannedRun]:
@@ -67,24 +68,19 @@ class Plan:
         return [run for run in self.distinct if not run.complete]
 
 
-@dataclass(frozen=True)
-class Plans:
-    """The plans of a run or of several tables. In the total of several, a run that they share is counted once."""
+def plans_of(job: Job) -> list[Plan]:
+    """Return the plan of the run that a job addresses or, with `sweep=`, of all runs of a table or of several.
 
-    plans: tuple[Plan, ...]
-    total: Plan | None = None  # None of a single plan
-
-
-def plans_of(job: Job) -> Plans:
-    """Return the plan of the run that a job addresses or, with `sweep=`, of all runs of a table or of several."""
+    Behind those of several tables comes their total, in which a run that they share is counted once.
+    """
     config = job.config
     if config.sweep is None:
         run = replace(job, kind="pretrain")
         planned, title = _planned(run.label, config, run.path, {}), f"{run.label} at scale={config.scale.name}"
-        return Plans((Plan(title, (planned,), None, config.plan.hardware, jobs=1),))
+        return [Plan(title, (planned,), None, config.plan.hardware, jobs=1)]
     sweeps = sweeps_of(config, job.overrides)
-    plans = tuple(plan_of_runs(sweep.config, sweep.runs) for sweep in sweeps)
-    return Plans(plans, _total(sweeps, plans) if len(plans) > 1 else None)
+    plans = [plan_of_runs(sweep.config, sweep.runs) for sweep in sweeps]
+    return [*plans, _total(sweeps, plans)] if len(plans) > 1 else plans
 
 
 def plan_of_runs(config: Config, runs: Sequence[Job]) -> Plan:
@@ -103,7 +99,7 @@ def _total(sweeps: Sequence[Sweep], plans: Sequence[Plan]) -> Plan:
     if shared := num_shared(sweeps):
         title += f"; {counted(shared, 'run')} shared between them, counted once"
     finetuning = _finetuning([run for sweep in sweeps for run in sweep.runs])
-    return Plan(title, tuple(each.values()), finetuning, config.plan.hardware, config.trainer.jobs)
+    return Plan(title, tuple(each.values()), finetuning, config.plan.hardware, config.trainer.jobs, is_total=True)
 
 
 def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> PlannedRun:
@@ -120,35 +116,21 @@ def _finetuning(runs: Iterable[Job]) -> Finetuning:
 
 
 # ---------------------------------------------------------------- as text
-def text(plans: Plans) -> str:
+def text(plans: Sequence[Plan]) -> str:
     """Return the plans for the console."""
-    return "\n\n\n".join(_blocks(plans, "", "", partial(aligned, head=True)))
+    return "\n\n\n".join(_block(plan, "", "", partial(aligned, head=True)) for plan in plans)
 
 
-def markdown(plans: Plans) -> str:
+def markdown(plans: Sequence[Plan]) -> str:
     """Return the plans as a Markdown page."""
-    return "\n\n".join(_blocks(plans, "# ", "- ", grid)) + "\n"
+    return "\n\n".join(_block(plan, "# ", "- ", grid) for plan in plans) + "\n"
 
 
-def _blocks(plans: Plans, title: str, bullet: str, columns: Callable[[list[list[str]], str], list[str]]) -> list[str]:
-    """Return a block for each plan and for the total; `title` and `bullet` are what titles and notes begin with."""
-    blocks = []
-    for plan in plans.plans:
-        rows = _table(plan)
-        lines = [*columns(rows, ALIGNMENT[: len(rows[0])]), ""] if rows else []
-        blocks.append([title + plan.title, "", *lines, *(bullet + note for note in _notes(plan))])
-    if plans.total is not None:
-        blocks.append([title + plans.total.title, "", *(bullet + line for line in _sums(plans.total))])
-    return ["\n".join(block) for block in blocks]
-
-
-def cost_lines(plans: Mapping[str, Plan]) -> str:
-    """Return what a sweep file says of its cost: for each scale, of all its pretraining runs, complete or not."""
-    return "\n".join(
-        f"# Cost, {scale}: {counted(len(plan.distinct), 'run')}, {_costs(plan.distinct)} "
-        f"{HARDWARE[plan.hardware].unit}-hours ({plan.hardware})"
-        for scale, plan in plans.items()
-    )
+def _block(plan: Plan, title: str, bullet: str, columns: Callable[[list[list[str]], str], list[str]]) -> str:
+    """Return a plan as text, a total without its runs; `title` and `bullet` are what the title and notes begin with."""
+    rows, notes = ([], _sums(plan)) if plan.is_total else (_table(plan), _notes(plan))
+    lines = [*columns(rows, ALIGNMENT[: len(rows[0])]), ""] if rows else []
+    return "\n".join([title + plan.title, "", *lines, *(bullet + note for note in notes)])
 
 
 def _table(plan: Plan) -> list[list[str]]:
@@ -200,7 +182,7 @@ def _sums(plan: Plan) -> list[str]:
     """Return the sums of what is complete and of what is missing, each run counted once."""
     missing, hours = plan.missing, sum(run.costs.hours for run in plan.missing)
     done = f"{counted(len(plan.distinct), 'run')}, {len(plan.distinct) - len(missing)} complete"
-    lines = [f"pretraining: {done}, {len(missing)} to train: {_costs(missing)} device-hours"]
+    lines = [f"pretraining: {done}, {len(missing)} to train: {costs_text(missing)} device-hours"]
     times = [f"{duration(hours / plan.jobs)} of pretraining"]
     if (tuning := plan.finetuning) is not None:
         unknown = f", {tuning.unknown} of them of unknown size" if tuning.unknown else ""
@@ -216,7 +198,7 @@ def _sums(plan: Plan) -> list[str]:
     return lines
 
 
-def _costs(runs: Sequence[PlannedRun]) -> str:
+def costs_text(runs: Sequence[PlannedRun]) -> str:
     """Return tokens, FLOPs and device-hours of all runs together, without the unit of the hours."""
     tokens, flops = sum(run.costs.tokens for run in runs), sum(run.costs.flops for run in runs)
     return f"{short(tokens)} tokens, {flops:.1e} FLOPs, {short(sum(run.costs.device_hours for run in runs))}"

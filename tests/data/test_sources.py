@@ -14,7 +14,7 @@ import sys
 import textwrap
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -547,29 +547,32 @@ def test_no_kind_crashes_and_what_comes_out_is_clean(tmp_path: Path, seed: int) 
 
 
 # ---------------------------------------------------------------- identity
-def test_fingerprint_reads_a_file_once_and_says_what_it_holds(tmp_path: Path) -> None:
-    def at(folder: str, **keys: object) -> tuple[dict[str, object], Counts]:
-        counts: Counts = Counter()
+def test_fingerprint_reads_a_file_once_and_says_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan_file, scanned = scanning._scan_file, list[str]()
+    monkeypatch.setattr(scanning, "_scan_file", lambda path, count: scanned.append(path.name) or scan_file(path, count))
+
+    def at(folder: str, **keys: object) -> tuple[Mapping[str, object], list[str]]:
+        scanned.clear()
         source = SourceConfig(kind="text", path=str(tmp_path / folder), licence=folder, **keys)  # type: ignore[arg-type]
-        return scanning.scan(source, tmp_path / "cache", counts).fingerprint, counts
+        return scanning.scan(source, tmp_path / "cache").fingerprint, list(scanned)
 
     for folder in ("one", "two"):
         (tmp_path / folder / "b").mkdir(parents=True)
         for name in ("a.txt", "b/c.txt"):
             (tmp_path / folder / name).write_text(name)
             os.utime(tmp_path / folder / name, (1e9, 1e9))
-    first, counts = at("one")
+    first, read = at("one")
 
     sha256 = hashlib.sha256(b"b/c.txt").hexdigest()
     assert first["files"]["b/c.txt"] == {"bytes": 7, "sha256": sha256}  # type: ignore[index]
-    assert counts == {"files hashed": 2}
-    assert at("one") == (first, {"files known": 2})
+    assert read == ["a.txt", "c.txt"]
+    assert at("one") == (first, [])
     assert at("two")[0] == first, "not where it lies"
     assert at("one", min_characters=5)[0] != first, "how it is read"
     (tmp_path / "one" / "a.txt").write_text("A.txt")
-    changed, counts = at("one")
-    assert changed != first and counts == {"files hashed": 1, "files known": 1}
-    assert at("one")[1] == {"files hashed": 1, "files known": 1}, "a file as young as this is not trusted"
+    changed, read = at("one")
+    assert changed != first and read == ["a.txt"]
+    assert at("one")[1] == ["a.txt"], "a file as young as this is not trusted"
     (tmp_path / "cache" / "file_scans.json").write_text("torn {")
     assert at("one")[0] == changed
 

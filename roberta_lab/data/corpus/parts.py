@@ -15,7 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TypedDict
 
@@ -126,28 +126,24 @@ def mark_duplicates(folder: Path) -> None:
     """
     stems = names(folder)
     sizes = [len(np.load(folder / "parts" / f"{stem}.records.npy", mmap_mode="r")) for stem in stems]
-    found = {stem: np.zeros(size, bool) for stem, size in zip(stems, sizes, strict=True)}
-    passes = max(1, -(-sum(sizes) // DUPLICATES_AT_ONCE))
+    borders = np.cumsum([0, *sizes])
+    found = np.zeros(borders[-1], bool)
+    passes = -(-len(found) // DUPLICATES_AT_ONCE)
     for number in range(passes):
-        texts, owners = [], []
-        for place, stem in enumerate(stems):
+        each_text, each_place = [], []
+        for stem, start in zip(stems, borders[:-1], strict=True):
             text = records(folder, stem)["text"]
             here = np.flatnonzero(text[:, 0] % np.uint64(passes) == number)
-            texts.append(text[here])
-            owners.append(np.stack([np.full_like(here, place), here], axis=1))
-        for place, row in _repeated(np.concatenate([*texts, np.empty((0, 2), np.uint64)]), owners):
-            found[stems[place]][row] = True
-    for stem, duplicates in found.items():
-        if duplicates.any():
+            each_text.append(text[here])
+            each_place.append(start + here)
+        texts, places = np.concatenate(each_text), np.concatenate(each_place)
+        order = np.lexsort((texts[:, 1], texts[:, 0]))  # stable: equal texts keep their order
+        is_repeated = (texts[order[1:]] == texts[order[:-1]]).all(axis=1)
+        found[places[order[1:][is_repeated]]] = True
+    for stem, (start, end) in zip(stems, pairwise(borders), strict=True):
+        if found[start:end].any():
             with replacing(folder / "parts" / f"{stem}.duplicates.npy") as file:
-                np.save(file, duplicates)
-
-
-def _repeated(texts: np.ndarray, owners: list[np.ndarray]) -> np.ndarray:
-    """Return the owners of all rows that equal an earlier row. (N, 2) uint64 -> (M, 2) int64."""
-    order = np.lexsort((texts[:, 1], texts[:, 0]))  # stable: equal rows keep their order
-    same = (texts[order[1:]] == texts[order[:-1]]).all(axis=1)
-    return np.concatenate([*owners, np.empty((0, 2), np.int64)])[order[1:][same]]
+                np.save(file, found[start:end])
 
 
 # ---------------------------------------------------------------- reading

@@ -11,11 +11,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
@@ -32,8 +31,7 @@ VERSION = 3  # raised when the code makes other text of the same sources
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """The folders with the prepared data of a config."""
 
     corpus: Path  # documents, sentence by sentence (see `parts`), docstrings.jsonl, manifest.json
@@ -42,7 +40,7 @@ class Prepared:
 
     def fingerprints(self) -> dict[str, str]:
         """Return the hashes of the content itself, which a run notes in its provenance."""
-        return {path.parent.name: _content(path) for path in (self.corpus, self.tokenizer, self.store)}
+        return {path.parent.name: _content(path) for path in self}
 
 
 def prepare(
@@ -84,6 +82,11 @@ def find_tokenizer(cache: Path, content: str) -> Path | None:
     """Return the prepared tokenizer with this content, the hash that runs note as their data; None if it is not there."""
     folders = (file.parent for file in sorted(cache.glob(f"tokenizer/[!.]*/{MANIFEST}")))
     return next((folder for folder in folders if _content(folder) == content), None)
+
+
+def counts_text(path: Path) -> str:
+    """Return the counts of a prepared folder for the console."""
+    return ", ".join(f"{number:,} {name}" for name, number in read_json(path / MANIFEST)["counts"].items())
 
 
 def embedded(config: Config) -> Path:
@@ -196,8 +199,7 @@ def _prepare_folder(
 
     waiting = f"waiting for another process that prepares {path} ..."  # printed even without progress
     if make_once(path, fill, on_wait=lambda: _print(waiting)) and progress:
-        counts = ", ".join(f"{number:,} {name}" for name, number in read_json(path / MANIFEST)["counts"].items())
-        _print(f"prepared {parent.name}: {counts}; {time.monotonic() - start:.1f} s; {path}")
+        _print(f"prepared {parent.name}: {counts_text(path)}; {time.monotonic() - start:.1f} s; {path}")
     return path
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import counted, percent
+from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.inspection.decoded import STYLES, Decoded
 from roberta_lab.data.inspection.shares import Bin, Share
 from roberta_lab.data.inspection.statistics import BatchStatistics, EpochStatistics, PlanStatistics, RowStatistics
@@ -181,17 +182,9 @@ def sizes(bars: Sequence[Bin]) -> list[float]:
     return [bin_.share.share / largest if largest else 0.0 for bin_ in bars]
 
 
-def manifest_lines(manifest: object) -> tuple[Line, ...]:
-    """Return the counts of a prepared folder's manifest, whatever they are called; nested counts with both names."""
-    return tuple(_flattened("", manifest.get("counts") if isinstance(manifest, dict) else None))
-
-
-def _flattened(prefix: str, counts: object) -> Iterator[Line]:
-    for name, value in counts.items() if isinstance(counts, dict) else ():
-        if isinstance(value, dict):
-            yield from _flattened(f"{prefix}{name}: ", value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield Line(f"{prefix}{name}", f"{value:,}")
+def manifest_lines(manifest: Manifest) -> tuple[Line, ...]:
+    """Return the counts of a prepared folder's manifest, whatever they are called."""
+    return tuple(Line(name, f"{number:,}") for name, number in manifest["counts"].items())
 
 
 # ---------------------------------------------------------------- the page

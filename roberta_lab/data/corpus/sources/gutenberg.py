@@ -8,7 +8,7 @@ without markers is kept whole.
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 
 from roberta_lab.data.corpus.sources import text
 
@@ -21,7 +21,10 @@ _START = re.compile(
 _END = re.compile(
     r"\W*(?:this is |here ends )?(?:the )?END OF (?:(?:THE|THIS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG", re.IGNORECASE
 )
-_FIELD = re.compile(r"\s*(Title|Author):\s*(\S.*)", re.IGNORECASE)
+_FIELD = re.compile(  # a name and its value, which goes on in indented lines
+    r"^[^\S\n]*(Title|Author):[^\S\n]*(\S.*(?:\n(?![^\S\n]*(?:Title|Author):[^\S\n]*\S)[^\S\n]+\S.*)*)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _FIRST_LINE = re.compile(
     r"\W*(?:The )?Project Gutenberg(?:'s)?(?: (?:Etext|EBook))? of (.+?)(?:,? by (.+?))?\W*$", re.IGNORECASE
 )
@@ -35,15 +38,13 @@ def read_book(lines: Iterator[str], counts: Counter[str]) -> tuple[str, str, Ite
     """Return title and author, empty if no header names them, and the paragraphs of a file, which are read when needed."""
     head: list[str] = []
     start: int | None = None
-    for line in lines:
+    for line in islice(lines, _HEADER_LINES):
         head.append(line)
         if _names_gutenberg(line) or "SMALL PRINT" in line:
             if _START.match(line):
                 start = len(head)
             elif _END.match(line):
                 break
-        if len(head) >= _HEADER_LINES:
-            break
     if start is None:
         counts["books without a licence header"] += 1
     title, author = _names(head[:start] if start is not None else head[:40])
@@ -87,18 +88,8 @@ def _paragraphs(lines: Iterator[str], counts: Counter[str]) -> Iterator[str]:
 
 def _names(head: list[str]) -> tuple[str, str]:
     """Return title and author from the fields of the header, which may have more indented lines, or from its first line."""
-    found = {"title": "", "author": ""}
-    for number, line in enumerate(head):
-        field = _FIELD.match(line)
-        if field and not found[field[1].lower()]:
-            value = [field[2]]
-            for following in head[number + 1 :]:
-                if not following.strip() or not following[0].isspace() or _FIELD.match(following):
-                    break
-                value.append(following)
-            found[field[1].lower()] = " ".join(" ".join(value).split())
-    if not found["title"]:
-        first = next((match for line in head[:10] if (match := _FIRST_LINE.match(line))), None)
-        if first:
-            return first[1].strip(), found["author"] or (first[2] or "").strip()
-    return found["title"], found["author"]
+    fields = {name.lower(): " ".join(value.split()) for name, value in reversed(_FIELD.findall("\n".join(head)))}
+    title, author = fields.get("title", ""), fields.get("author", "")
+    if not title and (first := next(filter(None, map(_FIRST_LINE.match, head[:10])), None)):
+        return first[1].strip(), author or (first[2] or "").strip()
+    return title, author

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -35,15 +34,14 @@ class Scan:
     groups: list[tuple[list[SourceFile], int]]  # in order: files that one worker reads, and their bytes
 
 
-def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, progress: bool = False) -> Scan:
+def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
     """Return what decides the documents of a source: how it is read, and names, sizes and SHA-256 of its files, but no paths.
 
-    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file:
-    `counts` receives "files hashed" and "files known".
+    The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
     """
-    counts = Counter() if counts is None else counts
     memory = cache / "file_scans.json"
-    known, files, pieces = recall(memory), dict[str, object](), list[tuple[SourceFile, int]]()
+    remembered, files, pieces = recall(memory), dict[str, object](), list[tuple[SourceFile, int]]()
+    known = dict(remembered)
     found = find(source)
     try:
         stats = {file: file.path.stat() for file in found}
@@ -51,7 +49,6 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
         with tqdm(total=total, unit="B", unit_scale=True, desc="hashing", disable=not progress, delay=2) as bar:
             for file, stat in stats.items():
                 key = f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-                counts["files known" if key in known else "files hashed"] += 1
                 seen: _FileScan = known.get(key) or _scan_file(file.path, bar.update)
                 if time.time_ns() - stat.st_mtime_ns > _YOUNG_NS:
                     known[key] = seen
@@ -62,7 +59,7 @@ def scan(source: SourceConfig, cache: Path, counts: Counter[str] | None = None, 
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
     finally:
-        if counts["files hashed"]:
+        if known != remembered:
             remember(memory, known)
     reading = {name: value for name, value in settings(source).items() if name not in _NOT_IN_DOCUMENTS}
     return Scan({"reading": reading, "files": files}, _grouped(pieces))
