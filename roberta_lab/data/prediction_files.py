@@ -23,19 +23,13 @@ Record: TypeAlias = dict[str, Any]  # a prediction; its keys are those of the ta
 def blocks(config: PredictConfig) -> Iterator[list[str]]:
     """Yield the texts of `predict.text` or the lines of `predict.file` in order, in blocks of BLOCK.
 
-    Raise ConfigError if there is no text, or when one is not UTF-8: a terminal gives lone surrogates then.
+    Raise ConfigError for an empty file, or when a text is not UTF-8: a terminal gives lone surrogates then.
     """
-    texts = iter([config.text] if isinstance(config.text, str) else config.text or [])
-    if config.file:
-        texts = _lines(config.file)
-    is_empty = True
+    texts = _lines(config.file) if config.file else iter([config.text] if isinstance(config.text, str) else config.text)
     while block := list(islice(texts, BLOCK)):
-        is_empty = False
         if any("\ud800" <= c <= "\udfff" for text in block for c in text):
             raise ConfigError("predict.text is not UTF-8.")
         yield block
-    if is_empty:
-        raise ConfigError(f"predict.file={config.file} is empty." if config.file else "predict.text is empty.")
 
 
 def check(config: PredictConfig) -> None:
@@ -55,12 +49,15 @@ def check(config: PredictConfig) -> None:
 def _lines(name: str) -> Iterator[str]:
     """Yield the lines of a file without their ends. They end at \\n only: a text may hold any other character."""
     with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+        number = 0
         for number, line in enumerate(file, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise ConfigError(f"predict.file={name}: line {number} is not UTF-8 ({error.reason}).") from None
             yield text.removesuffix("\n").removesuffix("\r")
+        if not number:
+            raise ConfigError(f"predict.file={name} is empty.")
 
 
 @contextmanager

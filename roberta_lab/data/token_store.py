@@ -29,6 +29,11 @@ class Part(NamedTuple):
     document_sources: np.ndarray  # (D,) integers, places in the list of the mix's sources
 
 
+def dtype_of(vocab_size: int) -> np.dtype:
+    """Return the narrowest type that token ids are stored as."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
 # ---------------------------------------------------------------- writing
 def write(
     path: Path, parts: Iterable[Part], vocab_size: int, meta: Mapping[str, object], shard_tokens: int = SHARD_TOKENS
@@ -38,7 +43,7 @@ def write(
     Ids are uint16 if `vocab_size` is 65,536 or less, else uint32. `meta` goes into the manifest.
     """
     path.mkdir(parents=True)
-    dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+    dtype = dtype_of(vocab_size)
     with ExitStack() as stack:
 
         def created(name: str, kind: np.dtype) -> GrowingArray:

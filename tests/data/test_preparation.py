@@ -20,7 +20,7 @@ from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, Tokeniz
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, units
 from roberta_lab.data.corpus.preparation import prepare
-from roberta_lab.data.corpus.sources import kinds, scanning, text
+from roberta_lab.data.corpus.sources import files, kinds, scanning, text
 
 BPE = TokenizerConfig("bytelevel_bpe", 300)
 WORDS = [f"w{i}" for i in range(400)]
@@ -65,7 +65,7 @@ def test_a_file_cut_into_ranges_reads_like_the_whole(tmp_path: Path) -> None:
     assert len(found.groups) > 5 and sum(num_bytes) == path.stat().st_size
     assert max(num_bytes) > 9000, "a line is never cut"
     whole, apart = Counter[str](), Counter[str]()
-    expected = list(kinds.documents(source, whole, "a"))
+    expected = list(kinds.documents(source, whole, "a", files.find(source)))
     ranges = [document for group, _ in found.groups for document in kinds.documents(source, apart, "a", group)]
     assert ranges == expected and apart == whole and len({document.id for document in ranges}) == len(ranges)
 

@@ -45,7 +45,7 @@ from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
 from roberta_lab.config import BatchSizeConfig, Config, InputFormatConfig, MaskingConfig, SourceConfig, TrainerConfig
 from roberta_lab.data import token_store
-from roberta_lab.data.corpus.sources import kinds, text
+from roberta_lab.data.corpus.sources import files, kinds, text
 from roberta_lab.data.datamodule import MicroBatches, PositionLoader, Positions
 from roberta_lab.data.token_store import Part
 
@@ -78,7 +78,7 @@ def texts(name: str) -> list[tuple[str, list[str]]]:
     assert CORPORA is not None
     [path] = CORPORA.glob(f"{FILES[name]}.jsonl*")
     source, found = SourceConfig("jsonl", str(path), id_field="id", title_field="title"), []
-    with closing(kinds.documents(source, Counter(), name)) as documents:
+    with closing(kinds.documents(source, Counter(), name, files.find(source))) as documents:
         for number, document in enumerate(islice(documents, NUM_DOCUMENTS)):
             split = (s for paragraph in document.paragraphs for s in text.segment(paragraph))
             found.append((document.id, list(islice(split, most_sentences(number)))))

@@ -20,16 +20,16 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.data.corpus.sources import rows, scanning, text
-from roberta_lab.data.corpus.sources.kinds import documents
+from roberta_lab.data.corpus.sources import files, kinds, rows, scanning, text
 from roberta_lab.data.corpus.sources.text import Document
 
 Counts = Counter[str]
 
 
 def read(path: Path, kind: str, **keys: object) -> tuple[list[Document], Counts]:
-    counts: Counts = Counter()
-    return list(documents(SourceConfig(kind=kind, path=str(path), **keys), counts, "name")), counts  # type: ignore[arg-type]
+    counts, source = Counts(), SourceConfig(kind=kind, path=str(path), **keys)  # type: ignore[arg-type]
+    kinds.check(source)
+    return list(kinds.documents(source, counts, "name", files.find(source))), counts
 
 
 def read_bytes(folder: Path, content: bytes, kind: str = "text", **keys: object) -> tuple[list[Document], Counts]:
@@ -173,7 +173,7 @@ def test_a_line_of_20_mb_in_bounded_memory(tmp_path: Path, kind: str, monkeypatc
     size, longest, number = 0, 0, 0
     source, counts = SourceConfig(kind=kind, path=str(path)), Counter()
     tracemalloc.start()
-    for document in documents(source, counts, "name"):
+    for document in kinds.documents(source, counts, "name", files.find(source)):
         size += sum(map(len, document.paragraphs))
         longest = max(longest, *map(len, document.paragraphs))
         number += 1
@@ -332,18 +332,13 @@ def test_mistakes_in_the_config(tmp_path: Path) -> None:
         (tmp_path / "*.jsonl", "jsonl", {}, r"no files that match \*\.jsonl\. .* holds: a\.md"),
         (tmp_path, "csv", {}, r"no \.csv file \(plain or \.gz.* holds: a\.md"),
         (tmp_path, "text", {}, r"hold the same file twice"),
-        (tmp_path, "word", {}, r"kind='word' is unknown\. Allowed: text, jsonl"),
-        (Path(""), "text", {}, None),
         (tmp_path, "text", {"id_field": "id"}, r"id_field is read by sources of kind jsonl"),
         (tmp_path, "jsonl", {"document_separator": "line"}, r"document_separator is read by"),
         (tmp_path, "text", {"max_characters": 1 << 23}, r"allowed are 1 to 4194304"),
         (tmp_path, "wikiextractor", {"id_field": "idd"}, r"allowed are id, revid, url, title"),
     ):
-        if message:
-            with pytest.raises(ConfigError, match=message):
-                read(path, kind, **keys)
-    with pytest.raises(ConfigError, match="needs a path"):
-        list(documents(SourceConfig(kind="text"), Counter(), "name"))
+        with pytest.raises(ConfigError, match=message):
+            read(path, kind, **keys)
 
 
 def test_home_links_and_names_that_are_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,8 +348,7 @@ def test_home_links_and_names_that_are_not_utf8(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "data" / "alias").symlink_to(tmp_path / "data" / "sub")
     (tmp_path / "data" / "sub" / "y.txt").write_text("y")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/\xff.txt")).write_text("x")
-    counts: Counts = Counter()
-    found = list(documents(SourceConfig(kind="text", path="~/data"), counts, "name"))
+    found, _ = read(Path("~/data"), "text")
     assert [d.id for d in found] == ["alias/y.txt:0", "\ufffd.txt:0"]
 
 

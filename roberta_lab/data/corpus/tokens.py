@@ -51,17 +51,18 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
     """Write the tokens of one part of the corpus, split by split."""
     found, kept = parts.records(corpus, stem), parts.kept(corpus, stem)
     encoding = _load(tokenizer)
+    dtype = token_store.dtype_of(encoding.vocab_size)
     for number, split in enumerate(parts.SPLITS):
         documents = found[kept & (found["held_out"] == number)]
-        tokens: list[Ints] = [np.empty(0, np.uint32)]
+        tokens: list[Ints] = [np.empty(0, dtype)]
         lengths: list[Ints] = [np.empty(0, np.int64)]
         rest = (sentence for document in parts.lines(corpus, stem, split) for sentence in document["sentences"])
         while block := list(islice(rest, SENTENCES_AT_ONCE)):
             ids, sizes = encoding.encode(block)
-            tokens.append(ids.astype(np.uint16 if encoding.vocab_size <= 1 << 16 else np.uint32))
+            tokens.append(ids.astype(dtype))
             lengths.append(sizes)
-        joined, sizes = np.concatenate(tokens[1:] or tokens), np.concatenate(lengths)
-        part = Part(joined, sizes, documents["sentences"].astype(np.int64), documents["name"], documents["source"])
+        columns = (documents["sentences"].astype(np.int64), documents["name"], documents["source"])
+        part = Part(np.concatenate(tokens), np.concatenate(lengths), *columns)
         with replacing(_encoded(path, stem, split)) as file:
             np.savez(file, **part._asdict())
 

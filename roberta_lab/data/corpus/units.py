@@ -88,7 +88,7 @@ def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstri
     if source.kind == "hub":
         found = kinds.hub_documents(source, counts, unit.source, unit.slice)
     else:
-        found = kinds.documents(source, counts, unit.source, list(unit.files))
+        found = kinds.documents(source, counts, unit.source, unit.files)
     for document in found:
         whole = f"{unit.source}:{document.whole or document.id}"
         yield replace(document, id=f"{unit.source}:{document.id}", whole=whole)

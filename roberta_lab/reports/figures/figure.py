@@ -6,15 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Points = tuple[tuple[float, float], ...]
-
 
 @dataclass(frozen=True)
 class Series:
     """A line of points, or the bars of one row."""
 
     name: str
-    points: Points
+    points: tuple[tuple[float, float], ...]
     notes: tuple[str, ...] = ()  # of each point, where a number is not enough
     published: bool = False
     joined: bool = True  # a line through the points

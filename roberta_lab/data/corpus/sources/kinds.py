@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, dropwhile, groupby
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -36,11 +36,10 @@ class _Record:
 
 
 def documents(
-    source: SourceConfig, counts: Counter[str], name: str, part: list[SourceFile] | None = None
+    source: SourceConfig, counts: Counter[str], name: str, part: Iterable[SourceFile]
 ) -> Iterator[text.Document]:
-    """Yield the documents of a source, or of some of its files. Their `package` is `name`, the name of the source."""
-    check(source)
-    for file in files.find(source) if part is None else part:
+    """Yield the documents of some files of a source. Their `package` is `name`, the name of the source."""
+    for file in part:
         counts["files"] += file.start == 0
         try:
             for record in _READERS[source.kind](file, source, counts):
@@ -52,7 +51,6 @@ def documents(
 def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[text.Document]:
     """Yield the documents of one file of a hub dataset, named by its number and their position, or by `hub.id_field`."""
     assert source.hub is not None
-    check(source)
     counts["files"] += 1
     fields = replace(source, **{key: getattr(source.hub, key) for key in ("text_field", "id_field", "title_field")})
     file = SourceFile(str(shard), Path(source.hub.path))
@@ -67,7 +65,7 @@ def check(source: SourceConfig) -> None:
         "title_field": _WITH_FIELDS,
         "document_separator": ("text",),
     }.items():
-        if getattr(source, key) is not None and source.kind in files.KINDS and source.kind not in kinds:
+        if getattr(source, key) is not None and source.kind in _READERS and source.kind not in kinds:
             raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {source.path} is {source.kind}.")
     if source.kind == "wikiextractor" and source.id_field not in (None, *wikiextractor.FIELDS):
         allowed = f"allowed are {', '.join(wikiextractor.FIELDS)} and null"
@@ -116,26 +114,18 @@ def _text(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Itera
 def _groups(lines: Iterator[tuple[str, bool]], separator: str) -> Iterator[Iterator[str]]:
     """Yield the lines of each document. A place between two separators that has no text is no document."""
     between = {"blank_line": "", "line": None}.get(separator, separator)
-    ahead: list[str] = []  # the first line of the next document
+    number = 0
 
-    def next_document() -> Iterator[str]:
-        yield ahead.pop()
-        for line, continues in lines:
-            stripped = line.strip()
-            if not continues and stripped == between:
-                return
-            if separator == "line" and not continues and stripped:
-                ahead.append(line)
-                return
-            yield line
+    def document(piece: tuple[str, bool]) -> int:
+        nonlocal number
+        line, continues = piece
+        number += not continues and (separator == "line" or line.strip() == between)
+        return number
 
-    while True:
-        if not ahead:
-            starts = (line for line, _ in lines if line.strip() and line.strip() != between)
-            ahead.extend(islice(starts, 1))
-        if not ahead:
-            return
-        yield next_document()
+    for _, pieces in groupby(lines, document):
+        from_text = dropwhile(lambda line: line.strip() in ("", between), (line for line, _ in pieces))
+        if first := next(from_text, ""):
+            yield chain([first], from_text)
 
 
 def _gutenberg(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Iterator[_Record]:
