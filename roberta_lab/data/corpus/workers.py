@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Set
 from functools import lru_cache
 from typing import TypeVar
 
@@ -33,29 +33,22 @@ def run(
     `workers` processes do the work, None for one per core; with one, with one item, or within a worker, this process does.
     """
     missing = {item: size for item, size in sizes.items() if item not in finished}
-    workers = min(workers or cores(), len(missing))
+    is_alone = multiprocessing.current_process().name != "MainProcess"  # the runs of a sweep have the cores
+    n_jobs = 1 if is_alone else max(1, min(workers or cores(), len(missing)))
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
     by_bytes = any(missing.values())
     unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if by_bytes else {"unit": "part"}
     total = sum(sizes.values()) if by_bytes else len(missing)
     done = sum(sizes[item] for item in finished) if by_bytes else 0
     with tqdm(total=total, initial=done, desc=name, mininterval=0.5, disable=not progress, **unit) as bar:
-        for item in _called(function, list(missing), workers):
+        for item in parallel(delayed(_called)(os.getpid(), function, item) for item in missing):
             bar.update(missing[item] if by_bytes else 1)
 
 
-def _called(function: Callable[[_T], None], items: list[_T], workers: int) -> Iterable[_T]:
-    if workers <= 1 or multiprocessing.current_process().name != "MainProcess":  # the runs of a sweep have the cores
-        for item in items:
-            function(item)
-            yield item
-        return
-    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-    yield from parallel(delayed(_call_in_worker)(os.getpid(), function, item) for item in items)
-
-
-def _call_in_worker(parent: int, function: Callable[[_T], None], item: _T) -> _T:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
-    _end_with(parent)
+def _called(parent: int, function: Callable[[_T], None], item: _T) -> _T:
+    if os.getpid() != parent:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the cores are taken by the other processes
+        _end_with(parent)
     function(item)
     return item
 
