@@ -60,18 +60,17 @@ def document(records: list[Docstring]) -> Document:
 @lru_cache(maxsize=1)  # a process reads several parts
 def _modules() -> list[tuple[str, str, Path]]:
     """Return (package, module, file) of every source file that is read, by module."""
-    found = []
-    roots = [("python", "", Path(sysconfig.get_path("stdlib")))]
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    roots, found = [("python", stdlib, stdlib)], []
     for name in PACKAGES:
         spec = find_spec(name)
         assert spec is not None and spec.origin is not None, name
-        roots.append((name, name, Path(spec.origin).parent))
-    for package, prefix, root in roots:
+        roots.append((name, folder := Path(spec.origin).parent, folder.parent))
+    for package, root, above in roots:
         for path in root.rglob("*.py"):
-            parts = path.relative_to(root).with_suffix("").parts
+            parts = path.relative_to(above).with_suffix("").parts
             if _CUT_FOLDERS.isdisjoint(parts[:-1]):
-                names = [*([prefix] if prefix else []), *(parts[:-1] if parts[-1] == "__init__" else parts)]
-                found.append((package, ".".join(names), path))
+                found.append((package, ".".join(parts).removesuffix(".__init__"), path))
     return sorted(found, key=lambda entry: entry[1])
 
 

@@ -104,8 +104,11 @@ def lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[tuple[str, bool]]:
     for text in _texts(stream, counts):
         *whole, rest = (rest + text).split("\n")
         for line in whole:
-            yield from _pieces(line, continues, counts)
-            continues = False
+            if continues or len(line) > MAX_PARAGRAPH:
+                yield from _pieces(line, continues, counts)
+                continues = False
+            else:
+                yield line, False
         rest, continues = yield from _full_pieces(rest, continues, counts)
     if rest.strip():
         yield rest, continues
@@ -145,7 +148,9 @@ def _full_pieces(
 def paragraphs_of(text: str, counts: Counter[str]) -> Iterator[str]:
     """Yield the paragraphs of a text in which a newline ends a paragraph (JSON, CSV, Parquet)."""
     for line in clean(text, counts).split("\n"):
-        yield from (stripped for piece, _ in _pieces(line, False, counts) if (stripped := piece.strip()))
+        for piece, _ in _pieces(line, False, counts) if len(line) > MAX_PARAGRAPH else ((line, False),):
+            if stripped := piece.strip():
+                yield stripped
 
 
 def blocks(text_lines: Iterable[str], join_all: bool, counts: Counter[str]) -> Iterator[str]:
