@@ -361,7 +361,9 @@ def test_json_lines_against_a_plain_loop(tmp_path: Path) -> None:
     raw = "\n".join(json.dumps(record, ensure_ascii=bool(n % 2)) for n, record in enumerate(records))
     found, counts = read_bytes(tmp_path, raw.encode(), "jsonl", id_field="id", title_field="title")
     expected = [
-        Document(str(r["id"]), r["title"], "name", [p.strip() for p in r["text"].split("\n") if p.strip()])
+        Document(
+            str(r["id"]), r["title"], "name", [p.strip() for p in r["text"].split("\n") if p.strip()], str(r["id"])
+        )
         for r in records
     ]
     assert found == [d for d in expected if d.paragraphs]

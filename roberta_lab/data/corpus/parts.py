@@ -95,7 +95,7 @@ def _write_part(
     with ExitStack() as stack:
         out = [stack.enter_context(replacing(folder / f"{stem}.{split}.jsonl")) for split in SPLITS]
         for document, sentences in found:
-            held_out = is_held_out(document.whole or document.id, data_mix.held_out_share)
+            held_out = is_held_out(document.whole, data_mix.held_out_share)
             line = Line(id=document.id, title=document.title, package=document.package, sentences=sentences)
             out[held_out].write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             digest, size = hashlib.blake2b("\n".join(sentences).encode(), digest_size=16), sum(map(len, sentences))

@@ -90,8 +90,7 @@ def documents(unit: Unit, data_mix: DataMixConfig, counts: Counter[str], docstri
     else:
         found = kinds.documents(source, counts, unit.source, unit.files)
     for document in found:
-        whole = f"{unit.source}:{document.whole or document.id}"
-        yield replace(document, id=f"{unit.source}:{document.id}", whole=whole)
+        yield replace(document, id=f"{unit.source}:{document.id}", whole=f"{unit.source}:{document.whole}")
 
 
 def _modules(unit: Unit, held_out_share: float, counts: Counter[str], docstrings: list[str]) -> Iterator[Document]:

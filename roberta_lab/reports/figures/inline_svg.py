@@ -64,10 +64,7 @@ def inline(figure: Figure) -> Inline:
 
 def _attributes(element: Element, salt: str) -> None:
     """Change `style` to presentation attributes, add the salt to ids and links to them, and make black currentColor."""
-    for declaration in element.attrib.pop("style", "").split(";"):
-        name, colon, value = (part.strip() for part in declaration.partition(":"))
-        if not colon:
-            continue
+    for name, value in re.findall(r"([\w-]+): *([^;]+)", element.attrib.pop("style", "")):
         if name == "font":  # a shorthand has no attribute: `8px 'DejaVu Sans', sans-serif`
             element.set("font-size", size[1] if (size := re.search(r"([\d.]+)px", value)) else "10")
         else:

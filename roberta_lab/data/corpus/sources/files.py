@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from zstandard import ZstdDecompressionObj
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-_ENDINGS = {
-    "text": (".txt",),
-    "jsonl": (".jsonl",),
-    "csv": (".csv",),
-    "parquet": (".parquet",),
-    "gutenberg": (".txt",),
-    "wikiextractor": (".txt", ".json", ".jsonl"),  # and every wiki_*, as it names its own files
+_PATTERNS = {
+    "text": ("*.txt",),
+    "jsonl": ("*.jsonl",),
+    "csv": ("*.csv",),
+    "parquet": ("*.parquet",),
+    "gutenberg": ("*.txt",),
+    "wikiextractor": ("wiki_*", "*.txt", "*.json", "*.jsonl"),  # the first as it names its own files
 }
 
 
@@ -89,7 +89,7 @@ def _raise(error: OSError) -> None:
 
 def _is_of_kind(path: Path, kind: str) -> bool:
     plain = Path(path.stem) if path.suffix in COMPRESSIONS and kind != "parquet" else Path(path.name)
-    return plain.suffix in _ENDINGS[kind] or (kind == "wikiextractor" and plain.name.startswith("wiki_"))
+    return any(map(plain.match, _PATTERNS[kind]))
 
 
 def _globbed(pattern: Path, kind: str) -> list[Path]:
@@ -100,8 +100,8 @@ def _globbed(pattern: Path, kind: str) -> list[Path]:
 
 
 def _looked_for(kind: str) -> str:
-    endings = [*(["wiki_*"] if kind == "wikiextractor" else []), *_ENDINGS[kind]]
-    return f"{' or '.join(endings)} file" + ("" if kind == "parquet" else f" (plain or {', '.join(COMPRESSIONS)})")
+    endings = " or ".join(pattern.removeprefix("*") for pattern in _PATTERNS[kind])
+    return f"{endings} file" + ("" if kind == "parquet" else f" (plain or {', '.join(COMPRESSIONS)})")
 
 
 def _listed(path: Path) -> str:

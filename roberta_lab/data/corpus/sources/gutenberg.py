@@ -37,7 +37,7 @@ _CREDIT = re.compile(
 def read_book(lines: Iterator[str], counts: Counter[str]) -> tuple[str, str, Iterator[str]]:
     """Return title and author, empty if no header names them, and the paragraphs of a file, which are read when needed."""
     head: list[str] = []
-    start: int | None = None
+    start = 0  # number of lines up to the marker; 0 without one
     for line in islice(lines, _HEADER_LINES):
         head.append(line)
         if _names_gutenberg(line) or "SMALL PRINT" in line:
@@ -45,22 +45,20 @@ def read_book(lines: Iterator[str], counts: Counter[str]) -> tuple[str, str, Ite
                 start = len(head)
             elif _END.match(line):
                 break
-    if start is None:
+    if not start:
         counts["books without a licence header"] += 1
-    title, author = _names(head[:start] if start is not None else head[:40])
+    title, author = _names(head[: start or 40])
     body = chain(_after_marker(head, start), lines)
-    return title, author, _paragraphs(_before_end(body, start is not None, counts), counts)
+    return title, author, _paragraphs(_before_end(body, start > 0, counts), counts)
 
 
 def _names_gutenberg(line: str) -> bool:
     return "utenberg" in line or "GUTENBERG" in line
 
 
-def _after_marker(head: list[str], start: int | None) -> list[str]:
+def _after_marker(head: list[str], start: int) -> list[str]:
     """Return the lines below the marker. A marker that opens with stars goes on to the line that closes with stars."""
-    if start is None:
-        return head
-    marker = head[start - 1].strip()
+    marker = head[start - 1].strip() if start else ""
     if marker.startswith("**") and not marker.endswith("*"):
         following = list(takewhile(str.strip, head[start : start + 4]))
         start += next((number for number, line in enumerate(following, 1) if line.rstrip().endswith("***")), 0)

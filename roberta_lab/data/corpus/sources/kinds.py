@@ -94,8 +94,8 @@ def _kept(record: _Record, source: SourceConfig, counts: Counter[str], name: str
             counts["documents"] += 1
             counts["paragraphs"] += len(paragraphs)
             counts["characters"] += characters
-            part, whole = (record.id, None) if number == 1 else (f"{record.id}#{number}", record.id)
-            yield text.Document(part, record.title, name, paragraphs, whole)
+            part = record.id if number == 1 else f"{record.id}#{number}"
+            yield text.Document(part, record.title, name, paragraphs, whole=record.id)
 
 
 # ---------------------------------------------------------------- kinds without fields

@@ -53,7 +53,8 @@ def document(records: list[Docstring]) -> Document:
     """Return the docstrings of one module as one document."""
     first = records[0]
     title = first.module.removeprefix(f"{_TOPICS}.")
-    return Document(first.module, title, first.package, [p for record in records for p in prose(record.text)])
+    paragraphs = [paragraph for record in records for paragraph in prose(record.text)]
+    return Document(first.module, title, first.package, paragraphs, whole=first.module)
 
 
 # ---------------------------------------------------------------- reading

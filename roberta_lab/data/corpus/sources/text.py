@@ -45,13 +45,13 @@ LONE = "lone surrogates replaced"
 
 @dataclass(frozen=True)
 class Document:
-    """A document. `package` is the part of its source that it belongs to. `whole`, or else `id`, decides its split."""
+    """A document. `package` is the part of its source that it belongs to. `whole` decides its split."""
 
     id: str
     title: str
     package: str
     paragraphs: list[str]
-    whole: str | None = None  # the id of the long document of which this is a later part
+    whole: str  # its id, or that of the long document of which this is a later part
 
 
 # ---------------------------------------------------------------- characters
