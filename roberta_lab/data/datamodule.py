@@ -11,7 +11,7 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes import input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
@@ -127,19 +127,6 @@ class MicroBatches(Dataset[Batch]):
         return rows, *masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
 
 
-class Positions(Sampler[int]):
-    """The numbers start to total - 1, with the length of the whole run, since Lightning counts in it."""
-
-    def __init__(self, start: int, total: int) -> None:
-        self.start, self.total = start, total
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.total))
-
-    def __len__(self) -> int:
-        return self.total
-
-
 def leave_signals_to_the_run(worker: int) -> None:
     """Ignore signals in a worker: Ctrl-C reaches all processes, and the step in progress still needs its batches."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -147,7 +134,12 @@ def leave_signals_to_the_run(worker: int) -> None:
 
 
 class PositionLoader(DataLoader[Batch]):
-    """A loader without a state: its position is derived from the step."""
+    """A loader without a state: its position is derived from the step. Its length is that of the whole run."""
+
+    dataset: MicroBatches
+
+    def __len__(self) -> int:  # Lightning counts the steps of the run in it
+        return len(self.dataset)
 
     def state_dict(self) -> dict[str, object]:
         return {}
@@ -191,7 +183,7 @@ class PretrainingData(L.LightningDataModule):
         return PositionLoader(
             self.micro_batches,
             batch_size=None,
-            sampler=Positions(start, len(self.micro_batches)),
+            sampler=range(start, len(self.micro_batches)),
             num_workers=workers,
             pin_memory=on_gpu,
             worker_init_fn=leave_signals_to_the_run,

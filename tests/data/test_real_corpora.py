@@ -46,7 +46,7 @@ from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
 from roberta_lab.config import BatchSizeConfig, Config, InputFormatConfig, MaskingConfig, SourceConfig, TrainerConfig
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus.sources import files, kinds, text
-from roberta_lab.data.datamodule import MicroBatches, PositionLoader, Positions
+from roberta_lab.data.datamodule import MicroBatches, PositionLoader
 from roberta_lab.data.token_store import Part
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
@@ -337,7 +337,7 @@ def loaded(real: Slice, form: tuple[str, int], vocabulary: Vocabulary, workers: 
     )
     data = MicroBatches(real.store, plan(real.store, config.input_format, KEY), config, vocabulary)
     generator_of_its_own = torch.Generator().manual_seed(0)
-    positions = Positions(3, len(data))
+    positions = range(3, len(data))
     return list(PositionLoader(data, None, sampler=positions, num_workers=workers, generator=generator_of_its_own))
 
 

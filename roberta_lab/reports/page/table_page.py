@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -16,16 +15,11 @@ from roberta_lab.reports.table.rows import Table
 HERE = Path(__file__).parent
 
 
-@cache
-def _text(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
-
-
-def policy() -> str:
-    """Return the content security policy of the pages: their own script and style, by hash, and nothing else."""
-    digests = (hashlib.sha256(_text(name).encode()).digest() for name in ("page.js", "page.css"))
-    script, css = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return f"default-src 'none'; script-src {script}; style-src {css}; base-uri 'none'; form-action 'none'"
+def policy(js: str, css: str) -> str:
+    """Return the content security policy of a page: its own script and style, by hash, and nothing else."""
+    digests = (hashlib.sha256(part.encode()).digest() for part in (js, css))
+    script, style = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return f"default-src 'none'; script-src {script}; style-src {style}; base-uri 'none'; form-action 'none'"
 
 
 def jinja_environment() -> jinja2.Environment:
@@ -38,8 +32,8 @@ def rendered(template: str, **values: object) -> str:
     environment = jinja_environment()
     words = (number, signed, wording.spread, wording.facts, wording.paper, wording.marks, wording.signs)
     environment.globals |= {word.__name__: word for word in words}
-    parts = {"css": _text("page.css"), "js": _text("page.js"), "policy": policy()}
-    return environment.get_template(template).render(**values, **parts)
+    js, css = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    return environment.get_template(template).render(**values, css=css, js=js, policy=policy(js, css))
 
 
 def html(
