@@ -117,6 +117,21 @@ def test_workers_and_interruptions_leave_no_trace(tmp_path: Path, monkeypatch: p
     assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
 
 
+def test_unfinished_files_of_a_killed_process_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lines(tmp_path / "a.jsonl", articles(60))
+    mix = DataMixConfig({"a": SourceConfig("jsonl", str(tmp_path / "a.jsonl"))}, held_out_share=0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "finish", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(mix, BPE, tmp_path / "one", progress=False, num_workers=1)
+    [making] = (tmp_path / "one" / "corpus").glob(".*.making")
+    for name in ("units/.000000.json.1", "parts/.000000-000000.records.npy.1", "docstrings/.000000.jsonl.1"):
+        (making / name).write_bytes(b"torn {")
+    one = prepare(mix, BPE, tmp_path / "one", progress=False, num_workers=1)
+    prepare(mix, BPE, tmp_path / "two", progress=False, num_workers=1)
+    assert content_of(tmp_path / "one") == content_of(tmp_path / "two") and not list(one.corpus.glob("*/.*"))
+
+
 def start(tmp_path: Path, cache: Path, workers: int) -> subprocess.Popen[str]:
     code = (
         "import sys; from pathlib import Path\n"

@@ -183,7 +183,7 @@ def finish(folder: Path) -> Manifest:
     """Join the docstrings and return the manifest of the whole corpus. How it was cut into parts changes no hash."""
     counts: Counter[str] = Counter()
     content = hashlib.sha256()
-    for file in sorted((folder / "units").iterdir()):
+    for file in sorted((folder / "units").glob("*.json")):
         unit = json.loads(file.read_text(encoding="utf-8"))
         counts.update(unit["counts"])
         for number in range(unit["parts"]):
@@ -197,9 +197,8 @@ def finish(folder: Path) -> Manifest:
             counts["characters kept"] += int(found["characters"].sum())
             counts["characters held out"] += int((found["characters"] * found["held_out"]).sum())
             counts["held out"] += int(found["held_out"].sum())
-    with open(folder / "docstrings.jsonl", "wb") as joined:
-        for file in sorted((folder / "docstrings").iterdir()):
-            joined.write(file.read_bytes())
-            content.update(file.read_bytes())
+    docstrings = b"".join(file.read_bytes() for file in sorted((folder / "docstrings").glob("*.jsonl")))
+    (folder / "docstrings.jsonl").write_bytes(docstrings)
+    content.update(docstrings)
     counted = {name: number for name, number in sorted(counts.items()) if number}
     return {"content": content.hexdigest()[:16], "counts": counted}
