@@ -32,7 +32,7 @@ def expect_fields(fields: Iterable[str], file: SourceFile, wanted: Iterable[str 
 
 
 def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Iterator[Row]:
-    """Yield one object per line of `file` that has text; `stream` is open at its start. Positions are those in the whole file."""
+    """Yield one object per line of `file` that has text; `stream` is its plain bytes. Positions are those in the whole file."""
     position = file.first_line - 1
     if file.start:
         stream.seek(file.start)
