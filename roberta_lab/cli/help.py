@@ -31,9 +31,11 @@ Examples:
 Groups (choose one option each: group=option; * is chosen when you say nothing):
 {groups}
 
+Your own, from any folder laid out as conf/: --config-dir DIR (or hydra.searchpath=[file://DIR]), sweep=path/to/NAME.yaml
 Keys: any value of the composed config (key=value); `roberta-lab {name} --cfg job` prints them all with their values.
 Hydra's flags: --cfg job | --info | -m (multirun) | --hydra-help. Tab completion: eval "$(roberta-lab -sc install=bash)"
 """
+_YOUR_OWN = "(your own: DIR/experiment/NAME.yaml)"
 
 
 def usage() -> str:
@@ -52,7 +54,7 @@ def help_of(name: str) -> str:
         summary=command.summary,
         examples="\n".join(f"  roberta-lab {name} {example}".rstrip() for example in command.examples),
         groups="\n".join(
-            f"  {group:<13} {' | '.join('*' * (chosen.get(group) == option) + option for option in options)}"
+            f"  {group:<13} {' | '.join('*' * (chosen.get(group) == option) + option for option in options) or _YOUR_OWN}"
             for group, options in groups().items()
         ),
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from roberta_lab.runs.jobs import Job
+    from roberta_lab.runs.options import Outside
     from roberta_lab.runs.overrides import Override
 
 ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line
@@ -58,6 +59,9 @@ def _run(name: str, arguments: list[str]) -> None:
     if name not in COMMANDS:
         allowed = f"{nearest(name, list(COMMANDS))} Allowed: {', '.join(COMMANDS)}."
         raise ConfigError(f"{name}: no such command.{allowed}")
+    from roberta_lab.runs.outside import open_places
+
+    arguments = open_places(arguments)
     if "--help" in arguments or "-h" in arguments:
         print(help_of(name), end="")
         return
@@ -77,6 +81,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> Non
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from roberta_lab.runs import compose, jobs, options, registration
     from roberta_lab.runs.overrides import texts
@@ -91,6 +96,8 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> Non
         hydra.main(version_base="1.3", config_path=str(options.CONF), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(compose.reason(error)) from error
+    except YAMLError as error:  # of a file in conf/; others are checked before Hydra reads them
+        raise ConfigError(" ".join(str(error).split())) from error
     finally:
         sys.argv = before
     if task.failures:
@@ -105,6 +112,10 @@ def _complete(arguments: list[str]) -> None:
     if arguments[1:] and arguments[1].startswith("query=") and not space:
         print(" ".join(COMMANDS))
         return
+    with suppress(ConfigError):  # a folder's name may be half typed
+        from roberta_lab.runs.outside import open_places
+
+        overrides = " ".join(open_places(overrides.split(" ")))
     os.environ["COMP_LINE"] = f"{program} {overrides}"
     run_hydra(name if name in COMMANDS else "pretrain", arguments, ())
 
@@ -136,13 +147,19 @@ def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
 
 
 class InWorkers:
-    """A function that launchers may call in another process, which then learns what this one registered."""
+    """A function that launchers may call in another process, which then learns what this one registered and opened."""
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        from roberta_lab.runs import registration
+    def __getstate__(self) -> tuple[dict[str, object], Outside]:
+        from roberta_lab.runs import options
+
+        return self.__dict__, options.outside()
+
+    def __setstate__(self, state: tuple[dict[str, object], Outside]) -> None:
+        from roberta_lab.runs import options, registration
 
         registration.register()
-        self.__dict__ |= state
+        options.use(state[1])
+        self.__dict__ |= state[0]
 
 
 class Task(InWorkers):

@@ -3,15 +3,21 @@
 import shlex
 from collections.abc import Iterable
 
-from roberta_lab.runs.overrides import Override
+from roberta_lab.runs import options, outside
+from roberta_lab.runs.overrides import Override, assign
 
 LONGEST = 200  # characters of a command that stays on one line where it is folded
 WIDTH = 120  # of the lines of a longer one, unless one override is longer
 
 
 def typed(command: str, overrides: Iterable[Override | str]) -> str:
-    """Return `roberta-lab COMMAND OVERRIDES` in one line, each override quoted where a shell needs it."""
-    return " ".join(["roberta-lab", command, *map(_quoted, overrides)])
+    """Return `roberta-lab COMMAND OVERRIDES` in one line, each word quoted where a shell needs it.
+
+    What lies outside the package is named by its path, unless the overrides name it themselves (`hydra.searchpath`).
+    """
+    words = [_text(override) for override in overrides]
+    places = [] if any(word.startswith("hydra.searchpath=") for word in words) else outside.flags()
+    return " ".join(["roberta-lab", command, *map(shlex.quote, [*places, *words])])
 
 
 def folded(command: str, overrides: Iterable[Override | str]) -> str:
@@ -20,7 +26,7 @@ def folded(command: str, overrides: Iterable[Override | str]) -> str:
     if len(line := typed(command, overrides)) <= LONGEST:
         return line
     lines = [typed(command, [])]
-    for word in map(_quoted, overrides):
+    for word in map(shlex.quote, map(_text, overrides)):
         if len(lines[-1]) + len(word) + 3 > WIDTH:
             lines.append(f"  {word}")
         else:
@@ -28,5 +34,8 @@ def folded(command: str, overrides: Iterable[Override | str]) -> str:
     return " \\\n".join(lines)
 
 
-def _quoted(override: Override | str) -> str:
-    return shlex.quote(override if isinstance(override, str) else override.input_line or "")
+def _text(override: Override | str) -> str:
+    """Return an override as it is typed: a sweep that was named by its path with that path."""
+    word = override if isinstance(override, str) else override.input_line or ""
+    path = next((path for path in options.outside().sweeps if word == f"sweep={path.stem}"), None)
+    return word if path is None else assign("sweep", str(path)).input_line or ""

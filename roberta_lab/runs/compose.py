@@ -23,7 +23,8 @@ from roberta_lab.config import (
     schema,
 )
 from roberta_lab.model import hardware, objectives, optimizer, schedule
-from roberta_lab.runs.options import CONF, groups
+from roberta_lab.runs.options import files
+from roberta_lab.runs.yaml_file import read
 from roberta_lab.tasks import families
 
 
@@ -98,10 +99,10 @@ def encoder_config(config: Config) -> Config:
     Its files are in the same folder of tasks, or at the same commit of the hub. Raises: ConfigError for an unknown task.
     """
     name, own = config.finetune.init_from, config.task
-    if name not in groups()["task"]:
-        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(groups()['task'])}.")
-    values = OmegaConf.load(CONF / "task" / f"{name}.yaml")
-    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), values))
+    known = files("task")
+    if name not in known:
+        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(sorted(known))}.")
+    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), read(known[name])))
     assert isinstance(task, TaskConfig)
     path = Path(own.path)
     is_own = "".join(c for c in path.name.lower() if c.isalnum()) == own.name  # GLUE/RTE, and MNLI lies beside it

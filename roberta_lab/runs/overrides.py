@@ -66,7 +66,7 @@ def _spelled_out(word: str) -> str:
 
     Short forms: `data_mix.NAME.key=`, which sets or adds a source of the mix; a task's files and columns; `predict.text=TEXT`.
     """
-    fields = _fields(DataMixConfig)
+    fields = fields_of(DataMixConfig)
     if word.startswith(_TEXT):
         return _TEXT + _quoted_text(word.removeprefix(_TEXT))
     name = word.removeprefix("~data_mix.")
@@ -134,7 +134,7 @@ def check_names(overrides: Iterable[Override]) -> None:
         if override.key_or_group in options:
             _check_options(override, options[override.key_or_group])
         else:
-            _check_key(override.key_or_group)
+            check_key(override.key_or_group)
 
 
 def _check_options(override: Override, allowed: list[str]) -> None:
@@ -142,7 +142,8 @@ def _check_options(override: Override, allowed: list[str]) -> None:
         if option not in allowed:
             group = override.key_or_group
             hint = nearest(option, allowed)
-            raise ConfigError(f"{group}={option}: no such option.{hint} Allowed: {', '.join(allowed)}.")
+            names = ", ".join(allowed) or f"none here; those of DIR/{group}/ with --config-dir DIR"
+            raise ConfigError(f"{group}={option}: no such option.{hint} Allowed: {names}.")
 
 
 def _options(override: Override) -> Iterator[str]:
@@ -155,13 +156,14 @@ def _options(override: Override) -> Iterator[str]:
         yield str(value)
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Raise ConfigError for a key that the schema does not have."""
     node: Any = Config
     walked: list[str] = []
     for part in key.split("."):
         if not dataclasses.is_dataclass(node):
             return  # inside a dict or a list: the type check of the composed config speaks
-        fields = _fields(node if isinstance(node, type) else type(node))
+        fields = fields_of(node if isinstance(node, type) else type(node))
         if part not in fields:
             where = f" in '{'.'.join(walked)}'" if walked else ""
             hint = nearest(part, list(fields))
@@ -171,7 +173,7 @@ def _check_key(key: str) -> None:
 
 
 @cache
-def _fields(schema: type[Any]) -> dict[str, Any]:
+def fields_of(schema: type[Any]) -> dict[str, Any]:
     """Return the type of each field; of a union, its dataclass. The keys of a dictionary are the user's."""
 
     def node(hint: Any) -> Any:

@@ -1,9 +1,8 @@
-"""What Hydra must know before it composes a config: the schema, the sweep files, the resolvers, and the sweeper of rows."""
+"""What Hydra must know before it composes a config: the schema, the search path, the resolvers, and the sweeper of rows."""
 
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from roberta_lab.config import Config
+from roberta_lab.runs import search_path
 from roberta_lab.runs.compose import divide, rate
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
-from roberta_lab.runs.options import SWEEPS
 from roberta_lab.runs.overrides import parse
 
-_read_once = cache(OmegaConf.load)  # a sweep file takes a while to parse, and a process may run several commands
 _SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
 
 
@@ -30,8 +28,7 @@ def register() -> None:
     """Register all of it; calling it twice changes nothing."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for path in sorted(SWEEPS.glob("*.yaml")):
-        store.store(group="sweep", name=path.stem, node=_read_once(path))
+    search_path.register()
     sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.storage import claim
-from roberta_lab.runs import provenance, results
+from roberta_lab.runs import outside, provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
@@ -49,6 +49,7 @@ def opened(
     run that lacks what is asked for now (`has_all`) is made again; its maker removes `result.json` once everything is ready.
     Raises RunInUse, and ConfigError when the data are others than those that the run started with.
     """
+    overrides = [*outside.words(), *overrides]
     with claim(path):
         if results.is_complete(path) and has_all():
             yield False

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
+from roberta_lab.runs.experiments import spelled_out
 from roberta_lab.runs.options import groups, sources_of
 from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
 
@@ -31,6 +32,7 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     """
     sweep = config.sweep
     assert sweep is not None
+    user = spelled_out(user)
     _check_user(sweep, user)
     seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sweep.seeds
     columns: list[tuple[str | None, int | None]] = [(None, None)]
@@ -39,7 +41,7 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
     given, places = {o.key_or_group for o in user}, []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
-        paper = parse([*sweep.base, *own, *([f"task={task}"] if task else [])])
+        paper = [*spelled_out(parse(sweep.base)), *spelled_out(parse(own)), *parse([f"task={task}"] if task else [])]
         settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
         if finetune_seed is not None:
             settings.append(assign("finetune.seed", finetune_seed))
@@ -120,7 +122,7 @@ def _source_of(override: Override) -> str | None:
 
 def _differing(sweep: SweepConfig) -> set[str]:
     """Return the groups, and the keys of finetuning, in which rows of the sweep differ."""
-    return {_decides(o) for overrides in sweep.rows.values() for o in parse(overrides)}
+    return {_decides(o) for overrides in sweep.rows.values() for o in spelled_out(parse(overrides))}
 
 
 def _decides(override: Override) -> str:

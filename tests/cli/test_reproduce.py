@@ -23,7 +23,7 @@ from small_run import SMALL, small_source  # noqa: F401 (a fixture)
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
-from roberta_lab.runs import identity, jobs, launching, options, progress, provenance, registration, results, tables
+from roberta_lab.runs import identity, jobs, launching, options, progress, provenance, results, tables
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import Job
@@ -55,7 +55,6 @@ def two_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "table1_masking.yaml").write_bytes((SWEEPS / "table1_masking.yaml").read_bytes())
     (folder / "a_question.yaml").write_text(QUESTION)
     monkeypatch.setattr(options, "SWEEPS", folder)
-    monkeypatch.setattr(registration, "SWEEPS", folder)
 
 
 def runs_of(outputs: Path, *overrides: str) -> list[Job]:

@@ -7,7 +7,7 @@ import pytest
 
 from roberta_lab.cli import main as cli
 from roberta_lab.config.formatting import short
-from roberta_lab.runs import options, registration, results
+from roberta_lab.runs import options, results
 from roberta_lab.runs.overrides import texts
 
 
@@ -73,8 +73,7 @@ def test_rows_that_do_not_start_from_a_run_are_not_charged_one(
     (folder / "random.yaml").write_text(
         text.replace("name: table1_masking", "name: random").replace("rows:", "rows:\n  none: [pretrained=none]")
     )
-    for module in (options, registration):
-        monkeypatch.setattr(module, "SWEEPS", folder)
+    monkeypatch.setattr(options, "SWEEPS", folder)
     lines = planned(capsys, "sweep=random", *few)
     assert [line.split()[0] for line in lines[3:5]] == ["static", "dynamic"] and not lines[5]
     assert any(line.startswith("finetuning: 3 runs, ") for line in lines)
