@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from roberta_lab.axes import data_mix, masking, nsp
 from roberta_lab.axes.batch_size import accumulation, micro_batch_size
@@ -56,7 +56,12 @@ def typed_config(cfg: DictConfig) -> Config:
     if tree.sweep is not None and tree.sweep.row is None:  # for all rows: `data_mix.NAME.path` is for those with NAME
         sources = [(name, source) for name, source in sources if "kind" in source]
     tree.data_mix.sources = {name: _source(name, source) for name, source in sources}
-    config = OmegaConf.to_object(tree)
+    try:
+        config = OmegaConf.to_object(tree)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is missing: the chosen options leave it open. Set it.") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
     assert isinstance(config, Config)
     return config
 

@@ -56,10 +56,10 @@ def _overrides_of(name: str) -> list[Override]:
 
 def _of_default(path: Path, key: str, option: Any) -> Override:
     group = key.removeprefix("override ").removeprefix("/")
-    if not key.startswith("override ") or not isinstance(option, str | None) or "@" in key:
+    if not key.startswith("override ") or not isinstance(option, str) or "@" in key:
         allowed = "override /GROUP: OPTION, and names of other experiments"
         raise ConfigError(f"{path}: defaults: {key}: {option}: not in a sweep. Allowed in a sweep: {allowed}.")
-    return parse([f"{group}=null"])[0] if option is None else assign(group, option)
+    return assign(group, option)
 
 
 def _of_values(schema: Any, values: dict[str, Any], before: str = "") -> Iterator[Override]:

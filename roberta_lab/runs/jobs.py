@@ -16,10 +16,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from roberta_lab.config import Config, ConfigError, SweepConfig
-from roberta_lab.runs import identity, results, run_folder
+from roberta_lab.runs import identity, results, run_folder, search_path
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
-from roberta_lab.runs.options import CONF
+from roberta_lab.runs.experiments import spelled_out
+from roberta_lab.runs.options import CONF, Outside, outside
 from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
 from roberta_lab.runs.sweeps import Place, expand
 
@@ -123,7 +124,7 @@ class Job:
             chosen.append(assign("sweep.seeds", [self.seed]))
         if self.kind == "finetune":
             chosen += [assign("sweep.tasks", [self.task]), assign("sweep.finetune_seeds", [self.finetune_seed])]
-            set_by_rows = {o.key_or_group for row in sweep.rows.values() for o in parse(row)}
+            set_by_rows = {o.key_or_group for row in sweep.rows.values() for o in spelled_out(parse(row))}
             asked = [f"finetune.{name}" for name in identity.ASKED if getattr(self.config.finetune, name)]
             chosen += [assign(key, True) for key in asked if key not in set_by_rows]
         keys = {o.key_or_group for o in chosen}
@@ -155,6 +156,7 @@ def composing() -> Iterator[None]:
     """Make Hydra ready to compose, also inside a job of its own or in a notebook that uses it; leave it as it was."""
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
+    search_path.register()  # again: after a job in this process, joblib's launcher lets Hydra forget its plugins
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             yield
@@ -168,7 +170,7 @@ def composed(overrides: Sequence[Override]) -> Config:
 
 
 @cache
-def _composed_once(words: tuple[str, ...]) -> Config:
+def _composed_once(words: tuple[str, ...], places: Outside) -> Config:  # in other places the words may mean others
     return build(compose("config", [*words]))
 
 
@@ -181,8 +183,8 @@ def _config_of(place: Place, sweep: SweepConfig) -> Config:
     shared = without(place.overrides, "seed", "finetune.seed", "sweep")
     other = without(shared, "task", "finetune")
     of_task = [o for o in shared if o not in other]
-    pretraining = _composed_once(tuple(texts(other)))
-    tuning = _composed_once(tuple(texts([*of_task, *(o for o in other if o.key_or_group == "scale")])))
+    pretraining = _composed_once(tuple(texts(other)), outside())
+    tuning = _composed_once(tuple(texts([*of_task, *(o for o in other if o.key_or_group == "scale")])), outside())
     seeds = {o.key_or_group: int(value_text(o)) for o in place.overrides if o.key_or_group in ("seed", "finetune.seed")}
     finetune = replace(tuning.finetune, seed=seeds.get("finetune.seed", tuning.finetune.seed))
     sweep = replace(sweep, row=place.row)

@@ -138,6 +138,8 @@ def check_names(overrides: Iterable[Override]) -> None:
 
 
 def _check_options(override: Override, allowed: list[str]) -> None:
+    if override.value() is None and not override.is_delete():  # which Hydra does not take
+        raise ConfigError(f"{override.input_line}: no option. Allowed: {', '.join(allowed)}, or to leave it out.")
     for option in _options(override):
         if option not in allowed:
             group = override.key_or_group

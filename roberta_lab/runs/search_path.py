@@ -118,8 +118,8 @@ def read_sweep(path: Path) -> DictConfig:
     name = sweep.setdefault("name", path.stem)
     if name != path.stem:
         raise ConfigError(f"{path}: name: {name}. Allowed: the file's name, {path.stem}, or no name.")
-    for key in ("title", "question"):
-        sweep.setdefault(key, name)
+    sweep.setdefault("title", name)
+    sweep.setdefault("question", "")
     if not sweep.get("rows"):
         raise ConfigError(f"{path}: rows are missing. Allowed: rows: {{NAME: [override, override]}}.")
     if path.parent != options.SWEEPS:  # those of the package are tested

@@ -13,7 +13,7 @@ from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Ev
 from roberta_lab.config import ConfigError
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 65_536, 5_000, 30  # the largest file of ours: 3,256 bytes, 90 nodes, 3 deep
-MAX_REFERENCES = 20  # `${` in one value, whose parser is slow
+MAX_REFERENCES = 20  # `${...}`: OmegaConf parses them slowly, and what refers to another twice may grow as aliases do
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -62,7 +62,7 @@ def _check_size(path: Path, text: str) -> None:
 
     Events come one by one, so that neither a deep nor a wide text costs memory or the interpreter's stack.
     """
-    total, open_nodes, sizes = 0, list[tuple[str | None, int]](), dict[str, int]()
+    total, references, open_nodes, sizes = 0, 0, list[tuple[str | None, int]](), dict[str, int]()
     for event in yaml.parse(text, Loader=_PARSER):
         if isinstance(event, AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_nodes):
@@ -73,7 +73,7 @@ def _check_size(path: Path, text: str) -> None:
             if isinstance(event, CollectionStartEvent):
                 open_nodes.append((event.anchor, total - 1))
             elif isinstance(event, ScalarEvent):
-                _check_scalar(path, event)
+                references += event.value.count("${")
                 sizes[event.anchor or ""] = 1
         elif isinstance(event, CollectionEndEvent):
             anchor, before = open_nodes.pop()
@@ -81,15 +81,12 @@ def _check_size(path: Path, text: str) -> None:
         if total > MAX_NODES:
             what = f"{_line(event)}: more than {MAX_NODES:,} values, with all that aliases repeat"
             raise ConfigError(f"{path}: {what}. Allowed: at most {MAX_NODES:,}.")
+        if references > MAX_REFERENCES:
+            raise ConfigError(
+                f"{path}: {_line(event)}: too many ${{...}}. Allowed: at most {MAX_REFERENCES} in a file."
+            )
         if len(open_nodes) > MAX_DEPTH:
             raise ConfigError(f"{path}: {_line(event)}: nested too deeply. Allowed: at most {MAX_DEPTH} levels.")
-
-
-def _check_scalar(path: Path, event: ScalarEvent) -> None:
-    references = event.value.count("${")
-    if references > MAX_REFERENCES:
-        found = f"{references} references ${{...}} in one value"
-        raise ConfigError(f"{path}: {_line(event)}: {found}. Allowed: at most {MAX_REFERENCES}.")
 
 
 def _line(event: Event) -> str:
