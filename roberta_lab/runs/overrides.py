@@ -121,8 +121,8 @@ def without(overrides: Iterable[Override], *keys: str) -> list[Override]:
 
 
 def without_sweep(overrides: Iterable[Override]) -> list[Override]:
-    """Return the overrides without those of the sweep and of Hydra: what says which run is meant."""
-    return without(overrides, "sweep", "hydra")
+    """Return the overrides without those of the sweep and of Hydra: what says which run is meant, and where options lie."""
+    return [o for o in without(overrides, "sweep") if room(o) != "hydra" or o.key_or_group == "hydra.searchpath"]
 
 
 def check_names(overrides: Iterable[Override]) -> None:

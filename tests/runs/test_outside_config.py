@@ -17,7 +17,7 @@ from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.options import Outside
 from roberta_lab.runs.outside import open_places
-from roberta_lab.runs.overrides import check_names, parse
+from roberta_lab.runs.overrides import check_names, parse, without_sweep
 from roberta_lab.runs.registration import register
 
 FILES = {
@@ -143,7 +143,10 @@ def test_a_command_that_is_shown_names_the_places(lab: Path) -> None:
     write(lab, {"../elsewhere/by path.d/rows_of_mine.yaml": "rows: {mine: [masking=mine]}\n"})
     [mine] = jobs_of("pretrain", "--config-dir", "../lab", "sweep=../elsewhere/by path.d/rows_of_mine.yaml")
     assert run_ids(*shlex.split(mine.command(()))[2:]) == [mine.path.name]
-    assert "--config-dir" not in typed("pretrain", parse([f"hydra.searchpath=['file://{lab}']", "masking=mine"]))
+    noted = [f"hydra.searchpath=['file://{lab}']", "masking=mine", "sweep=rates", "hydra.job.name=pretrain"]
+    assert shlex.split(typed("pretrain", without_sweep(parse(noted))))[2:] == noted[:2], (
+        "as the page of all runs shows it"
+    )
 
 
 @pytest.mark.usefixtures("small_source")

@@ -17,7 +17,7 @@ from roberta_lab.reports.table.rows import Table
 from roberta_lab.runs import identity, tracking
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
-from roberta_lab.runs.overrides import parse, without
+from roberta_lab.runs.overrides import parse, without_sweep
 from roberta_lab.runs.results import is_complete
 
 SUMMARY = "table.json"  # of a table, beside it
@@ -118,7 +118,7 @@ def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
         marks=marks,
         tables=tuple(f"{table.name} {table.scale}" for table in tables if folder.name in table.runs),
         links=tuple(name for name in LINKED if (folder / name).is_file()),
-        resume="" if state == "complete" or overrides is None else typed(kind, without(parse(overrides), "sweep")),
+        resume="" if state == "complete" or overrides is None else typed(kind, without_sweep(parse(overrides))),
     )
 
 
