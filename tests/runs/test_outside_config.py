@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.singleton import Singleton
 from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
@@ -171,6 +172,16 @@ def test_a_table_of_ones_own_from_another_folder(
     done = subprocess.run(pretrain, capture_output=True, text=True)
     assert done.returncode == 0 and "2 runs, 2 side by side" in done.stdout, done.stderr
     assert done.stdout.count(": complete, outputs/pretrain/") == 2, "the workers found the same runs"
+
+
+@pytest.mark.usefixtures("lab")
+def test_places_outlast_a_job_that_joblib_runs_in_this_process() -> None:
+    """It sets Hydra's state anew, and with it the registry of plugins; `reproduce` composes again afterwards."""
+    register()
+    open_places(["--config-dir", "../lab"])
+    Singleton.set_state(Singleton.get_state())
+    with jobs.composing():
+        assert jobs.composed(parse(["masking=mine"])).masking.mask_prob == 0.2
 
 
 HOSTILE: list[tuple[str, str | bytes, str]] = [
