@@ -4,15 +4,23 @@ import dataclasses
 from typing import Any
 
 
-def later(neutral: Any, allowed: tuple[str, ...] = (), default: Any = dataclasses.MISSING) -> Any:
+def later(neutral: Any, allowed: Any = None, default: Any = dataclasses.MISSING) -> Any:
     """Declare a field that did not exist before. `neutral` is the value that means "as before".
 
-    At that value the key is no part of any id. The default is the neutral value, unless another is given. `allowed` are the
-    names that the field may have; empty: any value of its type.
+    At that value the key is no part of any id. The default is the neutral value, unless another is given. `allowed` says
+    what it may be, as a declaration of `ranges` does (`at_least(1)`); None: any value of its type.
     """
     value = neutral if default is dataclasses.MISSING else default
-    metadata = {"neutral": neutral, **({"allowed": allowed} if allowed else {})}
-    return dataclasses.field(default=value, metadata=metadata)
+    return dataclasses.field(default=value, metadata={**(allowed.metadata if allowed else {}), "neutral": neutral})
+
+
+def is_later(part: object) -> bool:
+    """Return whether all keys of a part of the schema, a dataclass, came later."""
+    return (
+        isinstance(part, type)
+        and dataclasses.is_dataclass(part)
+        and all("neutral" in declared.metadata for declared in dataclasses.fields(part))
+    )
 
 
 def settings(node: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Batch(TypedDict, total=False):
     max_length: int  # of any input of the run
     masked_positions: Tensor  # int64 (M,), places among the N tokens
     masked_labels: Tensor  # int64 (M,)
+    fields: dict[str, Tensor]  # what the terms of an objective add, (N,) or (B,)
 
     # a micro-batch of pretraining
     batch_masked: int  # masked tokens of the whole step, over all ranks

@@ -4,7 +4,7 @@ The position in the data is the number of micro-batches so far; the loader deriv
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias, cast
 
 import lightning.pytorch as L
@@ -28,20 +28,17 @@ VALIDATION_SEED = 0  # one fixed pattern for every run, whatever it trains on, s
 VALIDATION_MASKING = MaskingConfig("static")  # the paper's 15%, 80/10/10
 
 
-# rows, what the model sees of them, labels -> what the batch holds beside them: arrays (B,), or (B, T)
-Fields: TypeAlias = Callable[[Rows, np.ndarray, np.ndarray], dict[str, np.ndarray]]
+# rows, what the model sees of them, labels, vocabulary -> what the batch holds beside them: arrays (B,), or (B, T)
+Fields: TypeAlias = Callable[[Rows, np.ndarray, np.ndarray, Vocabulary], dict[str, np.ndarray]]
 
 
-def no_fields(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def no_fields(rows: Rows, seen: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     """Return nothing: MLM and NSP need no more than every batch holds."""
     return {}
 
 
-def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray, fields: Fields = no_fields) -> dict[str, Tensor]:
-    """Return tensors under Hugging Face's keys, and those of `fields`.
-
-    Without padding there is no attention_mask: attention is faster then.
-    """
+def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
+    """Return tensors under Hugging Face's keys. Without padding there is no attention_mask: attention is faster then."""
     width = masked.shape[1]
     batch = {
         "input_ids": torch.from_numpy(masked),
@@ -52,11 +49,14 @@ def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray, fields: Fields 
         batch["attention_mask"] = torch.from_numpy(np.arange(width) < rows.lengths[:, None])
     if rows.next_sentence_label is not None:
         batch["next_sentence_label"] = torch.from_numpy(rows.next_sentence_label)
-    return batch | {name: torch.from_numpy(array) for name, array in fields(rows, masked, labels).items()}
+    return batch
 
 
-def pack(batch: dict[str, Tensor], max_length: int) -> Batch:
-    """Return the batch without padding, under the keys of a packed `Batch`; max_length is that of any input of the run."""
+def pack(batch: dict[str, Tensor], max_length: int, fields: Mapping[str, np.ndarray] | None = None) -> Batch:
+    """Return the batch without padding, under the keys of a packed `Batch`; max_length is that of any input of the run.
+
+    `fields` are what an objective adds: arrays (B,), or (B, T) of which padding is taken out too.
+    """
     ids, labels = batch["input_ids"], batch["labels"]
     real = batch.get("attention_mask", torch.ones_like(ids, dtype=torch.bool))
     lengths = real.sum(1)
@@ -70,8 +70,14 @@ def pack(batch: dict[str, Tensor], max_length: int) -> Batch:
         "masked_positions": masked,
         "masked_labels": labels[masked],
     }
-    others = {name: tensor for name, tensor in batch.items() if name not in ("input_ids", "labels", "attention_mask")}
-    return cast(Batch, packed | {name: t[real] if t.shape == real.shape else t for name, t in others.items()})
+    if "token_type_ids" in batch:
+        packed["token_type_ids"] = batch["token_type_ids"][real]
+    if "next_sentence_label" in batch:
+        packed["next_sentence_label"] = batch["next_sentence_label"]
+    if fields:
+        tensors = {name: torch.from_numpy(array) for name, array in fields.items()}
+        packed["fields"] = {name: t[real] if t.shape == real.shape else t for name, t in tensors.items()}
+    return packed
 
 
 class MicroBatches(Dataset[Batch]):
@@ -104,7 +110,8 @@ class MicroBatches(Dataset[Batch]):
         by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # attention is faster so
         examples, epochs = examples[by_length], epochs[by_length]
         rows, masked, labels = self._masked(examples, epochs)
-        batch = pack(to_batch(rows, masked, labels, self.fields), self.config.input_format.max_length)
+        fields = self.fields(rows, masked, labels, self.vocabulary)
+        batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length, fields)
         batch["batch_masked"], batch["batch_sequences"], batch["batch_tokens"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
         batch["position"] = i * self.rank.world_size + self.rank.number  # the share's place among those of all ranks
@@ -193,8 +200,14 @@ class PretrainingData(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Return the batch on a device. Copies from pinned memory run beside the computation."""
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        return cast(Batch, moved)
+
+        def moved(values: Mapping[str, object]) -> dict[str, object]:
+            return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()}
+
+        there = moved(batch)
+        if "fields" in batch:
+            there["fields"] = moved(batch["fields"])
+        return cast(Batch, there)
 
     def validation_batches(self, rank: Rank = ALONE) -> Iterator[Batch]:
         """Yield the held-out examples in order, with their one fixed pattern. Several ranks take the batches in turn."""
@@ -204,7 +217,8 @@ class PretrainingData(L.LightningDataModule):
             rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
             epochs = np.zeros_like(examples)
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
-            yield pack(to_batch(rows, masked, labels, self.fields), self.config.input_format.max_length)
+            fields = self.fields(rows, masked, labels, self.vocabulary)
+            yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length, fields)
 
     def num_bytes(self, batch: Batch) -> int:
         """Return the bytes of the text that a batch masks; 0 when the vocabulary does not know them."""

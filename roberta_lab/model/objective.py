@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from roberta_lab.axes.examples import IGNORED, Rows
+from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.attention import Packed
@@ -47,8 +47,8 @@ class Term:
         """Return new heads; `sums` finds them in `model.heads`. Heads of MLM and NSP are the model's own."""
         return {}
 
-    def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what a batch holds for this term beside the usual: arrays (B,), or (B, T) of which padding is taken out.
+    def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
+        """Return what a batch holds for this term, as `batch["fields"]`: arrays (B,), or (B, T) of which padding is taken out.
 
         `seen` is what the model sees of the rows, `labels` the tokens to predict or -100, int64 (B, T) each.
         """
@@ -116,9 +116,10 @@ class Objective:
         """Return the new heads of all terms."""
         return {name: head for term in self.terms for name, head in term.heads(model, vocab_size).items()}
 
-    def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
         """Return what a batch holds for the terms beside the usual."""
-        return {name: array for term in self.terms for name, array in term.fields(rows, seen, labels).items()}
+        found = (term.fields(rows, seen, labels, vocabulary) for term in self.terms)
+        return {name: array for fields in found for name, array in fields.items()}
 
     @property
     def summed(self) -> list[str]:

@@ -1,5 +1,6 @@
 """The identity of a run: the settings that change its result, the id that is their hash, and the folder of that id."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, MaskingConfig
-from roberta_lab.config.later_keys import settings
+from roberta_lab.config.later_keys import is_later, settings
 from roberta_lab.data.storage import digest
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import encoder_config
@@ -19,7 +20,8 @@ from roberta_lab.tasks.heads import HEADS
 KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
 SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
-LATER_GROUPS = ("schedule", "objective")  # all of whose keys are later ones: left out where each is neutral
+# parts of the config all of whose keys are later ones: left out where each is neutral
+LATER_GROUPS = tuple(f.name for f in dataclasses.fields(Config) if is_later(f.type))
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from roberta_lab.axes.batch_size import micro_batch_size
-from roberta_lab.axes.examples import IGNORED, Rows
+from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
@@ -149,4 +149,6 @@ def trial_batch(config: Config, vocab_size: int, number: int) -> Batch:
     labels[:, :masked] = ids[:, :masked]
     pairs = np.zeros(shape[0], np.int64) if format_of(config.input_format).pairs else None
     rows = Rows(ids, np.zeros_like(ids), np.full(shape[0], shape[1]), np.zeros(shape, bool), pairs)
-    return pack(to_batch(rows, ids, labels, objective_of(config).fields), shape[1])
+    vocabulary = Vocabulary(vocab_size, vocab_size - 1, (vocab_size - 1,))
+    fields = objective_of(config).fields(rows, ids, labels, vocabulary)
+    return pack(to_batch(rows, ids, labels), shape[1], fields)

@@ -26,6 +26,7 @@ from roberta_lab.config import (
     NspConfig,
     OptimizerConfig,
     PrecisionConfig,
+    ScheduleConfig,
     TrainerConfig,
 )
 from roberta_lab.data.datamodule import PretrainingData
@@ -56,10 +57,13 @@ def make(micro_batch_size: int = 4, dropout: float = 0.1, **options: Any) -> Con
     return Config(
         model=ModelConfig(1, 16, 2, 32, dropout, dropout),
         input_format=InputFormatConfig(options.get("input_format", "segment_pair"), 32),
-        masking=MaskingConfig(options.get("masking", "static"), num_patterns=2),
-        nsp=NspConfig("auto"),
+        masking=MaskingConfig(
+            options.get("masking", "static"), num_patterns=2, positions=options.get("positions", "uniform")
+        ),
+        nsp=NspConfig("auto", options.get("pairs", "random"), options.get("weight", 1.0)),
         batch_size=BatchSizeConfig(8, 12, 1e-2),
-        optimizer=OptimizerConfig(warmup_steps=2),
+        optimizer=OptimizerConfig(warmup_steps=2, name=options.get("optimizer", "adamw")),
+        schedule=ScheduleConfig(options.get("schedule", "linear")),
         precision=PrecisionConfig(options.get("precision", "fp32")),
         trainer=TrainerConfig("cpu", micro_batch_size=micro_batch_size, checkpoint_every_steps=3, num_validations=4),
     )
@@ -83,8 +87,9 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
     directory.mkdir(exist_ok=True)
     newest = checkpoint.newest(directory / "checkpoints")
     rows = Rows(directory / "metrics.jsonl", checkpoint.step_of(newest) if newest else 0, stop_after)
-    data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
     module = PretrainingModule(config, 60, 1)
+    vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), np.arange(60) % 3 == 0)
+    data = PretrainingData(config, Store(), Store(), vocabulary, fields=module.objective.fields)
     callback = StepEnd(config, data, rows, directory / "checkpoints")
     try:
         build_pretraining_trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
@@ -101,6 +106,8 @@ OPTIONS = [
     {"input_format": "sentence_pair", "masking": "dynamic"},
     {"input_format": "doc_sentences"},
     {"precision": "fp16"},
+    {"positions": "span", "masking": "dynamic", "optimizer": "lamb", "schedule": "cosine"},
+    {"pairs": "swapped", "weight": 0.5, "optimizer": "lamb", "precision": "fp16"},
 ]
 
 
@@ -117,9 +124,18 @@ def test_interrupted_equals_uninterrupted_bitwise(tmp_path: Path, options: dict[
     assert all(torch.equal(weights[k], resumed_weights[k]) for k in weights)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path, name: str) -> None:
-    runs = [train(make(size, dropout=0.0, input_format=name), tmp_path / str(size))[0] for size in (8, 2, 1)]
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"input_format": name} for name in FORMATS),
+        {"positions": "span", "masking": "dynamic", "optimizer": "lamb", "schedule": "cosine"},
+        {"positions": "whole_words", "masking": "dynamic"},
+        {"pairs": "swapped", "weight": 0.5},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_losses_and_norms_do_not_depend_on_the_micro_batch(tmp_path: Path, options: dict[str, Any]) -> None:
+    runs = [train(make(size, dropout=0.0, **options), tmp_path / str(size))[0] for size in (8, 2, 1)]
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):
             assert a.keys() == b.keys()
