@@ -61,7 +61,16 @@ class FinetuningModule(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self.model.loss(batch)
         self.losses.append(loss.detach())
+        self.at_hand = batch, batch_idx
         return loss
+
+    def gradients_again(self) -> None:
+        """Compute the gradients of the batch at hand once more, with the same dropout: fp16's loss scale was too large."""
+        batch, batch_idx = self.at_hand
+        self.zero_grad()
+        self.on_train_batch_start(batch, batch_idx)
+        self.trainer.strategy.backward(self.training_step(batch, batch_idx), None)
+        del self.losses[-1]
 
     def lr_factor(self, step: int) -> float:
         """Return the factor on the peak learning rate at optimizer step `step`, counted from 0."""

@@ -32,6 +32,7 @@ from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
 from roberta_lab.tasks.items import Choice, Item, Span, Tagging, TaskData, TextItem
 from roberta_lab.tasks.metrics import score
 from roberta_lab.tasks.task_model import batches_of
+from roberta_lab.training import trainer
 
 WORDS = ["red", "blue", "green", "black", "white", "circle", "square", "line"]
 
@@ -287,3 +288,20 @@ def test_tags_lose_on_words_first_pieces_only() -> None:
     head = heads.load("tagging")
     assert head.loss({"tags": tags}, {"labels": labels}).item() == pytest.approx(np.mean(expected), rel=1e-5)
     assert head.loss({"tags": tags}, {"labels": torch.full_like(labels, -100)}).item() == 0
+
+
+def test_fp16_whose_first_scale_overflows_takes_every_step(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is computed again with a smaller scale, with the same dropout; losses stay near those of fp32."""
+    monkeypatch.setattr(trainer, "FIRST_SCALE", 2.0**28)
+    again, losses = [], {}
+    right = FinetuningModule.gradients_again
+    monkeypatch.setattr(FinetuningModule, "gradients_again", lambda module: again.append(1) or right(module))
+    for dtype in ("fp16", "fp32"):
+        cfg = config("classification", tmp_path / dtype, epochs=1, dropout=0.1)
+        cfg.precision.dtype = dtype
+        (tmp_path / dtype).mkdir()
+        monkeypatch.setattr(finetuning, "LOG_EVERY", 1)
+        losses[dtype] = [row["train/loss"] for row in run(cfg, tokenizer, tmp_path / dtype)[1] if "train/loss" in row]
+    assert len(again) >= 2 and losses["fp16"] == pytest.approx(losses["fp32"], rel=0.05)

@@ -74,6 +74,7 @@ def test_passages_give_these_items_in_the_order_of_their_numbers(tmp_path: Path)
         (passage("A?", article=None), "a text is no text"),
         (passage("A?", options=[[1, 2, 3, 4]]), "a number"),
         ({"article": "x"}, "no key 'questions'. It has: article"),
+        ({"article": "x", "questions": 3, "options": [], "answers": []}, "questions is no list"),
     ],
 )
 def test_a_wrong_passage_is_an_error_with_its_file(wrong: dict[str, Any], reason: str, tmp_path: Path) -> None:

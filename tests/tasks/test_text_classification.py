@@ -70,6 +70,7 @@ def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
         ("train.csv", "text,label\na,x\n", {"files": {"dev": "dev.tsv"}}, "dev.tsv, line 2: the label is 'z', which no train item has. Known: x"),
         ("train.csv", "text,label\na,x\n", {"files": {"dev": "dev.txt"}}, "the ending '.txt' is unknown"),
         ("train.csv", "text,label\na,x\n", {"columns": {"text": "a"}}, "task.columns.text: no such column. Allowed: text_a, "),
+        ("train.csv", "text,label\na,x\n", {"columns": {"text_a": ""}}, "task.columns.text_a is empty"),
         ("train.csv", "text,label\na,x\n", {"head": "span"}, "task.head=span: unknown in text_classification"),
         ("train.csv", "text,label\na,x\n", {"head": "regression"}, "line 2: the score is 'x'"),
         ("other.csv", "text,label\na,x\n", {}, "has no train.csv or train.tsv or train.jsonl"),

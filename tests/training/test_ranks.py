@@ -111,7 +111,14 @@ def every_cut(rank: Rank, directory: Path) -> dict[tuple[str, int], tuple[list[d
 def cuts_a_stop_and_a_resume(rank: Rank, directory: Path, newest: Path) -> tuple[Any, ...]:
     cuts, config = every_cut(rank, directory), config_for("segment_pair", 2, rank.world_size, 0.1)
     stopped = fit(rank, config, directory / "stopped", None, Stopped())[0]
-    return cuts, stopped, fit(rank, config, directory / "resumed", newest)[0]
+    return cuts, stopped, fit(rank, config, directory / "resumed", newest)[0], measured_noise(rank, directory)
+
+
+def measured_noise(rank: Rank, directory: Path) -> list[dict[str, Any]]:
+    """Two steps in small batches of two inputs, which are the same on one rank and on two."""
+    config = config_for("segment_pair", 2, rank.world_size)
+    config.batch_size.steps, config.trainer.noise_scale_every = 2, 1
+    return fit(rank, config, directory / "noise")[0]
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +153,10 @@ def test_nor_on_two_ranks_which_stop_together_and_go_on_from_one_and_back(one_pr
     assert newest is not None and checkpoint.step_of(newest) == 3
     arguments = tmp_path, newest
     with ranks.start(TrainerConfig("cpu", devices=2), cuts_a_stop_and_a_resume, *arguments) as rank:
-        cuts, stopped, resumed = cuts_a_stop_and_a_resume(rank, *arguments)
+        cuts, stopped, resumed, noise = cuts_a_stop_and_a_resume(rank, *arguments)
     assert_same_steps(cuts, one_process)
+    for row, alone in zip(noise, measured_noise(ALONE, tmp_path / "alone"), strict=True):
+        assert row == pytest.approx(alone, rel=1e-4) and ("train/noise_trace" in row or "val/ppl" in row)
     assert {len(gradients.exchanges) for _, gradients in cuts.values()} == {3}, "one exchange a step, whatever its cut"
     assert [row["step"] for row in stopped if "lr" in row] == [1, 2, 3], "both ranks stop at the same step, and save it"
     assert checkpoint.step_of(checkpoint.newest(tmp_path / "stopped" / "checkpoints") or newest) == 3

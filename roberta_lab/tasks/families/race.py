@@ -63,6 +63,8 @@ def _passage(path: Path, group: str) -> list[Choice]:
     for key in ("article", "questions", "options", "answers"):
         if key not in record:
             raise malformed(path, None, f"no key {key!r}. It has: {', '.join(record)}.")
+        if key != "article" and not isinstance(record[key], list):
+            raise malformed(path, None, f"{key} is no list.")
     questions, options, answers = record["questions"], record["options"], record["answers"]
     if not len(questions) == len(options) == len(answers):
         counts = f"{len(questions)} questions, {len(options)} lists of options and {len(answers)} answers"

@@ -121,6 +121,8 @@ def csv_rows(path: Path) -> Iterator[Row]:
                     raise malformed(path, reader.line_num, f"{len(fields)} fields, but {len(columns)} columns.")
                 if fields:
                     yield reader.line_num, dict(zip(columns, fields, strict=True))
+    except OSError as error:
+        raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
     except csv.Error as error:
         raise malformed(path, reader.line_num, f"no CSV ({error}).") from None
     except UnicodeDecodeError as error:

@@ -53,6 +53,9 @@ def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]
         if key not in COLUMNS:
             raise ConfigError(f"task.columns.{key}: no such column. Allowed: {', '.join(COLUMNS)}.")
     columns = {**COLUMNS, **task.columns}
+    for key in ("text_a", "label"):
+        if not columns[key]:
+            raise ConfigError(f"task.columns.{key} is empty; allowed is the name of a column.")
     read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
     files = hub.names_of(tables)
     labels: tuple[str, ...] = ()
