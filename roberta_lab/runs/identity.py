@@ -35,11 +35,11 @@ def science(config: Config) -> dict[str, Any]:
         from roberta_lab.data import tokenizer_files
 
         values["tokenizer"] = {"kind": config.tokenizer.kind, "published": tokenizer_files.fingerprint(path)}
-    values["masking"] = _mask_settings(config.masking)
+    values["masking"] = mask_settings(config.masking)
     return {"version": SCIENCE_VERSION, **values}
 
 
-def _mask_settings(config: MaskingConfig) -> dict[str, Any]:
+def mask_settings(config: MaskingConfig) -> dict[str, Any]:
     """Return what of a masking config decides masks: no key that its rules do not read."""
     values, rule = settings(config), rule_of(config)
     if config.name != "static":

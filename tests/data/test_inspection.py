@@ -525,3 +525,15 @@ def test_colour_is_for_terminals_and_whoever_forces_it(monkeypatch: pytest.Monke
     assert "\x1b[" in decoded.painted(example)
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in decoded.painted(example)
+
+
+def test_swapped_pairs_are_counted_by_their_own_labels() -> None:
+    """Every label is right by the documents; each one flipped is counted."""
+    store = store_of(MANY[:40])
+    plan = input_format.plan(store, InputFormatConfig("segment_pair", 40), 1, pairs="swapped")
+    found = plan_statistics(store, plan, plan.num_examples, 40, "swapped")
+    assert found.mislabelled == 0 and found.random_pairs is not None
+    assert 0.4 < found.random_pairs.share < 0.6
+    flipped = dataclasses.replace(plan, next_sentence_label=1 - plan.next_sentence_label)
+    assert plan_statistics(store, flipped, plan.num_examples, 40, "swapped").mislabelled == plan.num_examples
+    assert plan_statistics(store, plan, plan.num_examples, 40, "random").mislabelled > 0

@@ -41,7 +41,8 @@ class PlanStatistics:
     covered: Share  # tokens of the corpus that are in an input
     documents: dict[int, int]  # documents that an input holds -> inputs
     crossings: int  # borders of documents inside inputs
-    random_pairs: Share | None  # NSP label 1
+    pairs: str  # the rule of pairs (`nsp.pairs`)
+    random_pairs: Share | None  # of label 1
     mislabelled: int  # pairs whose label contradicts the documents of A and B: must be 0
     counts: dict[str, int]  # of the whole corpus, from the format
 
@@ -109,6 +110,7 @@ def plan_statistics(
         covered=Share(_covered(starts, stops), corpus),
         documents=dict(sorted(Counter((1 + borders).tolist()).items())),
         crossings=int(borders.sum()),
+        pairs=pairs,
         random_pairs=None if random is None else Share(int(random.sum()), num_examples),
         mislabelled=0 if random is None else _mislabelled(random, documents, starts, stops, pairs),
         counts=plan.counts,

@@ -1,6 +1,5 @@
 """The statistics of an epoch for people: the same lines as text for the console and as an HTML page."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.nsp import nsp_is_on
+from roberta_lab.axes.pairs import PAIRINGS
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import counted, percent
 from roberta_lab.data.corpus.parts import Manifest
@@ -16,6 +16,7 @@ from roberta_lab.data.inspection.shares import Bin, Share
 from roberta_lab.data.inspection.statistics import BatchStatistics, EpochStatistics, PlanStatistics, RowStatistics
 from roberta_lab.reports.console import aligned
 from roberta_lab.reports.page.table_page import jinja_environment
+from roberta_lab.runs.identity import mask_settings
 
 BAR = 32  # characters
 MOST_KINDS_OF_DOCUMENTS = 6
@@ -72,7 +73,8 @@ def sections(statistics: EpochStatistics) -> list[Section]:
     plan, rows = statistics.plan, statistics.rows
     counts = tuple(Line(name.replace("_", " "), f"{n:,}") for name, n in plan.counts.items())
     where = "of the tokens that may be selected there; it should be level"
-    pairs = [Section("NSP", _pairs(plan.random_pairs, plan.mislabelled))] if plan.random_pairs is not None else []
+    task = PAIRINGS[plan.pairs].task.upper()
+    pairs = [Section(task, _pairs(plan, plan.random_pairs))] if plan.random_pairs is not None else []
     return [
         Section("inputs", _inputs(plan, rows)),
         Section("lengths of inputs, in tokens", bars=plan.histogram),
@@ -109,14 +111,11 @@ def _documents(plan: PlanStatistics) -> tuple[Line, ...]:
     return (*lines, Line("documents crossed", f"{plan.crossings:,}", "borders of documents inside inputs"))
 
 
-def _pairs(random: Share, mislabelled: int) -> tuple[Line, ...]:
-    coin = "a coin, and always where A takes the last sentence: half or more"
-    next_ = Share(random.whole - random.count, random.whole)
-    return (
-        share_line("B is next", next_),
-        share_line("B is random", random, coin),
-        zero_line("wrong labels", mislabelled),
-    )
+def _pairs(plan: PlanStatistics, second: Share) -> tuple[Line, ...]:
+    coin = "a coin" + (", and always where A takes the last sentence: half or more" if plan.pairs == "random" else "")
+    shares = Share(second.whole - second.count, second.whole), second
+    lines = (share_line(*each) for each in zip(PAIRINGS[plan.pairs].labels, shares, ("", coin), strict=True))
+    return (*lines, zero_line("wrong labels", plan.mislabelled))
 
 
 def _masking(rows: RowStatistics) -> tuple[Line, ...]:
@@ -203,10 +202,8 @@ class Page:
 
 def settings(config: Config) -> dict[str, str]:
     """Return the settings that decide about inputs, in the config's own words."""
-    masking, batch = dataclasses.asdict(config.masking), config.batch_size
+    masking, batch = mask_settings(config.masking), config.batch_size
     name = masking.pop("name")
-    if name != "static":
-        del masking["num_patterns"]
     path, size = config.tokenizer.path, config.tokenizer.vocab_size
     vocabulary = f"published, {path}" if path else f"vocab_size={size:,}"
     return {
