@@ -1,7 +1,9 @@
 """Keys that came after the first runs: left out of run ids at their neutral value, so that they orphan no run."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
+
+Settings: TypeAlias = dict[str, Any]  # plain values by key, nested as the config is
 
 
 def later(neutral: Any, allowed: Any = None, default: Any = dataclasses.MISSING) -> Any:
@@ -23,7 +25,7 @@ def is_later(part: object) -> bool:
     )
 
 
-def settings(node: Any) -> dict[str, Any]:
+def settings(node: Any) -> Settings:
     """Return the values of a part of the config that count in an id: all but later keys at their neutral values."""
     found = {}
     for declared in dataclasses.fields(node):

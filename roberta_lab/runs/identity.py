@@ -2,14 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from roberta_lab.axes import data_mix
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, MaskingConfig
-from roberta_lab.config.later_keys import is_later, settings
+from roberta_lab.config.later_keys import Settings, is_later, settings
 from roberta_lab.data.storage import digest
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import encoder_config
@@ -25,9 +24,9 @@ LATER_GROUPS = tuple(f.name for f in dataclasses.fields(Config) if is_later(f.ty
 SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
-def science(config: Config) -> dict[str, Any]:
+def science(config: Config) -> Settings:
     """Return everything that changes the result of pretraining, as plain values; settings that mean the same are equal."""
-    values: dict[str, Any] = {key: settings(getattr(config, key)) for key in SCIENCE}
+    values: Settings = {key: settings(getattr(config, key)) for key in SCIENCE}
     values |= {group: found for group in LATER_GROUPS if (found := settings(getattr(config, group)))}
     values |= {"seed": config.seed, "nsp": nsp_is_on(config), **_pair_settings(config)}
     values["data_mix"]["sources"] = data_mix.science(config.data_mix)
@@ -39,7 +38,7 @@ def science(config: Config) -> dict[str, Any]:
     return {"version": SCIENCE_VERSION, **values}
 
 
-def mask_settings(config: MaskingConfig) -> dict[str, Any]:
+def mask_settings(config: MaskingConfig) -> Settings:
     """Return what of a masking config decides masks: no key that its rules do not read."""
     values, rule = settings(config), rule_of(config)
     if config.name != "static":
@@ -49,14 +48,14 @@ def mask_settings(config: MaskingConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in unread}
 
 
-def _pair_settings(config: Config) -> dict[str, Any]:
+def _pair_settings(config: Config) -> Settings:
     """Return what of `nsp` counts beside whether it is on: how pairs are made, and the weight of a loss that is there."""
     values = settings(config.nsp)
     is_read = {"pairs": format_of(config.input_format).pairs, "weight": nsp_is_on(config)}
     return {f"nsp_{key}": values[key] for key in is_read if key in values and is_read[key]}
 
 
-def finetune_science(config: Config) -> dict[str, Any]:
+def finetune_science(config: Config) -> Settings:
     """Return everything that changes the result of finetuning: the starting weights, the task, and its own settings.
 
     The content of the task's files counts, not their place or names; so does the metric, which chooses the best epoch. The
@@ -74,7 +73,7 @@ def finetune_science(config: Config) -> dict[str, Any]:
         del task["hub"]
     for name in ASKED:
         del tune[name]
-    found: dict[str, Any] = {"pretrained": start_science(config), "task": task, "finetune": tune}
+    found: Settings = {"pretrained": start_science(config), "task": task, "finetune": tune}
     if config.finetune.init_from:
         found["encoder"] = digest(finetune_science(encoder_config(config)))
     return found
@@ -88,7 +87,7 @@ def _own_stride(config: Config) -> int | None:
     return task.stride
 
 
-def start_science(config: Config) -> dict[str, Any]:
+def start_science(config: Config) -> Settings:
     """Return the part of the run id that describes the starting weights, and what else finetuning takes from pretraining.
 
     For a run that is all of its science, for a folder its content, for random weights the model, its tokenizer and inputs.
