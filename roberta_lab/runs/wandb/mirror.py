@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from roberta_lab.axes.input_format import format_of
+from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, one_line
 from roberta_lab.training.rows import Row
@@ -60,9 +62,15 @@ def axis_values(config: Config) -> dict[str, object]:
         "input_format": config.input_format.name,
         "max_length": config.input_format.max_length,
         "masking": config.masking.name,
+        "positions": rule_of(config.masking),
         "mask_prob": config.masking.mask_prob,
         "num_patterns": config.masking.num_patterns if config.masking.name == "static" else None,
         "nsp": int(nsp_is_on(config)),
+        "pairs": config.nsp.pairs if format_of(config.input_format).pairs else None,
+        "nsp_weight": config.nsp.weight if nsp_is_on(config) else None,
+        "objective": config.objective.name,
+        "optimizer": config.optimizer.name,
+        "schedule": config.schedule.name,
         "sequences": batch.sequences,
         "steps": batch.steps,
         "peak_lr": batch.peak_lr,

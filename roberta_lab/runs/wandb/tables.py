@@ -148,6 +148,7 @@ def _panels(reports: ModuleType, runs: Sequence[Job]) -> Panels:
         "Pretraining": [
             reports.LinePlot(title="held-out perplexity", x="tokens_seen", y=["val/ppl"], log_y=True),
             reports.LinePlot(title="training loss of MLM", x="tokens_seen", y=["train/mlm_loss"], smoothing_factor=0.6),
+            reports.LinePlot(title="norm of the gradient", x="tokens_seen", y=["train/grad_norm"], log_y=True),
             reports.ParallelCoordinatesPlot(title="rows and perplexity", columns=[*varied, column(summary("val/ppl"))]),
         ],
         "Finetuning": [
