@@ -55,6 +55,7 @@ class Rows:
     lengths: Ints  # (B,) int64
     special_mask: Bools  # (B, T) bool, True on <s>, </s> and padding
     next_sentence_label: Ints | None  # (B,) int64
+    keys: Ints | None = None  # (B,) uint64, a word for each (seed, example, epoch), from which an objective may draw
 
 
 def gather(store: SentenceStore, plan: Plan, indices: Ints, vocabulary: Vocabulary) -> Rows:

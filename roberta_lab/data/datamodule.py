@@ -5,6 +5,7 @@ The position in the data is the number of micro-batches so far; the loader deriv
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 import lightning.pytorch as L
@@ -17,7 +18,7 @@ from roberta_lab.axes import input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked, positions_of
-from roberta_lab.axes.rng import stream_key
+from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.data.batch import Batch
@@ -35,6 +36,11 @@ Fields: TypeAlias = Callable[[Rows, np.ndarray, np.ndarray, Vocabulary], dict[st
 def no_fields(rows: Rows, seen: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     """Return nothing: MLM and NSP need no more than every batch holds."""
     return {}
+
+
+def example_keys(examples: np.ndarray, epochs: np.ndarray, seed: int) -> np.ndarray:
+    """Return a word for each (seed, example, epoch), (B,) uint64: what is drawn from it is the same however a step is cut."""
+    return hashed(stream_key(seed, "fields"), examples, epochs)
 
 
 def to_batch(rows: Rows, masked: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
@@ -110,7 +116,8 @@ class MicroBatches(Dataset[Batch]):
         by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # attention is faster so
         examples, epochs = examples[by_length], epochs[by_length]
         rows, masked, labels = self._masked(examples, epochs)
-        fields = self.fields(rows, masked, labels, self.vocabulary)
+        keyed = replace(rows, keys=example_keys(examples, epochs, self.config.seed))
+        fields = self.fields(keyed, masked, labels, self.vocabulary)
         batch = pack(to_batch(rows, masked, labels), self.config.input_format.max_length, fields)
         batch["batch_masked"], batch["batch_sequences"], batch["batch_tokens"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
@@ -217,7 +224,8 @@ class PretrainingData(L.LightningDataModule):
             rows = gather(self.validation_store, self.validation_plan, examples, self.vocabulary)
             epochs = np.zeros_like(examples)
             masked, labels = masked_rows(rows, examples, epochs, VALIDATION_MASKING, VALIDATION_SEED, self.vocabulary)
-            fields = self.fields(rows, masked, labels, self.vocabulary)
+            keyed = replace(rows, keys=example_keys(examples, epochs, VALIDATION_SEED))
+            fields = self.fields(keyed, masked, labels, self.vocabulary)
             yield pack(to_batch(rows, masked, labels), self.config.input_format.max_length, fields)
 
     def num_bytes(self, batch: Batch) -> int:

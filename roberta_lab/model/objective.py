@@ -50,7 +50,9 @@ class Term:
     def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
         """Return what a batch holds for this term, as `batch["fields"]`: arrays (B,), or (B, T) of which padding is taken out.
 
-        `seen` is what the model sees of the rows, `labels` the tokens to predict or -100, int64 (B, T) each.
+        `seen` is what the model sees of the rows, `labels` the tokens to predict or -100, int64 (B, T) each. Whatever a term
+        draws at random, in `sums` too, it draws here, from `rows.keys` with `axes.rng`: draws of torch in `sums` would depend
+        on how the step is cut, and in validation on the step before.
         """
         return {}
 

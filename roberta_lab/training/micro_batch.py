@@ -148,7 +148,14 @@ def trial_batch(config: Config, vocab_size: int, number: int) -> Batch:
     masked = max(1, round(config.masking.mask_prob * shape[1]))
     labels[:, :masked] = ids[:, :masked]
     pairs = np.zeros(shape[0], np.int64) if format_of(config.input_format).pairs else None
-    rows = Rows(ids, np.zeros_like(ids), np.full(shape[0], shape[1]), np.zeros(shape, bool), pairs)
+    rows = Rows(
+        ids,
+        np.zeros_like(ids),
+        np.full(shape[0], shape[1]),
+        np.zeros(shape, bool),
+        pairs,
+        np.zeros(shape[0], np.uint64),
+    )
     vocabulary = Vocabulary(vocab_size, vocab_size - 1, (vocab_size - 1,))
     fields = objective_of(config).fields(rows, ids, labels, vocabulary)
     return pack(to_batch(rows, ids, labels), shape[1], fields)
