@@ -4,7 +4,7 @@ LayerNorm comes after each residual sum, positions are learned and begin at row 
 computed for padding: `Encoder.packed` takes the real tokens of a batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -139,6 +139,13 @@ class PretrainingModel(nn.Module):
         for head in (self.mlm_dense, self.mlm_norm, self.nsp_pooler, self.nsp_classifier, self.heads):
             if head is not None:
                 initialize(head, config.init_std)
+
+    def freeze_heads(self, trained: Collection[str]) -> None:
+        """Take the own heads, mlm and nsp, that are not among the trained ones out of training: no step computes gradients
+        of them, and DDP would wait for those."""
+        for name, parameter in self.named_parameters():
+            if (head := name.partition("_")[0]) in ("mlm", "nsp"):
+                parameter.requires_grad_(head in trained)
 
     def mlm_features(self, hidden: Tensor) -> Tensor:
         """Return what the output layer reads, (M, H), from the hidden states at masked positions, (M, H)."""

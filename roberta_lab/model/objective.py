@@ -41,6 +41,7 @@ class Term:
     divisor: str  # the count of the whole batch by which its loss is divided: masked | sequences | tokens
     weight: float = 1.0
     summed: tuple[str, ...] = ("loss",)  # what `sums` returns
+    reads: tuple[str, ...] = ()  # the model's own heads that it trains: mlm | nsp; others get no gradients
     declared: tuple[Metric, ...] = ()  # held-out metrics for tables
 
     def heads(self, model: ModelConfig, vocab_size: int) -> dict[str, nn.Module]:
@@ -122,6 +123,11 @@ class Objective:
         """Return what a batch holds for the terms beside the usual."""
         found = (term.fields(rows, seen, labels, vocabulary) for term in self.terms)
         return {name: array for fields in found for name, array in fields.items()}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Return the model's own heads that are trained."""
+        return frozenset(head for term in self.terms for head in term.reads)
 
     @property
     def summed(self) -> list[str]:

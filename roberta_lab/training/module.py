@@ -35,6 +35,7 @@ class PretrainingModule(L.LightningModule):
         torch.manual_seed(stream_key(config.seed, "init") >> 1)
         heads = self.objective.heads(config.model, vocab_size)
         self.model = PretrainingModel(config.model, vocab_size, length, token_types, nsp_is_on(config), pad_id, heads)
+        self.model.freeze_heads(self.objective.reads)
         self.model.encoder.checkpointing = config.trainer.activation_checkpointing
         if config.trainer.compile:  # layer by layer: all have the same code, so it is compiled once
             for layer in self.model.encoder.layers:

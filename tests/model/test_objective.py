@@ -7,7 +7,8 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objectives.mlm import mlm_and
+from roberta_lab.model.objective import Objective, Term
+from roberta_lab.model.objectives.mlm import MaskedTokens, PairLabels, mlm_and
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 
@@ -38,3 +39,14 @@ def gradient(cuts: list[int]) -> torch.Tensor:
 def test_the_gradient_does_not_depend_on_the_cut(cuts: list[int]) -> None:
     whole, split = gradient([]), gradient(cuts)
     assert (whole - split).norm() / whole.norm() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "terms", [(MaskedTokens(),), (PairLabels("nsp", 1.0),), (MaskedTokens(), PairLabels("nsp", 1.0))]
+)
+def test_exactly_the_parameters_that_are_trained_get_gradients(terms: tuple[Term, ...]) -> None:
+    """On several devices, DDP waits for the gradients of all parameters that are trained."""
+    model, objective = tiny(), Objective(terms)
+    model.freeze_heads(objective.reads)
+    objective.loss(objective.sums(model, micro_batch(0, 6)), {"masked": 20, "sequences": 6}).backward()
+    assert all((p.grad is not None) is p.requires_grad for p in model.parameters())

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning.pytorch as L
 import pytest
@@ -26,6 +27,8 @@ from roberta_lab.cli import main
 from roberta_lab.config import Config, RankDied, TrainerConfig
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
+from roberta_lab.model.objective import Objective
+from roberta_lab.model.objectives.mlm import PairLabels
 from roberta_lab.training import ranks
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
@@ -66,7 +69,7 @@ class FirstGradients(L.Callback):
 
     def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
         if not self.found:
-            self.found = {name: p.grad.clone() for name, p in module.named_parameters()}
+            self.found = {name: p.grad.clone() for name, p in module.named_parameters() if p.requires_grad}
 
 
 def config_for(name: str, size: int, devices: int, dropout: float = 0.0) -> Config:
@@ -167,6 +170,23 @@ def test_nor_on_two_ranks_which_stop_together_and_go_on_from_one_and_back(one_pr
     back, _ = fit(ALONE, config_for("segment_pair", 8, 1, 0.1), tmp_path / "back", two)
     assert [row["step"] for row in back if "lr" in row] == [10, 11, 12]
     assert back[-1]["tokens_seen"] == whole[-1]["tokens_seen"]
+
+
+def pairs_alone(rank: Rank, directory: Path) -> tuple[list[dict[str, Any]], FirstGradients]:
+    """Three steps of an objective that does not read the MLM head."""
+    config = config_for("segment_pair", 2, rank.world_size)
+    config.batch_size.steps = 3
+    with mock.patch("roberta_lab.training.module.objective_of", lambda _: Objective((PairLabels("nsp", 1.0),))):
+        return fit(rank, config, directory / f"{rank.world_size}")
+
+
+def test_nor_of_an_objective_that_leaves_a_head_unread(tmp_path: Path) -> None:
+    """For whose gradients DDP would wait."""
+    rows, gradients = pairs_alone(ALONE, tmp_path)
+    assert "val/nsp_acc" in rows[-1] and not any(name.startswith("model.mlm_") for name in gradients.found)
+    with ranks.start(TrainerConfig("cpu", devices=2), pairs_alone, tmp_path) as rank:
+        found = pairs_alone(rank, tmp_path)
+    assert_same_steps({("segment_pair", 2): found}, {("segment_pair", 8): (rows, gradients)})
 
 
 def test_nor_on_four_ranks(one_process: Any, tmp_path: Path) -> None:

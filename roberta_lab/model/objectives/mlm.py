@@ -23,7 +23,7 @@ class MaskedTokens(Term):
     white space, which not every tokenizer keeps, so they compare between tokenizers.
     """
 
-    name, divisor = "mlm", "masked"
+    name, divisor, reads = "mlm", "masked", ("mlm",)
     declared = (PERPLEXITY, BITS_PER_BYTE)
 
     def sums(self, model: PretrainingModel, states: States, batch: Batch) -> Sums:
@@ -42,7 +42,7 @@ class MaskedTokens(Term):
 class PairLabels(Term):
     """Prediction of the label of a pair: next sentence (Devlin et al. 2019, Section 3.1) or order (Lan et al. 2020)."""
 
-    divisor, summed = "sequences", ("loss", "correct")
+    divisor, reads, summed = "sequences", ("nsp",), ("loss", "correct")
 
     def __init__(self, name: str, weight: float) -> None:
         self.name, self.weight, self.declared = name, weight, (accuracy(name),)
