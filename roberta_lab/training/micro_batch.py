@@ -19,6 +19,7 @@ from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.later_keys import settings
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import pack, to_batch
 from roberta_lab.data.storage import digest, recall, remember
@@ -87,8 +88,10 @@ def read_trials(file: Path) -> Trials:
 
 
 def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
-    """Return what the memory of a forward and backward pass depends on."""
+    """Return what the memory of a forward and backward pass depends on. MLM's own settings are left out, as in ids."""
+    objective = settings(config.objective)
     return {
+        **({"objective": objective} if objective else {}),
         "model": dataclasses.asdict(config.model),
         "vocab_size": vocab_size,
         "max_length": config.input_format.max_length,

@@ -59,6 +59,9 @@ def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
     assert resolved(replace(make(), seed=2)) == 2 and not tried
     assert resolved(make(precision="bf16")) == 2 and tried
     config = make()
+    config.objective.name = "one with a second encoder"
+    assert resolved(config) == 2 and tried, "its heads take memory"
+    config = make()
     config.batch_size.sequences = 3
     assert resolved(config) == 3 and tried == [3], "another batch needs what is between"
     [broken, *_] = (tmp_path / "micro_batch").glob("*.json")
