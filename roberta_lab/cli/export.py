@@ -10,6 +10,7 @@ from roberta_lab.config import Config
 from roberta_lab.config.formatting import compact
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import read_json
+from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.jobs import Job, pretrained_run
 
@@ -38,6 +39,9 @@ def card(config: Config, run_id: str, result: Mapping[str, object]) -> str:
         loader=files, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     nsp = nsp_is_on(config)
-    loader = "AutoModelForPreTraining" if nsp else "AutoModelForMaskedLM"
+    mlm = "mlm" in objective_of(config).reads  # else the folder's MLM head is as it was initialized
+    loader = "AutoModel" if not mlm else "AutoModelForPreTraining" if nsp else "AutoModelForMaskedLM"
     template = page.get_template("card.md.j2")
-    return template.render(config=config, run_id=run_id, result=result, nsp=nsp, loader=loader, compact=compact)
+    return template.render(
+        config=config, run_id=run_id, result=result, nsp=nsp, mlm=mlm, loader=loader, compact=compact
+    )

@@ -62,8 +62,12 @@ def _predictor(job: Job) -> Predictor:
     from roberta_lab.data import tokenizer_files  # torch: only when there is work
     from roberta_lab.model import checkpoint
     from roberta_lab.model.huggingface import model_folder
+    from roberta_lab.model.objectives import objective_of
     from roberta_lab.model.predictor import Predictor
 
+    if not config.pretrained.path and config.predict.what == "fill_mask" and "mlm" not in objective_of(config).reads:
+        allowed = "Allowed: predict.what=embed, or a task it is finetuned for."
+        raise ConfigError(f"objective={config.objective.name} trains no head that fills masks. {allowed}")
     device = _device(config)
     if config.pretrained.path:
         found = model_folder.read(path)
