@@ -69,10 +69,26 @@ class Layer(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
-    """The embeddings and layers, for padded rows (`forward`) or inputs joined end to end (`packed`)."""
+class Layers(nn.ModuleList):
+    """Layers one after the other: those of the encoder, or of an objective's head. Training compiles and checkpoints all."""
 
     checkpointing = False  # save memory: compute each layer a second time, in the backward pass
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(Layer(config) for _ in range(config.layers))
+
+    def forward(self, x: Tensor, attention: Attention) -> Tensor:
+        """Return hidden states of the shape of `x`, (..., H)."""
+        for layer in self:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, attention, use_reentrant=False)
+            else:
+                x = layer(x, attention)
+        return x
+
+
+class Encoder(nn.Module):
+    """The embeddings and layers, for padded rows (`forward`) or inputs joined end to end (`packed`)."""
 
     def __init__(
         self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0, pad_id: int = PAD_ID
@@ -80,7 +96,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config, vocab_size, max_positions, token_types, pad_id)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layers = Layers(config)
         initialize(self, config.init_std)
         # No input reads these rows. They are zeros, so that a layout without them loses nothing.
         with torch.no_grad():
@@ -94,21 +110,15 @@ class Encoder(nn.Module):
         The mask is bool (B, T), True on real tokens, and None when there is no padding, which is faster.
         """
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        return self._layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
+        hidden: Tensor = self.layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
+        return hidden
 
     def packed(
         self, input_ids: Tensor, position_ids: Tensor, attention: Packed, token_type_ids: Tensor | None = None
     ) -> Tensor:
         """Return hidden states, float (N, H), of the tokens of all inputs; all ids are int64 (N,)."""
-        return self._layers(self.embeddings(input_ids, position_ids, token_type_ids), attention)
-
-    def _layers(self, x: Tensor, attention: Attention) -> Tensor:
-        for layer in self.layers:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, attention, use_reentrant=False)
-            else:
-                x = layer(x, attention)
-        return x
+        hidden: Tensor = self.layers(self.embeddings(input_ids, position_ids, token_type_ids), attention)
+        return hidden
 
 
 class PretrainingModel(nn.Module):

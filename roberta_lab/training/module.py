@@ -17,7 +17,7 @@ from roberta_lab.config import Config
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint, schedule
-from roberta_lab.model.encoder import PretrainingModel
+from roberta_lab.model.encoder import Layers, PretrainingModel
 from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
@@ -36,10 +36,11 @@ class PretrainingModule(L.LightningModule):
         heads = self.objective.heads(config.model, vocab_size)
         self.model = PretrainingModel(config.model, vocab_size, length, token_types, nsp_is_on(config), pad_id, heads)
         self.model.freeze_heads(self.objective.reads)
-        self.model.encoder.checkpointing = config.trainer.activation_checkpointing
-        if config.trainer.compile:  # layer by layer: all have the same code, so it is compiled once
-            for layer in self.model.encoder.layers:
-                layer.compile(dynamic=True)
+        for layers in (part for part in self.model.modules() if isinstance(part, Layers)):  # those of heads too
+            layers.checkpointing = config.trainer.activation_checkpointing
+            if config.trainer.compile:  # layer by layer: all have the same code, so it is compiled once
+                for layer in layers:
+                    layer.compile(dynamic=True)
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
         self.sums: list[Sums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once

@@ -1,14 +1,23 @@
 """The pretraining loss: its gradient does not depend on the cut into micro-batches."""
 
+from dataclasses import replace
+from unittest import mock
+
 import pytest
 import torch
+from test_pretraining import Store, make
+from torch import nn
 
-from roberta_lab.axes.examples import IGNORED
+from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
-from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.model.objective import Objective, Term
+from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.model import encoder
+from roberta_lab.model.attention import Packed
+from roberta_lab.model.encoder import Layers, PretrainingModel
+from roberta_lab.model.objective import Objective, States, Sums, Term, own_counts
 from roberta_lab.model.objectives.mlm import MaskedTokens, PairLabels, mlm_and
+from roberta_lab.training import module
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 
@@ -50,3 +59,35 @@ def test_exactly_the_parameters_that_are_trained_get_gradients(terms: tuple[Term
     model.freeze_heads(objective.reads)
     objective.loss(objective.sums(model, micro_batch(0, 6)), {"masked": 20, "sequences": 6}).backward()
     assert all((p.grad is not None) is p.requires_grad for p in model.parameters())
+
+
+class SecondEncoder(Term):
+    """A term whose head has layers of its own."""
+
+    name, divisor = "second", "tokens"
+
+    def heads(self, model: ModelConfig, vocab_size: int) -> dict[str, nn.Module]:
+        return {"second": Layers(replace(model, layers=3))}
+
+    def sums(self, model: PretrainingModel, states: States, batch: Batch) -> Sums:
+        hidden = model.heads["second"](states.hidden, Packed(batch["cu_seq_lens"], batch["max_length"]))
+        return {"loss": hidden.float().square().sum()}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_layers_of_heads_are_compiled_and_checkpointed_too(
+    checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, calls = mock.Mock(), mock.Mock(side_effect=encoder.checkpoint)
+    monkeypatch.setattr(encoder.Layer, "compile", compiled)
+    monkeypatch.setattr(encoder, "checkpoint", calls)
+    monkeypatch.setattr(module, "objective_of", lambda _: Objective((SecondEncoder(),)))
+    config = make(8)
+    config.trainer.compile, config.trainer.activation_checkpointing = True, checkpointing
+    made = module.PretrainingModule(config, 60, 1)
+    assert compiled.call_count == config.model.layers + 3
+    batch = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches[0]
+    sums = made.objective.sums(made.model, batch)
+    assert calls.call_count == (config.model.layers + 3 if checkpointing else 0)
+    made.objective.loss(sums, own_counts(batch)).backward()
+    assert all((p.grad is not None) is p.requires_grad for p in made.parameters())
