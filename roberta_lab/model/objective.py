@@ -5,7 +5,7 @@ cut; the mean of means of micro-batches would weigh each alike, though they hold
 objectives that there are lie in `objectives/`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
-from roberta_lab.model.attention import Packed
+from roberta_lab.model.attention import Attention, Packed, Padded
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.metrics import Metric
 
 # Names of what is counted in a batch: masked tokens, sequences, (real) tokens; of held-out text also bytes.
 Counts: TypeAlias = Mapping[str, float]
 Sums: TypeAlias = dict[str, Tensor]  # () float32 each; they add up over micro-batches and ranks
+Embed: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]  # ids, positions, token types -> (..., H)
+Run: TypeAlias = Callable[[Tensor, Attention], Tensor]
 
 
 class States(NamedTuple):
@@ -72,13 +74,14 @@ def own_counts(batch: Batch) -> Counts:
     return {"masked": len(batch["masked_labels"]), "sequences": sequences, "tokens": len(batch["input_ids"])}
 
 
-def encode(model: PretrainingModel, batch: Batch) -> States:
-    """Return the hidden states of a micro-batch, packed or padded, by a forward pass of the encoder."""
+def encode(embeddings: Embed, layers: Run, batch: Batch) -> States:
+    """Return the hidden states of a micro-batch, packed or padded: by the parts of the model's encoder, or by others."""
+    embedded = embeddings(batch["input_ids"], batch.get("position_ids"), batch.get("token_type_ids"))
     if "cu_seq_lens" in batch:
-        attention = Packed(batch["cu_seq_lens"], batch["max_length"])
-        hidden = model.encoder.packed(batch["input_ids"], batch["position_ids"], attention, batch.get("token_type_ids"))
+        hidden = layers(embedded, Packed(batch["cu_seq_lens"], batch["max_length"]))
         return States(hidden, batch["masked_positions"], batch["masked_labels"], batch["cu_seq_lens"][:-1])
-    hidden = model.encoder(batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"))
+    mask = batch.get("attention_mask")
+    hidden = layers(embedded, Padded(None if mask is None else mask.bool()[:, None, None, :]))
     masked = (batch["labels"].flatten() != IGNORED).nonzero().squeeze(1)
     firsts = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
     return States(hidden.flatten(0, 1), masked, batch["labels"].flatten().index_select(0, masked), firsts)
@@ -92,7 +95,7 @@ class Objective:
 
     def states(self, model: PretrainingModel, batch: Batch) -> States:
         """Return what the terms read."""
-        return encode(model, batch)
+        return encode(model.encoder.embeddings, model.encoder.layers, batch)
 
     def sums(self, model: PretrainingModel, batch: Batch) -> Sums:
         """Return the sums of all terms over one micro-batch, each under `term/name`."""

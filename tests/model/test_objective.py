@@ -11,11 +11,11 @@ from torch import nn
 from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.data.datamodule import PretrainingData, pack
 from roberta_lab.model import encoder
 from roberta_lab.model.attention import Packed
 from roberta_lab.model.encoder import Layers, PretrainingModel
-from roberta_lab.model.objective import Objective, States, Sums, Term, own_counts
+from roberta_lab.model.objective import Objective, States, Sums, Term, encode, own_counts
 from roberta_lab.model.objectives.mlm import MaskedTokens, PairLabels, mlm_and
 from roberta_lab.training import module
 
@@ -91,3 +91,20 @@ def test_layers_of_heads_are_compiled_and_checkpointed_too(
     assert calls.call_count == (config.model.layers + 3 if checkpointing else 0)
     made.objective.loss(sums, own_counts(batch)).backward()
     assert all((p.grad is not None) is p.requires_grad for p in made.parameters())
+
+
+@pytest.mark.parametrize("lengths", [(10, 10), (10, 7)])
+def test_another_stack_of_layers_reads_a_batch_packed_or_padded(lengths: tuple[int, int]) -> None:
+    """By the model's embeddings and narrower layers, as a second encoder of an objective may."""
+    model = tiny()
+    narrow, down = Layers(replace(CONFIG, hidden=8, heads=1)).eval(), nn.Linear(16, 8)
+    real = torch.arange(10) < torch.tensor(lengths)[:, None]
+    padded = {key: tensor[:2] for key, tensor in micro_batch(4, 6).items()}
+    padded |= {"labels": torch.where(real, padded["labels"], IGNORED), "attention_mask": real}
+    found = encode(lambda *ids: down(model.encoder.embeddings(*ids)), narrow, padded)
+    one = encode(lambda *ids: down(model.encoder.embeddings(*ids)), narrow, pack(padded, 10))
+    assert found.hidden.shape == (20, 8) and len(found.masked) == len(one.masked) > 0
+    assert torch.equal(found.labels, one.labels)
+    for name in ("masked", "firsts"):
+        expected, packed = (s.hidden.index_select(0, getattr(s, name).long()) for s in (found, one))
+        assert torch.allclose(expected, packed, atol=1e-6)
