@@ -89,13 +89,16 @@ class Stopped(L.Callback):
 def fit(
     rank: Rank, config: Config, directory: Path, newest: Path | None = None, *callbacks: L.Callback
 ) -> tuple[list[dict[str, Any]], FirstGradients]:
-    data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank)
+    module = PretrainingModule(config, 60, 1)
+    data = PretrainingData(
+        config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), rank, module.objective.fields
+    )
     rows, gradients = Kept(), FirstGradients()
     step_end = StepEnd(config, data, rows, directory / "checkpoints")
     fitted = build_pretraining_trainer(config, data, step_end, directory)
     fitted.callbacks += [gradients, *callbacks]
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    fitted.fit(PretrainingModule(config, 60, 1), datamodule=data, ckpt_path=newest)
+    fitted.fit(module, datamodule=data, ckpt_path=newest)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before, "handlers are given back"
     return rows.rows, gradients
 
