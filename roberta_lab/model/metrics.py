@@ -17,6 +17,11 @@ PERPLEXITY = Metric("ppl", lower_is_better=True)
 BITS_PER_BYTE = Metric("bits_per_nonspace_byte", lower_is_better=True, digits=3)
 
 
+def perplexity(task: str) -> Metric:
+    """Return the perplexity of a task of pretraining other than MLM."""
+    return Metric(f"{task}_ppl", lower_is_better=True)
+
+
 def accuracy(task: str) -> Metric:
     """Return the accuracy of a task of pretraining, such as nsp."""
     return Metric(f"{task}_acc", lower_is_better=False, is_share=True)

@@ -5,9 +5,9 @@ cut; the mean of means of micro-batches would weigh each alike, though they hold
 objectives that there are lie in `objectives/`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from roberta_lab.model.attention import Attention, Packed, Padded
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.metrics import Metric
 
+T = TypeVar("T")
 # Names of what is counted in a batch: masked tokens, sequences, (real) tokens; of held-out text also bytes.
 Counts: TypeAlias = Mapping[str, float]
 Sums: TypeAlias = dict[str, Tensor]  # () float32 each; they add up over micro-batches and ranks
@@ -93,6 +94,9 @@ class Objective:
 
     terms: tuple[Term, ...]
 
+    def __post_init__(self) -> None:
+        assert len({term.name for term in self.terms}) == len(self.terms), "terms of one name would share their sums"
+
     def states(self, model: PretrainingModel, batch: Batch) -> States:
         """Return what the terms read."""
         return encode(model.encoder.embeddings, model.encoder.layers, batch)
@@ -120,12 +124,11 @@ class Objective:
 
     def heads(self, model: ModelConfig, vocab_size: int) -> dict[str, nn.Module]:
         """Return the new heads of all terms."""
-        return {name: head for term in self.terms for name, head in term.heads(model, vocab_size).items()}
+        return _joined(term.heads(model, vocab_size) for term in self.terms)
 
     def fields(self, rows: Rows, seen: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
         """Return what a batch holds for the terms beside the usual."""
-        found = (term.fields(rows, seen, labels, vocabulary) for term in self.terms)
-        return {name: array for fields in found for name, array in fields.items()}
+        return _joined(term.fields(rows, seen, labels, vocabulary) for term in self.terms)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -141,3 +144,10 @@ class Objective:
     def declared(self) -> tuple[Metric, ...]:
         """Return the held-out metrics for tables, the first one first."""
         return tuple(metric for term in self.terms for metric in term.declared)
+
+
+def _joined(parts: Iterable[dict[str, T]]) -> dict[str, T]:
+    """Return all entries of the parts; no name may stand twice."""
+    entries = [entry for part in parts for entry in part.items()]
+    assert len(dict(entries)) == len(entries), f"two terms have the same name: {', '.join(name for name, _ in entries)}"
+    return dict(entries)

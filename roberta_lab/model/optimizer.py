@@ -53,8 +53,7 @@ def build_optimizer(
     """Return the optimizer `name` over named parameters; biases and LayerNorm weights are not decayed."""
     decayed: list[Parameter] = []
     plain: list[Parameter] = []
-    for parameter_name, parameter in named:
-        is_plain = parameter_name.endswith("bias") or "norm" in parameter_name.split(".")[-2:][0]
-        (plain if is_plain else decayed).append(parameter)
+    for _, parameter in named:
+        (decayed if parameter.ndim > 1 else plain).append(parameter)
     groups: Groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return OPTIMIZERS[name](groups, lr, betas, eps)

@@ -32,8 +32,9 @@ class PretrainingModule(L.LightningModule):
         super().__init__()
         self.config, self.objective = config, objective_of(config)
         token_types, length = 2 if format_of(config.input_format).pairs else 0, config.input_format.max_length
-        torch.manual_seed(stream_key(config.seed, "init") >> 1)
+        torch.manual_seed(stream_key(config.seed, "init/heads") >> 1)
         heads = self.objective.heads(config.model, vocab_size)
+        torch.manual_seed(stream_key(config.seed, "init") >> 1)  # so the encoder starts the same under every objective
         self.model = PretrainingModel(config.model, vocab_size, length, token_types, nsp_is_on(config), pad_id, heads)
         self.model.freeze_heads(self.objective.reads)
         for layers in (part for part in self.model.modules() if isinstance(part, Layers)):  # those of heads too

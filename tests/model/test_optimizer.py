@@ -1,4 +1,4 @@
-"""Which parameters are decayed, by every optimizer."""
+"""Which parameters are decayed, by every optimizer: matrices, not vectors."""
 
 import pytest
 from torch import nn
