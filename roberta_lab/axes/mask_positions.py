@@ -37,6 +37,7 @@ class Positions:
     is_exact: bool  # chooses as many as are wanted, so that their number is known without choosing (`num_masked`)
     is_uniform: bool  # chooses each token as likely as any other
     draws_by_token: bool = True  # how a token is replaced is drawn for it alone (`Chosen.units` is None)
+    reads: tuple[str, ...] = ()  # keys of masking that belong to some rules only: ids of other rules leave them out
 
 
 def uniform_positions(
@@ -136,5 +137,5 @@ def spans(
 POSITIONS = {
     "uniform": Positions(uniform_positions, is_exact=True, is_uniform=True),
     "whole_words": Positions(whole_words, is_exact=False, is_uniform=False),
-    "span": Positions(spans, is_exact=True, is_uniform=False, draws_by_token=False),
+    "span": Positions(spans, is_exact=True, is_uniform=False, draws_by_token=False, reads=("span_p", "max_span")),
 }

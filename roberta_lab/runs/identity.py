@@ -5,7 +5,8 @@ from pathlib import Path
 
 from roberta_lab.axes import data_mix
 from roberta_lab.axes.input_format import format_of
-from roberta_lab.axes.masking import rule_of
+from roberta_lab.axes.mask_positions import POSITIONS
+from roberta_lab.axes.masking import positions_of, rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.config.later_keys import Settings, is_later, settings
@@ -44,7 +45,9 @@ def mask_settings(config: MaskingConfig) -> Settings:
     if config.name != "static":
         del values["num_patterns"]
     values["whole_words"] = rule == "whole_words"  # however it was said
-    unread = () if rule == "span" else ("span_p", "max_span", "positions")
+    if values["whole_words"]:
+        values.pop("positions", None)
+    unread = {key for positions in POSITIONS.values() for key in positions.reads} - {*positions_of(config).reads}
     return {key: value for key, value in values.items() if key not in unread}
 
 

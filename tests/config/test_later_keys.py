@@ -1,6 +1,7 @@
 """A key that comes later orphans no run: it has a neutral value, at which no id counts it."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from composed_jobs import config
 
+from roberta_lab.axes.mask_positions import POSITIONS
 from roberta_lab.config import Config, MaskingConfig, schema
 from roberta_lab.config.later_keys import later, settings
 from roberta_lab.data.storage import digest
@@ -89,3 +91,16 @@ def test_settings_that_mean_the_same_are_the_same_run() -> None:
     unpaired = ["input_format=full_sentences"]
     assert run_id(*unpaired, "nsp=sop", "nsp.weight=0.5") == run_id(*unpaired)  # no pairs, no loss of them
     assert run_id("nsp=off", "nsp.weight=0.5") == run_id("nsp=off") != run_id("nsp=off", "nsp.pairs=swapped")
+
+
+def test_a_new_rule_of_places_has_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the keys that it reads, and no others."""
+
+    def found(**values: Any) -> dict[str, Any]:
+        return identity.mask_settings(MaskingConfig("dynamic", **values))
+
+    for name, reads in (("ends", ()), ("long_spans", ("max_span",))):
+        monkeypatch.setitem(POSITIONS, name, replace(POSITIONS["uniform"], reads=reads))
+        assert found(positions=name) != found() and found(positions=name)["positions"] == name
+        assert found(positions=name, span_p=0.5) == found(positions=name)
+        assert (found(positions=name, max_span=3) == found(positions=name)) is not bool(reads)
