@@ -1,5 +1,6 @@
 """The LightningModule of every pretraining run: its losses over a whole step, its dropout, its validation."""
 
+import math
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -76,8 +77,8 @@ class PretrainingModule(L.LightningModule):
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients) / scale_of(self.trainer, optimizer)
         every, step = self.config.trainer.noise_scale_every, self.trainer.global_step
         self.noise = None
-        if every is not None and (step + 1) % every == 0:
-            self.noise = noise.measure(self, self.data, step, float(self.gradient_norm))
+        if every is not None and (step + 1) % every == 0 and math.isfinite(norm := float(self.gradient_norm)):
+            self.noise = noise.measure(self, self.data, step, norm)
 
     @property
     def data(self) -> PretrainingData:
@@ -128,7 +129,7 @@ class PretrainingModule(L.LightningModule):
         The ranks exchange a few numbers. The device is waited for here anyway, since a loss that is not finite ends the run.
         """
         names = self.objective.summed
-        flat = torch.stack([*(value for sums in self.sums for value in sums.values()), self.gradient_norm])
+        flat = torch.stack([*(sums[name] for sums in self.sums for name in names), self.gradient_norm])
         *values, gradient_norm = flat.tolist()
         totals = [sum(values[i :: len(names)]) for i in range(len(names))]
         numbers = torch.tensor([*totals, self.step_tokens, stop], dtype=torch.float64)

@@ -7,6 +7,7 @@ sequences: batches well below it lose little by averaging, batches well above it
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -14,9 +15,10 @@ import torch
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import MicroBatches, PretrainingData
 from roberta_lab.model.objective import own_counts
-from roberta_lab.training.trainer import seed_dropout
+from roberta_lab.training.trainer import SMALLEST_SCALE, RetryingHalfPrecision, seed_dropout
 
 if TYPE_CHECKING:
     from roberta_lab.training.module import PretrainingModule
@@ -29,10 +31,11 @@ class Noise(NamedTuple):
 
     signal: float  # |G|^2
     trace: float  # tr(S), of one sequence
+    batch: float  # sequences of the step: more than `batch_size.sequences` where batches are matched in tokens
 
     def metrics(self) -> dict[str, float]:
-        """Return both by their names in metrics.jsonl."""
-        return {"train/noise_signal": self.signal, "train/noise_trace": self.trace}
+        """Return all by their names in metrics.jsonl."""
+        return {f"train/noise_{name}": value for name, value in self._asdict().items()}
 
 
 def estimated(large_square: float, large_size: float, small_square: float, small_inverse: float) -> Noise:
@@ -41,7 +44,7 @@ def estimated(large_square: float, large_size: float, small_square: float, small
     Squares are of gradient norms, for the small batches their mean; `small_inverse` is the mean of 1 / their sizes.
     """
     trace = (small_square - large_square) / (small_inverse - 1 / large_size)
-    return Noise(large_square - trace / large_size, trace)
+    return Noise(large_square - trace / large_size, trace, large_size)
 
 
 def small_size(config: Config) -> int | None:
@@ -77,20 +80,34 @@ def measure(module: PretrainingModule, data: PretrainingData, step: int, large_n
         batches = MicroBatches(
             batches.store, batches.plan, batches.config, batches.vocabulary, batches.rank, batches.fields, size
         )
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    plugin, objective = module.trainer.precision_plugin, module.objective
-    scale = float(getattr(plugin, "scale", 1.0))  # of fp16, in which small gradients would be 0
+    large_size = module.counts["sequences"]
     squares = inverses = 0.0
     for index in range(batches.per_step):
         batch = data.transfer_batch_to_device(batches[step * batches.per_step + index], module.device, 0)
+        own = own_counts(batch)["sequences"]
+        squares += gradient_norm(module, batch, own / large_size) ** 2
+        inverses += 1 / own
+    numbers = torch.tensor([squares, inverses, batches.per_step], dtype=torch.float64)
+    squares, inverses, number = module.sum_over_ranks(numbers).tolist()
+    return estimated(large_norm**2, large_size, squares / number, inverses / number)
+
+
+def gradient_norm(module: PretrainingModule, batch: Batch, share: float) -> float:
+    """Return the norm of the gradient of a batch alone, which is a `share` of its step.
+
+    fp16 scales the loss of a step as far as its gradients can bear, and a part has larger gradients than its share of the
+    step: its scale is smaller by that share, and divided further where gradients overflow all the same.
+    """
+    plugin, objective = module.trainer.precision_plugin, module.objective
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    half = plugin if isinstance(plugin, RetryingHalfPrecision) else None
+    scale = half.scale * share if half else 1.0
+    while True:
         seed_dropout(module.device, stream_key(module.config.seed, "noise", batch["position"]))
         with plugin.train_step_context():
             loss = objective.loss(objective.sums(module.model, batch), own_counts(batch)) * scale
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
-        squares += (float(norm) / scale) ** 2
-        inverses += 1 / own_counts(batch)["sequences"]
-    numbers = torch.tensor([squares, inverses, batches.per_step], dtype=torch.float64)
-    squares, inverses, number = module.sum_over_ranks(numbers).tolist()
-    large_size = module.counts["sequences"]
-    return estimated(large_norm**2, large_size, squares / number, inverses / number)
+        norm = float(torch.nn.utils.get_total_norm([g for g in gradients if g is not None]))
+        if math.isfinite(norm) or half is None or scale < SMALLEST_SCALE:
+            return norm / scale
+        scale /= 4
