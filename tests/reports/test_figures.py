@@ -1,6 +1,7 @@
 """Figures: what is drawn is what the runs have; each only when its data are there; readable by machine and by eye."""
 
 import hashlib
+import json
 import math
 import re
 from dataclasses import replace
@@ -121,6 +122,27 @@ def test_curves_are_the_runs_metrics(tmp_path: Path) -> None:
     assert static == Series("static", ((2000.0, 450.0), (6000.0, 150.0), (10000.0, 90.0)))
     assert made["perplexity"].log_y, "450 to 90, and 700 for the unigram model"
     assert made["loss"].series[0].points[0] == (1000.0, 6.9)
+
+
+def test_gradient_noise_is_the_ratio_of_means_at_the_batch_of_the_steps(tmp_path: Path) -> None:
+    """A row whose means are not both positive has none; one run of two rows is one mark."""
+    measured = {"small": [(2, 1.0, 30.0), (4, 3.0, 50.0)], "quiet": [(8, -1.0, 9.0)], "odd": [(8, 1.0, -9.0)]}
+    found = []
+    for name, steps in measured.items():
+        record = write_run(tmp_path, pretrained(name, 5.0))
+        noise = [{"step": k, "train/noise_batch": b, "train/noise_signal": s, "train/noise_trace": t} for k, (b, s, t) in enumerate(steps)]  # fmt: skip
+        file = tmp_path / "pretrain" / record.run_id / "metrics.jsonl"
+        file.write_text(file.read_text() + "".join(json.dumps(row) + "\n" for row in noise))
+        found.append(record)
+    found += [replace(found[0], row="again"), pretrained("small", 6.0, seed=2)]
+    folder = tmp_path / "tables" / "t" / "smoke"
+    folder.mkdir(parents=True)
+    made = assemble(replace(SWEEP, rows={name: [] for name in (*measured, "again")}, tasks=[]), "smoke", found)
+    [figure] = [figure for figure in figures(made, folder) if figure.slug == "noise_scale"]
+    ours, itself = figure.series
+    assert (ours.points, ours.notes) == (((3.0, 20.0),), ("small, again (one run): 20.0, 2 steps",))
+    assert itself.points == ((3.0, 3.0),) and figure.note.endswith("the first pretraining seed.")
+    assert files(figure) and inline(figure)
 
 
 def test_rows_that_are_one_run_are_one_line(tmp_path: Path) -> None:

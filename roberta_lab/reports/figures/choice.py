@@ -19,7 +19,7 @@ def figures(table: Table, folder: Path, published_key: str | None = None) -> lis
     found = [
         *pretraining.curves(table, runs),
         results.batch_size(table, configs, published_key),
-        pretraining.noise_scale(table, configs, runs),
+        pretraining.noise_scale(table, runs),
         results.score_by_tokens(table),
         results.score_by_data(table, configs),
         pretraining.mask_exposure(table, configs),

@@ -34,12 +34,8 @@ NOISE = (
 
 def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
     """Yield what the runs have metrics for; `runs` are the folders of each row's first pretraining run."""
-    rows_of: dict[Path, list[str]] = {}
-    for name, folder in runs.items():
-        rows_of.setdefault(folder, []).append(name)
-    metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in rows_of.items()}
-    several = any(len(row.perplexity.records) > 1 for row in table.rows)
-    note = "Of each row the first pretraining seed." if several else ""
+    metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in _rows_of(runs).items()}
+    note = _first_seed(table)
     if held_out := _means(metrics, "val/ppl", None):
         unigram = shared_unigram(table)
         title, level = "Held-out perplexity by tokens seen", ("unigram model", unigram) if unigram is not None else None
@@ -51,26 +47,44 @@ def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
         yield Figure("loss", title, "tokens seen", "nats per token", losses, note=smooth)
 
 
-def noise_scale(table: Table, configs: Mapping[str, Config], runs: Mapping[str, Path]) -> Figure | None:
+def noise_scale(table: Table, runs: Mapping[str, Path]) -> Figure | None:
     """Return the gradient noise by batch size; None where no run measured it (`trainer.noise_scale_every`).
 
     A row's simple noise scale is the ratio of the means over its steps of tr(S) and |G|^2 (McCandlish et al. 2018, Section
-    2.2 and Appendix A.1); rows whose mean of |G|^2 is not positive have no ratio.
+    2.2 and Appendix A.1); rows whose means are not both positive have no ratio. The batch is that of the steps, which
+    has more sequences than `batch_size.sequences` where batches are matched in tokens.
     """
     points, notes = [], []
-    for name, folder in runs.items():
-        rows = [row for row in read(folder / "metrics.jsonl") if "train/noise_trace" in row]
-        trace, signal = (sum(row[f"train/noise_{part}"] for row in rows) for part in ("trace", "signal"))
-        if rows and signal > 0 and name in configs:
-            points.append((float(configs[name].batch_size.sequences), trace / signal))
-            notes.append(f"{name}: {number(trace / signal)}, {len(rows)} steps")
+    for folder, names in _rows_of(runs).items():
+        rows = [row for row in read(folder / "metrics.jsonl") if "train/noise_batch" in row]
+        signal, trace, batch = (
+            sum(row[f"train/noise_{part}"] for row in rows) for part in ("signal", "trace", "batch")
+        )
+        if signal > 0 and trace > 0:
+            points.append((batch / len(rows), trace / signal))
+            notes.append(f"{_name(names)}: {number(trace / signal)}, {len(rows)} steps")
     if not points:
         return None
     sizes = sorted({size for size, _ in points})
     measured = Series("simple noise scale", tuple(points), tuple(notes), joined=False)
     itself = Series("the batch itself", tuple((size, size) for size in sizes), published=True)
     title, x, y = "Gradient noise by batch size", "sequences a batch", "sequences"
-    return Figure("noise_scale", title, x, y, (measured, itself), log_x=True, log_y=True, note=NOISE)
+    note = f"{NOISE} {_first_seed(table)}".strip()
+    return Figure("noise_scale", title, x, y, (measured, itself), log_x=True, log_y=True, note=note)
+
+
+def _rows_of(runs: Mapping[str, Path]) -> dict[Path, list[str]]:
+    """Return the rows that share each run, by its folder."""
+    found: dict[Path, list[str]] = {}
+    for name, folder in runs.items():
+        found.setdefault(folder, []).append(name)
+    return found
+
+
+def _first_seed(table: Table) -> str:
+    """Return the note that only one seed is drawn; nothing where each row has one."""
+    several = any(len(row.perplexity.records) > 1 for row in table.rows)
+    return "Of each row the first pretraining seed." if several else ""
 
 
 def _name(rows: Sequence[str]) -> str:
@@ -111,7 +125,7 @@ def mask_exposure(table: Table, configs: Mapping[str, Config]) -> Figure | None:
         if rule_of(masking) == "whole_words":  # words of one token each are tokens
             masking = replace(masking, whole_words=False, positions="uniform")
         patterns = masking.num_patterns if masking.name == "static" else 0
-        rule = (rule_of(masking), masking.span_p, masking.max_span)
+        rule = (rule_of(masking), *(getattr(masking, key) for key in positions_of(masking).reads))
         kinds.setdefault((masking.name, masking.mask_prob, masking.selection, patterns, *rule), (name, masking))
     if len(kinds) < 2:
         return None
