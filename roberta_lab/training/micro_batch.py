@@ -99,6 +99,8 @@ def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
         "nsp": nsp_is_on(config),
         "mask_prob": config.masking.mask_prob,
         "precision": config.precision.dtype,
+        "optimizer": config.optimizer.name,
+        "objective": dataclasses.asdict(config.objective),
         "trainer": {name: getattr(config.trainer, name) for name in ("compile", "activation_checkpointing")},
         "device": device_facts(),
         "torch": torch.__version__,
@@ -118,7 +120,7 @@ def fits(config: Config, vocab_size: int, make_model: Callable[[], PretrainingMo
     allowed = MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
     try:
         batch, objective = trial_batch(config, vocab_size, number), objective_of(config)
-        take_two_steps(objective, config.precision.dtype, make_model().to(device), batch, device)
+        take_two_steps(objective, config, make_model().to(device), batch, device)
         return torch.cuda.max_memory_reserved(device) <= allowed
     except torch.OutOfMemoryError:
         return False
@@ -128,12 +130,12 @@ def fits(config: Config, vocab_size: int, make_model: Callable[[], PretrainingMo
 
 
 def take_two_steps(
-    objective: Objective, precision: str, model: PretrainingModel, batch: Batch, device: torch.device
+    objective: Objective, config: Config, model: PretrainingModel, batch: Batch, device: torch.device
 ) -> None:
-    """Train as a run does. The first step makes Adam's state, the second has it in memory all the time."""
-    optimizer = build_optimizer(model.named_parameters(), 0.0, (0.9, 0.98), 1e-6, 0.01)
+    """Train as a run does. The first step makes the optimizer's state, the second has it in memory all the time."""
+    optimizer = build_optimizer(model.named_parameters(), 0.0, (0.9, 0.98), 1e-6, 0.01, config.optimizer.name)
     batch = cast(Batch, {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
-    dtype = AUTOCAST.get(precision)
+    dtype = AUTOCAST.get(config.precision.dtype)
     model.train()
     for _ in range(2):
         with torch.autocast(device.type, dtype) if dtype else nullcontext():

@@ -11,6 +11,7 @@ from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.model.lamb import Lamb
 from roberta_lab.training import micro_batch
 from roberta_lab.training.micro_batch import Trials, find_largest
 from roberta_lab.training.module import PretrainingModule
@@ -58,6 +59,7 @@ def test_what_fits_is_remembered_for_the_model_the_precision_and_the_device(
     assert resolved(make()) == 2 and not tried
     assert resolved(replace(make(), seed=2)) == 2 and not tried
     assert resolved(make(precision="bf16")) == 2 and tried
+    assert resolved(make(optimizer="lamb")) == 2 and tried, "optimizers take memory of their own"
     config = make()
     config.objective.name = "one with a second encoder"
     assert resolved(config) == 2 and tried, "its heads take memory"
@@ -78,7 +80,16 @@ def test_a_trial_is_as_large_as_micro_batches_get(name: str) -> None:
     batches = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches
     assert len(trial["input_ids"]) >= max(len(batches[i]["input_ids"]) for i in range(len(batches)))
     module = PretrainingModule(config, 60, 1)
-    micro_batch.take_two_steps(module.objective, config.precision.dtype, module.model, trial, torch.device("cpu"))
+    micro_batch.take_two_steps(module.objective, config, module.model, trial, torch.device("cpu"))
+
+
+def test_a_trial_takes_the_steps_of_the_runs_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Lamb] = []
+    monkeypatch.setattr(Lamb, "step", lambda optimizer: steps.append(optimizer))
+    config = make(optimizer="lamb")
+    module, trial = PretrainingModule(config, 60, 1), micro_batch.trial_batch(config, 60, 2)
+    micro_batch.take_two_steps(module.objective, config, module.model, trial, torch.device("cpu"))
+    assert len(steps) == 2
 
 
 def test_auto_on_a_cpu_is_what_no_setting_is() -> None:
