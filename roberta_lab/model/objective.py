@@ -142,8 +142,9 @@ class Objective:
 
     @property
     def declared(self) -> tuple[Metric, ...]:
-        """Return the held-out metrics for tables, the first one first."""
-        return tuple(metric for term in self.terms for metric in term.declared)
+        """Return the held-out metrics for tables, the first one first; of terms that declare none, their losses."""
+        found = tuple(metric for term in self.terms for metric in term.declared)
+        return found or tuple(Metric(f"{term.name}_loss", lower_is_better=True, digits=3) for term in self.terms)
 
 
 def _joined(parts: Iterable[dict[str, T]]) -> dict[str, T]:

@@ -1,5 +1,6 @@
 """The pretraining loss: its gradient does not depend on the cut into micro-batches."""
 
+import math
 from dataclasses import replace
 from unittest import mock
 
@@ -15,6 +16,7 @@ from roberta_lab.data.datamodule import PretrainingData, pack
 from roberta_lab.model import encoder
 from roberta_lab.model.attention import Packed
 from roberta_lab.model.encoder import Layers, PretrainingModel
+from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric, accuracy
 from roberta_lab.model.objective import Objective, States, Sums, Term, encode, own_counts
 from roberta_lab.model.objectives.mlm import MaskedTokens, PairLabels, mlm_and
 from roberta_lab.training import module
@@ -108,3 +110,35 @@ def test_another_stack_of_layers_reads_a_batch_packed_or_padded(lengths: tuple[i
     for name in ("masked", "firsts"):
         expected, packed = (s.hidden.index_select(0, getattr(s, name).long()) for s in (found, one))
         assert torch.allclose(expected, packed, atol=1e-6)
+
+
+def test_each_term_is_divided_by_a_count_of_its_own_and_then_weighed() -> None:
+    """The weight is one of the trained loss; the metrics are of the term alone."""
+    objective, counts = mlm_and("sop", weight=0.5), {"masked": 3, "sequences": 4, "tokens": 100, "bytes": 6}
+    sums = {"mlm/loss": 6.0, "sop/loss": 8.0, "sop/correct": 3.0}
+    assert float(objective.loss({name: torch.tensor(value) for name, value in sums.items()}, counts)) == 3.0
+    trained = {"train/mlm_loss": 2.0, "train/sop_loss": 2.0, "train/sop_acc": 0.75}
+    assert objective.metrics(sums, counts, held_out=False) == trained
+    held_out = {"val/" + name.partition("/")[2]: value for name, value in trained.items()}
+    held_out |= {"val/ppl": pytest.approx(math.e**2), "val/bits_per_nonspace_byte": pytest.approx(1 / math.log(2))}
+    assert objective.metrics(sums, counts, held_out=True) == held_out
+
+
+def test_a_pair_is_right_where_the_likelier_label_is_its_own() -> None:
+    model, objective = tiny(), mlm_and("nsp")
+    for label, right in ((0, 1.0), (1, 2.0)):
+        with torch.no_grad():
+            model.nsp_classifier.weight.zero_()
+            model.nsp_classifier.bias.copy_(torch.eye(2)[label])
+        assert float(objective.sums(model, micro_batch(0, 3))["nsp/correct"]) == right, "labels are 0, 1, 1"
+
+
+def test_terms_that_declare_nothing_are_shown_by_their_losses() -> None:
+    class Silent(Term):
+        name, divisor = "silent", "tokens"
+
+    assert mlm_and("sop").declared == (PERPLEXITY, BITS_PER_BYTE, accuracy("sop"))
+    assert Objective((MaskedTokens(), Silent())).declared == (PERPLEXITY, BITS_PER_BYTE)
+    alone = Objective((Silent(),))
+    assert alone.declared == (Metric("silent_loss", lower_is_better=True, digits=3),)
+    assert "val/silent_loss" in alone.metrics({"silent/loss": 2.0}, {"tokens": 4}, held_out=True)
