@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from composed_jobs import at
 from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained, records, write_run
 
 from roberta_lab.config import ConfigError
+from roberta_lab.model.metrics import accuracy
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
@@ -269,6 +271,22 @@ def test_notes_of_pairs_and_of_what_is_predicted() -> None:
         text.endswith("so compare bits per byte.") for text in unlike_rows(other)
     )
     assert same_tokens(of({"ppl": 256.0, bits: 4.0}, {"ppl": 16.0})) is None
+
+
+def test_an_objective_without_perplexity_is_no_broken_run() -> None:
+    """In a table of its own, and beside runs that have one; a perplexity that is no number is broken."""
+    declared = (accuracy("order"),)
+    found = [pretrained(row, 9.0, declared=declared, **{"val/order_acc": 0.5}) for row in SWEEP.rows]
+    alone = [changed(record, metrics={"val/order_acc": 0.5}) for record in found]
+    for runs, perplexity in ((alone, None), ([found[0], alone[1]], 9.0)):
+        made = assemble(replace(SWEEP, tasks=[]), "smoke", runs)
+        assert [column.title for column in made.held_out] == ["held-out ppl", "held-out order acc, %"]
+        first, second = (row.held_out for row in made.rows)
+        assert (first[0].median, second[0].median, second[0].marks) == (perplexity, None, ("not measured",))
+        assert first[1].median == second[1].median == 50.0
+        assert same_tokens(made) is None and notes(made)
+    broken = assemble(replace(SWEEP, tasks=[]), "smoke", [pretrained(row, math.nan) for row in SWEEP.rows])
+    assert broken.rows[0].held_out[0].marks == ("1 of 1 runs nan",)
 
 
 def test_text_cut_by_tokens_and_columns_of_one_stand_in_are_noted() -> None:

@@ -136,9 +136,9 @@ def held_out_columns(results: Sequence[PretrainingResult]) -> tuple[Column, ...]
     declared = dict.fromkeys([PERPLEXITY, *(metric for result in results for metric in result.declared)])
     found = []
     for metric in declared:
-        measured = [math.isfinite(result.metrics.get(f"val/{metric.name}", math.nan)) for result in results]
-        if metric is PERPLEXITY or any(measured):
-            found.append(_held_out(metric, optional=metric != PERPLEXITY or (any(measured) and not all(measured))))
+        values = [result.metrics.get(f"val/{metric.name}") for result in results]
+        if metric is PERPLEXITY or any(value is not None and math.isfinite(value) for value in values):
+            found.append(_held_out(metric, optional=metric is not PERPLEXITY or None in values))
     return tuple(found)
 
 
