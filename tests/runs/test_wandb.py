@@ -122,6 +122,8 @@ def test_parameters_and_summary_are_plain_values(offline: dict[str, OfflineRun])
         10,
         "pydoc_topic",
     )
+    later = {"positions": "uniform", "pairs": "random", "nsp_weight": 1.0, "objective": "mlm", "optimizer": "adamw"}
+    assert later.items() <= plain.items() and plain["schedule"] == "linear"
     assert config["science"] == {"seed": 1, "masking": {"name": "static"}} and "trainer" in config["circumstance"]
     assert offline["pretrain"].summary["val/ppl"] == 7.0 and "plan" not in offline["pretrain"].summary
     found = {name: offline["finetune"].summary[name] for name in ("score", "majority", "at_chance")}
