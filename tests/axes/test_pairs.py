@@ -81,6 +81,14 @@ def test_labels_are_balanced_also_where_a_chunk_is_one_sentence(name: str) -> No
         assert label is not None and len(label) == 4000 and abs(label.sum() - 2000) < 158
 
 
+def test_a_sentence_is_cut_anywhere() -> None:
+    """Each of eight places between nine tokens for an eighth of 4,000: five deviations are 105."""
+    made, rows = make("sentence_pair", [[9]] * 4000, 40)
+    lengths, swapped = made.spans_length.reshape(-1, 2), rows.next_sentence_label == 1
+    first = np.where(swapped, lengths[:, 1], lengths[:, 0])
+    assert np.abs(np.bincount(first, minlength=9)[1:] - 500).max() < 105
+
+
 def test_the_label_cannot_be_told_from_lengths() -> None:
     """A and B of swapped pairs are as long as those of the others, for A is not always the first part."""
     corpus = random_corpus(3, documents=4000)
