@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jinja2
 
+from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import compact
@@ -42,6 +43,5 @@ def card(config: Config, run_id: str, result: Mapping[str, object]) -> str:
     mlm = "mlm" in objective_of(config).reads  # else the folder's MLM head is as it was initialized
     loader = "AutoModel" if not mlm else "AutoModelForPreTraining" if nsp else "AutoModelForMaskedLM"
     template = page.get_template("card.md.j2")
-    return template.render(
-        config=config, run_id=run_id, result=result, nsp=nsp, mlm=mlm, loader=loader, compact=compact
-    )
+    facts = {"nsp": nsp, "mlm": mlm, "loader": loader, "positions": rule_of(config.masking)}
+    return template.render(config=config, run_id=run_id, result=result, compact=compact, **facts)
