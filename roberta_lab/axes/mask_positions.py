@@ -19,9 +19,8 @@ class Chosen(NamedTuple):
     """The places that are predicted, and which of them are replaced alike."""
 
     selected: Bools  # (B, T)
-    units: Ints | None = (
-        None  # (B, T) int64: selected tokens of one number share the draw of 80/10/10; None: each its own
-    )
+    # (B, T) int64: selected tokens of one number share the draw of 80/10/10; None: each has its own
+    units: Ints | None = None
 
 
 # ids (B, T), where a token may be selected (B, T), a 64-bit key for each row (B,) from which all draws come, how many

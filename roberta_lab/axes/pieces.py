@@ -71,16 +71,16 @@ def capacity_of(config: InputFormatConfig, specials: int, least: int) -> int:
 
 
 def plan_of(
-    starts: Ints, lengths: Ints, example_ends: Ints, counts: dict[str, int], random: Bools | None = None
+    starts: Ints, lengths: Ints, example_ends: Ints, counts: dict[str, int], label: Bools | None = None
 ) -> Plan:
-    """Return the plan of these spans. With `random`, (N,) bool, they are A and B in turn, and it tells where B is random."""
+    """Return the plan of these spans. With a label, (N,) bool, they are A and B in turn, and it tells what B is to A."""
     return Plan(
         num_examples=len(example_ends),
         spans_start=starts,
         spans_length=lengths.astype(np.int32),
-        spans_kind=(np.arange(len(starts)) % 2 if random is not None else np.zeros(len(starts))).astype(np.uint8),
+        spans_kind=(np.arange(len(starts)) % 2 if label is not None else np.zeros(len(starts))).astype(np.uint8),
         example_ends=example_ends.astype(np.int64),
         lengths=(1 + np.add.reduceat(lengths + 1, np.append(0, example_ends[:-1]))).astype(np.int32),
-        next_sentence_label=None if random is None else random.astype(np.int8),
+        next_sentence_label=None if label is None else label.astype(np.int8),
         counts=counts | {"text_tokens": int(lengths.sum())},
     )

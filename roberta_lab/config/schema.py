@@ -150,7 +150,7 @@ class ScheduleConfig:
 class ObjectiveConfig:
     """What pretraining predicts: the terms of its loss."""
 
-    name: str = later("mlm")  # a line of OBJECTIVES in model/objective.py
+    name: str = later("mlm")  # a line of OBJECTIVES in model/objectives/__init__.py
 
 
 @dataclass

@@ -61,9 +61,8 @@ class RetryingHalfPrecision(MixedPrecision):
 def scale_of(trainer: L.Trainer, optimizer: Optimizer) -> float:
     """Return the factor on the gradients that an optimizer is about to take: fp16's scale, where it takes scaled ones."""
     plugin = trainer.precision_plugin
-    takes_scaled = getattr(
-        optimizer, "_step_supports_amp_scaling", False
-    )  # torch's own mark, which its GradScaler reads too
+    # private, as there is no public mark: the one that torch's own GradScaler and Lightning read
+    takes_scaled = getattr(optimizer, "_step_supports_amp_scaling", False)
     return plugin.scale if isinstance(plugin, RetryingHalfPrecision) and takes_scaled else 1.0
 
 

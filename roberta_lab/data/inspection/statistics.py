@@ -143,9 +143,9 @@ def _covered(starts: np.ndarray, stops: np.ndarray) -> int:
 
 
 def _mislabelled(random: np.ndarray, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray, pairs: str) -> int:
-    """Count pairs of label 0 whose B does not follow A in its document, and those of label 1 that are not what the rule says:
+    """Count the pairs whose label is wrong.
 
-    of two documents (`random`), or of one, A after B (`swapped`).
+    With label 0, B follows A in its document; with label 1, B is of another document (`random`), or A follows B (`swapped`).
     """
     same = documents[0::2] == documents[1::2]
     follows = same & (starts[1::2] >= stops[0::2])
@@ -208,9 +208,8 @@ def _kinds(totals: Counter[str], masking: MaskingConfig, vocabulary: Vocabulary)
         "random": masking.random_share - by_chance,
         "kept": 1 - masking.mask_share - masking.random_share + by_chance,
     }
-    if not positions_of(
-        masking
-    ).draws_by_token:  # tokens that are replaced alike: no interval for their number is known
+    # no interval is known for the number of tokens where several are replaced alike
+    if not positions_of(masking).draws_by_token:
         return {kind: Share(totals[kind], totals["selected"]) for kind in asked}
     return {kind: binomial(totals[kind], totals["selected"], share) for kind, share in asked.items()}
 
