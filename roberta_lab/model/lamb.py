@@ -33,13 +33,16 @@ class Lamb(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
+            by_steps: dict[int, list[Tensor]] = {}  # a tensor that once had no gradient has taken fewer
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_steps.setdefault(self.state[p].get("step", 0), []).append(p)
+            for parameters in by_steps.values():
                 self._step(group, parameters)
         return loss
 
     def _step(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """Take a step of one group, all of its tensors at once."""
+        """Take a step of tensors of one group that have taken equally many, all at once."""
         for p in parameters:
             if not self.state[p]:
                 self.state[p] = {"step": 0, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}

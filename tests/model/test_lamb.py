@@ -81,3 +81,14 @@ def test_goes_on_from_its_state() -> None:
     step(one, optimizer)
     step(other, resumed)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_each_tensor_counts_its_own_steps() -> None:
+    """A first step has the size of the rate, also of a bias that had no gradient before."""
+    early, late = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizer = build_optimizer([("early.bias", early), ("late.bias", late)], LR, BETAS, EPS, DECAY, "lamb")
+    early.grad = torch.ones(3)
+    optimizer.step()
+    late.grad = torch.ones(3)
+    optimizer.step()
+    assert torch.allclose(late, torch.full((3,), 1 - LR)) and torch.allclose(early, torch.full((3,), 1 - 2 * LR))
