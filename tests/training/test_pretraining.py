@@ -33,7 +33,7 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint, encoder
 from roberta_lab.model.objectives.mlm import PairLabels
 from roberta_lab.runs.tracking import MetricsFile, read
-from roberta_lab.training import trainer
+from roberta_lab.training import pretraining, trainer
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import NoRows, Row
@@ -163,6 +163,16 @@ def test_held_out_pairs_are_made_by_the_rule_of_the_run() -> None:
     for rule in ("random", "swapped"):
         data = PretrainingData(make(pairs=rule), Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
         assert all(f"pairs_{rule}" in plan.counts for plan in (data.validation_plan, data.micro_batches.plan))
+
+
+def test_the_result_holds_what_the_objective_declares() -> None:
+    config = make(pairs="swapped")
+    module, data = (
+        PretrainingModule(config, 60, 1),
+        PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (59,))),
+    )
+    result = pretraining._result(module, data, [Row(12, {"val/ppl": 5.0, "val/sop_acc": 0.5})])
+    assert [metric.name for metric in result.declared] == ["ppl", "bits_per_nonspace_byte", "sop_acc"]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
