@@ -31,9 +31,8 @@ from roberta_lab.config import (
 )
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint, encoder
-from roberta_lab.model.objectives.mlm import PairLabels
 from roberta_lab.runs.tracking import MetricsFile, read
-from roberta_lab.training import pretraining, trainer
+from roberta_lab.training import trainer
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import NoRows, Row
@@ -141,53 +140,6 @@ def test_losses_and_norms_do_not_depend_on_the_micro_batch(tmp_path: Path, optio
         for a, b in zip(runs[0], other, strict=True):
             assert a.keys() == b.keys()
             assert all(a[k] == pytest.approx(b[k], rel=1e-4) for k in a)
-
-
-def test_sums_are_known_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A term may return them in any order."""
-    rows, _ = train(make(), tmp_path / "usual")
-    right = PairLabels.sums
-    monkeypatch.setattr(PairLabels, "sums", lambda *given: dict(reversed(right(*given).items())))
-    assert train(make(), tmp_path / "reversed")[0] == rows
-
-
-@pytest.mark.parametrize("option", [{"weight": 0.5}, {"schedule": "cosine"}, {"optimizer": "lamb"}])
-def test_an_option_is_read(option: dict[str, Any], tmp_path: Path) -> None:
-    """Another run than without it, from the same first loss."""
-    usual, other = (train(make(**given), tmp_path / str(given))[0] for given in ({}, option))
-    assert usual[0]["train/mlm_loss"] == other[0]["train/mlm_loss"]
-    assert usual[-1]["val/ppl"] != other[-1]["val/ppl"]
-
-
-def test_held_out_pairs_are_made_by_the_rule_of_the_run() -> None:
-    for rule in ("random", "swapped"):
-        data = PretrainingData(make(pairs=rule), Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
-        assert all(f"pairs_{rule}" in plan.counts for plan in (data.validation_plan, data.micro_batches.plan))
-
-
-def test_the_result_holds_what_the_objective_declares() -> None:
-    config = make(pairs="swapped")
-    module, data = (
-        PretrainingModule(config, 60, 1),
-        PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (59,))),
-    )
-    result = pretraining._result(module, data, [Row(12, {"val/ppl": 5.0, "val/sop_acc": 0.5})])
-    assert [metric.name for metric in result.declared] == ["ppl", "bits_per_nonspace_byte", "sop_acc"]
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
-def test_the_norm_of_a_step_is_of_gradients_without_fp16s_scale(
-    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fused AdamW takes scaled gradients, LAMB does not; nor does a step that is taken again change the norm."""
-    config = make(dropout=0.0, optimizer=optimizer)
-    config.batch_size.steps = 2
-    exact = [row["train/grad_norm"] for row in train(config, tmp_path / "fp32")[0] if "lr" in row]
-    config.precision = PrecisionConfig("fp16")
-    for power in (8, 28):
-        monkeypatch.setattr(trainer, "FIRST_SCALE", 2.0**power)
-        rows, _ = train(config, tmp_path / f"fp16-{power}")
-        assert [row["train/grad_norm"] for row in rows if "lr" in row] == pytest.approx(exact, rel=0.01)
 
 
 def test_it_learns(tmp_path: Path) -> None:
