@@ -86,6 +86,18 @@ def pack(batch: dict[str, Tensor], max_length: int, fields: Mapping[str, np.ndar
     return packed
 
 
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch on a device, with the fields of an objective. Copies from pinned memory run beside the computation."""
+
+    def moved(values: Mapping[str, object]) -> dict[str, object]:
+        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()}
+
+    there = moved(batch)
+    if "fields" in batch:
+        there["fields"] = moved(batch["fields"])
+    return cast(Batch, there)
+
+
 class MicroBatches(Dataset[Batch]):
     """The micro-batches of one rank, each a pure function of its number, with the counts of its whole step."""
 
@@ -206,15 +218,8 @@ class PretrainingData(L.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Return the batch on a device. Copies from pinned memory run beside the computation."""
-
-        def moved(values: Mapping[str, object]) -> dict[str, object]:
-            return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()}
-
-        there = moved(batch)
-        if "fields" in batch:
-            there["fields"] = moved(batch["fields"])
-        return cast(Batch, there)
+        """Return the batch on a device."""
+        return to_device(batch, device)
 
     def validation_batches(self, rank: Rank = ALONE) -> Iterator[Batch]:
         """Yield the held-out examples in order, with their one fixed pattern. Several ranks take the batches in turn."""

@@ -9,7 +9,7 @@ import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.datamodule import pack, to_batch
+from roberta_lab.data.datamodule import pack, to_batch, to_device
 from roberta_lab.data.storage import digest, recall, remember
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import Objective, own_counts
@@ -88,10 +88,10 @@ def read_trials(file: Path) -> Trials:
 
 
 def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
-    """Return what the memory of a forward and backward pass depends on. MLM's own settings are left out, as in ids."""
-    objective = settings(config.objective)
+    """Return what the memory of a step depends on. Later keys are left out at their neutral values, as in ids."""
+    later = {"objective": settings(config.objective), "optimizer": settings(config.optimizer).get("name")}
     return {
-        **({"objective": objective} if objective else {}),
+        **{name: value for name, value in later.items() if value},
         "model": dataclasses.asdict(config.model),
         "vocab_size": vocab_size,
         "max_length": config.input_format.max_length,
@@ -99,8 +99,6 @@ def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
         "nsp": nsp_is_on(config),
         "mask_prob": config.masking.mask_prob,
         "precision": config.precision.dtype,
-        "optimizer": config.optimizer.name,
-        "objective": dataclasses.asdict(config.objective),
         "trainer": {name: getattr(config.trainer, name) for name in ("compile", "activation_checkpointing")},
         "device": device_facts(),
         "torch": torch.__version__,
@@ -134,7 +132,7 @@ def take_two_steps(
 ) -> None:
     """Train as a run does. The first step makes the optimizer's state, the second has it in memory all the time."""
     optimizer = build_optimizer(model.named_parameters(), 0.0, (0.9, 0.98), 1e-6, 0.01, config.optimizer.name)
-    batch = cast(Batch, {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
+    batch = to_device(batch, device)
     dtype = AUTOCAST.get(config.precision.dtype)
     model.train()
     for _ in range(2):

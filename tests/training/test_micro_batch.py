@@ -10,7 +10,7 @@ from test_pretraining import Store, make
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.data.datamodule import PretrainingData, to_device
 from roberta_lab.model.lamb import Lamb
 from roberta_lab.training import micro_batch
 from roberta_lab.training.micro_batch import Trials, find_largest
@@ -96,3 +96,12 @@ def test_auto_on_a_cpu_is_what_no_setting_is() -> None:
     config = make()
     config.trainer.micro_batch_size = "auto"
     assert micro_batch.resolve_auto(config, 60, lambda: pytest.fail("nothing is tried")).trainer.micro_batch_size == 8
+
+
+def test_all_of_a_batch_moves_to_the_device() -> None:
+    """The fields of an objective too: a trial on a GPU would fail without."""
+    batch = micro_batch.trial_batch(make(), 60, 2)
+    batch["fields"] = {"added": torch.ones(3)}
+    there = to_device(batch, torch.device("meta"))
+    tensors = [v for v in (*there.values(), *there["fields"].values()) if isinstance(v, torch.Tensor)]
+    assert len(tensors) > 5 and {str(tensor.device) for tensor in tensors} == {"meta"}
