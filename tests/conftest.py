@@ -6,6 +6,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the processes that tests start have it too
 
+import composed_once
 import pytest
 import torch
 
@@ -15,6 +16,14 @@ from roberta_lab.runs.registration import register
 torch.set_num_threads(1)
 
 LONGEST = ("test_end_to_end.py", "test_ranks.py", "test_sweeps.py", "test_reproduce.py")  # about a minute each
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composing_once() -> Iterator[None]:
+    """Each tree of a config composed once for all tests of a process."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        composed_once.patch(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
 from roberta_lab.cli import main
 from roberta_lab.runs import fingerprints
@@ -24,7 +23,6 @@ def commands() -> Iterator[tuple[str, str]]:
                 yield page.name, line.strip()
 
 
-@pytest.mark.usefixtures("composing_once")
 @pytest.mark.parametrize(("page", "line"), list(commands()))
 def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """All of its jobs build; only the work is left out, and the user's files. Of seeds in a sweep, one."""

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from composed_once import composed, composing_once  # noqa: F401 (fixtures)
 
 from roberta_lab.cli import main
 from roberta_lab.runs.compose import build
@@ -30,7 +29,6 @@ def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: py
         assert f"  {group} " in text and " | ".join(marked) in text
 
 
-@pytest.mark.usefixtures("composing_once")
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
@@ -42,7 +40,6 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     assert len(jobs) >= 3
 
 
-@pytest.mark.usefixtures("composing_once")
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
