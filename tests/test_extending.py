@@ -1,5 +1,6 @@
 """The examples of docs/extending.md: put into a copy of the project as the page says, their tests and commands run there."""
 
+import ast
 import os
 import re
 import shlex
@@ -59,6 +60,21 @@ def place(block: str, copy: Path) -> None:
     file.write_text(changed)
 
 
+def commands() -> Iterator[list[str]]:
+    for block in blocks():
+        if block.startswith("$ roberta-lab "):
+            yield from (shlex.split(line)[2:] for line in block.splitlines())
+
+
+OWN = [block.partition("\n")[0].removeprefix("# ") for block in blocks() if block.startswith("# tests/")]
+GENERAL = [  # of the tests that run over all of a kind, those that see what the page adds
+    "tests/model/test_schedule.py",
+    "tests/model/test_optimizer.py",
+    "tests/config/test_later_keys.py::test_every_new_key_of_science_has_a_neutral_value",
+    "tests/config/test_later_keys.py::test_every_group_of_science_is_in_ids",
+]
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with all examples in it, and the folder MINE beside it."""
@@ -76,33 +92,35 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run(copy: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+@pytest.fixture(scope="module")
+def codes(copy: Path) -> dict[str, int]:
+    """What pytest and each command of the page return. All in one process, which reads torch and composes once."""
+    tests = ["-q", "-p", "no:cacheprovider", *OWN, *GENERAL]
+    code = f"""
+import pytest
+codes = {{"pytest": int(pytest.main({tests!r}))}}
+from roberta_lab.cli.main import main
+for line in {[[*line, *TINY] for line in commands()]!r}:
+    codes[" ".join(line)] = main(line)
+print("\\ncodes", codes)
+"""
     environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "\ncodes " in done.stdout, done.stdout + done.stderr
+    output, _, found = done.stdout.rpartition("\ncodes ")
+    print(output, done.stderr)  # which pytest shows of a test that fails
+    return ast.literal_eval(found)
 
 
-def commands() -> Iterator[list[str]]:
-    for block in blocks():
-        if block.startswith("$ roberta-lab "):
-            yield from (shlex.split(line)[2:] for line in block.splitlines())
+def test_the_tests_of_the_examples_pass_and_so_do_those_that_run_over_all(codes: dict[str, int]) -> None:
+    assert len(OWN) == 3
+    assert codes["pytest"] == 0
 
 
-def test_the_tests_of_the_examples_pass_and_so_do_those_that_run_over_all(copy: Path) -> None:
-    own = [block.partition("\n")[0].removeprefix("# ") for block in blocks() if block.startswith("# tests/")]
-    general = ["tests/model/test_schedule.py", "tests/model/test_optimizer.py", "tests/config/test_later_keys.py"]
-    assert len(own) == 3
-    done = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *own, *general)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_commands_of_the_page_run(copy: Path) -> None:
-    """In one process; runs have three steps, and of a sweep no finetuning is made."""
-    lines = list(commands())
-    assert {line[0] for line in lines} == {"pretrain", "reproduce", "table"}
-    code = ["from roberta_lab.cli.main import main"]
-    for line in lines:
-        code.append(f"assert main({[*line, *TINY]!r}) == 0, {line!r}")
-    done = run(copy, "-c", "\n".join(code))
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_commands_of_the_page_run(copy: Path, codes: dict[str, int]) -> None:
+    """Runs have three steps, and of a sweep no finetuning is made."""
+    assert {line[0] for line in commands()} == {"pretrain", "reproduce", "table"}
+    assert len(codes) == 1 + len(list(commands()))
+    assert not any(code for name, code in codes.items() if name != "pytest"), codes
     assert "val/detection_acc" in "".join(path.read_text() for path in copy.glob("outputs/pretrain/*/result.json"))
     assert len(list(copy.glob("outputs/pretrain/*/result.json"))) >= 6
