@@ -23,6 +23,7 @@ from small_run import SMALL, small_source  # noqa: F401 (a fixture)
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
+from roberta_lab.reports.figures import drawing
 from roberta_lab.runs import identity, jobs, launching, options, progress, provenance, results, tables
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
@@ -96,6 +97,8 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "; 3 pretrain, 2 finetune runs trained, 0 were there, 2 shared between tables, 1 failed" in out
     assert "finetune more seed 1, sst2 1: MemoryError: no room\n" in err and "Traceback" not in err
     assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
+    assert list((tmp_path / "outputs").rglob("figures/*.png"))
+    monkeypatch.setattr(drawing, "files", lambda figure: {})  # the same pictures again: a third of the time
     [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
     broken["on"] = False
     assert main.main(shlex.split(typed)) == 0

@@ -1,4 +1,4 @@
-"""Items as inputs: pair formats, cuts and windows against slow references, up to all of SQuAD's dev questions; tables; answers."""
+"""Items as inputs: pair formats, cuts and windows against slow references, up to SQuAD's dev questions; tables; answers."""
 
 from __future__ import annotations
 
