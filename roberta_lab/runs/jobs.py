@@ -177,18 +177,22 @@ def _composed_once(words: tuple[str, ...], places: Outside) -> Config:  # in oth
 def _config_of(place: Place, sweep: SweepConfig) -> Config:
     """Return what `composed` would, for a run in a row of a sweep.
 
-    Composing takes a sixth of a second, so a process composes once what jobs share: pretraining settings, which those of
-    finetuning do not touch, and the settings of each task.
+    Composing takes a sixth of a second, so a process composes once what jobs share: pretraining settings, each task, and
+    each setting of finetuning, none of which touches the others.
     """
     shared = without(place.overrides, "seed", "finetune.seed", "sweep")
     other = without(shared, "task", "finetune")
-    of_task = [o for o in shared if o not in other]
-    pretraining = _composed_once(tuple(texts(other)), outside())
-    tuning = _composed_once(tuple(texts([*of_task, *(o for o in other if o.key_or_group == "scale")])), outside())
+    scale = [o for o in other if o.key_or_group == "scale"]
+    of_task = [o for o in without(shared, "finetune") if o not in other]
+    of_tuning = [o for o in without(shared, "task") if o not in other]
+    pretraining, task, tuning = (
+        _composed_once(tuple(texts(overrides)), outside())
+        for overrides in (other, [*of_task, *scale], [*of_tuning, *scale])
+    )
     seeds = {o.key_or_group: int(value_text(o)) for o in place.overrides if o.key_or_group in ("seed", "finetune.seed")}
     finetune = replace(tuning.finetune, seed=seeds.get("finetune.seed", tuning.finetune.seed))
     sweep = replace(sweep, row=place.row)
-    config = replace(pretraining, seed=seeds["seed"], sweep=sweep, task=tuning.task, finetune=finetune)
+    config = replace(pretraining, seed=seeds["seed"], sweep=sweep, task=task.task, finetune=finetune)
     check(config)
     return config
 

@@ -12,15 +12,14 @@ from xml.etree import ElementTree
 import pytest
 from report_runs import SWEEP, finetuned, pretrained, write_run
 
-from roberta_lab.config import BatchSizeConfig, Config, MaskingConfig
+from roberta_lab.config import MaskingConfig
 from roberta_lab.reports.figures.choice import figures, main_figure
 from roberta_lab.reports.figures.drawing import COLOURS, STYLES, _drawn, files, style, svg_for_page
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
-from roberta_lab.reports.figures.pretraining import expected, exposure, noise_scale
+from roberta_lab.reports.figures.pretraining import expected, exposure
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.rows import Record
-from roberta_lab.training.rows import Row
 
 LINES = Figure(
     "curve",
@@ -247,19 +246,3 @@ def test_glue_bars_stand_beside_the_published_ones(tmp_path: Path) -> None:
     root = ElementTree.fromstring(inline(figure).svg)
     assert len([e for e in root.iter() if e.get("data-tip")]) == 4 + 4 + 4 + 5
     assert main_figure([figure, LINES]) is figure
-
-
-def test_gradient_noise_is_drawn_by_batch_size_as_a_ratio_of_means(tmp_path: Path) -> None:
-    """One row measured it at two steps, one found no signal, one did not measure."""
-    runs, configs = {}, {}
-    for name, sequences, noise in (("a", 16, [(1.0, 30.0), (3.0, 90.0)]), ("b", 128, [(-1.0, 5.0)]), ("c", 512, [])):
-        runs[name] = tmp_path / name
-        runs[name].mkdir()
-        rows = [Row(n, {"train/noise_signal": s, "train/noise_trace": t}) for n, (s, t) in enumerate(noise, 1)]
-        (runs[name] / "metrics.jsonl").write_text("".join(f"{row.to_json()}\n" for row in [*rows, Row(9, {"lr": 1.0})]))
-        configs[name] = Config(batch_size=BatchSizeConfig(sequences, 9, 1e-3))
-    table = assemble(SWEEP, "smoke", [pretrained("static", 500.0)])
-    found = noise_scale(table, configs, runs)
-    assert found is not None and found.series[0].points == ((16.0, 30.0),)
-    assert found.series[0].notes == ("a: 30.0, 2 steps",) and found.series[1].points == ((16.0, 16.0),)
-    assert noise_scale(table, configs, {"c": runs["c"]}) is None
