@@ -23,7 +23,7 @@ from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.training import noise
-from roberta_lab.training.trainer import scale_of, seed_dropout
+from roberta_lab.training.trainer import joint_norm, scale_of, seed_dropout
 
 
 class PretrainingModule(L.LightningModule):
@@ -46,6 +46,7 @@ class PretrainingModule(L.LightningModule):
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
         self.sums: list[Sums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once
+        self.all_parameters = [*self.parameters()]  # listed once: a walk through all modules takes a while
         self.gradient_norm = torch.zeros(())  # of this step, of all ranks
         self.noise: noise.Noise | None = None  # of this step, where it is measured
 
@@ -73,8 +74,8 @@ class PretrainingModule(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keep the norm of the step's gradients, which all ranks share by now; nothing is waited for, unless noise is asked for."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.gradient_norm = torch.nn.utils.get_total_norm(gradients) / scale_of(self.trainer, optimizer)
+        gradients = [gradient for p in self.all_parameters if (gradient := p.grad) is not None]
+        self.gradient_norm = joint_norm(gradients) / scale_of(self.trainer, optimizer)
         every, step = self.config.trainer.noise_scale_every, self.trainer.global_step
         self.noise = None
         if every is not None and (step + 1) % every == 0 and math.isfinite(norm := float(self.gradient_norm)):

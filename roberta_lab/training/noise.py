@@ -18,7 +18,7 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import MicroBatches, PretrainingData
 from roberta_lab.model.objective import own_counts
-from roberta_lab.training.trainer import SMALLEST_SCALE, RetryingHalfPrecision, seed_dropout
+from roberta_lab.training.trainer import SMALLEST_SCALE, RetryingHalfPrecision, joint_norm, seed_dropout
 
 if TYPE_CHECKING:
     from roberta_lab.training.module import PretrainingModule
@@ -107,7 +107,7 @@ def gradient_norm(module: PretrainingModule, batch: Batch, share: float) -> floa
         with plugin.train_step_context():
             loss = objective.loss(objective.sums(module.model, batch), own_counts(batch)) * scale
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        norm = float(torch.nn.utils.get_total_norm([g for g in gradients if g is not None]))
+        norm = float(joint_norm([g for g in gradients if g is not None]))
         if math.isfinite(norm) or half is None or scale < SMALLEST_SCALE:
             return norm / scale
         scale /= 4
