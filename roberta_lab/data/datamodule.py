@@ -5,8 +5,9 @@ The position in the data is the number of micro-batches so far; the loader deriv
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
-from typing import TypeAlias, cast
+from typing import Self, TypeAlias, cast
 
 import lightning.pytorch as L
 import numpy as np
@@ -109,15 +110,20 @@ class MicroBatches(Dataset[Batch]):
         vocabulary: Vocabulary,
         rank: Rank = ALONE,
         fields: Fields = no_fields,
-        size: int | None = None,
     ) -> None:
         self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
         self.fields = fields
         self.batches = batch_plan(plan, config)
-        self.size = size or micro_batch_size(config.batch_size.sequences, config.trainer)
+        self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.rank = rank
         self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
         self._counts: dict[int, tuple[int, int, int]] = {}  # of the current step
+
+    def cut_into(self, size: int) -> Self:
+        """Return the same steps in micro-batches of another size."""
+        other = copy(self)
+        other.size, other.per_step = size, accumulation(self.config.batch_size.sequences, self.rank.world_size, size)
+        return other
 
     def __len__(self) -> int:
         return self.config.batch_size.steps * self.per_step

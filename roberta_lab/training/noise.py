@@ -16,7 +16,7 @@ from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.datamodule import MicroBatches, PretrainingData
+from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model.objective import own_counts
 from roberta_lab.training.trainer import SMALLEST_SCALE, RetryingHalfPrecision, joint_norm, seed_dropout
 
@@ -77,9 +77,7 @@ def measure(module: PretrainingModule, data: PretrainingData, step: int, large_n
     batches, size = data.micro_batches, small_size(module.config)
     assert size is not None
     if size != batches.size:
-        batches = MicroBatches(
-            batches.store, batches.plan, batches.config, batches.vocabulary, batches.rank, batches.fields, size
-        )
+        batches = batches.cut_into(size)
     large_size = module.counts["sequences"]
     squares = inverses = 0.0
     for index in range(batches.per_step):
@@ -99,7 +97,7 @@ def gradient_norm(module: PretrainingModule, batch: Batch, share: float) -> floa
     step: its scale is smaller by that share, and divided further where gradients overflow all the same.
     """
     plugin, objective = module.trainer.precision_plugin, module.objective
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    parameters = [p for p in module.all_parameters if p.requires_grad]
     half = plugin if isinstance(plugin, RetryingHalfPrecision) else None
     scale = half.scale * share if half else 1.0
     while True:

@@ -34,15 +34,17 @@ def order_faults(corpus: Corpus, max_length: int, rows: Rows, single: bool) -> l
     """Walks over the chunks: each must give one pair, of its two parts, in the order that the label says."""
     pieces, cursor, found = slow_pieces(corpus, max_length - 3), 0, []
     assert rows.next_sentence_label is not None
+
+    def end_of(first: int) -> int:
+        """The piece after the chunk that starts at a piece."""
+        if not single:
+            return gathered(pieces, first, max_length - 3)
+        return first + 1 + (first + 1 < len(pieces) and pieces[first + 1].document == pieces[first].document)
+
     for row, (ids, label) in enumerate(zip(unpadded(rows), rows.next_sentence_label.tolist(), strict=True)):
-        end = gathered(pieces, cursor, max_length - 3)
-        if single:
-            end = cursor + 1 + (cursor + 1 < len(pieces) and pieces[cursor + 1].document == pieces[cursor].document)
-        while end - cursor == 1 and pieces[cursor].last - pieces[cursor].first == 1:  # one token makes no pair
-            cursor = end
-            end = gathered(pieces, cursor, max_length - 3)
-            if single:
-                end = cursor + 1 + (cursor + 1 < len(pieces) and pieces[cursor + 1].document == pieces[cursor].document)
+        while end_of(cursor) - cursor == 1 and pieces[cursor].last - pieces[cursor].first == 1:
+            cursor += 1  # one token makes no pair
+        end = end_of(cursor)
         cut = ids.index(2)
         texts = (ids[1:cut], ids[cut + 1 : -1])
         first, second = texts if label == 0 else texts[::-1]
