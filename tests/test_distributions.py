@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_store import examples
 from test_input_format import FIRST, Corpus, make
 
 from roberta_lab.axes import Bools, Ints, batch_size, masking, pairs
@@ -332,7 +333,7 @@ def test_all_orders_of_an_epoch_are_equally_likely(monkeypatch: pytest.MonkeyPat
     num_examples, epochs = 4, 6000
 
     def p_values() -> tuple[float, float]:
-        plan = BatchPlan(num_examples, num_examples, seed=5)
+        plan = BatchPlan(examples(num_examples), num_examples, seed=5)
         orders = np.array([plan.batch(epoch)[0] for epoch in range(epochs)])
         cells = np.array([np.bincount(column, minlength=num_examples) for column in orders.T])
         expected = epochs / num_examples

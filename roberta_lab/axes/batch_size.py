@@ -4,16 +4,17 @@
 follows from the step's number, so a run resumes exactly, and a cut into micro-batches and ranks leaves the batch as is.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from roberta_lab.axes import Ints
-from roberta_lab.axes.examples import Plan
+from roberta_lab.axes import Ints, input_format
+from roberta_lab.axes.epochs import Epochs
 from roberta_lab.axes.input_format import format_of
-from roberta_lab.axes.rng import generator
+from roberta_lab.axes.rng import generator, stream_key
+from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, ConfigError, TrainerConfig
 
 LARGEST_BY_DEFAULT = 32
@@ -31,61 +32,87 @@ def _epoch_order(num_examples: int, seed: int, epoch: int) -> Ints:
 class BatchPlan:
     """The examples of a run as one endless line, cut into batches: a permutation per epoch, joined end to end.
 
-    A batch is `sequences` examples or, with `lengths`, the examples that begin within `sequences * max_length` tokens of
-    the line: formats of short inputs then see as many tokens per step as the others (RoBERTa, Section 4.2).
+    A batch is `sequences` examples or, with `tokens`, the examples that begin within so many tokens of the line: formats of
+    short inputs then see as many tokens per step as the others (RoBERTa, Section 4.2).
     """
 
-    num_examples: int
+    plans: Epochs
     sequences: int
     seed: int
-    lengths: Ints | None = None  # (N,) tokens of each example, at most max_length
-    max_length: int = 1
+    tokens: int | None = None  # of a batch
+    longest: int = 1  # input that there may be, in tokens
     _starts: dict[int, Ints] = field(default_factory=dict, init=False)  # of the examples of recent epochs, on the line
 
     def __post_init__(self) -> None:
-        if self.num_examples < 1:
+        if self.plans.size(0)[0] < 1:
             raise ConfigError("the input plan has no examples; allowed: 1 and more (see data_mix.train_tokens)")
         if self.sequences < 1:
             raise ConfigError(f"batch_size.sequences={self.sequences} is no batch; allowed: 1 and more")
-        assert self.lengths is None or 0 < self.lengths.min() <= self.lengths.max() <= self.max_length
 
-    @cached_property
-    def _per_epoch(self) -> int:
-        """Return the length of one epoch on the line, in examples or tokens."""
-        return self.num_examples if self.lengths is None else int(self.lengths.sum(dtype=np.int64))
+    def _length(self, epoch: int) -> int:
+        """Return the length of an epoch on the line, in examples or tokens."""
+        return self.plans.size(epoch)[self.tokens is not None]
 
-    @cached_property
+    @property
     def _per_batch(self) -> int:
-        return self.sequences * (1 if self.lengths is None else self.max_length)
+        return self.sequences if self.tokens is None else self.tokens
+
+    def _epoch_at(self, position: int) -> tuple[int, int]:
+        """Return the epoch in which a position of the line lies, and where that epoch begins."""
+        begin, epoch = 0, 0
+        while position >= (end := begin + self._length(epoch)):
+            begin, epoch = end, epoch + 1
+            if epoch == self.plans.copies:  # `begin` is the length of a cycle now
+                cycles = position // begin
+                cycle, epoch, begin = begin, cycles * epoch, cycles * begin
+                assert position - begin < cycle
+        return epoch, begin
 
     def epochs(self, steps: int) -> float:
         """Return how many passes over the examples so many steps make."""
-        return steps * self._per_batch / self._per_epoch
+        position = steps * self._per_batch
+        epoch, begin = self._epoch_at(position)
+        return epoch + (position - begin) / self._length(epoch)
 
     def batch(self, step: int) -> tuple[Ints, Ints]:
         """Return a step's example ids and the epochs in which they are seen, int64 each; steps count from 0.
 
-        A batch may lie in two epochs, so that every batch is full and an epoch holds each example exactly once.
+        A batch may lie in several epochs, so that every batch is full and an epoch holds each example exactly once.
         """
         start, end = step * self._per_batch, (step + 1) * self._per_batch
+        epoch, begin = self._epoch_at(start)
         examples, epochs = [], []
-        for epoch in range(start // self._per_epoch, (end - 1) // self._per_epoch + 1):
-            order = _epoch_order(self.num_examples, self.seed, epoch)
-            first, last = (self._place(epoch, order, edge - epoch * self._per_epoch) for edge in (start, end))
+        while begin < end:
+            order = _epoch_order(self.plans.size(epoch)[0], self.seed, epoch)
+            first, last = (self._place(epoch, order, edge - begin) for edge in (start, end))
             examples.append(order[first:last])
             epochs.append(np.full(last - first, epoch, np.int64))
+            begin, epoch = begin + self._length(epoch), epoch + 1
         return np.concatenate(examples), np.concatenate(epochs)
 
     def _place(self, epoch: int, order: Ints, position: int) -> int:
         """Return how many examples of the epoch begin before `position`, counted from the epoch's start."""
-        if self.lengths is None:
-            return min(max(position, 0), self.num_examples)
+        if self.tokens is None:
+            return min(max(position, 0), len(order))
         if epoch not in self._starts:
             for old in [e for e in self._starts if e < epoch - 1]:
                 del self._starts[old]
-            lengths = self.lengths[order].astype(np.int64)
+            lengths = self.plans.plan(epoch).lengths[order].astype(np.int64)
             self._starts[epoch] = np.cumsum(lengths) - lengths
         return int(np.searchsorted(self._starts[epoch], position))
+
+    def passes(self, micro_batch_size: int, world_size: int) -> int:
+        """Return the number of forward passes of each rank in a step: as few as micro-batches of this size need.
+
+        Of batches counted in tokens they are never more than there are inputs, however long these are.
+        """
+        number = accumulation(self.sequences, world_size, micro_batch_size)
+        if self.tokens is None:
+            return number
+        if (most := self.tokens // self.longest // world_size) < 1:
+            least = f"{world_size} x {self.longest} tokens"
+            raise ConfigError(f"batch_size.sequences={self.sequences}: a step of {self.tokens} tokens is below {least}")
+        return min(number, most)
 
     def micro_batch(
         self, step: int, index: int, micro_batch_size: int, rank: int, world_size: int
@@ -95,24 +122,41 @@ class BatchPlan:
         Every rank makes the same number of passes. Batches matched in tokens are cut into shares of about equally many
         tokens. Examples of similar length are together, so that there is little padding.
         """
-        num_passes = accumulation(self.sequences, world_size, micro_batch_size)
+        num_passes = self.passes(micro_batch_size, world_size)
         assert 0 <= index < num_passes and 0 <= rank < world_size, (index, num_passes, rank, world_size)
         examples, epochs = self.batch(step)
         share = index * world_size + rank
-        if self.lengths is None:
+        if self.tokens is None:
             here = slice(share * micro_batch_size, (share + 1) * micro_batch_size)
             return examples[here], epochs[here]
-        by_length = np.argsort(self.lengths[examples], kind="stable")
-        edges = _equal_shares(self.lengths[examples[by_length]], num_passes * world_size)
+        plan, places = self.plans.view(examples, epochs)
+        lengths = plan.lengths[places]
+        by_length = np.argsort(lengths, kind="stable")
+        edges = _equal_shares(lengths[by_length], num_passes * world_size)
         chosen = by_length[edges[share] : edges[share + 1]]
         return examples[chosen], epochs[chosen]
 
 
-def batch_plan(plan: Plan, config: Config) -> BatchPlan:
-    """Return the batches of a run over the examples of its plan."""
-    matched = plan.lengths if format_of(config.input_format).matched else None
-    sequences, max_length = config.batch_size.sequences, config.input_format.max_length
-    return BatchPlan(plan.num_examples, sequences, config.seed, matched, max_length)
+def batch_plan(plans: Epochs, store: SentenceStore, config: Config) -> BatchPlan:
+    """Return the batches of a run over the examples of its epochs; `store` has its training documents."""
+    sequences, longest = config.batch_size.sequences, config.input_format.max_length
+    return BatchPlan(plans, sequences, config.seed, batch_tokens(store, config), longest)
+
+
+def batch_tokens(store: SentenceStore, config: Config) -> int | None:
+    """Return the tokens at which a batch aims, special ones too; None for formats whose batches are counted in inputs.
+
+    Formats of short inputs have the real tokens of a batch of the format that they are compared with (`matched_to` of
+    `FORMATS`), over the same text; with `matched_to: max_length` those of inputs that are full (RoBERTa, Section 4.2).
+    """
+    form, sequences = config.input_format, config.batch_size.sequences
+    if (partner := format_of(form).matched_to) is None:
+        return None
+    if form.matched_to == "max_length":
+        return sequences * form.max_length
+    key = stream_key(config.seed, "plan")
+    lengths = input_format.plan(store, replace(form, name=partner), key, config.nsp.pairs).lengths
+    return round(sequences * float(lengths.mean(dtype=np.float64)))
 
 
 def _equal_shares(lengths: Ints, number: int) -> Ints:

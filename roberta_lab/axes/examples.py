@@ -3,12 +3,14 @@
 A plan holds spans of the token store and copies no token; `gather` reads the tokens of the examples of a batch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from roberta_lab.axes import Bools, Ints
-from roberta_lab.axes.sentence_store import SentenceStore
+from roberta_lab.axes.sentence_store import SentenceStore, ranges
 
 IGNORED = -100  # the label of a position that is not predicted, as in PyTorch's cross entropy
 
@@ -44,6 +46,38 @@ class Plan:
     def num_text_tokens(self) -> Ints:
         """Return the text tokens of each example, (N,) int64: all but `<s>` and one `</s>` per span."""
         return self.lengths - 1 - np.diff(self.example_ends, prepend=0)
+
+    def take(self, examples: Ints) -> Self:
+        """Return a plan of these examples alone, (B,) integers, in this order; the counts stay those of the whole."""
+        ends = np.concatenate([[0], self.example_ends])
+        sizes = ends[examples + 1] - ends[examples]
+        spans, label = ranges(ends[examples], sizes), self.next_sentence_label
+        return replace(
+            self,
+            num_examples=len(examples),
+            spans_start=self.spans_start[spans],
+            spans_length=self.spans_length[spans],
+            spans_kind=self.spans_kind[spans],
+            example_ends=np.cumsum(sizes),
+            lengths=self.lengths[examples],
+            next_sentence_label=None if label is None else label[examples],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the examples of all parts, one after the other, with the counts of the first part."""
+        before = np.cumsum([0, *(len(part.spans_start) for part in parts)])
+        labels = [part.next_sentence_label for part in parts if part.next_sentence_label is not None]
+        return replace(
+            parts[0],
+            num_examples=sum(part.num_examples for part in parts),
+            spans_start=np.concatenate([part.spans_start for part in parts]),
+            spans_length=np.concatenate([part.spans_length for part in parts]),
+            spans_kind=np.concatenate([part.spans_kind for part in parts]),
+            example_ends=np.concatenate([n + part.example_ends for n, part in zip(before[:-1], parts, strict=True)]),
+            lengths=np.concatenate([part.lengths for part in parts]),
+            next_sentence_label=np.concatenate(labels) if labels else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,15 @@ class Format:
 
     plan: Callable[..., Plan]  # of store, config and key; of pairs also of a rule of pairs
     pairs: bool  # inputs are A and B: two token types, next-sentence labels, and nsp=auto is on
-    matched: bool  # inputs are short: a batch has as many tokens as batch_size.sequences full inputs
+    # inputs are short: a batch has as many tokens as one of this format; None: batch_size.sequences inputs
+    matched_to: str | None
 
 
 FORMATS: dict[str, Format] = {
-    "segment_pair": Format(plan=segment_pair, pairs=True, matched=False),
-    "sentence_pair": Format(plan=sentence_pair, pairs=True, matched=True),
-    "full_sentences": Format(plan=full_sentences, pairs=False, matched=False),
-    "doc_sentences": Format(plan=doc_sentences, pairs=False, matched=True),
+    "segment_pair": Format(plan=segment_pair, pairs=True, matched_to=None),
+    "sentence_pair": Format(plan=sentence_pair, pairs=True, matched_to="segment_pair"),
+    "full_sentences": Format(plan=full_sentences, pairs=False, matched_to=None),
+    "doc_sentences": Format(plan=doc_sentences, pairs=False, matched_to="full_sentences"),
 }
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from roberta_lab.axes import input_format, tokenizer
+from roberta_lab.axes import tokenizer
 from roberta_lab.axes.batch_size import batch_plan, micro_batch_size
 from roberta_lab.axes.data_mix import tokens_by_source, training_documents
-from roberta_lab.axes.examples import Plan, Vocabulary, gather
+from roberta_lab.axes.epochs import Epochs, epochs_of
+from roberta_lab.axes.examples import Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows
-from roberta_lab.axes.rng import stream_key
-from roberta_lab.axes.sentence_store import SentenceStore
+from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import prepared_for
@@ -29,7 +29,8 @@ def main(job: Job) -> None:
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
     store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
-    plan = input_format.plan(store, config.input_format, stream_key(config.seed, "plan"), config.nsp.pairs)
+    plans = epochs_of(store, config)
+    plan = plans.plan(config.inspect.epoch)
     numbers = np.arange(min(config.inspect.examples, plan.num_examples))
     rows = gather(store, plan, numbers, encoding.vocabulary)
     epochs = np.full_like(numbers, config.inspect.epoch)
@@ -47,7 +48,7 @@ def main(job: Job) -> None:
         for name, number in shares.items():
             print(f"  {name}  {number:,} tokens, {number / store.num_tokens:.1%}")
     if config.inspect.statistics:
-        counted = _counted(config, store, plan, encoding.vocabulary)
+        counted = _counted(config, store, plans, encoding.vocabulary)
         run_id = identity.directory(config, "pretrain").name
         frequent = tuple((encoding.spelled(token), number) for token, number in counted.rows.most_frequent)
         page = report.Page(title, run_id, report.settings(config), manifests, counted, frequent, examples)
@@ -58,8 +59,9 @@ def main(job: Job) -> None:
     sys.stdout.flush()  # `inspect | head` breaks the pipe: raise that here, where the caller expects it
 
 
-def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocabulary) -> statistics.EpochStatistics:
+def _counted(config: Config, store: TokenStore, plans: Epochs, vocabulary: Vocabulary) -> statistics.EpochStatistics:
     """Return the statistics of the epoch, or of its first `inspect.max_examples` examples."""
+    plan = plans.plan(config.inspect.epoch)
     number = min(config.inspect.max_examples or plan.num_examples, plan.num_examples)
     epoch, size = config.inspect.epoch, micro_batch_size(config.batch_size.sequences, config.trainer)
     return statistics.EpochStatistics(
@@ -68,5 +70,5 @@ def _counted(config: Config, store: SentenceStore, plan: Plan, vocabulary: Vocab
         statistics.row_statistics(
             store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
         ),
-        batch_statistics(batch_plan(plan, config), plan.lengths, config.batch_size.steps, size, config.trainer.devices),
+        batch_statistics(batch_plan(plans, store, config), config.batch_size.steps, size, config.trainer.devices),
     )

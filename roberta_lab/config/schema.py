@@ -91,6 +91,9 @@ class InputFormatConfig:
 
     name: str = MISSING
     max_length: int = at_least(8, 512)
+    # of formats of short inputs, what a batch holds: real_tokens of a batch of the format that they are compared with, or
+    # max_length, as many as batch_size.sequences full inputs
+    matched_to: str = later("max_length", one_of("real_tokens", "max_length"), default="real_tokens")
 
 
 @dataclass
@@ -116,6 +119,8 @@ class NspConfig:
     mode: str = MISSING
     pairs: str = later("random")  # a rule of axes/pairs.py for the other half: random (BERT) | swapped (ALBERT)
     weight: float = later(1.0)  # of its loss beside that of MLM
+    # pairs are drawn anew in each of so many copies of the data, copy = epoch mod copies (BERT: 10); 1: once for a run
+    copies: int = later(1, at_least(1), default=10)
 
 
 @dataclass

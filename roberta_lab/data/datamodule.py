@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes import input_format
-from roberta_lab.axes.batch_size import ALONE, Rank, accumulation, batch_plan, micro_batch_size
-from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
+from roberta_lab.axes.batch_size import ALONE, Rank, batch_plan, micro_batch_size
+from roberta_lab.axes.epochs import Epochs, epochs_of
+from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked, positions_of
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
@@ -105,24 +106,24 @@ class MicroBatches(Dataset[Batch]):
     def __init__(
         self,
         store: SentenceStore,
-        plan: Plan,
+        plans: Epochs,
         config: Config,
         vocabulary: Vocabulary,
         rank: Rank = ALONE,
         fields: Fields = no_fields,
     ) -> None:
-        self.store, self.plan, self.config, self.vocabulary = store, plan, config, vocabulary
+        self.store, self.plans, self.config, self.vocabulary = store, plans, config, vocabulary
         self.fields = fields
-        self.batches = batch_plan(plan, config)
+        self.batches = batch_plan(plans, store, config)
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.rank = rank
-        self.per_step = accumulation(config.batch_size.sequences, rank.world_size, self.size)
+        self.per_step = self.batches.passes(self.size, rank.world_size)
         self._counts: dict[int, tuple[int, int, int]] = {}  # of the current step
 
     def cut_into(self, size: int) -> Self:
         """Return the same steps in micro-batches of another size."""
         other = copy(self)
-        other.size, other.per_step = size, accumulation(self.config.batch_size.sequences, self.rank.world_size, size)
+        other.size, other.per_step = size, self.batches.passes(size, self.rank.world_size)
         return other
 
     def __len__(self) -> int:
@@ -131,7 +132,8 @@ class MicroBatches(Dataset[Batch]):
     def __getitem__(self, i: int) -> Batch:
         step, index = divmod(i, self.per_step)
         examples, epochs = self.batches.micro_batch(step, index, self.size, *self.rank)
-        by_length = np.argsort(self.plan.lengths[examples], kind="stable")  # attention is faster so
+        plan, places = self.plans.view(examples, epochs)
+        by_length = np.argsort(plan.lengths[places], kind="stable")  # attention is faster so
         examples, epochs = examples[by_length], epochs[by_length]
         rows, masked, labels = self._masked(examples, epochs)
         keyed = replace(rows, keys=example_keys(examples, epochs, self.config.seed))
@@ -147,15 +149,17 @@ class MicroBatches(Dataset[Batch]):
         if step not in self._counts:
             examples, epochs = self.batches.batch(step)
             masking, seed = self.config.masking, self.config.seed
+            plan, places = self.plans.view(examples, epochs)
             if positions_of(masking).is_exact:
-                masked = num_masked(num_maskable(self.plan, examples, masking), examples, epochs, masking, seed).sum()
+                masked = num_masked(num_maskable(plan, places, masking), examples, epochs, masking, seed).sum()
             else:  # only choosing shows how many there are
                 masked = (self._masked(examples, epochs)[2] != IGNORED).sum()
-            self._counts = {step: (int(masked), len(examples), int(self.plan.lengths[examples].sum(dtype=np.int64)))}
+            self._counts = {step: (int(masked), len(examples), int(plan.lengths[places].sum(dtype=np.int64)))}
         return self._counts[step]
 
     def _masked(self, examples: np.ndarray, epochs: np.ndarray) -> tuple[Rows, np.ndarray, np.ndarray]:
-        rows = gather(self.store, self.plan, examples, self.vocabulary)
+        plan, places = self.plans.view(examples, epochs)
+        rows = gather(self.store, plan, places, self.vocabulary)
         return rows, *masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
 
 
@@ -196,9 +200,7 @@ class PretrainingData(L.LightningDataModule):
         self.config, self.vocabulary, self.validation_store, self.fields = config, vocabulary, validation, fields
         key = stream_key(VALIDATION_SEED, "validation")
         self.validation_plan = input_format.plan(validation, config.input_format, key, config.nsp.pairs)
-        key = stream_key(config.seed, "plan")
-        plan = input_format.plan(train, config.input_format, key, config.nsp.pairs)
-        self.micro_batches = MicroBatches(train, plan, config, vocabulary, rank, fields)
+        self.micro_batches = MicroBatches(train, epochs_of(train, config), config, vocabulary, rank, fields)
 
     @property
     def accumulation(self) -> int:

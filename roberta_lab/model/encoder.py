@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import ModelConfig
 from roberta_lab.model.attention import Attention, Packed, Padded
 
@@ -98,9 +99,6 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config, vocab_size, max_positions, token_types, pad_id)
         self.layers = Layers(config)
         initialize(self, config.init_std)
-        # No input reads these rows. They are zeros, so that a layout without them loses nothing.
-        with torch.no_grad():
-            self.embeddings.positions.weight[:POSITION_OFFSET].zero_()
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -178,14 +176,21 @@ class PretrainingModel(nn.Module):
         return logits
 
 
-def initialize(module: nn.Module, std: float) -> None:
-    """Initialize as BERT: N(0, std) for matrices, zeros for biases and the padding row, ones for LayerNorm."""
-    for part in module.modules():
+def initialize(module: nn.Module, std: float, key: int | None = None) -> None:
+    """Initialize as BERT: N(0, std) for matrices, zeros for biases and rows that no input reads, ones for LayerNorm.
+
+    With a key, each matrix has draws of its own, keyed by its name in the module. So a model with one part more, token types
+    or a head, starts from the same weights in all others. None: all are drawn in turn from torch's global generator.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            draw = None if key is None else torch.Generator().manual_seed(stream_key(key, name) >> 1)
+            nn.init.normal_(part.weight, std=std, generator=draw)
         if isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, std=std)
             nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.Embedding):
-            nn.init.normal_(part.weight, std=std)
-            if part.padding_idx is not None:
-                with torch.no_grad():
-                    part.weight[part.padding_idx].zero_()
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+                part.weight[part.padding_idx].zero_()
+            elif isinstance(part, Embeddings):  # zeros, so that a layout without these rows loses nothing
+                part.positions.weight[:POSITION_OFFSET].zero_()

@@ -36,6 +36,8 @@ def science(config: Config) -> Settings:
 
         values["tokenizer"] = {"kind": config.tokenizer.kind, "published": tokenizer_files.fingerprint(path)}
     values["masking"] = mask_settings(config.masking)
+    if format_of(config.input_format).matched_to is None:
+        values["input_format"].pop("matched_to", None)
     return {"version": SCIENCE_VERSION, **values}
 
 
@@ -54,7 +56,8 @@ def mask_settings(config: MaskingConfig) -> Settings:
 def _pair_settings(config: Config) -> Settings:
     """Return what of `nsp` counts beside whether it is on: how pairs are made, and the weight of a loss that is there."""
     values = settings(config.nsp)
-    is_read = {"pairs": format_of(config.input_format).pairs, "weight": nsp_is_on(config)}
+    pairs = format_of(config.input_format).pairs
+    is_read = {"pairs": pairs, "copies": pairs, "weight": nsp_is_on(config)}
     return {f"nsp_{key}": values[key] for key in is_read if key in values and is_read[key]}
 
 

@@ -49,8 +49,7 @@ class FinetuningModule(L.LightningModule):
     def __init__(self, config: Config, start: InitialModel, head: str, num_labels: int, num_steps: int) -> None:
         super().__init__()
         self.config, self.num_steps, tune = config, num_steps, config.finetune
-        torch.manual_seed(stream_key(tune.seed, "finetune/encoder") >> 1)
-        encoder = start.encoder(tune.dropout)
+        encoder = start.encoder(tune.dropout, stream_key(tune.seed, "finetune/encoder"))
         torch.manual_seed(stream_key(tune.seed, "finetune/head") >> 1)
         self.model = TaskModel(encoder, head, num_labels, encoder.config)
         self.losses: list[Tensor] = []  # of each step; reading them waits for a GPU, so that is done rarely

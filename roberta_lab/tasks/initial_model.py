@@ -17,7 +17,7 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import Config, ConfigError, ModelConfig
 from roberta_lab.data import tokenizer_files
 from roberta_lab.model import checkpoint
-from roberta_lab.model.encoder import Encoder
+from roberta_lab.model.encoder import Encoder, initialize
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.huggingface.names import join_names
 
@@ -74,12 +74,14 @@ class InitialModel:
         """Return whether pairs are joined as in BERT: one separator, and token types."""
         return self.token_types > 1
 
-    def encoder(self, dropout: float) -> Encoder:
-        """Return a new encoder with these weights, or random ones. Raises ConfigError if they do not fit it."""
+    def encoder(self, dropout: float, key: int = 0) -> Encoder:
+        """Return a new encoder with these weights, or random ones of the key. Raises ConfigError if they do not fit it."""
         model = ModelConfig(**{**vars(self.model), "dropout": dropout, "attention_dropout": dropout})
         pad_id = self.encoding.pad_id
         encoder = Encoder(model, self.vocab_size, self.max_length, self.token_types, pad_id)
-        if self.weights is not None:
+        if self.weights is None:
+            initialize(encoder, model.init_std, key)
+        else:
             own, given = ({k: t.shape for k, t in state.items()} for state in (encoder.state_dict(), self.weights))
             if wrong := {name for name in own.keys() | given.keys() if own.get(name) != given.get(name)}:
                 raise ConfigError(f"the pretrained weights do not fit the model: {join_names(wrong)}.")

@@ -145,12 +145,13 @@ def take_two_steps(
 
 def trial_batch(config: Config, vocab_size: int, number: int) -> Batch:
     """Return the largest micro-batch of `number` inputs: all are full. A format that counts tokens may have one input more."""
-    shape = number + format_of(config.input_format).matched, config.input_format.max_length
+    form = format_of(config.input_format)
+    shape = number + (form.matched_to is not None), config.input_format.max_length
     ids = np.arange(shape[0] * shape[1]).reshape(shape) % vocab_size
     labels = np.full(shape, IGNORED)
     masked = max(1, round(config.masking.mask_prob * shape[1]))
     labels[:, :masked] = ids[:, :masked]
-    pairs = np.zeros(shape[0], np.int64) if format_of(config.input_format).pairs else None
+    pairs = np.zeros(shape[0], np.int64) if form.pairs else None
     rows = Rows(
         ids,
         np.zeros_like(ids),

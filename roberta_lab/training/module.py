@@ -18,7 +18,7 @@ from roberta_lab.config import Config
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint, schedule
-from roberta_lab.model.encoder import Layers, PretrainingModel
+from roberta_lab.model.encoder import Layers, PretrainingModel, initialize
 from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
@@ -33,10 +33,11 @@ class PretrainingModule(L.LightningModule):
         super().__init__()
         self.config, self.objective = config, objective_of(config)
         token_types, length = 2 if format_of(config.input_format).pairs else 0, config.input_format.max_length
-        torch.manual_seed(stream_key(config.seed, "init/heads") >> 1)
+        key = stream_key(config.seed, "init")
+        torch.manual_seed(key >> 1)  # for parts of an objective's heads that `initialize` does not know
         heads = self.objective.heads(config.model, vocab_size)
-        torch.manual_seed(stream_key(config.seed, "init") >> 1)  # so the encoder starts the same under every objective
         self.model = PretrainingModel(config.model, vocab_size, length, token_types, nsp_is_on(config), pad_id, heads)
+        initialize(self.model, config.model.init_std, key)  # the same under every format, objective and `nsp`
         self.model.freeze_heads(self.objective.reads)
         for layers in (part for part in self.model.modules() if isinstance(part, Layers)):  # those of heads too
             layers.checkpointing = config.trainer.activation_checkpointing

@@ -80,7 +80,7 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         epochs=data.micro_batches.batches.epochs(validation.step),
         unigram_ppl=data.unigram_perplexity(),
         parameters=sum(p.numel() for p in module.parameters()),
-        plan=data.micro_batches.plan.counts,
+        plan=data.micro_batches.plans.plan(0).counts,
         metrics={name: value for name, value in validation.items() if name.startswith("val/")},
         declared=module.objective.declared,
     )

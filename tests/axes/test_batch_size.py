@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_store import store_of
+from fake_store import FakeStore, epochs_of_lengths, examples, store_of
 
-from roberta_lab.axes import batch_size, input_format
-from roberta_lab.axes.batch_size import BatchPlan, accumulation
-from roberta_lab.config import BatchSizeConfig, Config, ConfigError, InputFormatConfig
+from roberta_lab.axes import batch_size
+from roberta_lab.axes.batch_size import BatchPlan, accumulation, batch_plan
+from roberta_lab.axes.epochs import epochs_of
+from roberta_lab.axes.examples import Vocabulary, gather
+from roberta_lab.config import BatchSizeConfig, Config, ConfigError, InputFormatConfig, NspConfig
 
 
 def faults(plan: BatchPlan, num_steps: int) -> list[str]:
     """What is wrong with the plan's first steps, told from the outside."""
     line = [pair for s in range(num_steps) for pair in zip(*(x.tolist() for x in plan.batch(s)), strict=True)]
     found, orders = [], []
-    for epoch in range(len(line) // plan.num_examples):
-        part = line[epoch * plan.num_examples : (epoch + 1) * plan.num_examples]
+    num_examples = plan.plans.size(0)[0]
+    for epoch in range(len(line) // num_examples):
+        part = line[epoch * num_examples : (epoch + 1) * num_examples]
         if {e for _, e in part} != {epoch}:
             found.append("an epoch's place holds another epoch")
-        if sorted(x for x, _ in part) != list(range(plan.num_examples)):
+        if sorted(x for x, _ in part) != list(range(num_examples)):
             found.append("an epoch does not hold each example once")
         orders.append([x for x, _ in part])
     if len({tuple(o) for o in orders}) < len(orders):
@@ -29,25 +32,25 @@ def faults(plan: BatchPlan, num_steps: int) -> list[str]:
 
 @pytest.mark.parametrize(("num_examples", "sequences"), [(10, 4), (7, 7), (9, 2), (5, 16), (64, 64)])
 def test_each_epoch_is_one_pass_in_an_order_of_its_own(num_examples: int, sequences: int) -> None:
-    assert faults(BatchPlan(num_examples, sequences, seed=1), 4 * num_examples // sequences + 1) == []
+    assert faults(BatchPlan(examples(num_examples), sequences, seed=1), 4 * num_examples // sequences + 1) == []
 
 
 def test_sizes_and_types() -> None:
-    examples, epochs = BatchPlan(5, 12, seed=1).batch(0)
-    assert examples.shape == epochs.shape == (12,) and examples.dtype == epochs.dtype == np.int64
+    found, epochs = BatchPlan(examples(5), 12, seed=1).batch(0)
+    assert found.shape == epochs.shape == (12,) and found.dtype == epochs.dtype == np.int64
     assert epochs.tolist() == [0] * 5 + [1] * 5 + [2] * 2
 
 
 def test_a_step_depends_on_its_number_alone() -> None:
-    straight = [BatchPlan(100, 16, seed=3).batch(s)[0].tolist() for s in range(20)]
+    straight = [BatchPlan(examples(100), 16, seed=3).batch(s)[0].tolist() for s in range(20)]
     batch_size._epoch_order.cache_clear()
-    resumed = [BatchPlan(100, 16, seed=3).batch(s)[0].tolist() for s in reversed(range(20))]
+    resumed = [BatchPlan(examples(100), 16, seed=3).batch(s)[0].tolist() for s in reversed(range(20))]
     assert straight == resumed[::-1]
-    assert straight != [BatchPlan(100, 16, seed=4).batch(s)[0].tolist() for s in range(20)]
+    assert straight != [BatchPlan(examples(100), 16, seed=4).batch(s)[0].tolist() for s in range(20)]
 
 
 def test_a_caller_cannot_change_the_order_of_others() -> None:
-    plan = BatchPlan(8, 8, seed=1)
+    plan = BatchPlan(examples(8), 8, seed=1)
     before = plan.batch(0)[0].tolist()
     plan.batch(0)[0][:] = 0
     plan.micro_batch(0, 0, 4, 0, 2)[0][:] = 0
@@ -56,11 +59,11 @@ def test_a_caller_cannot_change_the_order_of_others() -> None:
 
 @pytest.mark.parametrize(("world_size", "micro"), [(1, 24), (1, 1), (2, 4), (3, 8), (8, 3), (4, 2)])
 def test_micro_batches_are_the_batch_however_it_is_cut(world_size: int, micro: int) -> None:
-    plan = BatchPlan(50, 24, seed=2)
+    plan = BatchPlan(examples(50), 24, seed=2)
     for step in (0, 3):
         passes = range(accumulation(24, world_size, micro))
         parts = [plan.micro_batch(step, i, micro, r, world_size) for i in passes for r in range(world_size)]
-        assert all(len(examples) == len(epochs) == micro for examples, epochs in parts)
+        assert all(len(numbers) == len(epochs) == micro for numbers, epochs in parts)
         seen = [np.concatenate(column).tolist() for column in zip(*parts, strict=True)]
         assert seen == [x.tolist() for x in plan.batch(step)]
 
@@ -96,9 +99,9 @@ def test_sizes_below_one_are_refused(arguments: tuple[int, int, int]) -> None:
 
 def test_an_empty_plan_or_batch_is_refused() -> None:
     with pytest.raises(ConfigError, match="no examples"):
-        BatchPlan(0, 8, seed=1)
+        BatchPlan(examples(0), 8, seed=1)
     with pytest.raises(ConfigError, match="sequences=0"):
-        BatchPlan(8, 0, seed=1)
+        BatchPlan(examples(8), 0, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +113,16 @@ def test_an_empty_plan_or_batch_is_refused() -> None:
 )
 def test_planted_faults_are_noticed(monkeypatch: pytest.MonkeyPatch, wrong_order: object, fault: str) -> None:
     monkeypatch.setattr(batch_size, "_epoch_order", wrong_order)
-    assert any(fault in f for f in faults(BatchPlan(30, 8, seed=1), 16))
+    assert any(fault in f for f in faults(BatchPlan(examples(30), 8, seed=1), 16))
 
 
 # ---------------------------------------------------------------- batches matched in tokens
-def matched(seed: int, sequences: int = 6, max_length: int = 40) -> BatchPlan:
-    lengths = np.random.default_rng(seed).integers(3, max_length + 1, 70).astype(np.int32)
-    return BatchPlan(70, sequences, seed, lengths, max_length)
+def lengths_of(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(3, 41, 70).astype(np.int32)
+
+
+def matched(seed: int) -> BatchPlan:
+    return BatchPlan(epochs_of_lengths(lengths_of(seed)), 6, seed, tokens=6 * 40, longest=40)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,15 +135,15 @@ def test_matched_batches_equal_a_walk_along_the_line(seed: int) -> None:
             if step < 20:
                 expected[step][0].append(int(example))
                 expected[step][1].append(epoch)
-            position += int(plan.lengths[example])
+            position += int(lengths_of(seed)[example])
     assert [tuple(x.tolist() for x in plan.batch(step)) for step in range(20)] == expected
 
 
 def test_matched_batches_hold_as_many_tokens_as_full_ones() -> None:
-    plan = matched(1)
-    tokens = [plan.lengths[plan.batch(step)[0]].sum() for step in range(200)]
+    plan, lengths = matched(1), lengths_of(1)
+    tokens = [lengths[plan.batch(step)[0]].sum() for step in range(200)]
     assert max(abs(t - 6 * 40) for t in tokens) < 40 and abs(np.mean(tokens) - 6 * 40) < 1
-    assert plan.epochs(200) == pytest.approx(sum(tokens) / plan.lengths.sum(), rel=1e-2)
+    assert plan.epochs(200) == pytest.approx(sum(tokens) / lengths.sum(), rel=1e-2)
 
 
 @pytest.mark.parametrize(("micro", "world_size"), [(6, 1), (2, 1), (1, 1), (1, 2), (3, 2), (1, 6)])
@@ -148,29 +154,101 @@ def test_shares_of_a_matched_batch_are_disjoint_complete_and_balanced(micro: int
         parts = [plan.micro_batch(step, i, micro, r, world_size)[0] for i in passes for r in range(world_size)]
         assert all(len(part) for part in parts)
         assert sorted(np.concatenate(parts)) == sorted(plan.batch(step)[0])
-        tokens = [int(plan.lengths[part].sum()) for part in parts]
+        tokens = [int(lengths_of(2)[part].sum()) for part in parts]
         assert max(tokens) - min(tokens) <= 2 * 40 and max(tokens) <= (micro + 2) * 40
 
 
 def test_a_batch_of_full_inputs_is_matched_by_as_many() -> None:
-    plan = BatchPlan(10, 4, 1, np.full(10, 8, np.int32), 8)
+    plan = BatchPlan(epochs_of_lengths(np.full(10, 8)), 4, 1, tokens=32, longest=8)
     assert all(len(plan.batch(step)[0]) == 4 for step in range(9))
     assert [len(plan.micro_batch(0, i, 1, 0, 1)[0]) for i in range(4)] == [1] * 4
 
 
-@pytest.mark.parametrize(
-    ("name", "grows"),
-    [("segment_pair", False), ("sentence_pair", True), ("full_sentences", False), ("doc_sentences", True)],
-)
-def test_batches_grow_where_the_paper_says_so(name: str, grows: bool) -> None:
-    """Section 4.2: inputs of these two may be short, so their batches are as large as makes up for it."""
+def test_passes_of_short_batches_are_never_empty() -> None:
+    """A batch of 3.9 full inputs' tokens has three inputs if all are full: a fourth micro-batch would be empty."""
+    plan = BatchPlan(epochs_of_lengths(np.full(10, 40)), 4, 1, tokens=156, longest=40)
+    assert [plan.passes(micro, world) for micro, world in ((1, 1), (2, 1), (4, 1), (1, 2))] == [3, 2, 1, 1]
+    for step in range(20):
+        parts = [plan.micro_batch(step, i, 1, 0, 1)[0] for i in range(3)]
+        assert all(map(len, parts)) and sorted(np.concatenate(parts)) == sorted(plan.batch(step)[0])
+    with pytest.raises(ConfigError, match="4 x 40 tokens"):
+        plan.passes(1, 4)
+
+
+# ---------------------------------------------------------------- epochs of several plans
+COPIES = ([3, 4, 5], [6, 1], [2, 2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("tokens", [None, 7, 30])
+def test_copies_of_other_sizes_are_walked_one_after_the_other(tokens: int | None) -> None:
+    """Example by example along the line, as in the slow walk above."""
+    plan = BatchPlan(epochs_of_lengths(*COPIES), 4, 5, tokens, longest=6)
+    share, position, expected = tokens or 4, 0, [([], []) for _ in range(30)]
+    for epoch in range(120):
+        lengths = COPIES[epoch % 3]
+        for example in batch_size._epoch_order(len(lengths), 5, epoch):
+            if (step := position // share) < 30:
+                expected[step][0].append(int(example))
+                expected[step][1].append(epoch)
+            position += lengths[example] if tokens else 1
+    for order in (range(30), reversed(range(30))):
+        assert all(tuple(x.tolist() for x in plan.batch(step)) == expected[step] for step in order)
+    cycle = sum(map(sum, COPIES)) if tokens else 10
+    assert plan.epochs(cycle) == pytest.approx(3 * share)
+    assert plan.epochs(0) == 0 < plan.epochs(1) < plan.epochs(2)
+
+
+def pairs_store() -> FakeStore:
     draw = np.random.default_rng(1)
-    store = store_of([draw.integers(3, 12, 6).tolist() for _ in range(80)])
-    config = Config(input_format=InputFormatConfig(name, 128), batch_size=BatchSizeConfig(8, 100, 1e-3))
-    plan = input_format.plan(store, config.input_format, 1)
-    examples = [batch_size.batch_plan(plan, config).batch(step)[0] for step in range(20)]
-    sizes, tokens = [len(e) for e in examples], [plan.lengths[e].sum() for e in examples]
-    if grows:
-        assert min(sizes) > 8 and np.mean(tokens) == pytest.approx(8 * 128, rel=0.05)
-    else:
-        assert set(sizes) == {8}
+    return store_of([draw.integers(3, 12, 6).tolist() for _ in range(80)])
+
+
+def config_of(name: str, matched_to: str = "real_tokens", copies: int = 10) -> Config:
+    form = InputFormatConfig(name, 128, matched_to)
+    return Config(input_format=form, nsp=NspConfig("auto", copies=copies), batch_size=BatchSizeConfig(8, 100, 1e-3))
+
+
+def test_pairs_are_drawn_anew_in_each_copy_and_come_back_after_all() -> None:
+    plans = epochs_of(pairs_store(), config_of("segment_pair", copies=3))
+    found = [(p.spans_start.tolist(), p.spans_length.tolist()) for p in map(plans.plan, range(7))]
+    assert len({str(pairs) for pairs in found[:3]}) == 3 and found[3:] == [*found[:3], found[0]]
+    once = epochs_of(pairs_store(), config_of("segment_pair", copies=1))
+    assert once.plan(5) is once.plan(0) and once.plan(0).spans_start.tolist() == found[0][0]
+    whole = epochs_of(pairs_store(), config_of("doc_sentences"))
+    assert whole.copies == 1, "a format that draws nothing has one plan"
+
+
+def test_a_batch_of_two_copies_is_gathered_from_both() -> None:
+    store, vocabulary = pairs_store(), Vocabulary(5000, 4, (0, 1, 2, 3, 4))
+    plans = epochs_of(store, config_of("segment_pair"))
+    numbers, epochs = np.array([5, 0, 7, 2]), np.array([1, 2, 1, 2])
+    rows = gather(store, *plans.view(numbers, epochs), vocabulary)
+    for row, (number, epoch) in enumerate(zip(numbers, epochs, strict=True)):
+        alone = gather(store, plans.plan(int(epoch)), np.array([number]), vocabulary)
+        length = int(alone.lengths[0])
+        assert rows.lengths[row] == length and (rows.input_ids[row, :length] == alone.input_ids[0]).all()
+        assert (rows.token_type_ids[row, :length] == alone.token_type_ids[0]).all()
+        assert rows.next_sentence_label is not None and alone.next_sentence_label is not None
+        assert rows.next_sentence_label[row] == alone.next_sentence_label[0]
+
+
+# ---------------------------------------------------------------- what batches aim at
+@pytest.mark.parametrize(("name", "partner"), [("sentence_pair", "segment_pair"), ("doc_sentences", "full_sentences")])
+def test_short_inputs_have_the_real_tokens_of_their_partners_batches(name: str, partner: str) -> None:
+    """Section 4.2: "similar to SEGMENT-PAIR", "similar to FULL-SENTENCES", which are not full themselves."""
+    store = pairs_store()
+
+    def tokens(config: Config) -> tuple[float, list[int]]:
+        plans = epochs_of(store, config)
+        batches, sizes, found = batch_plan(plans, store, config), [], []
+        for step in range(150):
+            plan, places = plans.view(*batches.batch(step))
+            sizes.append(len(places))
+            found.append(int(plan.lengths[places].sum()))
+        return float(np.mean(found)), sizes
+
+    matched, sizes = tokens(config_of(name))
+    theirs, their_sizes = tokens(config_of(partner))
+    assert matched == pytest.approx(theirs, rel=0.01) and min(sizes) > 8 and set(their_sizes) == {8}
+    full, _ = tokens(config_of(name, "max_length"))
+    assert full == pytest.approx(8 * 128, rel=0.01) and full > 1.03 * matched

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_store import FIRST, Corpus, FakeStore, store_of
+from fake_store import FIRST, Corpus, FakeStore, epochs_of_lengths, store_of
 from report_runs import Page
 
 from roberta_lab.axes import input_format, masking
 from roberta_lab.axes.batch_size import BatchPlan
+from roberta_lab.axes.epochs import Epochs
 from roberta_lab.axes.examples import Plan, Vocabulary, gather
 from roberta_lab.cli import main
 from roberta_lab.config import InputFormatConfig, MaskingConfig
@@ -55,7 +56,7 @@ def counted(corpus: Corpus, name: str, max_length: int, config: MaskingConfig, e
         epoch,
         plan_statistics(store, plan, number, max_length),
         row_statistics(store, plan, number, epoch, config, 1, vocabulary_of(store)),
-        batch_statistics(BatchPlan(number, 2, seed=1), plan.lengths, 10, micro_batch_size=2),
+        batch_statistics(BatchPlan(Epochs(lambda copy: plan), 2, seed=1), 10, micro_batch_size=2),
     )
 
 
@@ -298,17 +299,17 @@ def test_intervals_and_bins_by_hand() -> None:
 
 # ---------------------------------------------------------------- batches
 def test_batches_of_examples_by_hand() -> None:
-    found = batch_statistics(BatchPlan(6, 4, seed=1), np.array([3, 3, 3, 3, 3, 3]), run_steps=3, micro_batch_size=2)
+    found = batch_statistics(BatchPlan(epochs_of_lengths([3] * 6), 4, seed=1), run_steps=3, micro_batch_size=2)
     assert (found.num_steps, found.steps_per_epoch, found.run) == (2, 1.5, (3, 2.0))
     assert (found.inputs, found.tokens, found.padding) == ((4, 4, 4), (12, 12, 12), Share(0, 24))
-    one_long = batch_statistics(BatchPlan(2, 2, seed=1), np.array([2, 6]), run_steps=1, micro_batch_size=2)
+    one_long = batch_statistics(BatchPlan(epochs_of_lengths([2, 6]), 2, seed=1), run_steps=1, micro_batch_size=2)
     assert one_long.padding == Share(4, 12)
 
 
 def test_padding_of_token_matched_batches_is_that_of_the_passes() -> None:
     lengths = np.random.default_rng(1).integers(3, 17, 200).astype(np.int32)
-    batches = BatchPlan(200, 8, seed=3, lengths=lengths, max_length=16)
-    found = batch_statistics(batches, lengths, run_steps=5, micro_batch_size=2, world_size=2)
+    batches = BatchPlan(epochs_of_lengths(lengths), 8, seed=3, tokens=8 * 16, longest=16)
+    found = batch_statistics(batches, run_steps=5, micro_batch_size=2, world_size=2)
     steps, cells, sizes = int(np.ceil(lengths.sum() / 128)), 0, []
     for step in range(steps):
         passes = [batches.micro_batch(step, i, 2, rank, 2)[0].tolist() for i in range(2) for rank in range(2)]

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_store import examples
 from test_input_format import (
     FIRST,
     PAIRED,
@@ -37,6 +38,7 @@ from test_input_format import (
 from test_rng import slow_hashed, slow_stream_key
 
 from roberta_lab.axes.batch_size import BatchPlan, accumulation
+from roberta_lab.axes.epochs import Epochs
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
 from roberta_lab.axes.input_format import FORMATS, plan
 from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked
@@ -228,7 +230,7 @@ def test_examples_equal_the_slow_reference(real: Slice, made: Made, form: tuple[
 # ---------------------------------------------------------------- coverage
 def seen_once(real: Slice, made: Made) -> list[int]:
     """The places of an epoch's inputs, batch by batch in the epoch's order: A and B that follows it, no random B."""
-    batches = BatchPlan(made.plan.num_examples, made.plan.num_examples, SEED)
+    batches = BatchPlan(examples(made.plan.num_examples), made.plan.num_examples, SEED)
     order, epochs = batches.batch(2)
     assert set(epochs.tolist()) == {2} and sorted(order.tolist()) == list(range(made.plan.num_examples))
     labels, found = made.plan.next_sentence_label, []
@@ -307,8 +309,8 @@ def test_masks_equal_the_slow_reference(made: Made, name: str) -> None:
 # ---------------------------------------------------------------- ranks and workers
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_ranks_share_a_batch_without_loss(made: Made, form: tuple[str, int], world_size: int) -> None:
-    matched = FORMATS[form[0]].matched
-    batches = BatchPlan(made.plan.num_examples, 8, SEED, made.plan.lengths if matched else None, form[1])
+    matched = FORMATS[form[0]].matched_to is not None
+    batches = BatchPlan(Epochs(lambda copy: made.plan), 8, SEED, 8 * form[1] if matched else None, form[1])
     masking = MaskingConfig("dynamic")
     for step in range(12):
         passes = range(accumulation(8, world_size, 2))
@@ -335,7 +337,7 @@ def loaded(real: Slice, form: tuple[str, int], vocabulary: Vocabulary, workers: 
         batch_size=BatchSizeConfig(8, 4, 1e-3),
         trainer=TrainerConfig("cpu", micro_batch_size=2, workers=workers),
     )
-    data = MicroBatches(real.store, plan(real.store, config.input_format, KEY), config, vocabulary)
+    data = MicroBatches(real.store, Epochs(lambda copy: plan(real.store, config.input_format, KEY)), config, vocabulary)
     generator_of_its_own = torch.Generator().manual_seed(0)
     positions = range(3, len(data))
     return list(PositionLoader(data, None, sampler=positions, num_workers=workers, generator=generator_of_its_own))

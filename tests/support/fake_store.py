@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roberta_lab.axes.epochs import Epochs
+from roberta_lab.axes.examples import Plan
+
 FIRST = 10  # the n-th token of a corpus has the id FIRST + n, so that an id tells its place
 Corpus = list[list[int]]  # sentence lengths, per document
 
@@ -29,3 +32,19 @@ def store_of(corpus: Corpus) -> FakeStore:
     ends = np.cumsum(lengths, dtype=np.int64)
     tokens = np.arange(FIRST, FIRST + lengths.sum(), dtype=np.uint32)
     return FakeStore(tokens, ends - lengths, lengths, np.cumsum([len(d) for d in corpus], dtype=np.int64))
+
+
+def epochs_of_lengths(*lengths: np.ndarray | list[int]) -> Epochs:
+    """Epochs of examples with these lengths, (N,) tokens each; several are copies in turn."""
+
+    def plan(copy: int) -> Plan:
+        own = np.asarray(lengths[copy], np.int32)
+        zeros = np.zeros(len(own), np.int64)
+        return Plan(len(own), zeros, own, zeros, np.arange(1, len(own) + 1), own, None, {})
+
+    return Epochs(plan, len(lengths))
+
+
+def examples(number: int) -> Epochs:
+    """Epochs of so many examples of one token."""
+    return epochs_of_lengths(np.ones(number))

@@ -113,9 +113,10 @@ def document_hash(name: str) -> int:
 
 
 def _sentences(document: Document) -> list[str]:
-    """Return the sentences of a document. Those that continue a paragraph begin with a space, as byte-level BPE wants it."""
-    cut = (enumerate(segment(paragraph)) for paragraph in document.paragraphs)
-    return [" " + sentence if number else sentence for paragraph in cut for number, sentence in paragraph]
+    """Return the sentences of a document. All but its first begin with a space: the start of a sentence or line is the start
+    of a word, which byte-level BPE would otherwise join to the word before."""
+    found = [sentence for paragraph in document.paragraphs for sentence in segment(paragraph)]
+    return [*found[:1], *(" " + sentence for sentence in found[1:])]
 
 
 # ---------------------------------------------------------------- duplicates

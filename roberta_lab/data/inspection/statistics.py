@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from roberta_lab.axes.batch_size import BatchPlan, accumulation
+from roberta_lab.axes.batch_size import BatchPlan
 from roberta_lab.axes.examples import IGNORED, Plan, Rows, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows, positions_of
 from roberta_lab.axes.rng import hashed
@@ -273,25 +273,28 @@ def _digests(rows: Rows) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- from batches
-def batch_statistics(
-    batches: BatchPlan, lengths: np.ndarray, run_steps: int, micro_batch_size: int, world_size: int = 1
-) -> BatchStatistics:
+def batch_statistics(batches: BatchPlan, run_steps: int, micro_batch_size: int, world_size: int = 1) -> BatchStatistics:
     """Cut the first epoch's batches, or the first steps of a long one, as training does, and measure padding.
 
-    Each pass is padded to the longest of its `lengths`, (N,) tokens of each example.
+    Each pass is padded to its longest input.
     """
-    passes = accumulation(batches.sequences, world_size, micro_batch_size)
+
+    def lengths_of(examples: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+        plan, places = batches.plans.view(examples, epochs)
+        return plan.lengths[places]
+
+    passes = batches.passes(micro_batch_size, world_size)
     steps_per_epoch = 1 / batches.epochs(1)
     num_steps = min(math.ceil(steps_per_epoch), MOST_STEPS, max(1, MOST_PASSES // (passes * world_size)))
     inputs, tokens, positions = [], [], 0
     for step in range(num_steps):
-        examples, _ = batches.batch(step)
-        inputs.append(len(examples))
-        tokens.append(int(lengths[examples].sum(dtype=np.int64)))
+        lengths = lengths_of(*batches.batch(step))
+        inputs.append(len(lengths))
+        tokens.append(int(lengths.sum(dtype=np.int64)))
         for index in range(passes):
             for rank in range(world_size):
-                share, _ = batches.micro_batch(step, index, micro_batch_size, rank, world_size)
-                positions += len(share) * int(lengths[share].max())
+                lengths = lengths_of(*batches.micro_batch(step, index, micro_batch_size, rank, world_size))
+                positions += len(lengths) * int(lengths.max())
     padding = Share(positions - sum(tokens), positions)
     run = run_steps, batches.epochs(run_steps)
     of_inputs, of_tokens = ((min(each), sum(each) / len(each), max(each)) for each in (inputs, tokens))
