@@ -83,6 +83,8 @@ class DataMixConfig:
     held_out_share: float = below_one(0.1)
     train_tokens: int | None = None  # None: everything outside the held-out documents
     validation_tokens: int = 65536
+    # whose held-out text makes the common set (data/common_set.py); [] is all of them
+    common_sources: list[str] = field(default_factory=list, metadata={"neutral": []})
 
 
 @dataclass

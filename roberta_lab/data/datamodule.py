@@ -7,7 +7,8 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Self, TypeAlias, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Self, TypeAlias, cast
 
 import lightning.pytorch as L
 import numpy as np
@@ -24,6 +25,9 @@ from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.data.batch import Batch
+
+if TYPE_CHECKING:
+    from roberta_lab.data.common_set import CommonSet
 
 WORKERS_BESIDE_A_GPU = 4
 VALIDATION_BATCH = 32  # sequences; the same for every run, so that sums are taken in the same order
@@ -195,12 +199,19 @@ class PretrainingData(L.LightningDataModule):
         vocabulary: Vocabulary,
         rank: Rank = ALONE,
         fields: Fields = no_fields,
+        make_common: "Callable[[], CommonSet] | None" = None,
     ) -> None:
         super().__init__()
         self.config, self.vocabulary, self.validation_store, self.fields = config, vocabulary, validation, fields
+        self._make_common = make_common
         key = stream_key(VALIDATION_SEED, "validation")
         self.validation_plan = input_format.plan(validation, config.input_format, key, config.nsp.pairs)
         self.micro_batches = MicroBatches(train, epochs_of(train, config), config, vocabulary, rank, fields)
+
+    @cached_property
+    def common(self) -> "CommonSet | None":
+        """Return the common held-out set, made when it is first asked for; None for data in memory alone."""
+        return None if self._make_common is None else self._make_common()
 
     @property
     def accumulation(self) -> int:

@@ -17,7 +17,7 @@ from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import Config
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData
-from roberta_lab.model import checkpoint, schedule
+from roberta_lab.model import checkpoint, common_score, schedule
 from roberta_lab.model.encoder import Layers, PretrainingModel, initialize
 from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
@@ -163,6 +163,16 @@ class PretrainingModule(L.LightningModule):
         self.model.train()
         numbers = dict(zip(names, self.sum_over_ranks(totals).tolist(), strict=True))
         return self.objective.metrics(numbers, numbers, held_out=True)
+
+    def score_common(self, data: PretrainingData) -> dict[str, float]:
+        """Return the figures on the common held-out set; nothing for an objective without MLM, or data without that set."""
+        if data.common is None or "mlm" not in self.objective.reads:
+            return {}
+        with self.trainer.precision_plugin.val_step_context():
+            found = common_score.negative_log_likelihood(self.model, data.common.batches(data.micro_batches.rank))
+        nats, masked = self.sum_over_ranks(torch.tensor(found, dtype=torch.float64)).tolist()
+        figures = common_score.figures(nats, int(masked), data.common.num_bytes)
+        return {f"common/{name}": value for name, value in figures.items()}
 
 
 def counts_of_step(batch: Batch) -> Counts:

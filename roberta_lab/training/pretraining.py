@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -13,6 +14,7 @@ from roberta_lab.axes.batch_size import Rank
 from roberta_lab.axes.data_mix import training_documents
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
+from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
@@ -58,7 +60,12 @@ def train(
         documents = training_documents(stores[0], config.data_mix)
         held_out = stores[1].select(config.data_mix.validation_tokens)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
-        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields)
+
+        def common() -> CommonSet:
+            text = common_text(prepared.corpus, config.data_mix)
+            return CommonSet(text, encoding, config.input_format.max_length)
+
+        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields, common)
         step_end = StepEnd(config, data, rows, directory / "checkpoints", bar)
         fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
     if step_end.stop_asked:
@@ -74,6 +81,7 @@ def build_pretraining_trainer(config: Config, data: PretrainingData, step_end: S
 
 def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> PretrainingResult:
     validation = [row for row in rows if any(name.startswith("val/") for name in row)][-1]
+    common: Mapping[str, float] = next((row for row in reversed(rows) if "common/bits_per_byte" in row), {})
     return PretrainingResult(
         steps=validation.step,
         tokens_seen=module.tokens_seen,
@@ -83,6 +91,9 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         plan=data.micro_batches.plans.plan(0).counts,
         metrics={name: value for name, value in validation.items() if name.startswith("val/")},
         declared=module.objective.declared,
+        common_bits_per_byte=common.get("common/bits_per_byte"),
+        common_perplexity=common.get("common/ppl"),
+        common_text=data.common.digest if common and data.common is not None else "",
     )
 
 

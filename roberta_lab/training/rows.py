@@ -81,6 +81,10 @@ class PretrainingResult:
     parameters: int
     plan: Mapping[str, int]  # counts of the input plan (`axes.examples.Plan.counts`)
     metrics: Mapping[str, float]  # of the last validation, by name: val/ppl, val/mlm_loss, ...
+    # on the common held-out text, which is the same for every format, mask and tokenizer; None where it was not measured
+    common_bits_per_byte: float | None = None
+    common_perplexity: float | None = None  # per masked token: compares between rows of one tokenizer
+    common_text: str = ""  # hash of that text and of what is masked in it: rows where it is equal compare
     # what tables show of them; runs of older code did not note it
     declared: tuple[Metric, ...] = (PERPLEXITY, BITS_PER_BYTE, accuracy("nsp"))
 

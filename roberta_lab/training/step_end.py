@@ -61,6 +61,8 @@ class StepEnd(L.Callback):
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
+        if last and (found := module.score_common(self.data)):
+            self.rows.write(Row(step, found))
         if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
             self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stopping

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
 from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts
@@ -19,7 +20,7 @@ from roberta_lab.data.corpus.parts import read_documents
 from roberta_lab.data.corpus.preparation import prepare as prepare_with_all_cores
 from roberta_lab.data.corpus.sources import pydoc
 from roberta_lab.data.corpus.sources.pydoc import Docstring, document, prose
-from roberta_lab.data.corpus.sources.text import segment
+from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import is_held_out
 
 
@@ -89,6 +90,18 @@ def test_sentences_are_those_of_a_reader() -> None:
     assert segment("See e.g. Fig. 3. It shows 1.5 units. Done!") == ["See e.g. Fig. 3.", "It shows 1.5 units.", "Done!"]
 
 
+def test_the_start_of_a_line_or_sentence_is_the_start_of_a_word() -> None:
+    """No token of a document joins the last word of a line and the first of the next, and each line begins a word."""
+    text = ["A stone", "Window", "letter. Then it ends", "Again"]
+    sentences = parts._sentences(Document("d", "", "", text, "d"))
+    assert sentences == ["A stone", " Window", " letter.", " Then it ends", " Again"]
+    encoding = Encoding(train_bytelevel_bpe(iter(["A stone Window letter. Then it ends Again"] * 9), 290))
+    ids, _ = encoding.encode(sentences)
+    assert encoding.decode(ids.tolist()) == " ".join(text)
+    starts = ~encoding.vocabulary.continues_word[ids]
+    assert starts.sum() == len(" ".join(text).split()) - 1, "the first word of a document stands after a special token"
+
+
 def test_the_split_is_by_name_and_its_share_is_kept() -> None:
     names = [f"module{i}" for i in range(4000)]
     held_out = {name for name in names if is_held_out(name, 0.1)}
@@ -155,7 +168,7 @@ def test_a_failure_leaves_nothing_behind_that_counts(tmp_path: Path, monkeypatch
 
 
 def mix(path: Path, **options: Any) -> DataMixConfig:
-    return DataMixConfig({"mine": SourceConfig("jsonl", str(path))}, held_out_share=0.3, **options)
+    return DataMixConfig({"mine": SourceConfig("jsonl", str(path))}, **({"held_out_share": 0.3} | options))
 
 
 def write_articles(path: Path, texts: list[str]) -> None:
@@ -172,7 +185,7 @@ def test_files_become_documents_sentences_and_splits(tmp_path: Path) -> None:
     prepared = prepare(mix(tmp_path / "a.jsonl"), BPE, tmp_path / "cache", progress=False)
     found = {split: list(read_documents(prepared.corpus, split)) for split in parts.SPLITS}
     texts = ["".join(d["sentences"]) for documents in found.values() for d in documents]
-    assert sorted(texts) == sorted(article.replace("\n", "") for article in ARTICLES), "the duplicate is dropped"
+    assert sorted(texts) == sorted(article.replace("\n", " ") for article in ARTICLES), "the duplicate is dropped"
     assert {d["package"] for d in found["train"]} == {"mine"} and found["validation"]
     counts = json.loads((prepared.corpus / "manifest.json").read_text())["counts"]
     assert (counts["documents duplicate"], counts["documents empty"], counts["documents kept"]) == (1, 1, 40)

@@ -29,7 +29,8 @@ def test_what_an_objective_draws_does_not_depend_on_the_cut(name: str) -> None:
         data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)), fields=drawn)
         for step in range(6):
             steps.append({})
-            for batch in (data.micro_batches[step * 8 // size + i] for i in range(8 // size)):
+            passes = data.micro_batches.per_step
+            for batch in (data.micro_batches[step * passes + i] for i in range(passes)):
                 parts = batch["fields"]["drawn"].tensor_split(batch["cu_seq_lens"][1:-1].long())
                 steps[-1] |= {float(k): part.tolist() for k, part in zip(batch["fields"]["key"], parts, strict=True)}
         held_out = [batch["fields"]["drawn"].tolist() for batch in data.validation_batches()]

@@ -1,13 +1,15 @@
 """Options of pretraining are read: weights, schedules, optimizers, rules of pairs; and what steps and results say of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_pretraining import Store, make, train
 
 from roberta_lab.axes.examples import Vocabulary
-from roberta_lab.config import PrecisionConfig
+from roberta_lab.config import NspConfig, PrecisionConfig
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model.objectives.mlm import PairLabels
 from roberta_lab.training import pretraining, trainer
@@ -34,7 +36,27 @@ def test_an_option_is_read(option: dict[str, Any], tmp_path: Path) -> None:
 def test_held_out_pairs_are_made_by_the_rule_of_the_run() -> None:
     for rule in ("random", "swapped"):
         data = PretrainingData(make(pairs=rule), Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
-        assert all(f"pairs_{rule}" in plan.counts for plan in (data.validation_plan, data.micro_batches.plan))
+        assert all(f"pairs_{rule}" in plan.counts for plan in (data.validation_plan, data.micro_batches.plans.plan(0)))
+
+
+def test_runs_of_other_formats_and_tasks_start_from_the_same_weights() -> None:
+    """Weights are keyed by name: token types and heads of their own change no other weight, another seed changes all."""
+
+    def weights(nsp: str = "auto", seed: int = 1, **options: Any) -> dict[str, torch.Tensor]:
+        config = replace(make(**options), seed=seed)
+        return PretrainingModule(replace(config, nsp=NspConfig(nsp)), 60, 1).state_dict()
+
+    usual, unpaired = weights(), weights(input_format="full_sentences")
+    for other in (unpaired, weights("off"), weights(input_format="sentence_pair")):
+        assert other.keys() <= usual.keys() and all(other[name].equal(usual[name]) for name in other)
+    assert usual.keys() - unpaired.keys() == {"model.encoder.embeddings.token_types.weight"} | {
+        f"model.nsp_{part}" for part in ("pooler.weight", "pooler.bias", "classifier.weight", "classifier.bias")
+    }
+    drawn = [name for name in usual if usual[name].dim() == 2]
+    assert len({float(usual[name][-1, -1]) for name in drawn}) == len(drawn), "each has draws of its own"
+    again = weights(seed=2)
+    assert not any(again[name].equal(usual[name]) for name in drawn)
+    assert not usual["model.encoder.embeddings.positions.weight"][:2].any()
 
 
 def test_the_result_holds_what_the_objective_declares() -> None:

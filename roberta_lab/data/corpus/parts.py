@@ -13,7 +13,7 @@ A unit counts as written when its own file is there, which comes last.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from pathlib import Path
@@ -165,10 +165,12 @@ def kept(folder: Path, stem: str) -> np.ndarray:
     return ~np.load(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
 
 
-def lines(folder: Path, stem: str, split: str) -> Iterator[Line]:
-    """Yield the documents of one part and split."""
-    of_split = records(folder, stem)["held_out"] == SPLITS.index(split)
-    stays = kept(folder, stem)[of_split]
+def lines(folder: Path, stem: str, split: str, only: Collection[int] | None = None) -> Iterator[Line]:
+    """Yield the documents of one part and split: all, or those whose names have one of these hashes."""
+    found, stays = records(folder, stem), kept(folder, stem)
+    if only is not None:
+        stays &= np.isin(found["name"], np.array([*only], np.uint64))
+    stays = stays[found["held_out"] == SPLITS.index(split)]
     with open(folder / "parts" / f"{stem}.{split}.jsonl", encoding="utf-8") as file:
         for line, is_kept in zip(file, stays, strict=True):
             if is_kept:
