@@ -22,7 +22,7 @@ ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, 
 SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 # parts of the config all of whose keys are later ones: left out where each is neutral
 LATER_GROUPS = tuple(f.name for f in dataclasses.fields(Config) if is_later(f.type))
-SCIENCE_VERSION = 1  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
+SCIENCE_VERSION = 2  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
 def science(config: Config) -> Settings:
