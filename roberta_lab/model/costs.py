@@ -1,6 +1,6 @@
 """What a pretraining run costs, computed from its config alone: tokens, passes, FLOPs, memory, hours. Nothing is trained.
 
-A step has `sequences` x `max_length` tokens; short inputs make it a little less. Memory of a device, in bytes, for N
+Tokens are real ones, without padding (data/real_tokens.py). Memory of a device, in bytes, for N
 parameters and n tokens in a micro-batch, of which a share m is masked:
 
     weights, gradients, Adam     4 N + 4 N + 8 N, all float32; in half precision 2 N more for copies of the weights
@@ -23,28 +23,16 @@ nothing was measured.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from roberta_lab.axes import data_mix
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
-from roberta_lab.config import Config, DataMixConfig, ModelConfig, TokenizerConfig
-from roberta_lab.data.storage import read_json
+from roberta_lab.config import Config, ModelConfig
+from roberta_lab.data.real_tokens import RealTokens, real_tokens
 from roberta_lab.model.flops import forward_flops, parameters
 from roberta_lab.model.hardware import HARDWARE
 
-# Gigabytes of text of each corpus (RoBERTa, Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes of a token of
-# GPT-2's byte-level BPE, measured on some megabytes of such text. (OpenWebText is known to have 9.0G tokens: 4.2 bytes each.)
-CORPORA = {
-    "books": (4.2, 4.2),
-    "wikipedia": (11.8, 4.6),
-    "cc_news": (76.0, 4.5),
-    "openwebtext": (38.0, 4.2),
-    "stories": (31.0, 4.2),
-}
 AT_WORK = 0.5
-EMBEDDED = {2048: 1_391_553, 16384: 1_008_447}  # tokens of the embedded corpus, training and held out, by vocabulary
 
 
 @dataclass(frozen=True)
@@ -71,8 +59,7 @@ class Costs:
     sequences: int  # of a step
     length: int  # tokens of a full input
     steps: int
-    pass_tokens: float | None  # training tokens of the mix, read once; None: not known
-    pass_basis: str  # where that number comes from
+    real: RealTokens  # of a step and of a pass
     devices: int
     micro_batch: int  # sequences of one forward pass of one device
     accumulation: int  # forward passes of a device in a step
@@ -85,12 +72,13 @@ class Costs:
 
     @property
     def tokens(self) -> int:
-        return self.sequences * self.length * self.steps
+        """Return the real tokens that the run sees, special ones counted in."""
+        return round(self.real.per_step * self.steps)
 
     @property
     def passes(self) -> float | None:
-        """Return how often the run sees the training text; None when its size is unknown."""
-        return None if self.pass_tokens is None else self.tokens / self.pass_tokens
+        """Return how often the run sees each input; None when the size of the text is unknown."""
+        return None if self.real.per_pass is None else self.tokens / self.real.per_pass
 
     @property
     def hours(self) -> float:
@@ -115,21 +103,21 @@ def costs_of(config: Config) -> Costs:
     number = parameters(config.model, vocab_size, length, token_types, nsp).total
     per_input = forward_flops(config.model, vocab_size, length, nsp, config.masking.mask_prob).training
     per_second, basis = _throughput(config, per_input / length)
-    tokens, pass_basis = pass_tokens(config)
+    real = real_tokens(config)
+    tokens = real.per_step * batch.steps
     memory = memory_of(config, number, micro * length)
     return Costs(
         parameters=number,
         sequences=batch.sequences,
         length=length,
         steps=batch.steps,
-        pass_tokens=tokens,
-        pass_basis=pass_basis,
+        real=real,
         devices=plan.devices,
         micro_batch=micro,
         accumulation=accumulation,
-        flops=per_input * batch.sequences * batch.steps,
+        flops=per_input / length * tokens,
         memory=memory,
-        seconds=batch.sequences * length * batch.steps / (per_second * used),
+        seconds=tokens / (per_second * used),
         basis=basis,
         price_per_hour=plan.price_per_hour,
         warnings=tuple(_warnings(config, memory, micro, accumulation)),
@@ -183,53 +171,6 @@ def memory_of(config: Config, num_parameters: int, tokens: int) -> Memory:
         activations=tokens * (layers + (8 + mask) * model.hidden),
         logits=config.masking.mask_prob * tokens * config.tokenizer.vocab_size * e,
     )
-
-
-# ---------------------------------------------------------------- data
-def pass_tokens(config: Config) -> tuple[float | None, str]:
-    """Return the training tokens of a pass over the mix, and where the number comes from; None when no size is known."""
-    limit, basis = config.data_mix.train_tokens, "the prepared store"
-    found: float | None = prepared_tokens(config)
-    if found is None:
-        found, basis = _stated_tokens(config), "by the stated size of the corpora"
-    if limit and (found is None or limit < found):
-        return float(limit), "data_mix.train_tokens"
-    return (found, basis) if found is not None else (None, "sizes unknown before `prepare`")
-
-
-def _stated_tokens(config: Config) -> float | None:
-    """Return the training tokens of corpora of known size; None for others."""
-    mix = config.data_mix
-    if list(mix.sources) == ["pydoc"]:
-        nearest = min(EMBEDDED, key=lambda size: abs(size - config.tokenizer.vocab_size))
-        return EMBEDDED[nearest] * (1 - mix.held_out_share) * (mix.sources["pydoc"].repeats or 1)
-    if not set(mix.sources) <= set(CORPORA):
-        return None
-    tokens = {name: CORPORA[name][0] * 1e9 / CORPORA[name][1] for name in mix.sources}
-    times = data_mix.repeats(mix, {name: round(number) for name, number in tokens.items()})
-    return sum(tokens[name] * times[name] for name in tokens) * (1 - mix.held_out_share)
-
-
-def prepared_tokens(config: Config) -> int | None:
-    """Return the training tokens of the prepared store of this mix and encoding, by its manifests; None unless there is one."""
-    mix, cache = config.data_mix, Path(config.paths.cache)
-    if any(source.repeats or source.weight for source in mix.sources.values()) or not cache.is_dir():
-        return None
-    corpora = _contents(cache / "corpus", mix, ("deduplicate", "held_out_share"))
-    tokenizers = _contents(cache / "tokenizer", config.tokenizer, ("kind", "vocab_size"))
-    found = []
-    for path in sorted((cache / "tokens").glob("*/manifest.json")):
-        inputs = read_json(path)["inputs"]
-        fits = inputs.get("corpus") in corpora and inputs.get("tokenizer") in tokenizers
-        if fits and inputs.get("sources") == list(mix.sources):
-            found.append(int(read_json(path.parent / "train" / "manifest.json")["tokens"]))
-    return found[0] if len(found) == 1 else None
-
-
-def _contents(folder: Path, config: DataMixConfig | TokenizerConfig, names: tuple[str, ...]) -> set[str]:
-    """Return the content ids of the prepared folders whose inputs have the config's values of some names."""
-    manifests = [read_json(path) for path in folder.glob("*/manifest.json")]
-    return {m["content"] for m in manifests if all(m["inputs"].get(name) == getattr(config, name) for name in names)}
 
 
 # ---------------------------------------------------------------- what would not work as asked

@@ -166,12 +166,14 @@ def _notes(plan: Plan) -> list[str]:
     if not plan.runs:
         return [NO_RUN, *_sums(plan)]
     bases = dict.fromkeys(run.costs.basis for run in plan.runs)
-    pass_bases = dict.fromkeys(run.costs.pass_basis for run in plan.runs)
+    step_bases = dict.fromkeys(run.costs.real.step_basis for run in plan.runs)
+    pass_bases = dict.fromkeys(run.costs.real.pass_basis for run in plan.runs)
     used = f"{plan.runs[0].costs.devices} x {HARDWARE[plan.hardware].what}"
     warnings = dict.fromkeys(f"{run.row}: {warning}" for run in plan.missing for warning in run.costs.warnings)
     return [
         f"hardware: {used} a run; throughput {' or '.join(bases)}",
-        f"passes over the data: {' or '.join(pass_bases)}",
+        f"tokens: real ones, without padding; {' or '.join(step_bases)}",
+        f"passes over the inputs: {' or '.join(pass_bases)}",
         ACCUMULATED,
         *_sums(plan),
         *(f"WARNING {warning}" for warning in warnings),

@@ -1,0 +1,138 @@
+"""Count the real tokens of a run before it: on the prepared store if there is one, else by shares that are stated here.
+
+Inputs are rarely full. How many tokens a step holds, and how many steps a pass takes, follows from the lengths of the inputs,
+which depend on the text: so a sample of the store is planned as training plans it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from roberta_lab.axes import data_mix
+from roberta_lab.axes.batch_size import batch_tokens
+from roberta_lab.axes.data_mix import training_documents
+from roberta_lab.axes.epochs import epochs_of
+from roberta_lab.axes.input_format import format_of
+from roberta_lab.config import Config, DataMixConfig, TokenizerConfig
+from roberta_lab.data import token_store
+from roberta_lab.data.storage import read_json
+
+SAMPLE_TOKENS = 2_000_000  # of the store, planned in some 20 ms; its lengths are those of the whole within 1%
+# Gigabytes of text of each corpus (RoBERTa, Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes of a token of
+# GPT-2's byte-level BPE, measured on some megabytes of such text. (OpenWebText is known to have 9.0G tokens: 4.2 bytes each.)
+CORPORA = {
+    "books": (4.2, 4.2),
+    "wikipedia": (11.8, 4.6),
+    "cc_news": (76.0, 4.5),
+    "openwebtext": (38.0, 4.2),
+    "stories": (31.0, 4.2),
+}
+EMBEDDED = {2048: 1_391_553, 16384: 1_008_447}  # tokens of the embedded corpus, training and held out, by vocabulary
+LENGTHS = (64, 128, 256, 512)
+# Measured at these lengths: the mean share of a full input, and the tokens of a pass for one of the text (random texts B are
+# read beside a document's own, and special tokens count). Of the embedded corpus, and of books and Wikipedia for all others.
+ASSUMED = {
+    "pydoc": {
+        "segment_pair": ((0.971, 0.904, 0.778, 0.601), (1.18, 1.26, 1.32, 1.39)),
+        "sentence_pair": ((0.712, 0.386, 0.194, 0.097), (1.37, 1.45, 1.45, 1.46)),
+        "full_sentences": ((0.798, 0.879, 0.938, 0.969), (1.04, 1.02, 1.01, 1.01)),
+        "doc_sentences": ((0.778, 0.818, 0.774, 0.639), (1.04, 1.02, 1.01, 1.01)),
+    },
+    "text": {
+        "segment_pair": ((0.999, 0.995, 0.987, 0.966), (1.09, 1.18, 1.26, 1.31)),
+        "sentence_pair": ((0.900, 0.584, 0.298, 0.149), (1.16, 1.37, 1.39, 1.39)),
+        "full_sentences": ((0.759, 0.827, 0.905, 0.952), (1.04, 1.02, 1.01, 1.00)),
+        "doc_sentences": ((0.758, 0.823, 0.892, 0.919), (1.04, 1.02, 1.01, 1.00)),
+    },
+}
+
+
+@dataclass(frozen=True)
+class RealTokens:
+    """The real tokens of a run, special ones counted in, and where the numbers come from."""
+
+    per_step: float
+    per_pass: float | None  # tokens of one epoch's inputs; None: the size of the text is unknown
+    step_basis: str
+    pass_basis: str
+
+
+def real_tokens(config: Config) -> RealTokens:
+    """Return the real tokens of a step and of a pass."""
+    if (folder := prepared_store(config)) is not None:
+        return _counted(config, folder)
+    form, kind = config.input_format, "pydoc" if list(config.data_mix.sources) == ["pydoc"] else "text"
+    shares, growths = ASSUMED[kind].get(form.name, ((1.0,) * len(LENGTHS),) * 2)
+    aimed = format_of(form).matched_to
+    if aimed is not None and form.matched_to == "real_tokens":
+        shares = ASSUMED[kind].get(aimed, ((1.0,) * len(LENGTHS),))[0]
+    elif aimed is not None:
+        shares = (1.0,) * len(LENGTHS)
+    share, growth = (float(np.interp(np.log2(form.max_length), np.log2(LENGTHS), each)) for each in (shares, growths))
+    size, basis = text_tokens(config)
+    return RealTokens(
+        per_step=config.batch_size.sequences * form.max_length * share,
+        per_pass=None if size is None else size * growth,
+        step_basis=f"assumed: a step is {share:.0%} full",
+        pass_basis=basis,
+    )
+
+
+def _counted(config: Config, folder: Path) -> RealTokens:
+    """Return the numbers of a prepared store, planned as in training: all of it, or a sample."""
+    store = training_documents(token_store.open_store(folder / "train"), config.data_mix)
+    sample = store.select(SAMPLE_TOKENS)
+    plan = epochs_of(sample, config).plan(0)
+    aimed, mean = batch_tokens(sample, config), float(plan.lengths.mean(dtype=np.float64))
+    per_pass = mean * plan.num_examples * store.num_tokens / sample.num_tokens
+    basis = "counted on the prepared store" if sample is store else "counted on a sample of the prepared store"
+    return RealTokens(config.batch_size.sequences * mean if aimed is None else aimed, per_pass, basis, basis)
+
+
+# ---------------------------------------------------------------- the size of the text
+def text_tokens(config: Config) -> tuple[float | None, str]:
+    """Return the training tokens of the mix, read once, before any store is there; None when no size is known."""
+    limit, stated = config.data_mix.train_tokens, _stated_tokens(config)
+    if limit and (stated is None or limit < stated):
+        return float(limit), "data_mix.train_tokens"
+    return (
+        (stated, "by the stated size of the corpora")
+        if stated is not None
+        else (None, "sizes unknown before `prepare`")
+    )
+
+
+def _stated_tokens(config: Config) -> float | None:
+    """Return the training tokens of corpora of known size; None for others."""
+    mix = config.data_mix
+    if list(mix.sources) == ["pydoc"]:
+        nearest = min(EMBEDDED, key=lambda size: abs(size - config.tokenizer.vocab_size))
+        return EMBEDDED[nearest] * (1 - mix.held_out_share) * (mix.sources["pydoc"].repeats or 1)
+    if not set(mix.sources) <= set(CORPORA):
+        return None
+    tokens = {name: CORPORA[name][0] * 1e9 / CORPORA[name][1] for name in mix.sources}
+    times = data_mix.repeats(mix, {name: round(number) for name, number in tokens.items()})
+    return sum(tokens[name] * times[name] for name in tokens) * (1 - mix.held_out_share)
+
+
+def prepared_store(config: Config) -> Path | None:
+    """Return the prepared store of this mix and encoding, told by its manifests; None unless there is just one."""
+    mix, cache = config.data_mix, Path(config.paths.cache)
+    if not cache.is_dir():
+        return None
+    corpora = _contents(cache / "corpus", mix, ("deduplicate", "held_out_share"))
+    tokenizers = _contents(cache / "tokenizer", config.tokenizer, ("kind", "vocab_size"))
+    found = []
+    for path in sorted((cache / "tokens").glob("*/manifest.json")):
+        inputs = read_json(path)["inputs"]
+        fits = inputs.get("corpus") in corpora and inputs.get("tokenizer") in tokenizers
+        if fits and inputs.get("sources") == list(mix.sources):
+            found.append(path.parent)
+    return found[0] if len(found) == 1 else None
+
+
+def _contents(folder: Path, config: DataMixConfig | TokenizerConfig, names: tuple[str, ...]) -> set[str]:
+    """Return the content ids of the prepared folders whose inputs have the config's values of some names."""
+    manifests = [read_json(path) for path in folder.glob("*/manifest.json")]
+    return {m["content"] for m in manifests if all(m["inputs"].get(name) == getattr(config, name) for name in names)}
