@@ -18,6 +18,7 @@ class ScaleConfig:
     name: str = MISSING
     batch_divisor: int = 1
     steps_divisor: int = 1
+    text_divisor: int = 1  # of the training text that a scale gives each mix
     lr_factor: float = 1.0
     largest_lr: float | None = above_zero(None, null="no limit")  # rates of large batches are cut to it
     # override in a sweep file -> what replaces it: an override, or several with blanks between them

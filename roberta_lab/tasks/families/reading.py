@@ -38,7 +38,10 @@ def known(task: TaskConfig, table: Mapping[str, T]) -> T:
 
 
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
-    """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters); messages name the `files`."""
+    """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters); messages name the `files`.
+
+    Both may lie in a sub-folder with the name of the family, so that one folder can hold the tasks of a whole table.
+    """
     if not task.path:
         raise ConfigError(
             f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
@@ -46,9 +49,10 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     path = Path(task.path).expanduser()
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
-    wanted = {name.lower() for name in names}
-    found = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name.lower() in wanted)
-    return found[0] if found else path
+    for wanted in ([task.family], [name.lower() for name in names]):
+        found = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name.lower() in wanted)
+        path = found[0] if found else path
+    return path
 
 
 def split_files(
