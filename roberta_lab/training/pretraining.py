@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -9,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from roberta_lab.axes import tokenizer
-from roberta_lab.axes.batch_size import Rank
+from roberta_lab.axes.batch_size import Rank, accumulation, micro_batch_size
 from roberta_lab.axes.data_mix import training_documents
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
@@ -18,16 +19,23 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, noise, ranks
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.rows import NoRows, PretrainingResult, Row, RowLog
+from roberta_lab.training.rows import Cut, NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
 
-def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str) -> PretrainingResult:
+def pretrain(
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    rows: RowLog,
+    label: str,
+    note_cut: Callable[[Cut], None] = lambda cut: None,
+) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
     This process writes everything; with several devices it is rank 0, and the others only train. `label` is the name of the
-    run in the progress bar.
+    run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used.
 
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
@@ -41,11 +49,20 @@ def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, 
     newest = checkpoint.newest(directory / "checkpoints")
     start = checkpoint.step_of(newest) if newest else 0
     rows.resume(start)
+    note_cut(cut_of(config, start))
     job = config, prepared, directory, newest
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
         module, data = train(rank, *job, rows, bar)
     rows.flush()
     return _result(module, data, rows.read())
+
+
+def cut_of(config: Config, start: int) -> Cut:
+    """Return how this process cuts the steps after the first `start`; `auto` is resolved before."""
+    sequences, trainer = config.batch_size.sequences, config.trainer
+    size = micro_batch_size(sequences, trainer)
+    passes = accumulation(sequences, trainer.devices, size)
+    return Cut(start, size, trainer.devices, passes, ranks.device_name(trainer.accelerator))
 
 
 def train(
