@@ -35,7 +35,9 @@ class Attempt(TypedDict, total=False):
     python: str
     packages: dict[str, str]
     hardware: dict[str, str | int | None]
-    cut: dict[str, Any]  # of pretraining: the fields of `Cut`; missing until the first step, and in attempts of older code
+    cut: dict[
+        str, Any
+    ]  # of pretraining: the fields of `Cut`; missing until the first step, and in attempts of older code
     command: list[str]  # that makes this run alone: sys.argv may be that of a whole grid or of a worker
     start: str
     end: str

@@ -101,7 +101,9 @@ class PretrainingResult:
     common_bits_per_byte: float | None = None
     common_perplexity: float | None = None  # per masked token: compares between rows of one tokenizer
     common_text: str = ""  # hash of that text and of what is masked in it: rows where it is equal compare
-    cuts: tuple[Cut, ...] = ()  # in order, each from its `start` on; empty in runs of older code, which did not note them
+    cuts: tuple[
+        Cut, ...
+    ] = ()  # in order, each from its `start` on; empty in runs of older code, which did not note them
     # what tables show of them; runs of older code did not note it
     declared: tuple[Metric, ...] = (PERPLEXITY, BITS_PER_BYTE, accuracy("nsp"))
 
