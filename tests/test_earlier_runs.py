@@ -99,6 +99,10 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(run: Path, folder: Path)
         assert row == pytest.approx(other, rel=1e-5)
     assert json.loads((run / "result.json").read_text())["val/ppl"] == pytest.approx(expected[-1]["val/ppl"], rel=1e-5)
 
+    [cut] = json.loads((run / "result.json").read_text())["cuts"]
+    assert (cut["start"], cut["micro_batch_size"], cut["devices"]) == (STOPPED_AT, 8, 1), (
+        "what the older code did is not known"
+    )
     last = checkpoint(run, STEPS)
     assert set(last) == set(saved), "what a checkpoint holds has other names now"
     assert list(last["state_dict"]) == list(saved["state_dict"])

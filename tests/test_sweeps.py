@@ -13,6 +13,7 @@ import yaml
 from hydra import compose
 from omegaconf import OmegaConf
 
+from roberta_lab.axes.batch_size import LARGEST_BY_DEFAULT, micro_batch_size
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, SweepConfig
 from roberta_lab.config.formatting import counted
@@ -89,6 +90,16 @@ def test_the_runs_of_every_sweep_keep_their_ids(sweep: str, scale: str) -> None:
     ]
     text = json.dumps(sorted([*map(str, row)] for row in rows))
     assert [hashlib.sha256(text.encode()).hexdigest()[:16], len(rows)] == PINNED[scale][sweep]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_all_rows_of_a_table_take_one_micro_batch(sweep: str, scale: str) -> None:
+    """The largest, up to the usual limit, that divides each row's batch."""
+    found = [(config.batch_size.sequences, config.trainer) for _, config in jobs(sweep, scale, "pretrain")]
+    [size] = {micro_batch_size(sequences, trainer) for sequences, trainer in found} or {0}
+    fitting = [n for n in range(1, LARGEST_BY_DEFAULT + 1) if all(sequences % n == 0 for sequences, _ in found)]
+    assert not found or size == max(fitting)
 
 
 ONE_RUN = {  # at mini all corpora are the embedded one; nothing else coincides

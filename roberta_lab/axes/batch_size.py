@@ -1,9 +1,11 @@
 """Choose the examples of each step, rank and micro-batch (RoBERTa, Section 4.3).
 
 `sequences` counts the whole optimizer step, over all ranks and accumulated micro-batches. Every position in the data
-follows from the step's number, so a run resumes exactly, and a cut into micro-batches and ranks leaves the batch as is.
+follows from the step's number, so a run resumes exactly, and a cut into micro-batches and ranks leaves the batch as is. What the
+cut does change, with dropout on, is which units are dropped: so the rows of a table take one micro-batch (`micro_batch_share`).
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -192,14 +194,29 @@ def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
 
 
 def micro_batch_size(sequences: int, config: TrainerConfig) -> int:
-    """Return the sequences of one forward pass: as configured, or the largest number up to 32 that divides a rank's share.
+    """Return the sequences of one forward pass: as configured, or the largest number up to 32 that divides `micro_batch_share`.
 
     `auto` counts as not configured, until `training/micro_batch.py` has tried what fits.
     """
-    share = max(1, sequences // max(1, config.devices))
     if isinstance(config.micro_batch_size, int):
-        return min(share, config.micro_batch_size)
+        return min(_share(sequences, config), config.micro_batch_size)
+    share = micro_batch_share(sequences, config)
     return max(size for size in range(1, LARGEST_BY_DEFAULT + 1) if share % size == 0)
+
+
+def micro_batch_share(sequences: int, config: TrainerConfig) -> int:
+    """Return the number that a micro-batch divides, unless its size is configured: the sequences of a rank's share of a step.
+
+    With `trainer.common_batch` it divides a rank's share of that too, so all rows of a table have the same micro-batch.
+    """
+    share = _share(sequences, config)
+    if config.common_batch is None:
+        return share
+    return math.gcd(share, _share(config.common_batch, config))
+
+
+def _share(sequences: int, config: TrainerConfig) -> int:
+    return max(1, sequences // max(1, config.devices))
 
 
 class Rank(NamedTuple):

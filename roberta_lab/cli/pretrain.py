@@ -1,9 +1,10 @@
 """`pretrain`: train one run, from the last checkpoint of an earlier attempt; a complete run is not repeated."""
 
 import time
+from functools import partial
 
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.runs import identity, results, run_folder
+from roberta_lab.runs import identity, provenance, results, run_folder
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 
@@ -27,7 +28,7 @@ def main(job: Job) -> None:
         result = None
         log = Tracker(config, path, "pretrain", name, identity.science(config))
         try:
-            found = pretrain(config, prepared, path, log, name)
+            found = pretrain(config, prepared, path, log, name, partial(provenance.note_cut, path))
             result = RunResult(path.name, name, time.monotonic() - start, found)
         finally:
             log.close(result)

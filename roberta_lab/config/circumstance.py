@@ -1,4 +1,4 @@
-"""The half of the schema that does not change what is learned: how a run is executed, where things lie, what commands show."""
+"""The half of the schema that is no part of a run's id: how a run is executed, where things lie, what commands show."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +27,17 @@ class ScaleConfig:
 
 @dataclass
 class TrainerConfig:
-    """The settings of a run's execution; none of them changes what is learned."""
+    """The settings of a run's execution.
+
+    None of them changes which examples a step sees, or its loss and gradient with dropout off, beyond 1e-5. With dropout on, the
+    cut of a step (devices and micro-batch) decides which units are dropped, so it changes a run as another seed does.
+    """
 
     accelerator: str = "auto"
     devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
     micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
+    # set by a sweep: a number that divides the batches of all rows, and that micro-batches divide, so that rows share one cut
+    common_batch: int | None = at_least(1, None, null="the run's own batch")
     workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
     compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models

@@ -1,7 +1,7 @@
 """What pretraining predicts: objectives made of terms, each with heads, sums of losses, and metrics (RoBERTa, Section 2.3).
 
-A term gives sums over a micro-batch, which are divided by the counts of the whole batch. So a step is the same however it is
-cut; the mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens. The
+A term gives sums over a micro-batch, which are divided by the counts of the whole batch. So with dropout off a step is the same
+however it is cut; the mean of means of micro-batches would weigh each alike, though they hold different numbers of masked tokens. The
 objectives that there are lie in `objectives/`.
 """
 

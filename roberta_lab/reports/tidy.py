@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.rows import Record, read_record
 from roberta_lab.runs import identity, jobs, registration
 from roberta_lab.runs.compose import reason
@@ -34,6 +35,7 @@ COLUMNS = {
     "stand_in": "string",  # the task that was trained in its place; missing where it is the task itself
     **{"finetune_seed": "Int64", "run_id": "string", "metric": "string", "value": "float64"},
     "marks": "string",  # at chance, diverged; missing for a sound run
+    "cut": "string",  # of pretraining: the micro-batches and devices of its steps; missing where it was not noted
 }
 PARQUET = "results.parquet"
 Value = float | str | bool | None
@@ -111,6 +113,7 @@ def _lines(config: Config, record: Record, settings: Sequence[str]) -> Iterator[
         **{"seed": record.seed, "task": record.task, "finetune_seed": record.finetune_seed, "run_id": record.run_id},
         "stand_in": tuned.task if tuned is not None and tuned.task != record.task else None,
         "marks": ("; ".join(tuned.marks) or None) if tuned is not None else None,
+        "cut": (cut_text(record.result.pretraining.cuts) or None) if tuned is None else None,
         **{key: _setting(key, config.sweep, record) for key in settings},
     }
     for metric, value in metrics_of(record.result).items():
@@ -125,6 +128,11 @@ def metrics_of(result: RunResult) -> dict[str, float]:
         first = {"score": found.score, "majority": found.majority}
         return {**first, **found.metrics, **others, "best_epoch": found.best_epoch, "seconds": result.seconds}
     figures = {"unigram_ppl": found.unigram_ppl, "tokens_seen": found.tokens_seen, "epochs": found.epochs}
+    common = {
+        "common_bits_per_byte": found.common_bits_per_byte,
+        "common_perplexity": found.common_perplexity,
+    }
+    figures |= {name: value for name, value in common.items() if value is not None}
     return {**found.metrics, **figures, "seconds": result.seconds}
 
 

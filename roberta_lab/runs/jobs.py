@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -22,7 +23,9 @@ from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.experiments import spelled_out
 from roberta_lab.runs.options import CONF, Outside, outside
 from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
-from roberta_lab.runs.sweeps import Place, expand
+from roberta_lab.runs.sweeps import Place, expand, groups_of_rows
+
+COMMON_BATCH = "trainer.common_batch"
 
 
 @dataclass(frozen=True)
@@ -209,16 +212,38 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
     """Return every job that a command with these overrides means, in order; to be called while `composing`.
 
     Without a sweep it is one. With one, it is a job for each row, seed and (finetuning) column; pretraining leaves out rows
-    that start from a folder or from random weights. `config` is what the overrides compose to, where that is known.
+    that start from a folder or from random weights. All rows cut their steps alike (`trainer.common_batch`), since with dropout
+    on the cut changes a run. `config` is what the overrides compose to, where that is known.
     """
     config = composed(overrides) if config is None else config
     if config.sweep is None:
         return [_remember(Job(kind, config, tuple(overrides)))]
-    jobs = [
-        _remember(Job(kind, _config_of(place, config.sweep), place.overrides, place.row, place.task))
-        for place in expand(config, kind, overrides)
-    ]
+    places = expand(config, kind, overrides)
+    configs = [_config_of(place, config.sweep) for place in places]
+    common = _common_batch(config, overrides, {place.row: own for place, own in zip(places, configs, strict=True)})
+    jobs = []
+    for place, own in zip(places, configs, strict=True):
+        words = (*place.overrides, assign(COMMON_BATCH, common)) if common else place.overrides
+        own = replace(own, trainer=replace(own.trainer, common_batch=common or own.trainer.common_batch))
+        jobs.append(_remember(Job(kind, own, words, place.row, place.task)))
     return [job for job in jobs if kind == "finetune" or identity.starts_from_run(job.config)]
+
+
+def _common_batch(config: Config, user: Sequence[Override], rows: Mapping[str, Config]) -> int:
+    """Return the largest number that divides the batch of every row of a table, also of those that `sweep.only` leaves out.
+
+    `rows` are the configs that are there. It is 0 where no row is pretrained, and where the user says how steps are cut.
+    """
+    assert config.sweep is not None
+    said = {o.key_or_group: value_text(o) for o in user}
+    if COMMON_BATCH in said or said.get("trainer.micro_batch_size", "null") not in ("null", "auto"):
+        return 0
+    scale = [o for o in user if o.key_or_group == "scale"]
+    every = [
+        rows[row] if row in rows else _composed_once(tuple(texts([*scale, *own])), outside())
+        for row, own in groups_of_rows(config, user, ("batch_size", "pretrained")).items()
+    ]
+    return math.gcd(*(row.batch_size.sequences for row in every if identity.starts_from_run(row)))
 
 
 def _remember(job: Job) -> Job:

@@ -5,13 +5,16 @@ import platform
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.runs.options import ROOT
+from roberta_lab.training.rows import Cut
 
 NAME = "provenance.json"
 CODE = ("roberta_lab", "conf")  # of the repository: what can change a result
@@ -32,6 +35,9 @@ class Attempt(TypedDict, total=False):
     python: str
     packages: dict[str, str]
     hardware: dict[str, str | int | None]
+    cut: dict[
+        str, Any
+    ]  # of pretraining: the fields of `Cut`; missing until the first step, and in attempts of older code
     command: list[str]  # that makes this run alone: sys.argv may be that of a whole grid or of a worker
     start: str
     end: str
@@ -63,6 +69,27 @@ def begin_attempt(run: Path, data: dict[str, str], command: list[str]) -> None:
         "start": now(),
     }
     write_json(run / NAME, {"data": data, "attempts": [*(earlier["attempts"] if earlier else []), attempt]})
+
+
+def note_cut(run: Path, cut: Cut) -> None:
+    """Note how the newest attempt cuts its steps."""
+    found = read(run)
+    assert found is not None
+    found["attempts"][-1]["cut"] = asdict(cut)
+    write_json(run / NAME, found)
+
+
+def cuts(attempts: Iterable[Attempt]) -> tuple[Cut, ...]:
+    """Return the cuts that a run was really made with, each from its `start` on.
+
+    A cut of which no step was kept is left out, and so is one that is the same as before. Attempts of older code have none.
+    """
+    found: list[Cut] = []
+    for cut in (Cut(**attempt["cut"]) for attempt in attempts if "cut" in attempt):
+        found = [earlier for earlier in found if earlier.start < cut.start]
+        if not found or replace(found[-1], start=cut.start) != cut:
+            found.append(cut)
+    return tuple(found)
 
 
 def end_attempt(run: Path, seconds: float) -> list[Attempt]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.model.metrics import Metric
 from roberta_lab.tasks.result import FinetuningResult
-from roberta_lab.training.rows import PretrainingResult
+from roberta_lab.training.rows import Cut, PretrainingResult
 
 NAME = "result.json"
 VALIDATION = "val/"  # how the names of held-out metrics begin
@@ -75,6 +75,7 @@ class RunResult:
             own["metrics"] = {name: value for name, value in values.items() if name.startswith(VALIDATION)}
             if "declared" in own:
                 own["declared"] = tuple(Metric(**metric) for metric in own["declared"])
+            own["cuts"] = tuple(Cut(**cut) for cut in own.get("cuts", ()))
         identity = (values["run_id"], values["label"], values["seconds"])
         return cls(*identity, kind(**own), values.get("pretrain_run_id"))
 

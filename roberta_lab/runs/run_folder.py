@@ -14,6 +14,7 @@ from roberta_lab.runs import outside, provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
+from roberta_lab.training.rows import PretrainingResult
 
 
 def complete_line(label: str, path: Path) -> str:
@@ -76,6 +77,10 @@ def check_data(path: Path, data: dict[str, str]) -> None:
 
 
 def finish(path: Path, result: RunResult) -> None:
-    """Note the end of the attempt, which took `result.seconds`, and write the result with the seconds of all attempts."""
+    """Note the end of the attempt, which took `result.seconds`, and write the result with the seconds and cuts of all attempts."""
     attempts = provenance.end_attempt(path, result.seconds)
-    results.write(path, replace(result, seconds=sum(attempt.get("seconds", 0.0) for attempt in attempts)))
+    found = result.found
+    if isinstance(found, PretrainingResult):
+        found = replace(found, cuts=provenance.cuts(attempts))
+    seconds = sum(attempt.get("seconds", 0.0) for attempt in attempts)
+    results.write(path, replace(result, seconds=seconds, found=found))

@@ -41,7 +41,7 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
     given, places = {o.key_or_group for o in user}, []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
-        paper = [*spelled_out(parse(sweep.base)), *spelled_out(parse(own)), *parse([f"task={task}"] if task else [])]
+        paper = [*_in_paper(sweep, own), *parse([f"task={task}"] if task else [])]
         settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
         if finetune_seed is not None:
             settings.append(assign("finetune.seed", finetune_seed))
@@ -51,6 +51,22 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
         if (name := _source_of(override)) and places and not any(override in place.overrides for place in places):
             raise ConfigError(f"{override.input_line}: no row of sweep={sweep.name} reads the source {name!r}.")
     return places
+
+
+def groups_of_rows(config: Config, user: Sequence[Override], groups: Sequence[str]) -> dict[str, list[Override]]:
+    """Return what each row of the sweep, whatever `sweep.only` leaves, and the user set of some groups, at the config's scale."""
+    sweep, user = config.sweep, spelled_out(user)
+    assert sweep is not None
+    given, found = {o.key_or_group for o in user}, {}
+    for row, own in sweep.rows.items():
+        settings = (*_at_scale(_in_paper(sweep, own), config.scale, given), *user)
+        found[row] = [o for o in settings if o.key_or_group.split(".")[0] in groups]
+    return found
+
+
+def _in_paper(sweep: SweepConfig, own: Sequence[str]) -> list[Override]:
+    """Return the overrides of base and of a row, in the paper's own numbers."""
+    return [*spelled_out(parse(sweep.base)), *spelled_out(parse(own))]
 
 
 def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:

@@ -1,5 +1,7 @@
 """Choose the micro-batch size for `trainer.micro_batch_size=auto`: the largest that fits the GPU and divides a rank's share.
 
+In a sweep it divides the share of all rows' batches (`trainer.common_batch`), so that their steps are cut alike.
+
 On a GPU it is found by trying full inputs, and the cache remembers it for each model, precision and device. On a CPU nothing
 is tried: larger micro-batches are not faster there, so the default size is taken.
 """
@@ -14,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from roberta_lab.axes.batch_size import micro_batch_size
+from roberta_lab.axes.batch_size import micro_batch_share, micro_batch_size
 from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.nsp import nsp_is_on
@@ -47,7 +49,7 @@ def resolve_auto(config: Config, vocab_size: int, make_model: Callable[[], Pretr
         return config
     size = micro_batch_size(config.batch_size.sequences, config.trainer)
     if on_cuda(config.trainer.accelerator):
-        share = config.batch_size.sequences // config.trainer.devices
+        share = micro_batch_share(config.batch_size.sequences, config.trainer)
         facts = cache_key(config, vocab_size)
         file = Path(config.paths.cache) / "micro_batch" / f"{digest(facts)}.json"
         known = read_trials(file)

@@ -27,7 +27,10 @@ from roberta_lab.training.trainer import joint_norm, scale_of, seed_dropout
 
 
 class PretrainingModule(L.LightningModule):
-    """An objective on a model. The loss of a step is that of its whole batch, however it is cut into micro-batches."""
+    """An objective on a model. The loss of a step is divided by the counts of its whole batch, not of each micro-batch.
+
+    With dropout off it is the same however the step is cut; dropout is keyed by the micro-batch, so another cut drops other units.
+    """
 
     def __init__(self, config: Config, vocab_size: int, pad_id: int) -> None:
         super().__init__()
@@ -60,7 +63,7 @@ class PretrainingModule(L.LightningModule):
             super().__setattr__(name, value)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Key dropout by the position in the data, so that an interruption cannot change it."""
+        """Key dropout by the position in the data, counted in micro-batches: no interruption changes it, another cut does."""
         seed_dropout(self.device, stream_key(self.config.seed, "dropout", batch["position"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -172,7 +175,7 @@ class PretrainingModule(L.LightningModule):
             found = common_score.negative_log_likelihood(self.model, data.common.batches(data.micro_batches.rank))
         nats, masked = self.sum_over_ranks(torch.tensor(found, dtype=torch.float64)).tolist()
         figures = common_score.figures(nats, int(masked), data.common.num_bytes)
-        return {f"common/{name}": value for name, value in figures.items()}
+        return {f"val/common_{name}": value for name, value in figures.items()}
 
 
 def counts_of_step(batch: Batch) -> Counts:

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from roberta_lab.axes import tokenizer
-from roberta_lab.axes.batch_size import Rank
+from roberta_lab.axes.batch_size import Rank, accumulation, micro_batch_size
 from roberta_lab.axes.data_mix import training_documents
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
@@ -20,16 +20,23 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, noise, ranks
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.rows import NoRows, PretrainingResult, Row, RowLog
+from roberta_lab.training.rows import Cut, NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
 
-def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str) -> PretrainingResult:
+def pretrain(
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    rows: RowLog,
+    label: str,
+    note_cut: Callable[[Cut], None] = lambda cut: None,
+) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
     This process writes everything; with several devices it is rank 0, and the others only train. `label` is the name of the
-    run in the progress bar.
+    run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used.
 
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
@@ -43,11 +50,20 @@ def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, 
     newest = checkpoint.newest(directory / "checkpoints")
     start = checkpoint.step_of(newest) if newest else 0
     rows.resume(start)
+    note_cut(cut_of(config, start))
     job = config, prepared, directory, newest
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
         module, data = train(rank, *job, rows, bar)
     rows.flush()
     return _result(module, data, rows.read())
+
+
+def cut_of(config: Config, start: int) -> Cut:
+    """Return how this process cuts the steps after the first `start`; `auto` is resolved before."""
+    sequences, trainer = config.batch_size.sequences, config.trainer
+    size = micro_batch_size(sequences, trainer)
+    passes = accumulation(sequences, trainer.devices, size)
+    return Cut(start, size, trainer.devices, passes, ranks.device_name(trainer.accelerator))
 
 
 def train(
@@ -81,7 +97,7 @@ def build_pretraining_trainer(config: Config, data: PretrainingData, step_end: S
 
 def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> PretrainingResult:
     validation = [row for row in rows if any(name.startswith("val/") for name in row)][-1]
-    common: Mapping[str, float] = next((row for row in reversed(rows) if "common/bits_per_byte" in row), {})
+    bits, perplexity = (validation.get(f"val/common_{name}") for name in ("bits_per_byte", "ppl"))
     return PretrainingResult(
         steps=validation.step,
         tokens_seen=module.tokens_seen,
@@ -89,11 +105,13 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         unigram_ppl=data.unigram_perplexity(),
         parameters=sum(p.numel() for p in module.parameters()),
         plan=data.micro_batches.plans.plan(0).counts,
-        metrics={name: value for name, value in validation.items() if name.startswith("val/")},
+        metrics={
+            name: value for name, value in validation.items() if name.startswith("val/") and "/common_" not in name
+        },
         declared=module.objective.declared,
-        common_bits_per_byte=common.get("common/bits_per_byte"),
-        common_perplexity=common.get("common/ppl"),
-        common_text=data.common.digest if common and data.common is not None else "",
+        common_bits_per_byte=bits,
+        common_perplexity=perplexity,
+        common_text=data.common.digest if bits is not None and data.common is not None else "",
     )
 
 

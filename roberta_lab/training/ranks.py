@@ -7,6 +7,7 @@ which under multirun is the whole sweep, and a rank that waits for a dead one wo
 import math
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -59,6 +61,18 @@ def device_of(accelerator: str) -> str:
         return "cpu"
     allowed = ["auto", *["cuda"] * torch.cuda.is_available(), *["mps"] * mps, "cpu"]
     raise ConfigError(f"trainer.accelerator={accelerator} is not there. Allowed: {', '.join(allowed)}.")
+
+
+def device_name(accelerator: str) -> str:
+    """Return the model of the device that `trainer.accelerator` means here: of a GPU, or of the CPU as far as it is known."""
+    device = device_of(accelerator)
+    if device == "cuda":
+        return torch.cuda.get_device_name(0)
+    with suppress(OSError):  # Linux has it here
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if device == "cpu" else []:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or device
 
 
 def check_devices(trainer: TrainerConfig) -> None:

@@ -71,6 +71,22 @@ class NoRows:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How a process cut the steps of a run, on what device; with dropout on, another cut drops other units."""
+
+    start: int  # the steps that were done when the process began
+    micro_batch_size: int  # sequences of one forward pass, as used: of `auto` what was found
+    devices: int
+    accumulation: int  # forward passes of each device per step
+    device: str  # the model of GPU or CPU; another one gives other last bits
+
+    @property
+    def shape(self) -> str:
+        """Return the cut in words: `micro-batches of 16`, `micro-batches of 16 on 4 devices`. How many is the batch's matter."""
+        return f"micro-batches of {self.micro_batch_size}" + (f" on {self.devices} devices" if self.devices > 1 else "")
+
+
+@dataclass(frozen=True)
 class PretrainingResult:
     """The figures of a complete pretraining run."""
 
@@ -85,6 +101,7 @@ class PretrainingResult:
     common_bits_per_byte: float | None = None
     common_perplexity: float | None = None  # per masked token: compares between rows of one tokenizer
     common_text: str = ""  # hash of that text and of what is masked in it: rows where it is equal compare
+    cuts: tuple[Cut, ...] = ()  # in order, each from its `start` on; empty in runs of older code
     # what tables show of them; runs of older code did not note it
     declared: tuple[Metric, ...] = (PERPLEXITY, BITS_PER_BYTE, accuracy("nsp"))
 

@@ -61,14 +61,12 @@ class StepEnd(L.Callback):
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
-        if last and (found := module.score_common(self.data)):
-            self.rows.write(Row(step, found))
         if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
             self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stopping
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
-        found = module.validate(self.data)
+        found = module.validate(self.data) | module.score_common(self.data)
         self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
         first = f"val/{module.objective.declared[0].name}"
         self.bar.set_postfix({first: f"{found[first]:.1f}"}, refresh=False)

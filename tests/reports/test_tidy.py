@@ -62,10 +62,22 @@ def test_a_row_is_a_run_and_a_metric(frame: pd.DataFrame) -> None:
 def test_each_row_says_which_run_it_is_of(frame: pd.DataFrame) -> None:
     same = [name for name in tidy.COLUMNS if name not in ("metric", "value")]
     [tuned] = frame[frame.kind == "finetune"][same].drop_duplicates().to_dict("records")
-    expected = ["rates", "smoke", "dynamic", "finetune", 1, "mnli", "pydoc_mnli", 2, "f-dynamic-mnli-2", "at chance"]
-    assert tuned == dict(zip(same, expected, strict=True))
+    expected = [
+        "rates",
+        "smoke",
+        "dynamic",
+        "finetune",
+        1,
+        "mnli",
+        "pydoc_mnli",
+        2,
+        "f-dynamic-mnli-2",
+        "at chance",
+        None,
+    ]
+    assert tuned | {"cut": None} == dict(zip(same, expected, strict=True)) and pd.isna(tuned["cut"])
     pretraining = frame[frame.kind == "pretrain"]
-    assert pretraining[["task", "stand_in", "finetune_seed", "marks"]].isna().all(axis=None)
+    assert pretraining[["task", "stand_in", "finetune_seed", "marks", "cut"]].isna().all(axis=None)
 
 
 def test_settings_are_of_row_or_base_and_what_a_run_does_not_read_is_missing(frame: pd.DataFrame) -> None:

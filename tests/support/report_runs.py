@@ -10,6 +10,7 @@ from roberta_lab.config import (
     BatchSizeConfig,
     Config,
     DataMixConfig,
+    InputFormatConfig,
     MaskingConfig,
     ModelConfig,
     PathsConfig,
@@ -84,6 +85,7 @@ def composed(settings: dict[str, dict[str, Any]]) -> Config:
     return Config(
         data_mix=DataMixConfig({"pydoc": SourceConfig("pydoc")}, **settings.get("data_mix", {})),
         model=ModelConfig(layers=2, hidden=128, heads=2, ffn=512),
+        input_format=InputFormatConfig("full_sentences", 64),
         masking=MaskingConfig(**{"name": "dynamic", **settings.get("masking", {})}),
         batch_size=BatchSizeConfig(
             **{"sequences": 256, "steps": 2000, "peak_lr": 1e-4, **settings.get("batch_size", {})}

@@ -18,6 +18,7 @@ from roberta_lab.runs.tracking import read
 from roberta_lab.training.rows import Row
 
 OTHER_TOKENS = "Rows predict other tokens: what compares between them is bits per byte."
+COMMON = "val/common_bits_per_byte"  # of validations during training, where they measured the common text
 NUM_MEANS = 50  # points of the training loss
 MOST_EPOCHS = 100  # of mask exposure
 NUM_EXAMPLES, NUM_TOKENS = 64, 128
@@ -36,7 +37,11 @@ def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
     """Yield what the runs have metrics for; `runs` are the folders of each row's first pretraining run."""
     metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in _rows_of(runs).items()}
     note = _first_seed(table)
-    if held_out := _means(metrics, "val/ppl", None):
+    common = _means(metrics, COMMON, None)
+    if common and len(common) == len(metrics):
+        title, y = "Common bits per byte by tokens seen", "bits per byte of the common text"
+        yield Figure("perplexity", title, "tokens seen", y, common, note=note)
+    elif held_out := _means(metrics, "val/ppl", None):
         unigram = shared_unigram(table)
         title, level = "Held-out perplexity by tokens seen", ("unigram model", unigram) if unigram is not None else None
         caution = f"{note} {OTHER_TOKENS}".strip() if same_tokens(table) is False else note

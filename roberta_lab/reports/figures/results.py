@@ -8,7 +8,7 @@ from roberta_lab.config import Config
 from roberta_lab.config.formatting import number, short, signed
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.columns import Column, published
-from roberta_lab.reports.table.rows import Cell, Table
+from roberta_lab.reports.table.rows import Cell, Row, Table
 
 DIFFERENT = 1.2  # rows differ in an amount from this ratio on
 NAMES = (
@@ -21,26 +21,38 @@ TABLE, BERT, STEPS = "table4_data", "bert_large", ("books_wiki_100k", "all_100k"
 
 # ---------------------------------------------------------------- by an amount
 def batch_size(table: Table, configs: Mapping[str, Config], key: str | None) -> Figure | None:
-    """Return held-out perplexity by batch size; rows that saw about as much text are one line.
+    """Return a held-out figure by batch size; rows that saw about as much text are one line.
 
-    The perplexities of the published table `key` are shown at paper scale.
+    It is bits per byte of the common text where each row has it; else the runs' own perplexity, with that of the published table
+    `key` at paper scale.
     """
     sizes = {name: float(config.batch_size.sequences) for name, config in configs.items()}
     rows = [row for row in table.rows if row.name in sizes and row.perplexity.median is not None]
     if not _differ({row.name: sizes[row.name] for row in rows}):
         return None
+    common = has_common(rows)
+    medians = {row.name: (row.common[0] if common else row.perplexity).median or 0.0 for row in rows}
     groups: dict[str, dict[str, float]] = {}
     for row in sorted(rows, key=lambda row: sizes[row.name]):
         tokens = short(float(f"{row.tokens_seen:.2g}")) if row.tokens_seen else "unknown"
-        groups.setdefault(tokens, {})[row.name] = row.perplexity.median or 0.0
-    series = [_marks(f"{tokens} tokens seen", sizes, members) for tokens, members in groups.items()]
-    paper = published(key) if key and table.scale == "paper" else {}
+        groups.setdefault(tokens, {})[row.name] = medians[row.name]
+    digits = 3 if common else 1
+    series = [_marks(f"{tokens} tokens seen", sizes, own, digits=digits) for tokens, own in groups.items()]
+    paper = published(key) if key and table.scale == "paper" and not common else {}
     known = {row.name: value for row in rows if (value := paper.get(row.name, {}).get("ppl")) is not None}
     if known:
         drawn = _marks("published", sizes, known, joined=False, digits=2)
         series.append(replace(drawn, published=True))
-    title, x = "Held-out perplexity by batch size", "sequences a batch"
-    return Figure("batch_size", title, x, "held-out perplexity", tuple(series), log_x=True)
+    y = "common bits per byte" if common else "held-out perplexity"
+    title = f"{y[0].upper()}{y[1:]} by batch size"
+    return Figure("batch_size", title, "sequences a batch", y, tuple(series), log_x=True)
+
+
+def has_common(rows: Sequence[Row]) -> bool:
+    """Return whether every row has a figure of one common text."""
+    return len({text for row in rows for text in row.common_texts}) == 1 and all(
+        row.common[0].median is not None for row in rows
+    )
 
 
 def score_by_tokens(table: Table) -> Figure | None:

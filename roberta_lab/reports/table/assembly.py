@@ -1,11 +1,20 @@
 """Assemble a table: group a sweep's runs by row and column, mark what is wrong with them, and compare the rows."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.config import ConfigError, SweepConfig
-from roberta_lab.reports.table.columns import Column, held_out_columns, published, source, task_columns
+from roberta_lab.reports.table.alike import marked
+from roberta_lab.reports.table.columns import (
+    Column,
+    common_columns,
+    held_out_columns,
+    published,
+    source,
+    task_columns,
+)
 from roberta_lab.reports.table.differences import difference
 from roberta_lab.reports.table.rows import Best, Cell, Record, Row, Table
 
@@ -23,17 +32,21 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     paper = published(sweep.published) if sweep.published else {}
     results = {t: [r.result.finetuning for r in records if r.task == t and r.result] for t in sweep.tasks}
     columns = task_columns(sweep, results)
-    held_out = held_out_columns([r.result.pretraining for r in records if r.kind == "pretrain" and r.result])
+    pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
+    common, held_out = common_columns(pretrained), held_out_columns(pretrained)
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
-    rows = [_row(n, columns, held_out, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
+    every = (common, columns, held_out)
+    rows = [_row(n, every, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
     rows = [_compared(row, rows[names.index(reference)], sweep.name) if reference else row for row in rows]
-    metrics = [column.metric for column in (*columns, *held_out)]
+    rows = marked(rows, reference)
+    metrics = [column.metric for columns_of in every for column in columns_of]
     return Table(
         name=sweep.name,
         title=sweep.title,
         question=sweep.question,
         scale=scale,
+        common=common,
         columns=columns,
         held_out=held_out,
         rows=tuple(rows),
@@ -46,23 +59,31 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
 
 def _row(
     name: str,
-    columns: tuple[Column, ...],
-    held_out: tuple[Column, ...],
+    every: tuple[tuple[Column, ...], ...],  # the columns of the common set, of tasks, and of own held-out figures
     records: list[Record],
     paper: Mapping[str, float | None],
 ) -> Row:
     pretrained = [record for record in records if record.kind == "pretrain"]
-    cells = tuple(_cell([r for r in records if r.task == c.task], c, paper) for c in columns)
-    row = Row(name, cells, held_out=tuple(_cell(pretrained, c, paper) for c in held_out))
-    first = next((record.result.pretraining for record in pretrained if record.result), None)
-    if first is None:
+    common, cells, held_out = (
+        tuple(
+            _cell([r for r in records if r.task == c.task] if c.held_out is None else pretrained, c, paper)
+            for c in part
+        )
+        for part in every
+    )
+    row = Row(name, cells, held_out, common)
+    found = [record.result.pretraining for record in pretrained if record.result]
+    if not found:
         return row
+    first = found[0]
     perplexity = row.perplexity
     if perplexity.median is not None and not perplexity.median < first.unigram_ppl:
         perplexity = replace(perplexity, marks=(*perplexity.marks, "no better than the unigram model"))
     return replace(
         row,
         held_out=(perplexity, *row.held_out[1:]),
+        cuts=tuple(result.cuts for result in found),
+        common_texts=tuple(dict.fromkeys(r.common_text for r in found if r.common_bits_per_byte is not None)),
         unigram_ppl=first.unigram_ppl,
         tokens_seen=first.tokens_seen,
         passes=first.epochs,
@@ -88,11 +109,15 @@ def _unusable(
     for count, what in ((missing, "missing"), (damaged, "unreadable")):
         if count:
             yield f"{count} of {len(records)} runs {what}"
-    broken = len(values) - num_finite  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
-    unmeasured = bool(values) and all(value is None for value in values)  # by no run, so no run is broken
-    if unmeasured and (column.optional or not column.principal):
+    unmeasured = sum(value is None for value in values) if column.optional or not column.principal else 0
+    broken = (
+        len(values) - num_finite - unmeasured
+    )  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
+    if unmeasured and unmeasured == len(values):  # by no run, so no run is broken
         yield f"not measured{f' by {column.stand_in}' if column.stand_in else ''}"
-    elif broken:
+    elif unmeasured:
+        yield f"{unmeasured} of {len(values)} runs not measured"
+    if broken:
         yield f"{broken} of {len(values)} runs nan"
 
 
@@ -116,7 +141,9 @@ def _compared(row: Row, reference: Row, name: str) -> Row:
         if found is not None and {r.run_id for r in cell.records} == {r.run_id for r in against.records}:
             found = replace(found, same_runs=True)
         cells.append(replace(cell, difference=found))
-    return replace(row, cells=tuple(cells[: len(row.cells)]), held_out=tuple(cells[len(row.cells) :]))
+    ends = itertools.accumulate(map(len, (row.common, row.cells, row.held_out)), initial=0)
+    common, own, held_out = (tuple(cells[start:end]) for start, end in itertools.pairwise(ends))
+    return replace(row, common=common, cells=own, held_out=held_out)
 
 
 def is_grid(sweep: SweepConfig) -> bool:

@@ -26,6 +26,10 @@ OTHER_SPLITS = {"mm_acc": ("dev_mm", "accuracy")}  # figures of another split th
 HELD_OUT = "held_out"  # the `task` of columns that pretraining fills
 PAPER = "Liu et al. 2019, RoBERTa, arXiv:1907.11692v1"
 NAMES = {BITS_PER_BYTE.name: "bits_per_byte"}  # of held-out metrics, where a table's name is another
+# of the common held-out text, by the names of their fields in a result
+COMMON_BITS = Metric("common_bits_per_byte", lower_is_better=True, digits=3)
+COMMON_PERPLEXITY = Metric("common_perplexity", lower_is_better=True)
+SAME_BYTES = 1e-6  # share by which the mean bytes of predicted tokens may differ where they are the same tokens
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Column:
         """Return this column's figure in a run's result; None where the run did not measure it."""
         if isinstance(result.found, PretrainingResult):
             assert self.held_out is not None, self.metric
+            if self.is_common:
+                found = result.found
+                return found.common_bits_per_byte if self.held_out == COMMON_BITS else found.common_perplexity
             value = result.found.metrics.get(f"val/{self.held_out.name}")
             return 100 * value if value is not None and self.held_out.is_share else value
         if self.principal:
@@ -60,11 +67,25 @@ class Column:
         return result.found.metrics.get(METRICS.get(name, name))
 
     @property
-    def title(self) -> str:
-        """Return the column's name for people: `squad2 (squad2_f1)`, `held-out ppl`, `held-out sop acc, %`."""
+    def is_common(self) -> bool:
+        """Return whether the figure is of the common held-out text, not of a run's own inputs."""
+        return self.held_out in (COMMON_BITS, COMMON_PERPLEXITY)
+
+    @property
+    def head(self) -> tuple[str, str]:
+        """Return whose figure it is, and its name: (squad2, squad2_f1), (common, bits per byte), (the run's own, sop acc, %)."""
         if self.held_out is None:
-            return f"{self.task} ({self.metric})"
-        return f"held-out {self.metric.replace('_', ' ')}" + (", %" if self.held_out.is_share else "")
+            return self.task, self.metric
+        whose, metric = (
+            ("common", self.metric.removeprefix("common_")) if self.is_common else ("the run's own", self.metric)
+        )
+        return whose, metric.replace("_", " ") + (", %" if self.held_out.is_share else "")
+
+    @property
+    def title(self) -> str:
+        """Return the column's name for people: `squad2 (squad2_f1)`, `common bits per byte`, `the run's own ppl`."""
+        whose, name = self.head
+        return f"{whose} ({name})" if self.held_out is None else f"{whose} {name}"
 
     @property
     def shown(self) -> str | None:
@@ -129,6 +150,26 @@ def _column(task: str, metric: str, principal: bool, results: Sequence[Finetunin
         measured=first.metric if principal and first.metric != METRICS.get(name, name) else None,
         principal=principal,
     )
+
+
+def common_columns(results: Sequence[PretrainingResult]) -> tuple[Column, ...]:
+    """Return the columns of the common held-out text: bits per byte always, perplexity where all runs predict the same tokens."""
+    figures = [(r.common_perplexity, r.common_bits_per_byte) for r in results if r.common_bits_per_byte is not None]
+    metrics = (COMMON_BITS, COMMON_PERPLEXITY) if are_same_tokens(figures) else (COMMON_BITS,)
+    return tuple(_held_out(metric, optional=True) for metric in metrics)
+
+
+def are_same_tokens(figures: Sequence[tuple[float | None, float | None]]) -> bool | None:
+    """Return whether runs predict the same tokens of one text, by their perplexities and bits per byte; None if not known.
+
+    Both are of the same loss, so their ratio is the mean length of the predicted tokens, in bytes.
+    """
+    lengths = []
+    for perplexity, bits in figures:
+        if not perplexity or not bits or not math.isfinite(perplexity) or not math.isfinite(bits):
+            return None
+        lengths.append(math.log2(perplexity) / bits)
+    return max(lengths) <= (1 + SAME_BYTES) * min(lengths) if lengths else None
 
 
 def held_out_columns(results: Sequence[PretrainingResult]) -> tuple[Column, ...]:

@@ -13,12 +13,24 @@ from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.landing import SUMMARY, summary
 from roberta_lab.reports.table import assembly, latex, markdown, notes
+from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
 
 FIELDS = (
     *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
-    *("majority", "marks", "reference", "difference", "difference_low", "difference_high", "pairs", "p"),
+    *(
+        "majority",
+        "marks",
+        "row_marks",
+        "cut",
+        "reference",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "pairs",
+        "p",
+    ),
     *("told_apart", "runs"),
 )
 
@@ -59,7 +71,8 @@ def csv_text(table: Table) -> str:
     """Return the cells as CSV.
 
     Held-out figures are columns like the tasks; the `majority` of perplexity is the unigram model's. Runs are ids separated by
-    spaces. `told_apart` is empty where nothing could be compared.
+    spaces. `row_marks` and `cut` are the same in all lines of a row: how it was made unlike the others, and how its steps were
+    cut. `told_apart` is empty where nothing could be compared.
     """
     written = io.StringIO()
     writer = csv.DictWriter(written, FIELDS, lineterminator="\n")
@@ -82,6 +95,8 @@ def csv_text(table: Table) -> str:
                 "published": cell.published,
                 "majority": row.unigram_ppl if column.metric == "ppl" else column.majority,
                 "marks": "; ".join(cell.marks),
+                "row_marks": "; ".join(row.marks),
+                "cut": " / ".join(dict.fromkeys(cut_text(cuts) for cuts in row.cuts if cuts)),
                 "runs": " ".join(record.run_id for record in cell.records if record.result),
             }
             if compared:

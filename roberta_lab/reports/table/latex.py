@@ -9,7 +9,7 @@ import jinja2
 
 from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
-from roberta_lab.reports.table.columns import HELD_OUT, Column
+from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.notes import footnotes, origins
 from roberta_lab.reports.table.rows import Cell, Table
 
@@ -76,7 +76,10 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
 
 def tabular(table: Table) -> str:
     """Return the table itself: medians with their spread below, published values in brackets, marks below those."""
-    rows = [[escaped(row.name), *(_cell(cell, column) for column, cell in table.cells(row))] for row in table.rows]
+    rows = [
+        [_stack(escaped(row.name), *map(_mark, row.marks)), *(_cell(cell, column) for column, cell in table.cells(row))]
+        for row in table.rows
+    ]
     head, published = [_head(column) for column in table.all_columns], wording.published_rows(table)
     return _rendered("tabular.tex.j2", table=table, head=head, rows=rows, published=published)
 
@@ -86,8 +89,8 @@ def _rendered(template: str, **values: object) -> str:
 
 
 def _head(column: Column) -> str:
-    task = "held-out" if column.task == HELD_OUT else column.task
-    return _stack(escaped(task), escaped(column.metric), escaped(f"by {column.shown}") if column.shown else "")
+    whose, name = column.head
+    return _stack(escaped(whose), escaped(name), escaped(f"by {column.shown}") if column.shown else "")
 
 
 def _cell(cell: Cell, column: Column) -> str:
@@ -95,8 +98,11 @@ def _cell(cell: Cell, column: Column) -> str:
     above = rf"\textsuperscript{{{escaped(signs)}}}" if signs else ""
     published = f" {wording.bracketed(cell.published, column)}" if cell.published is not None else ""
     shown = escaped(number(cell.median, column.digits)) + above + published
-    marks = (rf"\textit{{{escaped(mark)}}}" for mark in wording.marks(cell))
-    return _stack(shown, escaped(wording.spread(cell, column.digits)), *marks)
+    return _stack(shown, escaped(wording.spread(cell, column.digits)), *map(_mark, wording.marks(cell)))
+
+
+def _mark(mark: str) -> str:
+    return rf"\textit{{{escaped(mark)}}}"
 
 
 def _stack(first: str, *below: str) -> str:

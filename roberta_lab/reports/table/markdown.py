@@ -41,7 +41,8 @@ def _main(table: Table) -> list[str]:
     rows = [["row", *map(escaped, heads), "unigram ppl"]]
     for row in table.rows:
         shown = [_cell(cell, column) for column, cell in table.cells(row)]
-        rows.append([escaped(row.name), *shown, number(row.unigram_ppl)])
+        marks = f" ⚠ {', '.join(map(escaped, row.marks))}" if row.marks else ""
+        rows.append([escaped(row.name) + marks, *shown, number(row.unigram_ppl)])
     rows += [[escaped(name), *values, ""] for name, *values in wording.published_rows(table)]
     return grid(rows, "l" + "r" * (len(columns) + 1))
 

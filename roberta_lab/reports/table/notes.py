@@ -1,6 +1,5 @@
 """The footnotes of a table in every rendering: what a reader must mind, and where the numbers come from."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,11 +7,17 @@ from roberta_lab.axes.pairs import PAIRINGS
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import number
 from roberta_lab.reports import run_notes
+from roberta_lab.reports.table.alike import SAME_TOKENS, alike_notes
 from roberta_lab.reports.table.assembly import AT_CHANCE
+from roberta_lab.reports.table.columns import are_same_tokens
 from roberta_lab.reports.table.rows import Record, Row, Table
 from roberta_lab.runs.provenance import Attempt
 
-SAME_UNIGRAM, SAME_TOKENS, SAME_BYTES = 0.005, 0.02, 1e-6  # shares by which rows may differ without a note
+SAME_UNIGRAM = 0.005  # share by which unigram perplexities may differ without a note
+COMMON = (
+    "Common figures are of one held-out text for all rows: whole sentences, with the same characters masked for every format, "
+    "mask and tokenizer. They compare between rows; the run's own figures are of its own inputs, and need not."
+)
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
 LAST = "Held-out figures are those of the last step, which need not be the best one."
 CHANCE = (
@@ -40,6 +45,7 @@ def notes(table: Table) -> list[str]:
     complete = [record for record in table.records if record.result]
     stand_ins = [column.stand_in for column in table.columns if column.stand_in and column.principal]
     holds = {
+        COMMON: any(cell.by_seed for row in table.rows for cell in row.common),
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
         CHOSEN: any(record.task for record in complete),
@@ -60,6 +66,7 @@ def unlike_rows(table: Table) -> list[str]:
     if unigram and shared_unigram(table) is None:
         ends = f"{number(min(unigram))} to {number(max(unigram))}"
         found.append(f"Unigram perplexities differ between rows ({ends}): {WHY[same_tokens(table)]}.")
+    found += alike_notes(table.rows)
     seen = [row.tokens_seen for row in table.rows if row.tokens_seen is not None]
     if seen and max(seen) > (1 + SAME_TOKENS) * min(seen):
         found.append(f"Rows have not seen equally many tokens: {min(seen):,} to {max(seen):,}.")
@@ -74,15 +81,12 @@ def unlike_rows(table: Table) -> list[str]:
 def same_tokens(table: Table) -> bool | None:
     """Return whether the predicted tokens have the same mean length, in bytes, in all rows, as the same tokens have; None if it
     is not known."""
-    lengths = []
+    figures = []
     for row in table.rows:
         found = {column.metric: cell.by_seed for column, cell in zip(table.held_out, row.held_out, strict=True)}
         bits = found.get("bits_per_byte", {})
-        for seed, perplexity in found["ppl"].items():
-            if not bits.get(seed):
-                return None
-            lengths.append(math.log2(perplexity) / bits[seed])
-    return max(lengths) <= (1 + SAME_BYTES) * min(lengths) if lengths else None
+        figures += [(perplexity, bits.get(seed)) for seed, perplexity in found["ppl"].items()]
+    return are_same_tokens(figures)
 
 
 def shared_unigram(table: Table) -> float | None:

@@ -12,6 +12,7 @@ from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference, Seeds
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.results import RunResult
+from roberta_lab.training.rows import Cut
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Row:
     name: str
     cells: tuple[Cell, ...]  # of the tasks' columns
     held_out: tuple[Cell, ...]  # of pretraining's columns; the first is perplexity
+    common: tuple[Cell, ...] = ()  # of the common set's columns; the first is bits per byte
+    marks: tuple[str, ...] = ()  # of the row as a whole: how it was made unlike the others
+    cuts: tuple[tuple[Cut, ...], ...] = ()  # of each complete pretraining run
+    common_texts: tuple[str, ...] = ()  # the different ones of its runs
     unigram_ppl: float | None = None
     tokens_seen: int | None = None
     passes: float | None = None
@@ -90,7 +95,7 @@ class Row:
 
     @property
     def all_cells(self) -> tuple[Cell, ...]:
-        return (*self.cells, *self.held_out)
+        return (*self.common, *self.cells, *self.held_out)
 
     @property
     def config(self) -> Config | None:
@@ -122,8 +127,9 @@ class Table:
     title: str
     question: str
     scale: str
-    columns: tuple[Column, ...]
-    held_out: tuple[Column, ...]
+    common: tuple[Column, ...]  # of the common set
+    columns: tuple[Column, ...]  # of tasks
+    held_out: tuple[Column, ...]  # of each run's own held-out inputs
     rows: tuple[Row, ...]
     published_only: Mapping[str, tuple[float | None, ...]]  # rows that the sweep does not run, by all columns
     source: str | None = None  # of the published figures; None without any
@@ -132,7 +138,7 @@ class Table:
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        return (*self.columns, *self.held_out)
+        return (*self.common, *self.columns, *self.held_out)
 
     def cells(self, row: Row) -> list[tuple[Column, Cell]]:
         return list(zip(self.all_columns, row.all_cells, strict=True))

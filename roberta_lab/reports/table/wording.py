@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from roberta_lab.config.formatting import number, signed
+from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference
 from roberta_lab.reports.table.rows import Cell, Row, Table
@@ -81,14 +82,16 @@ def tested(difference: Difference) -> str:
 
 
 def facts(row: Row) -> str:
-    """Return how long a row was pretrained, with what, and on which text."""
+    """Return how long a row was pretrained, how its steps were cut, with what, and on which text."""
     if row.tokens_seen is None:
         return "not pretrained yet" if row.perplexity.records else "starts from no run of its own"
     seen = f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
+    cuts = dict.fromkeys(cut_text(cuts) for cuts in row.cuts if cuts)
+    cut = f", cut into {' / '.join(cuts)}" if cuts else ""
     if (config := row.config) is None:
-        return seen
+        return seen + cut
     batch, model = config.batch_size, config.model
-    made = f" of {batch.sequences:,} inputs, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
+    made = f" of {batch.sequences:,} inputs{cut}, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
     tokenizer = config.tokenizer  # a published one has a size of its own
     pieces = f"tokens of {Path(tokenizer.path).name}" if tokenizer.path else f"{tokenizer.vocab_size:,} pieces"
     most = f"{config.data_mix.train_tokens:,} tokens of " if config.data_mix.train_tokens else ""
