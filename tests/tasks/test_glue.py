@@ -128,11 +128,13 @@ def write(folder: Path, files: dict[str, str | bytes]) -> Path:
 
 
 @pytest.mark.parametrize("folder", CASES)
-@pytest.mark.parametrize("own_folder", [True, False])
-def test_original_files_give_these_items(folder: str, own_folder: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_original_files_give_these_items(folder: str, above: int, tmp_path: Path) -> None:
+    """`task.path` is the task's own folder, GLUE's, or one with GLUE and other families of tasks in it."""
     files, expected = CASES[folder]
-    path = write(tmp_path / folder, dict(files))
-    data = families.load(task(name_of(folder), path if own_folder else tmp_path), tmp_path)
+    own = write(tmp_path / "GLUE" / folder, dict(files))
+    path = [own, *own.parents][above]
+    data = families.load(task(name_of(folder), path), tmp_path)
     assert {"train": data.train, "dev": data.dev, **data.others} == expected
     assert counts(data) == {split: len(items) for split, items in expected.items()}
     assert sum("the official" in note for note in data.notes) == len(expected), "none has the official number of items"
