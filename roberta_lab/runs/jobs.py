@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.config import Config, ConfigError, SweepConfig, ranges
 from roberta_lab.runs import identity, results, run_folder, search_path
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
@@ -34,6 +35,7 @@ class Job:
     overrides: tuple[Override, ...]
     row: str = ""  # of a sweep
     task: str | None = None  # the paper's name of the column
+    setting: tuple[Override, ...] = ()  # of the grid of finetuning, where one is searched
     is_encoder: bool = False  # a run that others start from (`finetune.init_from`)
 
     @cached_property
@@ -60,7 +62,13 @@ class Job:
     def name(self) -> str:
         """Return `static seed 1`, or `static seed 1, mnli 2` for the second finetuning seed."""
         column = f", {self.task} {self.finetune_seed}" if self.kind == "finetune" else ""
-        return f"{self.row} seed {self.seed}{column}"
+        setting = f", {self.setting_name}" if self.setting else ""
+        return f"{self.row} seed {self.seed}{column}{setting}"
+
+    @property
+    def setting_name(self) -> str:
+        """Return `lr=2e-05, batch=32` for a run of a grid; empty for others."""
+        return ", ".join(text.removeprefix("finetune.") for text in texts(self.setting))
 
     @property
     def label(self) -> str:
@@ -99,7 +107,9 @@ class Job:
         if self.kind != "finetune" or not self.config.finetune.init_from:
             return None
         config = encoder_config(self.config)
-        return Job("finetune", config, _encoder_overrides(config, self.overrides), self.row, config.task.name, True)
+        return Job(
+            "finetune", config, _encoder_overrides(config, self.overrides), self.row, config.task.name, is_encoder=True
+        )
 
     def asking(self, other: Job) -> Job:
         """Return this job with `save_model` and `submission` switched on where `other` asks for them."""
@@ -124,6 +134,7 @@ class Job:
             chosen.append(assign("sweep.seeds", [self.seed]))
         if self.kind == "finetune":
             chosen += [assign("sweep.tasks", [self.task]), assign("sweep.finetune_seeds", [self.finetune_seed])]
+            chosen += self.setting
             set_by_rows = {o.key_or_group for row in sweep.rows.values() for o in spelled_out(parse(row))}
             asked = [f"finetune.{name}" for name in identity.ASKED if getattr(self.config.finetune, name)]
             chosen += [assign(key, True) for key in asked if key not in set_by_rows]
@@ -215,10 +226,31 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
     if config.sweep is None:
         return [_remember(Job(kind, config, tuple(overrides)))]
     jobs = [
-        _remember(Job(kind, _config_of(place, config.sweep), place.overrides, place.row, place.task))
+        _remember(job)
         for place in expand(config, kind, overrides)
+        for job in _searched(Job(kind, _config_of(place, config.sweep), place.overrides, place.row, place.task))
     ]
     return [job for job in jobs if kind == "finetune" or identity.starts_from_run(job.config)]
+
+
+def _searched(job: Job) -> Iterator[Job]:
+    """Yield a job for each setting of its recipe's grid, where its sweep asks for that; else the job itself.
+
+    Of a key that its overrides set, the grid has that value alone.
+    """
+    sweep, tune, given = job.config.sweep, job.config.finetune, {o.key_or_group for o in job.overrides}
+    assert sweep is not None
+    grid = tune.grid if job.kind == "finetune" and sweep.finetune_grid else None
+    axes = {key: values for key, values in (grid or {}).items() if f"finetune.{key}" not in given}
+    if not axes:
+        yield job
+        return
+    for values in itertools.product(*axes.values()):
+        typed_values = {key: type(getattr(tune, key))(value) for key, value in zip(axes, values, strict=True)}
+        setting = tuple(assign(f"finetune.{key}", value) for key, value in typed_values.items())
+        config = replace(job.config, finetune=replace(tune, **typed_values))
+        ranges.check(config.finetune, "finetune")
+        yield replace(job, config=config, overrides=(*job.overrides, *setting), setting=setting)
 
 
 def _remember(job: Job) -> Job:

@@ -165,7 +165,7 @@ def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
 )
 def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
     found = jobs(command, "sweep=table2_input_format", *user)
-    sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith("sweep."))).sweep
+    sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith(("sweep.", "scale=")))).sweep
     assert sweep is not None
     for job in found[:: len(found) - 1]:
         made = config(*job.words)

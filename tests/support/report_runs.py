@@ -10,6 +10,7 @@ from roberta_lab.config import (
     BatchSizeConfig,
     Config,
     DataMixConfig,
+    FinetuneConfig,
     MaskingConfig,
     ModelConfig,
     PathsConfig,
@@ -85,6 +86,10 @@ def composed(settings: dict[str, dict[str, Any]]) -> Config:
         data_mix=DataMixConfig({"pydoc": SourceConfig("pydoc")}, **settings.get("data_mix", {})),
         model=ModelConfig(layers=2, hidden=128, heads=2, ffn=512),
         masking=MaskingConfig(**{"name": "dynamic", **settings.get("masking", {})}),
+        finetune=FinetuneConfig(
+            **{"batch": 16, "lr": 2e-5, "epochs": 10, "warmup_ratio": 0.06, "weight_decay": 0.1, "dropout": 0.1},
+            **{"beta2": 0.98, "recipe": "RoBERTa's", **settings.get("finetune", {})},
+        ),
         batch_size=BatchSizeConfig(
             **{"sequences": 256, "steps": 2000, "peak_lr": 1e-4, **settings.get("batch_size", {})}
         ),

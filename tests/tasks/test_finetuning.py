@@ -50,6 +50,17 @@ def tokenizer() -> Tokenizer:
     return trained()
 
 
+RECIPE = {
+    "batch": 16,
+    "lr": 5e-3,
+    "epochs": 4,
+    "warmup_ratio": 0.06,
+    "weight_decay": 0.1,
+    "dropout": 0.0,
+    "beta2": 0.98,
+}
+
+
 def config(head: str, path: Path = Path(), **options: Any) -> Config:
     return Config(
         model=ModelConfig(1, 32, 2, 64, init_std=0.1),
@@ -57,7 +68,7 @@ def config(head: str, path: Path = Path(), **options: Any) -> Config:
         optimizer=OptimizerConfig(warmup_steps=1),
         precision=PrecisionConfig("fp32"),
         task=TaskConfig("t", "test", head, 3 if head == "tagging" else 2, METRICS.get(head, "accuracy"), max_length=32),
-        finetune=FinetuneConfig(**{"batch": 16, "lr": 5e-3, "epochs": 4, "dropout": 0.0, **options}),
+        finetune=FinetuneConfig(**{**RECIPE, **options}),
         trainer=TrainerConfig("cpu"),
         paths=PathsConfig(str(path), str(path / "cache")),
     )
