@@ -1,6 +1,7 @@
 """The sweep files: each expands and builds at every scale, has the published settings, and shares the runs it can share."""
 
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -38,9 +39,12 @@ pytestmark = pytest.mark.usefixtures("composing")
 
 @cache
 def chosen(sweep: str, scale: str) -> Config:
-    """The config of the sweep itself; that `sweep=NAME` composes is a test of its own (test_composition)."""
+    """The config of the sweep itself, one setting of each grid; that `sweep=NAME` composes is tested in test_composition."""
     file = OmegaConf.merge(OmegaConf.structured(SweepConfig), OmegaConf.load(SWEEPS / f"{sweep}.yaml"))
-    return replace(scaled(scale), sweep=OmegaConf.to_object(file))
+    tree = OmegaConf.create({"scale": OmegaConf.structured(scaled(scale).scale), "sweep": file})
+    found = OmegaConf.to_object(tree.sweep)
+    assert isinstance(found, SweepConfig)
+    return replace(scaled(scale), sweep=replace(found, finetune_grid=False))
 
 
 @cache
@@ -75,6 +79,7 @@ def test_every_job_of_every_sweep_builds(sweep: str, scale: str) -> None:
         tasks = {config.task.name for _, config in found}
         assert {config.task.family for _, config in found} == {"pydoc"}
         rows = len({(storage.digest(identity.science(c)), c.finetune.batch, c.finetune.lr) for _, c in found})
+        assert len(file.finetune_seeds) == (5 if sweep == "finetune_glue" else 3)
         assert len(ids) == rows * len(tasks) * len(file.finetune_seeds)
 
 
@@ -209,10 +214,59 @@ def test_the_share_of_the_warmup_is_the_same_at_every_scale(scale: str) -> None:
         assert config.optimizer.warmup_steps / config.batch_size.steps == pytest.approx(share), (table, scale)
 
 
-@pytest.mark.parametrize(("task", "stated"), [("squad2", (48, 1.5e-5, 2, 0.01)), ("race", (16, 1e-5, 4, 0.1))])
-def test_finetuning_at_paper_scale_is_table_10(task: str, stated: tuple[float, ...]) -> None:
-    tune = next(c.finetune for j, c in jobs("table2_input_format", "paper", "finetune") if j.task == task)
-    assert (tune.batch, tune.lr, tune.epochs, tune.weight_decay) == stated
+GLUE, RACE = ("mnli", "sst2"), ("race",)
+OF_RECIPE = {  # batches, rates, epochs, weight decay, share of the warmup, beta2
+    # Devlin et al. 2019, Sections 4.1 to 4.3, and their code
+    ("table2_input_format", "bert"): {
+        (*GLUE, *RACE): ([32], [2e-5, 3e-5, 4e-5, 5e-5], 3, 0.01, 0.1, 0.999),
+        ("squad1",): ([32], [5e-5], 3, 0.01, 0.1, 0.999),
+        ("squad2",): ([48], [5e-5], 2, 0.01, 0.1, 0.999),
+    },
+    # RoBERTa, Table 10
+    ("table4_data", "roberta"): {
+        GLUE: ([16, 32], [1e-5, 2e-5, 3e-5], 10, 0.1, 0.06, 0.98),
+        ("squad1", "squad2"): ([48], [1.5e-5], 2, 0.01, 0.06, 0.98),
+    },
+    ("table7_race", "roberta"): {RACE: ([16], [1e-5], 4, 0.1, 0.06, 0.98)},
+}
+
+
+@pytest.mark.parametrize(("table", "recipe"), OF_RECIPE)
+def test_at_paper_scale_each_task_has_the_grid_of_its_recipe_over_five_seeds(table: str, recipe: str) -> None:
+    found: dict[str, list[Config]] = {}
+    first = next(iter(chosen(table, "paper").sweep.rows))  # type: ignore[union-attr]
+    for job in jobs_of("finetune", parse([f"sweep={table}", "scale=paper", f"sweep.only=[{first}]"])):
+        assert job.task is not None and all(override in job.overrides for override in job.setting)
+        found.setdefault(job.task, []).append(job.config)
+    stated = {task: values for tasks, values in OF_RECIPE[table, recipe].items() for task in tasks}
+    assert set(found) == set(stated)
+    for task, configs in found.items():
+        batches, rates, epochs, decay, warmup, beta2 = stated[task]
+        tunes = [config.finetune for config in configs]
+        assert sorted({(t.batch, t.lr) for t in tunes}) == sorted(itertools.product(batches, rates)), task
+        assert len({identity.directory(config, "finetune") for config in configs}) == 5 * len(batches) * len(rates)
+        assert {(t.epochs, t.weight_decay, t.warmup_ratio, t.beta2, t.dropout) for t in tunes} == {(epochs, decay, warmup, beta2, 0.1)}  # fmt: skip
+
+
+FOLLOWS_BERT = {"table1_masking", "table2_input_format", "table3_batch_size", "table3_extended"}
+FOLLOWS_BERT |= {
+    "masking_rate",
+    "static_patterns",
+    "nsp_off_with_segment_pair",
+    "nsp_weight",
+    "schedules",
+    "sentence_order",
+}
+FOLLOWS_BERT |= {"span_masking", "text_encoding", "lr_scaling", "large_batch_optimizers"}
+
+
+@pytest.mark.parametrize("sweep", groups()["sweep"])
+def test_what_follows_section_4_is_finetuned_as_bert_and_the_rest_as_roberta(sweep: str) -> None:
+    for scale in ("mini", "paper"):
+        recipes = {config.finetune.recipe for _, config in jobs(sweep, scale, "finetune")}
+        owners = {recipe.partition("'s")[0] for recipe in recipes}
+        assert owners == ({"BERT"} if sweep in FOLLOWS_BERT else {"RoBERTa"}), recipes
+    assert {config.finetune.recipe for _, config in jobs(sweep, "smoke", "finetune")} == {"this scale's own"}
 
 
 @pytest.mark.parametrize("sweep", groups()["sweep"])

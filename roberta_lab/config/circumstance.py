@@ -21,6 +21,9 @@ class ScaleConfig:
     text_divisor: int = 1  # of the training text that a scale gives each mix
     lr_factor: float = 1.0
     largest_lr: float | None = above_zero(None, null="no limit")  # rates of large batches are cut to it
+    # of sweeps that ask for them as ${scale.finetune_seeds} and ${scale.finetune_grid}
+    finetune_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    finetune_grid: bool = False
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
 
@@ -70,6 +73,7 @@ class SweepConfig:
     tasks: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [1])
     finetune_seeds: list[int] = field(default_factory=lambda: [1])
+    finetune_grid: bool = False  # every setting of each recipe's grid (finetune.grid); a cell shows the best one
     published: str | None = None  # key in reports/published.yaml
     reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows

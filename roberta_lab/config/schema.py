@@ -202,20 +202,24 @@ class TaskConfig:
 
 @dataclass
 class FinetuneConfig:
-    """Downstream training (RoBERTa, Table 10)."""
+    """A recipe of downstream training: RoBERTa's own or BERT's (RoBERTa, Sections 3.3 and 5, Table 10)."""
 
     seed: int = 1
-    batch: int = at_least(1, 16)
-    lr: float = 2e-5
-    epochs: int = at_least(1, 10)
+    batch: int = at_least(1)
+    lr: float = MISSING
+    epochs: int = at_least(1)
     patience: int | None = None  # epochs without a better dev score after which training stops; None: all epochs
-    warmup_ratio: float = 0.06
-    weight_decay: float = 0.1
-    dropout: float = below_one(0.1)  # in place of the model's, on attention weights too
-    beta2: float = 0.98  # of Adam; beta1 and eps are the optimizer's
+    warmup_ratio: float = MISSING
+    weight_decay: float = MISSING
+    dropout: float = below_one()  # in place of the model's, on attention weights too
+    beta2: float = MISSING  # of Adam; beta1 and eps are the optimizer's
     save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
     submission: bool = False  # write the files that others score: GLUE's leaderboard, SQuAD's official scripts
     init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
+    # The next two change no result and are in no id.
+    recipe: str = later("")  # whose procedure it is, for readers of tables
+    # key -> list of numbers, of which `sweep.finetune_grid` takes the best
+    grid: dict[str, Any] | None = later(None)  # noqa: RUF009 (None never changes)
 
 
 @dataclass
@@ -236,7 +240,7 @@ class Config:
     precision: PrecisionConfig = MISSING
     pretrained: PretrainedConfig = MISSING
     task: TaskConfig = MISSING
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    finetune: FinetuneConfig = MISSING
     scale: circumstance.ScaleConfig = MISSING
     trainer: circumstance.TrainerConfig = MISSING
     logger: circumstance.LoggerConfig = MISSING

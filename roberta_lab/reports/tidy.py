@@ -52,7 +52,8 @@ def results(
     Metrics have their names in `result.json`; those of another split than dev begin with it (`dev_mm/accuracy`). `score` is
     the figure of a task that the table shows, from 0 to 100. A run that several rows or columns share stands in each of them.
     A run that is missing or not complete has no rows. Behind the columns of every frame stands one for each setting in
-    which the rows of the sweep differ (`masking`, `masking.mask_prob`): a group's option, or a value at this scale.
+    which the rows of the sweep differ (`masking`, `masking.mask_prob`): a group's option, or a value at this scale. With
+    `sweep.finetune_grid` the settings of finetuning are among them (`finetune.lr`).
 
     Args:
         outputs: the folder (`paths.outputs`) in which the runs lie.
@@ -95,7 +96,8 @@ def frame(config: Config, records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     assert config.sweep is not None
-    settings = _settings(config.sweep)
+    records = list(records)
+    settings = list(dict.fromkeys([*_settings(config.sweep), *_searched(records)]))
     lines = [line for record in records for line in _lines(config, record, settings)]
     found = pd.DataFrame(lines, columns=[*COLUMNS, *settings]).astype(COLUMNS)
     found[settings] = found[settings].convert_dtypes()
@@ -139,6 +141,12 @@ def metrics_of(result: RunResult) -> dict[str, float]:
 def _settings(sweep: SweepConfig) -> list[str]:
     """Return the groups and keys that rows of a sweep set, in the order of the file."""
     return list(dict.fromkeys(o.key_or_group for row in sweep.rows.values() for o in parse(row)))
+
+
+def _searched(records: Iterable[Record]) -> list[str]:
+    """Return the keys of the grids of finetuning that were searched."""
+    tunes = [record.config.finetune for record in records if record.setting and record.config is not None]
+    return list(dict.fromkeys(f"finetune.{key}" for tune in tunes for key in tune.grid or {}))
 
 
 def _setting(key: str, sweep: SweepConfig, record: Record) -> Value:

@@ -15,6 +15,7 @@ from roberta_lab.config import (
     PREDICTIONS,
     Config,
     ConfigError,
+    FinetuneConfig,
     PredictConfig,
     SourceConfig,
     TaskConfig,
@@ -132,6 +133,7 @@ def check(config: Config) -> None:
     hardware.check(config.plan)
     _check_format(config)
     families.check(config.task)
+    _check_grid(config.finetune)
     _check_prediction(config.predict)
     size = config.trainer.micro_batch_size
     if size not in (None, "auto") and type(size) is not int:
@@ -151,6 +153,19 @@ def _check_format(config: Config) -> None:
         paired = "|".join(name for name, form in FORMATS.items() if form.pairs)
         contradiction = f"nsp=on contradicts input_format={name}, which yields no pairs"
         raise ConfigError(f"{contradiction}. Use nsp=auto or nsp=off, or input_format={paired}.")
+
+
+def _check_grid(tune: FinetuneConfig) -> None:
+    """Raise ConfigError for a grid over what is no number, or without values."""
+    names = [f.name for f in dataclasses.fields(FinetuneConfig) if f.name != "seed"]
+    allowed = [name for name in names if type(getattr(tune, name)) in (int, float)]
+    for key, values in (tune.grid or {}).items():
+        numbers = isinstance(values, list) and values and all(type(value) in (int, float) for value in values)
+        if key not in allowed or not numbers:
+            problem = "no list of numbers." if key in allowed else f"no key of a grid.{nearest(key, allowed)}"
+            raise ConfigError(
+                f"finetune.grid.{key}={values}: {problem} Allowed: [NUMBER, ...] of {', '.join(allowed)}."
+            )
 
 
 def _check_prediction(predict: PredictConfig) -> None:

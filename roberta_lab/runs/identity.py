@@ -19,6 +19,7 @@ from roberta_lab.tasks.heads import HEADS
 
 KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
+UNREAD = ("recipe", "grid")  # of `finetune`: for tables and sweeps, which no run reads
 SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 # parts of the config all of whose keys are later ones: left out where each is neutral
 LATER_GROUPS = tuple(f.name for f in dataclasses.fields(Config) if is_later(f.type))
@@ -77,8 +78,8 @@ def finetune_science(config: Config) -> Settings:
         task["files"] = {}  # which are in the content, by split
     if config.task.hub is None or not config.task.hub.revision:  # names a dataset that is not read
         del task["hub"]
-    for name in ASKED:
-        del tune[name]
+    for name in (*ASKED, *UNREAD):
+        tune.pop(name, None)
     found: Settings = {"pretrained": start_science(config), "task": task, "finetune": tune}
     if config.finetune.init_from:
         found["encoder"] = digest(finetune_science(encoder_config(config)))

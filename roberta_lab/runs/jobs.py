@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.config import Config, ConfigError, SweepConfig, ranges
 from roberta_lab.runs import identity, results, run_folder, search_path
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
@@ -37,6 +38,7 @@ class Job:
     overrides: tuple[Override, ...]
     row: str = ""  # of a sweep
     task: str | None = None  # the paper's name of the column
+    setting: tuple[Override, ...] = ()  # of the grid of finetuning, where one is searched
     is_encoder: bool = False  # a run that others start from (`finetune.init_from`)
 
     @cached_property
@@ -63,7 +65,13 @@ class Job:
     def name(self) -> str:
         """Return `static seed 1`, or `static seed 1, mnli 2` for the second finetuning seed."""
         column = f", {self.task} {self.finetune_seed}" if self.kind == "finetune" else ""
-        return f"{self.row} seed {self.seed}{column}"
+        setting = f", {self.setting_name}" if self.setting else ""
+        return f"{self.row} seed {self.seed}{column}{setting}"
+
+    @property
+    def setting_name(self) -> str:
+        """Return `lr=2e-05, batch=32` for a run of a grid; empty for others."""
+        return ", ".join(text.removeprefix("finetune.") for text in texts(self.setting))
 
     @property
     def label(self) -> str:
@@ -102,7 +110,9 @@ class Job:
         if self.kind != "finetune" or not self.config.finetune.init_from:
             return None
         config = encoder_config(self.config)
-        return Job("finetune", config, _encoder_overrides(config, self.overrides), self.row, config.task.name, True)
+        return Job(
+            "finetune", config, _encoder_overrides(config, self.overrides), self.row, config.task.name, is_encoder=True
+        )
 
     def asking(self, other: Job) -> Job:
         """Return this job with `save_model` and `submission` switched on where `other` asks for them."""
@@ -127,6 +137,7 @@ class Job:
             chosen.append(assign("sweep.seeds", [self.seed]))
         if self.kind == "finetune":
             chosen += [assign("sweep.tasks", [self.task]), assign("sweep.finetune_seeds", [self.finetune_seed])]
+            chosen += self.setting
             set_by_rows = {o.key_or_group for row in sweep.rows.values() for o in spelled_out(parse(row))}
             asked = [f"finetune.{name}" for name in identity.ASKED if getattr(self.config.finetune, name)]
             chosen += [assign(key, True) for key in asked if key not in set_by_rows]
@@ -221,12 +232,32 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
     places = expand(config, kind, overrides)
     configs = [_config_of(place, config.sweep) for place in places]
     common = _common_batch(config, overrides, {place.row: own for place, own in zip(places, configs, strict=True)})
-    jobs = []
+    jobs: list[Job] = []
     for place, own in zip(places, configs, strict=True):
         words = (*place.overrides, assign(COMMON_BATCH, common)) if common else place.overrides
         own = replace(own, trainer=replace(own.trainer, common_batch=common or own.trainer.common_batch))
-        jobs.append(_remember(Job(kind, own, words, place.row, place.task)))
+        jobs += map(_remember, _searched(Job(kind, own, words, place.row, place.task)))
     return [job for job in jobs if kind == "finetune" or identity.starts_from_run(job.config)]
+
+
+def _searched(job: Job) -> Iterator[Job]:
+    """Yield a job for each setting of its recipe's grid, where its sweep asks for that; else the job itself.
+
+    Of a key that its overrides set, the grid has that value alone.
+    """
+    sweep, tune, given = job.config.sweep, job.config.finetune, {o.key_or_group for o in job.overrides}
+    assert sweep is not None
+    grid = tune.grid if job.kind == "finetune" and sweep.finetune_grid else None
+    axes = {key: values for key, values in (grid or {}).items() if f"finetune.{key}" not in given}
+    if not axes:
+        yield job
+        return
+    for values in itertools.product(*axes.values()):
+        typed_values = {key: type(getattr(tune, key))(value) for key, value in zip(axes, values, strict=True)}
+        setting = tuple(assign(f"finetune.{key}", value) for key, value in typed_values.items())
+        config = replace(job.config, finetune=replace(tune, **typed_values))
+        ranges.check(config.finetune, "finetune")
+        yield replace(job, config=config, overrides=(*job.overrides, *setting), setting=setting)
 
 
 def _common_batch(config: Config, user: Sequence[Override], rows: Mapping[str, Config]) -> int:

@@ -5,14 +5,15 @@ terms; a scale replaces what a machine cannot hold (`scale.stands_for`).
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
 from roberta_lab.runs.experiments import spelled_out
-from roberta_lab.runs.options import groups, sources_of
+from roberta_lab.runs.options import default_options, files, groups, sources_of
 from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
 
+RECIPE = "finetune"  # the group of recipes of finetuning
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # keys that columns set, and their lists
 
 
@@ -39,6 +40,7 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     if command == "finetune":
         _check_tasks(sweep, config.scale)
         columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
+    recipes = default_options()[RECIPE], files(RECIPE)
     given, places = {o.key_or_group for o in user}, []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
         paper = [*_in_paper(sweep, own), *parse([f"task={task}"] if task else [])]
@@ -46,7 +48,8 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
         if finetune_seed is not None:
             settings.append(assign("finetune.seed", finetune_seed))
         reaching = [_encoder_at_scale(o, config.scale) for o in user if _reaches(o, settings, sweep)]
-        places.append(Place(row, task, (*(o for o in settings if o.key_or_group not in given), *reaching)))
+        chosen = [*(o for o in settings if o.key_or_group not in given), *reaching]
+        places.append(Place(row, task, tuple(_recipe_of_task(chosen, *recipes) if task else chosen)))
     for override in user:
         if (name := _source_of(override)) and places and not any(override in place.overrides for place in places):
             raise ConfigError(f"{override.input_line}: no row of sweep={sweep.name} reads the source {name!r}.")
@@ -67,6 +70,15 @@ def groups_of_rows(config: Config, user: Sequence[Override], groups: Sequence[st
 def _in_paper(sweep: SweepConfig, own: Sequence[str]) -> list[Override]:
     """Return the overrides of base and of a row, in the paper's own numbers."""
     return [*spelled_out(parse(sweep.base)), *spelled_out(parse(own))]
+
+
+def _recipe_of_task(overrides: Sequence[Override], default: str, known: Container[str]) -> list[Override]:
+    """Return the overrides with the option that their recipe has for their task, `bert_squad1`, where there is one."""
+    chosen = {o.key_or_group: value_text(o) for o in overrides if o.key_or_group in ("task", RECIPE)}
+    own = f"{chosen.get(RECIPE, default)}_{chosen['task']}"
+    if own not in known:
+        return [*overrides]
+    return [*(o for o in overrides if o.key_or_group != RECIPE), assign(RECIPE, own)]
 
 
 def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
@@ -114,7 +126,7 @@ def _check_user(sweep: SweepConfig, user: Sequence[Override]) -> None:
     differing, sweep_is = _differing(sweep), f"sweep={sweep.name}"
     for override in user:
         key, said = override.key_or_group, override.input_line
-        whole = key == "finetune" and any(name.startswith("finetune.") for name in differing)
+        whole = key == RECIPE and any(name.startswith("finetune.") for name in differing)
         if (whole or _decides(override) in differing) and _source_of(override) is None:
             raise ConfigError(f"{said}: the rows of {sweep_is} differ in it; take some rows with sweep.only=[...].")
         if key in COLUMNS:
@@ -142,7 +154,7 @@ def _differing(sweep: SweepConfig) -> set[str]:
 
 
 def _decides(override: Override) -> str:
-    """Return what an override decides: a group as a whole; of `finetune`, which has no options, a key."""
+    """Return what an override decides: a group as a whole; of `finetune`, whose keys columns and rows set one by one, a key."""
     key = override.key_or_group
     return key if key.startswith("finetune.") else key.split(".")[0]
 

@@ -29,8 +29,8 @@ from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.items import Predictions, TaskData
-from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
-from roberta_lab.tasks.result import FinetuningResult, predictions_file
+from roberta_lab.tasks.metrics import constant_predictions, score, share_no_better
+from roberta_lab.tasks.result import FinetuningResult, at_chance, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
@@ -200,8 +200,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
         predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
     reasons = {split: kind.unreachable(task, items, tables[split]) for split, items in splits.items()}
     result = replace(
-        _result(config, task, data, best, torch.stack(module.losses).tolist()),
-        epochs=callback.epochs,
+        _result(config, task, data, best, callback.epochs, torch.stack(module.losses).tolist()),
         examples_per_second=len(tables["train"]) * callback.epochs / max(seconds, 1e-9),
         others={split: scores for split, (_, scores) in evaluated.items() if split != "dev" and scores},
         inputs={split: table.lengths.size for split, table in tables.items()},
@@ -228,9 +227,12 @@ def diverged(losses: Sequence[float]) -> bool:
     return len(losses) >= FEWEST_STEPS and last > 0 and last >= min(first, 2 * losses[0])
 
 
-def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses: list[float]) -> FinetuningResult:
+def _result(
+    config: Config, task: TaskConfig, data: TaskData, best: Best, epochs: int, losses: list[float]
+) -> FinetuningResult:
     """Return the result, with two marks: no better than the best constant prediction, and a loss that never fell."""
     constant = constant_predictions(task, data)
+    share = share_no_better(task, data.dev, best.predictions, constant, num_tried=epochs)
     return FinetuningResult(
         task=task.name,
         stands_for=task.stands_for,
@@ -239,10 +241,11 @@ def _result(config: Config, task: TaskConfig, data: TaskData, best: Best, losses
         score=best.scores[task.metric],
         majority=score(task, data.dev, constant)[task.metric.removeprefix("best_")],
         metrics=best.scores,
-        at_chance=at_chance(task, data.dev, best.predictions, constant),
+        at_chance=at_chance(share, epochs),
+        share_no_better=share,
         diverged=diverged(losses),
         best_epoch=best.epoch,
-        epochs=0,
+        epochs=epochs,
         num_train=len(data.train),
         num_dev=len(data.dev),
         finetune_seed=config.finetune.seed,

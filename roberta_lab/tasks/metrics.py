@@ -1,7 +1,7 @@
 """Scores of a task's predictions as their official definitions have them, 0 to 100, and what a constant prediction gets.
 
 Each head has two steps: what an item contributes, as a row of numbers, and the scores of a table of such rows. So a resample
-of the items (`at_chance`) is a resample of rows. All is float64, as in scikit-learn and SciPy, which GLUE's own code uses;
+of the items (`share_no_better`) is a resample of rows. All is float64, as in scikit-learn and SciPy, which GLUE's own code uses;
 torchmetrics, with which the tests compare, divides counts in float32 and adds an epsilon to Spearman's denominator. Where a
 definition has no value (one class only, no variance), the score is 0.
 """
@@ -19,8 +19,7 @@ from roberta_lab.config import TaskConfig
 from roberta_lab.tasks import heads
 from roberta_lab.tasks.items import Item, Prediction, Predictions, Span, TaskData
 
-NUM_RESAMPLES = 400
-QUANTILE = 0.025  # of the resampled gains: above 0, the gain is no accident of these items
+NUM_RESAMPLES = 400  # for each prediction that was tried, so that the share that decides is of ten resamples always
 FEWEST_ITEMS = 10  # with fewer items a bootstrap says nothing
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -59,23 +58,27 @@ def constant_predictions(task: TaskConfig, data: TaskData) -> Predictions:
     return max(found, key=lambda predictions: score(task, items, predictions).get(metric, 0.0))
 
 
-def at_chance(task: TaskConfig, items: Sequence[Item], predictions: Predictions, constant: Predictions) -> bool:
-    """Return whether predictions are no better than constant ones, by the task's metric, beyond what the choice of items explains.
+def share_no_better(
+    task: TaskConfig, items: Sequence[Item], predictions: Predictions, constant: Predictions, num_tried: int = 1
+) -> float:
+    """Return the share of resamples of the items, 0 to 1, in which predictions are no better than constant ones by the task's metric.
 
-    A paired bootstrap: the items are drawn again with replacement, by a key that is the same for every run, and the gain must
-    be above 0 in all but 2.5% of the draws. For best_f1 and best_exact, f1 and exact decide: a best threshold cannot lose.
-    Fewer than `FEWEST_ITEMS` items are always at chance.
+    A paired bootstrap: the items are drawn again with replacement, by a key that is the same for every run. What share is small
+    enough, `FinetuningResult.is_at_chance` says: it depends on of how many predictions (`num_tried`) these are the best, and so
+    do the resamples. For best_f1 and best_exact, f1 and exact decide: a best threshold cannot lose. With fewer than
+    `FEWEST_ITEMS` items a bootstrap says nothing, and the share is 1.
     """
     if len(items) < FEWEST_ITEMS:
-        return True
+        return 1.0
     head = heads.load(task.head)
     ours, theirs = (head.rows(task, matched(items, found)) for found in (predictions, constant))
-    metric = task.metric.removeprefix("best_")
-    gains = np.empty(NUM_RESAMPLES)
-    for number in range(NUM_RESAMPLES):
-        drawn = generator(0, f"at_chance/{task.name}", number).integers(len(items), size=len(items))
-        gains[number] = head.scores(task, ours[drawn])[metric] - head.scores(task, theirs[drawn])[metric]
-    return not np.quantile(gains, QUANTILE) > 0
+    metric, draw = task.metric.removeprefix("best_"), generator(0, f"at_chance/{task.name}")
+    num_resamples, num_no_better = NUM_RESAMPLES * num_tried, 0
+    for _ in range(num_resamples):
+        drawn = draw.integers(len(items), size=len(items))
+        is_better = head.scores(task, ours[drawn])[metric] > head.scores(task, theirs[drawn])[metric]
+        num_no_better += not is_better  # nor is what is no number
+    return num_no_better / num_resamples
 
 
 # ---------------------------------------------------------------- answers, as the official scripts of SQuAD score them, to the last digit

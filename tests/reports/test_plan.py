@@ -34,7 +34,7 @@ def test_a_sweep_is_a_table_and_leaves_nothing_behind(capsys: pytest.CaptureFixt
         == "missing 355M 8,192 x 500,000 2.1T 63.2 1 x 8 4.2e+21 12 GB 4.8 days 117K"
     )
     assert "pretraining: 4 runs, 0 complete, 4 to train: 4.19T tokens, 8.4e+21 FLOPs, 234K device-hours" in lines
-    assert any(line.startswith("finetuning: 48 runs, 0 complete, 48 to train: ") for line in lines)
+    assert any(line.startswith("finetuning: 280 runs, 0 complete, 280 to train: ") for line in lines)
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ import pytest
 from composed_jobs import at
 from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained, records, write_run
 
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, SweepConfig
 from roberta_lab.model.metrics import accuracy
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
@@ -27,6 +27,7 @@ from roberta_lab.reports.table.columns import PAPER, published
 from roberta_lab.reports.table.files import csv_text, write_table
 from roberta_lab.reports.table.notes import (
     CHANCE,
+    ENCODING,
     FOLDED,
     FRESH,
     LIMITED,
@@ -34,12 +35,13 @@ from roberta_lab.reports.table.notes import (
     SHARED,
     notes,
     provenance,
+    recipes,
     same_tokens,
     shared_unigram,
     unlike_rows,
 )
-from roberta_lab.reports.table.rows import Cell, Table, read_record
-from roberta_lab.reports.table.wording import LIKE, facts, legend, signs, warning
+from roberta_lab.reports.table.rows import Cell, Record, Table, read_record
+from roberta_lab.reports.table.wording import LIKE, ONE_SETTING, SEARCHED, facts, legend, signs, warning
 from roberta_lab.runs.jobs import Job
 
 
@@ -414,6 +416,81 @@ def test_of_a_grid_the_best_median_counts() -> None:
     assert "Best setting of each task" in Page(table_page.html(made, [], {})).text
     assert "chosen on dev" in markdown.document(made, {})
     assert not assemble(SWEEP, "smoke", records()).best
+
+
+def searched(row: str, task: str, scores: dict[str, list[float | None]], **more: Any) -> list[Record]:
+    """Runs of a grid: the scores of each setting, one a seed."""
+    found = []
+    for setting, values in scores.items():
+        for seed, score in enumerate(values, start=1):
+            run = finetuned(row, task, seed, score, **more)
+            found.append(replace(run, setting=setting, run_id=f"{run.run_id}-{setting}"))
+    return found
+
+
+def test_a_cell_shows_the_setting_with_the_best_median_over_seeds() -> None:
+    """Not that of the best run; and for each row and task its own."""
+    more = {"metric": "f1", "metrics": {"em": 7.0}}
+    runs = [
+        *searched("static", "squad2", {"lr=1": [50.0, 60.0, 61.0], "lr=2": [99.0, 55.0, 56.0]}, **more),
+        *searched("dynamic", "squad2", {"lr=1": [40.0, 41.0, 42.0], "lr=2": [70.0, 71.0, None]}, **more),
+        *searched("static", "mnli", {"lr=1": [1.0, 1.0, 1.0]}),
+    ]
+    made = assemble(SWEEP, "paper", runs)
+    static, dynamic = (row.cells[0] for row in made.rows)
+    assert (static.setting, static.median, static.values, static.num_settings) == ("lr=1", 60.0, (50.0, 60.0, 61.0), 2)
+    assert (dynamic.setting, dynamic.median, len(dynamic.shown)) == ("lr=2", 70.5, 3)
+    assert "1 of 6 runs missing" in dynamic.marks and made.num_missing == 1 and made.num_runs == 15
+    assert dynamic.difference is not None and dynamic.difference.mean == pytest.approx((70 - 50 + 71 - 60) / 2)
+    assert made.rows[0].cells[1].num_settings == 1
+    text = markdown.document(made, {})
+    assert "(50.0 to 61.0, n=3, best of 2)" in text and SEARCHED in text and "(1.0 to 1.0, n=3)" in text
+    line = next(line for line in csv.DictReader(csv_text(made).splitlines()) if line["row"] == "dynamic")
+    assert (line["setting"], line["settings"], line["expected"], line["runs"].count("f-")) == ("lr=2", "2", "3", 2)
+
+
+def test_the_best_of_several_settings_is_sooner_at_chance() -> None:
+    """A useless run has one chance more of luck with each setting."""
+    doubtful = {"share_no_better": 0.02, "majority": 50.0}
+    one = assemble(SWEEP, "paper", searched("static", "squad2", {"lr=1": [51.0, 51.0]}, **doubtful))
+    two = assemble(
+        SWEEP, "paper", searched("static", "squad2", {"lr=1": [51.0, 51.0], "lr=2": [50.0, 50.0]}, **doubtful)
+    )
+    assert ["at chance" in table.rows[0].cells[0].marks for table in (one, two)] == [False, True]
+    rows = [finetuned(row, "squad2", 1, score, **doubtful) for row, score in (("a", 50.0), ("b", 51.0))]
+    assert "at chance" in assemble(GRID, "smoke", rows).best[0].cell.marks
+
+
+def test_a_table_says_how_its_tasks_were_finetuned() -> None:
+    def tuned(task: str, **settings: Any) -> Record:
+        return replace(finetuned("static", task, 1, 50.0), config=composed({"finetune": settings}))
+
+    grid = {"lr": [1e-5, 2e-5], "batch": [16]}
+    runs = [tuned("squad2", recipe="BERT's", batch=48, lr=5e-5, epochs=2), tuned("mnli", grid=grid)]
+    made = assemble(SWEEP, "paper", runs)
+    assert recipes(made) == [
+        "Finetuning of squad2: BERT's; at most 2 epochs, warmup over 6% of the steps, weight decay 0.1, dropout 0.1, beta2 0.98, "
+        "batch 48, peak rate 5e-05.",
+        "Finetuning of mnli: RoBERTa's; at most 10 epochs, warmup over 6% of the steps, weight decay 0.1, dropout 0.1, beta2 0.98, "
+        "batch 16, peak rate 2e-05.",
+    ]
+    page = " ".join(Page(table_page.html(made, [], {})).text.split())
+    for form in (markdown.document(made, {}), page):
+        assert all(said in form for said in (*recipes(made), ONE_SETTING))
+    assert "peak rate 2e{-}05" in latex.document(made, {})
+    both = [replace(tuned("mnli", lr=lr, grid=grid), setting=f"lr={lr}", run_id=str(lr)) for lr in (2e-5, 1e-5)]
+    made = assemble(SWEEP, "paper", both)
+    assert recipes(made)[0].endswith("batch 16, peak rate 1e-05 or 2e-05.") and ONE_SETTING not in notes(made)
+    assert ONE_SETTING not in notes(assemble(replace(SWEEP, published=None), "paper", runs)), "nothing to compare with"
+
+
+def test_tables_1_to_3_say_that_the_papers_text_encoding_is_probably_another() -> None:
+    def noted(kind: str, sweep: SweepConfig = SWEEP) -> list[str]:
+        run = replace(pretrained("static", 5.0), config=composed({"tokenizer": {"kind": kind}}))
+        return notes(assemble(replace(sweep, tasks=[]), "paper", [run]))
+
+    assert ENCODING in noted("bytelevel_bpe") and ENCODING not in noted("wordpiece")
+    assert ENCODING not in noted("bytelevel_bpe", replace(SWEEP, published="table4_data"))
 
 
 def test_a_run_that_two_rows_share_is_counted_once_and_not_compared_with_itself() -> None:

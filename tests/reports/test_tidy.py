@@ -47,6 +47,17 @@ def frame(found: list[Record], tmp_path: Path) -> pd.DataFrame:
     return tidy.frame(config(RATES, tmp_path), found)
 
 
+def test_the_settings_of_a_searched_grid_are_columns(found: list[Record], tmp_path: Path) -> None:
+    [first] = [record for record in found if record.finetune_seed == 2]
+    assert first.config is not None
+    tunes = [replace(first.config.finetune, lr=lr, grid={"lr": [1e-5, 2e-5]}) for lr in (1e-5, 2e-5)]
+    runs = [
+        replace(first, setting=str(t.lr), run_id=str(t.lr), config=replace(first.config, finetune=t)) for t in tunes
+    ]
+    frame = tidy.frame(config(RATES, tmp_path), runs)
+    assert dict(zip(frame.run_id, frame["finetune.lr"], strict=True)) == {"1e-05": 1e-5, "2e-05": 2e-5}
+
+
 def test_a_row_is_a_run_and_a_metric(frame: pd.DataFrame) -> None:
     assert list(frame.columns) == [*tidy.COLUMNS, "masking", "masking.num_patterns", "masking.mask_prob", "model"]
     assert frame.dtypes[[*tidy.COLUMNS]].astype(str).to_dict() == tidy.COLUMNS

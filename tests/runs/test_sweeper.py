@@ -1,5 +1,6 @@
 """Every sweep expands, each of its jobs builds; rows are written in the paper's numbers and shrunk by the scale."""
 
+import shlex
 from dataclasses import replace
 
 import joblib
@@ -10,12 +11,13 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from roberta_lab.cli import main
-from roberta_lab.config import ConfigError, SweepConfig
+from roberta_lab.config import Config, ConfigError, SweepConfig
 from roberta_lab.runs import identity
 from roberta_lab.runs.compose import encoder_config
 from roberta_lab.runs.jobs import Job, composed, jobs_of
-from roberta_lab.runs.overrides import parse
+from roberta_lab.runs.overrides import parse, texts
 from roberta_lab.runs.registration import RowSweeper, set_jobs, side_by_side
+from roberta_lab.runs.sweeps import expand
 
 pytestmark = pytest.mark.usefixtures("composing")
 
@@ -152,6 +154,71 @@ def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
     assert [config(*job.words).finetune.lr for job in found] == [5e-4, 4e-5]
 
 
+FEW = ("sweep=table1_masking", "sweep.only=[static]", "sweep.tasks=[mnli]", "sweep.finetune_seeds=[1,2]")
+
+
+def test_a_grid_is_searched_when_asked_for_and_a_job_of_it_is_addressed_alone() -> None:
+    found = jobs(
+        "finetune", *FEW, "sweep.finetune_grid=true", "finetune.grid.batch=[8]", "++finetune.grid.epochs=[1,2]"
+    )
+    tried = [(job.config.finetune.lr, job.config.finetune.batch, job.config.finetune.epochs) for job in found]
+    assert tried == 2 * [(lr, 8, epochs) for lr in (5e-4, 1e-3, 1.5e-3) for epochs in (1, 2)]
+    assert found[-1].name == "static seed 1, mnli 2, lr=0.0015, batch=8, epochs=2"
+    [alone] = jobs("finetune", *shlex.split(found[-1].command(parse(["sweep.finetune_grid=true"])))[2:])
+    assert alone.path == found[-1].path and len({job.path for job in found}) == len(found)
+    [plain, _] = jobs("finetune", *FEW)
+    assert plain.path in {job.path for job in jobs("finetune", *FEW, "sweep.finetune_grid=true")}, (
+        "the recipe's own setting"
+    )
+    assert len(jobs("finetune", *FEW, "sweep.finetune_grid=true", "finetune.lr=1e-4")) == 2 * 2, (
+        "the user has chosen one"
+    )
+    assert len(jobs("pretrain", *FEW, "sweep.finetune_grid=true")) == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ("{lr:[]}", r"finetune\.grid\.lr=\[\]: no list of numbers\. Allowed: \[NUMBER, \.\.\.\] of batch, lr, "),
+        ("{rate:[1]}", r"finetune\.grid\.rate=\[1\]: no key of a grid\..* Allowed: "),
+        ("{seed:[1]}", "finetune.grid.seed=.*: no key"),
+        ("{lr:[x]}", "finetune.grid.lr=.*: no list of numbers"),
+        ("{batch:[0]}", "finetune.batch=0: allowed is 1 or more"),
+    ],
+)
+def test_a_grid_that_cannot_be_searched_is_refused_in_one_line(grid: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        jobs("finetune", *FEW, "sweep.finetune_grid=true", f"++finetune.grid={grid}")
+
+
+def test_the_recipe_of_a_task_is_taken_from_that_of_the_table_unless_its_task_is_a_stand_in() -> None:
+    """Also where the user chooses the recipe, or nobody does; an option that has none for tasks stays."""
+    few = ["sweep=table6_squad", "sweep.only=[base]", "sweep.finetune_seeds=[1]"]
+    paper, smoke = config(*few, "scale=paper"), config(*few)
+    assert paper.sweep is not None
+    plain = replace(paper, sweep=replace(paper.sweep, base=[o for o in paper.sweep.base if o != "finetune=roberta"]))
+
+    def chosen(of: Config, *user: str) -> list[list[str]]:
+        places = expand(of, "finetune", parse(user))
+        found = [[text for text in texts(place.overrides) if text.startswith("finetune")] for place in places]
+        return [[text for text in words if not text.startswith("finetune.seed")] for words in found]
+
+    assert chosen(paper) == chosen(plain) == [["finetune=roberta_squad1"], ["finetune=roberta_squad2"]]
+    typed = chosen(paper, "finetune=bert", "finetune.lr=1e-4")
+    assert typed == [["finetune.lr=1e-4", f"finetune=bert_{task}"] for task in ("squad1", "squad2")]
+    assert chosen(paper, "finetune=roberta_race") == 2 * [["finetune=roberta_race"]]
+    assert chosen(smoke) == 2 * [["finetune=roberta"]]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
+def test_the_name_of_a_recipe_and_its_grid_are_in_no_id_and_a_scale_s_own_settings_win(scale: str) -> None:
+    def finetune_id(*words: str) -> str:
+        return identity.directory(config(f"scale={scale}", *words), "finetune").name
+
+    assert finetune_id() == finetune_id("finetune=roberta") == finetune_id("finetune.recipe=mine", "finetune.grid=null")
+    assert (finetune_id("finetune=bert") == finetune_id()) is (scale == "smoke")
+
+
 @pytest.mark.parametrize("command", identity.KINDS)
 @pytest.mark.parametrize(
     "user",
@@ -165,7 +232,7 @@ def test_a_number_has_its_stand_in_however_it_is_spelled(spelled: str) -> None:
 )
 def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
     found = jobs(command, "sweep=table2_input_format", *user)
-    sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith("sweep."))).sweep
+    sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith(("sweep.", "scale=")))).sweep
     assert sweep is not None
     for job in found[:: len(found) - 1]:
         made = config(*job.words)

@@ -10,6 +10,7 @@ from roberta_lab.config import (
     BatchSizeConfig,
     Config,
     DataMixConfig,
+    FinetuneConfig,
     InputFormatConfig,
     MaskingConfig,
     ModelConfig,
@@ -33,6 +34,15 @@ SWEEP = SweepConfig(
     finetune_seeds=[1, 2, 3],
     published="table1_masking",
 )
+TABLE_10 = {
+    "batch": 16,
+    "lr": 2e-5,
+    "epochs": 10,
+    "warmup_ratio": 0.06,
+    "weight_decay": 0.1,
+    "dropout": 0.1,
+    "beta2": 0.98,
+}
 META = {"data": "pydoc", "code": "commit abc"}
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
@@ -87,6 +97,9 @@ def composed(settings: dict[str, dict[str, Any]]) -> Config:
         model=ModelConfig(layers=2, hidden=128, heads=2, ffn=512),
         input_format=InputFormatConfig("full_sentences", 64),
         masking=MaskingConfig(**{"name": "dynamic", **settings.get("masking", {})}),
+        finetune=FinetuneConfig(
+            **{**TABLE_10, "recipe": "RoBERTa's", **settings.get("finetune", {})},
+        ),
         batch_size=BatchSizeConfig(
             **{"sequences": 256, "steps": 2000, "peak_lr": 1e-4, **settings.get("batch_size", {})}
         ),

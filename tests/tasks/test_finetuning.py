@@ -50,6 +50,17 @@ def tokenizer() -> Tokenizer:
     return trained()
 
 
+RECIPE = {
+    "batch": 16,
+    "lr": 5e-3,
+    "epochs": 4,
+    "warmup_ratio": 0.06,
+    "weight_decay": 0.1,
+    "dropout": 0.0,
+    "beta2": 0.98,
+}
+
+
 def config(head: str, path: Path = Path(), **options: Any) -> Config:
     return Config(
         model=ModelConfig(1, 32, 2, 64, init_std=0.1),
@@ -57,7 +68,7 @@ def config(head: str, path: Path = Path(), **options: Any) -> Config:
         optimizer=OptimizerConfig(warmup_steps=1),
         precision=PrecisionConfig("fp32"),
         task=TaskConfig("t", "test", head, 3 if head == "tagging" else 2, METRICS.get(head, "accuracy"), max_length=32),
-        finetune=FinetuneConfig(**{"batch": 16, "lr": 5e-3, "epochs": 4, "dropout": 0.0, **options}),
+        finetune=FinetuneConfig(**{**RECIPE, **options}),
         trainer=TrainerConfig("cpu"),
         paths=PathsConfig(str(path), str(path / "cache")),
     )
@@ -177,14 +188,20 @@ def test_f1_is_of_two_classes_also_where_dev_has_but_two_of_three(tokenizer: Tok
         assert ("f1" in result.metrics) == (len(labels) == 2) == ("f1" in result.others["dev_mm"])
 
 
-def test_training_stops_when_the_score_has_not_risen_for_so_many_epochs(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """The schedule stays that of all epochs: what was trained is the same as without stopping."""
+def test_training_stops_when_the_score_has_not_risen_for_so_many_epochs(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule stays that of all epochs: what was trained is the same as without stopping. Luck has as many chances as scores."""
+    tried: list[int] = []
+    monkeypatch.setattr(finetuning, "share_no_better", lambda *_, num_tried: tried.append(num_tried) or 0.007)
     whole, stopped = (
         run(config("classification", tmp_path, epochs=9, patience=p), tokenizer, tmp_path) for p in (None, 2)
     )
     result = stopped[0].result
     assert result.epochs == result.best_epoch + 2 < 9 == whole[0].result.epochs
     assert stopped[1] == whole[1][: len(stopped[1])]
+    assert tried == [9, result.epochs] and whole[0].result.at_chance, "0.007 of resamples are more than 2.5% / 9"
+    assert result.at_chance is (0.025 / result.epochs <= 0.007) and result.share_no_better == 0.007
 
 
 def test_the_learning_rate_is_logged_as_the_optimizer_had_it(tokenizer: Tokenizer, tmp_path: Path) -> None:

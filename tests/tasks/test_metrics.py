@@ -1,6 +1,7 @@
 """Scores of classes and numbers against slow definitions and torchmetrics; constants; what chance explains."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from torchmetrics.functional import classification as reference
 from torchmetrics.functional import regression
 
 from roberta_lab.config import TaskConfig
+from roberta_lab.tasks import metrics
 from roberta_lab.tasks.heads import HEADS
 from roberta_lab.tasks.items import Choice, Item, Prediction, Span, Tagging, TaskData, TextItem
-from roberta_lab.tasks.metrics import at_chance, constant_predictions, score
+from roberta_lab.tasks.metrics import constant_predictions, score, share_no_better
+from roberta_lab.tasks.result import FinetuningResult, at_chance
 
 
 def task(head: str, metric: str = "accuracy", num_labels: int = 0) -> TaskConfig:
@@ -110,6 +113,11 @@ def test_items_without_labels_have_no_score() -> None:
 
 
 # ---------------------------------------------------------------- constants and chance
+def is_luck(config: TaskConfig, items: Any, predictions: Any, constant: Any, num_tried: int = 1) -> bool:
+    """Whether the best of so many predictions is no better than the constant one."""
+    return at_chance(share_no_better(config, items, predictions, constant, num_tried), num_tried)
+
+
 def test_the_best_constant_is_best_by_the_task_s_metric() -> None:
     labels = [0] * 6 + [1] * 4
     data = TaskData(classes(labels), classes(labels))
@@ -152,18 +160,68 @@ def test_chance_is_what_the_choice_of_items_explains(head: str, metric: str) -> 
             guess, items = np.where(informed, right, rng.integers(2, size=number)), classes(right)
         predictions = predict(guess.tolist())
         constant = constant_predictions(config, TaskData(items, items))
-        return at_chance(config, items, predictions, constant)
+        return is_luck(config, items, predictions, constant)
 
     strong = 0.6 if metric == "f1" else 0.45  # always the second class has an F1 of 67 already
     assert not of(strong) and sum(of(0.0) for _ in range(5)) >= 4
 
 
+@pytest.mark.parametrize(("alike", "uncorrected"), [(0.0, 6), (0.7, 2)])
+def test_useless_models_seldom_pass_as_the_best_of_ten_epochs(
+    alike: float, uncorrected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs guess, each anew or much like the others; the level for one prediction would let several times too many pass."""
+    monkeypatch.setattr(metrics, "NUM_RESAMPLES", 40)
+    rng, number, trials, epochs, config = np.random.default_rng(1), 100, 40, 10, task("classification", "mcc", 2)
+    right = np.arange(number) % 2
+    items, constant = classes(right), predict([0] * number)
+    passed = {1: 0, epochs: 0}
+    for _ in range(trials):
+        of_model = rng.integers(2, size=number)
+        guesses = np.where(rng.random((epochs, number)) < alike, of_model, rng.integers(2, size=(epochs, number)))
+        best = max(guesses, key=lambda guess: float((guess == right).mean()))
+        share = share_no_better(config, items, predict(best.tolist()), constant, epochs)
+        for num_tried in passed:
+            passed[num_tried] += not at_chance(share, num_tried)
+    assert passed[1] >= uncorrected and passed[epochs] <= 1 + 0.025 * trials
+
+
+def test_the_share_is_that_of_resamples_which_gain_nothing() -> None:
+    """Compares with the normal distribution of the mean gain, which has 1 in ten items, -1 in twenty."""
+    right = np.zeros(1000, int)
+    constant, guess = np.arange(1000) % 2, np.arange(1000) % 2
+    guess[np.flatnonzero(constant)[:100]], guess[np.flatnonzero(constant == 0)[:50]] = 0, 1
+    found = share_no_better(
+        task("classification", "accuracy", 2), classes(right), predict(guess.tolist()), predict(constant.tolist()), 10
+    )
+    deviation = math.sqrt((0.15 - 0.05**2) * 1000)
+    expected = 0.5 * math.erfc((50 - 0.5) / deviation / math.sqrt(2))  # no more than 0 of a mean gain of 50
+    assert found == pytest.approx(expected, abs=4e-4) and expected < 1e-3
+
+
+def test_each_setting_of_a_grid_is_one_more_chance() -> None:
+    values = {
+        "task": "t",
+        "stands_for": "",
+        "caution": "",
+        "metric": "f1",
+        "score": 1.0,
+        "majority": 0.0,
+        "metrics": {},
+    }
+    values |= {"at_chance": False, "diverged": False, "best_epoch": 1, "num_train": 1, "num_dev": 9, "finetune_seed": 1}
+    result = FinetuningResult(**values, epochs=5, examples_per_second=1.0, share_no_better=0.003)
+    assert (result.is_at_chance(), result.is_at_chance(2)) == (False, True)
+    older = replace(result, share_no_better=None)
+    assert not older.is_at_chance(100) and replace(older, at_chance=True).is_at_chance()
+
+
 def test_predictions_that_are_no_numbers_are_at_chance() -> None:
     items = numbers(range(20))
     good, constant = predict([float(i) for i in range(20)]), predict([1.0] * 20)
-    assert not at_chance(task("regression", "pearson"), items, good, constant)
-    assert at_chance(task("regression", "pearson"), items, constant, constant)
-    assert at_chance(task("regression", "pearson"), items, predict([math.nan] * 20), predict([1.0] * 20))
+    assert not is_luck(task("regression", "pearson"), items, good, constant)
+    assert is_luck(task("regression", "pearson"), items, constant, constant)
+    assert is_luck(task("regression", "pearson"), items, predict([math.nan] * 20), predict([1.0] * 20))
 
 
 def test_constant_tags_are_the_best_class_for_all_words() -> None:
@@ -186,8 +244,8 @@ def test_random_tags_are_at_chance() -> None:
     config, data = task("tagging", "f1"), TaskData(items, items)
     guess = predict([np.where(rng.random(8) < 0.2, 1, 0).tolist() for _ in right])
     assert score(config, items, guess)["f1"] > 10
-    assert at_chance(config, items, guess, constant_predictions(config, data))
-    assert not at_chance(config, items, predict(right), constant_predictions(config, data))
+    assert is_luck(config, items, guess, constant_predictions(config, data))
+    assert not is_luck(config, items, predict(right), constant_predictions(config, data))
 
 
 def test_a_constant_answer_is_the_first_words_where_all_questions_have_one() -> None:
@@ -214,16 +272,16 @@ def test_random_spans_are_at_chance() -> None:
     constant = constant_predictions(config, TaskData(items, items))
     guess = predict([" ".join(text[a:b]) for text, (a, b) in zip(words, spans(words), strict=True)])
     assert score(config, items, guess)["f1"] > 3
-    assert at_chance(config, items, guess, constant)
+    assert is_luck(config, items, guess, constant)
     right = predict([item.answer_text for item in items if isinstance(item, Span)])
-    assert not at_chance(config, items, right, constant)
+    assert not is_luck(config, items, right, constant)
 
 
 @pytest.mark.parametrize(("number", "expected"), [(9, True), (10, False)])
 def test_of_fewer_than_ten_items_nothing_is_better_than_chance(number: int, expected: bool) -> None:
     items = numbers(range(number))
     good, constant = predict([float(i) for i in range(number)]), predict([1.0] * number)
-    assert at_chance(task("regression", "pearson"), items, good, constant) is expected
+    assert is_luck(task("regression", "pearson"), items, good, constant) is expected
 
 
 def test_every_metric_that_may_be_chosen_is_scored() -> None:

@@ -10,6 +10,7 @@ from roberta_lab.reports.table.alike import marked
 from roberta_lab.reports.table.columns import (
     Column,
     common_columns,
+    encoding,
     held_out_columns,
     published,
     source,
@@ -51,6 +52,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         held_out=held_out,
         rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
+        encoding=encoding(sweep.published) if sweep.published else None,
         source=source(sweep.published) if sweep.published else None,
         reference=reference,
         best=_best(columns, rows) if is_grid(sweep) else (),
@@ -64,13 +66,10 @@ def _row(
     paper: Mapping[str, float | None],
 ) -> Row:
     pretrained = [record for record in records if record.kind == "pretrain"]
-    common, cells, held_out = (
-        tuple(
-            _cell([r for r in records if r.task == c.task] if c.held_out is None else pretrained, c, paper)
-            for c in part
-        )
-        for part in every
-    )
+    of_task = {column.task: [record for record in records if record.task == column.task] for column in every[1]}
+    best = {c.task: _best_setting(of_task[c.task], c) for c in every[1] if c.principal}
+    cells = tuple(_cell(of_task[c.task], c, paper.get(c.metric), best[c.task]) for c in every[1])
+    common, held_out = (tuple(_cell(pretrained, c, paper.get(c.metric)) for c in part) for part in (every[0], every[2]))
     row = Row(name, cells, held_out, common)
     found = [record.result.pretraining for record in pretrained if record.result]
     if not found:
@@ -91,13 +90,25 @@ def _row(
     )
 
 
-def _cell(records: list[Record], column: Column, paper: Mapping[str, float | None]) -> Cell:
-    values = [(r, column.value(r.result)) for r in records if r.result is not None]
+def _cell(
+    records: Sequence[Record], column: Column, paper: float | None, setting: str = "", num_settings: int | None = None
+) -> Cell:
+    """Return the cell of a setting's runs. `num_settings`: of how many it is the best, if not of those of the records."""
+    cell = Cell(tuple(records), {}, paper, setting=setting, num_settings=len({r.setting for r in records}) or 1)
+    values = [(r, column.value(r.result)) for r in cell.shown if r.result is not None]
     finite = {(r.seed, r.finetune_seed): float(v) for r, v in values if v is not None and math.isfinite(v)}
-    marks = [*_unusable(records, column, [v for _, v in values], len(finite)), *_doubtful(records, column)]
+    marks = [*_unusable(records, column, [v for _, v in values], len(finite))]
+    marks += _doubtful(cell.shown, column, num_settings or cell.num_settings)
     if column.stand_in:
         marks.append(f"stand-in: {column.stand_in}")
-    return Cell(tuple(records), finite, paper.get(column.metric), tuple(marks))
+    return replace(cell, by_seed=finite, marks=tuple(marks))
+
+
+def _best_setting(records: Sequence[Record], column: Column) -> str:
+    """Return the setting of finetuning with the best median over seeds, on dev by the task's score; of equal ones the first."""
+    settings = dict.fromkeys(record.setting for record in records)
+    medians = {setting: _cell(records, column, None, setting).median for setting in settings}
+    return max(settings, key=lambda setting: -math.inf if (m := medians[setting]) is None else m, default="")
 
 
 def _unusable(
@@ -121,10 +132,10 @@ def _unusable(
         yield f"{broken} of {len(values)} runs nan"
 
 
-def _doubtful(records: Sequence[Record], column: Column) -> Iterator[str]:
-    """Yield marks of finetuning runs that learned nothing."""
+def _doubtful(records: Sequence[Record], column: Column, num_settings: int) -> Iterator[str]:
+    """Yield marks of finetuning runs that learned nothing, the best of so many settings."""
     found = [record.result.finetuning for record in records if record.result and record.result.kind == "finetune"]
-    if column.principal and (chance := sum(result.at_chance for result in found)):
+    if column.principal and (chance := sum(result.is_at_chance(num_settings) for result in found)):
         yield AT_CHANCE if 2 * chance >= len(found) else f"{chance} of {len(found)} {AT_CHANCE}"
     if diverged := sum(result.diverged for result in found):
         yield f"{diverged} diverged"
@@ -149,7 +160,7 @@ def _compared(row: Row, reference: Row, name: str) -> Row:
 def is_grid(sweep: SweepConfig) -> bool:
     """Return whether the rows are settings of finetuning, of which the best one counts (RoBERTa, Section 5.1)."""
     keys = [o.lstrip("+~").partition("=")[0] for overrides in sweep.rows.values() for o in overrides]
-    return len(sweep.rows) > 1 and all(sweep.rows.values()) and all(key.startswith("finetune.") for key in keys)
+    return len(sweep.rows) > 1 and all(sweep.rows.values()) and all(key.partition(".")[0] == "finetune" for key in keys)
 
 
 def _best(columns: tuple[Column, ...], rows: Sequence[Row]) -> tuple[Best, ...]:
@@ -159,5 +170,6 @@ def _best(columns: tuple[Column, ...], rows: Sequence[Row]) -> tuple[Best, ...]:
         if column.principal and medians:
             name = max(medians, key=medians.__getitem__)  # the first of equal ones
             cell = next(row.cells[i] for row in rows if row.name == name)
-            found.append(Best(column, name, replace(cell, difference=None), len(medians)))
+            cell = _cell(cell.records, column, cell.published, cell.setting, len(medians) * cell.num_settings)
+            found.append(Best(column, name, cell, len(medians)))
     return tuple(found)

@@ -99,6 +99,7 @@ class _PublishedTable(TypedDict, total=False):
     """A table of published.yaml: the values of each row stand in the order of the metrics."""
 
     source: str  # where it is not the RoBERTa paper
+    encoding: str  # the kind of tokenizer that its rows probably have, where it is not byte-level BPE
     metrics: list[str]
     rows: dict[str, list[float | None]]
 
@@ -114,6 +115,11 @@ def _published(key: str) -> _PublishedTable:
 def source(key: str) -> str:
     """Return where the figures of one table are published."""
     return _published(key).get("source", PAPER)
+
+
+def encoding(key: str) -> str | None:
+    """Return the kind of tokenizer that the rows of one table probably have; None: byte-level BPE."""
+    return _published(key).get("encoding")
 
 
 def published(key: str) -> dict[str, dict[str, float | None]]:

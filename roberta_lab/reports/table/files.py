@@ -19,19 +19,9 @@ from roberta_lab.runs.command_line import typed
 
 FIELDS = (
     *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
-    *(
-        "majority",
-        "marks",
-        "row_marks",
-        "cut",
-        "reference",
-        "difference",
-        "difference_low",
-        "difference_high",
-        "pairs",
-        "p",
-    ),
-    *("told_apart", "runs"),
+    *("majority", "marks", "row_marks", "cut", "reference"),
+    *("difference", "difference_low", "difference_high", "pairs", "p"),
+    *("told_apart", "runs", "setting", "settings"),
 )
 
 
@@ -91,13 +81,15 @@ def csv_text(table: Table) -> str:
                 "low": low,
                 "high": high,
                 "n": len(cell.values),
-                "expected": len(cell.records),
+                "expected": len(cell.shown),
                 "published": cell.published,
                 "majority": row.unigram_ppl if column.metric == "ppl" else column.majority,
                 "marks": "; ".join(cell.marks),
                 "row_marks": "; ".join(row.marks),
                 "cut": " / ".join(dict.fromkeys(cut_text(cuts) for cuts in row.cuts if cuts)),
-                "runs": " ".join(record.run_id for record in cell.records if record.result),
+                "runs": " ".join(record.run_id for record in cell.shown if record.result),
+                "setting": cell.setting,
+                "settings": cell.num_settings,
             }
             if compared:
                 line |= {"reference": table.reference, "difference": compared.mean, "pairs": compared.n}

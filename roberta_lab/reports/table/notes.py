@@ -1,16 +1,18 @@
 """The footnotes of a table in every rendering: what a reader must mind, and where the numbers come from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roberta_lab.axes.pairs import PAIRINGS
-from roberta_lab.config import Config
-from roberta_lab.config.formatting import number
+from roberta_lab.config import Config, FinetuneConfig
+from roberta_lab.config.formatting import counted, number
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.table.alike import SAME_TOKENS, alike_notes
 from roberta_lab.reports.table.assembly import AT_CHANCE
 from roberta_lab.reports.table.columns import are_same_tokens
 from roberta_lab.reports.table.rows import Record, Row, Table
+from roberta_lab.reports.table.wording import ONE_SETTING, SEARCHED
 from roberta_lab.runs.provenance import Attempt
 
 SAME_UNIGRAM = 0.005  # share by which unigram perplexities may differ without a note
@@ -22,11 +24,16 @@ CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: 
 LAST = "Held-out figures are those of the last step, which need not be the best one."
 CHANCE = (
     "At chance: on dev items, at least half of the cell's runs (or as many as it says) are no better than the best prediction "
-    "that is the same for all of them."
+    "that is the same for all of them, beyond luck; a run has as many chances of luck as it has epochs, and settings to choose from."
 )
 FOLDED = (
     "BERT's WordPiece drops case, accents and white space, unless its vocabulary is a cased one, so it has less to predict: that "
     "alone lowers bits per byte."
+)
+ENCODING = (
+    "The paper's models of this table probably have BERT's WordPiece: 110M parameters (Section 4) are BERT-base with its vocabulary, "
+    "and byte-level BPE is for the rest of the experiments (Section 4.4). Rows here have byte-level BPE, unless "
+    "tokenizer=wordpiece_30k."
 )
 LIMITED = "data_mix.train_tokens counts tokens, so rows of another encoding have read another amount of text."
 FRESH = "no masking pattern came back, so this row was masked as dynamic masking does it."
@@ -49,6 +56,9 @@ def notes(table: Table) -> list[str]:
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
         CHOSEN: any(record.task for record in complete),
+        SEARCHED: any(cell.num_settings > 1 for row in table.rows for cell in row.cells),
+        ONE_SETTING: table.source is not None and _leaves_out_settings(table),
+        ENCODING: table.encoding is not None and any(kind != table.encoding for kind in _encodings(table)),
         LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
         PAIRS: any(
@@ -56,7 +66,48 @@ def notes(table: Table) -> list[str]:
         ),
     }
     damage = dict.fromkeys(record.damage for record in table.records if record.damage)
-    return [*damage, *unlike_rows(table), *(text for text, is_true in holds.items() if is_true)]
+    return [*damage, *unlike_rows(table), *recipes(table), *(text for text, is_true in holds.items() if is_true)]
+
+
+def recipes(table: Table) -> list[str]:
+    """Return by which procedure each task was finetuned: whose it is, and its settings; several where a grid was searched."""
+    tasks: dict[str, dict[str, None]] = {}
+    grids: dict[str, list[FinetuneConfig]] = {}
+    for task, tune in _tunings(table):
+        said = f"at most {counted(tune.epochs, 'epoch')}, warmup over {100 * tune.warmup_ratio:g}% of the steps, weight decay "
+        said = f"{said}{tune.weight_decay:g}, dropout {tune.dropout:g}, beta2 {tune.beta2:g}"
+        recipe = f"{tune.recipe or 'a recipe without a name'}; {said}"
+        tasks.setdefault(recipe, {})[task] = None
+        grids.setdefault(recipe, []).append(tune)
+    found = []
+    for recipe, tunes in grids.items():
+        batches, rates = sorted({tune.batch for tune in tunes}), sorted({tune.lr for tune in tunes})
+        tried = f"batch {_listed(batches)}, peak rate {_listed(rates)}"
+        found.append(f"Finetuning of {', '.join(tasks[recipe])}: {recipe}, {tried}.")
+    return found
+
+
+def _tunings(table: Table) -> list[tuple[str, FinetuneConfig]]:
+    """Return the task and the settings of each finetuning run of the table, as its row composes them."""
+    return [(r.task, r.config.finetune) for r in table.records if r.task is not None and r.config is not None]
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Return `16, 32 or 64`."""
+    *first, last = (f"{value:g}" for value in values)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _leaves_out_settings(table: Table) -> bool:
+    """Return whether a recipe of the table has a grid of which one setting was run."""
+    grids = [tune.grid or {} for _, tune in _tunings(table)]
+    return all(not record.setting for record in table.records) and any(
+        math.prod(map(len, grid.values())) > 1 for grid in grids
+    )
+
+
+def _encodings(table: Table) -> set[str]:
+    return {row.config.tokenizer.kind for row in table.rows if row.config is not None}
 
 
 def unlike_rows(table: Table) -> list[str]:

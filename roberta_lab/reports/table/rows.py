@@ -28,6 +28,7 @@ class Record:
     directory: str  # relative to the folder that the table is written in
     result: RunResult | None  # None while the run is missing or incomplete, and for a damaged result
     config: Config | None  # as the row composes it; None if that is not known
+    setting: str = ""  # of finetuning, where a grid of them is searched
     damage: str | None = None  # why the result cannot be read, and how to mend it
 
 
@@ -44,19 +45,27 @@ def read_record(run: Job, folder: Path) -> Record:
         directory=os.path.relpath(run.path, folder),
         result=result,
         config=run.config,
+        setting=run.setting_name,
         damage=damage,
     )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Some runs of one row, and the figure they give together."""
+    """Some runs of one row, and the figure they give together: of several settings of finetuning, the best one's."""
 
-    records: tuple[Record, ...]
-    by_seed: Mapping[Seeds, float]  # of the runs that are there; finite ones only, the others are marked
+    records: tuple[Record, ...]  # of all settings
+    by_seed: Mapping[Seeds, float]  # of the shown runs that are there; finite ones only, the others are marked
     published: float | None = None
     marks: tuple[str, ...] = ()
     difference: Difference | None = None  # from the reference row; None in that row itself
+    setting: str = ""  # the one that is shown, where there are several
+    num_settings: int = 1  # of which it is the best
+
+    @property
+    def shown(self) -> list[Record]:
+        """Return the runs of the setting that is shown."""
+        return [record for record in self.records if record.setting == self.setting]
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -132,6 +141,7 @@ class Table:
     held_out: tuple[Column, ...]  # of each run's own held-out inputs
     rows: tuple[Row, ...]
     published_only: Mapping[str, tuple[float | None, ...]]  # rows that the sweep does not run, by all columns
+    encoding: str | None = None  # of the published rows' texts, where it need not be ours
     source: str | None = None  # of the published figures; None without any
     reference: str | None = None  # the row that the others are compared with
     best: tuple[Best, ...] = ()

@@ -17,6 +17,14 @@ TESTS = (
     "pretraining seed would give; with several pretraining seeds, those are the pairs. Many comparisons are made: one in "
     "twenty falls below 0.05 by chance."
 )
+SEARCHED = (
+    "Best of N: of N settings of finetuning the one with the best median over the seeds on dev, as in the paper, so its score is "
+    "optimistic: the more settings, the more."
+)
+ONE_SETTING = (
+    "Scores here are of one setting of finetuning for each task. Published ones are of the best of a grid by dev, medians over "
+    "5 seeds, so they are the more optimistic ones; sweep.finetune_grid=true searches the grid."
+)
 GRID = "The best setting is chosen on dev, as in the paper, so its score is optimistic: the more settings, the more."
 
 
@@ -54,7 +62,8 @@ def signs(cell: Cell, column: Column) -> str:
 def spread(cell: Cell, digits: int = 1) -> str:
     """Return the range and the number of runs: `37.1 to 39.4, n=3`."""
     ends = f"{number(cell.spread[0], digits)} to {number(cell.spread[1], digits)}, " if cell.spread else ""
-    return f"{ends}n={len(cell.values)}"
+    best = f", best of {cell.num_settings}" if cell.num_settings > 1 and cell.values else ""
+    return f"{ends}n={len(cell.values)}{best}"
 
 
 def paper(value: float, column: Column) -> str:
