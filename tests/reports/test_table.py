@@ -262,7 +262,11 @@ def test_notes_of_pairs_and_of_what_is_predicted() -> None:
     bits = "val/bits_per_nonspace_byte"
     made = of({"ppl": 256.0, bits: 4.0, "val/nsp_acc": 0.5625}, {"ppl": 16.0, bits: 2.0, "unigram_ppl": 600.0})
     titles = [f"the run's own {name}" for name in ("ppl", "bits per byte", "nsp acc, %")]
-    assert [column.title for column in made.held_out] == titles and PAIRS in notes(made)
+    assert [column.title for column in made.held_out] == titles and PAIRS not in notes(made)
+    for copies, noted in ((1, True), (10, False)):
+        drawn = composed({"input_format": "segment_pair", "nsp": {"copies": copies}})
+        runs = [replace(pretrained(row, 5.0), config=drawn) for row in SWEEP.rows]
+        assert (PAIRS in notes(assemble(replace(SWEEP, tasks=[]), "smoke", runs))) == noted
     assert [(row.held_out[2].median, row.held_out[2].marks) for row in made.rows] == [
         (56.25, ()),
         (None, ("not measured",)),

@@ -14,6 +14,7 @@ from roberta_lab.config import (
     InputFormatConfig,
     MaskingConfig,
     ModelConfig,
+    NspConfig,
     PathsConfig,
     ScaleConfig,
     SourceConfig,
@@ -95,7 +96,8 @@ def composed(settings: dict[str, dict[str, Any]]) -> Config:
     return Config(
         data_mix=DataMixConfig({"pydoc": SourceConfig("pydoc")}, **settings.get("data_mix", {})),
         model=ModelConfig(layers=2, hidden=128, heads=2, ffn=512),
-        input_format=InputFormatConfig("full_sentences", 64),
+        input_format=InputFormatConfig(settings.get("input_format", "full_sentences"), 64),
+        nsp=NspConfig("auto", **settings.get("nsp", {})),
         masking=MaskingConfig(**{"name": "dynamic", **settings.get("masking", {})}),
         finetune=FinetuneConfig(
             **{**TABLE_10, "recipe": "RoBERTa's", **settings.get("finetune", {})},

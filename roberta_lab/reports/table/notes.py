@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roberta_lab.axes.pairs import PAIRINGS
+from roberta_lab.axes.input_format import format_of
 from roberta_lab.config import Config, FinetuneConfig
 from roberta_lab.config.formatting import counted, number
 from roberta_lab.reports import run_notes
@@ -43,7 +43,7 @@ WHY = {  # unigram perplexities differ, by whether rows predict the same tokens
     True: "they were trained on other text, and predict the same tokens",
     False: "they predict other tokens, so compare bits per byte",
 }
-PAIRS = "A run draws its pairs of texts once, and each pass sees the same."
+PAIRS = "A run with nsp.copies=1 draws its pairs of texts once, and each pass sees the same."
 SHARED = "Columns with the same stand-in are the same runs."
 
 
@@ -61,12 +61,15 @@ def notes(table: Table) -> list[str]:
         ENCODING: table.encoding is not None and any(kind != table.encoding for kind in _encodings(table)),
         LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
-        PAIRS: any(
-            column.metric == f"{pairing.task}_acc" for column in table.held_out for pairing in PAIRINGS.values()
-        ),
+        PAIRS: any(r.config is not None and draws_pairs_once(r.config) for r in complete),
     }
     damage = dict.fromkeys(record.damage for record in table.records if record.damage)
     return [*damage, *unlike_rows(table), *recipes(table), *(text for text, is_true in holds.items() if is_true)]
+
+
+def draws_pairs_once(config: Config) -> bool:
+    """Return whether a run sees the same pairs in each pass."""
+    return format_of(config.input_format).pairs and config.nsp.copies == 1
 
 
 def recipes(table: Table) -> list[str]:
