@@ -25,7 +25,7 @@ from roberta_lab.config import (
 from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import files
 from roberta_lab.runs.yaml_file import read
-from roberta_lab.tasks import families
+from roberta_lab.tasks import families, zero_shot
 
 
 def rate(published: str | float, *, _root_: DictConfig) -> float:
@@ -131,7 +131,7 @@ def check(config: Config) -> None:
     objectives.validate(config.objective)
     hardware.check(config.plan)
     _check_format(config)
-    families.check(config.task)
+    (zero_shot if zero_shot.is_yardstick(config.task.family) else families).check(config.task)
     _check_prediction(config.predict)
     size = config.trainer.micro_batch_size
     if size not in (None, "auto") and type(size) is not int:

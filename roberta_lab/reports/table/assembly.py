@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.config import ConfigError, SweepConfig
-from roberta_lab.reports.table.columns import Column, held_out_columns, published, source, task_columns
+from roberta_lab.reports.table.columns import Column, beside, held_out_columns, published, source, task_columns
 from roberta_lab.reports.table.differences import difference
 from roberta_lab.reports.table.rows import Best, Cell, Record, Row, Table
 
@@ -20,8 +20,9 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     records = list(runs)
     if sweep.reference is not None and sweep.reference not in sweep.rows:
         raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
-    paper = published(sweep.published) if sweep.published else {}
-    results = {t: [r.result.finetuning for r in records if r.task == t and r.result] for t in sweep.tasks}
+    keys = [*([sweep.published] if sweep.published else []), *beside(sweep.tasks)]
+    paper = {name: values for key in keys for name, values in published(key).items()}
+    results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in sweep.tasks}
     columns = task_columns(sweep, results)
     held_out = held_out_columns([r.result.pretraining for r in records if r.kind == "pretrain" and r.result])
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
@@ -38,7 +39,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         held_out=held_out,
         rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
-        source=source(sweep.published) if sweep.published else None,
+        source="; ".join(map(source, keys)) or None,
         reference=reference,
         best=_best(columns, rows) if is_grid(sweep) else (),
     )
@@ -97,11 +98,11 @@ def _unusable(
 
 
 def _doubtful(records: Sequence[Record], column: Column) -> Iterator[str]:
-    """Yield marks of finetuning runs that learned nothing."""
-    found = [record.result.finetuning for record in records if record.result and record.result.kind == "finetune"]
+    """Yield marks of runs of tasks whose model has learned nothing."""
+    found = [record.result.scored for record in records if record.result and record.task]
     if column.principal and (chance := sum(result.at_chance for result in found)):
         yield AT_CHANCE if 2 * chance >= len(found) else f"{chance} of {len(found)} {AT_CHANCE}"
-    if diverged := sum(result.diverged for result in found):
+    if diverged := sum("diverged" in result.marks for result in found):
         yield f"{diverged} diverged"
 
 

@@ -19,6 +19,10 @@ CHANCE = (
     "At chance: on dev items, at least half of the cell's runs (or as many as it says) are no better than the best prediction "
     "that is the same for all of them."
 )
+ZERO_SHOT = (
+    "Scored without finetuning: the mean over paradigms of how often the good sentence of a pair has the higher "
+    "pseudo-log-likelihood; at chance where the 95% interval over pairs holds 50."
+)
 FOLDED = (
     "BERT's WordPiece drops case, accents and white space, unless its vocabulary is a cased one, so it has less to predict: that "
     "alone lowers bits per byte."
@@ -42,7 +46,8 @@ def notes(table: Table) -> list[str]:
     holds = {
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
-        CHOSEN: any(record.task for record in complete),
+        CHOSEN: any(record.kind == "finetune" for record in complete),
+        ZERO_SHOT: any(column.zero_shot for column in table.columns),
         LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
         PAIRS: any(
@@ -103,7 +108,8 @@ def task_notes(table: Table, with_baselines: bool = True) -> list[str]:
     for column in table.columns:
         said = [column.caution] if column.caution else []
         if with_baselines and column.majority is not None and column.num_dev is not None:
-            said.insert(0, f"{column.num_dev:,} dev items, constant prediction {number(column.majority)}")
+            items, beside = ("pairs", "chance") if column.zero_shot else ("dev items", "constant prediction")
+            said.insert(0, f"{column.num_dev:,} {items}, {beside} {number(column.majority)}")
         if column.principal and said:
             found[column.stand_in or column.task] = ". ".join(said)
     return [f"{task}: {text}" for task, text in found.items()]
