@@ -106,7 +106,8 @@ def encoder_config(config: Config) -> Config:
     name, own = config.finetune.init_from, config.task
     known = files("task")
     if name not in known:
-        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(sorted(known))}.")
+        trained = [task for task in sorted(known) if not zero_shot.is_yardstick(read(known[task])["family"])]
+        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(trained)}.")
     task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), read(known[name])))
     assert isinstance(task, TaskConfig)
     path = Path(own.path)

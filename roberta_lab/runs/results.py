@@ -45,6 +45,12 @@ class RunResult:
         return self.found
 
     @property
+    def finetuning(self) -> FinetuningResult:
+        """Return what a finetuning run found."""
+        assert isinstance(self.found, FinetuningResult), self.run_id
+        return self.found
+
+    @property
     def scored(self) -> TaskResult:
         """Return what a run of a task found."""
         assert isinstance(self.found, TaskResult), self.run_id
@@ -59,7 +65,7 @@ class RunResult:
         marks = "".join(f", {mark.upper()}" for mark in self.found.marks)
         beside = f"majority {self.found.majority:.1f}"
         if isinstance(self.found, EvaluationResult):
-            beside = f"95% {self.found.low:.1f} to {self.found.high:.1f}, chance {self.found.majority:.0f}"
+            beside = f"95% {self.found.low:.1f} to {self.found.high:.1f}, chance {self.found.majority:.1f}"
         return f"{self.found.metric} {self.found.score:.1f} ({beside}){marks}"
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class TaskResult:
     caution: str  # what a reader of its scores must know
     metric: str
     score: float  # of dev, by the metric; of finetuning, of the best epoch
-    majority: float  # what the best constant prediction scores, or a guess between two
+    majority: float  # what the best constant prediction scores; of evaluations, what a model that knows nothing does
     metrics: Mapping[str, float]  # all dev scores
     at_chance: bool  # no better than that
     num_dev: int

@@ -19,15 +19,17 @@ from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, noise, ranks
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import NoRows, PretrainingResult, Row, RowLog
-from roberta_lab.training.step_end import StepEnd
+from roberta_lab.training.step_end import Score, StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
 
-def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str) -> PretrainingResult:
+def pretrain(
+    config: Config, prepared: Prepared, directory: Path, rows: RowLog, label: str, score: Score | None = None
+) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
     This process writes everything; with several devices it is rank 0, and the others only train. `label` is the name of the
-    run in the progress bar.
+    run in the progress bar, `score` gives a task's figures as training goes on.
 
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
@@ -43,13 +45,20 @@ def pretrain(config: Config, prepared: Prepared, directory: Path, rows: RowLog, 
     rows.resume(start)
     job = config, prepared, directory, newest
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
-        module, data = train(rank, *job, rows, bar)
+        module, data = train(rank, *job, rows, bar, score)
     rows.flush()
     return _result(module, data, rows.read())
 
 
 def train(
-    rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog, bar: tqdm | None
+    rank: Rank,
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    newest: Path | None,
+    rows: RowLog,
+    bar: tqdm | None,
+    score: Score | None = None,
 ) -> tuple[PretrainingModule, PretrainingData]:
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
     encoding = tokenizer.load(prepared.tokenizer)
@@ -59,7 +68,7 @@ def train(
         held_out = stores[1].select(config.data_mix.validation_tokens)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
         data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields)
-        step_end = StepEnd(config, data, rows, directory / "checkpoints", bar)
+        step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score)
         fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
     if step_end.stop_asked:
         raise KeyboardInterrupt

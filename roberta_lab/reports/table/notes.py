@@ -21,7 +21,8 @@ CHANCE = (
 )
 ZERO_SHOT = (
     "Scored without finetuning: the mean over paradigms of how often the good sentence of a pair has the higher "
-    "pseudo-log-likelihood; at chance where the 95% interval over pairs holds 50."
+    "pseudo-log-likelihood. Chance is 50, or what the sentence with fewer tokens gets if that is more; a run is at chance where "
+    "its 95% interval over pairs begins no higher."
 )
 FOLDED = (
     "BERT's WordPiece drops case, accents and white space, unless its vocabulary is a cased one, so it has less to predict: that "

@@ -1,4 +1,4 @@
-"""The contract of a yardstick: how its files are read, how a model is scored on them, and what a guess would score."""
+"""The contract of a yardstick: how its files are read, and how a model is scored on them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import EvaluateConfig, TaskConfig
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Measured:
     score: float
     low: float  # 95% interval of the score
     high: float
+    chance: float  # what a model scores that knows nothing of the texts
     metrics: Mapping[str, float]  # the score by its name, and those of parts
     predictions: Iterable[Mapping[str, object]]  # a line of predictions.jsonl each
 
@@ -36,8 +38,11 @@ class Items(Protocol):
     def __len__(self) -> int:
         """Return the number of items that are scored."""
 
+    def check(self, encoding: Encoding, max_length: int) -> None:
+        """Raise ConfigError for an item that is too long for a model of this tokenizer, of at most so many tokens."""
+
     def measure(self, model: MaskedModel, config: EvaluateConfig, progress: Progress) -> Measured:
-        """Return a model's score. Raises ConfigError for an item that it cannot read."""
+        """Return a model's score. Raises ConfigError as `check` does."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,5 @@ class Yardstick:
     read: Callable[[TaskConfig], Items]
     files: Callable[[TaskConfig], dict[str, Path]]  # what `read` opens, by names that count in run ids
     metrics: tuple[str, ...]  # what task.metric may be
-    chance: float  # what a guess scores
     counted: str  # what its items are called: pairs
     reads: tuple[str, ...] = ()  # keys of `evaluate` that change its score

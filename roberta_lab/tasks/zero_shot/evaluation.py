@@ -37,16 +37,15 @@ def evaluate(config: Config, model: MaskedModel, items: Items, run: Path, label:
     seconds = time.monotonic() - begin
     lines = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found.predictions)
     storage.write(predictions_file(run, "dev"), lines)
-    chance = zero_shot.get(task.family).chance
     return EvaluationResult(
         task=task.name,
         stands_for=task.stands_for,
         caution=task.caution,
         metric=task.metric,
         score=found.score,
-        majority=chance,
+        majority=found.chance,
         metrics=found.metrics,
-        at_chance=found.low <= chance,
+        at_chance=found.low <= found.chance,
         num_dev=len(items),
         low=found.low,
         high=found.high,
@@ -62,6 +61,7 @@ def during_pretraining(config: Config, prepared: Path) -> Callable[[PretrainingM
     """
     task, encoding = config.task, tokenizer.load(prepared)
     items = zero_shot.get(task.family).read(replace(task, num_dev=config.evaluate.pairs))
+    items.check(encoding, config.input_format.max_length)
 
     def score(model: PretrainingModel) -> dict[str, float]:
         was_training = model.training

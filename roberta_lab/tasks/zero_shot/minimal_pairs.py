@@ -2,6 +2,9 @@
 
 A pair counts 1 if the good sentence has the higher pseudo-log-likelihood, 0.5 if both have the same, else 0. A paradigm's
 score is the mean of its pairs; the score of all, or of a field, is the mean of its paradigms.
+
+A guess gets 50. But each token costs likelihood, so a model that knows nothing prefers the sentence with fewer tokens, and
+good sentences are not always the longer ones: what that alone scores is chance, where it is more than 50.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from roberta_lab.axes import Ints
 from roberta_lab.axes.rng import generator
+from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, EvaluateConfig, TaskConfig
 from roberta_lab.tasks.families.reading import jsonl_rows, lines, malformed, sample
 from roberta_lab.tasks.zero_shot.base import Measured, Progress, Yardstick
@@ -23,7 +29,7 @@ from roberta_lab.tasks.zero_shot.base import Measured, Progress, Yardstick
 if TYPE_CHECKING:
     from roberta_lab.tasks.zero_shot.masked_model import MaskedModel
 
-CHANCE = 50.0
+GUESS = 50.0
 FILES = "minimal pairs in .jsonl or .txt"
 ENDINGS = (".jsonl", ".txt")
 NUM_RESAMPLES = 2000
@@ -63,42 +69,59 @@ class Pairs:
         """Return the places of each paradigm's pairs, (P,) int64."""
         return _places([pair.paradigm for pair in self.pairs])
 
+    @property
+    def texts(self) -> list[str]:
+        """Return the sentences, the good one of each pair before its bad one."""
+        return [text for pair in self.pairs for text in (pair.good, pair.bad)]
+
+    def check(self, encoding: Encoding, max_length: int) -> None:
+        """Raise ConfigError, with file and line, for a sentence of more than `max_length` tokens with `<s>` and `</s>`."""
+        lengths = encoding.encode(self.texts)[1] + 2
+        longest = int(lengths.argmax())
+        if (length := lengths[longest]) > max_length:
+            pair, which = self.pairs[longest // 2], ("good", "bad")[longest % 2]
+            said = f"the {which} sentence has {length} tokens; the model reads {max_length} at most."
+            raise malformed(pair.file, pair.line, said)
+
     def measure(self, model: MaskedModel, config: EvaluateConfig, progress: Progress) -> Measured:
-        """Return the scores with both likelihoods of each pair. Raises ConfigError for a sentence that the model cannot read."""
+        """Return the scores with both likelihoods of each pair. Raises ConfigError as `check` does."""
         from roberta_lab.tasks.zero_shot import pseudo_likelihood  # torch: only when there is work
 
-        texts = [text for pair in self.pairs for text in (pair.good, pair.bad)]
-        sentences = pseudo_likelihood.encode(model, texts, config.within_word)
-        self._check_lengths(sentences.lengths + 2, model.max_length)
-        good, bad = pseudo_likelihood.pseudo_log_likelihoods(model, sentences, progress).reshape(-1, 2).T
-        return self.scored(good, bad)
+        self.check(model.encoding, model.max_length)
+        sentences = pseudo_likelihood.encode(model.encoding, self.texts, config.within_word)
+        found = pseudo_likelihood.pseudo_log_likelihoods(model, sentences, progress)
+        return self.scored(*found.reshape(-1, 2).T, *sentences.lengths.reshape(-1, 2).T)
 
-    def _check_lengths(self, lengths: np.ndarray, most: int) -> None:
-        longest = int(lengths.argmax())
-        if lengths[longest] > most:
-            pair = self.pairs[longest // 2]
-            which, length = ("good", "bad")[longest % 2], lengths[longest]
-            raise malformed(pair.file, pair.line, f"the {which} sentence has {length} tokens; the model reads {most}.")
-
-    def scored(self, good: np.ndarray, bad: np.ndarray) -> Measured:
-        """Return the scores of log-likelihoods, float64 (P,) each, of the good and the bad sentence of each pair."""
-        points = (np.sign(good - bad) + 1) / 2
-        by_paradigm = {name: 100 * float(points[places].mean()) for name, places in self.paradigms.items()}
-        by_field: dict[str, list[float]] = {}
+    def scored(self, good: np.ndarray, bad: np.ndarray, good_lengths: Ints, bad_lengths: Ints) -> Measured:
+        """Return the scores of log-likelihoods, float64 (P,), and of lengths in tokens, int64 (P,), of each pair's sentences."""
+        points = _points(good, bad)
+        by_paradigm, by_field = self._by_paradigm(points), dict[str, list[float]]()
         for name, places in self.paradigms.items():
             if field := self.pairs[places[0]].field:
                 by_field.setdefault(field, []).append(by_paradigm[name])
-        score = float(np.mean([*by_paradigm.values()]))
+        score = fmean(by_paradigm.values())
+        fewer = fmean(self._by_paradigm(_points(bad_lengths, good_lengths)).values())
         metrics = {
             "accuracy": score,
-            **{f"field/{name}": float(np.mean(scores)) for name, scores in sorted(by_field.items())},
+            "fewer_tokens": fewer,
+            **{f"field/{name}": fmean(scores) for name, scores in sorted(by_field.items())},
             **{f"paradigm/{name}": found for name, found in by_paradigm.items()},
         }
-        return Measured(score, *interval([points[p] for p in self.paradigms.values()]), metrics, self._lines(good, bad))
+        low, high = interval([points[places] for places in self.paradigms.values()])
+        return Measured(score, low, high, max(GUESS, fewer), metrics, self._lines(good, bad))
+
+    def _by_paradigm(self, points: np.ndarray) -> dict[str, float]:
+        return {name: 100 * float(points[places].mean()) for name, places in self.paradigms.items()}
 
     def _lines(self, good: np.ndarray, bad: np.ndarray) -> Iterator[Mapping[str, object]]:
         for pair, one, other in zip(self.pairs, good.tolist(), bad.tolist(), strict=True):
             yield {"id": pair.id, "paradigm": pair.paradigm, "good": one, "bad": other}
+
+
+def _points(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Return 1 for each pair whose good sentence has more, 0.5 for equal ones, else 0; float64 (P,)."""
+    points: np.ndarray = (np.sign(good - bad) + 1) / 2
+    return points
 
 
 def interval(points: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -193,6 +216,4 @@ def _places(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.array(places) for name, places in found.items()}
 
 
-YARDSTICK = Yardstick(
-    read=read, files=files, metrics=("accuracy",), chance=CHANCE, counted="pairs", reads=("within_word",)
-)
+YARDSTICK = Yardstick(read=read, files=files, metrics=("accuracy",), counted="pairs", reads=("within_word",))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from roberta_lab.axes import Ints
+from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.model.cross_entropy import log_likelihoods
 from roberta_lab.tasks.zero_shot.masked_model import MaskedModel
 
@@ -31,12 +32,12 @@ class Sentences(NamedTuple):
     words: Ints  # (N,) int64: tokens of a sentence with the same number are one word; those of `original` are words of their own
 
 
-def encode(model: MaskedModel, texts: Sequence[str], within_word: str) -> Sentences:
-    """Return the texts in the model's tokens."""
+def encode(encoding: Encoding, texts: Sequence[str], within_word: str) -> Sentences:
+    """Return the texts in tokens."""
     if not WORD[within_word]:
-        ids, lengths = model.encoding.encode([*texts])
+        ids, lengths = encoding.encode([*texts])
         return Sentences(ids.astype(np.int64), lengths, np.arange(len(ids)))
-    found = model.encoding.encode_with_words([*texts])
+    found = encoding.encode_with_words([*texts])
     lengths = np.array([len(ids) for ids, _ in found], np.int64)
     ids, words = (np.array([i for one in found for i in one[part]], np.int64) for part in (0, 1))
     return Sentences(ids, lengths, words)
