@@ -40,13 +40,13 @@ def main(job: Job) -> None:
         from roberta_lab.tasks.zero_shot.evaluation import evaluate  # torch: only when there is work
         from roberta_lab.training.rows import Row
 
-        for note in items.notes:
+        start, result, model = time.monotonic(), None, _model(config, source, prepared)
+        for note in items.notes(model.encoding, model.max_length):
             print(f"{config.task.name}: {note}")
-        start, result = time.monotonic(), None
         log = Tracker(config, path, "evaluate", name, identity.evaluate_science(config))
         log.resume(-1)
         try:
-            found = evaluate(config, _model(config, source, prepared), items, path, name)
+            found = evaluate(config, model, items, path, name)
             log.write(Row(0, {f"{found.task}/{metric}": value for metric, value in found.metrics.items()}))
             made_from = source.name if source is not None else None
             result = RunResult(path.name, name, time.monotonic() - start, found, made_from)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from roberta_lab.axes.tokenizer import train_bytelevel_bpe, train_wordpiece
+from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError, EvaluateConfig, ModelConfig, TaskConfig
 from roberta_lab.model.encoder import Encoder, PretrainingModel
 from roberta_lab.model.huggingface import model_folder
@@ -194,7 +194,8 @@ def test_json_lines_and_text_are_read_a_file_is_a_paradigm_unless_it_says_more(t
         ("own/1", "Good one.", "Bad one.", "own", "", 1),
         ("own/4", "Good two.", "Bad two.", "own", "", 4),
     ]
-    assert found.notes == ("4 pairs in 3 paradigms; 1 hold the same sentence twice and count half",)
+    encoding = Encoding(TOKENIZERS["bytelevel_bpe"]())
+    assert found.notes(encoding, LENGTH) == ("4 pairs in 3 paradigms; 1 hold the same sentence twice and count half",)
 
 
 def test_blimp_is_found_in_the_folders_that_it_comes_in(tmp_path: Path) -> None:
@@ -241,13 +242,26 @@ def test_other_mistakes_are_one_line_too(tmp_path: Path) -> None:
         minimal_pairs.read(task("nowhere"))
     with pytest.raises(ConfigError, match=r"^task\.metric=f1: unknown for blimp\. Allowed: accuracy\."):
         zero_shot.check(task("", metric="f1"))
-    (tmp_path / "a.txt").write_text("short\nshort\n" + "long " * 50 + "\nshort\n")
+    (tmp_path / "a.txt").write_text("short\nshort\n")
     (tmp_path / "a.jsonl").write_text(line("a", "b"))
     with pytest.raises(ConfigError, match=r"a\.jsonl and a\.txt: two files of one name would be one paradigm"):
         minimal_pairs.read(task(tmp_path))
-    (tmp_path / "a.jsonl").unlink()
+
+
+def test_a_pair_that_the_model_cannot_read_counts_half(tmp_path: Path) -> None:
     model = MaskedModel.from_folder(str(exported(tmp_path)))
-    with pytest.raises(
-        ConfigError, match=r"a\.txt, line 3: the good sentence has \d+ tokens; the model reads 40 at most"
-    ):
-        minimal_pairs.read(task(tmp_path)).measure(model, EvaluateConfig(), lambda done, total: None)
+    long, fits = "long " * 50, [("Who sat?", "Sat who?"), ("The cats saw", "He saw the cats")]
+    data, rest = (
+        Pairs([Pair(str(i), *pair, "p", "", Path("f"), i) for i, pair in enumerate(own)])
+        for own in ([fits[0], (long, "Who sat?"), fits[1]], fits)
+    )
+    assert data.notes(model.encoding, LENGTH) == (
+        "3 pairs in 1 paradigms; 1 hold a sentence of more than the model's 40 tokens and count half",
+    )
+    found, of_rest = (own.measure(model, EvaluateConfig(), lambda done, total: None) for own in (data, rest))
+    assert found.score == pytest.approx((2 * of_rest.score + 50) / 3)
+    assert [one["good"] is None for one in found.predictions] == [False, True, False]
+    with pytest.raises(ConfigError, match=r"^f, line 4: every pair holds a sentence of more than 40 tokens"):
+        replace(data, pairs=[Pair("0", long, "Who sat?", "p", "", Path("f"), 4)]).measure(
+            model, EvaluateConfig(), print
+        )

@@ -31,18 +31,14 @@ class Measured:
 class Items(Protocol):
     """What a yardstick has read."""
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return lines for the console."""
+    def notes(self, encoding: Encoding, max_length: int) -> tuple[str, ...]:
+        """Return lines for the console, on items and on a model of this tokenizer that reads at most so many tokens."""
 
     def __len__(self) -> int:
         """Return the number of items that are scored."""
 
-    def check(self, encoding: Encoding, max_length: int) -> None:
-        """Raise ConfigError for an item that is too long for a model of this tokenizer, of at most so many tokens."""
-
     def measure(self, model: MaskedModel, config: EvaluateConfig, progress: Progress) -> Measured:
-        """Return a model's score. Raises ConfigError as `check` does."""
+        """Return a model's score. Raises ConfigError for items that it cannot read."""
 
 
 @dataclass(frozen=True)

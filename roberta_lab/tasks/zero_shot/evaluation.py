@@ -61,7 +61,6 @@ def during_pretraining(config: Config, prepared: Path) -> Callable[[PretrainingM
     """
     task, encoding = config.task, tokenizer.load(prepared)
     items = zero_shot.get(task.family).read(replace(task, num_dev=config.evaluate.pairs))
-    items.check(encoding, config.input_format.max_length)
 
     def score(model: PretrainingModel) -> dict[str, float]:
         was_training = model.training

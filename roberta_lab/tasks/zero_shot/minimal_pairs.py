@@ -9,6 +9,7 @@ good sentences are not always the longer ones: what that alone scores is chance,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,12 +58,14 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return how many pairs there are, and how many hold the same sentence twice."""
-        same = sum(pair.good == pair.bad for pair in self.pairs)
-        said = f"; {same} hold the same sentence twice and count half" if same else ""
-        return (f"{len(self.pairs):,} pairs in {len(self.paradigms):,} paradigms{said}",)
+    def notes(self, encoding: Encoding, max_length: int) -> tuple[str, ...]:
+        """Return how many pairs there are, and how many of them count half whatever the model says."""
+        said = [f"{len(self.pairs):,} pairs in {len(self.paradigms):,} paradigms"]
+        if same := sum(pair.good == pair.bad for pair in self.pairs):
+            said.append(f"{same} hold the same sentence twice and count half")
+        if too_long := len(self.pairs) - len(self._readable(encoding, max_length)):
+            said.append(f"{too_long} hold a sentence of more than the model's {max_length} tokens and count half")
+        return ("; ".join(said),)
 
     @cached_property
     def paradigms(self) -> dict[str, np.ndarray]:
@@ -74,26 +77,32 @@ class Pairs:
         """Return the sentences, the good one of each pair before its bad one."""
         return [text for pair in self.pairs for text in (pair.good, pair.bad)]
 
-    def check(self, encoding: Encoding, max_length: int) -> None:
-        """Raise ConfigError, with file and line, for a sentence of more than `max_length` tokens with `<s>` and `</s>`."""
-        lengths = encoding.encode(self.texts)[1] + 2
-        longest = int(lengths.argmax())
-        if (length := lengths[longest]) > max_length:
-            pair, which = self.pairs[longest // 2], ("good", "bad")[longest % 2]
-            said = f"the {which} sentence has {length} tokens; the model reads {max_length} at most."
-            raise malformed(pair.file, pair.line, said)
+    def _readable(self, encoding: Encoding, max_length: int) -> np.ndarray:
+        """Return the places of the pairs that a model can read, `<s>` and `</s>` included, int64."""
+        lengths = encoding.encode(self.texts)[1].reshape(-1, 2)
+        return np.flatnonzero(lengths.max(1) + 2 <= max_length)
 
     def measure(self, model: MaskedModel, config: EvaluateConfig, progress: Progress) -> Measured:
-        """Return the scores with both likelihoods of each pair. Raises ConfigError as `check` does."""
+        """Return the scores with both likelihoods of each pair; a pair with a sentence that is too long counts half.
+
+        Raises ConfigError when every pair is.
+        """
         from roberta_lab.tasks.zero_shot import pseudo_likelihood  # torch: only when there is work
 
-        self.check(model.encoding, model.max_length)
-        sentences = pseudo_likelihood.encode(model.encoding, self.texts, config.within_word)
-        found = pseudo_likelihood.pseudo_log_likelihoods(model, sentences, progress)
-        return self.scored(*found.reshape(-1, 2).T, *sentences.lengths.reshape(-1, 2).T)
+        readable = self._readable(model.encoding, model.max_length)
+        if not len(readable):
+            first = self.pairs[0]
+            said = f"every pair holds a sentence of more than {model.max_length} tokens, which the model reads at most."
+            raise malformed(first.file, first.line, said)
+        texts = [text for i in readable for text in (self.pairs[i].good, self.pairs[i].bad)]
+        sentences = pseudo_likelihood.encode(model.encoding, texts, config.within_word)
+        found, lengths = np.full((len(self), 2), np.nan), np.zeros((len(self), 2), np.int64)
+        lengths[readable] = sentences.lengths.reshape(-1, 2)
+        found[readable] = pseudo_likelihood.pseudo_log_likelihoods(model, sentences, progress).reshape(-1, 2)
+        return self.scored(*found.T, *lengths.T)
 
     def scored(self, good: np.ndarray, bad: np.ndarray, good_lengths: Ints, bad_lengths: Ints) -> Measured:
-        """Return the scores of log-likelihoods, float64 (P,), and of lengths in tokens, int64 (P,), of each pair's sentences."""
+        """Return the scores of log-likelihoods, float64 (P,), NaN where not known, and of lengths in tokens, int64 (P,), of each pair's sentences."""
         points = _points(good, bad)
         by_paradigm, by_field = self._by_paradigm(points), dict[str, list[float]]()
         for name, places in self.paradigms.items():
@@ -114,13 +123,14 @@ class Pairs:
         return {name: 100 * float(points[places].mean()) for name, places in self.paradigms.items()}
 
     def _lines(self, good: np.ndarray, bad: np.ndarray) -> Iterator[Mapping[str, object]]:
-        for pair, one, other in zip(self.pairs, good.tolist(), bad.tolist(), strict=True):
+        for pair, *both in zip(self.pairs, good.tolist(), bad.tolist(), strict=True):
+            one, other = (None if math.isnan(value) else value for value in both)
             yield {"id": pair.id, "paradigm": pair.paradigm, "good": one, "bad": other}
 
 
 def _points(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """Return 1 for each pair whose good sentence has more, 0.5 for equal ones, else 0; float64 (P,)."""
-    points: np.ndarray = (np.sign(good - bad) + 1) / 2
+    """Return 1 for each pair whose good sentence has more, 0.5 for equal or unknown ones, else 0; float64 (P,)."""
+    points: np.ndarray = (np.sign(np.nan_to_num(good - bad)) + 1) / 2
     return points
 
 
