@@ -1,10 +1,10 @@
 """Minimal pairs against a plain loop over transformers: pairs per second, and whether the likelihoods are the same.
 
-    python benchmarks/blimp.py [--path BLIMP] [--pairs 200] [--seconds 20] [--word l2r]
+    python benchmarks/blimp.py [--path BLIMP] [--pairs 200] [--seconds 20] [--threads 2] [--word l2r]
 
 The loop is what one writes first: `RobertaForMaskedLM` of the exported folder, a forward pass for each token with that token
 masked, of the loop's own tokenizer. It scores a few of the pairs, since it is slow. Both take the same weights, random ones, and
-the same thread. Without --path, pairs are made up of words of the embedded corpus, as long as BLiMP's.
+the same threads. Without --path, pairs are made up of words of the embedded corpus, as long as BLiMP's.
 """
 
 from __future__ import annotations
@@ -114,9 +114,11 @@ def main() -> None:
         "--pairs", type=int, default=200, help="that roberta_lab scores in a turn; the loop scores a tenth"
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="for each line of a table")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, for both")
     parser.add_argument("--word", default="original", choices=[*pseudo_likelihood.WORD])
     options = parser.parse_args()
     one_thread()
+    torch.set_num_threads(options.threads)
     corpus = texts()
     if options.path:
         task = TaskConfig("blimp", "minimal_pairs", "mlm", metric="accuracy", path=options.path)
@@ -129,7 +131,8 @@ def main() -> None:
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
             print(side_by_side(name, pairs, few, exported(Path(folder), name, corpus), options), end="\n\n")
-    print(setting("torch", "transformers", "tokenizers"))
+    used = "one thread" if options.threads == 1 else f"{options.threads} threads"
+    print(setting("torch", "transformers", "tokenizers").replace("one thread", used))
 
 
 if __name__ == "__main__":

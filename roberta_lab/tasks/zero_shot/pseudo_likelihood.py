@@ -20,7 +20,7 @@ from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.model.cross_entropy import log_likelihoods
 from roberta_lab.tasks.zero_shot.masked_model import MaskedModel
 
-BATCH_TOKENS = (1 << 12, 1 << 16)  # of a batch, on a CPU and on a GPU
+BATCH_TOKENS = (1 << 11, 1 << 16)  # of a batch, on a CPU and on a GPU
 WORD = {"original": False, "l2r": True}  # whether later tokens of the same word are masked too
 
 
