@@ -150,6 +150,14 @@ class Encoding:
         """Return the ids of each text and, for each id, its characters (start, end)."""
         return [(e.ids, e.offsets) for e in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
 
+    def encode_with_words(self, texts: list[str]) -> list[tuple[list[int], list[int]]]:
+        """Return the ids of each text and, for each id, the number of its word in the text.
+
+        Words are what the tokenizer cuts a text into before it looks at its vocabulary: punctuation is a word of its own.
+        """
+        found = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [(e.ids, [word for word in e.word_ids if word is not None]) for e in found]
+
     def decode(self, ids: list[int]) -> str:
         """Return the text of the ids, special tokens with their names."""
         return self._tokenizer.decode(ids, skip_special_tokens=False)

@@ -1,12 +1,21 @@
 """`pretrain`: train one run, from the last checkpoint of an earlier attempt; a complete run is not repeated."""
 
+from __future__ import annotations
+
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
-from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.config import Config, ConfigError
+from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, provenance, results, run_folder
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
+from roberta_lab.tasks import zero_shot
+
+if TYPE_CHECKING:
+    from roberta_lab.training.step_end import Score
 
 
 def main(job: Job) -> None:
@@ -15,6 +24,8 @@ def main(job: Job) -> None:
     if results.is_complete(path):
         print(run_folder.complete_line(name, path))
         return
+    if config.evaluate.every is not None:
+        _check_task(config)
     prepared = prepared_for(config)
     with run_folder.opened(path, config, job.words, prepared.fingerprints()) as is_mine:
         if not is_mine:
@@ -25,10 +36,11 @@ def main(job: Job) -> None:
         from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
 
         start = time.monotonic()
+        score = _score(config, prepared)
         result = None
         log = Tracker(config, path, "pretrain", name, identity.science(config))
         try:
-            found = pretrain(config, prepared, path, log, name, partial(provenance.note_cut, path))
+            found = pretrain(config, prepared, path, log, name, partial(provenance.note_cut, path), score)
             result = RunResult(path.name, name, time.monotonic() - start, found)
         finally:
             log.close(result)
@@ -36,3 +48,22 @@ def main(job: Job) -> None:
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {folded('finetune', [*job.overrides, 'task=pydoc_topic'])}")
+
+
+def _check_task(config: Config) -> None:
+    """Raise ConfigError when pretraining cannot score the task that `evaluate.every` asks for."""
+    said = f"evaluate.every={config.evaluate.every}"
+    if not zero_shot.is_yardstick(config.task.family):
+        allowed = "Allowed: a task that is scored without finetuning, task=blimp task.path=FOLDER"
+        raise ConfigError(f"{said} scores task={config.task.name}, which must be finetuned. {allowed}.")
+    if "mlm" not in objective_of(config).reads:
+        raise ConfigError(f"{said}: objective={config.objective.name} trains no MLM head, by which tasks are scored.")
+
+
+def _score(config: Config, prepared: Prepared) -> Score | None:
+    """Return what scores `task` every `evaluate.every` steps; None if that is never."""
+    if config.evaluate.every is None:
+        return None
+    from roberta_lab.tasks.zero_shot.evaluation import during_pretraining
+
+    return during_pretraining(config, prepared.tokenizer)

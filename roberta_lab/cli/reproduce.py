@@ -46,6 +46,12 @@ class Work:
         self.num_shared = num_shared(self.sweeps)
         self.trained_before = {path for path, job in self.runs.items() if job.is_trained}
 
+    @property
+    def kinds(self) -> list[str]:
+        """Return the kinds of runs that the tables have."""
+        found = {job.kind for job in self.runs.values()}
+        return [kind for kind in identity.KINDS if kind in found]
+
     def missing(self, kind: str) -> list[Job]:
         """Return the runs of a kind that are not complete."""
         return [job for job in self.runs.values() if job.kind == kind and not job.is_complete]
@@ -86,7 +92,7 @@ def main(job: Job) -> None:
     print(plan(work, config))
     try:
         _prepare(work)
-        for kind in identity.KINDS:
+        for kind in work.kinds:
             _make(work, kind, config, hydra)
     finally:
         sys.stdout.flush()
@@ -103,20 +109,20 @@ def plan(work: Work, config: Config) -> str:
     for sweep in work.sweeps:
         rows = {job.row for job in sweep.runs}
         counts = [f"{len(rows)} rows"]
-        for kind in identity.KINDS:
+        for kind in work.kinds:
             runs = {job.path: work.runs[job.path].is_complete for job in sweep.runs if job.kind == kind}
             counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
         lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
     if other := sum(code_since(path) is not None for path in work.trained_before):
         by_other = f"{other} of the complete runs are by other or uncommitted code"
         lines.append(f"{by_other}; delete their folders to make them again")
-    todo = {kind: work.missing(kind) for kind in identity.KINDS}
+    todo = {kind: work.missing(kind) for kind in work.kinds}
     if not any(todo.values()):
         return "\n".join([*lines, "nothing is missing"])
     shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
     jobs = config.trainer.jobs
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
-    encoders = sum(job.is_encoder for job in todo["finetune"])
+    encoders = sum(job.is_encoder for runs in todo.values() for job in runs)
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = progress.measured(Path(config.paths.outputs))
     known, unknown = progress.seconds([job for runs in todo.values() for job in runs], rates)
@@ -127,7 +133,7 @@ def plan(work: Work, config: Config) -> str:
 
 def totals(work: Work, seconds: float) -> str:
     """Return one line for the console: the time, and how many runs were trained, complete before, shared, or failed."""
-    trained = ", ".join(f"{work.num_trained(kind)} {kind}" for kind in identity.KINDS)
+    trained = ", ".join(f"{work.num_trained(kind)} {kind}" for kind in work.kinds)
     failures = f", {len(work.failures)} failed" if work.failures else ""
     counts = f"{len(work.trained_before)} were there, {work.num_shared} shared between tables{failures}"
     return f"reproduce: {elapsed(seconds)}; {trained} runs trained, {counts}"
@@ -139,20 +145,22 @@ def failed(work: Work) -> str:
     for path, message in work.failures.items():
         job = work.runs[path]
         lines += [f"  {job.kind} {job.name}: {message}", f"    {job.command(work.user)}"]
-    waiting = [job for job in work.missing("finetune") if not work.failures.keys().isdisjoint(job.needs)]
-    if waiting:
-        lines.append(
-            f"  {len(waiting)} finetuning runs wait for them; the same reproduce goes on with what is missing."
-        )
+    for kind in work.kinds:
+        waiting = [job for job in work.missing(kind) if not work.failures.keys().isdisjoint(job.needs)]
+        if waiting:
+            lines.append(
+                f"  {len(waiting)} {kind} runs wait for them; the same reproduce goes on with what is missing."
+            )
     return "\n".join(lines)
 
 
 def _prepare(work: Work) -> None:
     """Prepare the data of the missing runs, each mix once. An error is noted for every run of the mix."""
     prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
-    # finetuning from a run is left out: it reads the data of that run
-    tuned = [job for job in work.missing("finetune") if not identity.starts_from_run(job.config)]
-    for job in [*work.missing("pretrain"), *(job for job in tuned if identity.reads_mix(job.config))]:
+    # what starts from a run is left out: it reads the data of that run
+    tuned = [job for kind in work.kinds for job in work.missing(kind) if job.has_task]
+    own = [job for job in tuned if not identity.starts_from_run(job.config) and identity.reads_mix(job.config)]
+    for job in [*work.missing("pretrain"), *own]:
         config = job.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
         if key not in prepared:

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from roberta_lab.config.later_keys import later
 from roberta_lab.config.ranges import above_zero, at_least, one_of
 
 # what each kind of prediction can be written to
@@ -124,6 +125,17 @@ class PredictConfig:
     # the vector of a text: the final hidden state of <s> (bos), or the mean over all tokens
     pooling: str = one_of("bos", "mean", default="bos")
     output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
+
+
+@dataclass
+class EvaluateConfig:
+    """How a task is scored without finetuning, and how often pretraining does that. No pretraining is changed by it."""
+
+    # pseudo-log-likelihood: what is masked beside a token, in its word: nothing (original, Salazar et al. 2020) |
+    # all that follows (l2r: PLL-word-l2r of Kauf and Ivanova 2023)
+    within_word: str = later("original", one_of("original", "l2r"))
+    every: int | None = at_least(1, None, null="never")  # steps of pretraining after which `task` is scored
+    pairs: int | None = at_least(1, 50, null="all")  # of each paradigm, that pretraining scores
 
 
 @dataclass

@@ -182,7 +182,7 @@ class TaskConfig:
 
     name: str = MISSING
     family: str = MISSING  # the module under roberta_lab/tasks
-    head: str = MISSING  # classification | regression | span | choice | tagging
+    head: str = MISSING  # classification | regression | span | choice | tagging; mlm: scored without finetuning
     num_labels: int = 2  # classes; 0: as many as the files have
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
     path: str = ""  # a folder with the task's original files
@@ -195,7 +195,8 @@ class TaskConfig:
     stride: int | None = at_least(1, None, null="a quarter of the input's length")
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
     num_train: int | None = None
-    num_dev: int | None = None  # of dev and what is scored beside it; then test is predicted for a submission only
+    # of dev and what is scored beside it, then test is predicted for a submission only; of minimal pairs, of each paradigm
+    num_dev: int | None = None
     stands_for: str = ""  # the paper's task in whose column it is shown
     caution: str = ""  # what a reader of its scores must know; shown below the table
 
@@ -250,5 +251,6 @@ class Config:
     inspect: circumstance.InspectConfig = field(default_factory=circumstance.InspectConfig)
     export: circumstance.ExportConfig = field(default_factory=circumstance.ExportConfig)
     predict: circumstance.PredictConfig = field(default_factory=circumstance.PredictConfig)
+    evaluate: circumstance.EvaluateConfig = field(default_factory=circumstance.EvaluateConfig)
     plan: circumstance.PlanConfig = field(default_factory=circumstance.PlanConfig)
     reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)

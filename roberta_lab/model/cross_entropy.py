@@ -22,6 +22,19 @@ def summed_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, labels:
     return loss
 
 
+def log_likelihoods(features: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
+    """Return log softmax(features @ weight.T + bias) at the labels, (M,) float32; few rows of logits are held at a time.
+
+    Features are (M, H), the weight (V, H), the bias (V,), labels int64 (M,).
+    """
+    rows = _rows_at_once(features.device, len(weight))
+    found = []
+    for part, target in zip(features.split(rows), labels.split(rows), strict=True):
+        logits = F.linear(part, weight, bias).float()
+        found.append(logits.gather(1, target[:, None]).squeeze(1) - logits.logsumexp(1))
+    return torch.cat(found)
+
+
 class _SummedCrossEntropy(torch.autograd.Function):
     """Cross-entropy whose backward pass needs no memory beside the logits: d loss / d logits = softmax(logits) - one_hot."""
 
@@ -52,5 +65,9 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 def _in_parts(logits: Tensor, *others: Tensor) -> tuple[tuple[Tensor, ...], ...]:
     """Return the rows of logits and of what belongs to them in parts, small enough for a cache or for float32 copies."""
-    rows = max(1, PART[logits.device.type == "cuda"] // logits.shape[1])
+    rows = _rows_at_once(logits.device, logits.shape[1])
     return tuple(tensor.split(rows) for tensor in (logits, *others))
+
+
+def _rows_at_once(device: torch.device, vocab_size: int) -> int:
+    return max(1, PART[device.type == "cuda"] // vocab_size)

@@ -23,7 +23,7 @@ from roberta_lab.runs.compose import reason
 from roberta_lab.runs.overrides import assign, check_names, parse, value_text
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.tables import runs_of
-from roberta_lab.tasks.result import FinetuningResult
+from roberta_lab.tasks.result import EvaluationResult, FinetuningResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def _lines(config: Config, record: Record, settings: Sequence[str]) -> Iterator[
     if record.result is None:
         return
     assert config.sweep is not None
-    tuned = record.result.finetuning if record.result.kind == "finetune" else None
+    tuned = record.result.scored if record.task is not None else None
     same: dict[str, Value] = {
         **{"sweep": config.sweep.name, "scale": config.scale.name, "row": record.row, "kind": record.kind},
         **{"seed": record.seed, "task": record.task, "finetune_seed": record.finetune_seed, "run_id": record.run_id},
@@ -129,6 +129,9 @@ def metrics_of(result: RunResult) -> dict[str, float]:
         others = {f"{split}/{name}": value for split, scores in found.others.items() for name, value in scores.items()}
         first = {"score": found.score, "majority": found.majority}
         return {**first, **found.metrics, **others, "best_epoch": found.best_epoch, "seconds": result.seconds}
+    if isinstance(found, EvaluationResult):
+        first = {"score": found.score, "majority": found.majority, "low": found.low, "high": found.high}
+        return {**first, **found.metrics, "seconds": result.seconds}
     figures = {"unigram_ppl": found.unigram_ppl, "tokens_seen": found.tokens_seen, "epochs": found.epochs}
     common = {
         "common_bits_per_byte": found.common_bits_per_byte,

@@ -26,7 +26,7 @@ from roberta_lab.config import (
 from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import files
 from roberta_lab.runs.yaml_file import read
-from roberta_lab.tasks import families
+from roberta_lab.tasks import families, zero_shot
 
 
 def rate(published: str | float, *, _root_: DictConfig) -> float:
@@ -107,7 +107,8 @@ def encoder_config(config: Config) -> Config:
     name, own = config.finetune.init_from, config.task
     known = files("task")
     if name not in known:
-        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(sorted(known))}.")
+        trained = [task for task in sorted(known) if not zero_shot.is_yardstick(read(known[task])["family"])]
+        raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(trained)}.")
     task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), read(known[name])))
     assert isinstance(task, TaskConfig)
     path = Path(own.path)
@@ -132,7 +133,7 @@ def check(config: Config) -> None:
     objectives.validate(config.objective)
     hardware.check(config.plan)
     _check_format(config)
-    families.check(config.task)
+    (zero_shot if zero_shot.is_yardstick(config.task.family) else families).check(config.task)
     _check_grid(config.finetune)
     _check_prediction(config.predict)
     size = config.trainer.micro_batch_size

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import tokenizer_files
-from roberta_lab.tasks import families
+from roberta_lab.tasks import families, zero_shot
 
 
 def _hash_by_name(files: Mapping[str, Path]) -> str:
@@ -47,8 +47,8 @@ def hash_task_files(task: TaskConfig) -> str:
     It is empty for a task without files, and `incomplete` when needed files are missing: reading the task then says which.
     Raises ConfigError when the folder is not there.
     """
-    files_of = families.get(task.family).files if task.path else None
-    if files_of is None:
+    files_of = (zero_shot if zero_shot.is_yardstick(task.family) else families).get(task.family).files
+    if files_of is None or not task.path:
         return ""
     if not Path(task.path).expanduser().is_dir():
         raise ConfigError(f"task.path={task.path}: there is no such folder.")

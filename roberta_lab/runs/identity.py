@@ -1,6 +1,8 @@
 """The identity of a run: the settings that change its result, the id that is their hash, and the folder of that id."""
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.axes import data_mix
@@ -8,16 +10,15 @@ from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.mask_positions import POSITIONS
 from roberta_lab.axes.masking import positions_of, rule_of
 from roberta_lab.axes.nsp import nsp_is_on
-from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.config import Config, ConfigError, MaskingConfig
 from roberta_lab.config.later_keys import Settings, is_later, settings
 from roberta_lab.data.storage import digest
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import encoder_config
-from roberta_lab.tasks import families
+from roberta_lab.tasks import families, zero_shot
 from roberta_lab.tasks.features import usual_stride
 from roberta_lab.tasks.heads import HEADS
 
-KINDS = ("pretrain", "finetune")  # commands that make a run
 ASKED = ("save_model", "submission")  # of `finetune`: files beside the result, no part of the science
 UNREAD = ("recipe", "grid")  # of `finetune`: for tables and sweeps, which no run reads
 SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
@@ -66,8 +67,10 @@ def finetune_science(config: Config) -> Settings:
     """Return everything that changes the result of finetuning: the starting weights, the task, and its own settings.
 
     The content of the task's files counts, not their place or names; so does the metric, which chooses the best epoch. The
-    column in which the score is shown does not.
+    column in which the score is shown does not. Raises ConfigError for a task that is scored without finetuning.
     """
+    if zero_shot.is_yardstick(config.task.family):
+        raise ConfigError(f"task={config.task.name} is scored without finetuning: roberta-lab evaluate.")
     task, tune = settings(config.task), settings(config.finetune)
     for name in ("stands_for", "caution", "path"):
         del task[name]
@@ -84,6 +87,27 @@ def finetune_science(config: Config) -> Settings:
     if config.finetune.init_from:
         found["encoder"] = digest(finetune_science(encoder_config(config)))
     return found
+
+
+def evaluate_science(config: Config) -> Settings:
+    """Return everything that changes the score of a model as it is: its weights, the task's content, and how it is scored.
+
+    Raises ConfigError for a task that must be finetuned.
+    """
+    task = config.task
+    if not zero_shot.is_yardstick(task.family):
+        allowed = f"Allowed are tasks of {', '.join(zero_shot.YARDSTICKS)}"
+        raise ConfigError(f"task={task.name} is scored after finetuning: roberta-lab finetune. {allowed}.")
+    start = start_science(config)
+    if not starts_from_run(config):
+        start = {name: value for name, value in start.items() if name not in ("optimizer", "precision")}
+    if not starts_from_run(config) and not config.pretrained.path:
+        start["seed"] = config.seed  # of random weights
+    values = {key: value for key, value in settings(task).items() if key in ("name", "family", "metric", "num_dev")}
+    values["content"] = fingerprints.hash_task_files(task)
+    reads = zero_shot.get(task.family).reads
+    scoring = {key: value for key, value in settings(config.evaluate).items() if key in reads}
+    return {"evaluated": start, "task": values, "evaluate": scoring}
 
 
 def _own_stride(config: Config) -> int | None:
@@ -114,22 +138,43 @@ def start_science(config: Config) -> Settings:
 
 
 def starts_from_run(config: Config) -> bool:
-    """Return whether finetuning starts from the pretraining run of the same settings, not from a folder or random weights."""
+    """Return whether a task's run starts from the pretraining run of the same settings, not from a folder or random weights."""
     return config.pretrained.start == "run" and not config.pretrained.path
 
 
 def needs_corpus(config: Config) -> bool:
-    """Return whether finetuning reads anything that is prepared from the data mix: items, or a tokenizer."""
+    """Return whether a task's run reads anything that is prepared from the data mix: items, or a tokenizer."""
     own_tokenizer = not config.pretrained.path and not (config.pretrained.start == "none" and config.tokenizer.path)
-    return families.get(config.task.family).files is None or own_tokenizer
+    family = config.task.family
+    return own_tokenizer or (not zero_shot.is_yardstick(family) and families.get(family).files is None)
 
 
 def reads_mix(config: Config) -> bool:
-    """Return whether finetuning needs the prepared data mix, if only for its fingerprints."""
+    """Return whether a task's run needs the prepared data mix, if only for its fingerprints."""
     return needs_corpus(config) or not config.pretrained.path
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A command that makes runs."""
+
+    science: Callable[[Config], Settings]  # all that changes their results, which is hashed into the id
+    has_task: bool = True  # scores a task, and starts from pretrained weights; else it makes them
+    has_seed: bool = False  # trains on the task, with seeds of its own
+
+
+KINDS = {
+    "pretrain": Kind(science, has_task=False),
+    "finetune": Kind(finetune_science, has_seed=True),
+    "evaluate": Kind(evaluate_science),
+}
+
+
+def kind_of_task(family: str) -> str:
+    """Return the command that scores tasks of a family."""
+    return "evaluate" if zero_shot.is_yardstick(family) else "finetune"
+
+
 def directory(config: Config, command: str) -> Path:
-    """Return the folder of the run of a config, for `pretrain` and `finetune`."""
-    values = finetune_science(config) if command == "finetune" else science(config)
-    return Path(config.paths.outputs) / command / digest(values)
+    """Return the folder of the run of a config, for a kind of run. Raises ConfigError for a task of another kind."""
+    return Path(config.paths.outputs) / command / digest(KINDS[command].science(config))

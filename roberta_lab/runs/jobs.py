@@ -33,7 +33,7 @@ COMMON_BATCH = "trainer.common_batch"
 class Job:
     """One run of a command: its typed config, and the overrides that address it."""
 
-    kind: str  # the command: pretrain | finetune, which make a run, or another
+    kind: str  # the command: one of `identity.KINDS`, which make a run, or another
     config: Config
     overrides: tuple[Override, ...]
     row: str = ""  # of a sweep
@@ -44,7 +44,12 @@ class Job:
     @cached_property
     def path(self) -> Path:
         """Return the run's folder."""
-        return identity.directory(self.config, self.kind)
+        return identity.directory(self.config, self.kind if self.kind in identity.KINDS else "pretrain")
+
+    @property
+    def has_task(self) -> bool:
+        """Return whether it is a run that scores a task."""
+        return self.kind in identity.KINDS and identity.KINDS[self.kind].has_task
 
     @property
     def seed(self) -> int:
@@ -53,8 +58,8 @@ class Job:
 
     @property
     def finetune_seed(self) -> int | None:
-        """Return the seed of finetuning; None for pretraining."""
-        return self.config.finetune.seed if self.kind == "finetune" else None
+        """Return the seed of finetuning; None for runs of other kinds."""
+        return self.config.finetune.seed if self.has_task and identity.KINDS[self.kind].has_seed else None
 
     @property
     def words(self) -> list[str]:
@@ -64,25 +69,26 @@ class Job:
     @property
     def name(self) -> str:
         """Return `static seed 1`, or `static seed 1, mnli 2` for the second finetuning seed."""
-        column = f", {self.task} {self.finetune_seed}" if self.kind == "finetune" else ""
-        setting = f", {self.setting_name}" if self.setting else ""
-        return f"{self.row} seed {self.seed}{column}{setting}"
+        return f"{self.row} seed {self.seed}{self._column(self.task)}{f', {self.setting_name}' if self.setting else ''}"
 
     @property
     def setting_name(self) -> str:
         """Return `lr=2e-05, batch=32` for a run of a grid; empty for others."""
         return ", ".join(text.removeprefix("finetune.") for text in texts(self.setting))
 
+    def _column(self, task: str | None) -> str:
+        """Return what a name says of the task: `, mnli 2`, without finetuning `, blimp`; nothing for pretraining."""
+        seed = "" if self.finetune_seed is None else f" {self.finetune_seed}"
+        return f", {task}{seed}" if self.has_task else ""
+
     @property
     def label(self) -> str:
         """Return what the run is called on the console and in W&B: what tells its inputs from others, and its task."""
         config = self.config
         label = f"{self.row or f'{config.input_format.name} {config.masking.name}'} seed {self.seed}"
-        if self.kind != "finetune":
-            return label
-        if not identity.starts_from_run(config):
+        if self.has_task and not identity.starts_from_run(config):
             label = Path(config.pretrained.path).name or "random weights"
-        return f"{label}, {config.task.name} {config.finetune.seed}"
+        return label + self._column(config.task.name)
 
     @property
     def is_complete(self) -> bool:
@@ -99,7 +105,7 @@ class Job:
     @cached_property
     def needs(self) -> tuple[Path, ...]:
         """Return the folders of the runs that this one starts from: of pretraining, of `finetune.init_from`."""
-        if self.kind != "finetune":
+        if not self.has_task:
             return ()
         pretrained = [identity.directory(self.config, "pretrain")] if identity.starts_from_run(self.config) else []
         return (*pretrained, *([self.encoder.path] if self.encoder is not None else []))
@@ -135,9 +141,10 @@ class Job:
         chosen = [assign("sweep", sweep.name), assign("sweep.only", [self.row])]
         if not any(o.key_or_group == "seed" for o in user):
             chosen.append(assign("sweep.seeds", [self.seed]))
+        if self.has_task:
+            chosen.append(assign("sweep.tasks", [self.task]))
         if self.kind == "finetune":
-            chosen += [assign("sweep.tasks", [self.task]), assign("sweep.finetune_seeds", [self.finetune_seed])]
-            chosen += self.setting
+            chosen += [assign("sweep.finetune_seeds", [self.finetune_seed]), *self.setting]
             set_by_rows = {o.key_or_group for row in sweep.rows.values() for o in spelled_out(parse(row))}
             asked = [f"finetune.{name}" for name in identity.ASKED if getattr(self.config.finetune, name)]
             chosen += [assign(key, True) for key in asked if key not in set_by_rows]
@@ -149,7 +156,7 @@ def pretrained_run(job: Job) -> Path:
     """Return the folder of a job's complete pretraining run. Raises ConfigError with the command that makes it."""
     path = identity.directory(job.config, "pretrain")
     if not results.is_complete(path):
-        kept = without(job.overrides, "task", "finetune", "pretrained", "sweep.row", "export", "predict")
+        kept = without(job.overrides, "task", "finetune", "pretrained", "evaluate", "sweep.row", "export", "predict")
         raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
     return path
 
@@ -222,7 +229,7 @@ def forget() -> None:
 def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = None) -> list[Job]:
     """Return every job that a command with these overrides means, in order; to be called while `composing`.
 
-    Without a sweep it is one. With one, it is a job for each row, seed and (finetuning) column; pretraining leaves out rows
+    Without a sweep it is one. With one, it is a job for each row, seed and column of the kind; pretraining leaves out rows
     that start from a folder or from random weights. All rows cut their steps alike (`trainer.common_batch`), since with dropout
     on the cut changes a run. `config` is what the overrides compose to, where that is known.
     """
@@ -237,7 +244,7 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
         words = (*place.overrides, assign(COMMON_BATCH, common)) if common else place.overrides
         own = replace(own, trainer=replace(own.trainer, common_batch=common or own.trainer.common_batch))
         jobs += map(_remember, _searched(Job(kind, own, words, place.row, place.task)))
-    return [job for job in jobs if kind == "finetune" or identity.starts_from_run(job.config)]
+    return [job for job in jobs if job.has_task or identity.starts_from_run(job.config)]
 
 
 def _searched(job: Job) -> Iterator[Job]:
@@ -289,4 +296,5 @@ def job_of(kind: str, words: Sequence[str], tree: DictConfig) -> Job:
         return known
     config = build(tree)
     row = config.sweep.row if config.sweep is not None else None
-    return _remember(Job(kind, config, parse(words), row or "", config.task.name if kind == "finetune" else None))
+    job = Job(kind, config, parse(words), row or "")
+    return _remember(replace(job, task=config.task.name) if job.has_task else job)

@@ -36,12 +36,12 @@ _ID = re.compile(r"[0-9a-f]{1,12}")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run of pretraining or finetuning: what `load_run` found when it was called.
+    """A run of any kind: what `load_run` found when it was called.
 
     Model and tokenizer are loaded when they are asked for, and kept; metrics are read anew each time.
     """
 
-    kind: str  # pretrain | finetune
+    kind: str  # pretrain | finetune | evaluate
     path: Path  # the run's folder, absolute
     config: Config = field(repr=False)  # as the run noted it; paths in it are as seen from where it was started
     result: RunResult | None = field(repr=False)  # None while the run is not complete
@@ -73,8 +73,15 @@ class Run:
         checkpoint; of finetuning a `TaskModel` with those of the best epoch. Both have an `encoder`, which makes hidden states
         (B, T, H) of ids int64 (B, T).
 
-        Raises: ConfigError, with what to do, when there are no whole weights: finetuning keeps them if it is told to.
+        Raises: ConfigError, with what to do, when there are no whole weights: finetuning keeps them if it is told to, an
+        evaluation has none of its own.
         """
+        if self.kind == "evaluate":
+            source = self.result.pretrain_run_id if self.result is not None else None
+            where = f"load_run('{source}')" if source else "load_run of the pretraining run"
+            raise ConfigError(
+                f"{self.path} is an evaluation, which keeps no weights: {where} has those that it scored."
+            )
         return self._finetuned_model() if self.kind == "finetune" else self._pretrained_model()
 
     def _pretrained_model(self) -> nn.Module:
@@ -112,7 +119,7 @@ class Run:
 
         if self.kind == "finetune" and run_folder.has_model(self.path):
             return Tokenizer.from_file(str(self.path / MODEL_FOLDER / "tokenizer.json"))
-        if self.kind == "finetune" and self.config.pretrained.path:
+        if KINDS[self.kind].has_task and self.config.pretrained.path:
             return tokenizer_files.load_of_model(self._place(self.config.pretrained.path))
         noted = provenance.read(self.path)
         content = noted["data"].get("tokenizer") if noted is not None else None
@@ -148,7 +155,7 @@ class Run:
 
 
 def load_run(path_or_id: str | Path, outputs: str | Path = "outputs") -> Run:
-    """Return a run of pretraining or finetuning, complete or not.
+    """Return a run of any kind, complete or not.
 
     Args:
         path_or_id: the run's folder, or its id: 12 hex digits, or so many of the first that no other run begins with them.
@@ -201,7 +208,7 @@ def _find(path_or_id: str | Path, outputs: Path) -> Path:
         return path
     name = str(path_or_id)
     if not _ID.fullmatch(name):
-        allowed = "Allowed: OUTPUTS/pretrain/ID, OUTPUTS/finetune/ID, or the ID with outputs=OUTPUTS."
+        allowed = f"Allowed: {', '.join(f'OUTPUTS/{kind}/ID' for kind in KINDS)}, or the ID with outputs=OUTPUTS."
         raise ConfigError(f"{path_or_id}: no folder of a run with a config.yaml. {allowed}")
     outputs = Path(os.path.abspath(outputs))
     runs = {folder.name: folder for kind in KINDS for folder in sorted(outputs.glob(f"{kind}/*")) if _is_run(folder)}

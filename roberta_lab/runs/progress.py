@@ -92,6 +92,8 @@ class Overview:
     def _progress(self, job: Job) -> str:
         """Return `1,200 of 2,000 steps, 12.0 steps/s, 1 min 7 s left, val/ppl 45.2`, as far as it is known."""
         row = last_row(job.path / "metrics.jsonl")
+        if job.kind == "evaluate":
+            return "scores"
         if "step" not in row:
             return "starts"
         step, now = row["step"], time.monotonic()
@@ -114,12 +116,15 @@ def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:
     """Return what runs of the same size share, and the work of one, to which its time is in proportion.
 
     Pretraining: model, length and precision; sequences. Finetuning: the same, task and its size; passes over the training set.
+    Evaluation: the same, task and how it is scored.
     """
     shared = (kind, *config["model"].values(), config["precision"]["dtype"], config["trainer"]["devices"])
     if kind == "pretrain":
         batch = config["batch_size"]
         return (*shared, config["input_format"]["max_length"]), float(batch["steps"] * batch["sequences"])
     task, tune = config["task"], config["finetune"]
+    if kind == "evaluate":
+        return (*shared, task["name"], task["num_dev"], *config["evaluate"].values()), 1.0
     return (*shared, task["name"], task["num_train"], task["max_length"], tune["batch"]), float(tune["epochs"])
 
 

@@ -7,10 +7,15 @@ from typing import Any, Self
 
 from roberta_lab.data.storage import read_json, write_json
 from roberta_lab.model.metrics import Metric
-from roberta_lab.tasks.result import FinetuningResult
+from roberta_lab.tasks.result import EvaluationResult, FinetuningResult, TaskResult
 from roberta_lab.training.rows import Cut, PretrainingResult
 
 NAME = "result.json"
+FOUND: dict[str, type[PretrainingResult | FinetuningResult | EvaluationResult]] = {  # by the kind of run
+    "pretrain": PretrainingResult,
+    "finetune": FinetuningResult,
+    "evaluate": EvaluationResult,
+}
 VALIDATION = "val/"  # how the names of held-out metrics begin
 
 
@@ -25,13 +30,13 @@ class RunResult:
     run_id: str
     label: str  # what the run is called on the console
     seconds: float  # of all attempts but killed ones, which could not note theirs
-    found: PretrainingResult | FinetuningResult
-    pretrain_run_id: str | None = None  # of the run that finetuning started from
+    found: PretrainingResult | FinetuningResult | EvaluationResult
+    pretrain_run_id: str | None = None  # of the run whose weights were finetuned or scored
 
     @property
     def kind(self) -> str:
-        """Return pretrain or finetune."""
-        return "pretrain" if isinstance(self.found, PretrainingResult) else "finetune"
+        """Return the command that made it: pretrain, finetune or evaluate."""
+        return next(kind for kind, found in FOUND.items() if type(self.found) is found)
 
     @property
     def pretraining(self) -> PretrainingResult:
@@ -45,6 +50,12 @@ class RunResult:
         assert isinstance(self.found, FinetuningResult), self.run_id
         return self.found
 
+    @property
+    def scored(self) -> TaskResult:
+        """Return what a run of a task found."""
+        assert isinstance(self.found, TaskResult), self.run_id
+        return self.found
+
     def summary(self) -> str:
         """Return the figure of the run for the console: its perplexity, or its score with what it compares with."""
         if isinstance(self.found, PretrainingResult):
@@ -52,7 +63,10 @@ class RunResult:
                 return f"held-out {self.found.figure()}"
             return f"held-out perplexity {self.found.perplexity:.1f} (unigram {self.found.unigram_ppl:.1f})"
         marks = "".join(f", {mark.upper()}" for mark in self.found.marks)
-        return f"{self.found.metric} {self.found.score:.1f} (majority {self.found.majority:.1f}){marks}"
+        beside = f"majority {self.found.majority:.1f}"
+        if isinstance(self.found, EvaluationResult):
+            beside = f"95% {self.found.low:.1f} to {self.found.high:.1f}, chance {self.found.majority:.1f}"
+        return f"{self.found.metric} {self.found.score:.1f} ({beside}){marks}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the flat object that stands in `result.json`."""
@@ -61,14 +75,14 @@ class RunResult:
         if isinstance(self.found, PretrainingResult):
             metrics = found.pop("metrics")
             return {**common, **found, **metrics}
-        if found["unreachable"] is None:
+        if found.get("unreachable", ...) is None:
             del found["unreachable"]
         return {**common, **found, "pretrain_run_id": self.pretrain_run_id}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Return the result that `to_json` made. Raises KeyError and TypeError for anything else."""
-        kind = PretrainingResult if values["kind"] == "pretrain" else FinetuningResult
+        kind = FOUND[values["kind"]]
         names = {field.name for field in dataclasses.fields(kind)}
         own = {name: value for name, value in values.items() if name in names}
         if kind is PretrainingResult:

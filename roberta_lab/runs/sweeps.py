@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
 from roberta_lab.runs.experiments import spelled_out
+from roberta_lab.runs.identity import KINDS, kind_of_task
 from roberta_lab.runs.options import default_options, files, groups, sources_of
 from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
+from roberta_lab.runs.yaml_file import read
 
 RECIPE = "finetune"  # the group of recipes of finetuning
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # keys that columns set, and their lists
@@ -36,10 +38,7 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     user = spelled_out(user)
     _check_user(sweep, user)
     seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sweep.seeds
-    columns: list[tuple[str | None, int | None]] = [(None, None)]
-    if command == "finetune":
-        _check_tasks(sweep, config.scale)
-        columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
+    columns = _columns(sweep, config.scale, command)
     recipes = default_options()[RECIPE], files(RECIPE)
     given, places = {o.key_or_group for o in user}, []
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
@@ -81,6 +80,20 @@ def _recipe_of_task(overrides: Sequence[Override], default: str, known: Containe
     return [*(o for o in overrides if o.key_or_group != RECIPE), assign(RECIPE, own)]
 
 
+def _columns(sweep: SweepConfig, scale: ScaleConfig, command: str) -> list[tuple[str | None, int | None]]:
+    """Return the tasks that a command scores, each with its finetuning seeds; one without a task for pretraining."""
+    kind = KINDS.get(command)
+    if kind is None or not kind.has_task:
+        return [(None, None)]
+    _check_tasks(sweep, scale)
+    tasks = [task for task in sweep.tasks if kind_of_task(_family(_at_this_scale(task, scale))) == command]
+    return list(itertools.product(tasks, sweep.finetune_seeds if kind.has_seed else [None]))
+
+
+def _family(task: str) -> str:
+    return str(read(files("task")[task])["family"])
+
+
 def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:
     """Return the rows that `sweep.only` leaves, in the sweep's order."""
     if sweep.only is None:
@@ -118,8 +131,12 @@ def _encoder_at_scale(override: Override, scale: ScaleConfig) -> Override:
     if override.key_or_group != "finetune.init_from":
         return override
     key, _, task = (override.input_line or "").partition("=")
-    stand_in = scale.stands_for.get(f"task={task}", f"task={task}").split()[0]
-    return parse([f"{key}={stand_in.removeprefix('task=')}"])[0]
+    return parse([f"{key}={_at_this_scale(task, scale)}"])[0]
+
+
+def _at_this_scale(task: str, scale: ScaleConfig) -> str:
+    """Return the task that stands in for another at a scale; the task itself where none does."""
+    return scale.stands_for.get(f"task={task}", f"task={task}").split()[0].removeprefix("task=")
 
 
 def _check_user(sweep: SweepConfig, user: Sequence[Override]) -> None:

@@ -1,4 +1,4 @@
-"""The result of a finetuning run, and the names of the files in its folder."""
+"""The results of runs that score a task, finetuned or without training, and the names of the files in their folders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,22 +19,37 @@ def at_chance(share_no_better: float, num_tried: int) -> bool:
 
 
 @dataclass(frozen=True)
-class FinetuningResult:
-    """The figures of a complete finetuning run; scores are from 0 to 100."""
+class TaskResult:
+    """What every run of a task found; scores are from 0 to 100."""
 
     task: str
     stands_for: str  # the paper's task in whose column the score is shown; empty: its own
     caution: str  # what a reader of its scores must know
     metric: str
-    score: float  # of dev, by the metric, of the best epoch
-    majority: float  # what the best constant prediction scores
-    metrics: Mapping[str, float]  # all dev scores of the best epoch
-    at_chance: bool  # no better than the constant prediction, as the best of its epochs
+    score: float  # of dev, by the metric; of finetuning, of the best epoch
+    majority: float  # what the best constant prediction scores; of evaluations, what a model that knows nothing does
+    metrics: Mapping[str, float]  # all dev scores
+    at_chance: bool  # no better than that; of finetuning, as the best of its epochs
+    num_dev: int
+
+    def is_at_chance(self, num_settings: int = 1) -> bool:
+        """Return whether the score is no better than chance where it is the best of so many settings."""
+        return self.at_chance
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Return what a reader must see beside the score."""
+        return ("at chance",) if self.at_chance else ()
+
+
+@dataclass(frozen=True)
+class FinetuningResult(TaskResult):
+    """The figures of a complete finetuning run."""
+
     diverged: bool  # the loss never fell
     best_epoch: int
     epochs: int
     num_train: int
-    num_dev: int
     finetune_seed: int
     examples_per_second: float
     others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split -> its scores
@@ -55,6 +70,13 @@ class FinetuningResult:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Return what a reader must see beside the score."""
-        said = (("at chance", self.at_chance), ("diverged", self.diverged))
-        return tuple(name for name, holds in said if holds)
+        return (*super().marks, *(("diverged",) if self.diverged else ()))
+
+
+@dataclass(frozen=True)
+class EvaluationResult(TaskResult):
+    """The figures of a complete evaluation without training; `num_dev` counts what was compared, such as pairs."""
+
+    low: float  # 95% interval of the score
+    high: float
+    items_per_second: float

@@ -21,7 +21,7 @@ from roberta_lab.model import checkpoint
 from roberta_lab.training import micro_batch, noise, ranks
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Cut, NoRows, PretrainingResult, Row, RowLog
-from roberta_lab.training.step_end import StepEnd
+from roberta_lab.training.step_end import Score, StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
 
@@ -32,11 +32,13 @@ def pretrain(
     rows: RowLog,
     label: str,
     note_cut: Callable[[Cut], None] = lambda cut: None,
+    score: Score | None = None,
 ) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
     This process writes everything; with several devices it is rank 0, and the others only train. `label` is the name of the
-    run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used.
+    run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used. `score` gives a
+    task's figures as training goes on.
 
     Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
     """
@@ -53,7 +55,7 @@ def pretrain(
     note_cut(cut_of(config, start))
     job = config, prepared, directory, newest
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
-        module, data = train(rank, *job, rows, bar)
+        module, data = train(rank, *job, rows, bar, score)
     rows.flush()
     return _result(module, data, rows.read())
 
@@ -67,7 +69,14 @@ def cut_of(config: Config, start: int) -> Cut:
 
 
 def train(
-    rank: Rank, config: Config, prepared: Prepared, directory: Path, newest: Path | None, rows: RowLog, bar: tqdm | None
+    rank: Rank,
+    config: Config,
+    prepared: Prepared,
+    directory: Path,
+    newest: Path | None,
+    rows: RowLog,
+    bar: tqdm | None,
+    score: Score | None = None,
 ) -> tuple[PretrainingModule, PretrainingData]:
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
     encoding = tokenizer.load(prepared.tokenizer)
@@ -82,7 +91,7 @@ def train(
             return CommonSet(text, encoding, config.input_format.max_length)
 
         data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields, common)
-        step_end = StepEnd(config, data, rows, directory / "checkpoints", bar)
+        step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score)
         fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
     if step_end.stop_asked:
         raise KeyboardInterrupt

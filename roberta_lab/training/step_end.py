@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import lightning.pytorch as L
 from tqdm import tqdm
@@ -13,20 +15,33 @@ from tqdm import tqdm
 from roberta_lab.config import Config
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Row, RowLog
 
+Score: TypeAlias = Callable[
+    [PretrainingModel], dict[str, float]
+]  # leaves the model and all random numbers as they were
+
 
 class StepEnd(L.Callback):
-    """A callback that acts when an optimizer step is complete: row, validation, checkpoint, stop, always in this order.
+    """A callback that acts when an optimizer step is complete: row, validation, task, checkpoint, stop, always in this order.
+
+    `score` gives the figures of a task that is scored as pretraining goes on (`evaluate.every`); ranks after the first have none.
 
     One place and one order, so that a run resumed from a checkpoint repeats exactly what came after it.
     """
 
     def __init__(
-        self, config: Config, data: PretrainingData, rows: RowLog, checkpoints: Path, bar: tqdm | None = None
+        self,
+        config: Config,
+        data: PretrainingData,
+        rows: RowLog,
+        checkpoints: Path,
+        bar: tqdm | None = None,
+        score: Score | None = None,
     ) -> None:
-        self.config, self.data, self.rows, self.checkpoints = config, data, rows, checkpoints
+        self.config, self.data, self.rows, self.checkpoints, self.score = config, data, rows, checkpoints, score
         self.bar = tqdm(disable=True) if bar is None else bar
         self.stop_asked = False
         self.parent = multiprocessing.parent_process()  # of a job in a sweep: the command, without which it stops
@@ -61,6 +76,8 @@ class StepEnd(L.Callback):
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
+        if self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0):
+            self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
         if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
             self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stopping

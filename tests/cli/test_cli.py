@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.cli import main
+from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
 
@@ -34,6 +35,8 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
     jobs = []
     monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    for of_files in ("hash_task_files", "hash_model_folder"):  # the user's, which are not there
+        monkeypatch.setattr(fingerprints, of_files, lambda where: {})
     for example in main.COMMANDS[name].examples:
         seeds = ["sweep.finetune_seeds=[1]"] if name == "finetune" and "sweep=" in example else []
         assert main.main([name, *shlex.split(example), *seeds, "trainer.jobs=1"]) == 0

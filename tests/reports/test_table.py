@@ -449,7 +449,9 @@ def test_a_cell_shows_the_setting_with_the_best_median_over_seeds() -> None:
     assert made.rows[0].cells[1].num_settings == 1
     text = markdown.document(made, {})
     assert "(50.0 to 61.0, n=3, best of 2)" in text and SEARCHED in text and "(1.0 to 1.0, n=3)" in text
-    line = next(line for line in csv.DictReader(csv_text(made).splitlines()) if line["row"] == "dynamic" and line["setting"])
+    line = next(
+        line for line in csv.DictReader(csv_text(made).splitlines()) if line["row"] == "dynamic" and line["setting"]
+    )
     assert (line["setting"], line["settings"], line["expected"], line["runs"].count("f-")) == ("lr=2", "2", "3", 2)
 
 

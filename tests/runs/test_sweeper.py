@@ -33,7 +33,7 @@ def placed(sweep: SweepConfig, command: str) -> list[Job]:
 
 
 def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
-    pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in identity.KINDS)
+    pretrain, finetune = (jobs(command, "sweep=finetune_glue", "scale=mini") for command in ("pretrain", "finetune"))
     assert len(finetune) == 6 * 9 * 5 and len({job.row for job in finetune}) == 6
     [made] = {identity.directory(job.config, "pretrain") for job in (*pretrain, *finetune)}
     some = finetune[::28]  # every row, task and seed among them; Hydra itself takes a minute for all
@@ -44,7 +44,8 @@ def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
 
 
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
-    pretrain, finetune = (jobs(command, "sweep=table1_masking") for command in identity.KINDS)
+    pretrain, finetune, evaluate = (jobs(command, "sweep=table1_masking") for command in identity.KINDS)
+    assert evaluate == [], "no column of it is scored without finetuning"
     assert [job.row for job in pretrain] == ["static", "dynamic"]
     assert len(finetune) == 2 * 3 * 3
     static, dynamic = (config(*job.words) for job in pretrain)

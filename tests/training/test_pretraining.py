@@ -20,6 +20,7 @@ from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
     BatchSizeConfig,
     Config,
+    EvaluateConfig,
     InputFormatConfig,
     MaskingConfig,
     ModelConfig,
@@ -31,12 +32,13 @@ from roberta_lab.config import (
 )
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint, encoder
+from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.runs.tracking import MetricsFile, read
 from roberta_lab.training import trainer
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import NoRows, Row
-from roberta_lab.training.step_end import StepEnd
+from roberta_lab.training.step_end import Score, StepEnd
 
 
 class Store:
@@ -82,7 +84,9 @@ class Rows(MetricsFile):
         super().write(row)
 
 
-def train(config: Config, directory: Path, stop_after: int | None = None) -> tuple[list[dict], dict]:
+def train(
+    config: Config, directory: Path, stop_after: int | None = None, score: Score | None = None
+) -> tuple[list[dict], dict]:
     """Runs to the end, or dies after some rows; returns the rows in the file and the final weights."""
     directory.mkdir(exist_ok=True)
     newest = checkpoint.newest(directory / "checkpoints")
@@ -90,7 +94,7 @@ def train(config: Config, directory: Path, stop_after: int | None = None) -> tup
     module = PretrainingModule(config, 60, 1)
     vocabulary = Vocabulary(60, 59, (0, 1, 2, 3, 59), np.arange(60) % 3 == 0)
     data = PretrainingData(config, Store(), Store(), vocabulary, fields=module.objective.fields)
-    callback = StepEnd(config, data, rows, directory / "checkpoints")
+    callback = StepEnd(config, data, rows, directory / "checkpoints", score=score)
     try:
         build_pretraining_trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)
     except (KeyboardInterrupt, SystemExit):
@@ -109,6 +113,23 @@ OPTIONS = [
     {"positions": "span", "masking": "dynamic", "optimizer": "lamb", "schedule": "cosine"},
     {"pairs": "swapped", "weight": 0.5, "optimizer": "lamb", "precision": "fp16"},
 ]
+
+
+def test_a_task_is_scored_at_its_steps_and_at_the_end_never_twice(tmp_path: Path) -> None:
+    """Whatever is between; a run that scores nothing has the same other rows and weights."""
+
+    def score(model: PretrainingModel) -> dict[str, float]:
+        return {"task/accuracy": float(model.mlm_bias.detach().sum())}
+
+    config = replace(make(), evaluate=EvaluateConfig(every=5))
+    plain, plain_weights = train(config, tmp_path / "plain")
+    rows, weights = train(config, tmp_path / "whole", score=score)
+    for stop in (4, 5, 10):
+        train(config, tmp_path / "cut", stop_after=stop, score=score)
+    assert train(config, tmp_path / "cut", score=score)[0] == rows
+    assert [row["step"] for row in rows if "task/accuracy" in row] == [5, 10, 12]
+    assert [row for row in rows if "task/accuracy" not in row] == plain
+    assert all(torch.equal(weights[name], value) for name, value in plain_weights.items())
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -89,7 +89,9 @@ def write_landing(outputs: Path) -> Path:
     found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
     tables = {folder: table for folder, table in found.items() if table is not None}
     lines = [_run(outputs, folder, tables.values()) for kind in identity.KINDS for folder in outputs.glob(f"{kind}/*/")]
-    lines.sort(key=lambda line: (identity.KINDS.index(line.kind), line.state == "complete", line.label, line.run_id))
+    lines.sort(
+        key=lambda line: (list(identity.KINDS).index(line.kind), line.state == "complete", line.label, line.run_id)
+    )
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
     path = outputs / "index.html"
     write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts))
@@ -102,8 +104,8 @@ def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:
     result, damage = run_notes.result(folder)
     marks: tuple[str, ...] = ("unreadable",) if damage else ()
     figure = ""
-    if result is not None and result.kind == "finetune":
-        found = result.finetuning
+    if result is not None and result.kind != "pretrain":
+        found = result.scored
         marks, figure = found.marks, f"{found.task} {found.metric} {number(found.score)}"
     elif result is not None:
         figure = result.pretraining.figure()

@@ -9,6 +9,7 @@ from roberta_lab.config import ConfigError, SweepConfig
 from roberta_lab.reports.table.alike import marked
 from roberta_lab.reports.table.columns import (
     Column,
+    beside,
     common_columns,
     encoding,
     held_out_columns,
@@ -30,8 +31,9 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     records = list(runs)
     if sweep.reference is not None and sweep.reference not in sweep.rows:
         raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
-    paper = published(sweep.published) if sweep.published else {}
-    results = {t: [r.result.finetuning for r in records if r.task == t and r.result] for t in sweep.tasks}
+    keys = [*([sweep.published] if sweep.published else []), *beside(sweep.tasks)]
+    paper = {name: values for key in keys for name, values in published(key).items()}
+    results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in sweep.tasks}
     columns = task_columns(sweep, results)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
     common, held_out = common_columns(pretrained), held_out_columns(pretrained)
@@ -53,7 +55,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
         encoding=encoding(sweep.published) if sweep.published else None,
-        source=source(sweep.published) if sweep.published else None,
+        source="; ".join(map(source, keys)) or None,
         reference=reference,
         best=_best(columns, rows) if is_grid(sweep) else (),
     )
@@ -133,11 +135,11 @@ def _unusable(
 
 
 def _doubtful(records: Sequence[Record], column: Column, num_settings: int) -> Iterator[str]:
-    """Yield marks of finetuning runs that learned nothing, the best of so many settings."""
-    found = [record.result.finetuning for record in records if record.result and record.result.kind == "finetune"]
+    """Yield marks of runs of tasks whose model has learned nothing; a finetuned one is the best of so many settings."""
+    found = [record.result.scored for record in records if record.result and record.task]
     if column.principal and (chance := sum(result.is_at_chance(num_settings) for result in found)):
         yield AT_CHANCE if 2 * chance >= len(found) else f"{chance} of {len(found)} {AT_CHANCE}"
-    if diverged := sum(result.diverged for result in found):
+    if diverged := sum("diverged" in result.marks for result in found):
         yield f"{diverged} diverged"
 
 

@@ -12,13 +12,13 @@ import yaml
 from roberta_lab.config import ConfigError, SweepConfig
 from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric
 from roberta_lab.runs.results import RunResult
-from roberta_lab.tasks.result import FinetuningResult
+from roberta_lab.tasks.result import EvaluationResult, FinetuningResult, TaskResult
 from roberta_lab.training.rows import PretrainingResult
 
 # The figure of each task that the paper's tables show, and that a run's own metric fills: its `score`.
 METRIC_OF_TASK = {
     **{"squad1": "squad1_f1", "squad2": "squad2_f1", "mnli": "mnli_m_acc", "cola": "cola_mcc", "stsb": "stsb_pearson"},
-    **{task: f"{task}_acc" for task in ("sst2", "race", "qnli", "qqp", "rte", "mrpc", "wnli")},
+    **{task: f"{task}_acc" for task in ("sst2", "race", "qnli", "qqp", "rte", "mrpc", "wnli", "blimp")},
 }
 # The paper's name of a figure, without the task -> its name among the scores of the dev split.
 METRICS = {"acc": "accuracy", "m_acc": "accuracy", "middle_acc": "accuracy_middle", "high_acc": "accuracy_high"}
@@ -42,6 +42,7 @@ class Column:
     majority: float | None = None
     num_dev: int | None = None
     caution: str = ""
+    zero_shot: bool = False  # scored without finetuning
     measured: str | None = None  # the metric that is shown, where it is not the paper's
     principal: bool = True  # the score of its task, which also chose the best epoch
     lower_is_better: bool = False
@@ -63,7 +64,8 @@ class Column:
         name = self.metric.removeprefix(f"{self.task}_")
         if name in OTHER_SPLITS:
             split, metric = OTHER_SPLITS[name]
-            return result.found.others.get(split, {}).get(metric)
+            others = result.found.others if isinstance(result.found, FinetuningResult) else {}
+            return others.get(split, {}).get(metric)
         return result.found.metrics.get(METRICS.get(name, name))
 
     @property
@@ -100,13 +102,21 @@ class _PublishedTable(TypedDict, total=False):
 
     source: str  # where it is not the RoBERTa paper
     encoding: str  # the kind of tokenizer that its rows probably have, where it is not byte-level BPE
+    tasks: list[str]  # of yardsticks: the columns beside which these rows stand, in any table
     metrics: list[str]
     rows: dict[str, list[float | None]]
 
 
 @cache
+def _tables() -> dict[str, _PublishedTable]:
+    tables: dict[str, _PublishedTable] = yaml.safe_load(
+        (Path(__file__).parent / "published.yaml").read_text(encoding="utf-8")
+    )
+    return tables
+
+
 def _published(key: str) -> _PublishedTable:
-    tables = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+    tables = _tables()
     if key not in tables:
         raise ConfigError(f"sweep.published={key}: no such table. Allowed: {', '.join(tables)}.")
     return tables[key]
@@ -123,12 +133,17 @@ def encoding(key: str) -> str | None:
 
 
 def published(key: str) -> dict[str, dict[str, float | None]]:
-    """Return the paper's figures of one table: row -> metric -> value. Raises ConfigError for an unknown table."""
+    """Return the published figures of one table: row -> metric -> value. Raises ConfigError for an unknown table."""
     table = _published(key)
     return {str(name): dict(zip(table["metrics"], values, strict=True)) for name, values in table["rows"].items()}
 
 
-def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[FinetuningResult]]) -> tuple[Column, ...]:
+def beside(tasks: Sequence[str]) -> list[str]:
+    """Return the keys of published figures that stand beside the columns of these tasks in any table."""
+    return [key for key, table in _tables().items() if not {*table.get("tasks", ())}.isdisjoint(tasks)]
+
+
+def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[TaskResult]]) -> tuple[Column, ...]:
     """Return the columns of each task of the sweep, in its order: the figures that the paper's table has of the task, else
     the figure that papers usually give. `results` are those that are there, by task.
     """
@@ -142,7 +157,7 @@ def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[FinetuningRe
     return tuple(found)
 
 
-def _column(task: str, metric: str, principal: bool, results: Sequence[FinetuningResult]) -> Column:
+def _column(task: str, metric: str, principal: bool, results: Sequence[TaskResult]) -> Column:
     if not results:
         return Column(task, metric, principal=principal)
     first, name = results[0], metric.removeprefix(f"{task}_")
@@ -153,6 +168,7 @@ def _column(task: str, metric: str, principal: bool, results: Sequence[Finetunin
         majority=first.majority if principal else None,
         num_dev=first.num_dev if principal else None,
         caution=first.caution,
+        zero_shot=isinstance(first, EvaluationResult),
         measured=first.metric if principal and first.metric != METRICS.get(name, name) else None,
         principal=principal,
     )

@@ -26,6 +26,11 @@ CHANCE = (
     "At chance: on dev items, at least half of the cell's runs (or as many as it says) are no better than the best prediction "
     "that is the same for all of them, beyond luck; a run has as many chances of luck as it has epochs, and settings to choose from."
 )
+ZERO_SHOT = (
+    "Scored without finetuning: the mean over paradigms of how often the good sentence of a pair has the higher "
+    "pseudo-log-likelihood. Chance is 50, or what the sentence with fewer tokens gets if that is more; a run is at chance where "
+    "its 95% interval over pairs begins no higher."
+)
 FOLDED = (
     "BERT's WordPiece drops case, accents and white space, unless its vocabulary is a cased one, so it has less to predict: that "
     "alone lowers bits per byte."
@@ -55,10 +60,11 @@ def notes(table: Table) -> list[str]:
         COMMON: any(cell.by_seed for row in table.rows for cell in row.common),
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
-        CHOSEN: any(record.task for record in complete),
+        CHOSEN: any(record.kind == "finetune" for record in complete),
         SEARCHED: any(cell.num_settings > 1 for row in table.rows for cell in row.cells),
         ONE_SETTING: table.source is not None and _leaves_out_settings(table),
         ENCODING: table.encoding is not None and any(kind != table.encoding for kind in _encodings(table)),
+        ZERO_SHOT: any(column.zero_shot for column in table.columns),
         LAST: any(record.task is None for record in complete),
         BYTES: any(column.metric == "bits_per_byte" for column in table.held_out),
         PAIRS: any(r.config is not None and draws_pairs_once(r.config) for r in complete),
@@ -161,7 +167,8 @@ def task_notes(table: Table, with_baselines: bool = True) -> list[str]:
     for column in table.columns:
         said = [column.caution] if column.caution else []
         if with_baselines and column.majority is not None and column.num_dev is not None:
-            said.insert(0, f"{column.num_dev:,} dev items, constant prediction {number(column.majority)}")
+            items, beside = ("pairs", "chance") if column.zero_shot else ("dev items", "constant prediction")
+            said.insert(0, f"{column.num_dev:,} {items}, {beside} {number(column.majority)}")
         if column.principal and said:
             found[column.stand_in or column.task] = ". ".join(said)
     return [f"{task}: {text}" for task, text in found.items()]

@@ -81,9 +81,10 @@ def axis_values(config: Config) -> dict[str, object]:
 def run_settings(config: Config, kind: str, run_id: str, science: Mapping[str, object]) -> dict[str, object]:
     """Return what W&B shows as the run's config: the axis values, the settings of finetuning, and all others nested."""
     found = axis_values(config)
+    if kind != "pretrain":
+        found |= {"task": config.task.name, "stands_for": config.task.stands_for or None}
     if kind == "finetune":
         tune = config.finetune
-        found |= {"task": config.task.name, "stands_for": config.task.stands_for or None}
         found |= {"finetune_seed": tune.seed, "finetune_batch": tune.batch, "finetune_lr": tune.lr}
     found["run_id"] = run_id
     circumstance = {"trainer": asdict(config.trainer), "paths": asdict(config.paths)}
@@ -95,7 +96,7 @@ def tags(config: Config, kind: str) -> list[str]:
     found = axis_values(config)
     names = ["scale", "model", "data_mix", "input_format", "masking", "nsp", "precision"]
     pairs = [f"{name}={found[name]}" for name in names]
-    pairs += [f"task={config.task.name}"] if kind == "finetune" else []
+    pairs += [f"task={config.task.name}"] if kind != "pretrain" else []
     return [tag[:LONGEST_TAG] for tag in pairs]
 
 
@@ -191,7 +192,7 @@ def artifact(kind: str, directory: Path) -> wandb.Artifact:
 
 
 def start(config: Config, directory: Path, kind: str, name: str, science: Mapping[str, object]) -> Mirror | None:
-    """Start the mirror of a pretraining or finetuning run. Return None when W&B is off or does not start."""
+    """Start the mirror of a run. Return None when W&B is off or does not start."""
     run_id = directory.name
     settings = run_settings(config, kind, run_id, science)
     mirror = start_run(config, directory, kind, run_id, name, settings, tags(config, kind))
