@@ -145,7 +145,7 @@ def test_a_pretraining_run_that_fails_leaves_its_finetuning_runs_waiting(
     out, err = capsys.readouterr()
     assert "1 pretrain, 1 finetune runs trained" in out
     assert "pretrain static seed 1: FloatingPointError: the loss of step 7 is nan" in err
-    assert "1 finetuning runs wait for them" in err
+    assert "1 finetune runs wait for them" in err
 
 
 @pytest.mark.usefixtures("small_source")
@@ -292,7 +292,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
             made = build(compose("config", typed))
             assert made.finetune.save_model and identity.directory(made, "finetune") == encoder.path
     if fails:
-        assert "2 finetuning runs wait for them" in reproduce.failed(work)
+        assert "2 finetune runs wait for them" in reproduce.failed(work)
 
 
 def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(tmp_path: Path) -> None:
