@@ -48,7 +48,7 @@ def test_rates_of_large_batches_are_cut_where_a_scale_says_so_and_nowhere_else()
 
     assert rates() == pytest.approx([2e-3, 5e-3, 5e-3])
     assert rates("scale.largest_lr=null") == pytest.approx([2e-3, 1.4e-2, 2e-2])
-    assert rates("scale=mini") == pytest.approx([5e-4, 3.5e-3, 5e-3])
+    assert rates("scale=mini") == pytest.approx([5e-4, 2e-3, 2e-3])
     assert config("batch_size=bsz8k", "batch_size.peak_lr=2e-2").batch_size.peak_lr == 2e-2
 
 
