@@ -4,6 +4,7 @@ from pathlib import Path
 
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
+from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import read_record
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job, composing
@@ -22,6 +23,7 @@ def main(job: Job) -> None:
     landing = write_landing(Path(config.paths.outputs))
     print(files[0].read_text(encoding="utf-8"))
     print("\n".join(map(str, [*files, landing])))
+    print(first_sentence(table))
     if table.num_missing:
         print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
     else:

@@ -125,5 +125,5 @@ def test_the_curves_are_of_the_common_text_where_each_run_measured_it(tmp_path: 
     for folder in [*folders.values()][:rows_with_it]:
         with open(folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"step": 11, "tokens_seen": 11000, pretraining.COMMON: 1.25}) + "\n")
-    first = next(pretraining.curves(table(*runs), folders))
+    first = next(pretraining.curves(table(*runs), folders, {folder: [folder] for folder in folders.values()}))
     assert first.slug == "perplexity" and first.y_label == {2: "bits per byte of the common text", 1: PERPLEXITY.name.replace("ppl", "perplexity")}[rows_with_it]  # fmt: skip

@@ -19,6 +19,7 @@ from roberta_lab.reports.table.differences import difference
 from roberta_lab.reports.table.rows import Best, Cell, Record, Row, Table
 
 AT_CHANCE = "at chance"
+UNIGRAM = "no better than the unigram model"
 
 
 def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
@@ -78,7 +79,7 @@ def _row(
     first = found[0]
     perplexity = row.perplexity
     if perplexity.median is not None and not perplexity.median < first.unigram_ppl:
-        perplexity = replace(perplexity, marks=(*perplexity.marks, "no better than the unigram model"))
+        perplexity = replace(perplexity, marks=(*perplexity.marks, UNIGRAM))
     return replace(
         row,
         held_out=(perplexity, *row.held_out[1:]),
