@@ -6,9 +6,9 @@ terms; a scale replaces what a machine cannot hold (`scale.stands_for`).
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
+from roberta_lab.config import Config, ConfigError, ScaleConfig, SizeConfig, SweepConfig, nearest
 from roberta_lab.runs.experiments import spelled_out
 from roberta_lab.runs.options import groups, sources_of
 from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
@@ -34,12 +34,13 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     assert sweep is not None
     user = spelled_out(user)
     _check_user(sweep, user)
-    seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sweep.seeds
+    given, places = {o.key_or_group for o in user}, []
+    sized = at_scale(sweep, config.scale, given)
+    seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sized.seeds
     columns: list[tuple[str | None, int | None]] = [(None, None)]
     if command == "finetune":
         _check_tasks(sweep, config.scale)
-        columns = list(itertools.product(sweep.tasks, sweep.finetune_seeds))
-    given, places = {o.key_or_group for o in user}, []
+        columns = list(itertools.product(sized.tasks, sized.finetune_seeds))
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
         paper = [*_in_paper(sweep, own), *parse([f"task={task}"] if task else [])]
         settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
@@ -51,6 +52,15 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
         if (name := _source_of(override)) and places and not any(override in place.overrides for place in places):
             raise ConfigError(f"{override.input_line}: no row of sweep={sweep.name} reads the source {name!r}.")
     return places
+
+
+def at_scale(sweep: SweepConfig, scale: ScaleConfig, given: set[str]) -> SweepConfig:
+    """Return the sweep with the tasks and seeds that it has at a scale, but for those that the user asks for."""
+    size = sweep.at_scale.get(scale.name, SizeConfig())
+    own = {key: value for key, value in vars(size).items() if value is not None and f"sweep.{key}" not in given}
+    if "sweep.tasks" not in given:
+        own["tasks"] = [task for task in own.get("tasks", sweep.tasks) if task not in scale.leaves_out]
+    return replace(sweep, **own)
 
 
 def groups_of_rows(config: Config, user: Sequence[Override], groups: Sequence[str]) -> dict[str, list[Override]]:

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
 from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.axes.masking import mask, positions_of, rule_of
 from roberta_lab.config import Config, MaskingConfig
-from roberta_lab.config.formatting import counted, number
+from roberta_lab.config.formatting import number
+from roberta_lab.reports.figures import held_out_text
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.notes import same_tokens, shared_unigram
 from roberta_lab.reports.table.rows import Table
@@ -19,8 +19,6 @@ from roberta_lab.runs.tracking import read
 from roberta_lab.training.rows import Row
 
 OTHER_TOKENS = "Rows predict other tokens: what compares between them is bits per byte."
-COMMON = "val/common_bits_per_byte"  # of validations during training, where they measured the common text
-SEVERAL = "Means over the seeds of each row; upright lines go from the smallest to the largest."
 NUM_MEANS = 50  # points of the training loss
 MOST_EPOCHS = 100  # of mask exposure
 NUM_EXAMPLES, NUM_TOKENS = 64, 128
@@ -43,8 +41,8 @@ def curves(table: Table, runs: Mapping[str, Path], seeds: Mapping[Path, Sequence
     metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in shared.items()}
     note = _first_seed(table)
     every = {_name(names): [read(f / "metrics.jsonl") for f in seeds[folder]] for folder, names in shared.items()}
-    if (common := common_curve(table, every)) is not None:
-        yield common
+    if compared := [*held_out_text.curves(table, every)]:
+        yield from compared
     elif held_out := _means(metrics, "val/ppl", None):
         unigram = shared_unigram(table)
         title, level = "Held-out perplexity by tokens seen", ("unigram model", unigram) if unigram is not None else None
@@ -54,50 +52,6 @@ def curves(table: Table, runs: Mapping[str, Path], seeds: Mapping[Path, Sequence
     if losses := _means(metrics, "train/mlm_loss", NUM_MEANS):
         title, smooth = "Training loss of MLM by tokens seen", f"Means over 1/{NUM_MEANS} of the run. {note}".strip()
         yield Figure("loss", title, "tokens seen", "nats per token", losses, note=smooth)
-
-
-def common_curve(table: Table, metrics: Mapping[str, Sequence[Sequence[Row]]]) -> Figure | None:
-    """Return the bits per byte of the common text as training goes on, means over the seeds of each line; None where a line has none.
-
-    The x axis counts passes over the data where static patterns begin to repeat, with a mark there; else tokens.
-    """
-    repeats = _repeats(table)
-    lines = [_mean_of_seeds(name, runs, by_pass=bool(repeats)) for name, runs in metrics.items()]
-    drawn = tuple(line for line in lines if line is not None)
-    if not drawn or len(drawn) < len(lines):
-        return None
-    x = "passes over the data" if repeats else "tokens seen"
-    title = f"Held-out text by {x}: the common bits per byte"
-    note = SEVERAL if any(line.ends for line in drawn) else ""
-    return Figure("perplexity", title, x, "bits per byte of the common text", drawn, places=repeats, note=note)
-
-
-def _repeats(table: Table) -> tuple[tuple[str, float], ...]:
-    """Return after how many passes the patterns of each row with static masking begin to repeat, where they do."""
-    found: dict[int, list[str]] = {}
-    for row in table.rows:
-        masking = row.config.masking if row.config is not None else None
-        if masking is not None and masking.name == "static" and (row.passes or 0) > masking.num_patterns:
-            found.setdefault(masking.num_patterns, []).append(row.name)
-    if len(found) == 1:
-        return tuple(
-            (f"{', '.join(rows)}: from here on\nits {counted(k, 'pattern')} repeat", float(k))
-            for k, rows in found.items()
-        )
-    return tuple((f"{', '.join(rows)} repeats", float(k)) for k, rows in found.items())
-
-
-def _mean_of_seeds(name: str, runs: Sequence[Sequence[Row]], by_pass: bool) -> Series | None:
-    """Return a line of means over the runs, at the steps where all have a figure; None without any."""
-    figures = [{row.step: row[COMMON] for row in rows if COMMON in row} for rows in runs]
-    x = "epoch" if by_pass else "tokens_seen"
-    x_of = {row.step: row[x] for row in runs[0] if x in row}
-    steps = sorted(set(x_of).intersection(*figures))
-    if not steps:
-        return None
-    values = [[found[step] for found in figures] for step in steps]
-    ends = tuple((min(v), max(v)) for v in values) if len(runs) > 1 else ()
-    return Series(name, tuple((float(x_of[s]), fmean(v)) for s, v in zip(steps, values, strict=True)), ends=ends)
 
 
 def noise_scale(table: Table, runs: Mapping[str, Path]) -> Figure | None:

@@ -31,7 +31,8 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     if sweep.reference is not None and sweep.reference not in sweep.rows:
         raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
     paper = published(sweep.published) if sweep.published else {}
-    results = {t: [r.result.finetuning for r in records if r.task == t and r.result] for t in sweep.tasks}
+    tasks = [task for task in sweep.tasks if any(record.task == task for record in records)]
+    results = {t: [r.result.finetuning for r in records if r.task == t and r.result] for t in tasks}
     columns = task_columns(sweep, results)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
     common, held_out = common_columns(pretrained), held_out_columns(pretrained)
@@ -49,6 +50,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         scale=scale,
         common=common,
         columns=columns,
+        left_out=tuple(task for task in sweep.tasks if task not in tasks),
         held_out=held_out,
         rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},

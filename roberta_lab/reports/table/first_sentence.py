@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from roberta_lab.config.formatting import counted, number
-from roberta_lab.reports.table.alike import OTHER_TEXT
+from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs
 from roberta_lab.reports.table.assembly import AT_CHANCE, UNIGRAM
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import paired
@@ -51,7 +51,8 @@ def first_sentence(table: Table) -> str:
         figure = f"{_figure(best.median, column)}, {_seeds(best.cell)}"
         return f"{_place(column)} only {best.name} has a figure that counts ({figure}), so nothing is compared{end}"
     against = next((s for s in others if table.reference in {row.name for row in s.rows}), others[0])
-    return f"{_place(column)} {_difference(best, against, len(others) + 1, column)}: {_how_sure(best, against, column)}{end}"
+    seen_there = f"{_difference(best, against, len(others) + 1, column)}: {_how_sure(best, against, column)}"
+    return f"{_place(column)} {seen_there}{_own(best, against, table)}{end}"
 
 
 def _column(table: Table) -> Column | None:
@@ -102,6 +103,25 @@ def _difference(best: Seen, against: Seen, among: int, column: Column) -> str:
     return f"{best.name}{of} ends {gap} {side} {against.name} ({ours} against {theirs})"
 
 
+def _own(best: Seen, against: Seen, table: Table) -> str:
+    """Return what the same two rows give on their own held-out inputs, where those are the same; else nothing."""
+    column, rows = table.held_out[0], (best.rows[0], against.rows[0])
+    found = [Seen((row,), row.perplexity, row.perplexity.median) for row in rows if row.perplexity.median is not None]
+    if len(found) < len(rows) or not same_inputs(rows):
+        return ""
+    lower, higher = sorted(found, key=lambda s: s.median)
+    pairs = paired(lower.cell.by_seed, higher.cell.by_seed).tolist()
+    agree = f", {_agree(sum(pair < 0 for pair in pairs), len(pairs))}" if len(pairs) > 1 else ""
+    figures = " against ".join(number(s.median, column.digits) for s in (lower, higher))
+    return (
+        f"; on their own held-out inputs, which are the same, {lower.name} has the lower perplexity ({figures}{agree})"
+    )
+
+
+def _agree(agreeing: int, pairs: int) -> str:
+    return f"{f'all {pairs}' if agreeing == pairs else f'{agreeing} of {pairs}'} pairs of seeds agree"
+
+
 def _how_sure(best: Seen, against: Seen, column: Column) -> str:
     """Return how many seeds there are, whether pairs of them agree, and how far seeds of one row lie apart."""
     pairs = paired(best.cell.by_seed, against.cell.by_seed)
@@ -113,12 +133,11 @@ def _how_sure(best: Seen, against: Seen, column: Column) -> str:
         one = "one seed each" if both == ("1 seed", "1 seed") else f"{seeds}, of which one is in both rows"
         return f"{one}, {ONE_SEED}"
     better = sum(pair < 0 if column.lower_is_better else pair > 0 for pair in pairs.tolist())
-    agree = f"all {len(pairs)}" if better == len(pairs) else f"{better} of {len(pairs)}"
     spreads = [spread[1] - spread[0] for s in (best, against) if (spread := s.cell.spread) is not None]
     apart = f"seeds of one row differ by up to {number(max(spreads, default=0.0), column.digits)}"
     told = "" if better == len(pairs) else ", so these seeds do not tell the two apart"
     one = f", {ONE_PRETRAINING}" if not column.is_common and len({seed for seed, _ in best.cell.by_seed}) == 1 else ""
-    return f"{seeds}{one}; {agree} pairs of seeds agree{told}; {apart}"
+    return f"{seeds}{one}; {_agree(better, len(pairs))}{told}; {apart}"
 
 
 def _seeds(cell: Cell) -> str:
