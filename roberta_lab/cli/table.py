@@ -4,9 +4,11 @@ from pathlib import Path
 
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
+from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import read_record
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job, composing
+from roberta_lab.runs.overrides import assign, without
 from roberta_lab.runs.tables import runs_of
 
 
@@ -22,7 +24,10 @@ def main(job: Job) -> None:
     landing = write_landing(Path(config.paths.outputs))
     print(files[0].read_text(encoding="utf-8"))
     print("\n".join(map(str, [*files, landing])))
+    print(first_sentence(table))
     if table.num_missing:
         print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
     else:
-        print(f"next: open {files[-1]}, or {folded('reproduce', [*overrides, 'sweep.seeds=[1,2]'])}")
+        seeds = {record.seed for record in table.records}
+        one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
+        print(f"next: open {files[-1]}, or {folded('reproduce', [*without(overrides, 'sweep.seeds'), one_more])}")

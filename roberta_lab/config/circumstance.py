@@ -27,6 +27,9 @@ class ScaleConfig:
     finetune_grid: bool = False
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
+    leaves_out: list[str] = field(
+        default_factory=list
+    )  # tasks of sweeps that nothing this small learns, unless asked for
 
 
 @dataclass
@@ -63,6 +66,15 @@ class LoggerConfig:
 
 
 @dataclass
+class SizeConfig:
+    """The columns and seeds that a sweep has at one scale; None: those of every scale."""
+
+    tasks: list[str] | None = None
+    seeds: list[int] | None = None
+    finetune_seeds: list[int] | None = None
+
+
+@dataclass
 class SweepConfig:
     """A table of the paper, or a question: named rows, each a list of overrides, and the columns beside them."""
 
@@ -75,6 +87,8 @@ class SweepConfig:
     seeds: list[int] = field(default_factory=lambda: [1])
     finetune_seeds: list[int] = field(default_factory=lambda: [1])
     finetune_grid: bool = False  # every setting of each recipe's grid (finetune.grid); a cell shows the best one
+    # by scale, in place of `tasks`, `seeds` and `finetune_seeds`, unless those are asked for
+    at_scale: dict[str, SizeConfig] = field(default_factory=dict)
     published: str | None = None  # key in reports/published.yaml
     reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows

@@ -6,9 +6,9 @@ terms; a scale replaces what a machine cannot hold (`scale.stands_for`).
 
 import itertools
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from roberta_lab.config import Config, ConfigError, ScaleConfig, SweepConfig, nearest
+from roberta_lab.config import Config, ConfigError, ScaleConfig, SizeConfig, SweepConfig, nearest
 from roberta_lab.runs.experiments import spelled_out
 from roberta_lab.runs.identity import KINDS, kind_of_task
 from roberta_lab.runs.options import default_options, files, groups, sources_of
@@ -37,10 +37,11 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     assert sweep is not None
     user = spelled_out(user)
     _check_user(sweep, user)
-    seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sweep.seeds
-    columns = _columns(sweep, config.scale, command)
-    recipes = default_options()[RECIPE], files(RECIPE)
     given, places = {o.key_or_group for o in user}, []
+    sized = at_scale(sweep, config.scale, given)
+    seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sized.seeds
+    columns = _columns(sized, config.scale, command)
+    recipes = default_options()[RECIPE], files(RECIPE)
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
         paper = [*_in_paper(sweep, own), *parse([f"task={task}"] if task else [])]
         settings = [*_at_scale(paper, config.scale, given), assign("seed", seed), assign("sweep.row", row)]
@@ -53,6 +54,15 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
         if (name := _source_of(override)) and places and not any(override in place.overrides for place in places):
             raise ConfigError(f"{override.input_line}: no row of sweep={sweep.name} reads the source {name!r}.")
     return places
+
+
+def at_scale(sweep: SweepConfig, scale: ScaleConfig, given: set[str]) -> SweepConfig:
+    """Return the sweep with the tasks and seeds that it has at a scale, but for those that the user asks for."""
+    size = sweep.at_scale.get(scale.name, SizeConfig())
+    own = {key: value for key, value in vars(size).items() if value is not None and f"sweep.{key}" not in given}
+    if "sweep.tasks" not in given:
+        own["tasks"] = [task for task in own.get("tasks", sweep.tasks) if task not in scale.leaves_out]
+    return replace(sweep, **own)
 
 
 def groups_of_rows(config: Config, user: Sequence[Override], groups: Sequence[str]) -> dict[str, list[Override]]:
@@ -80,7 +90,9 @@ def _recipe_of_task(overrides: Sequence[Override], default: str, known: Containe
     return [*(o for o in overrides if o.key_or_group != RECIPE), assign(RECIPE, own)]
 
 
-def _columns(sweep: SweepConfig, scale: ScaleConfig, command: str) -> list[tuple[str | None, int | None]]:
+def _columns(
+    sweep: SweepConfig, sized: SizeConfig, scale: ScaleConfig, command: str
+) -> list[tuple[str | None, int | None]]:
     """Return the tasks that a command scores, each with its finetuning seeds; one without a task for pretraining."""
     kind = KINDS.get(command)
     if kind is None or not kind.has_task:

@@ -12,7 +12,8 @@ from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrain
 
 from roberta_lab.config import SweepConfig
 from roberta_lab.reports import tidy
-from roberta_lab.reports.figures import pretraining, results
+from roberta_lab.reports.figures import choice, held_out_text, pretraining, results
+from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.table import latex, markdown
 from roberta_lab.reports.table.alike import OTHER_TEXT
@@ -124,6 +125,42 @@ def test_the_curves_are_of_the_common_text_where_each_run_measured_it(tmp_path: 
     folders = {run.row: tmp_path / "pretrain" / run.run_id for run in runs}
     for folder in [*folders.values()][:rows_with_it]:
         with open(folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": 11, "tokens_seen": 11000, pretraining.COMMON: 1.25}) + "\n")
-    first = next(pretraining.curves(table(*runs), folders))
+            file.write(json.dumps({"step": 11, "tokens_seen": 11000, held_out_text.COMMON: 1.25}) + "\n")
+    first = next(pretraining.curves(table(*runs), folders, {folder: [folder] for folder in folders.values()}))
     assert first.slug == "perplexity" and first.y_label == {2: "bits per byte of the common text", 1: PERPLEXITY.name.replace("ppl", "perplexity")}[rows_with_it]  # fmt: skip
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_the_curve_is_the_mean_of_seeds_over_passes_with_a_mark_where_static_patterns_repeat(
+    tmp_path: Path, repeats: bool
+) -> None:
+    found = []
+    for row, values in {"static": ((2.0, 1.5), (2.2, 1.9)), "dynamic": ((2.0, 1.0),)}.items():
+        for seed, bits in enumerate(values, 1):
+            settings = {"masking": {"name": row, "num_patterns": 10 if repeats else 40}}
+            run = write_run(tmp_path, measured(row, bits[-1], seed=seed), settings)
+            rows = [
+                {
+                    "step": k,
+                    "tokens_seen": 50 * k,
+                    "epoch": 4.0 * k,
+                    held_out_text.COMMON: b,
+                    held_out_text.OWN: 100 * b,
+                }
+                for k, b in enumerate(bits, 1)
+            ]
+            (tmp_path / "pretrain" / run.run_id / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+            found.append(run)
+    folder = tmp_path / "tables" / "t" / "smoke"
+    folder.mkdir(parents=True)
+    figures = {figure.slug: figure for figure in choice.figures(table(*found), folder)}
+    own, drawn = (figures["perplexity"], figures["common"]) if repeats else (None, figures["perplexity"])
+    assert own is None or [y for _, y in own.series[0].points] == pytest.approx([210.0, 170.0])
+    static, dynamic = drawn.series
+    assert drawn.x_label == ("passes over the data" if repeats else "tokens seen")
+    assert [x for x, _ in static.points] == ([4.0, 8.0] if repeats else [50.0, 100.0])
+    assert [y for _, y in static.points] == pytest.approx([2.1, 1.7]) and static.ends == ((2.0, 2.2), (1.5, 1.9))
+    assert dynamic.ends == () and dynamic.points[-1][1] == 1.0
+    assert [x for _, x in drawn.places] == ([10.0] if repeats else [])
+    svg = inline(drawn).svg
+    assert ("10 patterns repeat" in svg) is repeats and 'data-series="0"' in svg

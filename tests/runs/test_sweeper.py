@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from roberta_lab.cli import main
-from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.config import Config, ConfigError, SizeConfig, SweepConfig
 from roberta_lab.runs import identity
 from roberta_lab.runs.compose import encoder_config
 from roberta_lab.runs.jobs import Job, composed, jobs_of
@@ -111,6 +111,27 @@ def test_what_replaces_a_setting_goes_with_it() -> None:
     assert config(*job.words).data_mix.train_tokens == 413_200
     [job] = jobs("pretrain", "sweep=table5_glue", "sweep.only=[base]", "data_mix=own")
     assert "data_mix.train_tokens=413200" not in job.words and "data_mix=own" in job.words
+
+
+def test_a_scale_leaves_tasks_out_and_a_sweep_has_its_own_seeds_there_unless_they_are_asked_for() -> None:
+    chosen = config("sweep=table1_masking")
+    sweep, scale = chosen.sweep, replace(chosen.scale, leaves_out=["squad2", "mnli"])
+    assert sweep is not None
+    sweep = replace(
+        sweep, seeds=[1], finetune_seeds=[1, 2, 3], at_scale={"smoke": SizeConfig(seeds=[1, 2], finetune_seeds=[1])}
+    )
+
+    def places(*user: str, name: str = "smoke") -> list[tuple[str, str | None]]:
+        at = replace(chosen, sweep=replace(sweep, rows={"static": []}), scale=replace(scale, name=name))
+        return [
+            (str(next(o for o in place.overrides if o.key_or_group == "seed").value()), place.task)
+            for place in expand(at, "finetune", parse(user))
+        ]
+
+    assert places() == [("1", "sst2"), ("2", "sst2")]
+    assert places(name="mini") == [("1", "sst2")] * 3
+    assert places("sweep.seeds=[1]") == [("1", "sst2")], "the config has what was typed"
+    assert places("sweep.tasks=[squad2,mnli,sst2]", "seed=7") == [("7", "squad2"), ("7", "mnli"), ("7", "sst2")]
 
 
 @pytest.mark.parametrize("spelled", ["finetune.init_from", "++finetune.init_from"])

@@ -93,6 +93,12 @@ def _dress(axes: Axes, figure: Figure) -> None:
         if figure.kind == "lines":
             ends = ("axes fraction", "data")
             axes.annotate(plain(name), (0.995, level), xycoords=ends, ha="right", va="bottom", fontsize=8)
+    for name, x in figure.places:
+        axes.axvline(x, color="black", linewidth=1, linestyle=(0, (1, 3)))
+        ends = ("data", "axes fraction")
+        axes.annotate(
+            plain(name), (x, 0.98), xytext=(3, 0), xycoords=ends, textcoords="offset points", va="top", fontsize=8
+        )
     axes.set(xlabel=plain(figure.x_label), ylabel=plain(figure.y_label))
     if figure.categories:
         axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories])
@@ -137,6 +143,9 @@ def _lines(axes: Axes, figure: Figure) -> None:
         x, y = zip(*((x, y) for x, y, _ in points), strict=True) if points else ((), ())
         size = 3 if len(points) > 12 else 5
         axes.plot(x, y, markersize=size, label=plain(series.name), gid=f"series{number}", **look)
+        if series.ends:
+            lows, highs = zip(*series.ends, strict=True)
+            axes.vlines([x for x, _ in series.points], lows, highs, color=look["color"], gid=f"series{number}.ends")
     _name_places(axes, figure)
 
 

@@ -31,6 +31,7 @@ class Figure:
     kind: Literal["lines", "bars", "steps"] = "lines"
     categories: tuple[str, ...] = ()
     reference: tuple[str, float] | None = None  # a dotted level
+    places: tuple[tuple[str, float], ...] = ()  # dotted verticals: what happens at an x
     log_x: bool = False
     log_y: bool = False
     note: str = ""  # below it: what the numbers are

@@ -11,6 +11,7 @@ from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.axes.masking import mask, positions_of, rule_of
 from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.config.formatting import number
+from roberta_lab.reports.figures import held_out_text
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.notes import same_tokens, shared_unigram
 from roberta_lab.reports.table.rows import Table
@@ -18,7 +19,6 @@ from roberta_lab.runs.tracking import read
 from roberta_lab.training.rows import Row
 
 OTHER_TOKENS = "Rows predict other tokens: what compares between them is bits per byte."
-COMMON = "val/common_bits_per_byte"  # of validations during training, where they measured the common text
 NUM_MEANS = 50  # points of the training loss
 MOST_EPOCHS = 100  # of mask exposure
 NUM_EXAMPLES, NUM_TOKENS = 64, 128
@@ -33,14 +33,16 @@ NOISE = (
 )
 
 
-def curves(table: Table, runs: Mapping[str, Path]) -> Iterator[Figure]:
-    """Yield what the runs have metrics for; `runs` are the folders of each row's first pretraining run."""
-    metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in _rows_of(runs).items()}
+def curves(table: Table, runs: Mapping[str, Path], seeds: Mapping[Path, Sequence[Path]]) -> Iterator[Figure]:
+    """Yield what the runs have metrics for; `runs` are the folders of each row's first pretraining run, `seeds` those of all
+    its seeds, by the first.
+    """
+    shared = _rows_of(runs)
+    metrics = {_name(names): read(folder / "metrics.jsonl") for folder, names in shared.items()}
     note = _first_seed(table)
-    common = _means(metrics, COMMON, None)
-    if common and len(common) == len(metrics):
-        title, y = "Common bits per byte by tokens seen", "bits per byte of the common text"
-        yield Figure("perplexity", title, "tokens seen", y, common, note=note)
+    every = {_name(names): [read(f / "metrics.jsonl") for f in seeds[folder]] for folder, names in shared.items()}
+    if compared := [*held_out_text.curves(table, every)]:
+        yield from compared
     elif held_out := _means(metrics, "val/ppl", None):
         unigram = shared_unigram(table)
         title, level = "Held-out perplexity by tokens seen", ("unigram model", unigram) if unigram is not None else None

@@ -13,6 +13,7 @@ from roberta_lab.reports import run_notes
 from roberta_lab.reports.figures.figure import Figure
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page.table_page import rendered
+from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Table
 from roberta_lab.runs import identity, tracking
 from roberta_lab.runs.command_line import typed
@@ -38,6 +39,7 @@ class Summary:
     command: str  # makes what is missing
     runs: list[str]  # ids
     figure: dict[str, object] | None  # the main one: title, note, kind, svg, and the keys of its legend
+    seen: str = ""  # the first sentence; none in summaries of older code
 
     @property
     def state(self) -> str:
@@ -70,7 +72,9 @@ def summary(table: Table, command: str, main: Figure | None) -> str:
         figure["legend"] = [asdict(key) for key in drawn.legend]
     runs = sorted({record.run_id for record in table.records})
     counts = table.num_runs, table.num_missing
-    found = Summary(table.name, table.title, table.question, table.scale, *counts, command, runs, figure)
+    found = Summary(
+        table.name, table.title, table.question, table.scale, *counts, command, runs, figure, first_sentence(table)
+    )
     return json.dumps(asdict(found), indent=1) + "\n"
 
 

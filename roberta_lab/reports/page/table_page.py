@@ -10,6 +10,7 @@ import jinja2
 from roberta_lab.config.formatting import number, signed
 from roberta_lab.reports.figures.inline_svg import Inline
 from roberta_lab.reports.table import notes, wording
+from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Table
 
 HERE = Path(__file__).parent
@@ -57,6 +58,7 @@ def html(
         home=home,
         files=files,
         command=command,
+        first_sentence=first_sentence(table),
         warning=wording.warning(table),
         compared=wording.compared_rows(table),
         cautions=[*notes.task_notes(table, with_baselines=False), *notes.notes(table)],

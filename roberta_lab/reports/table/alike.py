@@ -70,6 +70,18 @@ def _token_marks(row: Row, base: Row | None) -> list[str]:
     return [f"{row.tokens_seen:,} real tokens, not {base.tokens_seen:,}"]
 
 
+def same_inputs(rows: Sequence[Row]) -> bool:
+    """Return whether all rows have the same held-out inputs and masks, so that their own figures compare: they differ in how many
+    patterns training masks take, and in nothing else that makes inputs.
+    """
+    configs = [row.config for row in rows if row.config is not None]
+    made = [
+        (c.tokenizer, c.data_mix, c.input_format, c.nsp, c.objective, replace(c.masking, name="", num_patterns=0))
+        for c in configs
+    ]
+    return 1 < len(made) == len(rows) and all(one == made[0] for one in made)
+
+
 def asked(config: Config) -> int:
     """Return the tokens of a run whose inputs are all full."""
     return config.batch_size.sequences * config.batch_size.steps * config.input_format.max_length

@@ -21,6 +21,7 @@ from roberta_lab.reports.table.differences import difference
 from roberta_lab.reports.table.rows import Best, Cell, Record, Row, Table
 
 AT_CHANCE = "at chance"
+UNIGRAM = "no better than the unigram model"
 
 
 def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
@@ -33,7 +34,8 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
     keys = [*([sweep.published] if sweep.published else []), *beside(sweep.tasks)]
     paper = {name: values for key in keys for name, values in published(key).items()}
-    results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in sweep.tasks}
+    tasks = [task for task in sweep.tasks if any(record.task == task for record in records)]
+    results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in tasks}
     columns = task_columns(sweep, results)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
     common, held_out = common_columns(pretrained), held_out_columns(pretrained)
@@ -51,6 +53,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         scale=scale,
         common=common,
         columns=columns,
+        left_out=tuple(task for task in sweep.tasks if task not in tasks),
         held_out=held_out,
         rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
@@ -79,7 +82,7 @@ def _row(
     first = found[0]
     perplexity = row.perplexity
     if perplexity.median is not None and not perplexity.median < first.unigram_ppl:
-        perplexity = replace(perplexity, marks=(*perplexity.marks, "no better than the unigram model"))
+        perplexity = replace(perplexity, marks=(*perplexity.marks, UNIGRAM))
     return replace(
         row,
         held_out=(perplexity, *row.held_out[1:]),

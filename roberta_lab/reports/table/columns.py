@@ -144,16 +144,16 @@ def beside(tasks: Sequence[str]) -> list[str]:
 
 
 def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[TaskResult]]) -> tuple[Column, ...]:
-    """Return the columns of each task of the sweep, in its order: the figures that the paper's table has of the task, else
-    the figure that papers usually give. `results` are those that are there, by task.
+    """Return the columns of each task that the sweep has runs of, in its order: the figures that the paper's table has of the task,
+    else the figure that papers usually give. `results` are those that are there, by task.
     """
     metrics = _published(sweep.published)["metrics"] if sweep.published else []
     found = []
-    for task in sweep.tasks:
+    for task in results:
         own = [metric for metric in metrics if metric.startswith(f"{task}_")] or [METRIC_OF_TASK.get(task, task)]
         score = METRIC_OF_TASK.get(task, own[0])
         principal = score if score in own else own[0]
-        found += [_column(task, metric, metric == principal, results.get(task, ())) for metric in own]
+        found += [_column(task, metric, metric == principal, results[task]) for metric in own]
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ import jinja2
 from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.notes import footnotes, origins
 from roberta_lab.reports.table.rows import Cell, Table
 
@@ -66,6 +67,7 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
     return _rendered(
         "table.tex.j2",
         table=table,
+        first_sentence=first_sentence(table),
         warning=wording.warning(table),
         tabular_file=tabular_file,
         differences=differences,

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from roberta_lab.config.formatting import number
 from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.notes import footnotes, origins
 from roberta_lab.reports.table.rows import Cell, Table
 
@@ -14,19 +15,20 @@ from roberta_lab.reports.table.rows import Cell, Table
 def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | None = None) -> str:
     """Return the table with its warning, footnotes and links to runs.
 
-    `meta` names where the numbers come from; `figures` are paths of pictures beside the table, by title.
+    `meta` names where the numbers come from; `figures` are paths of pictures beside the table, by title; the first stands before the table.
     """
-    lines = [f"# {escaped(table.title)}", "", escaped(table.question), ""]
+    lines = [f"# {escaped(table.title)}", "", escaped(first_sentence(table)), "", escaped(table.question), ""]
     if warning := wording.warning(table):
         lines += [f"> **{escaped(warning)}**", ""]
+    pictures = [f"![{escaped(title)}]({quote(path)})" for title, path in (figures or {}).items()]
+    lines += [line for picture in pictures[:1] for line in (picture, "")]
     lines += [*_main(table), "", escaped(wording.legend(table)), ""]
     if rows := wording.difference_rows(table):
         lines += [f"## Differences from {escaped(str(table.reference))}", ""]
         lines += [*grid([list(map(escaped, row)) for row in rows], "llrl"), "", wording.TESTS, ""]
     if best := wording.best_rows(table, escaped, _cell):
         lines += ["## Best setting of each task", "", *grid(best, "llrr"), "", wording.GRID, ""]
-    for title, path in (figures or {}).items():
-        lines += [f"![{escaped(title)}]({quote(path)})", ""]
+    lines += [line for picture in pictures[1:] for line in (picture, "")]
     lines += [f"- {escaped(text)}" for text in footnotes(table)]
     for row in table.rows:
         links = ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"

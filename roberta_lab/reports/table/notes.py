@@ -20,6 +20,9 @@ COMMON = (
     "Common figures are of one held-out text for all rows: whole sentences, with the same characters masked for every format, "
     "mask and tokenizer. They compare between rows; the run's own figures are of its own inputs, and need not."
 )
+LEFT_OUT = (
+    "left out at this scale, where the model is too small for it, or the time too short; sweep.tasks=[...] asks for it."
+)
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
 LAST = "Held-out figures are those of the last step, which need not be the best one."
 CHANCE = (
@@ -70,7 +73,9 @@ def notes(table: Table) -> list[str]:
         PAIRS: any(r.config is not None and draws_pairs_once(r.config) for r in complete),
     }
     damage = dict.fromkeys(record.damage for record in table.records if record.damage)
-    return [*damage, *unlike_rows(table), *recipes(table), *(text for text, is_true in holds.items() if is_true)]
+    left_out = [f"{', '.join(table.left_out)}: {LEFT_OUT}"] if table.left_out else []
+    said = (text for text, is_true in holds.items() if is_true)
+    return [*damage, *left_out, *unlike_rows(table), *recipes(table), *said]
 
 
 def draws_pairs_once(config: Config) -> bool:

@@ -145,6 +145,7 @@ class Table:
     source: str | None = None  # of the published figures; None without any
     reference: str | None = None  # the row that the others are compared with
     best: tuple[Best, ...] = ()
+    left_out: tuple[str, ...] = ()  # tasks of the sweep that have no column at this scale
 
     @property
     def all_columns(self) -> tuple[Column, ...]:

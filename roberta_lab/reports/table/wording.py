@@ -39,7 +39,7 @@ def warning(table: Table) -> str | None:
     text = "little text" + (" (parts of the embedded corpus pydoc, in place of every corpus)" if pydoc else "")
     tasks = f" and stand-in tasks ({stand_ins})" if stand_ins else ""
     return (
-        f"Made at {table.scale} scale: a small model, {text}{tasks}. This shows that the machinery works and says "
+        f"Made at {table.scale} scale: a small model, {text}{tasks}. What is seen here holds for that model and text, and says "
         "nothing about the paper's claim."
     )
 

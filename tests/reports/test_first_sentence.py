@@ -1,0 +1,155 @@
+"""The first sentence of a table, on results that were never made: what it claims, how sure it is, and when it claims nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained
+
+from roberta_lab.config import SweepConfig
+from roberta_lab.reports.page import table_page
+from roberta_lab.reports.table import latex, markdown
+from roberta_lab.reports.table.assembly import assemble
+from roberta_lab.reports.table.files import write_table
+from roberta_lab.reports.table.first_sentence import first_sentence
+from roberta_lab.reports.table.rows import Record
+from roberta_lab.training.rows import Cut
+
+Bits = Sequence[float | None]  # of seeds 1, 2, ...; None: the run is missing
+
+
+def measured(row: str, bits: Bits, text: str = "t1", **more: object) -> list[Record]:
+    figures = {"common_perplexity": 30.0, "common_text": text, **more}
+    return [
+        pretrained(row, None if value is None else 30.0, seed, common_bits_per_byte=value, **figures)
+        for seed, value in enumerate(bits, 1)
+    ]
+
+
+def said(rows: Mapping[str, Bits], *more: Record, reference: str | None = None) -> str:
+    sweep = SweepConfig(name="t", title="T", question="Q?", rows={name: [] for name in rows}, reference=reference)
+    found = [*(run for name, bits in rows.items() for run in measured(name, bits)), *more]
+    return first_sentence(assemble(replace(sweep, rows=sweep.rows | {run.row: [] for run in more}), "smoke", found))
+
+
+def test_it_says_which_row_ends_best_by_how_much_and_how_many_pairs_agree() -> None:
+    assert said({"static": (3.43, 3.44, 3.42), "dynamic": (3.31, 3.30, 3.32)}) == (
+        "On the common held-out text dynamic ends 0.120 bits per byte below static (3.310 against 3.430): 3 seeds each; all 3 pairs "
+        "of seeds agree; seeds of one row differ by up to 0.020."
+    )
+
+
+def test_seeds_that_disagree_do_not_tell_rows_apart() -> None:
+    assert said({"static": (3.31, 3.33, 3.30), "dynamic": (3.30, 3.28, 3.34)}) == (
+        "On the common held-out text dynamic ends 0.010 bits per byte below static (3.300 against 3.310): 3 seeds each; 2 of 3 pairs "
+        "of seeds agree, so these seeds do not tell the two apart; seeds of one row differ by up to 0.060."
+    )
+
+
+def test_one_seed_cannot_tell() -> None:
+    assert said({"static": (3.43,), "dynamic": (3.31,)}) == (
+        "On the common held-out text dynamic ends 0.120 bits per byte below static (3.310 against 3.430): one seed each, which cannot "
+        "tell whether another seed would agree."
+    )
+
+
+def test_rows_that_are_equal_as_shown_end_alike() -> None:
+    text = said({"static": (3.4301, 3.43), "dynamic": (3.43, 3.4302)})
+    assert "end alike at 3.430 bits per byte: 2 seeds each; " in text and "0 of" not in text
+
+
+def test_the_best_of_many_is_compared_with_the_reference_or_with_the_next() -> None:
+    rows: dict[str, Bits] = {"a": (3.5, 3.5), "b": (3.4, 3.4), "c": (3.3, 3.3)}
+    assert "c, lowest of 3, ends 0.200 bits per byte below a (3.300 against 3.500)" in said(rows, reference="a")
+    assert "c, lowest of 3, ends 0.100 bits per byte below b (3.300 against 3.400)" in said(rows, reference="c")
+
+
+def test_missing_runs_and_rows_are_counted() -> None:
+    assert (
+        said({"static": (None, None), "dynamic": (None, None)}) == "Nothing can be said yet; 4 of 4 runs are missing."
+    )
+    assert said({"static": (3.43, 3.45), "dynamic": (None, None)}) == (
+        "On the common held-out text only static has a figure that counts (3.440 bits per byte, 2 seeds), so nothing is compared; 2 of "
+        "4 runs are missing."
+    )
+    text = said({"static": (3.43, 3.45), "dynamic": (3.3, None)})
+    assert text.endswith("(3.300 against 3.440): 1 seed against 2 seeds, of which one is in both rows, which cannot tell whether another seed would agree; 1 of 4 runs are missing.")  # fmt: skip
+    assert "2 seeds each, none of them in both rows" not in text
+    alone = said({"static": (3.43, None), "dynamic": (None, 3.3)})
+    assert "1 seed each, none of them in both rows, so none are paired" in alone
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (measured("dynamic", (3.31,), text="t2"), "of another common text: does not compare"),
+        (measured("dynamic", (float("nan"),)), ""),
+        (measured("dynamic", (3.31,), unigram_ppl=20.0), "no better than the unigram model"),
+        (
+            [replace(run, config=composed({})) for run in measured("dynamic", (3.31,), tokens_seen=1000)],
+            "1,000 real tokens, not 2,000,000",
+        ),
+        (
+            measured("dynamic", (3.31,), cuts=(Cut(0, 4, 1, 4, "cpu"),)),
+            "cut into micro-batches of 4, not micro-batches of 16",
+        ),
+    ],
+)
+def test_nothing_is_claimed_of_a_row_with_a_mark(row: list[Record], why: str) -> None:
+    static = [replace(run, config=composed({})) for run in measured("static", (3.43,), cuts=(Cut(0, 16, 1, 1, "cpu"),))]
+    row = row if "cut" in why else [changed(run, cuts=(Cut(0, 16, 1, 1, "cpu"),)) for run in row]
+    text = said({}, *static, *row)
+    assert " ends " not in text and "only static has a figure that counts" in text
+    assert not why or f"not compared: dynamic ({why})" in text
+
+
+@pytest.mark.parametrize("masking", ["dynamic", "other rule"])
+def test_where_only_repetition_differs_the_runs_own_perplexities_compare_too(masking: str) -> None:
+    rows: list[Record] = []
+    for row, bits, ppl in (("static", 3.32, 500.0), ("dynamic", 3.31, 450.0)):
+        settings = {"name": row} | ({"mask_prob": 0.3} if row != masking == "other rule" and row == "dynamic" else {})
+        found = [pretrained(row, ppl + s, s, common_bits_per_byte=bits, common_text="t") for s in (1, 2)]
+        rows += [replace(run, config=composed({"masking": settings})) for run in found]
+    own = (
+        "; on their own held-out inputs, which are the same, dynamic has the lower perplexity (451.5 against 501.5, all 2 pairs of "
+        "seeds agree)"
+    )
+    assert (own in said({}, *rows)) == (masking == "dynamic")
+
+
+def test_where_rows_share_their_pretraining_a_task_is_compared() -> None:
+    """Higher is better there, and finetuning seeds say nothing of another pretraining."""
+    shared = measured("a", (3.3,))
+    scores = {"a": (70.0, 71.0, 72.0), "b": (73.0, 74.0, 75.0)}
+    found = [*shared, *(replace(run, row="b") for run in shared)]
+    found += [finetuned(row, "squad2", seed, value) for row, values in scores.items() for seed, value in enumerate(values, 1)]  # fmt: skip
+    sweep = replace(SWEEP, rows={"a": [], "b": []}, tasks=["squad2"])
+    assert first_sentence(assemble(sweep, "smoke", found)) == (
+        "On pydoc_squad2, which stands in for squad2, b ends 3.0 points above a (74.0 against 71.0): 3 seeds each, all of one "
+        "pretraining, so they cannot tell whether another would agree; all 3 pairs of seeds agree; seeds of one row differ by up to 2.0."
+    )
+    for doubt in ({"at_chance": True}, {"diverged": True}):
+        doubtful = [changed(run, **doubt) if run.kind == "finetune" and run.row == "b" else run for run in found]
+        assert " ends " not in first_sentence(assemble(sweep, "smoke", doubtful))
+
+
+def test_rows_that_are_one_run_are_named_together() -> None:
+    one = measured("a", (3.4,))
+    text = said({"c": (3.3,)}, *one, *(replace(run, row="b") for run in one))
+    assert "c ends 0.100 bits per byte below a and b (3.300 against 3.400)" in text
+    assert "only a and b has" in said({}, *one, *(replace(run, row="b") for run in one))
+
+
+def test_it_comes_first_in_every_form(tmp_path: Path) -> None:
+    runs = [run for row, bits in (("static", (3.43, 3.44)), ("dynamic", (3.31, 3.33))) for run in measured(row, bits)]
+    sweep = replace(SWEEP, tasks=[])
+    table = assemble(sweep, "smoke", runs)
+    sentence = first_sentence(table)
+    assert markdown.document(table, META).splitlines()[2] == sentence
+    assert latex.escaped(sentence) in latex.document(table, META).partition("Which?")[0]
+    shown = Page(table_page.html(table, [], META)).text
+    assert shown.index(sentence) < shown.index("Which?")
+    (tmp_path / "tables" / "t" / "smoke").mkdir(parents=True)
+    write_table(config(sweep, tmp_path), runs, tmp_path / "tables" / "t" / "smoke")
+    assert sentence in (tmp_path / "tables" / "t" / "smoke" / "table.json").read_text()
