@@ -90,9 +90,7 @@ def _recipe_of_task(overrides: Sequence[Override], default: str, known: Containe
     return [*(o for o in overrides if o.key_or_group != RECIPE), assign(RECIPE, own)]
 
 
-def _columns(
-    sweep: SweepConfig, sized: SizeConfig, scale: ScaleConfig, command: str
-) -> list[tuple[str | None, int | None]]:
+def _columns(sweep: SweepConfig, scale: ScaleConfig, command: str) -> list[tuple[str | None, int | None]]:
     """Return the tasks that a command scores, each with its finetuning seeds; one without a task for pretraining."""
     kind = KINDS.get(command)
     if kind is None or not kind.has_task:
