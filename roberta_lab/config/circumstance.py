@@ -29,7 +29,7 @@ class ScaleConfig:
     stands_for: dict[str, str] = field(default_factory=dict)
     leaves_out: list[str] = field(
         default_factory=list
-    )  # tasks of sweeps that nothing this small learns, unless asked for
+    )  # tasks of sweeps that nothing this small learns, unless asked for, and held-out figures
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrained, write_run
 
 from roberta_lab.config import SweepConfig
+from roberta_lab.model.metrics import accuracy
 from roberta_lab.reports import tidy
 from roberta_lab.reports.figures import choice, held_out_text, pretraining, results
 from roberta_lab.reports.figures.inline_svg import inline
@@ -20,7 +21,7 @@ from roberta_lab.reports.table.alike import OTHER_TEXT
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import PERPLEXITY
 from roberta_lab.reports.table.files import csv_text
-from roberta_lab.reports.table.notes import COMMON, notes
+from roberta_lab.reports.table.notes import COMMON, LEFT_OUT, notes
 from roberta_lab.reports.table.rows import Record, Table
 
 ROWS = replace(SWEEP, tasks=[], published=None)  # static, dynamic
@@ -102,6 +103,20 @@ def test_the_frame_has_them_as_metrics(tmp_path: Path) -> None:
     values = {(line.row, line.metric): line.value for line in frame.itertuples()}
     assert (values["static", "common_bits_per_byte"], values["static", "common_perplexity"]) == (1.25, 32.0)
     assert ("dynamic", "common_bits_per_byte") not in values
+
+
+def test_what_a_scale_leaves_out_has_no_column_and_is_said() -> None:
+    runs = [
+        measured(row, 1.25, **{"val/nsp_acc": 0.56, "declared": (PERPLEXITY, accuracy("nsp"))}) for row in ROWS.rows
+    ]
+    every, fewer = assemble(ROWS, "smoke", runs), assemble(ROWS, "smoke", runs, ["nsp_acc"])
+    assert [column.metric for column in every.held_out] == ["ppl", "nsp_acc"]
+    assert [column.metric for column in fewer.held_out] == ["ppl"] and not any(
+        LEFT_OUT in note for note in notes(every)
+    )
+    assert f"the run's own nsp acc, %: {LEFT_OUT}" in notes(fewer)
+    tasks = assemble(replace(ROWS, tasks=["squad2", "sst2"]), "smoke", [*runs, finetuned("static", "sst2", 1, 70.0)])
+    assert [column.task for column in tasks.columns] == ["sst2"] and f"squad2: {LEFT_OUT}" in notes(tasks)
 
 
 # ---------------------------------------------------------------- figures

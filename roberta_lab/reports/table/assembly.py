@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.config import ConfigError, SweepConfig
@@ -24,8 +24,8 @@ AT_CHANCE = "at chance"
 UNIGRAM = "no better than the unigram model"
 
 
-def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
-    """Return the table of a sweep, its rows in the sweep's order.
+def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out: Collection[str] = ()) -> Table:
+    """Return the table of a sweep, its rows in the sweep's order, without the held-out figures that its scale leaves out.
 
     Raises: ConfigError when `sweep.reference` is no row of the sweep.
     """
@@ -38,7 +38,8 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
     results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in tasks}
     columns = task_columns(sweep, results)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
-    common, held_out = common_columns(pretrained), held_out_columns(pretrained)
+    common, measured = common_columns(pretrained), held_out_columns(pretrained)
+    held_out = tuple(column for column in measured if column.metric not in leaves_out)
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
     every = (common, columns, held_out)
     rows = [_row(n, every, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
@@ -53,7 +54,10 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record]) -> Table:
         scale=scale,
         common=common,
         columns=columns,
-        left_out=tuple(task for task in sweep.tasks if task not in tasks),
+        left_out=(
+            *(task for task in sweep.tasks if task not in tasks),
+            *(column.title for column in measured if column not in held_out),
+        ),
         held_out=held_out,
         rows=tuple(rows),
         published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},

@@ -33,7 +33,7 @@ def write_table(
     `overrides` are what was typed, for the command that makes what is missing.
     """
     assert config.sweep is not None
-    table = assembly.assemble(config.sweep, config.scale.name, records)
+    table = assembly.assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
     meta = notes.provenance(config, records, folder)
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()

@@ -20,9 +20,7 @@ COMMON = (
     "Common figures are of one held-out text for all rows: whole sentences, with the same characters masked for every format, "
     "mask and tokenizer. They compare between rows; the run's own figures are of its own inputs, and need not."
 )
-LEFT_OUT = (
-    "left out at this scale, where the model is too small for it, or the time too short; sweep.tasks=[...] asks for it."
-)
+LEFT_OUT = "left out at this scale, where the model is too small for it, or the time too short; sweep.tasks=[...] asks for a task."
 CHOSEN = "Each score is that of the epoch that is best on dev, as in the paper: an optimistic number."
 LAST = "Held-out figures are those of the last step, which need not be the best one."
 CHANCE = (
