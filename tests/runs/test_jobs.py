@@ -55,7 +55,8 @@ def test_each_run_of_a_grid_is_built_and_hashed_once(ran: list[Job], builds: lis
 
 def test_runs_of_a_sweep_share_what_is_composed(ran: list[Job], builds: list[int]) -> None:
     """Eighteen finetuning runs have two rows and three tasks: six typed configs and the sweep's own."""
-    assert main.main(["finetune", "sweep=table1_masking", "model.dropout=0.2", *SMALL]) == 0
+    whole = ["sweep.seeds=[1]", "sweep.tasks=[squad2,mnli,sst2]", "sweep.finetune_seeds=[1,2,3]"]
+    assert main.main(["finetune", "sweep=table1_masking", *whole, "model.dropout=0.2", *SMALL]) == 0
     assert len(ran) == 18 and builds[0] <= 7 and builds[1] == 18
     assert {job.row for job in ran} == {"static", "dynamic"}
 
