@@ -1,6 +1,6 @@
 """Makes the runs in `tests/data/earlier_runs`, which `test_earlier_runs.py` reads. They are kept, not made again.
 
-The runs there were made by the code of 17eca71. Newer code has to go on with them, so do not replace them. Run this script
+The runs there were made by the code of ac42e42, which raised SCIENCE_VERSION to 2; `version_1` has one of before. Newer code has to go on with them, so do not replace them. Run this script
 only to add a run: add its command below, and the script makes what has no folder yet, with its rows in `expected`. The other
 files there hold what the commands of the test gave at that commit: predictions, hashes of exported weights, names of folders.
 
