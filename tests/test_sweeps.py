@@ -61,8 +61,9 @@ def jobs(sweep: str, scale: str, command: str) -> list[tuple[Job, Config]]:
 
 
 def runs(sweep: str, scale: str) -> dict[str, str]:
-    """Row -> the id of its pretraining run."""
-    return {job.row: storage.digest(identity.science(config)) for job, config in jobs(sweep, scale, "pretrain")}
+    """Row -> the id of its pretraining run, of the first seed."""
+    every = reversed(jobs(sweep, scale, "pretrain"))
+    return {job.row: storage.digest(identity.science(config)) for job, config in every}
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -102,11 +103,12 @@ def test_the_runs_of_every_sweep_keep_their_ids(sweep: str, scale: str) -> None:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("sweep", groups()["sweep"])
 def test_all_rows_of_a_table_take_one_micro_batch(sweep: str, scale: str) -> None:
-    """The largest, up to the usual limit, that divides each row's batch."""
+    """The largest, up to the usual limit, that divides each row's batch; or the one that the scale sets."""
     found = [(config.batch_size.sequences, config.trainer) for _, config in jobs(sweep, scale, "pretrain")]
     [size] = {micro_batch_size(sequences, trainer) for sequences, trainer in found} or {0}
     fitting = [n for n in range(1, LARGEST_BY_DEFAULT + 1) if all(sequences % n == 0 for sequences, _ in found)]
-    assert not found or size == max(fitting)
+    own = scaled(scale).trainer.micro_batch_size
+    assert not found or size == (max(fitting) if own is None else own)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -189,7 +191,7 @@ def test_equal_rows_of_different_tables_are_one_run(scale: str) -> None:
 
 def test_every_task_and_corpus_of_the_paper_has_a_stand_in_at_smoke() -> None:
     stands_for = chosen("table1_masking", "smoke").scale.stands_for
-    assert {f"task={task}" for task in METRIC_OF_TASK} <= set(stands_for)
+    assert {f"task={task}" for task in METRIC_OF_TASK if task != "blimp"} <= set(stands_for), "blimp is of no table"
     corpora = set(groups()["data_mix"]) - {"own", "pydoc"}
     assert {f"data_mix={mix}" for mix in corpora} <= set(stands_for)
 
@@ -279,7 +281,7 @@ def test_what_follows_section_4_is_finetuned_as_bert_and_the_rest_as_roberta(swe
         recipes = {config.finetune.recipe for _, config in jobs(sweep, scale, "finetune")}
         owners = {recipe.partition("'s")[0] for recipe in recipes}
         assert owners == ({"BERT"} if sweep in FOLLOWS_BERT else {"RoBERTa"}), recipes
-    assert {config.finetune.recipe for _, config in jobs(sweep, "smoke", "finetune")} == {"this scale's own"}
+    assert {config.finetune.recipe for _, config in jobs(sweep, "smoke", "finetune")} <= {"this scale's own"}
 
 
 @pytest.mark.parametrize("sweep", groups()["sweep"])
