@@ -39,12 +39,12 @@ def test_a_sweep_is_a_table_and_leaves_nothing_behind(capsys: pytest.CaptureFixt
 
 
 def test_runs_that_exist_are_complete_and_not_counted_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    before = planned(capsys, "sweep=table1_masking")
+    before = planned(capsys, "sweep=table1_masking", "sweep.seeds=[1]")
     name = row(before, "static")[1]
     (folder := tmp_path / "outputs" / "pretrain" / name).mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({}))
     assert results.is_complete(folder)
-    after = planned(capsys, "sweep=table1_masking")
+    after = planned(capsys, "sweep=table1_masking", "sweep.seeds=[1]")
     assert row(after, "static")[2] == "complete" and row(after, "dynamic")[2] == "missing"
     assert any(line.startswith("pretraining: 2 runs, 1 complete, 1 to train: 2.05M tokens") for line in after)
 
@@ -60,7 +60,13 @@ def test_rows_that_do_not_start_from_a_run_are_not_charged_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random weights cost no pretraining, in a table whose other row has one, and in one where no row has."""
-    few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "plan.output=plan.md", "plan.price_per_hour=1"]
+    few = [
+        "sweep.tasks=[sst2]",
+        "sweep.seeds=[1]",
+        "sweep.finetune_seeds=[1]",
+        "plan.output=plan.md",
+        "plan.price_per_hour=1",
+    ]
     lines = planned(capsys, "sweep=table1_masking", *few, "pretrained=none")
     assert lines[2] == "no row starts from a pretraining run of its own" and not any("parameters" in o for o in lines)
     assert any(line.startswith("pretraining: 0 runs, 0 complete, 0 to train: 0 tokens, ") for line in lines)
@@ -81,7 +87,7 @@ def test_rows_that_do_not_start_from_a_run_are_not_charged_one(
 
 def test_of_several_tables_each_run_is_counted_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Table 1's two rows are among the rows of the question about static patterns: at smoke all have 2,000 steps."""
-    few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "plan.price_per_hour=100"]
+    few = ["sweep.tasks=[sst2]", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]", "plan.price_per_hour=100"]
     alone = {name: planned(capsys, f"sweep={name}", *few) for name in ("table1_masking", "static_patterns")}
     tables = {name: lines[2 : lines.index("", 2)][1:] for name, lines in alone.items()}
     ids = {name: {line.split()[1] for line in rows} for name, rows in tables.items()}

@@ -139,7 +139,7 @@ def test_a_mistake_is_one_line(arguments: dict, parts: list[str], tmp_path: Path
 
 def test_a_damaged_result_is_an_error_and_hydra_is_left_as_it_was(tmp_path: Path) -> None:
     """A notebook may use Hydra itself, and asks several times."""
-    only = ["sweep.only=[static]", "sweep.tasks=[]"]
+    only = ["sweep.only=[static]", "sweep.tasks=[]", "sweep.seeds=[1]"]
     own = GlobalHydra.instance().hydra
     for _ in range(2):
         assert roberta_lab.results("table1_masking", outputs=tmp_path, overrides=only).empty

@@ -8,6 +8,7 @@ from composed_jobs import config
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from small_run import WHOLE
 
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, SizeConfig, SweepConfig
@@ -43,7 +44,7 @@ def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
 
 
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
-    pretrain, finetune = (jobs(command, "sweep=table1_masking") for command in identity.KINDS)
+    pretrain, finetune = (jobs(command, "sweep=table1_masking", *WHOLE) for command in identity.KINDS)
     assert [job.row for job in pretrain] == ["static", "dynamic"]
     assert len(finetune) == 2 * 3 * 3
     static, dynamic = (config(*job.words) for job in pretrain)
@@ -57,7 +58,7 @@ def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
 
 def test_a_table_addresses_the_runs_that_single_commands_make() -> None:
     """The row's run is the run of its overrides typed by hand."""
-    [job] = jobs("pretrain", "sweep=table1_masking", "sweep.only=[static]")
+    [job, _] = jobs("pretrain", "sweep=table1_masking", "sweep.only=[static]")
     typed = config("masking=static")
     assert identity.directory(config(*job.words), "pretrain") == identity.directory(typed, "pretrain")
 
