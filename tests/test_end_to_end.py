@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib import pyplot
-from small_run import SMALL, small_source  # noqa: F401 (a fixture)
+from small_run import SMALL, WHOLE, small_source  # noqa: F401 (a fixture)
 
 import roberta_lab
 from roberta_lab.cli import main
@@ -28,7 +28,7 @@ from roberta_lab.data.corpus.sources import pydoc
 def test_a_table_from_text_and_again_from_what_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["reproduce", "sweep=table1_masking", *SMALL]
+    command = ["reproduce", "sweep=table1_masking", *WHOLE, *SMALL]
     assert main.main(command) == 0
     folder = tmp_path / "outputs" / "tables" / "table1_masking" / "smoke"
     written = {"table.md", "table.csv", "table.tex", "tabular.tex", "table.json", "index.html", "figures"}
@@ -64,7 +64,7 @@ def test_a_table_from_text_and_again_from_what_is_there(
 
 def expect_results(outputs: Path, folder: Path) -> None:
     """A notebook gets what the runs noted, what the table shows, and what lies beside it."""
-    found = roberta_lab.results("table1_masking", outputs=outputs, overrides=SMALL)
+    found = roberta_lab.results("table1_masking", outputs=outputs, overrides=[*WHOLE, *SMALL])
     assert found.run_id.nunique() == 20
     for (kind, run_id), part in found.groupby(["kind", "run_id"]):
         run, noted = (
@@ -94,7 +94,7 @@ def expect_the_lines_of_the_readme_work(monkeypatch: pytest.MonkeyPatch) -> None
     """In the folder of the outputs; only these runs were made with overrides."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     lines = readme.split("    import roberta_lab\n")[1].split("\n\n")[0]
-    results = partial(roberta_lab.results, overrides=SMALL)
+    results = partial(roberta_lab.results, overrides=[*WHOLE, *SMALL])
     monkeypatch.setattr(roberta_lab, "results", results, raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, Any] = {"roberta_lab": roberta_lab}
@@ -107,7 +107,7 @@ def expect_the_lines_of_the_readme_work(monkeypatch: pytest.MonkeyPatch) -> None
 def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["table", "sweep=table1_masking", *SMALL]) == 0
+    assert main.main(["table", "sweep=table1_masking", *WHOLE, *SMALL]) == 0
     assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
     assert main.main(["finetune", "masking=static", *SMALL]) == 2 and not list(
         (tmp_path / "outputs").glob("finetune/*")
@@ -121,7 +121,7 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     assert re.search(
         r"^pydoc_span: \d+ train, \d+ dev items, of at most 32 tokens: ", capsys.readouterr().out, re.MULTILINE
     )
-    assert main.main(["table", "sweep=table1_masking", *SMALL]) == 0
+    assert main.main(["table", "sweep=table1_masking", *WHOLE, *SMALL]) == 0
     said = capsys.readouterr().out
     assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said
     assert main.main(["inspect", "inspect.examples=2", *SMALL]) == 0

@@ -62,8 +62,10 @@ def jobs(sweep: str, scale: str, command: str) -> list[tuple[Job, Config]]:
 
 def runs(sweep: str, scale: str) -> dict[str, str]:
     """Row -> the id of its pretraining run, of the first seed."""
-    every = reversed(jobs(sweep, scale, "pretrain"))
-    return {job.row: storage.digest(identity.science(config)) for job, config in every}
+    found: dict[str, str] = {}
+    for job, config in jobs(sweep, scale, "pretrain"):
+        found.setdefault(job.row, storage.digest(identity.science(config)))
+    return found
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -18,7 +18,7 @@ from composed_jobs import at
 from example_results import pretrained
 from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
-from small_run import SMALL, small_source  # noqa: F401 (a fixture)
+from small_run import SMALL, WHOLE, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
@@ -34,7 +34,7 @@ from roberta_lab.runs.progress import Overview, last_row
 from roberta_lab.runs.registration import register
 from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
 
-FEW = [*SMALL, "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
+FEW = [*SMALL, "sweep.seeds=[1]", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
 QUESTION = """
 name: a_question
 title: A question
@@ -61,7 +61,8 @@ def two_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def runs_of(outputs: Path, *overrides: str) -> list[Job]:
     """As they would lie in `outputs`; composed once for all tests."""
     register()
-    own = ["sweep=table1_masking", *overrides]
+    given = {word.partition("=")[0] for word in overrides}
+    own = ["sweep=table1_masking", *(word for word in WHOLE if word.partition("=")[0] not in given), *overrides]
     with jobs.composing():
         found = tables.runs_of(jobs.composed(parse(own)), parse(own))
     return [at(one, outputs / one.kind / one.path.name) for one in found]
@@ -256,6 +257,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
         "finetune.init_from=pydoc_pair",
         "trainer.progress=false",
         "sweep.only=[static]",
+        "sweep.seeds=[1]",
         "sweep.finetune_seeds=[3]",
     ]
     user.append("sweep.tasks=[squad2,sst2]")
@@ -312,7 +314,13 @@ def test_a_finetuning_run_that_lacks_the_weights_that_are_asked_for_is_missing(t
 def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_asks(tmp_path: Path) -> None:
     """One run, not two of one folder: with the weights for the other row, under its own name."""
     register()
-    user = ["sweep=table1_masking", "finetune.submission=true", "sweep.tasks=[mnli]", "sweep.finetune_seeds=[3]"]
+    user = [
+        "sweep=table1_masking",
+        "finetune.submission=true",
+        "sweep.tasks=[mnli]",
+        "sweep.seeds=[1]",
+        "sweep.finetune_seeds=[3]",
+    ]
     with jobs.composing():
         config = jobs.composed(parse(user))
         assert config.sweep is not None

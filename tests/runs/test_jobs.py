@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from composed_jobs import config
+from small_run import WHOLE
 
 from roberta_lab.cli import main
 from roberta_lab.runs import compose, jobs
@@ -55,8 +56,7 @@ def test_each_run_of_a_grid_is_built_and_hashed_once(ran: list[Job], builds: lis
 
 def test_runs_of_a_sweep_share_what_is_composed(ran: list[Job], builds: list[int]) -> None:
     """Eighteen finetuning runs have two rows and three tasks: six typed configs and the sweep's own."""
-    whole = ["sweep.seeds=[1]", "sweep.tasks=[squad2,mnli,sst2]", "sweep.finetune_seeds=[1,2,3]"]
-    assert main.main(["finetune", "sweep=table1_masking", *whole, "model.dropout=0.2", *SMALL]) == 0
+    assert main.main(["finetune", "sweep=table1_masking", *WHOLE, "model.dropout=0.2", *SMALL]) == 0
     assert len(ran) == 18 and builds[0] <= 7 and builds[1] == 18
     assert {job.row for job in ran} == {"static", "dynamic"}
 

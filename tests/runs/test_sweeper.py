@@ -9,6 +9,7 @@ from composed_jobs import config
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from small_run import WHOLE
 
 from roberta_lab.cli import main
 from roberta_lab.config import Config, ConfigError, SizeConfig, SweepConfig
@@ -47,8 +48,7 @@ def test_rows_that_differ_in_finetuning_share_their_pretraining_run() -> None:
 def test_table_1_is_two_runs_and_eighteen_finetunings() -> None:
     """With one seed and all its columns; at smoke it has two seeds and the one that so small a model learns."""
     assert [len(jobs(kind, "sweep=table1_masking")) for kind in identity.KINDS] == [4, 4, 0]
-    whole = ["sweep.seeds=[1]", "sweep.tasks=[squad2,mnli,sst2]", "sweep.finetune_seeds=[1,2,3]"]
-    pretrain, finetune, evaluate = (jobs(command, "sweep=table1_masking", *whole) for command in identity.KINDS)
+    pretrain, finetune, evaluate = (jobs(command, "sweep=table1_masking", *WHOLE) for command in identity.KINDS)
     assert evaluate == [], "no column of it is scored without finetuning"
     assert [job.row for job in pretrain] == ["static", "dynamic"]
     assert len(finetune) == 2 * 3 * 3

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[Job]]:
     """Table 1 with one task and seed: two rows, so two pretraining and two finetuning runs."""
     register()
-    overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
+    overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]"]
     with jobs.composing():
         user = parse(overrides)
         config = jobs.composed(user)

@@ -15,6 +15,9 @@ SMALL = [
     *("trainer.checkpoint_every_steps=5", "finetune.epochs=1", "trainer.jobs=1", "trainer.progress=false", "logger.wandb=off", "prepare.workers=1"),
 ]  # fmt: skip
 
+# Table 1's seeds and columns at paper scale, where a scale would have others: 2 pretraining runs and 18 finetunings.
+WHOLE = ["sweep.seeds=[1]", "sweep.tasks=[squad2,mnli,sst2]", "sweep.finetune_seeds=[1,2,3]"]
+
 # One pretraining run of three steps.
 SHORT = [
     *("tokenizer.vocab_size=300", "data_mix.train_tokens=2000", "data_mix.validation_tokens=500", "data_mix.held_out_share=0.3"),

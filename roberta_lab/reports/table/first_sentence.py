@@ -119,7 +119,14 @@ def _own(best: Seen, against: Seen, table: Table) -> str:
 
 
 def _agree(agreeing: int, pairs: int) -> str:
-    return f"{f'all {pairs}' if agreeing == pairs else f'{agreeing} of {pairs}'} pairs of seeds agree"
+    if agreeing < pairs:
+        return f"{agreeing} of {pairs} pairs of seeds agree"
+    return f"{'both' if pairs == 2 else f'all {pairs}'} pairs of seeds agree"
+
+
+def _at_most(spread: float, digits: int) -> str:
+    smallest = 10.0**-digits
+    return f"less than {number(smallest, digits)}" if spread < smallest / 2 else f"up to {number(spread, digits)}"
 
 
 def _how_sure(best: Seen, against: Seen, column: Column) -> str:
@@ -134,7 +141,7 @@ def _how_sure(best: Seen, against: Seen, column: Column) -> str:
         return f"{one}, {ONE_SEED}"
     better = sum(pair < 0 if column.lower_is_better else pair > 0 for pair in pairs.tolist())
     spreads = [spread[1] - spread[0] for s in (best, against) if (spread := s.cell.spread) is not None]
-    apart = f"seeds of one row differ by up to {number(max(spreads, default=0.0), column.digits)}"
+    apart = f"seeds of one row differ by {_at_most(max(spreads, default=0.0), column.digits)}"
     told = "" if better == len(pairs) else ", so these seeds do not tell the two apart"
     one = f", {ONE_PRETRAINING}" if not column.is_common and len({seed for seed, _ in best.cell.by_seed}) == 1 else ""
     return f"{seeds}{one}; {_agree(better, len(pairs))}{told}; {apart}"
