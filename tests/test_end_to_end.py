@@ -148,8 +148,18 @@ def test_finetuning_starts_from_the_final_weights_and_the_same_data_or_not_at_al
 def long_run(outputs: Path, cache: Path) -> list[str]:
     """The arguments of a command whose run is long enough to be interrupted twice."""
     small = [o for o in SMALL if not o.startswith(("batch_size.steps", "trainer.checkpoint_every_steps"))]
-    longer = ["batch_size.steps=400", "trainer.checkpoint_every_steps=20", "trainer.threads=1"]
-    return ["pretrain", *small, *longer, f"paths.outputs={outputs}", f"paths.cache={cache}"]
+    longer = ["batch_size.steps=200", "trainer.checkpoint_every_steps=20", "trainer.threads=1"]
+    return ["pretrain", *small, *longer, *own_text(cache.parent), f"paths.outputs={outputs}", f"paths.cache={cache}"]
+
+
+def own_text(folder: Path) -> list[str]:
+    """The arguments of a corpus in the folder, which other processes read too: two hundred documents of three sentences."""
+    if not (folder / "text").is_dir():
+        (folder / "text").mkdir()
+        for i in range(200):
+            parts = [f"The value {i} of part {j} is computed in the way number {i * j} of all ways." for j in range(3)]
+            (folder / "text" / f"{i}.txt").write_text(" ".join(parts))
+    return ["data_mix=own", f"data_mix.own.path={folder / 'text'}"]
 
 
 def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subprocess.Popen[bytes]) -> None:
@@ -163,7 +173,7 @@ def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subproce
 def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over the real corpus; two real processes, one gets SIGKILL, one SIGTERM; then to the end; against a run left alone."""
+    """Two real processes, one gets SIGKILL, one SIGTERM; then to the end; against a run left alone."""
     monkeypatch.chdir(tmp_path)
     cache, metrics = tmp_path / "cache", {}
     for name, numbers in (("cut", (signal.SIGKILL, signal.SIGTERM)), ("whole", ())):
@@ -179,4 +189,4 @@ def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(
         assert main.main(long_run(outputs, cache)) == 0
         [path] = outputs.rglob("metrics.jsonl")
         metrics[name] = path.read_bytes()
-    assert metrics["cut"] == metrics["whole"] and metrics["cut"].count(b'"train/mlm_loss"') == 400
+    assert metrics["cut"] == metrics["whole"] and metrics["cut"].count(b'"train/mlm_loss"') == 200

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from meeting import meet
 from small_run import SMALL
-from test_end_to_end import wait_for_a_new_checkpoint
+from test_end_to_end import own_text, wait_for_a_new_checkpoint
 from test_pretraining import Store, make, train
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -271,18 +271,10 @@ def test_ranks_end_with_rank_0() -> None:
         time.sleep(0.05)
 
 
-def write_text(folder: Path) -> None:
-    """Two hundred documents of three sentences."""
-    folder.mkdir()
-    for i in range(200):
-        parts = [f"The value {i} of part {j} is computed in the way number {i * j} of all ways." for j in range(3)]
-        (folder / f"{i}.txt").write_text(" ".join(parts))
-
-
 def pretraining(folder: Path, outputs: str, *overrides: str) -> list[str]:
     """The arguments of a command: on two ranks each, one thread a rank, over the text in `folder`."""
     settings = [*SMALL, "batch_size.steps=40", "trainer.checkpoint_every_steps=4", "trainer.accelerator=cpu"]
-    settings += ["data_mix=own", f"data_mix.own.path={folder / 'text'}", "trainer=ddp", "trainer.devices=2"]
+    settings += [*own_text(folder), "trainer=ddp", "trainer.devices=2"]
     places = f"paths.outputs={folder / outputs}", f"paths.cache={folder / 'cache'}"
     return ["pretrain", *overrides, *settings, *places, "trainer.threads=1"]
 
@@ -290,7 +282,6 @@ def pretraining(folder: Path, outputs: str, *overrides: str) -> list[str]:
 @needs_proc
 def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two rows are two runs, not four sweeps. A dead rank ends all, and soon; the same command then ends bitwise the same."""
-    write_text(tmp_path / "text")
     assert main.main(pretraining(tmp_path, "whole", "masking=static")) == 0
     multirun = pretraining(tmp_path, "cut", "-m", "masking=static,dynamic")
     command = [sys.executable, "-m", "roberta_lab", *multirun]
