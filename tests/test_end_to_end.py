@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib import pyplot
-from small_run import SMALL, small_source  # noqa: F401 (a fixture)
+from small_run import SMALL, own_text, small_source, wait_for_a_new_checkpoint  # noqa: F401 (a fixture)
 
 import roberta_lab
 from roberta_lab.cli import main
@@ -150,23 +149,6 @@ def long_run(outputs: Path, cache: Path) -> list[str]:
     small = [o for o in SMALL if not o.startswith(("batch_size.steps", "trainer.checkpoint_every_steps"))]
     longer = ["batch_size.steps=200", "trainer.checkpoint_every_steps=20", "trainer.threads=1"]
     return ["pretrain", *small, *longer, *own_text(cache.parent), f"paths.outputs={outputs}", f"paths.cache={cache}"]
-
-
-def own_text(folder: Path) -> list[str]:
-    """The arguments of a corpus in the folder, which other processes read too: two hundred documents of three sentences."""
-    if not (folder / "text").is_dir():
-        (folder / "text").mkdir()
-        for i in range(200):
-            parts = [f"The value {i} of part {j} is computed in the way number {i * j} of all ways." for j in range(3)]
-            (folder / "text" / f"{i}.txt").write_text(" ".join(parts))
-    return ["data_mix=own", f"data_mix.own.path={folder / 'text'}"]
-
-
-def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 240
-    while not set(outputs.rglob("step-*.ckpt")) - known:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.002)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -207,7 +207,8 @@ def test_passes_over_the_text_are_those_of_the_paper(scale: str) -> None:
     found = {job.row: costs_of(config) for job, config in jobs("table1_masking", scale, "pretrain")}
     assert all(row.passes == pytest.approx(40, rel=0.02) for row in found.values())
     ours, paper = (
-        {job.row: costs_of(config).passes for job, config in jobs("table4_data", at, "pretrain")} for at in (scale, "paper")
+        {job.row: costs_of(config).passes for job, config in jobs("table4_data", at, "pretrain")}
+        for at in (scale, "paper")
     )
     assert ours == pytest.approx(paper, rel=0.06)
 
