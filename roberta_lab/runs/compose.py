@@ -1,6 +1,7 @@
 """Turn the tree that Hydra composes into a typed config, and refuse what cannot be meant before any work."""
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def build(cfg: DictConfig) -> Config:
 def typed_config(cfg: DictConfig) -> Config:
     """Return the typed config of a composed tree, resolved but not checked. Raises: ConfigError."""
     plain = OmegaConf.masked_copy(cfg, [f.name for f in dataclasses.fields(Config)])
-    tree = OmegaConf.merge(OmegaConf.structured(Config), plain)
+    tree = OmegaConf.merge(_schema(), plain)
     # sorted: the order in which a mix names its sources means nothing
     sources = sorted(tree.data_mix.sources.items())
     if tree.sweep is not None and tree.sweep.row is None:  # for all rows: `data_mix.NAME.path` is for those with NAME
@@ -65,6 +66,12 @@ def typed_config(cfg: DictConfig) -> Config:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
     assert isinstance(config, Config)
     return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """Return the tree of all keys with their types, which merging copies; making one takes longer."""
+    return OmegaConf.structured(Config)
 
 
 def _source(name: str, source: Any) -> Any:

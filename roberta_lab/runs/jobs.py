@@ -22,7 +22,7 @@ from roberta_lab.runs import identity, results, run_folder, search_path
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.experiments import spelled_out
-from roberta_lab.runs.options import CONF, Outside, outside
+from roberta_lab.runs.options import CONF, Outside, groups, outside
 from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
 from roberta_lab.runs.sweeps import Place, expand, groups_of_rows
 
@@ -199,9 +199,11 @@ def _config_of(place: Place, sweep: SweepConfig) -> Config:
     """Return what `composed` would, for a run in a row of a sweep.
 
     Composing takes a sixth of a second, so a process composes once what jobs share: pretraining settings, each task, and
-    each setting of finetuning, none of which touches the others.
+    each setting of finetuning, none of which touches the others. Tables name the options of a row in different orders.
     """
+    options = groups()
     shared = without(place.overrides, "seed", "finetune.seed", "sweep")
+    shared.sort(key=lambda o: o.key_or_group if o.key_or_group in options else "~")  # values last, in their order
     other = without(shared, "task", "finetune")
     scale = [o for o in other if o.key_or_group == "scale"]
     of_task = [o for o in without(shared, "finetune") if o not in other]
@@ -237,6 +239,8 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
     if config.sweep is None:
         return [_remember(Job(kind, config, tuple(overrides)))]
     places = expand(config, kind, overrides)
+    if not places:
+        return []
     configs = [_config_of(place, config.sweep) for place in places]
     common = _common_batch(config, overrides, {place.row: own for place, own in zip(places, configs, strict=True)})
     jobs: list[Job] = []

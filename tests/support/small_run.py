@@ -1,5 +1,7 @@
 """Runs of seconds from the command line, on docstrings made up here."""
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,20 @@ def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ]  # fmt: skip
     monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
     monkeypatch.chdir(tmp_path)
+
+
+def own_text(folder: Path) -> list[str]:
+    """The arguments of a corpus in the folder, which other processes read too: two hundred documents of three sentences."""
+    if not (folder / "text").is_dir():
+        (folder / "text").mkdir()
+        for i in range(200):
+            parts = [f"The value {i} of part {j} is computed in the way number {i * j} of all ways." for j in range(3)]
+            (folder / "text" / f"{i}.txt").write_text(" ".join(parts))
+    return ["data_mix=own", f"data_mix.own.path={folder / 'text'}"]
+
+
+def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 240
+    while not set(outputs.rglob("step-*.ckpt")) - known:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.002)
