@@ -71,7 +71,8 @@ def typed_config(cfg: DictConfig) -> Config:
 @cache
 def _schema() -> DictConfig:
     """Return the tree of all keys with their types, which merging copies; making one takes longer."""
-    return OmegaConf.structured(Config)
+    tree: DictConfig = OmegaConf.structured(Config)
+    return tree
 
 
 def _source(name: str, source: Any) -> Any:

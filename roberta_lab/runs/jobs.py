@@ -22,7 +22,7 @@ from roberta_lab.runs import identity, results, run_folder, search_path
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.experiments import spelled_out
-from roberta_lab.runs.options import CONF, Outside, groups, outside
+from roberta_lab.runs.options import CONF, Outside, outside
 from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
 from roberta_lab.runs.sweeps import Place, expand, groups_of_rows
 
@@ -201,9 +201,8 @@ def _config_of(place: Place, sweep: SweepConfig) -> Config:
     Composing takes a sixth of a second, so a process composes once what jobs share: pretraining settings, each task, and
     each setting of finetuning, none of which touches the others. Tables name the options of a row in different orders.
     """
-    options = groups()
     shared = without(place.overrides, "seed", "finetune.seed", "sweep")
-    shared.sort(key=lambda o: o.key_or_group if o.key_or_group in options else "~")  # values last, in their order
+    shared.sort(key=lambda o: "~" if "." in o.key_or_group else o.key_or_group)  # values last, in their order
     other = without(shared, "task", "finetune")
     scale = [o for o in other if o.key_or_group == "scale"]
     of_task = [o for o in without(shared, "finetune") if o not in other]
