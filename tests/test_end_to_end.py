@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib import pyplot
-from small_run import SMALL, own_text, small_source, wait_for_a_new_checkpoint  # noqa: F401 (a fixture)
+from small_run import SMALL, WHOLE, own_text, small_source, wait_for_a_new_checkpoint  # noqa: F401 (a fixture)
 
 import roberta_lab
 from roberta_lab.cli import main
@@ -111,7 +111,7 @@ def expect_the_lines_of_the_readme_work(monkeypatch: pytest.MonkeyPatch) -> None
 def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["table", "sweep=table1_masking", *TABLE]) == 0
+    assert main.main(["table", "sweep=table1_masking", *WHOLE, *SMALL]) == 0
     assert "20 of 20 runs are missing: roberta-lab reproduce sweep=table1_masking" in capsys.readouterr().out
     assert main.main(["finetune", "masking=static", *SMALL]) == 2 and not list(
         (tmp_path / "outputs").glob("finetune/*")
@@ -125,7 +125,7 @@ def test_single_commands_address_the_same_runs_and_missing_ones_are_named(
     assert re.search(
         r"^pydoc_span: \d+ train, \d+ dev items, of at most 32 tokens: ", capsys.readouterr().out, re.MULTILINE
     )
-    assert main.main(["table", "sweep=table1_masking", *TABLE]) == 0
+    assert main.main(["table", "sweep=table1_masking", *WHOLE, *SMALL]) == 0
     said = capsys.readouterr().out
     assert "18 of 20 runs are missing" in said and "2 of 3 runs missing" in said
     assert main.main(["inspect", "inspect.examples=2", *SMALL]) == 0
