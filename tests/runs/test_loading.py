@@ -18,7 +18,7 @@ from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
 
 EARLIER = Path(__file__).parents[1] / "earlier_runs"
-PRETRAINED, FINETUNED, INTERRUPTED = "d659c0c7c4f8", "8d3beff64e75", "0614134eb1db"
+PRETRAINED, FINETUNED, INTERRUPTED = "6d7c4380a636", "7485c5c1954f", "9139db36a937"
 MASKED = "The harbour has two <mask> and one <mask>."
 
 
@@ -158,8 +158,7 @@ def test_a_config_that_is_not_understood_is_one_line(change: Any, parts: list[st
 @pytest.mark.parametrize(
     ("path_or_id", "parts"),
     [
-        ("d659c0c7c4f9", ["no such run among 4 runs in", "/runs/pretrain and ", "/runs/finetune", "'d659c0c7c4f8'"]),
-        ("0", ["2 runs in", "give more digits", f"pretrain {INTERRUPTED}", "pretrain 068d556a3ea4"]),
+        ("6d7c4380a637", ["no such run among 4 runs in", "/runs/pretrain and ", "/runs/finetune", "'6d7c4380a636'"]),
         ("table1", ["table1: no folder of a run", "Allowed: OUTPUTS/pretrain/ID"]),
         ("", ["no folder of a run"]),
     ],
@@ -167,6 +166,14 @@ def test_a_config_that_is_not_understood_is_one_line(change: Any, parts: list[st
 def test_what_names_no_run_is_one_line(path_or_id: str, parts: list[str], runs: Path) -> None:
     with pytest.raises(roberta_lab.ConfigError) as error:
         roberta_lab.load_run(path_or_id, runs)
+    assert "\n" not in str(error.value) and all(part in str(error.value) for part in parts), error.value
+
+
+def test_digits_that_two_runs_begin_with_are_not_enough(broken: Path) -> None:
+    other = shutil.copytree(broken, broken.parent / f"{PRETRAINED[:3]}000000000")
+    with pytest.raises(roberta_lab.ConfigError) as error:
+        roberta_lab.load_run(PRETRAINED[:3], broken.parents[1])
+    parts = ["2 runs in", "give more digits", f"pretrain {PRETRAINED}", f"pretrain {other.name}"]
     assert "\n" not in str(error.value) and all(part in str(error.value) for part in parts), error.value
 
 

@@ -144,15 +144,15 @@ def test_reproduce_makes_the_submissions_of_complete_runs_without_training(
     command = ["reproduce", "sweep=table1_masking", "scale=paper", *few]
     assert main.main(command) == 0
     out = capsys.readouterr().out
-    assert "2 rows, pretrain 0 of 0 there, finetune 0 of 1 there" in out and "0 pretrain, 1 finetune runs trained" in out  # fmt: skip
+    assert "2 rows, finetune 0 of 1 there" in out and "1 finetune runs trained" in out  # fmt: skip
     assert "runs are missing" not in out and not Path("outputs/pretrain").exists()
     folder = only_run()
     before = (folder / "result.json").read_bytes()
     monkeypatch.setattr(finetuning, "finetune", lambda *a: pytest.fail("trained again"))
     assert main.main([*command, "finetune.submission=true"]) == 0
     out = capsys.readouterr().out
-    assert "missing: 0 pretrain and 1 finetune runs" in out and "; about 0 s\n" in out
-    assert "0 pretrain, 0 finetune runs trained, 1 were there" in out
+    assert "missing: 1 finetune runs" in out and "; about 0 s\n" in out
+    assert "0 finetune runs trained, 1 were there" in out
     assert (folder / "submission" / "SST-2.tsv").is_file() and (folder / "result.json").read_bytes() == before
     assert main.main([*command, "finetune.submission=true"]) == 0 and "nothing is missing" in capsys.readouterr().out
     assert main.main(["plan", *command[1:]]) == 0

@@ -13,7 +13,7 @@ from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus import parts
 from roberta_lab.runs.options import CONF
-from roberta_lab.tasks import families
+from roberta_lab.tasks import families, zero_shot
 from roberta_lab.tasks.families import pydoc
 from roberta_lab.tasks.families.pydoc import described_parameters
 from roberta_lab.tasks.heads import HEADS
@@ -187,7 +187,13 @@ def test_each_option_composes_and_says_which_files_it_needs(name: str, tmp_path:
     settings = OmegaConf.load(CONF / "task" / f"{name}.yaml")
     task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), settings))
     assert isinstance(task, TaskConfig)
-    assert task.name == name and task.metric in HEADS[task.head].metrics and not task.path
+    assert task.name == name and not task.path
+    if zero_shot.is_yardstick(task.family):
+        assert task.metric in zero_shot.get(task.family).metrics
+        with pytest.raises(ConfigError, match=f"task={name} needs its files: task.path=FOLDER with "):
+            zero_shot.get(task.family).read(task)
+        return
+    assert task.metric in HEADS[task.head].metrics
     if families.get(task.family).files:
         with pytest.raises(ConfigError) as error:
             families.load(task, tmp_path)

@@ -40,7 +40,8 @@ def known(task: TaskConfig, table: Mapping[str, T]) -> T:
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters); messages name the `files`.
 
-    Both may lie in a sub-folder with the name of the family, so that one folder can hold the tasks of a whole table.
+    Of a folder with nothing but folders it may be in the one with the name of the family: so one folder can hold the tasks of a
+    whole table.
     """
     if not task.path:
         raise ConfigError(
@@ -49,10 +50,17 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     path = Path(task.path).expanduser()
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
-    for wanted in ([task.family], [name.lower() for name in names]):
-        found = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name.lower() in wanted)
-        path = found[0] if found else path
-    return path
+    own = _folder_in(path, *names)
+    if own is None and all(entry.is_dir() for entry in path.iterdir()) and (family := _folder_in(path, task.family)):
+        path, own = family, _folder_in(family, *names)
+    return own or path
+
+
+def _folder_in(path: Path, *names: str) -> Path | None:
+    """Return the first sub-folder of one of the names, in any case of letters; None without."""
+    wanted = {name.lower() for name in names}
+    found = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name.lower() in wanted)
+    return found[0] if found else None
 
 
 def split_files(
