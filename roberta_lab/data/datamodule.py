@@ -199,7 +199,7 @@ class PretrainingData(L.LightningDataModule):
         vocabulary: Vocabulary,
         rank: Rank = ALONE,
         fields: Fields = no_fields,
-        make_common: "Callable[[], CommonSet] | None" = None,
+        make_common: "Callable[[], CommonSet | None] | None" = None,
     ) -> None:
         super().__init__()
         self.config, self.vocabulary, self.validation_store, self.fields = config, vocabulary, validation, fields
@@ -210,7 +210,7 @@ class PretrainingData(L.LightningDataModule):
 
     @cached_property
     def common(self) -> "CommonSet | None":
-        """Return the common held-out set, made when it is first asked for; None for data in memory alone."""
+        """Return the common held-out set, made when it is first asked for; None where no word is masked, and for data in memory."""
         return None if self._make_common is None else self._make_common()
 
     @property

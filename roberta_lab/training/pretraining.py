@@ -86,9 +86,9 @@ def train(
         held_out = stores[1].select(config.data_mix.validation_tokens)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
 
-        def common() -> CommonSet:
+        def common() -> CommonSet | None:
             text = common_text(prepared.corpus, config.data_mix)
-            return CommonSet(text, encoding, config.input_format.max_length)
+            return CommonSet(text, encoding, config.input_format.max_length) if text.num_bytes else None
 
         data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields, common)
         step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score)

@@ -136,5 +136,18 @@ def test_a_score_equals_a_slow_one_input_by_input(text: CommonText) -> None:
     assert common_score.negative_log_likelihood(model, common.batches())[0] == pytest.approx(total, rel=1e-5)
 
 
+def test_a_common_text_without_a_masked_word_is_known_by_its_bytes(tmp_path: Path) -> None:
+    """Of a source with one short document, held out or not: no run is scored on it."""
+    write_articles(tmp_path / "a.jsonl", TEXTS)
+    write_articles(tmp_path / "b.jsonl", ["A text of its own."])
+    for share in (0.15, 0.01):
+        alone = mix(tmp_path / "a.jsonl", held_out_share=share, validation_tokens=200)
+        second = replace(alone.sources["mine"], path=str(tmp_path / "b.jsonl"))
+        both = replace(alone, sources={**alone.sources, "other": second}, common_sources=["other"])
+        corpus = prepare(both, BPE, tmp_path / "cache", progress=False, num_workers=1).corpus
+        found = common_text(corpus, both)
+        assert found.num_bytes == 0 and len(found.documents) == (share == 0.15)
+
+
 def test_words_keep_their_places() -> None:
     assert masked_words(["One two", " three"])[1][0].text == "three" and Word("a", True) != Word("a", False)
