@@ -53,7 +53,11 @@ def noted(run: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- what a run gives
 def test_a_pretraining_run_is_found_by_path_id_and_prefix(runs: Path) -> None:
     path = runs / "pretrain" / PRETRAINED
-    found = [roberta_lab.load_run(path), roberta_lab.load_run(PRETRAINED, runs), roberta_lab.load_run(PRETRAINED[:3], str(runs))]
+    found = [
+        roberta_lab.load_run(path),
+        roberta_lab.load_run(PRETRAINED, runs),
+        roberta_lab.load_run(PRETRAINED[:3], str(runs)),
+    ]
     for run in found:
         assert (run.id, run.kind, run.path) == (PRETRAINED, "pretrain", path)
         assert run.result is not None and (values := run.result.to_json()) == values | noted(path)
