@@ -66,8 +66,7 @@ class BatchPlan:
             begin, epoch = end, epoch + 1
             if epoch == self.plans.copies:  # `begin` is the length of a cycle now
                 cycles = position // begin
-                cycle, epoch, begin = begin, cycles * epoch, cycles * begin
-                assert position - begin < cycle
+                begin, epoch = cycles * begin, cycles * epoch
         return epoch, begin
 
     def epochs(self, steps: int) -> float:

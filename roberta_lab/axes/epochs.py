@@ -1,4 +1,4 @@
-"""Give each epoch its plan of examples: one for all epochs or, of pairs, `nsp.copies` plans in turn (recipe of BERT's data).
+"""Give each epoch its plan of examples: one plan for all epochs; for formats of pairs, `nsp.copies` plans in turn.
 
 BERT made ten copies of its data and drew splits, partners and masks anew in each (Devlin et al. 2019,
 create_pretraining_data.py). Here a plan is a function of (seed, epoch mod copies), so nothing is stored. Static and dynamic
@@ -45,7 +45,7 @@ class Epochs:
         return self._sizes[copy]
 
     def view(self, examples: Ints, epochs: Ints) -> tuple[Plan, Ints]:
-        """Return a plan and the places in it of these examples of these epochs, (B,) integers each."""
+        """Return one plan that holds these examples of these epochs, (B,) integers each, and their places in it, (B,)."""
         copies = epochs % self.copies
         if (copies == copies[:1]).all():
             return self.plan(int(copies[0]) if len(copies) else 0), examples

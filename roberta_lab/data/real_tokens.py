@@ -18,7 +18,7 @@ from roberta_lab.config import Config, DataMixConfig, TokenizerConfig
 from roberta_lab.data import token_store
 from roberta_lab.data.storage import read_json
 
-SAMPLE_TOKENS = 2_000_000  # of the store, planned in some 20 ms; its lengths are those of the whole within 1%
+SAMPLE_TOKENS = 2_000_000  # of the store: planning 1.35M tokens of segment pairs takes 10 ms
 # Gigabytes of text of each corpus (RoBERTa, Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes of a token of
 # GPT-2's byte-level BPE, measured on some megabytes of such text. (OpenWebText is known to have 9.0G tokens: 4.2 bytes each.)
 CORPORA = {
@@ -46,6 +46,7 @@ ASSUMED = {
         "doc_sentences": ((0.758, 0.823, 0.892, 0.919), (1.04, 1.02, 1.01, 1.00)),
     },
 }
+FULL = (1.0,) * len(LENGTHS)  # of a format without measurements
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,9 @@ def real_tokens(config: Config) -> RealTokens:
     if (folder := prepared_store(config)) is not None:
         return _counted(config, folder)
     form, kind = config.input_format, "pydoc" if list(config.data_mix.sources) == ["pydoc"] else "text"
-    shares, growths = ASSUMED[kind].get(form.name, ((1.0,) * len(LENGTHS),) * 2)
-    aimed = format_of(form).matched_to
-    if aimed is not None and form.matched_to == "real_tokens":
-        shares = ASSUMED[kind].get(aimed, ((1.0,) * len(LENGTHS),))[0]
-    elif aimed is not None:
-        shares = (1.0,) * len(LENGTHS)
+    shares, growths = ASSUMED[kind].get(form.name, (FULL, FULL))
+    if (partner := format_of(form).matched_to) is not None:
+        shares = FULL if form.matched_to == "max_length" else ASSUMED[kind].get(partner, (FULL, FULL))[0]
     share, growth = (float(np.interp(np.log2(form.max_length), np.log2(LENGTHS), each)) for each in (shares, growths))
     size, basis = text_tokens(config)
     return RealTokens(
@@ -96,11 +94,9 @@ def text_tokens(config: Config) -> tuple[float | None, str]:
     limit, stated = config.data_mix.train_tokens, _stated_tokens(config)
     if limit and (stated is None or limit < stated):
         return float(limit), "data_mix.train_tokens"
-    return (
-        (stated, "by the stated size of the corpora")
-        if stated is not None
-        else (None, "sizes unknown before `prepare`")
-    )
+    if stated is None:
+        return None, "sizes unknown before `prepare`"
+    return stated, "by the stated size of the corpora"
 
 
 def _stated_tokens(config: Config) -> float | None:

@@ -8,10 +8,9 @@ import torch
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import to_device
 from roberta_lab.model.encoder import PretrainingModel
+from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
 from roberta_lab.model.objective import encode
 from roberta_lab.model.objectives.mlm import MaskedTokens
-
-BITS, PERPLEXITY = "bits_per_byte", "ppl"
 
 
 @torch.no_grad()
@@ -35,4 +34,4 @@ def figures(nats: float, masked: int, num_bytes: int) -> dict[str, float]:
     A model without any idea has a perplexity beyond a float's range: it is infinite then.
     """
     mean = nats / masked
-    return {BITS: nats / math.log(2) / num_bytes, PERPLEXITY: math.exp(mean) if mean < 700 else math.inf}
+    return {COMMON_BITS: nats / math.log(2) / num_bytes, COMMON_PPL: math.exp(mean) if mean < 700 else math.inf}

@@ -13,6 +13,8 @@ class Metric:
     is_share: bool = False  # logged as 0 to 1, shown in percent
 
 
+# names under which the figures of the common held-out text are logged (model/common_score.py)
+COMMON_BITS, COMMON_PPL = "val/common_bits_per_byte", "val/common_ppl"
 PERPLEXITY = Metric("ppl", lower_is_better=True)
 BITS_PER_BYTE = Metric("bits_per_nonspace_byte", lower_is_better=True, digits=3)
 

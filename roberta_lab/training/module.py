@@ -174,8 +174,7 @@ class PretrainingModule(L.LightningModule):
         with self.trainer.precision_plugin.val_step_context():
             found = common_score.negative_log_likelihood(self.model, data.common.batches(data.micro_batches.rank))
         nats, masked = self.sum_over_ranks(torch.tensor(found, dtype=torch.float64)).tolist()
-        figures = common_score.figures(nats, int(masked), data.common.num_bytes)
-        return {f"val/common_{name}": value for name, value in figures.items()}
+        return common_score.figures(nats, int(masked), data.common.num_bytes)
 
 
 def counts_of_step(batch: Batch) -> Counts:

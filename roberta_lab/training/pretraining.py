@@ -18,6 +18,7 @@ from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
+from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
 from roberta_lab.training import micro_batch, noise, ranks
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Cut, NoRows, PretrainingResult, Row, RowLog
@@ -106,7 +107,7 @@ def build_pretraining_trainer(config: Config, data: PretrainingData, step_end: S
 
 def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -> PretrainingResult:
     validation = [row for row in rows if any(name.startswith("val/") for name in row)][-1]
-    bits, perplexity = (validation.get(f"val/common_{name}") for name in ("bits_per_byte", "ppl"))
+    common = {name: validation.get(name) for name in (COMMON_BITS, COMMON_PPL)}
     return PretrainingResult(
         steps=validation.step,
         tokens_seen=module.tokens_seen,
@@ -114,13 +115,11 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         unigram_ppl=data.unigram_perplexity(),
         parameters=sum(p.numel() for p in module.parameters()),
         plan=data.micro_batches.plans.plan(0).counts,
-        metrics={
-            name: value for name, value in validation.items() if name.startswith("val/") and "/common_" not in name
-        },
+        metrics={name: value for name, value in validation.items() if name.startswith("val/") and name not in common},
         declared=module.objective.declared,
-        common_bits_per_byte=bits,
-        common_perplexity=perplexity,
-        common_text=data.common.digest if bits is not None and data.common is not None else "",
+        common_bits_per_byte=common[COMMON_BITS],
+        common_perplexity=common[COMMON_PPL],
+        common_text=data.common.digest if common[COMMON_BITS] is not None and data.common is not None else "",
     )
 
 

@@ -16,6 +16,7 @@ from roberta_lab.data.common_set import CommonSet, CommonText, Word, common_text
 from roberta_lab.data.corpus.preparation import prepare
 from roberta_lab.model import common_score
 from roberta_lab.model.encoder import PretrainingModel
+from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
 
 TEXTS = [
     f"The {word} of No.{i} isn't here, says Zoë (who came)! It was {word}ed in {1900 + i}.\nA second line, {word}."
@@ -113,10 +114,10 @@ def test_a_model_without_any_idea_needs_the_bits_of_its_vocabulary(text: CommonT
         torch.nn.init.zeros_(model.encoder.embeddings.tokens.weight)
         nats, masked = common_score.negative_log_likelihood(model, common.batches())
         figures = common_score.figures(nats, masked, common.num_bytes)
-        assert nats == pytest.approx(masked * math.log(size), rel=1e-5) and figures["ppl"] == pytest.approx(
+        assert nats == pytest.approx(masked * math.log(size), rel=1e-5) and figures[COMMON_PPL] == pytest.approx(
             size, rel=1e-4
         )
-        assert figures["bits_per_byte"] == pytest.approx(masked * math.log2(size) / common.num_bytes, rel=1e-5)
+        assert figures[COMMON_BITS] == pytest.approx(masked * math.log2(size) / common.num_bytes, rel=1e-5)
 
 
 def test_a_score_equals_a_slow_one_input_by_input(text: CommonText) -> None:

@@ -236,7 +236,7 @@ def test_nothing_is_said_kept_or_counted_and_torch_stays_out(there: Hub, tmp_pat
 
 
 def test_a_reader_that_stops_early_ends(there: Hub, tmp_path: Path) -> None:
-    """Without the collection in `hub.rows` most such processes hang at their end; with it, one in a hundred still may (Arrow)."""
+    """Without the collection in `hub.rows` most such processes hang at their end; with it, one did once (Arrow)."""
     code = "from test_hub import hub, source; print(len(next(hub.rows(source('owner/two'), 0, {}))))"
     for attempt in range(3):
         try:

@@ -11,7 +11,7 @@ import pytest
 from report_runs import META, SWEEP, Page, composed, config, finetuned, pretrained, write_run
 
 from roberta_lab.config import SweepConfig
-from roberta_lab.model.metrics import accuracy
+from roberta_lab.model.metrics import COMMON_BITS, accuracy
 from roberta_lab.reports import tidy
 from roberta_lab.reports.figures import choice, held_out_text, pretraining, results
 from roberta_lab.reports.figures.inline_svg import inline
@@ -140,7 +140,7 @@ def test_the_curves_are_of_the_common_text_where_each_run_measured_it(tmp_path: 
     folders = {run.row: tmp_path / "pretrain" / run.run_id for run in runs}
     for folder in [*folders.values()][:rows_with_it]:
         with open(folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": 11, "tokens_seen": 11000, held_out_text.COMMON: 1.25}) + "\n")
+            file.write(json.dumps({"step": 11, "tokens_seen": 11000, COMMON_BITS: 1.25}) + "\n")
     first = next(pretraining.curves(table(*runs), folders, {folder: [folder] for folder in folders.values()}))
     assert first.slug == "perplexity" and first.y_label == {2: "bits per byte of the common text", 1: PERPLEXITY.name.replace("ppl", "perplexity")}[rows_with_it]  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_the_curve_is_the_mean_of_seeds_over_passes_with_a_mark_where_static_pat
                     "step": k,
                     "tokens_seen": 50 * k,
                     "epoch": 4.0 * k,
-                    held_out_text.COMMON: b,
+                    COMMON_BITS: b,
                     held_out_text.OWN: 100 * b,
                 }
                 for k, b in enumerate(bits, 1)

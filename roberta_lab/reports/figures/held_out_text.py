@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from roberta_lab.config.formatting import counted
+from roberta_lab.model.metrics import COMMON_BITS
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.alike import same_inputs
 from roberta_lab.reports.table.rows import Table
 from roberta_lab.training.rows import Row
 
-COMMON = "val/common_bits_per_byte"  # of validations during training, where they measured the common text
 OWN = "val/ppl"
 SEVERAL = "Means over the seeds of each row; upright lines go from the smallest to the largest."
 
@@ -23,7 +23,7 @@ def curves(table: Table, metrics: Mapping[str, Sequence[Sequence[Row]]]) -> Iter
     """
     repeats = _repeats(table)
     x = "passes over the data" if repeats else "tokens seen"
-    kinds = [(COMMON, "Common bits per byte", "bits per byte of the common text")]
+    kinds = [(COMMON_BITS, "Common bits per byte", "bits per byte of the common text")]
     if repeats and same_inputs(table.rows):
         kinds.insert(0, (OWN, "Held-out perplexity", "perplexity"))
     for slug, (key, title, y) in zip(("perplexity", "common"), kinds, strict=False):
