@@ -31,6 +31,7 @@ _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WAITS = (1.0, 4.0)  # seconds before the files are looked up again
 _BUSY = (408, 429, 500, 502, 503, 504)  # HTTP
+READS_UNDER_WAY = 0.5  # seconds in which they end
 _BATCH = 64  # rows in memory at a time; a book may have some megabytes
 
 
@@ -74,6 +75,7 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
     start = 0
     with hub_calls(source):
         batches = iter(stream.shard(stream.num_shards, shard).with_format("arrow").iter(_BATCH))
+    ended = False
     try:
         for table in iterate(source, batches):
             names = [name for name in _wanted(source) if name in table.column_names]
@@ -82,9 +84,12 @@ def rows(source: HubConfig, shard: int, counts: Counter[str]) -> Iterator[Row]:
             for batch in table.to_batches():
                 yield from batch_rows(batch, names, start, counts)
                 start += batch.num_rows
+        ended = True
     finally:
         del batches
         gc.collect()  # Arrow's threads must end before the interpreter does: github.com/apache/arrow/issues/45214
+        if not ended:  # it reads ahead: nothing else waits for the reads under way
+            time.sleep(READS_UNDER_WAY)
 
 
 def split_names(source: HubConfig) -> list[str]:
