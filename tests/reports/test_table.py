@@ -558,7 +558,7 @@ def test_all_files_are_written_and_again_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "tables" / "t" / "smoke"
     folder.mkdir(parents=True)
     _, files = write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
-    forms = ["table.md", "table.csv", "table.tex", "tabular.tex", "results.csv", "results.parquet"]
+    forms = ["table.md", "table.csv", "table.json", "table.tex", "tabular.tex", "results.csv", "results.parquet"]
     assert [f.name for f in files] == [*forms, "index.html"]
     drawn = {path.name for path in (folder / "figures").iterdir()}
     assert drawn == {f"{name}.{kind}" for name in ("perplexity", "loss", "mask_exposure") for kind in ("svg", "png")}

@@ -37,6 +37,11 @@ def marked(rows: Sequence[Row], reference: str | None) -> list[Row]:
     ]
 
 
+def unlike(row: Row, base: Row) -> tuple[str, ...]:
+    """Return the marks of a row for what differs from another, and of the other for what differs within it, each once."""
+    return tuple(dict.fromkeys(mark for found in marked((base, row), base.name) for mark in found.marks))
+
+
 def _cut_marks(row: Row, base: Cut | None, reference: Config | None) -> list[str]:
     cuts = [cut for cuts in row.cuts for cut in cuts]
     if base is None:

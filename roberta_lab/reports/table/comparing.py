@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.reports.statistics.paired import paired_difference
-from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs
+from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs, unlike
 from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column
 from roberta_lab.reports.table.differences import Difference, tested_together, untested
 from roberta_lab.reports.table.marks import doubts
@@ -44,7 +44,7 @@ def compared_with(
 def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[str, float]) -> Difference | None:
     """Return how two rows differ in a column, the one at `place`; None where no seed is in both, or the texts are not the same."""
     ours, theirs = row.all_cells[place], base.all_cells[place]
-    if OTHER_TEXT in (*ours.marks, *theirs.marks):
+    if column.is_common and len({*row.common_texts, *base.common_texts}) > 1:
         return None
     pretraining_seeds = {seed for seed, _ in ours.by_seed.keys() & theirs.by_seed.keys()}
     same_weights = len(pretraining_seeds) == 1 and _start_alike(ours, theirs)
@@ -58,7 +58,8 @@ def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[st
 
 def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
     """Return why figures of two rows are not to be compared; empty where they are."""
-    if found := [*doubts(row, row.all_cells[place], column), *doubts(base, base.all_cells[place], column)]:
+    found = [mark for r in (row, base) for mark in doubts(r, r.all_cells[place], column) if mark != OTHER_TEXT]
+    if found := [*unlike(row, base), *found]:
         return f"not tested: {', '.join(dict.fromkeys(found))}"
     if column.held_out is None or (column.is_common and column.held_out != COMMON_PERPLEXITY):
         return ""

@@ -12,8 +12,8 @@ from roberta_lab.reports import tidy
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
-from roberta_lab.reports.page.landing import SUMMARY, summary
-from roberta_lab.reports.table import assembly, latex, markdown, notes
+from roberta_lab.reports.page.landing import summary
+from roberta_lab.reports.table import as_json, assembly, latex, markdown, notes
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.differences import Difference, Outcome
 from roberta_lab.reports.table.rows import Record, Table
@@ -40,19 +40,20 @@ def write_table(
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
+    noted = summary(table, command, choice.main_figure(figures))
     forms: dict[str, str | bytes] = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}),
         "table.csv": csv_text(table),
+        as_json.JSON_FILE: as_json.document(table, meta, noted),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
         **tidy.forms(tidy.frame(config, records)),
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
-    noted = summary(table, command, choice.main_figure(figures))
     pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, content in {**pictures, **forms, SUMMARY: noted, "index.html": page}.items():
+    for name, content in {**pictures, **forms, "index.html": page}.items():
         write(folder / name, content)
     if tidy.PARQUET not in forms:
         (folder / tidy.PARQUET).unlink(missing_ok=True)  # of an earlier time, which had pyarrow

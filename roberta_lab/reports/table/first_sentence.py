@@ -78,7 +78,7 @@ def _seen(table: Table, column: Column) -> list[Seen]:
 
 def _doubts(seen: Seen, column: Column) -> Iterator[str]:
     """Yield the marks that keep a figure from being compared, each once."""
-    yield from dict.fromkeys(mark for row in seen.rows for mark in doubts(row, seen.cell, column))
+    yield from dict.fromkeys(mark for row in seen.rows for mark in (*row.marks, *doubts(row, seen.cell, column)))
 
 
 # ---------------------------------------------------------------- in words

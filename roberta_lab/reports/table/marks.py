@@ -12,8 +12,7 @@ DOUBTS = (AT_CHANCE, "diverged", "runs nan", UNIGRAM, OTHER_TEXT)  # marks of ce
 
 
 def doubts(row: Row, cell: Cell, column: Column) -> Iterator[str]:
-    """Yield the marks of a row and of its cell in a column that keep the figure from being compared, each once."""
-    yield from row.marks
+    """Yield the marks of a row's cell in a column that keep the figure from being compared, each once."""
     marks = [*cell.marks, *(row.perplexity.marks if column.is_common else ())]
     yield from (mark for mark in dict.fromkeys(marks) if any(doubt in mark for doubt in DOUBTS))
 
