@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.landing import SUMMARY, summary
 from roberta_lab.reports.table import assembly, latex, markdown, notes
 from roberta_lab.reports.table.alike import cut_text
+from roberta_lab.reports.table.differences import Difference, Outcome
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
 
 FIELDS = (
     *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
     *("majority", "marks", "row_marks", "cut", "reference"),
-    *("difference", "difference_low", "difference_high", "pairs", "p"),
+    *("difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "smallest_seen", "outcome"),
     *("told_apart", "runs", "setting", "settings"),
 )
 
@@ -57,12 +59,25 @@ def write_table(
     return table, [folder / name for name in (*forms, "index.html")]
 
 
+def difference_fields(difference: Difference) -> dict[str, object]:
+    """Return a difference as fields of the CSV; without p values where it is not tested."""
+    seen, outcome = difference.seen, difference.outcome
+    is_tested = outcome not in (Outcome.SAME_RUNS, Outcome.UNTESTED)
+    found: dict[str, object] = {"difference": seen.mean, "pairs": seen.n, "outcome": outcome.value}
+    found["told_apart"] = str(outcome is Outcome.APART).lower() if is_tested else None
+    if not math.isnan(seen.half_width):
+        found |= {"difference_low": seen.low, "difference_high": seen.high}
+    if is_tested:
+        found |= {"p": seen.p, "p_holm": difference.p_holm, "smallest_seen": difference.smallest_seen}
+    return found
+
+
 def csv_text(table: Table) -> str:
     """Return the cells as CSV.
 
     Held-out figures are columns like the tasks; the `majority` of perplexity is the unigram model's. Runs are ids separated by
     spaces. `row_marks` and `cut` are the same in all lines of a row: how it was made unlike the others, and how its steps were
-    cut. `told_apart` is empty where nothing could be compared.
+    cut. `told_apart` is empty where nothing was tested.
     """
     written = io.StringIO()
     writer = csv.DictWriter(written, FIELDS, lineterminator="\n")
@@ -92,9 +107,6 @@ def csv_text(table: Table) -> str:
                 "settings": cell.num_settings,
             }
             if compared:
-                line |= {"reference": table.reference, "difference": compared.mean, "pairs": compared.n}
-                line["told_apart"] = str(compared.apart).lower()
-                if compared.was_tested:
-                    line |= {"difference_low": compared.low, "difference_high": compared.high, "p": compared.p}
+                line |= {"reference": table.reference, **difference_fields(compared)}
             writer.writerow(line)
     return written.getvalue()
