@@ -23,14 +23,16 @@ from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_li
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
+from roberta_lab.reports import until
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.overrides import Override, parse, texts, without
+from roberta_lab.runs.overrides import Override, assign, parse, texts, without
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of, without_table_choice
 from roberta_lab.runs.wandb import mirror
 
 LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
+SEEDS = "sweep.seeds"
 NO_TIME = "time unknown: no complete run of like size yet"
 
 
@@ -43,9 +45,17 @@ class Work:
     failures: dict[Path, str] = field(default_factory=dict)  # run folder -> message
 
     def __post_init__(self) -> None:
-        self.runs = each_once(job for sweep in self.sweeps for job in sweep.runs)
-        self.num_shared = num_shared(self.sweeps)
-        self.trained_before = {path for path, job in self.runs.items() if job.is_trained}
+        self.rounds = 0  # of making runs
+        self.trained_before: set[Path] = set()
+        self.runs: dict[Path, Job] = {}
+        self.take(self.sweeps)
+
+    def take(self, sweeps: list[Sweep]) -> None:
+        """Take these tables in place of earlier ones, which have runs more or the same."""
+        self.sweeps, before = sweeps, self.runs
+        self.runs = each_once(job for sweep in sweeps for job in sweep.runs)
+        self.num_shared = num_shared(sweeps)
+        self.trained_before |= {path for path, job in self.runs.items() if path not in before and job.is_trained}
 
     @property
     def kinds(self) -> list[str]:
@@ -89,12 +99,14 @@ def main(job: Job) -> Json:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
+    until.check(config)
     work = Work(sweeps_of(config, job.overrides), without_table_choice(job.overrides))
     print(plan(work, config))
     try:
-        _prepare(work)
-        for kind in work.kinds:
-            _make(work, kind, config, hydra)
+        _make_all(work, config, hydra)
+        while (seeds := _more_seeds(work, config, start)) is not None:
+            work.take(sweeps_of(config, [*without(job.overrides, "seed", SEEDS), assign(SEEDS, seeds)]))
+            _make_all(work, config, hydra)
     finally:
         sys.stdout.flush()
     tables, seconds = _tables(work), time.monotonic() - start
@@ -166,6 +178,24 @@ def failed(work: Work) -> str:
                 f"  {len(waiting)} {kind} runs wait for them; the same reproduce goes on with what is missing."
             )
     return "\n".join(lines)
+
+
+def _more_seeds(work: Work, config: Config, start: float) -> list[int] | None:
+    """Return the pretraining seeds with one more, where `reproduce.until` asks for it; print how far the intervals are."""
+    if config.reproduce.until is None:
+        return None
+    [sweep], hours = work.sweeps, (time.monotonic() - start) / 3600
+    said, seeds = until.more_seeds(sweep.config, sweep.runs, hours, hours / work.rounds, bool(work.failures))
+    print("\n".join(said))
+    return seeds
+
+
+def _make_all(work: Work, config: Config, hydra: list[str]) -> None:
+    """Prepare and make what is missing of all kinds."""
+    work.rounds += 1
+    _prepare(work)
+    for kind in work.kinds:
+        _make(work, kind, config, hydra)
 
 
 def _prepare(work: Work) -> None:
