@@ -13,6 +13,7 @@ class Command(NamedTuple):
     examples: list[str]
     sweeps: bool = False  # `sweep=NAME` makes it a multirun
     needs_sweep: bool = False
+    words: tuple[str, ...] = ()  # keys that the first words of the command are the values of
     many_sweeps: bool = False  # `sweep=all` and `sweep=[NAME,NAME]` too
 
 
@@ -23,7 +24,7 @@ _FIRST_STEPS = (
     "First steps: `roberta-lab reproduce sweep=table1_masking` (minutes on a laptop), then `roberta-lab COMMAND --help`"
     " for a command's groups, defaults and examples."
 )
-_TEMPLATE = """roberta-lab {name} [overrides]: {summary}
+_TEMPLATE = """roberta-lab {name}{words} [overrides]: {summary}
 
 Examples:
 {examples}
@@ -51,6 +52,7 @@ def help_of(name: str) -> str:
     command, chosen = COMMANDS[name], default_options()
     return _TEMPLATE.format(
         name=name,
+        words="".join(f" {key.rpartition('.')[2].upper()}" for key in command.words),
         summary=command.summary,
         examples="\n".join(f"  roberta-lab {name} {example}".rstrip() for example in command.examples),
         groups="\n".join(

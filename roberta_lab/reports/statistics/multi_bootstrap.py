@@ -19,7 +19,9 @@ from roberta_lab.axes.rng import generator
 
 NUM_DRAWS = 1000
 QUANTILES = (0.025, 0.975)
-Tables = Sequence[Sequence[np.ndarray]]  # of pretraining seeds, of their finetuning seeds: what each item contributes, (N, ...)
+Tables = Sequence[
+    Sequence[np.ndarray]
+]  # of pretraining seeds, of their finetuning seeds: what each item contributes, (N, ...)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def multi_bootstrap(
     return SeedsAndItems(whole, float(low), float(high), num_draws, num_seeds, num_items)
 
 
-Difference = Callable[[np.ndarray, np.ndarray], float]  # drawn items and seeds, int64, to the mean difference of the seeds
+Difference = Callable[
+    [np.ndarray, np.ndarray], float
+]  # drawn items and seeds, int64, to the mean difference of the seeds
 
 
 def _of_points(ours: Tables, theirs: Tables) -> Difference:

@@ -8,6 +8,7 @@ from pathlib import Path
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
 from roberta_lab.reports import tidy
+from roberta_lab.reports.diff import files as diff
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
@@ -45,7 +46,8 @@ def write_table(
         "tabular.tex": latex.tabular(table),
         **tidy.forms(tidy.frame(config, records)),
     }
-    page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
+    diffs = diff.write_rows(table, folder)
+    page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command, diffs)
     noted = summary(table, command, choice.main_figure(figures))
     pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:

@@ -108,6 +108,16 @@ class Head(ABC, Generic[ItemType]):
         """Return scores that need more than the rows."""
         return {}
 
+    def right(self, table: np.ndarray) -> np.ndarray | None:
+        """Return which items of a table of rows are predicted right, bool (N,); None where nothing is wholly right or wrong."""
+        found: np.ndarray = table[:, 0] == table[:, 1]
+        return found
+
+    def points(self, metric: str, table: np.ndarray) -> np.ndarray | None:
+        """Return what each item adds to a score that is their mean, float64 (N,), 0 to 100; None where it is no mean over items."""
+        right = self.right(table)
+        return None if metric != "accuracy" or right is None else 100.0 * right
+
     def constants(self, items: Sequence[ItemType]) -> Sequence[Sequence[object]]:
         """Return candidates for the best constant prediction, for each one value an item: here each class, by frequency."""
         return [[gold] * len(items) for gold, _ in Counter(item.gold for item in items).most_common()]

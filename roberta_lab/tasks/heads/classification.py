@@ -112,6 +112,9 @@ class RegressionHead(TextHead):
         ranks = np.stack([_ranks(column) for column in table.T])
         return {name: 100 * float(np.corrcoef(x)[0, 1]) for name, x in (("pearson", table.T), ("spearman", ranks))}
 
+    def right(self, table: np.ndarray) -> None:
+        return None  # scores are nearer or farther
+
     def constants(self, items: Sequence[TextItem]) -> Sequence[Sequence[object]]:
         return [[float(np.mean([item.gold for item in items]))] * len(items)]
 

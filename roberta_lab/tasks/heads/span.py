@@ -120,6 +120,14 @@ class SpanHead(Head[Span]):
         """Return em and f1; for all but squad1 also the official script's exact, HasAns_* and NoAns_*."""
         return span_scores(table, _version(task))
 
+    def right(self, table: np.ndarray) -> np.ndarray:
+        found: np.ndarray = table[:, 0] == 1
+        return found
+
+    def points(self, metric: str, table: np.ndarray) -> np.ndarray | None:
+        column = {"em": 0, "exact": 0, "f1": 1}.get(metric)
+        return None if column is None else 100.0 * table[:, column]
+
     def more_scores(self, task: TaskConfig, pairs: Pairs[Span], table: np.ndarray) -> Scores:
         """Return best_* where predictions have log-odds of no answer; squad1 has none."""
         return best_thresholds(pairs) if _version(task) == 2 else {}
