@@ -39,14 +39,14 @@ def write_table(
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
+    diffs = diff.write_rows(table, folder)
     forms: dict[str, str | bytes] = {
-        "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}),
+        "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}, diffs),
         "table.csv": csv_text(table),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
         **tidy.forms(tidy.frame(config, records)),
     }
-    diffs = diff.write_rows(table, folder)
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command, diffs)
     noted = summary(table, command, choice.main_figure(figures))
     pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}

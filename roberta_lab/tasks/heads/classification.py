@@ -1,12 +1,12 @@
 """Classification and regression: a class, or a score, of one text or of two (GLUE; RoBERTa, Section 3.3)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
@@ -16,6 +16,9 @@ from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named, Outputs, Scores
 from roberta_lab.tasks.items import Prediction, Predictions, TextItem
 from roberta_lab.tasks.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TextHead(Head[TextItem]):
@@ -93,6 +96,8 @@ class RegressionHead(TextHead):
     num_outputs = 1
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        from torch.nn import functional as F  # torch: only when there is work
+
         return F.mse_loss(outputs["logits"][:, 0].float(), batch["target"][:, 0].float())
 
     def decode(self, task: TaskConfig, items: Sequence[TextItem], table: FeatureTable, batches: Batches) -> Predictions:
