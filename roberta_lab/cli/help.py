@@ -33,7 +33,7 @@ Groups (choose one option each: group=option; * is chosen when you say nothing):
 {groups}
 
 Your own, from any folder laid out as conf/: --config-dir DIR (or hydra.searchpath=[file://DIR]), sweep=path/to/NAME.yaml
-Keys: any value of the composed config (key=value); `roberta-lab {name} --cfg job` prints them all with their values.
+Keys: any value of the composed config (key=value); `roberta-lab {name}{words} --cfg job` prints them all with their values.
 Hydra's flags: --cfg job | --info | -m (multirun) | --hydra-help. Tab completion: eval "$(roberta-lab -sc install=bash)"
 """
 _YOUR_OWN = "(your own: DIR/experiment/NAME.yaml)"

@@ -23,7 +23,7 @@ LONGEST = 60  # characters of a name in a path
 def slug(name: str) -> str:
     """Return a name as a part of a path, of letters, digits, dots, dashes, pluses and underscores; one that was cut ends with a hash."""
     safe = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-.")
-    if safe == name and len(safe) <= LONGEST:
+    if safe and safe == name and len(safe) <= LONGEST:
         return safe
     return f"{safe[:LONGEST].strip('-.')}-{digest({'name': name}, 6)}".lstrip("-")
 
@@ -34,7 +34,7 @@ def page(found: Comparison, folder: Path, home: Path, up: str, command: str = ""
     def place(path: str | Path) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
 
-    words = (text.digits, text.shown, text.interval, text.parted, text.over)
+    words = (text.digits, text.shown, text.interval, text.parted, text.over, text.named)
     return rendered(
         "diff.html.j2",
         found=found,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from roberta_lab.runs.loading import load_run
 from roberta_lab.runs.overrides import Override, assign, check_names, parse, room, without
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.tables import runs_of
+from roberta_lab.runs.yaml_file import read
 
 ALLOWED = (
     "Allowed: a run's id or folder, SWEEP/ROW, ROW with sweep=NAME, or overrides in quotes ('masking=static seed=2')"
@@ -146,20 +147,17 @@ def of_word(word: str, config: Config, overrides: Sequence[Override]) -> Side:
         return _row(sweep, row, overrides)
     if _ID.fullmatch(word):
         return _run(word, outputs)
-    raise ConfigError(f"{word}: no run, row or override.{nearest(word, _names(config))} {ALLOWED}.")
+    raise ConfigError(f"{word}: no run, row or override.{_hint(word, config)} {ALLOWED}.")
 
 
-def _names(config: Config) -> list[str]:
-    """Return the names that a word may have been meant for: rows of the chosen sweep, or sweeps with their first rows."""
+def _hint(word: str, config: Config) -> str:
+    """Return the nearest row of the chosen sweep; else the first sweep that has the row, or the nearest SWEEP/ROW."""
     if config.sweep is not None:
-        return list(config.sweep.rows)
-    return [f"{name}/{row}" for name in options.files(options.SWEEP) for row in _rows_of(name)]
-
-
-def _rows_of(sweep: str) -> Iterable[str]:
-    from roberta_lab.runs.yaml_file import read
-
-    return read(options.files(options.SWEEP)[sweep]).get("rows", {})
+        return nearest(word, list(config.sweep.rows))
+    sweeps = sorted(options.files(options.SWEEP).items(), key=lambda entry: options.reading_order(entry[0]))
+    every = [f"{name}/{row}" for name, file in sweeps for row in read(file).get("rows", {})]
+    same = next((name for name in every if name.endswith(f"/{word}")), None)
+    return f" Did you mean {same!r}?" if same is not None else nearest(word, every)
 
 
 def _run(word: str, outputs: Path) -> Side:
@@ -175,7 +173,7 @@ def _run(word: str, outputs: Path) -> Side:
     task = run.config.task.name if has.has_task else None
     tuning = run.config.finetune.seed if has.has_seed else None
     member = Member(run.kind, run.config.seed, task, tuning, run.path, run.result, run.config_here)
-    return Side(word if _ID.fullmatch(word) else run.id, NAMES[run.kind], (member,), False)
+    return Side(run.id, NAMES[run.kind], (member,), False)
 
 
 def _addressed(word: str, overrides: Sequence[Override]) -> Side:
@@ -184,12 +182,12 @@ def _addressed(word: str, overrides: Sequence[Override]) -> Side:
         own = parse(shlex.split(word))
     except ValueError as error:
         raise ConfigError(f"{word}: {error}. {ALLOWED}.") from None
-    check_names(own)
     if any(room(o) in ("sweep", "diff", "hydra") for o in own):
         raise ConfigError(f"{word}: a row is SWEEP/ROW. {ALLOWED}.")
+    check_names(own)
     every = [*(o for o in overrides if o.key_or_group not in {p.key_or_group for p in own}), *own]
     config = composed(every)
-    has_task = any(room(o) in ("task", "finetune", "evaluate") for o in own)
+    has_task = any(o.key_or_group == "task" or o.key_or_group.startswith(("finetune.", "evaluate.")) for o in own)
     kind = kind_of_task(config.task.family) if has_task else "pretrain"
     [job] = jobs_of(kind, every, config)
     record = read_record(job, Path.cwd())

@@ -7,6 +7,7 @@ from roberta_lab.reports.console import aligned
 from roberta_lab.reports.diff.comparison import Comparison, Cost, ItemsDifference, MetricDifference, Parting
 
 FEW_LINES = 5  # items of each direction on the console; page and JSON have all
+MOST_ROWS = 16  # of losses on the console
 LONG = 160  # characters of a text on the console
 DIGITS = {"loss": 4, "byte": 3, "ppl": 1, "perplexity": 1}  # by how a metric's name ends
 
@@ -27,6 +28,13 @@ def shown(value: object) -> str:
 def interval(low: float | None, high: float | None, places: int) -> str:
     """Return `-1.5 to +0.3`; nothing without one."""
     return "" if low is None or high is None else f"{signed(low, places)} to {signed(high, places)}"
+
+
+def named(pairs: Sequence[str]) -> str:
+    """Return the pairs by name; of many the first ones and their number."""
+    if len(pairs) <= MOST_ROWS:
+        return "; ".join(pairs)
+    return f"{'; '.join(pairs[:MOST_ROWS])}; ... ({len(pairs)} pairs of runs)"
 
 
 def parted(loss: Parting) -> str:
@@ -57,12 +65,14 @@ def lines(found: Comparison) -> Iterator[str]:
     a, b = found.a.name, found.b.name
     for letter, side in (("A", found.a), ("B", found.b)):
         yield f"{letter}: {side.name}, {side.what}, {counted(len(side.runs), 'run')}"
-    yield f"compared: {'; '.join(found.pairs)}. Differences are B - A."
+    yield f"compared: {named(found.pairs)}. Differences are B - A."
     yield from _block("settings that differ", [("", a, b), *((s.key, shown(s.a), shown(s.b)) for s in found.science)])
     rows = [("", a, b), *((s.key, shown(s.a), shown(s.b)) for s in found.circumstance)]
     yield from _block("circumstance that differs", rows)
-    rows = [("", "", "losses part"), *((loss.pair, loss.loss, parted(loss)) for loss in found.losses)]
+    rows = [("", "", "losses part"), *((loss.pair, loss.loss, parted(loss)) for loss in found.losses[:MOST_ROWS])]
     yield from _block("training losses", rows)
+    if len(found.losses) > MOST_ROWS:
+        yield f"and {len(found.losses) - MOST_ROWS} more, in diff.json and on the page"
     yield from _block(
         "metrics", [("", "", a, b, "B - A", "95% interval", "seeds"), *map(_metric, _main(found.metrics))]
     )
