@@ -24,6 +24,7 @@ from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.reports.plan import costs_text, plan_of_runs
 from roberta_lab.reports.table import columns
 from roberta_lab.reports.table.columns import METRIC_OF_TASK, published
+from roberta_lab.reports.table.judging import claims_of, margin_of_claim
 from roberta_lab.runs import identity
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import Job, jobs_of
@@ -66,6 +67,18 @@ def runs(sweep: str, scale: str) -> dict[str, str]:
     for job, config in jobs(sweep, scale, "pretrain"):
         found.setdefault(job.row, storage.digest(identity.science(config)))
     return found
+
+
+@pytest.mark.parametrize("sweep", sorted(set(groups()["sweep"]) - {"finetune_glue"}))
+def test_every_sweep_states_claims_about_its_own_rows_and_columns(sweep: str) -> None:
+    """With a margin for each column; rows may be published ones. A grid of finetuning settings compares nothing."""
+    file = chosen(sweep, "paper").sweep
+    assert file is not None and file.claims
+    rows = {*file.rows, *(published(file.published) if file.published else ())}
+    for claim, column in claims_of(file):
+        assert {claim.row, claim.over} <= rows and claim.row in file.rows and claim.source
+        assert margin_of_claim(claim, column, file) > 0
+        assert column == "common_bits_per_byte" or column in file.tasks
 
 
 @pytest.mark.parametrize("scale", SCALES)

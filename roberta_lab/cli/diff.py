@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from roberta_lab.data.storage import Json
 from roberta_lab.reports.diff import text
 from roberta_lab.reports.diff.compare import compare
-from roberta_lab.reports.diff.comparison import Json
 from roberta_lab.reports.diff.files import write_diff
 from roberta_lab.reports.diff.sides import sides
 from roberta_lab.runs.command_line import typed
@@ -19,4 +19,4 @@ def main(job: Job) -> Json:
     command = typed("diff", [asked.a, asked.b, *without(job.overrides, "diff")])
     files = write_diff(found, Path(config.paths.outputs), asked.output, command)
     print("\n".join([*text.lines(found), "", *map(str, files), f"next: open {files[-1]}"]))
-    return found.to_json()
+    return {**found.to_json(), "files": [str(file) for file in files]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.jobs import Job, pretrained_run
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
     from roberta_lab.tasks.zero_shot.masked_model import MaskedModel
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Score once, or report that the run is complete. An interrupted run starts again."""
     config, path, name = job.config, job.path, job.label
     _check(config)
     if results.is_complete(path):
-        print(run_folder.complete_line(name, path))
-        return
+        return run_folder.found_complete(name, path)
     items = zero_shot.get(config.task.family).read(config.task)
     source = pretrained_run(job) if identity.starts_from_run(config) else None
     prepared = prepared_for(config) if identity.reads_mix(config) else None
@@ -34,8 +34,7 @@ def main(job: Job) -> None:
         run_folder.check_data(source, data)
     with run_folder.opened(path, config, job.words, data) as is_mine:
         if not is_mine:
-            print(run_folder.complete_line(name, path))
-            return
+            return run_folder.found_complete(name, path)
         from roberta_lab.runs.tracking import Tracker
         from roberta_lab.tasks.zero_shot.evaluation import evaluate  # torch: only when there is work
         from roberta_lab.training.rows import Row
@@ -56,6 +55,7 @@ def main(job: Job) -> None:
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or scores by field and paradigm in {path}/result.json")
+    return run_folder.answer(path)
 
 
 def _check(config: Config) -> None:

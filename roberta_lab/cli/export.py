@@ -10,13 +10,13 @@ from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import compact
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.data.storage import read_json
+from roberta_lab.data.storage import Json, read_json
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.jobs import Job, pretrained_run
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Write the final weights and the tokenizer of the run that the overrides address."""
     config, source = job.config, pretrained_run(job)
     prepared = prepared_for(config)
@@ -31,6 +31,8 @@ def main(job: Job) -> None:
     readme = card(config, source.name, result)
     kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, readme, facts)
     print(f"{job.label}: of {kind} type, {folder}")
+    files = sorted(str(path) for path in folder.expanduser().iterdir())
+    return {"directory": str(folder), "kind": kind, "run_id": source.name, "files": files}
 
 
 def card(config: Config, run_id: str, result: Mapping[str, object]) -> str:

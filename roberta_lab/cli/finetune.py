@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.data import storage
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
+from roberta_lab.data.storage import Json
 from roberta_lab.runs import identity, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job, pretrained_run
@@ -39,23 +40,22 @@ class Sources:
         return found | ({"init_from": self.encoder.name} if self.encoder else {})
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Finetune once, or report that the run is complete. An interrupted run starts again from its first step."""
     config, path, name = job.config, job.path, job.label
     _check(config)
     if run_folder.has_all(config, path) or _complete_submission(config, path):
-        print(run_folder.complete_line(name, path))
-        return
+        return run_folder.found_complete(name, path)
     sources = _sources(job)
     has_all = partial(run_folder.has_all, config, path)
     with run_folder.opened(path, config, job.words, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
-            print(run_folder.complete_line(name, path))
-            return
+            return run_folder.found_complete(name, path)
         result = _finetune(config, sources, path, name)
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
+    return run_folder.answer(path)
 
 
 def _complete_submission(config: Config, path: Path) -> bool:

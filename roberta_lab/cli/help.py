@@ -22,7 +22,7 @@ COMMANDS = {name: Command(**entry) for name, entry in _ENTRIES.items()}
 
 _FIRST_STEPS = (
     "First steps: `roberta-lab reproduce sweep=table1_masking` (minutes on a laptop), then `roberta-lab COMMAND --help`"
-    " for a command's groups, defaults and examples."
+    " for a command's groups, defaults and examples. Every command takes `--json`."
 )
 _TEMPLATE = """roberta-lab {name}{words} [overrides]: {summary}
 
@@ -34,6 +34,7 @@ Groups (choose one option each: group=option; * is chosen when you say nothing):
 
 Your own, from any folder laid out as conf/: --config-dir DIR (or hydra.searchpath=[file://DIR]), sweep=path/to/NAME.yaml
 Keys: any value of the composed config (key=value); `roberta-lab {name}{words} --cfg job` prints them all with their values.
+For programs: --json prints one JSON document with what was found, and all else on standard error.
 Hydra's flags: --cfg job | --info | -m (multirun) | --hydra-help. Tab completion: eval "$(roberta-lab -sc install=bash)"
 """
 _YOUR_OWN = "(your own: DIR/experiment/NAME.yaml)"

@@ -1,6 +1,7 @@
 """`inspect`: show training examples as the model reads them, and statistics of an epoch. Use it to check new data."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,16 @@ from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
-from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.data.corpus.preparation import counts_of, prepared_for
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics
-from roberta_lab.data.storage import read_json, write
+from roberta_lab.data.storage import Json, read_json, write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity
 from roberta_lab.runs.jobs import Job
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Show the first examples of epoch `inspect.epoch`, masked as in pretraining; write a page with the whole epoch."""
     config = job.config
     prepared = prepared_for(config)
@@ -43,7 +44,14 @@ def main(job: Job) -> None:
     manifests = {folder.parent.name: report.manifest_lines(read_json(folder / "manifest.json")) for folder in prepared}
     for name, lines in manifests.items():
         print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
-    if len(shares := tokens_by_source(store)) > 1:
+    shares = tokens_by_source(store)
+    found: dict[str, Json] = {
+        "epoch": config.inspect.epoch,
+        "examples": [{"title": e.title, "tokens": [token._asdict() for token in e.tokens]} for e in examples],
+        "prepared": {path.parent.name: {"directory": str(path), "counts": counts_of(path)} for path in prepared},
+        "tokens_of_a_pass": shares,
+    }
+    if len(shares) > 1:
         print("\na pass reads")
         for name, number in shares.items():
             print(f"  {name}  {number:,} tokens, {number / store.num_tokens:.1%}")
@@ -56,7 +64,9 @@ def main(job: Job) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, report.html(page))
         print(f"\n{report.text(counted)}\n\n{file}")
+        found |= {"statistics": asdict(counted), "page": str(file)}
     sys.stdout.flush()  # `inspect | head` breaks the pipe: raise that here, where the caller expects it
+    return found
 
 
 def _counted(config: Config, store: TokenStore, plans: Epochs, vocabulary: Vocabulary) -> statistics.EpochStatistics:

@@ -11,14 +11,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
-from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished, nearest
+from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished, nearest, one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from roberta_lab.data.storage import Json
     from roberta_lab.runs.jobs import Job
     from roberta_lab.runs.options import Outside
     from roberta_lab.runs.overrides import Override
@@ -26,36 +29,55 @@ if TYPE_CHECKING:
 ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line
 OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 _COMPLETION = ("-sc", "--shell-completion")
-_ASKS = {"-m", "--multirun", "-c", "--cfg", "-i", "--info"}  # flags with which Hydra does not run a sweep by itself
+_HELP = {"-h", "--help", "help"}
+_SHOWS = {"-c", "--cfg", "-i", "--info", "--hydra-help"}  # flags with which Hydra shows something and runs nothing
+_ASKS = {"-m", "--multirun", *_SHOWS}  # flags with which Hydra does not run a sweep by itself
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the console script. Returns 0, 2 for a user's mistake, 1 or 130 for a run that ended early; our own faults raise."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage(), end="")
-        return 0 if arguments else 2
+    given = sys.argv[1:] if argv is None else argv
+    arguments = [word for word in given if word != answer.FLAG]
+    if not arguments or arguments == given or not _HELP.isdisjoint(arguments):
+        return _outcome(arguments, False)[0]
     try:
-        if arguments[0] in _COMPLETION:
-            _complete(arguments)
-        else:
-            _run(arguments[0], arguments[1:])
+        with answer.alone_on_stdout():
+            code, found = _outcome(arguments, True)
+    except Exception as error:
+        answer.write(answer.error(one_line(error), 1))
+        raise
+    answer.write(found)
+    return code
+
+
+def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
+    """Run the command. Returns the exit code and, for `--json`, the answer."""
+    if not arguments or arguments[0] in _HELP:
+        print(usage(), end="")
+        return 0 if arguments else 2, None
+    try:
+        if arguments[0] not in _COMPLETION:
+            return 0, _run(arguments[0], arguments[1:], as_json)
+        _complete(arguments)
+        return 0, None
     except ANSWERED as error:
-        print(f"roberta-lab: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        found = error.found if isinstance(error, Unfinished) else None
+        return _failed(str(error), 2 if isinstance(error, ConfigError) else 1, found)
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
-        print(f"roberta-lab: {error}; see paths.outputs and paths.cache.", file=sys.stderr)
-        return 1
+        return _failed(f"{error}; see paths.outputs and paths.cache.", 1)
     except KeyboardInterrupt:
-        print("roberta-lab: interrupted; the same command goes on from what is finished or saved.", file=sys.stderr)
-        return 130
-    return 0
+        return _failed("interrupted; the same command goes on from what is finished or saved.", 130)
 
 
-def _run(name: str, arguments: list[str]) -> None:
-    """Answer a request for help, or parse the overrides and hand the command to Hydra."""
+def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:
+    print(f"roberta-lab: {message}", file=sys.stderr)
+    return code, answer.error(message, code, found)
+
+
+def _run(name: str, arguments: list[str], as_json: bool) -> Json:
+    """Answer a request for help, or parse the overrides and hand the command to Hydra, and return its answer."""
     if name not in COMMANDS:
         allowed = f"{nearest(name, list(COMMANDS))} Allowed: {', '.join(COMMANDS)}."
         raise ConfigError(f"{name}: no such command.{allowed}")
@@ -64,18 +86,20 @@ def _run(name: str, arguments: list[str]) -> None:
     if "--help" in arguments or "-h" in arguments:
         open_places(arguments)  # whose options help lists
         print(help_of(name), end="")
-        return
+        return None
     named, arguments = _named(name, arguments)
     arguments = open_places(arguments)
     words = [a for a in arguments if not a.startswith("-") and (a.startswith("~") or "=" in a)]
     flags = [a for a in arguments if a not in words]
+    if as_json and (shows := [flag for flag in flags if flag.partition("=")[0] in _SHOWS]):
+        raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
     from roberta_lab.runs.overrides import assign, check_names, parse
 
     overrides = _one_sweep(name, [*parse(words), *(assign(key, word) for key, word in named.items())])
     check_names(overrides)
     is_sweep = COMMANDS[name].sweeps and bool(_sweeps(overrides))
     multirun = ["--multirun"] if is_sweep and _ASKS.isdisjoint(flags) else []
-    run_hydra(name, [*multirun, *flags], overrides)
+    return run_hydra(name, [*multirun, *flags], overrides, as_json)
 
 
 def _named(name: str, arguments: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -89,8 +113,11 @@ def _named(name: str, arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     return dict(zip(keys, arguments, strict=False)), arguments[len(keys) :]
 
 
-def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> None:
-    """Hand one command to Hydra. Raises ConfigError for an error of Hydra's composition, else the first failure of a job."""
+def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_json: bool = False) -> Json:
+    """Hand one command to Hydra, and return its answer: of a multirun a list, in the order of the jobs.
+
+    Raises ConfigError for an error of Hydra's composition, else the first failure of a job.
+    """
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -104,7 +131,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> Non
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     # argparse wants the flags first and the overrides in one piece
     before, sys.argv = sys.argv, ["roberta-lab", *flags, *texts(overrides), f"hydra.job.name={name}"]
-    task = Task()
+    task = Task(as_json)
     try:
         hydra.main(version_base="1.3", config_path=str(options.CONF), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
@@ -115,6 +142,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override]) -> Non
         sys.argv = before
     if task.failures:
         raise task.failures[0]
+    return task.answer
 
 
 def _complete(arguments: list[str]) -> None:
@@ -129,7 +157,7 @@ def _complete(arguments: list[str]) -> None:
         from roberta_lab.runs.outside import open_places
 
         overrides = " ".join(open_places(overrides.split(" ")))
-    os.environ["COMP_LINE"] = f"{program} {overrides}"
+    os.environ["COMP_LINE"] = f"{program} {overrides.replace(f'{answer.FLAG} ', '')}"
     run_hydra(name if name in COMMANDS else "pretrain", arguments, ())
 
 
@@ -178,11 +206,13 @@ class InWorkers:
 class Task(InWorkers):
     """What Hydra calls for each job."""
 
-    def __init__(self) -> None:
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.answer: Json = None
         self.failures: list[Exception] = []
 
-    def __call__(self, tree: DictConfig) -> Exception | None:
-        """Run one job. Returns a failure that a user can mend instead of raising it: Hydra would add lines of its own."""
+    def __call__(self, tree: DictConfig) -> Json | Exception:
+        """Run one job; return its answer. A failure that a user can mend is returned too, for Hydra would add lines of its own."""
         from hydra.core.hydra_config import HydraConfig
 
         from roberta_lab.runs.identity import KINDS
@@ -192,18 +222,23 @@ class Task(InWorkers):
             return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
         try:
-            main_of(hydra.job.name)(job_of(hydra.job.name, hydra.overrides.task, tree))
+            job = job_of(hydra.job.name, hydra.overrides.task, tree)
+            self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json))
         except ANSWERED as error:
             self.failures.append(error)
             if hydra.job.name in KINDS:  # Hydra made the run's folder beforehand; one that holds anything stays
                 with suppress(OSError):
                     os.rmdir(hydra.runtime.output_dir)
             return error
-        except BrokenPipeError:  # the reader has read enough (`roberta-lab inspect | head`)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return None
+        except BrokenPipeError:
+            answer.close_stdout()
+        return self.answer
+
+    def returned(self, found: list[Json]) -> None:
+        """Take the answers of all jobs of a multirun: those of other processes are not noted here."""
+        self.answer = found
 
 
-def main_of(name: str) -> Callable[[Job], None]:
+def main_of(name: str) -> Callable[[Job], Json]:
     """Return what a command does: the `main` of its file."""
     return importlib.import_module(f"roberta_lab.cli.{name}").main

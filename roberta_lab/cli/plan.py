@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from roberta_lab.reports.plan import markdown, plans_of, text
+from roberta_lab.data.storage import Json
+from roberta_lab.reports.plan import as_json, markdown, plans_of, text
 from roberta_lab.runs.jobs import Job
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Print the plan and, with `plan.output`, write it as Markdown."""
     plans, output = plans_of(job), job.config.plan.output
     print(text(plans))
@@ -15,3 +16,4 @@ def main(job: Job) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(markdown(plans), encoding="utf-8")
         print(path)
+    return {"plans": [as_json(plan) for plan in plans], "file": output or None}

@@ -15,6 +15,7 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.prediction_files import Record
+from roberta_lab.data.storage import Json
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job, pretrained_run
@@ -29,7 +30,7 @@ MATRIX = 10  # up to so many texts, all similarities are printed; for more, only
 WIDTH = 100  # characters of a text that are printed beside its similarities or its prediction
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Print the predictions, or write them to `predict.output`."""
     config = job.config
     is_task = config.predict.what == "task"
@@ -38,16 +39,18 @@ def main(job: Job) -> None:
         raise ConfigError(f"pretrained={config.pretrained.start}: random weights predict nothing. {allowed}")
     prediction_files.check(config.predict)
     if is_task:
-        task = _task_predictor(job)
-        for record in _written(config, task.predict, task.kind.limit(task.pairs)):
-            if not config.predict.output:
-                _show_prediction(record)
+        shown = _predict_task(config, _task_predictor(job))
     else:
-        show = _fill_mask if config.predict.what == "fill_mask" else _embed
-        show(config, _predictor(job))
-    if config.predict.output:
-        print(config.predict.output)
+        shown = (_fill_mask if config.predict.what == "fill_mask" else _embed)(config, _predictor(job))
+    output, kept, num_texts = config.predict.output, list[Json](), 0
+    for record in shown:
+        num_texts += 1
+        if job.as_json and not output:
+            kept.append(record)
+    if output:
+        print(output)
     sys.stdout.flush()  # `predict | head` breaks the pipe: raise that here, where the caller expects it
+    return {"texts": num_texts, **({"file": output} if output else {"predictions": kept})}
 
 
 def _predictor(job: Job) -> Predictor:
@@ -125,8 +128,16 @@ def _written(config: Config, predict: Predict, limit: str) -> Iterator[Record]:
         print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
 
 
-def _fill_mask(config: Config, predictor: Predictor) -> None:
-    """Print or write the likeliest tokens for each mask in the texts."""
+def _predict_task(config: Config, predictor: TaskPredictor) -> Iterator[Record]:
+    """Print or write, and yield, what is predicted of each text."""
+    for record in _written(config, predictor.predict, predictor.kind.limit(predictor.pairs)):
+        if not config.predict.output:
+            _show_prediction(record)
+        yield record
+
+
+def _fill_mask(config: Config, predictor: Predictor) -> Iterator[Record]:
+    """Print or write, and yield, the likeliest tokens for each mask in the texts."""
 
     def predict(texts: list[str], first: int) -> list[Record]:
         found = predictor.fill_mask(texts, config.predict.top_k, first)
@@ -138,6 +149,7 @@ def _fill_mask(config: Config, predictor: Predictor) -> None:
     for record in _written(config, predict, f"{predictor.max_length} tokens"):
         if not config.predict.output:
             _show_masks(record)
+        yield record
 
 
 def _show_masks(record: Record) -> None:
@@ -154,8 +166,8 @@ def _show_masks(record: Record) -> None:
             print(f"   {candidate['probability']:8.4f}  {json.dumps(candidate['token'], ensure_ascii=False)}")
 
 
-def _embed(config: Config, predictor: Predictor) -> None:
-    """Write the vectors of the texts; print their similarities, with `predict.output` only those of few texts, which are kept."""
+def _embed(config: Config, predictor: Predictor) -> Iterator[Record]:
+    """Write the vectors of the texts, and yield them as lists. Print similarities, with `predict.output` only of few texts."""
     from roberta_lab.model.predictor import printable
 
     kept: list[np.ndarray] = []
@@ -174,6 +186,7 @@ def _embed(config: Config, predictor: Predictor) -> None:
         if not config.predict.output or num_texts <= MATRIX:
             kept.append(record["vector"])
             heads.append(printable(record["text"], WIDTH))
+        yield {**record, "vector": record["vector"].tolist()}
     if num_texts == len(heads):
         _show_similarities(np.stack(kept), heads)
 

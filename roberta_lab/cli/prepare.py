@@ -1,12 +1,14 @@
 """`prepare`: make the corpus, the tokenizer and the token store of a config once; later commands read them."""
 
-from roberta_lab.data.corpus.preparation import counts_text, prepared_for
+from roberta_lab.data.corpus.preparation import counts_of, counts_text, prepared_for
+from roberta_lab.data.storage import Json
 from roberta_lab.runs.jobs import Job
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Prepare what is missing, and print each folder with its counts."""
     prepared = prepared_for(job.config)
     for path in prepared:
         print(f"{path.parent.name:<10} {path}  {counts_text(path)}")
     print("next: roberta-lab inspect, or roberta-lab pretrain")
+    return {path.parent.name: {"directory": str(path), "counts": counts_of(path)} for path in prepared}

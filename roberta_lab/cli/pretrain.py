@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, provenance, results, run_folder
 from roberta_lab.runs.command_line import folded
@@ -18,19 +19,17 @@ if TYPE_CHECKING:
     from roberta_lab.training.step_end import Score
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Prepare the data if they are missing, then train in the folder that belongs to the settings of the config."""
     config, path, name = job.config, job.path, job.label
     if results.is_complete(path):
-        print(run_folder.complete_line(name, path))
-        return
+        return run_folder.found_complete(name, path)
     if config.evaluate.every is not None:
         _check_task(config)
     prepared = prepared_for(config)
     with run_folder.opened(path, config, job.words, prepared.fingerprints()) as is_mine:
         if not is_mine:
-            print(run_folder.complete_line(name, path))
-            return
+            return run_folder.found_complete(name, path)
         from roberta_lab.runs.results import RunResult
         from roberta_lab.runs.tracking import Tracker
         from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
@@ -48,6 +47,7 @@ def main(job: Job) -> None:
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {folded('finetune', [*job.overrides, 'task=pydoc_topic'])}")
+    return run_folder.answer(path)
 
 
 def _check_task(config: Config) -> None:

@@ -22,6 +22,7 @@ from roberta_lab.cli.main import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
+from roberta_lab.data.storage import Json
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, parse, texts, without
@@ -77,14 +78,14 @@ class QuietJob(InWorkers):
         tqdm.set_lock(threading.RLock())  # the default lock is shared with other processes: a killed one would keep it
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
-                failure = Task()(cfg)
-                return str(failure) if failure else None
+                found = Task()(cfg)
+                return str(found) if isinstance(found, Exception) else None
             except Exception as error:
                 traceback.print_exc()
                 return one_line(error)
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
@@ -96,10 +97,12 @@ def main(job: Job) -> None:
             _make(work, kind, config, hydra)
     finally:
         sys.stdout.flush()
-    _tables(work)
-    print(totals(work, time.monotonic() - start))
+    tables, seconds = _tables(work), time.monotonic() - start
+    print(totals(work, seconds))
+    found = {**as_json(work), "seconds": seconds, "tables": tables}
     if work.failures:
-        raise Unfinished(failed(work))
+        raise Unfinished(failed(work), found)
+    return found
 
 
 def plan(work: Work, config: Config) -> str:
@@ -137,6 +140,17 @@ def totals(work: Work, seconds: float) -> str:
     failures = f", {len(work.failures)} failed" if work.failures else ""
     counts = f"{len(work.trained_before)} were there, {work.num_shared} shared between tables{failures}"
     return f"reproduce: {elapsed(seconds)}; {trained} runs trained, {counts}"
+
+
+def as_json(work: Work) -> dict[str, Json]:
+    """Return the numbers of `totals`, and what `failed` lists."""
+    failures: list[Json] = []
+    for path, message in work.failures.items():
+        job = work.runs[path]
+        failures.append({"kind": job.kind, "run": job.name, "error": message, "command": job.command(work.user)})
+    trained = {kind: work.num_trained(kind) for kind in work.kinds}
+    there = len(work.trained_before)
+    return {"trained": trained, "there": there, "shared": work.num_shared, "failed": failures}
 
 
 def failed(work: Work) -> str:
@@ -188,16 +202,18 @@ def _log(work: Work) -> Path:
     return Path(work.sweeps[0].config.paths.outputs) / LOG
 
 
-def _tables(work: Work) -> None:
-    """Write each table as `roberta-lab table` does, with missing runs marked, and copy changed tables to W&B."""
+def _tables(work: Work) -> list[Json]:
+    """Write each table as `roberta-lab table` does, with missing runs marked, copy changed tables to W&B; return its answers."""
+    answers = []
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
         before = _read(folder / "table.csv")
-        main_of("table")(Job("table", sweep.config, sweep.overrides))
+        answers.append(main_of("table")(Job("table", sweep.config, sweep.overrides)))
         if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 
             log_table(sweep.config, folder, list({job.path: job for job in sweep.runs}.values()))
+    return answers
 
 
 def _read(path: Path) -> bytes | None:

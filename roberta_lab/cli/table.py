@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from roberta_lab.data.storage import Json
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.first_sentence import first_sentence
@@ -12,7 +13,7 @@ from roberta_lab.runs.overrides import assign, without
 from roberta_lab.runs.tables import runs_of
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Json:
     """Look up the run of each cell by its config; write the table in all its forms, and the page over all tables and runs."""
     config, overrides = job.config, job.overrides
     assert config.sweep is not None
@@ -24,10 +25,18 @@ def main(job: Job) -> None:
     landing = write_landing(Path(config.paths.outputs))
     print(files[0].read_text(encoding="utf-8"))
     print("\n".join(map(str, [*files, landing])))
-    print(first_sentence(table))
+    print(sentence := first_sentence(table))
     if table.num_missing:
         print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
     else:
         seeds = {record.seed for record in table.records}
         one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
         print(f"next: open {files[-1]}, or {folded('reproduce', [*without(overrides, 'sweep.seeds'), one_more])}")
+    return {
+        "sweep": config.sweep.name,
+        "scale": config.scale.name,
+        "first_sentence": sentence,
+        "runs": table.num_runs,
+        "missing": table.num_missing,
+        "files": [str(path) for path in (*files, landing)],
+    }

@@ -75,6 +75,19 @@ class SizeConfig:
 
 
 @dataclass
+class ClaimConfig:
+    """A claim about two rows of a sweep, of the paper or of the question, as data that a table can judge."""
+
+    row: str = MISSING
+    over: str = MISSING  # the row that it is compared with; one that is only published too
+    # no_worse: better, or worse by less than the margin; same: they differ by less than the margin
+    direction: str = one_of("better", "no_worse", "same")
+    columns: list[str] = field(default_factory=list)  # figures (mnli_m_acc) or tasks (mnli), each judged by itself
+    margin: float | None = above_zero(None, null="that of sweep.margins")  # the smallest difference that matters
+    source: str = ""  # where it is claimed
+
+
+@dataclass
 class SweepConfig:
     """A table of the paper, or a question: named rows, each a list of overrides, and the columns beside them."""
 
@@ -89,6 +102,8 @@ class SweepConfig:
     finetune_grid: bool = False  # every setting of each recipe's grid (finetune.grid); a cell shows the best one
     # by scale, in place of `tasks`, `seeds` and `finetune_seeds`, unless those are asked for
     at_scale: dict[str, SizeConfig] = field(default_factory=dict)
+    claims: list[ClaimConfig] = field(default_factory=list)
+    margins: dict[str, float] = field(default_factory=dict)  # by figure or task: the smallest difference that matters
     published: str | None = None  # key in reports/published.yaml
     reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows

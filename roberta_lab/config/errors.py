@@ -19,7 +19,11 @@ class RankDied(RuntimeError):
 
 
 class Unfinished(RuntimeError):
-    """The error of a sweep with failed runs, which its message lists; all others were made."""
+    """The error of a sweep with failed runs, which its message lists; all others were made. `found` is what the command answers."""
+
+    def __init__(self, message: str, found: object = None) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 def nearest(name: str, allowed: list[str]) -> str:

@@ -59,3 +59,7 @@ def check(node: Any, path: str = "") -> None:
             raise ConfigError(f"{key}={value}: unknown.{hint} Allowed: {', '.join(allowed)}.")
         if dataclasses.is_dataclass(value):
             check(value, key)
+        elif isinstance(value, list):
+            for number, part in enumerate(value):
+                if dataclasses.is_dataclass(part):
+                    check(part, f"{key}[{number}]")

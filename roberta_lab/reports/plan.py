@@ -1,12 +1,13 @@
 """Plan a run or a sweep: which runs it has, which are complete, what the others cost. Starts nothing."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import counted, duration, short
+from roberta_lab.data.storage import Json
 from roberta_lab.model.costs import Costs, costs_of
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.reports.console import aligned
@@ -113,6 +114,24 @@ def _finetuning(runs: Iterable[Job]) -> Finetuning:
     missing = [finetune_seconds(run.config) for run in each.values() if not run.is_trained]
     seconds = sum(found for found in missing if found is not None)
     return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))
+
+
+# ---------------------------------------------------------------- as data
+def as_json(plan: Plan) -> Json:
+    """Return the numbers of a plan: each run with its costs, and the sums of what is missing."""
+    missing = plan.missing
+    hours = sum(run.costs.device_hours for run in missing)
+    return {
+        **asdict(plan),
+        "runs": [{**asdict(run), "costs": _costs_json(run.costs)} for run in plan.runs],
+        "missing": {"runs": len(missing), "tokens": sum(run.costs.tokens for run in missing), "device_hours": hours},
+    }
+
+
+def _costs_json(costs: Costs) -> Json:
+    computed = {"tokens": costs.tokens, "passes": costs.passes, "hours": costs.hours, "price": costs.price}
+    memory = {**asdict(costs.memory), "total": costs.memory.total}
+    return {**asdict(costs), **computed, "device_hours": costs.device_hours, "memory": memory}
 
 
 # ---------------------------------------------------------------- as text

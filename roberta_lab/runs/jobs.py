@@ -40,6 +40,7 @@ class Job:
     task: str | None = None  # the paper's name of the column
     setting: tuple[Override, ...] = ()  # of the grid of finetuning, where one is searched
     is_encoder: bool = False  # a run that others start from (`finetune.init_from`)
+    as_json: bool = False  # whether its answer is printed (`--json`): else nothing large is kept for it
 
     @cached_property
     def path(self) -> Path:

@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from roberta_lab.config import Config
+from roberta_lab.data.storage import Json
 from roberta_lab.runs import search_path
 from roberta_lab.runs.compose import divide, rate
 from roberta_lab.runs.identity import KINDS
@@ -75,18 +76,27 @@ def side_by_side(num_runs: int, launcher: DictConfig) -> str:
     return f"{num_runs} runs, " + (f"{jobs} side by side" if jobs > 1 else "one after the other")
 
 
+@runtime_checkable
+class Answering(Protocol):
+    """A function for jobs that wants what each of them returned, whichever process it ran in."""
+
+    def returned(self, found: list[Json]) -> None:
+        """Take what the jobs returned, in their order."""
+
+
 class RowSweeper(Sweeper):
     """A sweeper for plain products and, with `sweep=NAME`, for the rows of that sweep. Any launcher runs the jobs."""
 
     context: HydraContext
     config: DictConfig
+    task: TaskFunction
     launcher: Launcher
 
     def __init__(self, **basic_sweeper: Any) -> None:  # Hydra gives it the settings of its own sweeper
         pass
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.config = hydra_context, config
+        self.context, self.config, self.task = hydra_context, config, task_function
         set_jobs(config)
         instantiate = Plugins.instance().instantiate_launcher
         self.launcher = instantiate(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -100,6 +110,8 @@ class RowSweeper(Sweeper):
         for result in results:
             if isinstance(failure := result.return_value, Exception):
                 raise failure
+        if isinstance(self.task, Answering):
+            self.task.returned([result.return_value for result in results])
         return results
 
     def _jobs(self, arguments: list[str]) -> list[Job]:

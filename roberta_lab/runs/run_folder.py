@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.data.storage import claim
+from roberta_lab.data.storage import Json, claim, read_json
 from roberta_lab.runs import outside, provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
@@ -21,6 +21,17 @@ def complete_line(label: str, path: Path) -> str:
     """Return the line that says that a run is complete, and whether the code has changed since: ids do not cover it."""
     since = provenance.code_since(path)
     return f"{label}: complete, {path}" + (f" (by {since}; delete the folder to make it again)" if since else "")
+
+
+def answer(path: Path) -> dict[str, Json]:
+    """Return what a command answers of a complete run: its `result.json`, and where it lies."""
+    return {**read_json(path / results.NAME), "directory": str(path)}
+
+
+def found_complete(label: str, path: Path) -> dict[str, Json]:
+    """Say that a run is complete, and return its answer."""
+    print(complete_line(label, path))
+    return answer(path)
 
 
 def is_finetuned(config: Config, path: Path) -> bool:

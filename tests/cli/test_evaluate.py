@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 import torch
 from composed_jobs import config
-from small_run import SHORT, small_source  # noqa: F401 (a fixture)
+from small_run import SHORT, patch_source, write_pairs
 
 import roberta_lab
 from roberta_lab.cli import main
 from roberta_lab.config import Config, ConfigError
-from roberta_lab.data.corpus.sources import pydoc
-from roberta_lab.data.corpus.sources.pydoc import Docstring
 from roberta_lab.model import checkpoint
 from roberta_lab.reports.figures import drawing
 from roberta_lab.runs import identity, jobs
@@ -37,22 +35,10 @@ tasks: [blimp]
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two paradigms and two pretraining runs, of static masking, one of which scored pairs as it went."""
     home = tmp_path_factory.mktemp("lab")
-    (home / "pairs").mkdir()
-    for name, field in (("order", "syntax"), ("agreement", "morphology")):
-        rows = [
-            {"sentence_good": f"Return the value {i} of part {i}.", "sentence_bad": f"Return value the {i + 1} part of {i}."}
-            for i in range(12)
-        ]  # fmt: skip
-        lines = "".join(json.dumps(row | {"field": field, "UID": name}) + "\n" for row in rows)
-        (home / "pairs" / f"{name}.jsonl").write_text(lines)
+    write_pairs(home / "pairs")
     (home / "own.yaml").write_text(SWEEP)
-    found = [
-        Docstring(f"m{i}", pydoc.PACKAGES[i % 3] if i % 4 else "python", f"f{j}", "function", f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n")
-        for i in range(80)
-        for j in range(2)
-    ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
+        patch_source(patch)
         patch.chdir(home)
         every = ["evaluate.every=2", "evaluate.pairs=null"]
         assert main.main(["pretrain", "masking=static", *SHORT, *BLIMP, *every]) == 0

@@ -48,7 +48,7 @@ def test_it_is_the_first_column_before_tasks_and_the_runs_own_figures() -> None:
     assert [column.title for column in made.all_columns] == titles and COMMON in notes(made)
     assert [cell.median for cell in made.rows[1].all_cells] == [1.5, 64.0, 60.0, 9.0]
     against = made.rows[1].common[0].difference
-    assert against is not None and against.mean == pytest.approx(0.25) and made.all_columns[0].lower_is_better
+    assert against is not None and against.seen.mean == pytest.approx(0.25) and made.all_columns[0].lower_is_better
     assert made.published_only["reference"] == (None, None, 84.3, None), "the paper's figures stay below their tasks"
 
 

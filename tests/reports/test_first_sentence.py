@@ -36,14 +36,15 @@ def said(rows: Mapping[str, Bits], *more: Record, reference: str | None = None) 
 def test_it_says_which_row_ends_best_by_how_much_and_how_many_pairs_agree() -> None:
     assert said({"static": (3.43, 3.44, 3.42), "dynamic": (3.31, 3.30, 3.32)}) == (
         "On the common held-out text dynamic ends 0.120 bits per byte below static (3.310 against 3.430): 3 seeds each; all 3 pairs "
-        "of seeds agree; seeds of one row differ by up to 0.020."
+        "of seeds agree; 95% interval of the difference 0.070 to 0.170, told apart (p=0.009, corrected for 1 test)."
     )
 
 
 def test_seeds_that_disagree_do_not_tell_rows_apart() -> None:
     assert said({"static": (3.31, 3.33, 3.30), "dynamic": (3.30, 3.28, 3.34)}) == (
         "On the common held-out text dynamic ends 0.010 bits per byte below static (3.300 against 3.310): 3 seeds each; 2 of 3 pairs "
-        "of seeds agree, so these seeds do not tell the two apart; seeds of one row differ by up to 0.060."
+        "of seeds agree; 95% interval of the difference \N{MINUS SIGN}0.105 to 0.119, not told apart: 3 seeds: a difference below "
+        "0.147 would not be seen."
     )
 
 
@@ -57,7 +58,9 @@ def test_one_seed_cannot_tell() -> None:
 def test_rows_that_are_equal_as_shown_end_alike() -> None:
     text = said({"static": (3.4301, 3.43), "dynamic": (3.43, 3.4302)})
     assert "end alike at 3.430 bits per byte: 2 seeds each; " in text
-    assert text.endswith("seeds of one row differ by less than 0.001.")
+    assert text.endswith(
+        "\N{MINUS SIGN}0.002 to 0.002, not told apart: 2 seeds: a difference below 0.002 would not be seen."
+    )
 
 
 def test_the_best_of_many_is_compared_with_the_reference_or_with_the_next() -> None:
@@ -128,7 +131,7 @@ def test_where_rows_share_their_pretraining_a_task_is_compared() -> None:
     sweep = replace(SWEEP, rows={"a": [], "b": []}, tasks=["squad2"])
     assert first_sentence(assemble(sweep, "smoke", found)) == (
         "On pydoc_squad2, which stands in for squad2, b ends 3.0 points above a (74.0 against 71.0): 3 seeds each, all of one "
-        "pretraining, so they cannot tell whether another would agree; all 3 pairs of seeds agree; seeds of one row differ by up to 2.0."
+        "pretraining, so they cannot tell whether another would agree."
     )
     for doubt in ({"at_chance": True}, {"diverged": True}):
         doubtful = [changed(run, **doubt) if run.kind == "finetune" and run.row == "b" else run for run in found]

@@ -115,7 +115,7 @@ def test_plan_takes_all_tables_as_reproduce_does(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(cli, "run_hydra", lambda name, flags, overrides: asked.append(texts(overrides)))
+    monkeypatch.setattr(cli, "run_hydra", lambda name, flags, overrides, as_json: asked.append(texts(overrides)))
     for command in ("plan", "reproduce"):
         assert cli.main([command, "sweep=all", "scale=smoke"]) == 0
     assert asked[0] == asked[1] and asked[0][-1].startswith("reproduce.sweeps=[table1_masking,table2_input_format,")

@@ -21,7 +21,7 @@ from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.landing import write_landing
-from roberta_lab.reports.table import latex, markdown
+from roberta_lab.reports.table import latex, markdown, wording
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import PAPER, published
 from roberta_lab.reports.table.files import csv_text, write_table
@@ -41,7 +41,17 @@ from roberta_lab.reports.table.notes import (
     unlike_rows,
 )
 from roberta_lab.reports.table.rows import Cell, Record, Table, read_record
-from roberta_lab.reports.table.wording import LIKE, ONE_SETTING, SEARCHED, facts, legend, signs, warning
+from roberta_lab.reports.table.wording import (
+    LIKE,
+    ONE_SETTING,
+    SEARCHED,
+    STAND_IN,
+    UNLIKE,
+    facts,
+    legend,
+    signs,
+    warning,
+)
 from roberta_lab.runs.jobs import Job
 
 
@@ -209,27 +219,54 @@ def test_what_rows_settings_do_to_their_figures_is_said() -> None:
     assert unlike_rows(longer) == [] == unlike_rows(replace(made, rows=(replace(made.rows[3], passes=None),)))
 
 
-def test_a_difference_that_nothing_tested_has_no_sign() -> None:
+def compared(scores: dict[str, list[float]], **sweep: Any) -> Table:
+    """A table of one task: the scores of each row, one a seed of pretraining."""
+    found = [replace(finetuned(row, "mnli", 1, score), seed=seed) for row, values in scores.items() for seed, score in enumerate(values, 1)]  # fmt: skip
+    named = [replace(run, run_id=f"{run.run_id}-{run.seed}") for run in found]
+    return assemble(replace(SWEEP, tasks=["mnli"], **sweep), "smoke", named)
+
+
+def test_a_sign_stands_only_for_what_the_seeds_say() -> None:
+    scores = {"static": [60.0, 62.0, 61.0], "dynamic": [65.0, 67.1, 66.2]}
+    far, near = compared(scores), compared({**scores, "dynamic": [60.1, 62.0, 61.1]}, margins={"mnli": 0.5})
+    unknown = compared({**scores, "dynamic": [60.1, 62.0, 61.1]})
+    for made, sign, text in (
+        (far, UNLIKE, "told apart"),
+        (near, LIKE, "alike: no difference of 0.5 or more"),
+        (unknown, "", "3 seeds: a difference below 0.2 would not be seen"),
+    ):
+        [found] = [cell for column, cell in made.cells(made.rows[1]) if column.task == "mnli"]
+        assert signs(found, made.columns[0]) == f"{STAND_IN} {sign}".rstrip()
+        assert (
+            found.difference is not None
+            and wording.said(found.difference) == text
+            and text in markdown.document(made, META)
+        )
+        assert all((other in legend(made)) == (other == sign) for other in (LIKE, UNLIKE))
+    [line] = [r for r in csv.DictReader(io.StringIO(csv_text(far))) if (r["row"], r["column"]) == ("dynamic", "mnli")]
+    assert (line["outcome"], line["told_apart"], line["pairs"]) == ("told apart", "true", "3")
+    assert float(line["p"]) == float(line["p_holm"]) < 0.01 and float(line["difference_low"]) > 4.5
+
+
+def test_finetuning_seeds_of_one_pretraining_test_nothing() -> None:
     several = [finetuned(row, "mnli", seed, 50.0 + seed) for row in ("static", "dynamic") for seed in (1, 2, 3)]
     made = assemble(
         replace(SWEEP, tasks=["mnli"]), "smoke", [pretrained("static", 500.0), pretrained("dynamic", 9.0), *several]
     )
-    assert [LIKE in signs(cell, column) for column, cell in made.cells(made.rows[1])] == [False, True, False]
-    tested = made.rows[1].cells[0]
-    assert tested.difference is not None
-    shared = replace(tested, difference=replace(tested.difference, same_runs=True))
-    assert LIKE in signs(tested, made.columns[0]) and LIKE not in signs(shared, made.columns[0])
-    assert LIKE in legend(made) and "fewer than 6 never can" in legend(made)
+    assert {signs(cell, column) for column, cell in made.cells(made.rows[1])} <= {STAND_IN, ""}
     [_, score, perplexity] = [row for row in csv.DictReader(io.StringIO(csv_text(made))) if row["row"] == "dynamic"]
     assert (perplexity["difference"], perplexity["difference_low"], perplexity["p"]) == ("-491.0", "", "")
-    assert score["p"] == "1.0" and score["difference_low"] == "0.0"
-    assert LIKE not in legend(assemble(replace(SWEEP, tasks=[]), "smoke", several[:0]))
+    assert (score["pairs"], score["p"], score["told_apart"]) == ("1", "", "")
+    assert "one seed of pretraining: no test" in markdown.document(made, META)
 
 
-def test_equal_figures_in_two_columns_have_equal_intervals() -> None:
-    found = [finetuned(row, task, seed, 50.0 + seed * seed * len(row)) for row in SWEEP.rows for task in ("squad2", "mnli") for seed in range(1, 7)]  # fmt: skip
-    one, two = (cell.difference for cell in assemble(SWEEP, "smoke", found).rows[1].cells)
-    assert one == two and one is not None and one.low < one.mean < one.high
+def test_what_is_tested_is_corrected_together() -> None:
+    """Twice as many columns, twice the p: Holm's first step. Figures of another measurement do not count."""
+    scores = {"static": [60.0, 62.0, 61.0], "dynamic": [65.0, 67.1, 66.2]}
+    one = compared(scores).rows[1].cells[0].difference
+    found = [replace(finetuned(row, task, 1, score), seed=seed, run_id=f"{row}-{task}-{seed}") for row, values in scores.items() for task in ("squad2", "mnli") for seed, score in enumerate(values, 1)]  # fmt: skip
+    both = [cell.difference for cell in assemble(SWEEP, "smoke", found).rows[1].cells]
+    assert one is not None and all(two is not None and two.p_holm == pytest.approx(2 * one.p_holm) for two in both)
 
 
 def test_a_table_names_the_source_of_its_published_figures(made: Table) -> None:
@@ -445,7 +482,7 @@ def test_a_cell_shows_the_setting_with_the_best_median_over_seeds() -> None:
     assert (static.setting, static.median, static.values, static.num_settings) == ("lr=1", 60.0, (50.0, 60.0, 61.0), 2)
     assert (dynamic.setting, dynamic.median, len(dynamic.shown)) == ("lr=2", 70.5, 3)
     assert "1 of 6 runs missing" in dynamic.marks and made.num_missing == 1 and made.num_runs == 15
-    assert dynamic.difference is not None and dynamic.difference.mean == pytest.approx((70 - 50 + 71 - 60) / 2)
+    assert dynamic.difference is not None and dynamic.difference.seen.mean == pytest.approx((70 - 50 + 71 - 60) / 2)
     assert made.rows[0].cells[1].num_settings == 1
     text = markdown.document(made, {})
     assert "(50.0 to 61.0, n=3, best of 2)" in text and SEARCHED in text and "(1.0 to 1.0, n=3)" in text
@@ -511,7 +548,7 @@ def test_the_reference_row_is_the_sweeps_choice() -> None:
     made = assemble(replace(SWEEP, reference="dynamic"), "smoke", records())
     assert made.reference == "dynamic"
     assert made.rows[1].cells[0].difference is None and made.rows[0].cells[0].difference is not None
-    assert made.rows[0].cells[0].difference.mean == pytest.approx(2.75)  # (70 - 70 + 65.5 - 60) / 2, seeds 1 and 3
+    assert made.rows[0].cells[0].difference.seen.mean == pytest.approx(2.75)  # (70 - 70 + 65.5 - 60) / 2, seeds 1 and 3
     with pytest.raises(ConfigError, match="Allowed: static, dynamic"):
         assemble(replace(SWEEP, reference="nothing"), "smoke", records())
 
@@ -521,7 +558,7 @@ def test_all_files_are_written_and_again_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "tables" / "t" / "smoke"
     folder.mkdir(parents=True)
     _, files = write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
-    forms = ["table.md", "table.csv", "table.tex", "tabular.tex", "results.csv", "results.parquet"]
+    forms = ["table.md", "table.csv", "table.json", "table.tex", "tabular.tex", "results.csv", "results.parquet"]
     assert [f.name for f in files] == [*forms, "index.html"]
     drawn = {path.name for path in (folder / "figures").iterdir()}
     assert drawn == {f"{name}.{kind}" for name in ("perplexity", "loss", "mask_exposure") for kind in ("svg", "png")}

@@ -316,7 +316,7 @@ def test_several_runs_are_announced_before_the_first(
             return []
 
     def setup(self: RowSweeper, *, hydra_context: object, task_function: object, config: object) -> None:
-        self.context, self.config, self.launcher = hydra_context, config, Launcher()
+        self.context, self.config, self.task, self.launcher = hydra_context, config, task_function, Launcher()
         set_jobs(config)
 
     monkeypatch.setattr(RowSweeper, "setup", setup)

@@ -25,7 +25,7 @@ finetune_seeds: [1, 2]
 """
 OVERRIDES = ["sweep=own.yaml", "task.path=weather"]
 STEPS, PARTED = 12, 5  # the losses of both rows are the same before step PARTED
-ITEMS = 30
+ITEMS = 37
 LABELS = ("dry", "wet")
 HOSTILE = "<script>document.title='owned'</script>"
 

@@ -1,5 +1,6 @@
 """Runs of seconds from the command line, on docstrings made up here."""
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -29,15 +30,20 @@ SHORT = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Eighty modules in four packages, two functions each."""
+def patch_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the embedded corpus be eighty modules in four packages, two functions each."""
     found = [
         Docstring(f"m{i}", pydoc.PACKAGES[i % 3] if i % 4 else "python", f"f{j}", "function", f"Return the value {i} of part {j}. It is computed in the way number {i} and {j} of all ways.\n\nArgs:\n    first{i}: the input number {i} of {j}\n    second{j}: the other input {i} of {j}\n")
         for i in range(80)
         for j in range(2)
     ]  # fmt: skip
     monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
+
+
+@pytest.fixture
+def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The small corpus, and an empty folder to work in."""
+    patch_source(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
@@ -56,3 +62,15 @@ def wait_for_a_new_checkpoint(outputs: Path, known: set[Path], process: subproce
     while not set(outputs.rglob("step-*.ckpt")) - known:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.002)
+
+
+def write_pairs(folder: Path) -> None:
+    """Write two paradigms of twelve minimal pairs each, in BLiMP's format."""
+    folder.mkdir()
+    for name, field in (("order", "syntax"), ("agreement", "morphology")):
+        rows = [
+            {"sentence_good": f"Return the value {i} of part {i}.", "sentence_bad": f"Return value the {i + 1} part of {i}."}
+            for i in range(12)
+        ]  # fmt: skip
+        lines = "".join(json.dumps(row | {"field": field, "UID": name}) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines)

@@ -85,9 +85,15 @@ def find_tokenizer(cache: Path, content: str) -> Path | None:
     return next((folder for folder in folders if _content(folder) == content), None)
 
 
+def counts_of(path: Path) -> dict[str, int]:
+    """Return what a prepared folder holds, by name."""
+    counts: dict[str, int] = read_json(path / MANIFEST)["counts"]
+    return counts
+
+
 def counts_text(path: Path) -> str:
     """Return the counts of a prepared folder for the console."""
-    return ", ".join(f"{number:,} {name}" for name, number in read_json(path / MANIFEST)["counts"].items())
+    return ", ".join(f"{number:,} {name}" for name, number in counts_of(path).items())
 
 
 def embedded(config: Config) -> Path:

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from roberta_lab.data.storage import Json
 from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
-
-Json = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -125,16 +124,14 @@ class Comparison:
     items: tuple[ItemsDifference, ...]
     notes: tuple[str, ...]
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Json]:
         """Return plain values for JSON, which has no nan: null stands for it."""
-        found = _plain(asdict(self))
-        assert isinstance(found, dict)
-        return found
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
 
-def _plain(value: object) -> object:
+def _plain(value: Json) -> Json:
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

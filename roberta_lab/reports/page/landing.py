@@ -1,6 +1,5 @@
 """`outputs/index.html`: an index over all tables and runs, what state they are in, and how to go on with them."""
 
-import json
 import os
 import socket
 from collections.abc import Iterable
@@ -8,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roberta_lab.config.formatting import number
-from roberta_lab.data.storage import write
+from roberta_lab.data.storage import Json, read_json, write
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.figures.figure import Figure
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page.table_page import rendered
+from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Table
 from roberta_lab.runs import identity, tracking
@@ -21,7 +21,6 @@ from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import parse, without_sweep
 from roberta_lab.runs.results import is_complete
 
-SUMMARY = "table.json"  # of a table, beside it
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 STATES = ("complete", "in progress", "interrupted")
 
@@ -63,8 +62,8 @@ class RunLine:
     resume: str  # the command that goes on with it; empty when it is complete
 
 
-def summary(table: Table, command: str, main: Figure | None) -> str:
-    """Return the text of a table's `table.json`; `main` is the figure that stands for it."""
+def summary(table: Table, command: str, main: Figure | None) -> dict[str, Json]:
+    """Return what a table's `table.json` keeps for the landing page; `main` is the figure that stands for it."""
     figure: dict[str, object] | None = None
     if main is not None:
         drawn = inline(main)
@@ -75,20 +74,21 @@ def summary(table: Table, command: str, main: Figure | None) -> str:
     found = Summary(
         table.name, table.title, table.question, table.scale, *counts, command, runs, figure, first_sentence(table)
     )
-    return json.dumps(asdict(found), indent=1) + "\n"
+    return asdict(found)
 
 
 def _read_summary(file: Path) -> Summary | None:
     """Return a table's summary; None where it cannot be read or has other fields."""
     try:
-        return Summary(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        content = read_json(file)
+        return Summary(**content.get(LANDING, content))  # older code kept nothing else there
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
 def write_landing(outputs: Path) -> Path:
     """Write `index.html` over everything that lies in `outputs`; return its path."""
-    files = outputs.glob(f"tables/*/*/{SUMMARY}")  # of NAME/SCALE
+    files = outputs.glob(f"tables/*/*/{JSON_FILE}")  # of NAME/SCALE
     ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
     found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
     tables = {folder: table for folder, table in found.items() if table is not None}

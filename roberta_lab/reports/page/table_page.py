@@ -32,7 +32,10 @@ def jinja_environment() -> jinja2.Environment:
 def rendered(template: str, **values: object) -> str:
     """Return a page of a template that extends frame.html.j2; every text in it is escaped."""
     environment = jinja_environment()
-    words = (number, signed, wording.spread, wording.facts, wording.paper, wording.marks, wording.signs)
+    words = (
+        *(number, signed, wording.spread, wording.facts, wording.paper, wording.marks, wording.signs),
+        *(wording.ends_of, wording.p_text, wording.said),
+    )
     environment.globals |= {word.__name__: word for word in words}
     js, css = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     return environment.get_template(template).render(**values, css=css, js=js, policy=policy(js, css))
@@ -66,6 +69,7 @@ def html(
         compared=wording.compared_rows(table),
         cautions=[*notes.task_notes(table, with_baselines=False), *notes.notes(table)],
         tests=wording.TESTS,
+        claims=wording.CLAIMS,
         grid=wording.GRID,
         legend_text=wording.legend(table).replace("[published value]", "published value"),
     )

@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05  # of two-sided tests; intervals are its complement
+SAME_BITS = 1e-9  # share of the differences below which their spread is of rounding
 Seeds = tuple[int, int | None]  # of pretraining, of finetuning
 
 
@@ -83,8 +84,11 @@ def paired_difference(
 
 
 def of_differences(differences: Sequence[float]) -> Paired:
-    """Return what paired differences tell, one for each seed."""
-    return Paired(fmean(differences), stdev(differences) if len(differences) > 1 else math.nan, len(differences))
+    """Return what paired differences tell, one for each seed. Ones that are equal but for their last bits have no spread."""
+    if len(differences) < 2:
+        return Paired(differences[0], math.nan, 1)
+    deviation, bits = stdev(differences), SAME_BITS * max(map(abs, differences))
+    return Paired(fmean(differences), deviation if deviation > bits else 0.0, len(differences))
 
 
 def paired(row: Mapping[Seeds, float], reference: Mapping[Seeds, float], same_weights: bool = False) -> list[float]:

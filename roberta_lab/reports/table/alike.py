@@ -22,10 +22,7 @@ UNKNOWN_CUT = "did not note how their steps were cut: that may differ between ro
 
 
 def marked(rows: Sequence[Row], reference: str | None) -> list[Row]:
-    """Return the rows with marks for what differs from the reference row, by name; of what it lacks, from the first that has it.
-
-    Cells of the common set that are of another text lose their difference from the reference row, which would mean nothing.
-    """
+    """Return the rows with marks for what differs from the reference row, by name; of what it lacks, from the first that has it."""
     ordered = sorted(rows, key=lambda row: row.name != reference)  # stable: the reference first, the others as they are
     cut = next((cut for row in ordered for cuts in row.cuts for cut in cuts), None)
     seen = next((row for row in ordered if row.tokens_seen is not None), None)
@@ -38,6 +35,11 @@ def marked(rows: Sequence[Row], reference: str | None) -> list[Row]:
         )
         for row in rows
     ]
+
+
+def unlike(row: Row, base: Row) -> tuple[str, ...]:
+    """Return the marks of a row for what differs from another, and of the other for what differs within it, each once."""
+    return tuple(dict.fromkeys(mark for found in marked((base, row), base.name) for mark in found.marks))
 
 
 def _cut_marks(row: Row, base: Cut | None, reference: Config | None) -> list[str]:
@@ -93,7 +95,7 @@ def _near(number: int, other: int) -> bool:
 
 def _of_text(cell: Cell, texts: Iterable[str], text: str | None) -> Cell:
     others = [other for other in texts if other != text]
-    return replace(cell, marks=(*cell.marks, OTHER_TEXT), difference=None) if others else cell
+    return replace(cell, marks=(*cell.marks, OTHER_TEXT)) if others else cell
 
 
 # ---------------------------------------------------------------- in words

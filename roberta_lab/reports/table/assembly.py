@@ -1,8 +1,7 @@
 """Assemble a table: group a sweep's runs by row and column, mark what is wrong with them, and compare the rows."""
 
-import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.config import ConfigError, SweepConfig
@@ -17,11 +16,10 @@ from roberta_lab.reports.table.columns import (
     source,
     task_columns,
 )
-from roberta_lab.reports.table.differences import difference
+from roberta_lab.reports.table.comparing import compared_with
+from roberta_lab.reports.table.judging import judged
+from roberta_lab.reports.table.marks import UNIGRAM, doubtful, unusable
 from roberta_lab.reports.table.rows import Best, Cell, Record, Row, Table
-
-AT_CHANCE = "at chance"
-UNIGRAM = "no better than the unigram model"
 
 
 def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out: Collection[str] = ()) -> Table:
@@ -44,10 +42,9 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
     every = (common, columns, held_out)
     rows = [_row(n, every, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
-    rows = [_compared(row, rows[names.index(reference)], sweep.name) if reference else row for row in rows]
-    rows = marked(rows, reference)
+    rows = compared_with(marked(rows, reference), reference, [*common, *columns, *held_out], sweep.margins)
     metrics = [column.metric for columns_of in every for column in columns_of]
-    return Table(
+    table = Table(
         name=sweep.name,
         title=sweep.title,
         question=sweep.question,
@@ -66,6 +63,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
         reference=reference,
         best=_best(columns, rows) if is_grid(sweep) else (),
     )
+    return replace(table, verdicts=judged(table, sweep, leaves_out))
 
 
 def _row(
@@ -104,10 +102,11 @@ def _cell(
 ) -> Cell:
     """Return the cell of a setting's runs. `num_settings`: of how many it is the best, if not of those of the records."""
     cell = Cell(tuple(records), {}, paper, setting=setting, num_settings=len({r.setting for r in records}) or 1)
-    values = [(r, column.value(r.result)) for r in cell.shown if r.result is not None]
+    each = {r.run_id: r for r in cell.shown}.values()  # from a folder, pretraining seeds give the same runs
+    values = [(r, column.value(r.result)) for r in each if r.result is not None]
     finite = {(r.seed, r.finetune_seed): float(v) for r, v in values if v is not None and math.isfinite(v)}
-    marks = [*_unusable(records, column, [v for _, v in values], len(finite))]
-    marks += _doubtful(cell.shown, column, num_settings or cell.num_settings)
+    marks = [*unusable(records, column, [v for _, v in values], len(finite))]
+    marks += doubtful(cell.shown, column, num_settings or cell.num_settings)
     if column.stand_in:
         marks.append(f"stand-in: {column.stand_in}")
     return replace(cell, by_seed=finite, marks=tuple(marks))
@@ -118,52 +117,6 @@ def _best_setting(records: Sequence[Record], column: Column) -> str:
     settings = dict.fromkeys(record.setting for record in records)
     medians = {setting: _cell(records, column, None, setting).median for setting in settings}
     return max(settings, key=lambda setting: -math.inf if (m := medians[setting]) is None else m, default="")
-
-
-def _unusable(
-    records: Sequence[Record], column: Column, values: Sequence[float | None], num_finite: int
-) -> Iterator[str]:
-    """Yield marks of runs without a result that can be read, and of values that cannot be shown."""
-    damaged = sum(record.damage is not None for record in records)
-    missing = sum(record.result is None for record in records) - damaged
-    for count, what in ((missing, "missing"), (damaged, "unreadable")):
-        if count:
-            yield f"{count} of {len(records)} runs {what}"
-    unmeasured = sum(value is None for value in values) if column.optional or not column.principal else 0
-    broken = (
-        len(values) - num_finite - unmeasured
-    )  # a NaN sorts nowhere, so a median over it would depend on the order of the runs
-    if unmeasured and unmeasured == len(values):  # by no run, so no run is broken
-        yield f"not measured{f' by {column.stand_in}' if column.stand_in else ''}"
-    elif unmeasured:
-        yield f"{unmeasured} of {len(values)} runs not measured"
-    if broken:
-        yield f"{broken} of {len(values)} runs nan"
-
-
-def _doubtful(records: Sequence[Record], column: Column, num_settings: int) -> Iterator[str]:
-    """Yield marks of runs of tasks whose model has learned nothing; a finetuned one is the best of so many settings."""
-    found = [record.result.scored for record in records if record.result and record.task]
-    if column.principal and (chance := sum(result.is_at_chance(num_settings) for result in found)):
-        yield AT_CHANCE if 2 * chance >= len(found) else f"{chance} of {len(found)} {AT_CHANCE}"
-    if diverged := sum("diverged" in result.marks for result in found):
-        yield f"{diverged} diverged"
-
-
-# ---------------------------------------------------------------- rows against each other
-def _compared(row: Row, reference: Row, name: str) -> Row:
-    """Return a row, each cell with its difference from the reference row's."""
-    if row is reference:
-        return row
-    cells = []
-    for cell, against in zip(row.all_cells, reference.all_cells, strict=True):
-        found = difference(cell.by_seed, against.by_seed, f"{name}/{row.name}")
-        if found is not None and {r.run_id for r in cell.records} == {r.run_id for r in against.records}:
-            found = replace(found, same_runs=True)
-        cells.append(replace(cell, difference=found))
-    ends = itertools.accumulate(map(len, (row.common, row.cells, row.held_out)), initial=0)
-    common, own, held_out = (tuple(cells[start:end]) for start, end in itertools.pairwise(ends))
-    return replace(row, common=common, cells=own, held_out=held_out)
 
 
 def is_grid(sweep: SweepConfig) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from pathlib import Path
 
@@ -12,16 +13,17 @@ from roberta_lab.reports.diff import files as diff
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
-from roberta_lab.reports.page.landing import SUMMARY, summary
-from roberta_lab.reports.table import assembly, latex, markdown, notes
+from roberta_lab.reports.page.landing import summary
+from roberta_lab.reports.table import as_json, assembly, latex, markdown, notes
 from roberta_lab.reports.table.alike import cut_text
+from roberta_lab.reports.table.differences import Difference, Outcome
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
 
 FIELDS = (
     *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
     *("majority", "marks", "row_marks", "cut", "reference"),
-    *("difference", "difference_low", "difference_high", "pairs", "p"),
+    *("difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "smallest_seen", "outcome"),
     *("told_apart", "runs", "setting", "settings"),
 )
 
@@ -40,23 +42,37 @@ def write_table(
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
     diffs = diff.write_rows(table, folder)
+    noted = summary(table, command, choice.main_figure(figures))
     forms: dict[str, str | bytes] = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}, diffs),
         "table.csv": csv_text(table),
+        as_json.JSON_FILE: as_json.document(table, meta, noted),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
         **tidy.forms(tidy.frame(config, records)),
     }
     page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command, diffs)
-    noted = summary(table, command, choice.main_figure(figures))
     pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, content in {**pictures, **forms, SUMMARY: noted, "index.html": page}.items():
+    for name, content in {**pictures, **forms, "index.html": page}.items():
         write(folder / name, content)
     if tidy.PARQUET not in forms:
         (folder / tidy.PARQUET).unlink(missing_ok=True)  # of an earlier time, which had pyarrow
     return table, [folder / name for name in (*forms, "index.html")]
+
+
+def difference_fields(difference: Difference) -> dict[str, object]:
+    """Return a difference as fields of the CSV; without p values where it is not tested."""
+    seen, outcome = difference.seen, difference.outcome
+    is_tested = outcome not in (Outcome.SAME_RUNS, Outcome.UNTESTED)
+    found: dict[str, object] = {"difference": seen.mean, "pairs": seen.n, "outcome": outcome.value}
+    found["told_apart"] = str(outcome is Outcome.APART).lower() if is_tested else None
+    if not math.isnan(seen.half_width):
+        found |= {"difference_low": seen.low, "difference_high": seen.high}
+    if is_tested:
+        found |= {"p": seen.p, "p_holm": difference.p_holm, "smallest_seen": difference.smallest_seen}
+    return found
 
 
 def csv_text(table: Table) -> str:
@@ -64,7 +80,7 @@ def csv_text(table: Table) -> str:
 
     Held-out figures are columns like the tasks; the `majority` of perplexity is the unigram model's. Runs are ids separated by
     spaces. `row_marks` and `cut` are the same in all lines of a row: how it was made unlike the others, and how its steps were
-    cut. `told_apart` is empty where nothing could be compared.
+    cut. `told_apart` is empty where nothing was tested.
     """
     written = io.StringIO()
     writer = csv.DictWriter(written, FIELDS, lineterminator="\n")
@@ -94,9 +110,6 @@ def csv_text(table: Table) -> str:
                 "settings": cell.num_settings,
             }
             if compared:
-                line |= {"reference": table.reference, "difference": compared.mean, "pairs": compared.n}
-                line["told_apart"] = str(compared.apart).lower()
-                if compared.was_tested:
-                    line |= {"difference_low": compared.low, "difference_high": compared.high, "p": compared.p}
+                line |= {"reference": table.reference, **difference_fields(compared)}
             writer.writerow(line)
     return written.getvalue()

@@ -1,16 +1,18 @@
 """The first sentence of a table: what was seen between its rows, and how sure that is, in plain words."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from roberta_lab.config.formatting import counted, number
-from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs
-from roberta_lab.reports.table.assembly import AT_CHANCE, UNIGRAM
+from roberta_lab.config.formatting import counted, number, signed
+from roberta_lab.reports.statistics.paired import paired
+from roberta_lab.reports.table import wording
+from roberta_lab.reports.table.alike import same_inputs
 from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.differences import paired
+from roberta_lab.reports.table.differences import Difference, Outcome
+from roberta_lab.reports.table.marks import doubts
 from roberta_lab.reports.table.rows import Cell, Row, Table
 
-DOUBTS = (AT_CHANCE, "diverged", "runs nan", UNIGRAM, OTHER_TEXT)  # marks of cells whose figures compare with none
 ONE_SEED = "which cannot tell whether another seed would agree"
 ONE_PRETRAINING = "all of one pretraining, so they cannot tell whether another would agree"
 
@@ -39,11 +41,11 @@ def first_sentence(table: Table) -> str:
     if column is None:
         return f"Nothing can be said yet{_left(table)}."
     seen = _seen(table, column)
-    doubts = {s.name: doubt for s in seen if (doubt := ", ".join(_doubts(s, column)))}
+    left_out = {s.name: doubt for s in seen if (doubt := ", ".join(_doubts(s, column)))}
     ranked = sorted(
-        (s for s in seen if s.name not in doubts), key=lambda s: s.median, reverse=not column.lower_is_better
+        (s for s in seen if s.name not in left_out), key=lambda s: s.median, reverse=not column.lower_is_better
     )
-    end = f"{_not_compared(doubts)}{_left(table)}."
+    end = f"{_not_compared(left_out)}{_left(table)}."
     if not ranked:
         return f"{_place(column)} no row can be compared{end}"
     best, *others = ranked
@@ -75,10 +77,8 @@ def _seen(table: Table, column: Column) -> list[Seen]:
 
 
 def _doubts(seen: Seen, column: Column) -> Iterator[str]:
-    """Yield the marks that keep a figure from being compared."""
-    yield from dict.fromkeys(mark for row in seen.rows for mark in row.marks)
-    marks = [*seen.cell.marks, *(seen.rows[0].perplexity.marks if column.is_common else ())]
-    yield from (mark for mark in dict.fromkeys(marks) if any(doubt in mark for doubt in DOUBTS))
+    """Yield the marks that keep a figure from being compared, each once."""
+    yield from dict.fromkeys(mark for row in seen.rows for mark in (*row.marks, *doubts(row, seen.cell, column)))
 
 
 # ---------------------------------------------------------------- in words
@@ -110,7 +110,7 @@ def _own(best: Seen, against: Seen, table: Table) -> str:
     if len(found) < len(rows) or not same_inputs(rows):
         return ""
     lower, higher = sorted(found, key=lambda s: s.median)
-    pairs = paired(lower.cell.by_seed, higher.cell.by_seed).tolist()
+    pairs = paired(lower.cell.by_seed, higher.cell.by_seed)
     agree = f", {_agree(sum(pair < 0 for pair in pairs), len(pairs))}" if len(pairs) > 1 else ""
     figures = " against ".join(number(s.median, column.digits) for s in (lower, higher))
     return (
@@ -124,27 +124,36 @@ def _agree(agreeing: int, pairs: int) -> str:
     return f"{'both' if pairs == 2 else f'all {pairs}'} pairs of seeds agree"
 
 
-def _at_most(spread: float, digits: int) -> str:
-    smallest = 10.0**-digits
-    return f"less than {number(smallest, digits)}" if spread < smallest / 2 else f"up to {number(spread, digits)}"
-
-
 def _how_sure(best: Seen, against: Seen, column: Column) -> str:
-    """Return how many seeds there are, whether pairs of them agree, and how far seeds of one row lie apart."""
+    """Return how many seeds there are, whether pairs of them agree, and what the test of the table says."""
     pairs = paired(best.cell.by_seed, against.cell.by_seed)
     both = _seeds(best.cell), _seeds(against.cell)
     seeds = f"{both[0]} each" if both[0] == both[1] else f"{both[0]} against {both[1]}"
-    if not pairs.size:
+    if not pairs:
         return f"{seeds}, none of them in both rows, so none are paired"
-    if len(pairs) == 1:
-        one = "one seed each" if both == ("1 seed", "1 seed") else f"{seeds}, of which one is in both rows"
-        return f"{one}, {ONE_SEED}"
-    better = sum(pair < 0 if column.lower_is_better else pair > 0 for pair in pairs.tolist())
-    spreads = [spread[1] - spread[0] for s in (best, against) if (spread := s.cell.spread) is not None]
-    apart = f"seeds of one row differ by {_at_most(max(spreads, default=0.0), column.digits)}"
-    told = "" if better == len(pairs) else ", so these seeds do not tell the two apart"
-    one = f", {ONE_PRETRAINING}" if not column.is_common and len({seed for seed, _ in best.cell.by_seed}) == 1 else ""
-    return f"{seeds}{one}; {_agree(better, len(pairs))}{told}; {apart}"
+    found = best.cell.difference or against.cell.difference
+    if len(pairs) == 1 and (found is None or found.seen.n == 1):
+        several = not column.is_common and len(best.cell.by_seed) > 1
+        only = f"{seeds}, of which one is in both rows"
+        one = "one seed each" if both == ("1 seed", "1 seed") else f"{seeds}, {ONE_PRETRAINING}" if several else only
+        return one if several else f"{one}, {ONE_SEED}"
+    better = sum(pair < 0 if column.lower_is_better else pair > 0 for pair in pairs)
+    agree = f"{seeds}; {_agree(better, len(pairs))}"
+    return f"{agree}; {_tested(found, column)}" if found is not None else agree
+
+
+def _tested(found: Difference, column: Column) -> str:
+    """Return the interval of the difference, from the worse to the better row, and the outcome of its test."""
+    seen = found.seen
+    ends = sorted((seen.low, seen.high) if seen.mean > 0 else (-seen.low, -seen.high))
+    interval = " to ".join(signed(end, column.digits).lstrip("+") for end in ends)
+    said = wording.said(found, column.digits)
+    if found.outcome is Outcome.APART:
+        said = f"told apart (p={wording.p_text(found.p_holm)}, corrected for {counted(found.num_tests, 'test')})"
+    if found.outcome is Outcome.UNSEEN:
+        said = f"not told apart: {said}"
+    shown = "" if math.isnan(seen.half_width) else f"95% interval of the difference {interval}, "
+    return f"{shown}{said}"
 
 
 def _seeds(cell: Cell) -> str:

@@ -28,6 +28,7 @@ _SPECIAL = {
     "\N{EN DASH}": "--",
     "\N{MINUS SIGN}": "$-$",
     "\N{ALMOST EQUAL TO}": r"$\approx$",
+    "\N{NOT EQUAL TO}": r"$\neq$",
     "\N{DAGGER}": r"\textdagger{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
@@ -62,6 +63,7 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
         differences[0][2] = f"less {escaped(str(table.reference))}"
     notes = [wording.legend(table), *footnotes(table)]
     notes += [wording.TESTS] if differences else []
+    notes += [*(f"Claim: {verdict.text}" for verdict in table.verdicts), *([wording.CLAIMS] if table.verdicts else [])]
     notes += [wording.GRID] if table.best else []
     notes += [*(f"{row.name}: {wording.facts(row)}" for row in table.rows), *origins(table, meta)]
     return _rendered(

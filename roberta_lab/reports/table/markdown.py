@@ -28,6 +28,15 @@ def document(
     pictures = [f"![{escaped(title)}]({quote(path)})" for title, path in (figures or {}).items()]
     lines += [line for picture in pictures[:1] for line in (picture, "")]
     lines += [*_main(table), "", escaped(wording.legend(table)), ""]
+    if table.verdicts:
+        lines += [
+            "## Claims",
+            "",
+            *(f"- {escaped(verdict.text)}" for verdict in table.verdicts),
+            "",
+            wording.CLAIMS,
+            "",
+        ]
     if rows := wording.difference_rows(table):
         lines += [f"## Differences from {escaped(str(table.reference))}", ""]
         lines += [*grid([list(map(escaped, row)) for row in rows], "llrl"), "", wording.TESTS, ""]

@@ -9,10 +9,10 @@ from roberta_lab.config import Config, FinetuneConfig
 from roberta_lab.config.formatting import counted, number
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.table.alike import SAME_TOKENS, alike_notes
-from roberta_lab.reports.table.assembly import AT_CHANCE
 from roberta_lab.reports.table.columns import are_same_tokens
+from roberta_lab.reports.table.marks import AT_CHANCE
 from roberta_lab.reports.table.rows import Record, Row, Table
-from roberta_lab.reports.table.wording import ONE_SETTING, SEARCHED
+from roberta_lab.reports.table.wording import ONE_SETTING, SEARCHED, SEEDS_OF_FINETUNING
 from roberta_lab.runs.provenance import Attempt
 
 SAME_UNIGRAM = 0.005  # share by which unigram perplexities may differ without a note
@@ -61,6 +61,9 @@ def notes(table: Table) -> list[str]:
         COMMON: any(cell.by_seed for row in table.rows for cell in row.common),
         SHARED: len(set(stand_ins)) < len(stand_ins),
         CHANCE: any(AT_CHANCE in mark for row in table.rows for cell in row.cells for mark in cell.marks),
+        SEEDS_OF_FINETUNING: any(
+            c.difference is not None and c.difference.same_weights for row in table.rows for c in row.cells
+        ),
         CHOSEN: any(record.kind == "finetune" for record in complete),
         SEARCHED: any(cell.num_settings > 1 for row in table.rows for cell in row.cells),
         ONE_SETTING: table.source is not None and _leaves_out_settings(table),

@@ -8,8 +8,10 @@ from statistics import median
 
 from roberta_lab.config import Config
 from roberta_lab.reports import run_notes
+from roberta_lab.reports.statistics.paired import Seeds
 from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.differences import Difference, Seeds
+from roberta_lab.reports.table.differences import Difference
+from roberta_lab.reports.table.verdict import Verdict
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.results import RunResult
 from roberta_lab.training.rows import Cut
@@ -146,6 +148,7 @@ class Table:
     reference: str | None = None  # the row that the others are compared with
     best: tuple[Best, ...] = ()
     left_out: tuple[str, ...] = ()  # tasks of the sweep that have no column at this scale
+    verdicts: tuple[Verdict, ...] = ()  # on the claims of the sweep
 
     @property
     def all_columns(self) -> tuple[Column, ...]:

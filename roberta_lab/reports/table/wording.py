@@ -1,21 +1,35 @@
 """The words and digits that a table has in common as Markdown, as LaTeX and as a page."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
-from roberta_lab.config.formatting import number, signed
+from roberta_lab.config.formatting import counted, number, signed
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.differences import Difference
+from roberta_lab.reports.table.differences import Difference, Outcome
 from roberta_lab.reports.table.rows import Cell, Row, Table
 
-STAND_IN, LIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}"
+STAND_IN, LIKE, UNLIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}", "\N{NOT EQUAL TO}"
+SIGNS = {Outcome.APART: UNLIKE, Outcome.ALIKE: LIKE}
 TESTS = (
-    "Differences are means over pairs of the same seed, with a 95% bootstrap interval and the two-sided p of an exact sign-flip "
-    "test; below p = 0.05 rows count as told apart. With n pairs p is at least 2/2^n, so fewer than 6 seeds never tell rows "
-    "apart, and intervals of so few are too narrow. Finetuning seeds of one pretraining run say nothing of what another "
-    "pretraining seed would give; with several pretraining seeds, those are the pairs. Many comparisons are made: one in "
-    "twenty falls below 0.05 by chance."
+    "Differences are means over pairs of the same pretraining seed; its finetuning seeds are averaged, for they share their "
+    "weights. Intervals are paired t intervals (95%). Rows count as told apart where the p of the paired t test is at most 0.05 "
+    "after Holm's correction for all differences of this table that are tested. Where they are not, the table says how small a "
+    "difference these seeds would miss: one that they see with probability 0.8 at most. Rows count as alike only where two "
+    "one-sided tests rule out a difference as large as the margin that the sweep states. An interval is of the seeds: it holds "
+    "for the dev items and the text that were scored. It supposes differences that are about normal, or that two rows are "
+    "skewed alike."
+)
+CLAIMS = (
+    "A claim names the smallest difference that matters, its margin. `better` holds where the interval of the difference is above "
+    "0, and is contradicted where it is below the margin; `no worse` holds where it is above minus the margin, and is contradicted "
+    "where it is below 0; `the same` holds where the difference is within the margin on both sides. p values are corrected for all "
+    "claims of the table that can be tested (Holm 1979). What is said holds for this scale's model and text."
+)
+SEEDS_OF_FINETUNING = (
+    "Rows that start from the same weights are compared over seeds of finetuning, where there is one seed of pretraining: what is "
+    "seen holds for these weights."
 )
 SEARCHED = (
     "Best of N: of N settings of finetuning the one with the best median over the seeds on dev, as in the paper, so its score is "
@@ -46,17 +60,18 @@ def warning(table: Table) -> str | None:
 
 def legend(table: Table) -> str:
     """Return how a cell is read."""
-    alike = any(LIKE in signs(cell, column) for row in table.rows for column, cell in table.cells(row))
-    like = f" {LIKE}: its seeds do not tell it from {table.reference}; fewer than 6 never can." if alike else ""
+    shown = {sign for row in table.rows for column, cell in table.cells(row) for sign in signs(cell, column)}
+    unlike = f" {UNLIKE}: told apart from {table.reference} by its seeds." if UNLIKE in shown else ""
+    like = f" {LIKE}: no difference from {table.reference} that matters." if LIKE in shown else ""
     stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
     published = "; [published value]" if table.source else ""
-    return f"Median, smallest to largest, number of runs{published}.{like}{stand_in}"
+    return f"Median, smallest to largest, number of runs{published}.{unlike}{like}{stand_in}"
 
 
 def signs(cell: Cell, column: Column) -> str:
     """Return the signs that stand right behind a median."""
-    like = cell.difference is not None and cell.difference.was_tested and not cell.difference.apart
-    return (STAND_IN if column.stand_in and cell.values else "") + (f" {LIKE}" if like else "")
+    sign = SIGNS.get(cell.difference.outcome, "") if cell.difference is not None else ""
+    return (STAND_IN if column.stand_in and cell.values else "") + (f" {sign}" if sign else "")
 
 
 def spread(cell: Cell, digits: int = 1) -> str:
@@ -78,16 +93,39 @@ def marks(cell: Cell) -> list[str]:
 
 def interval(difference: Difference, digits: int = 1) -> str:
     """Return a difference with its interval: `+1.5 (0.2 to 2.6)`."""
-    ends = f" ({signed(difference.low, digits)} to {signed(difference.high, digits)})" if difference.n > 1 else ""
-    return signed(difference.mean, digits) + ends
+    ends = ends_of(difference, digits)
+    return signed(difference.seen.mean, digits) + (f" ({ends})" if ends else "")
 
 
-def tested(difference: Difference) -> str:
-    """Return the test of a difference: `n=3, p=0.250, not told apart: 3 seeds never can`."""
-    if difference.same_runs:
-        return difference.verdict
-    p = f"p={difference.p:.3f}, " if difference.n > 1 else ""
-    return f"n={difference.n}, {p}{difference.verdict}"
+def ends_of(difference: Difference, digits: int = 1) -> str:
+    """Return the interval of a difference, `0.2 to 2.6`; empty for one seed."""
+    seen = difference.seen
+    return "" if math.isnan(seen.half_width) else f"{signed(seen.low, digits)} to {signed(seen.high, digits)}"
+
+
+def tested(difference: Difference, digits: int = 1) -> str:
+    """Return the test of a difference: `n=3, p=0.250, with Holm 0.500: 3 seeds: a difference below 1.9 would not be seen`."""
+    if difference.outcome in (Outcome.SAME_RUNS, Outcome.UNTESTED):
+        return said(difference, digits)
+    p = f"p={p_text(difference.seen.p)}, with Holm {p_text(difference.p_holm)}"
+    return f"n={difference.seen.n}, {p}: {said(difference, digits)}"
+
+
+def said(difference: Difference, digits: int = 1) -> str:
+    """Return the outcome of a difference in words."""
+    if difference.outcome is Outcome.UNTESTED:
+        return difference.why_untested
+    if difference.outcome is Outcome.ALIKE:
+        return f"alike: no difference of {difference.margin:g} or more"
+    if difference.outcome is Outcome.UNSEEN:
+        smallest = number(difference.smallest_seen, digits)
+        return f"{counted(difference.seen.n, 'seed')}: a difference below {smallest} would not be seen"
+    return difference.outcome.value
+
+
+def p_text(p: float) -> str:
+    """Return a p value with three digits: `0.012`, `<0.001`."""
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def facts(row: Row) -> str:
@@ -118,7 +156,7 @@ def compared_rows(table: Table) -> list[tuple[Row, list[tuple[Column, Difference
 def difference_rows(table: Table) -> list[list[str]]:
     """Return the table of differences as texts, with its head; empty if there is nothing to compare."""
     rows = [
-        [row.name, column.title, interval(difference, column.digits), tested(difference)]
+        [row.name, column.title, interval(difference, column.digits), tested(difference, column.digits)]
         for row, differences in compared_rows(table)
         for column, difference in differences
     ]

@@ -1,0 +1,54 @@
+"""Judge a claim about two rows by the seeds of both: does it hold, is it contradicted, or is that undecided?
+
+A claim has a direction and a margin, the smallest difference that matters. Differences are taken so that more is better.
+
+| direction | holds if the difference is | contradicted if it is |
+|---|---|---|
+| better | above 0 | below the margin |
+| no_worse | above -margin | below 0 |
+| same | within +-margin | outside +-margin |
+
+`A better than B` holds exactly where `B no_worse than A` is contradicted. Of the two, one at most can be a false verdict.
+"""
+
+import math
+from dataclasses import dataclass
+
+from roberta_lab.reports.statistics.paired import LEVEL, Paired
+from roberta_lab.reports.statistics.power import POWER, seeds_to_see
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The p of each verdict on a claim: of what must be ruled out for it; nan where there is nothing to test."""
+
+    holds: float
+    contradicted: float
+
+
+def evidence(direction: str, margin: float, seen: Paired) -> Evidence:
+    """Return the p values of both verdicts; two-sided ones, as those of differences, but for the equivalence of `same`."""
+    if direction == "same":
+        return Evidence(seen.p_within(margin), seen.p_outside(margin))
+    low, high = (0.0, margin) if direction == "better" else (-margin, 0.0)
+    return Evidence(min(1.0, 2 * seen.p_above(low)), min(1.0, 2 * seen.p_below(high)))
+
+
+def seeds_to_decide(
+    direction: str, margin: float, deviation: float, mean: float | None = None, num_claims: int = 1
+) -> int | None:
+    """Return about how many seeds decide a claim with probability 0.8 if the true difference is `mean`; None for over 10,000.
+
+    Without a mean: if the difference is the smallest that must be told apart from its opposite, the margin for `better` and 0
+    for the others. `num_claims` are judged together, so each has a stricter level.
+    """
+    if direction == "same":
+        distance = abs(margin - abs(mean or 0.0))
+    else:
+        low, high = (0.0, margin) if direction == "better" else (-margin, 0.0)
+        mean = high if mean is None else mean
+        distance = max(mean - low, high - mean)
+    if not distance > 0 or math.isnan(deviation):
+        return None
+    wanted = (1 + POWER) / 2 if direction == "same" else POWER  # both sides must be ruled out
+    return seeds_to_see(distance, deviation, LEVEL / num_claims, wanted)

@@ -1,0 +1,87 @@
+"""Compare the rows of a table: with their reference row, and any two of them, as claims do."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from roberta_lab.reports.statistics.paired import paired_difference
+from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs, unlike
+from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column
+from roberta_lab.reports.table.differences import Difference, tested_together, untested
+from roberta_lab.reports.table.marks import doubts
+from roberta_lab.reports.table.rows import Cell, Row
+from roberta_lab.runs import identity
+
+SAME_MEASUREMENT = "not tested: bits per byte are the same measurement"
+OWN_FIGURE = "not tested: the common text compares rows"
+OTHER_INPUTS = "not tested: of other held-out inputs"
+
+
+def margin_of(column: Column, margins: Mapping[str, float]) -> float | None:
+    """Return the smallest difference that matters in a column, as the sweep states it: for the figure, else for its task."""
+    return margins.get(column.metric, margins.get(column.task))
+
+
+def compared_with(
+    rows: Sequence[Row], reference: str | None, columns: Sequence[Column], margins: Mapping[str, float]
+) -> list[Row]:
+    """Return the rows, each cell with its difference from the reference row's; what is tested is tested together."""
+    base = next((row for row in rows if row.name == reference), None)
+    if base is None:
+        return list(rows)
+    found: dict[tuple[int, int], Difference] = {}
+    for number, row in enumerate(rows):
+        for place, column in enumerate(columns if row is not base else ()):
+            difference = between(row, base, column, place, margins)
+            if difference is not None:
+                found[number, place] = difference
+    tested = dict(zip(found, tested_together(list(found.values())), strict=True))
+    return [
+        _with(row, {place: d for (n, place), d in tested.items() if n == number}) for number, row in enumerate(rows)
+    ]
+
+
+def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[str, float]) -> Difference | None:
+    """Return how two rows differ in a column, the one at `place`; None where no seed is in both, or the texts are not the same."""
+    ours, theirs = row.all_cells[place], base.all_cells[place]
+    if column.is_common and len({*row.common_texts, *base.common_texts}) > 1:
+        return None
+    pretraining_seeds = {seed for seed, _ in ours.by_seed.keys() & theirs.by_seed.keys()}
+    same_weights = len(pretraining_seeds) == 1 and _start_alike(ours, theirs)
+    seen = paired_difference(ours.by_seed, theirs.by_seed, same_weights)
+    if seen is None:
+        return None
+    same_runs = {record.run_id for record in ours.shown} == {record.run_id for record in theirs.shown}
+    why = _incomparable(row, base, column, place) or untested(seen)
+    return Difference(seen, margin_of(column, margins), why, same_runs, same_weights)
+
+
+def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
+    """Return why figures of two rows are not to be compared; empty where they are."""
+    found = [mark for r in (row, base) for mark in doubts(r, r.all_cells[place], column) if mark != OTHER_TEXT]
+    if found := [*unlike(row, base), *found]:
+        return f"not tested: {', '.join(dict.fromkeys(found))}"
+    if column.held_out is None or (column.is_common and column.held_out != COMMON_PERPLEXITY):
+        return ""
+    if column.is_common:
+        return SAME_MEASUREMENT
+    return OWN_FIGURE if same_inputs((row, base)) else OTHER_INPUTS
+
+
+def _start_alike(ours: Cell, theirs: Cell) -> bool:
+    """Return whether both cells are of runs that were finetuned from given weights, or from the same pretraining runs."""
+    if any(record.kind != "finetune" or record.config is None for record in (*ours.shown, *theirs.shown)):
+        return False
+    configs = [record.config for record in (*ours.shown, *theirs.shown) if record.config is not None]
+    if not any(identity.starts_from_run(config) for config in configs):
+        return True
+    starts = [{r.result.pretrain_run_id for r in cell.shown if r.result is not None} for cell in (ours, theirs)]
+    return starts[0] == starts[1]
+
+
+def _with(row: Row, differences: Mapping[int, Difference]) -> Row:
+    """Return the row with these differences in its cells, by their place among all of them."""
+    cells = [replace(cell, difference=differences.get(place)) for place, cell in enumerate(row.all_cells)]
+    ends = itertools.accumulate(map(len, (row.common, row.cells, row.held_out)), initial=0)
+    common, own, held_out = (tuple(cells[start:end]) for start, end in itertools.pairwise(ends))
+    return replace(row, common=common, cells=own, held_out=held_out)

@@ -1,0 +1,110 @@
+"""Judge the claims of a sweep by its table."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig, nearest
+from roberta_lab.reports.statistics.claims import Evidence, evidence, seeds_to_decide
+from roberta_lab.reports.statistics.paired import LEVEL, holm
+from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT, between
+from roberta_lab.reports.table.differences import NO_SPREAD, ONE_SEED
+from roberta_lab.reports.table.rows import Row, Table
+from roberta_lab.reports.table.verdict import Outcome, Verdict
+
+TOO_SMALL = "at this scale the model is too small for it, or the time too short"
+SAME_RUNS = "both rows are the same runs at this scale"
+NOT_RUN = "{} is not run here: only its published figures stand in the table"
+
+
+def judged(table: Table, sweep: SweepConfig, leaves_out: Collection[str]) -> tuple[Verdict, ...]:
+    """Return the verdict on each claim of a sweep in each of its columns, in the order of the file.
+
+    All that can be tested are tested together. Raises ConfigError for a claim about a row or column that no table of the sweep has.
+    """
+    first = [_seen(table, sweep, leaves_out, claim, name) for claim, name in claims_of(sweep)]
+    tested = [index for index, verdict in enumerate(first) if verdict.found is not None]
+    evidences = [verdict.found for verdict in first if verdict.found is not None]
+    holds, contradicted = holm(e.holds for e in evidences), holm(e.contradicted for e in evidences)
+    for index, one, other in zip(tested, holds, contradicted, strict=True):
+        first[index] = _decided(replace(first[index], found=Evidence(one, other)), len(tested))
+    return tuple(first)
+
+
+def claims_of(sweep: SweepConfig) -> Iterator[tuple[ClaimConfig, str]]:
+    """Yield each claim of a sweep with each of its columns. Raises ConfigError for one without a margin that needs it."""
+    for place, claim in enumerate(sweep.claims):
+        for name in claim.columns:
+            if claim.direction != "better" and not margin_of_claim(claim, name, sweep):
+                needs = f"{claim.direction} needs a margin for {name}, as `margin` or in `margins`"
+                raise ConfigError(f"claim {place + 1} of sweep={sweep.name}: {needs}.")
+            yield claim, name
+
+
+def margin_of_claim(claim: ClaimConfig, column: str, sweep: SweepConfig) -> float:
+    """Return the smallest difference that matters to a claim in a column; 0 where none is stated."""
+    return claim.margin if claim.margin is not None else sweep.margins.get(column, 0.0)
+
+
+def _seen(table: Table, sweep: SweepConfig, leaves_out: Collection[str], claim: ClaimConfig, name: str) -> Verdict:
+    """Return a claim with what the table has for it: evidence, or why there is none."""
+    undecided = Verdict(claim, name, Outcome.UNDECIDED, margin=margin_of_claim(claim, name, sweep))
+    cannot = replace(undecided, outcome=Outcome.NOT_TESTABLE)
+    for row in (claim.row, claim.over):
+        if row in sweep.rows:
+            continue
+        if row in table.published_only:
+            return replace(cannot, why=NOT_RUN.format(row))
+        known = [*sweep.rows, *table.published_only]
+        raise ConfigError(
+            f"a claim of sweep={sweep.name}: no row {row}.{nearest(row, known)} Allowed: {', '.join(known)}."
+        )
+    found = next(((place, c) for place, c in enumerate(table.all_columns) if _is(c, name)), None)
+    if name in leaves_out or (found is None and name in table.left_out):
+        return replace(cannot, why=TOO_SMALL)
+    rows = {row.name: row for row in table.rows}
+    if found is None or not {claim.row, claim.over} <= rows.keys():
+        return replace(undecided, why="not asked for: no run of it")
+    place, column = found
+    undecided = replace(undecided, digits=column.digits, stand_in=column.stand_in)
+    return _compared(undecided, rows[claim.row], rows[claim.over], column, place)
+
+
+def _is(column: Column, name: str) -> bool:
+    return column.metric == name or (column.task == name and column.principal)
+
+
+def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -> Verdict:
+    difference = between(row, over, column, place, {})
+    if difference is None:
+        missing = [r.name for r in (row, over) if not r.all_cells[place].by_seed]
+        return replace(
+            known, why=f"no complete run of {' and of '.join(missing)}" if missing else "no seed is in both rows"
+        )
+    if difference.same_runs:
+        return replace(known, outcome=Outcome.NOT_TESTABLE, why=SAME_RUNS)
+    why, seen = difference.why_untested, difference.seen
+    seen = replace(seen, mean=-seen.mean) if column.lower_is_better else seen
+    known = replace(known, seen=seen)
+    if why in (ONE_SEED, NO_SPREAD):
+        return replace(known, why=f"{why.partition(':')[0]}, so nothing can be tested")
+    if why and why not in (OWN_FIGURE, SAME_MEASUREMENT):
+        return replace(known, outcome=Outcome.NOT_TESTABLE, why=why.partition(": ")[2])
+    return replace(known, found=evidence(known.claim.direction, known.margin, seen))
+
+
+def _decided(verdict: Verdict, num_claims: int) -> Verdict:
+    """Return the verdict that its evidence gives; where that is none, with the seeds it would take."""
+    seen, found, direction = verdict.seen, verdict.found, verdict.claim.direction
+    assert seen is not None and found is not None
+    if found.holds <= LEVEL:
+        return replace(verdict, outcome=Outcome.HOLDS)
+    if found.contradicted <= LEVEL:
+        return replace(verdict, outcome=Outcome.CONTRADICTED)
+    seeds = seeds_to_decide(direction, verdict.margin, seen.deviation, seen.mean, num_claims)
+    if seeds is None:
+        return replace(verdict, why="no number of seeds would decide, if the difference is what is seen so far")
+    more = max(seeds, seen.n + 1)
+    return replace(
+        verdict, seeds=more, why=f"about {more} seeds would decide, if the difference is what is seen so far"
+    )

@@ -1,0 +1,80 @@
+"""What a table says of a claim: it holds here, is contradicted here, is undecided, or cannot be tested here; and in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from roberta_lab.config import ClaimConfig
+from roberta_lab.config.formatting import counted, number, signed
+from roberta_lab.reports.statistics.claims import Evidence
+from roberta_lab.reports.statistics.paired import Paired
+
+WORDS = {"better": "better than", "no_worse": "no worse than", "same": "the same as"}
+
+
+class Outcome(StrEnum):
+    """What a table says of a claim."""
+
+    HOLDS = "holds here"
+    CONTRADICTED = "contradicted here"
+    UNDECIDED = "undecided"
+    NOT_TESTABLE = "not testable at this scale"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a table says of a claim in one column; differences are those of the claim's row from the other, more being better."""
+
+    claim: ClaimConfig
+    column: str  # as the claim names it
+    outcome: Outcome
+    why: str = ""  # of what is undecided or not testable
+    margin: float = 0.0
+    digits: int = 1
+    stand_in: str | None = None  # the task that was scored in place of the column's
+    seen: Paired | None = None
+    found: Evidence | None = None  # adjusted for the number of claims that are tested (Holm 1979)
+    seeds: int | None = None  # about how many would decide, where that is known
+
+    @property
+    def words(self) -> str:
+        """Return the claim: `dynamic no worse than static on mnli (margin 0.5)`."""
+        margin = f" (margin {self.margin:g})" if self.margin else ""
+        claim = self.claim
+        return f"{claim.row} {WORDS[claim.direction]} {claim.over} on {self.column.replace('_', ' ')}{margin}"
+
+    @property
+    def text(self) -> str:
+        """Return the verdict in one line."""
+        said = [f"{self.outcome}: {self.words}"]
+        if self.stand_in:
+            said.append(f"scored on {self.stand_in}, which stands in")
+        if self.seen is not None:
+            said.append(self.estimate)
+        return "; ".join([*said, *([self.why] if self.why else [])])
+
+    @property
+    def estimate(self) -> str:
+        """Return what was seen: `better by 0.4 (95%: -0.2 to 1.0), 5 seeds`."""
+        seen = self.seen
+        assert seen is not None
+        by = f"{'worse' if seen.mean < 0 else 'better'} by {number(abs(seen.mean), self.digits)}"
+        ends = (
+            ""
+            if math.isnan(seen.low)
+            else f" (95%: {signed(seen.low, self.digits)} to {signed(seen.high, self.digits)})"
+        )
+        return f"{by}{ends}, {counted(seen.n, 'seed')}"
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """Return how the claims came out: `claims: 2 hold here, 1 undecided`."""
+    words = {
+        Outcome.HOLDS: "hold here",
+        Outcome.CONTRADICTED: "contradicted here",
+        Outcome.UNDECIDED: "undecided",
+        Outcome.NOT_TESTABLE: "not testable at this scale",
+    }
+    counts = {outcome: sum(v.outcome is outcome for v in verdicts) for outcome in Outcome}
+    return ", ".join(f"{count} {words[outcome]}" for outcome, count in counts.items() if count)

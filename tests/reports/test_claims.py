@@ -1,0 +1,159 @@
+"""Verdicts on the claims of a sweep: each of the four, with its reason, in every form of the table; and what is no claim."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import changed, composed, finetuned, pretrained
+
+from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig
+from roberta_lab.reports.page import table_page
+from roberta_lab.reports.table import as_json, latex, markdown
+from roberta_lab.reports.table.assembly import assemble
+from roberta_lab.reports.table.rows import Record, Table
+from roberta_lab.reports.table.verdict import Outcome, Verdict, summary
+
+CLAIM = ClaimConfig(row="dynamic", over="static", direction="no_worse", columns=["mnli"], source="Section 4.1")
+STATIC = (60.0, 62.0, 61.0)
+
+
+def runs(task: str, **rows: tuple[float, ...]) -> list[Record]:
+    """Runs of a task, one a pretraining seed."""
+    return [
+        replace(finetuned(row, task, 1, score), seed=seed, run_id=f"{row}-{task}-{seed}")
+        for row, scores in rows.items()
+        for seed, score in enumerate(scores, 1)
+    ]
+
+
+def common(**rows: tuple[float, ...]) -> list[Record]:
+    """Pretraining runs with bits per byte of the common text."""
+    return [
+        pretrained(row, 30.0, seed, common_bits_per_byte=bits, common_perplexity=30.0 + bits, common_text="t")
+        for row, values in rows.items()
+        for seed, bits in enumerate(values, 1)
+    ]
+
+
+def table(found: list[Record], *claims: ClaimConfig, leaves_out: tuple[str, ...] = (), **more: Any) -> Table:
+    names = dict.fromkeys(["static", "dynamic", *(run.row for run in found)])
+    settings = {"margins": {"mnli": 0.5, "common_bits_per_byte": 0.01}, **more}
+    sweep = SweepConfig(
+        name="t",
+        title="T",
+        question="Q?",
+        rows={name: [] for name in names},
+        tasks=["mnli"],
+        claims=[*claims],
+        **settings,
+    )
+    return assemble(sweep, "smoke", found, leaves_out)
+
+
+def verdict(found: list[Record], claim: ClaimConfig = CLAIM, **more: Any) -> Verdict:
+    [one] = table(found, claim, **more).verdicts
+    return one
+
+
+@pytest.mark.parametrize(
+    ("direction", "dynamic", "outcome"),
+    [
+        ("no_worse", (61.0, 63.1, 62.0), Outcome.HOLDS),
+        ("no_worse", (59.8, 61.8, 60.81), Outcome.HOLDS),  # worse, by less than the margin
+        ("no_worse", (50.0, 52.1, 51.0), Outcome.CONTRADICTED),
+        ("no_worse", (57.0, 66.0, 60.0), Outcome.UNDECIDED),
+        ("better", (61.0, 63.1, 62.0), Outcome.HOLDS),
+        ("better", (60.1, 62.11, 60.9), Outcome.CONTRADICTED),  # better by 0.5 is ruled out
+        ("same", (60.1, 62.11, 60.9), Outcome.HOLDS),
+        ("same", (70.0, 72.1, 71.0), Outcome.CONTRADICTED),
+    ],
+)
+def test_a_claim_on_a_task(direction: str, dynamic: tuple[float, ...], outcome: Outcome) -> None:
+    found = verdict(runs("mnli", static=STATIC, dynamic=dynamic), replace(CLAIM, direction=direction))
+    assert found.outcome is outcome and found.seen is not None and found.seen.n == 3
+    assert (found.seeds is not None and found.seeds > 3) is (outcome is Outcome.UNDECIDED)
+
+
+def test_fewer_bits_are_better() -> None:
+    claim = replace(CLAIM, direction="better", columns=["common_bits_per_byte"])
+    found = verdict(common(static=(3.32, 3.33, 3.31), dynamic=(3.30, 3.311, 3.29)), claim)
+    assert found.outcome is Outcome.HOLDS and found.seen is not None and found.seen.mean > 0.015
+    assert found.text.startswith(
+        "holds here: dynamic better than static on common bits per byte (margin 0.01); better by 0.020"
+    )
+
+
+def test_why_a_claim_is_undecided() -> None:
+    assert (
+        verdict(runs("mnli", static=STATIC)).why == "not asked for: no run of it"
+    )  # no run of the other row is planned
+    missing = [replace(run, result=None) for run in runs("mnli", dynamic=STATIC)]
+    assert verdict([*runs("mnli", static=STATIC), *missing]).why == "no complete run of dynamic"
+    one = verdict(runs("mnli", static=STATIC[:1], dynamic=(70.0,)))
+    assert one.outcome is Outcome.UNDECIDED and one.why.startswith("one seed of pretraining")
+    same = verdict(runs("mnli", static=STATIC, dynamic=tuple(score + 1 for score in STATIC)))
+    assert same.outcome is Outcome.UNDECIDED and same.why.startswith("seeds do not differ")
+
+
+def test_why_a_claim_cannot_be_tested() -> None:
+    rows = runs("mnli", static=STATIC, dynamic=(70.0, 72.1, 71.0))
+    shared = [replace(run, run_id=run.run_id.replace("dynamic", "static")) for run in rows]
+    chance = runs("mnli", static=STATIC) + [
+        replace(run, result=replace(run.result, found=replace(run.result.found, at_chance=True)))
+        for run in runs("mnli", dynamic=STATIC)
+        if run.result is not None
+    ]
+    published = replace(CLAIM, over="reference")
+    for found in (
+        verdict(shared),
+        verdict(chance),
+        verdict(rows, leaves_out=("mnli",)),
+        verdict(rows, published, published="table1_masking"),
+    ):
+        assert found.outcome is Outcome.NOT_TESTABLE and found.why
+    assert verdict(chance).why == "at chance"
+    assert "published figures" in verdict(rows, published, published="table1_masking").why
+
+
+def test_rows_are_judged_by_how_they_differ_from_each_other() -> None:
+    """Not from the reference: two rows that read as little as each other compare, neither does with one that read more."""
+    found = common(static=(3.30, 3.31), dynamic=(3.2, 3.21), other=(3.1, 3.111))
+    read = {"static": 2_000_000, "dynamic": 1_600_000, "other": 1_600_000}
+    made = [replace(changed(run, tokens_seen=read[run.row]), config=composed({})) for run in found]
+    claim = replace(CLAIM, direction="better", columns=["common_bits_per_byte"])
+    unlike, alike = table(made, claim, replace(claim, row="other", over="dynamic")).verdicts
+    assert unlike.outcome is Outcome.NOT_TESTABLE and "1,600,000 real tokens, not 2,000,000" in unlike.why
+    assert alike.outcome is Outcome.HOLDS
+
+
+def test_claims_are_judged_together() -> None:
+    """Holm: what one claim alone decides, twenty do not."""
+    rows = runs("mnli", static=STATIC, dynamic=(61.0, 63.4, 62.3))
+    assert verdict(rows).outcome is Outcome.HOLDS
+    many = table(rows, *[CLAIM] * 20).verdicts
+    assert {found.outcome for found in many} == {Outcome.UNDECIDED}
+    assert summary(many) == "20 undecided"
+
+
+def test_every_form_has_the_verdicts(tmp_path: Path) -> None:
+    made = table(runs("mnli", static=STATIC, dynamic=(61.0, 63.1, 62.0)), CLAIM)
+    [found] = made.verdicts
+    assert found.text in markdown.document(made, {}) and "Claim: holds here" in latex.document(made, {})
+    assert found.words in table_page.html(made, [], {})
+    [claim] = json.loads(as_json.document(made, {}, None))["claims"]
+    assert (claim["verdict"], claim["row"], claim["over"]) == ("holds here", "dynamic", "static")
+    assert claim["better_by"] == pytest.approx(1.0333, abs=1e-3) and claim["p_holds"] < 0.05 < claim["p_contradicted"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (replace(CLAIM, row="dynamo"), "a claim of sweep=t: no row dynamo. Did you mean 'dynamic'?"),
+        (replace(CLAIM, columns=["sst2"]), "claim 1 of sweep=t: no_worse needs a margin for sst2"),
+    ],
+)
+def test_mistakes_in_claims_are_answered(claim: ClaimConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        table(runs("mnli", static=STATIC), claim)
