@@ -13,6 +13,7 @@ class Command(NamedTuple):
     examples: list[str]
     sweeps: bool = False  # `sweep=NAME` makes it a multirun
     needs_sweep: bool = False
+    words: tuple[str, ...] = ()  # keys that the first words of the command are the values of
     many_sweeps: bool = False  # `sweep=all` and `sweep=[NAME,NAME]` too
 
 
@@ -23,7 +24,7 @@ _FIRST_STEPS = (
     "First steps: `roberta-lab reproduce sweep=table1_masking` (minutes on a laptop), then `roberta-lab COMMAND --help`"
     " for a command's groups, defaults and examples. Every command takes `--json`."
 )
-_TEMPLATE = """roberta-lab {name} [overrides]: {summary}
+_TEMPLATE = """roberta-lab {name}{words} [overrides]: {summary}
 
 Examples:
 {examples}
@@ -32,7 +33,7 @@ Groups (choose one option each: group=option; * is chosen when you say nothing):
 {groups}
 
 Your own, from any folder laid out as conf/: --config-dir DIR (or hydra.searchpath=[file://DIR]), sweep=path/to/NAME.yaml
-Keys: any value of the composed config (key=value); `roberta-lab {name} --cfg job` prints them all with their values.
+Keys: any value of the composed config (key=value); `roberta-lab {name}{words} --cfg job` prints them all with their values.
 For programs: --json prints one JSON document with what was found, and all else on standard error.
 Hydra's flags: --cfg job | --info | -m (multirun) | --hydra-help. Tab completion: eval "$(roberta-lab -sc install=bash)"
 """
@@ -52,6 +53,7 @@ def help_of(name: str) -> str:
     command, chosen = COMMANDS[name], default_options()
     return _TEMPLATE.format(
         name=name,
+        words="".join(f" {key.rpartition('.')[2].upper()}" for key in command.words),
         summary=command.summary,
         examples="\n".join(f"  roberta-lab {name} {example}".rstrip() for example in command.examples),
         groups="\n".join(

@@ -83,21 +83,34 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
         raise ConfigError(f"{name}: no such command.{allowed}")
     from roberta_lab.runs.outside import open_places
 
-    arguments = open_places(arguments)
     if "--help" in arguments or "-h" in arguments:
+        open_places(arguments)  # whose options help lists
         print(help_of(name), end="")
         return None
+    named, arguments = _named(name, arguments)
+    arguments = open_places(arguments)
     words = [a for a in arguments if not a.startswith("-") and (a.startswith("~") or "=" in a)]
     flags = [a for a in arguments if a not in words]
     if as_json and (shows := [flag for flag in flags if flag.partition("=")[0] in _SHOWS]):
         raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
-    from roberta_lab.runs.overrides import check_names, parse
+    from roberta_lab.runs.overrides import assign, check_names, parse
 
-    overrides = _one_sweep(name, parse(words))
+    overrides = _one_sweep(name, [*parse(words), *(assign(key, word) for key, word in named.items())])
     check_names(overrides)
     is_sweep = COMMANDS[name].sweeps and bool(_sweeps(overrides))
     multirun = ["--multirun"] if is_sweep and _ASKS.isdisjoint(flags) else []
     return run_hydra(name, [*multirun, *flags], overrides, as_json)
+
+
+def _named(name: str, arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the words with which a command begins, whatever they look like, by their keys; and the other arguments."""
+    keys = COMMANDS[name].words
+    if len(arguments) < len(keys) or any(word.startswith("-") for word in arguments[: len(keys)]):
+        said = " and ".join(key.rpartition(".")[2].upper() for key in keys)
+        raise ConfigError(
+            f"{name}: {said} are missing, the first words. Allowed: roberta-lab {name} --help shows some."
+        )
+    return dict(zip(keys, arguments, strict=False)), arguments[len(keys) :]
 
 
 def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_json: bool = False) -> Json:

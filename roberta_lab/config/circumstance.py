@@ -187,6 +187,16 @@ class PlanConfig:
 
 
 @dataclass
+class DiffConfig:
+    """The options of `roberta-lab diff`; its first two words are `a` and `b`."""
+
+    a: str = ""  # a run's id or folder | SWEEP/ROW | ROW with sweep=NAME | 'overrides in quotes'
+    b: str = ""
+    items: int = at_least(0, 20)  # of each direction in which predictions flip, that are shown
+    output: str = ""  # a folder for text, JSON and page; empty: <paths.outputs>/diffs/A--B
+
+
+@dataclass
 class ReproduceConfig:
     """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 

@@ -253,4 +253,5 @@ class Config:
     predict: circumstance.PredictConfig = field(default_factory=circumstance.PredictConfig)
     evaluate: circumstance.EvaluateConfig = field(default_factory=circumstance.EvaluateConfig)
     plan: circumstance.PlanConfig = field(default_factory=circumstance.PlanConfig)
+    diff: circumstance.DiffConfig = field(default_factory=circumstance.DiffConfig)
     reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Container
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +132,17 @@ class Run:
         tokenizer = Tokenizer.from_file(str(found / "tokenizer.json"))
         tokenizer_files.make_inputs(tokenizer, Encoding(tokenizer), format_of(self.config.input_format).pairs)
         return tokenizer
+
+    @property
+    def config_here(self) -> Config:
+        """Return the config with paths as they are seen from here, wherever the run was started."""
+        paths = replace(self.config.paths, outputs=str(self.path.parent.parent), cache=str(self._cache))
+        task, pretrained = self.config.task, self.config.pretrained
+        if task.path:
+            task = replace(task, path=str(self._place(task.path)))
+        if pretrained.path:
+            pretrained = replace(pretrained, path=str(self._place(pretrained.path)))
+        return replace(self.config, paths=paths, task=task, pretrained=pretrained)
 
     @property
     def _cache(self) -> Path:

@@ -15,10 +15,14 @@ from roberta_lab.config import (
     MaskingConfig,
     ModelConfig,
     NspConfig,
+    OptimizerConfig,
     PathsConfig,
+    PrecisionConfig,
+    PretrainedConfig,
     ScaleConfig,
     SourceConfig,
     SweepConfig,
+    TaskConfig,
     TokenizerConfig,
 )
 from roberta_lab.reports.table.rows import Record
@@ -105,6 +109,10 @@ def composed(settings: dict[str, dict[str, Any]]) -> Config:
         batch_size=BatchSizeConfig(
             **{"sequences": 256, "steps": 2000, "peak_lr": 1e-4, **settings.get("batch_size", {})}
         ),
+        optimizer=OptimizerConfig(warmup_steps=20),
+        precision=PrecisionConfig("fp32"),
+        pretrained=PretrainedConfig(),
+        task=TaskConfig(name="pydoc_topic", family="pydoc", head="classification", metric="accuracy"),
         tokenizer=TokenizerConfig(**{"kind": "bytelevel_bpe", "vocab_size": 2048, **settings.get("tokenizer", {})}),
     )
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar, get_origin
+from typing import ClassVar, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def line_of(head: Head) -> str:
 def test_every_head_has_every_member(name: str) -> None:
     head = heads.load(name)
     assert isinstance(head, Head) and head.name == name
-    for member, annotation in Head.__annotations__.items():
+    for member, annotation in get_type_hints(Head).items():
         assert get_origin(annotation) is ClassVar and hasattr(head, member), member
     assert head.roberta_tensors.keys() <= head.tensors.keys()
     assert name in VARIANTS or HEADS[name].metrics

@@ -22,6 +22,7 @@ from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig,
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus import parts, tokens, units, workers
 from roberta_lab.data.corpus.parts import Manifest, read_documents
+from roberta_lab.data.corpus.sources.scanning import Scan
 from roberta_lab.data.storage import digest, make_once, read_json
 
 if TYPE_CHECKING:
@@ -97,16 +98,31 @@ def counts_text(path: Path) -> str:
 
 def embedded(config: Config) -> Path:
     """Return the embedded corpus alone. The `pydoc` tasks are made of it, whatever pretraining has read."""
-    pydoc = DataMixConfig({"pydoc": SourceConfig("pydoc")}, held_out_share=config.data_mix.held_out_share)
-    return _corpus(pydoc, Path(config.paths.cache), config.trainer.progress, config.prepare.workers)
+    return _corpus(_pydoc(config), Path(config.paths.cache), config.trainer.progress, config.prepare.workers)
+
+
+def find_embedded(config: Config) -> Path | None:
+    """Return the embedded corpus if it was prepared; None if it is not there. Nothing is made."""
+    data_mix, cache = _pydoc(config), Path(config.paths.cache)
+    scans = {name: units.scan(source, cache, False) for name, source in data_mix.sources.items()}
+    folder = cache / "corpus" / digest(_corpus_inputs(data_mix, scans), 16)
+    return folder if folder.is_dir() else None
+
+
+def _pydoc(config: Config) -> DataMixConfig:
+    return DataMixConfig({"pydoc": SourceConfig("pydoc")}, held_out_share=config.data_mix.held_out_share)
 
 
 # ---------------------------------------------------------------- corpus
+def _corpus_inputs(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str, object]:
+    segmentation = {"sentencex": metadata.version("sentencex")}  # decides where sentences end
+    return {"version": VERSION, "segmentation": segmentation, **units.fingerprint(data_mix, scans)}
+
+
 def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Path:
     units.check(data_mix)
     scans = {name: units.scan(source, cache, progress) for name, source in data_mix.sources.items()}
-    segmentation = {"sentencex": metadata.version("sentencex")}  # decides where sentences end
-    inputs = {"version": VERSION, "segmentation": segmentation, **units.fingerprint(data_mix, scans)}
+    inputs = _corpus_inputs(data_mix, scans)
 
     def write(path: Path) -> Manifest:
         sizes = {unit: unit.num_bytes for unit in units.units(data_mix, scans)}

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 
@@ -47,11 +48,12 @@ def html(
     home: str | None = None,
     files: Sequence[str] = (),
     command: str = "",
+    diffs: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return the page of a table.
 
     `meta` names where the numbers come from, `home` is the path of the landing page, `files` are the other forms of the table
-    beside the page, and `command` makes what is missing.
+    beside the page, `command` makes what is missing, and `diffs` are pages against the reference row, by row.
     """
     return rendered(
         "page.html.j2",
@@ -61,6 +63,7 @@ def html(
         home=home,
         files=files,
         command=command,
+        diffs=diffs,
         first_sentence=first_sentence(table),
         warning=wording.warning(table),
         compared=wording.compared_rows(table),

@@ -9,6 +9,7 @@ from pathlib import Path
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
 from roberta_lab.reports import tidy
+from roberta_lab.reports.diff import files as diff
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
@@ -40,16 +41,17 @@ def write_table(
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
+    diffs = diff.write_rows(table, folder)
     noted = summary(table, command, choice.main_figure(figures))
     forms: dict[str, str | bytes] = {
-        "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}),
+        "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}, diffs),
         "table.csv": csv_text(table),
         as_json.JSON_FILE: as_json.document(table, meta, noted),
         "table.tex": latex.document(table, meta),
         "tabular.tex": latex.tabular(table),
         **tidy.forms(tidy.frame(config, records)),
     }
-    page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command)
+    page = table_page.html(table, [inline(figure) for figure in figures], meta, home, list(forms), command, diffs)
     pictures = {f"figures/{name}": data for figure in figures for name, data in drawing.files(figure).items()}
     if pictures:
         (folder / "figures").mkdir(parents=True, exist_ok=True)

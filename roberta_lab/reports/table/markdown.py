@@ -12,10 +12,15 @@ from roberta_lab.reports.table.notes import footnotes, origins
 from roberta_lab.reports.table.rows import Cell, Table
 
 
-def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | None = None) -> str:
+def document(
+    table: Table,
+    meta: dict[str, str],
+    figures: Mapping[str, str] | None = None,
+    diffs: Mapping[str, str] | None = None,
+) -> str:
     """Return the table with its warning, footnotes and links to runs.
 
-    `meta` names where the numbers come from; `figures` are paths of pictures beside the table, by title; the first stands before the table.
+    `meta` names where the numbers come from; `figures` are paths of pictures beside the table, by title; the first stands before the table. `diffs` are pages of rows against the reference row, by row.
     """
     lines = [f"# {escaped(table.title)}", "", escaped(first_sentence(table)), "", escaped(table.question), ""]
     if warning := wording.warning(table):
@@ -41,7 +46,9 @@ def document(table: Table, meta: dict[str, str], figures: Mapping[str, str] | No
     lines += [f"- {escaped(text)}" for text in footnotes(table)]
     for row in table.rows:
         links = ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
-        lines.append(f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {links}")
+        page = (diffs or {}).get(row.name)
+        differs = f"; [differs from {escaped(str(table.reference))}]({quote(page)})" if page else ""
+        lines.append(f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {links}{differs}")
     lines += [f"- {escaped(text)}" for text in origins(table, meta)]
     return "\n".join(lines) + "\n"
 

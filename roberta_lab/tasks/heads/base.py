@@ -3,14 +3,14 @@
 Defaults are those of a classifier on `<s>`; a head says where it differs. A head has no state.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import TaskConfig
@@ -18,12 +18,16 @@ from roberta_lab.tasks.feature_table import FeatureTable
 from roberta_lab.tasks.features import Features, PairFormat
 from roberta_lab.tasks.items import Item, Prediction, Predictions, TaskData
 from roberta_lab.tasks.records import Record
-from roberta_lab.tasks.task_model import Classifier
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 ItemType = TypeVar("ItemType", bound=Item)
-Batch = Mapping[str, Tensor]  # of `FeatureTable.batch`
-Outputs = dict[str, Tensor]
-Batches = Iterator[tuple[np.ndarray, Batch, Outputs]]  # rows of the table, their batch, what the model makes of it
+Batch: TypeAlias = "Mapping[str, Tensor]"  # of `FeatureTable.batch`
+Outputs: TypeAlias = "dict[str, Tensor]"
+Batches: TypeAlias = (
+    "Iterator[tuple[np.ndarray, Batch, Outputs]]"  # rows of the table, their batch, what the model makes of it
+)
 Scores = dict[str, float]
 Named = Mapping[str, object]  # a prediction in words
 Pairs = Sequence[tuple[ItemType, Prediction]]  # each item with its own prediction
@@ -69,6 +73,8 @@ class Head(ABC, Generic[ItemType]):
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
         """Return new layers; `head.NAME` is their place in a checkpoint."""
+        from roberta_lab.tasks.task_model import Classifier  # torch: only when there is work
+
         return {"classifier": Classifier(hidden, self.num_outputs or num_labels, dropout)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -77,6 +83,8 @@ class Head(ABC, Generic[ItemType]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, (): here cross-entropy."""
+        from torch.nn import functional as F  # torch: only when there is work
+
         return F.cross_entropy(outputs["logits"].float(), batch["target"][:, 0].long())
 
     def decode(self, task: TaskConfig, items: Sequence[ItemType], table: FeatureTable, batches: Batches) -> Predictions:
@@ -107,6 +115,16 @@ class Head(ABC, Generic[ItemType]):
     def more_scores(self, task: TaskConfig, pairs: Pairs[ItemType], table: np.ndarray) -> Scores:
         """Return scores that need more than the rows."""
         return {}
+
+    def right(self, table: np.ndarray) -> np.ndarray | None:
+        """Return which items of a table of rows are predicted right, bool (N,); None where nothing is wholly right or wrong."""
+        found: np.ndarray = table[:, 0] == table[:, 1]
+        return found
+
+    def points(self, metric: str, table: np.ndarray) -> np.ndarray | None:
+        """Return what each item adds to a score that is their mean, float64 (N,), 0 to 100; None where it is no mean over items."""
+        right = self.right(table)
+        return None if metric != "accuracy" or right is None else 100.0 * right
 
     def constants(self, items: Sequence[ItemType]) -> Sequence[Sequence[object]]:
         """Return candidates for the best constant prediction, for each one value an item: here each class, by frequency."""

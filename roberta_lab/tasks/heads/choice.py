@@ -1,9 +1,11 @@
 """Multiple choice: which of several candidates fits a text (RACE; RoBERTa, Section 5.3)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
@@ -12,6 +14,9 @@ from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Batch, Head, Named, Outputs, Pairs, Scores
 from roberta_lab.tasks.items import Choice, Prediction
 from roberta_lab.tasks.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 CANDIDATE_TOKENS = 128  # RACE's question with an answer (RoBERTa, Section 5.3)
 

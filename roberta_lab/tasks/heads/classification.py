@@ -1,12 +1,12 @@
 """Classification and regression: a class, or a score, of one text or of two (GLUE; RoBERTa, Section 3.3)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
@@ -16,6 +16,9 @@ from roberta_lab.tasks.heads import base
 from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named, Outputs, Scores
 from roberta_lab.tasks.items import Prediction, Predictions, TextItem
 from roberta_lab.tasks.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TextHead(Head[TextItem]):
@@ -93,6 +96,8 @@ class RegressionHead(TextHead):
     num_outputs = 1
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        from torch.nn import functional as F  # torch: only when there is work
+
         return F.mse_loss(outputs["logits"][:, 0].float(), batch["target"][:, 0].float())
 
     def decode(self, task: TaskConfig, items: Sequence[TextItem], table: FeatureTable, batches: Batches) -> Predictions:
@@ -111,6 +116,9 @@ class RegressionHead(TextHead):
             return {"pearson": 0.0, "spearman": 0.0}
         ranks = np.stack([_ranks(column) for column in table.T])
         return {name: 100 * float(np.corrcoef(x)[0, 1]) for name, x in (("pearson", table.T), ("spearman", ranks))}
+
+    def right(self, table: np.ndarray) -> None:
+        return None  # scores are nearer or farther
 
     def constants(self, items: Sequence[TextItem]) -> Sequence[Sequence[object]]:
         return [[float(np.mean([item.gold for item in items]))] * len(items)]

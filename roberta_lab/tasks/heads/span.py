@@ -3,14 +3,14 @@
 The official scores are in `tasks/metrics.py`.
 """
 
+from __future__ import annotations
+
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, TaskConfig
@@ -20,7 +20,9 @@ from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named
 from roberta_lab.tasks.items import Prediction, Predictions, Span, TaskData
 from roberta_lab.tasks.metrics import best_of_golds, best_thresholds, span_scores
 from roberta_lab.tasks.records import Record
-from roberta_lab.tasks.task_model import Classifier
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 FIRST_WORDS = (0, 1, 2, 3, 5, 8, 13, 21)  # of a context, as constant answers
 NOWHERE = -1e9  # the score of an answer where there is no text; finite, so that it can be written as JSON
@@ -80,6 +82,8 @@ class SpanHead(Head[Span]):
         return f"{pairs.question_room} tokens of a question"  # windows show all of the context
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        from torch import nn  # only when there is work
+
         return {"ends": nn.Linear(hidden, 2)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -87,6 +91,8 @@ class SpanHead(Head[Span]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return cross-entropy of both ends."""
+        from torch.nn import functional as F  # torch: only when there is work
+
         return F.cross_entropy(self._masked(outputs, batch), batch["target"][:, :2].long())
 
     def allowed(self, batch: Batch) -> Tensor:
@@ -120,6 +126,14 @@ class SpanHead(Head[Span]):
         """Return em and f1; for all but squad1 also the official script's exact, HasAns_* and NoAns_*."""
         return span_scores(table, _version(task))
 
+    def right(self, table: np.ndarray) -> np.ndarray:
+        found: np.ndarray = table[:, 0] == 1
+        return found
+
+    def points(self, metric: str, table: np.ndarray) -> np.ndarray | None:
+        column = {"em": 0, "exact": 0, "f1": 1}.get(metric)
+        return None if column is None else 100.0 * table[:, column]
+
     def more_scores(self, task: TaskConfig, pairs: Pairs[Span], table: np.ndarray) -> Scores:
         """Return best_* where predictions have log-odds of no answer; squad1 has none."""
         return best_thresholds(pairs) if _version(task) == 2 else {}
@@ -142,6 +156,8 @@ class AnswerabilityHead(SpanHead):
     )
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        from roberta_lab.tasks.task_model import Classifier  # torch: only when there is work
+
         return {**super().layers(hidden, num_labels, dropout), "classifier": Classifier(hidden, 1, dropout)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -149,6 +165,8 @@ class AnswerabilityHead(SpanHead):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return cross-entropy of both ends in windows that hold the answer, plus that of answerability in all of them."""
+        from torch.nn import functional as F  # torch: only when there is work
+
         target = batch["target"]
         answerable = F.binary_cross_entropy_with_logits(outputs["answerable"].float(), target[:, 2].float())
         held = target[:, 2] == 1

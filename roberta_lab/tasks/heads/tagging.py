@@ -5,14 +5,14 @@ Entities are counted as conlleval and seqeval do (Tjong Kim Sang and De Meulder 
 of type ends one.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
@@ -22,6 +22,9 @@ from roberta_lab.tasks.features import UNLABELLED, Feature, Features, PairFormat
 from roberta_lab.tasks.heads.base import Batch, Batches, Head, LayerNames, Named, Outputs, Pairs, Scores
 from roberta_lab.tasks.items import Prediction, Predictions, Tagging
 from roberta_lab.tasks.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class TaggingHead(Head[Tagging]):
@@ -64,6 +67,8 @@ class TaggingHead(Head[Tagging]):
         return f"{pairs.max_length - 2} tokens a word"
 
     def layers(self, hidden: int, num_labels: int, dropout: float) -> dict[str, nn.Module]:
+        from torch import nn  # only when there is work
+
         return {"dropout": nn.Dropout(dropout), "out": nn.Linear(hidden, num_labels)}
 
     def outputs(self, layers: nn.ModuleDict, hidden: Tensor, batch: Batch) -> Outputs:
@@ -71,6 +76,8 @@ class TaggingHead(Head[Tagging]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return cross-entropy, a mean over the words of the batch."""
+        from torch.nn import functional as F  # torch: only when there is work
+
         tags, labels = outputs["tags"].float(), batch["labels"]
         total = F.cross_entropy(tags.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (labels != IGNORED).sum().clamp(min=1)
@@ -101,6 +108,13 @@ class TaggingHead(Head[Tagging]):
         f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
         shares = {"precision": precision, "recall": recall, "f1": f1, "accuracy": right / max(1, words)}
         return {name: 100 * share for name, share in shares.items()}
+
+    def right(self, table: np.ndarray) -> np.ndarray:
+        found: np.ndarray = table[:, 3] == table[:, 4]  # every word of the sentence
+        return found
+
+    def points(self, metric: str, table: np.ndarray) -> None:
+        return None  # scores are of entities and of words, not of sentences
 
     def constants(self, items: Sequence[Tagging]) -> Sequence[Sequence[object]]:
         classes = {0} | {number for item in items for number in item.gold or ()}

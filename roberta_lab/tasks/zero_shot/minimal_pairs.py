@@ -103,13 +103,13 @@ class Pairs:
 
     def scored(self, good: np.ndarray, bad: np.ndarray, good_lengths: Ints, bad_lengths: Ints) -> Measured:
         """Return the scores of log-likelihoods, float64 (P,), NaN where not known, and of lengths in tokens, int64 (P,), of each pair's sentences."""
-        points = _points(good, bad)
+        points = points_of(good, bad)
         by_paradigm, by_field = self._by_paradigm(points), dict[str, list[float]]()
         for name, places in self.paradigms.items():
             if field := self.pairs[places[0]].field:
                 by_field.setdefault(field, []).append(by_paradigm[name])
         score = fmean(by_paradigm.values())
-        fewer = fmean(self._by_paradigm(_points(bad_lengths, good_lengths)).values())
+        fewer = fmean(self._by_paradigm(points_of(bad_lengths, good_lengths)).values())
         metrics = {
             "accuracy": score,
             "fewer_tokens": fewer,
@@ -122,13 +122,20 @@ class Pairs:
     def _by_paradigm(self, points: np.ndarray) -> dict[str, float]:
         return {name: 100 * float(points[places].mean()) for name, places in self.paradigms.items()}
 
+    def weighted(self, points: np.ndarray) -> np.ndarray:
+        """Return points, (P,) of 0 to 1, as figures whose mean is the score: pairs of small paradigms count more."""
+        found = 100.0 * points * len(points) / len(self.paradigms)
+        for places in self.paradigms.values():
+            found[places] /= len(places)
+        return found
+
     def _lines(self, good: np.ndarray, bad: np.ndarray) -> Iterator[Mapping[str, object]]:
         for pair, *both in zip(self.pairs, good.tolist(), bad.tolist(), strict=True):
             one, other = (None if math.isnan(value) else value for value in both)
             yield {"id": pair.id, "paradigm": pair.paradigm, "good": one, "bad": other}
 
 
-def _points(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
+def points_of(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
     """Return 1 for each pair whose good sentence has more, 0.5 for equal or unknown ones, else 0; float64 (P,)."""
     points: np.ndarray = (np.sign(np.nan_to_num(good - bad)) + 1) / 2
     return points

@@ -1,0 +1,93 @@
+"""Write a diff: text, JSON and a page; and a page for each row of a table, against its reference row."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from roberta_lab.config import ConfigError
+from roberta_lab.data.storage import digest, write
+from roberta_lab.reports.diff import text
+from roberta_lab.reports.diff.compare import compare
+from roberta_lab.reports.diff.comparison import Comparison
+from roberta_lab.reports.diff.sides import of_row
+from roberta_lab.reports.page.table_page import rendered
+from roberta_lab.reports.table.rows import Row, Table
+
+FOLDER = "diffs"  # of a table, in its folder; of what was asked for, in the outputs
+NUM_ITEMS = 20  # of each direction on the page of a table's row
+LONGEST = 60  # characters of a name in a path
+
+
+def slug(name: str) -> str:
+    """Return a name as a part of a path, of letters, digits, dots, dashes, pluses and underscores; one that was cut ends with a hash."""
+    safe = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-.")
+    if safe and safe == name and len(safe) <= LONGEST:
+        return safe
+    return f"{safe[:LONGEST].strip('-.')}-{digest({'name': name}, 6)}".lstrip("-")
+
+
+def page(found: Comparison, folder: Path, home: Path, up: str, command: str = "") -> str:
+    """Return the page of a diff that lies in a folder; `home` is the page above it, named `up`."""
+
+    def place(path: str | Path) -> str:
+        return Path(os.path.relpath(path, folder)).as_posix()
+
+    words = (text.digits, text.shown, text.interval, text.parted, text.over, text.named)
+    return rendered(
+        "diff.html.j2",
+        found=found,
+        home=place(home),
+        up=up,
+        command=command,
+        costs=text.cost_rows(found.a.cost, found.b.cost),
+        places={run.folder: place(run.folder) for side in (found.a, found.b) for run in side.runs},
+        **{word.__name__: word for word in words},
+    )
+
+
+def write_diff(found: Comparison, outputs: Path, output: str = "", command: str = "") -> list[Path]:
+    """Write `diff.txt`, `diff.json` and `index.html` into `output`, or a folder of the outputs; return the files."""
+    own = outputs / FOLDER / f"{slug(found.a.name)}--{slug(found.b.name)}"
+    folder = Path(output).expanduser() if output else own
+    folder.mkdir(parents=True, exist_ok=True)
+    forms = {
+        "diff.txt": "\n".join(text.lines(found)) + "\n",
+        "diff.json": json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "index.html": page(found, folder, outputs / "index.html", "All tables and runs", command),
+    }
+    for name, content in forms.items():
+        write(folder / name, content)
+    return [folder / name for name in forms]
+
+
+# ---------------------------------------------------------------- of a table
+def write_rows(table: Table, folder: Path) -> Mapping[str, str]:
+    """Write a page for each row against the reference row, where both have complete runs; return its path by row."""
+    reference = next((row for row in table.rows if row.name == table.reference), None)
+    if reference is None or len(table.rows) < 2:
+        return {}
+    found = dict(_compared(table, reference, folder))
+    if found:
+        (folder / FOLDER).mkdir(exist_ok=True)
+    links = {name: f"{FOLDER}/{slug(name)}.html" for name in found}
+    for name, comparison in found.items():
+        html = page(comparison, folder / FOLDER, folder / "index.html", table.title)
+        write(folder / links[name], html)
+    return links
+
+
+def _compared(table: Table, reference: Row, folder: Path) -> Iterable[tuple[str, Comparison]]:
+    where = f"{table.name} at {table.scale}"
+    against = of_row(reference, where, folder)
+    if against is None:
+        return
+    for row in table.rows:
+        side = of_row(row, where, folder) if row is not reference else None
+        if side is None:
+            continue
+        try:
+            yield row.name, compare(against, side, NUM_ITEMS)
+        except ConfigError:  # no seed in common
+            continue

@@ -1,0 +1,303 @@
+"""`roberta-lab diff` against a slow reading of the runs' files; sides, mistakes, pages, and the links of a table's rows."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import chromium
+import numpy as np
+import pytest
+from diff_runs import HOSTILE, ITEMS, LABELS, OVERRIDES, PARTED, STEPS, write_runs, write_sweep
+from report_runs import Page
+from scipy import stats
+
+from roberta_lab.cli import main
+from roberta_lab.reports.diff import files
+from roberta_lab.runs import jobs, registration
+from roberta_lab.runs.jobs import Job
+
+SEEDS, TUNINGS = (1, 2), (1, 2)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Job]]]:
+    """Two complete rows of two seeds and two finetuning seeds; a third row of which nothing is there."""
+    home = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        write_sweep(home)
+        registration.register()
+        from roberta_lab.runs.outside import open_places
+
+        open_places(["sweep=own.yaml"])
+        with jobs.composing():
+            found = write_runs()
+        yield home, [job for job in found if job.path.is_dir()]
+
+
+@pytest.fixture(autouse=True)
+def inside(lab: tuple[Path, list[Job]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lab[0])
+
+
+def run_of(lab: tuple[Path, list[Job]], row: str, seed: int, tuning: int | None = None) -> Path:
+    [found] = [job.path for job in lab[1] if (job.row, job.seed, job.finetune_seed) == (row, seed, tuning)]
+    return found
+
+
+def diff(*words: str) -> dict[str, Any]:
+    assert main.main(["diff", *words, "diff.output=out"]) == 0
+    return json.loads(Path("out/diff.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def rows(lab: tuple[Path, list[Job]]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(lab[0])
+        return diff("static", "dynamic", *OVERRIDES, "diff.items=1000")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text())
+
+
+# ---------------------------------------------------------------- against the files
+def test_settings_and_circumstance_that_differ(rows: dict[str, Any]) -> None:
+    science = {s["key"]: (s["a"], s["b"]) for s in rows["science"]}
+    assert science == {"masking.name": ("static", "dynamic"), "masking.num_patterns": (10, None)}
+    cut = ("micro-batches of 16", "micro-batches of 8")
+    circumstance = {s["key"]: (s["a"], s["b"]) for s in rows["circumstance"]}
+    assert circumstance == {"cut": cut, "code": ("1" * 12, "2" * 12)}
+
+
+def test_where_losses_part(lab: tuple[Path, list[Job]], rows: dict[str, Any]) -> None:
+    parted = {loss["pair"]: loss for loss in rows["losses"]}
+    for seed in SEEDS:
+        a, b = (
+            {
+                r["step"]: r["train/mlm_loss"]
+                for r in lines(run_of(lab, row, seed) / "metrics.jsonl")
+                if "val/ppl" not in r
+            }
+            for row in ("static", "dynamic")
+        )
+        both = [step for step in range(1, STEPS + 1) if step in a and step in b]
+        first = min(step for step in both if a[step] != b[step])
+        found = parted[f"seed {seed}"]
+        assert (found["first"], found["steps"], found["last"]) == (first, STEPS - 1, both[-1]) and first == PARTED
+        assert found["there"] == b[first] - a[first] and found["end"] == b[both[-1]] - a[both[-1]]
+    same = parted["seed 1, text_classification 2"]
+    assert (same["first"], same["there"], same["steps"]) == (None, 0.0, 1)
+
+
+def test_metrics_have_the_t_interval_over_pretraining_seeds(lab: tuple[Path, list[Job]], rows: dict[str, Any]) -> None:
+    metrics = {(m["of"], m["name"]): m for m in rows["metrics"]}
+    ppl = [result(run_of(lab, "dynamic", s))["val/ppl"] - result(run_of(lab, "static", s))["val/ppl"] for s in SEEDS]
+    scores = {
+        row: [np.mean([result(run_of(lab, row, s, t))["score"] for t in TUNINGS]) for s in SEEDS]
+        for row in ("static", "dynamic")
+    }
+    score = np.subtract(scores["dynamic"], scores["static"])
+    for key, values in ((("pretraining", "val/ppl"), ppl), (("text_classification", "score"), score)):
+        found = metrics[key]
+        low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+        assert found["n"] == 2
+        np.testing.assert_allclose([found["difference"], found["low"], found["high"]], [np.mean(values), low, high])
+    assert metrics["text_classification", "score"]["a"] == pytest.approx(np.mean(scores["static"]))
+    assert not {"seconds", "majority", "tokens_seen"} & {name for _, name in metrics}
+
+
+def test_items_that_flip(lab: tuple[Path, list[Job]], rows: dict[str, Any]) -> None:
+    with open("weather/dev.csv", newline="") as file:
+        items = list(csv.DictReader(file))
+    said = {
+        row: [[LABELS[p["prediction"]] for p in lines(run_of(lab, row, s, t) / "predictions.jsonl")] for s in SEEDS for t in TUNINGS]
+        for row in ("static", "dynamic")
+    }  # fmt: skip
+    [found] = rows["items"]
+    assert found["pairs"] == [f"seed {s}, text_classification {t}" for s in SEEDS for t in TUNINGS]
+    by_direction = {flips["direction"]: flips for flips in found["flips"]}
+    for direction, was_right in (("right to wrong", True), ("wrong to right", False)):
+        expected, counts = {}, [0] * 4
+        for i, item in enumerate(items):
+            for pair in range(4):
+                a, b = (said[row][pair][i] == item["label"] for row in ("static", "dynamic"))
+                if a == was_right and b != was_right:
+                    expected[str(i)] = expected.get(str(i), 0) + 1
+                    counts[pair] += 1
+        flips = by_direction[direction]
+        assert {flip["id"]: flip["times"] for flip in flips["items"]} == expected and flips["counts"] == counts
+        times = [flip["times"] for flip in flips["items"]]
+        assert times == sorted(times, reverse=True) and sum(counts) > 4
+        for flip in flips["items"]:
+            item = items[int(flip["id"])]
+            assert flip["gold"] == item["label"] and flip["texts"] == {"text_a": item["text"]}
+            most = [max(LABELS, key=[said[row][pair][int(flip["id"])] for pair in range(4)].count) for row in said]
+            counts_of_a = [said["static"][pair][int(flip["id"])] for pair in range(4)].count(flip["a"])
+            assert counts_of_a >= 2 and (counts_of_a == 2 or flip["a"] == most[0])
+    assert by_direction["wrong to other wrong"]["items"] == [], "there are two classes"
+    interval = found["interval"]
+    whole = np.mean([[s == i["label"] for s, i in zip(one, items, strict=True)] for one in said["dynamic"]])
+    whole -= np.mean([[s == i["label"] for s, i in zip(one, items, strict=True)] for one in said["static"]])
+    assert interval["mean"] == pytest.approx(100 * whole) and interval["low"] < 100 * whole < interval["high"]
+    assert (interval["num_seeds"], interval["num_items"]) == (2, ITEMS)
+
+
+def test_what_both_took(rows: dict[str, Any]) -> None:
+    for side in ("a", "b"):
+        cost = rows[side]["cost"]
+        assert (cost["pretraining_seconds"], cost["task_seconds"], cost["tokens"]) == (30.0, 10.0, 3000)
+        assert cost["devices"] == ["1 x a CPU"] and cost["flops"] > 0
+        assert len(rows[side]["runs"]) == 6
+
+
+# ---------------------------------------------------------------- sides
+def test_runs_by_path_prefix_and_overrides_are_the_same_side(lab: tuple[Path, list[Job]]) -> None:
+    a, b = (run_of(lab, row, 1) for row in ("static", "dynamic"))
+    by_path, by_id = diff(str(a), str(b)), diff(a.name[:9], b.name)
+    assert by_path == by_id
+    assert [s["key"] for s in by_path["science"]] == ["masking.name", "masking.num_patterns"]
+    assert all(m["n"] == 1 and m["low"] is None for m in by_path["metrics"])
+    assert any("no interval over seeds" in note for note in by_path["notes"])
+    words = "model=tiny data_mix=pydoc"
+    [static] = [job for job in lab[1] if job.path == a]
+    own = [word for word in static.words if not word.startswith("sweep")]
+    typed = diff(
+        " ".join(own), " ".join(w.replace("static", "dynamic") for w in own if "num_patterns" not in w), *words.split()
+    )
+    assert typed["metrics"] == by_path["metrics"] and typed["losses"] == by_path["losses"]
+    assert typed["a"]["runs"][0]["id"] == a.name
+
+
+def test_two_finetuning_runs_have_an_interval_over_items(lab: tuple[Path, list[Job]]) -> None:
+    found = diff(str(run_of(lab, "static", 1, 1)), str(run_of(lab, "dynamic", 2, 2)))
+    [items] = found["items"]
+    assert items["interval"]["num_seeds"] == 1 and items["interval"]["num_items"] == ITEMS
+    assert [m["name"] for m in found["metrics"]] == ["score", "accuracy"]
+    assert {"seed", "finetune.seed", "masking.name"} <= {s["key"] for s in found["science"]}
+
+
+def test_a_run_differs_from_itself_in_nothing(lab: tuple[Path, list[Job]]) -> None:
+    run = str(run_of(lab, "static", 1, 1))
+    found = diff(run, run)
+    assert not found["science"] and not found["circumstance"] and not found["losses"]
+    assert "both sides have the same run" in " ".join(found["notes"])
+    assert {m["difference"] for m in found["metrics"]} == {0.0}
+    assert [flips["items"] for flips in found["items"][0]["flips"]] == [[], [], []]
+
+
+def test_items_that_have_changed_cost_their_own_part(lab: tuple[Path, list[Job]], tmp_path: Path) -> None:
+    """Another gold label, a prediction too few, and no file: each is said, and the rest is there."""
+    a, b = run_of(lab, "static", 1, 1), run_of(lab, "dynamic", 1, 1)
+    file, dev = a / "predictions.jsonl", Path("weather/dev.csv")
+    predictions, items = file.read_bytes(), dev.read_bytes()
+    try:
+        dev.write_bytes(items.replace(b"day 1 of dev,dry", b"day 1 of dev,wet"))
+        assert "have changed" in diff(str(a), str(b))["items"][0]["note"]
+        dev.write_bytes(items)
+        file.write_bytes(b"".join(predictions.splitlines(keepends=True)[:-1]))
+        assert "does not fit the items" in diff(str(a), str(b))["items"][0]["note"]
+        file.unlink()
+        found = diff(str(a), str(b))
+        assert "is not there" in found["items"][0]["note"] and found["items"][0]["interval"] is None
+        assert found["metrics"]
+    finally:
+        dev.write_bytes(items)
+        file.write_bytes(predictions)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["static"], ["A and B", "--help"]),
+        (["static", "--cfg"], ["A and B"]),
+        (["stati", "dynamic", *OVERRIDES], ["stati:", "'static'", "Allowed: a run's id"]),
+        (["dynamic", "static"], ["dynamic:", "'table1_masking/dynamic'"]),
+        (["own/stati", "own/dynamic", *OVERRIDES], ["stati:", "'static'", "static, dynamic, absent"]),
+        (["absent", "dynamic", *OVERRIDES], ["none of its 6 runs is complete", "roberta-lab reproduce sweep="]),
+        (["masking=statc", "masking=static"], ["masking=statc", "'static'"]),
+        (["masking=static seed=77", "masking=static"], ["seed=77", "is not complete: roberta-lab pretrain"]),
+        (["sweep=own", "masking=static"], ["SWEEP/ROW"]),
+        (["masking='", "masking=static"], ["No closing quotation"]),
+        (["fffffff", "static"], ["fffffff: no such run"]),
+        (["weather", "static"], ["weather: no run"]),
+        (["", "static"], ["an empty word"]),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["diff", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and all(part in err for part in parts), err
+
+
+def test_a_row_and_a_run_do_not_compare(lab: tuple[Path, list[Job]], capsys: pytest.CaptureFixture[str]) -> None:
+    run, tuned = run_of(lab, "static", 1), run_of(lab, "static", 1, 1)
+    assert main.main(["diff", "static", str(run), *OVERRIDES]) == 2
+    assert "Allowed: two rows, or two runs" in capsys.readouterr().err
+    assert main.main(["diff", str(run), str(tuned)]) == 2
+    assert "Allowed: two runs of one kind" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- forms
+def test_the_command_returns_what_it_writes_and_prints_the_text(
+    rows: dict[str, Any], capsys: pytest.CaptureFixture[str], lab: tuple[Path, list[Job]]
+) -> None:
+    found = diff("static", "dynamic", *OVERRIDES)
+    printed = capsys.readouterr().out
+    assert Path("out/diff.txt").read_text() in printed and "next: open out/index.html" in printed
+    assert found["science"] == rows["science"] and found["metrics"] == rows["metrics"]
+    assert f"at step {PARTED} by" in printed
+
+
+def test_hostile_text_is_text_on_the_page(rows: dict[str, Any]) -> None:
+    text = Path("out/index.html").read_text()
+    page = Page(text)
+    assert "<script>document" not in text and HOSTILE in page.text and page.tags.count("script") == 1
+    [policy] = [value for name, value in page.attributes if name == "content" and value and "default-src" in value]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    for link in [value for name, value in page.attributes if name == "href" and value and "index" not in value]:
+        assert Path("out", link).is_file(), link
+
+
+def test_folders_are_safe_names() -> None:
+    assert files.slug("dynamic_0.4+nsp") == "dynamic_0.4+nsp"
+    odd = ["masking=static seed=2", "../../x", "", "ü" * 200, "a/b", "a b", "x" * 90]
+    slugs = [files.slug(name) for name in odd]
+    assert len(set(slugs)) == len(odd) and all(s and len(s) <= 70 and "/" not in s and s[0] != "." for s in slugs)
+
+
+def test_without_an_output_it_lies_among_the_outputs() -> None:
+    assert main.main(["diff", "static", "dynamic", *OVERRIDES]) == 0
+    assert sorted(path.name for path in Path("outputs/diffs/static--dynamic").iterdir()) == ["diff.json", "diff.txt", "index.html"]  # fmt: skip
+
+
+def test_every_row_of_a_table_leads_to_its_diff(lab: tuple[Path, list[Job]]) -> None:
+    assert main.main(["table", *OVERRIDES]) == 0
+    folder = Path("outputs/tables/own/smoke")
+    assert [path.name for path in (folder / "diffs").iterdir()] == ["dynamic.html"], "absent has no runs"
+    page = Page((folder / "index.html").read_text())
+    assert [value for name, value in page.attributes if name == "href" and value and "diffs" in value] == ["diffs/dynamic.html"]  # fmt: skip
+    assert "differs from static" in page.text and "[differs from static](diffs/dynamic.html)" in (folder / "table.md").read_text()  # fmt: skip
+    own = Page((folder / "diffs" / "dynamic.html").read_text())
+    links = [value for name, value in own.attributes if name == "href" and value]
+    assert len(links) == 13 and all((folder / "diffs" / link).is_file() for link in links)
+
+
+@pytest.mark.skipif(chromium.found() is None, reason="no Chromium here")
+def test_a_phone_needs_no_sideways_scrolling(rows: dict[str, Any], tmp_path: Path) -> None:
+    program = chromium.found()
+    assert program is not None
+    browser = chromium.Browser(program, tmp_path)
+    try:
+        browser.appear(width=420, dark=True)
+        browser.open(Path("out/index.html"))
+        assert browser.run("document.scrollingElement.scrollWidth") <= 420 and not browser.errors
+        assert browser.run("document.title") != "owned"
+    finally:
+        browser.close()
