@@ -9,21 +9,24 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from roberta_lab.cli.main import InWorkers, Task, main_of
+from roberta_lab.cli import table
+from roberta_lab.cli.main import InWorkers, Task
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.reports import until
+from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
@@ -110,7 +113,7 @@ def main(job: Job) -> Json:
     finally:
         sys.stdout.flush()
     tables, seconds = _tables(work), time.monotonic() - start
-    print(totals(work, seconds))
+    print("\n".join([*claims_said(tables), totals(work, seconds)]))
     found = {**as_json(work), "seconds": seconds, "tables": tables}
     if work.failures:
         raise Unfinished(failed(work), found)
@@ -152,6 +155,13 @@ def totals(work: Work, seconds: float) -> str:
     failures = f", {len(work.failures)} failed" if work.failures else ""
     counts = f"{len(work.trained_before)} were there, {work.num_shared} shared between tables{failures}"
     return f"reproduce: {elapsed(seconds)}; {trained} runs trained, {counts}"
+
+
+def claims_said(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the verdicts of one table; of several how many came out in which way, for each."""
+    if len(tables) == 1:
+        return [claim["text"] for claim in tables[0]["claims"]]
+    return [f"{found['sweep']}: claims: {counted_outcomes(found['claims'])}" for found in tables]
 
 
 def as_json(work: Work) -> dict[str, Json]:
@@ -232,13 +242,13 @@ def _log(work: Work) -> Path:
     return Path(work.sweeps[0].config.paths.outputs) / LOG
 
 
-def _tables(work: Work) -> list[Json]:
+def _tables(work: Work) -> list[dict[str, Any]]:
     """Write each table as `roberta-lab table` does, with missing runs marked, copy changed tables to W&B; return its answers."""
     answers = []
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
         before = _read(folder / "table.csv")
-        answers.append(main_of("table")(Job("table", sweep.config, sweep.overrides)))
+        answers += table.tables(Job("table", sweep.config, sweep.overrides))
         if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 
