@@ -72,7 +72,9 @@ def test_minimal_pairs_score_the_mean_over_paradigms(tmp_path: Path) -> None:
     assert found is not None and not why
     assert found.score is mean and found.score(found.table) == pytest.approx(50.0)
     assert found.right is not None and found.right.tolist() == [False, True, False, False]
-    assert found.predictions == ("neither", "good order 0", "bad order 1", "neither")
+    assert (
+        found.predictions == ["neither", "good order 0", "bad order 1", "neither"] and found.said_of(2) == "bad order 1"
+    )
     assert found.gold_of(1) == "good order 0" and found.texts_of(2)["bad"] == "bad order 1"
     found, why = scored_items(tmp_path, evaluation(60.0, 4), Config(task=task))
     assert found is None and "now scores 50.00, not 60.00" in why

@@ -92,7 +92,7 @@ def _flips(found: Sequence[Both], most: int) -> Iterator[Flips]:
 
 def _flip(found: Sequence[Both], i: int, times: int) -> Flip:
     one = found[0][0]
-    a, b = (Counter(both[side].predictions[i] for both in found).most_common(1)[0][0] for side in (0, 1))
+    a, b = (Counter(both[side].said_of(i) for both in found).most_common(1)[0][0] for side in (0, 1))
     texts = {name: cut(text) for name, text in one.texts_of(i).items()}
     return Flip(one.ids[i], texts, cut(one.gold_of(i)), cut(a), cut(b), times)
 
