@@ -29,6 +29,8 @@ def _items(task: str, pairs: Sequence[Pair], most: int, name: str) -> ItemsDiffe
     metric, found, notes = pairs[0].a.result.scored.metric, dict[int, Both](), dict[str, None]()
     for number, pair in enumerate(pairs):
         both, why = _both(pair)
+        if both is not None and found and both[0].ids != next(iter(found.values()))[0].ids:
+            both, why = None, f"{pair.name}: other items than those of the pairs before"
         if both is None:
             notes[why] = None
         else:
