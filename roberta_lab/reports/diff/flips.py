@@ -26,7 +26,8 @@ def items_of(pairs: Sequence[Pair], most: int, name: str) -> Iterator[ItemsDiffe
 
 
 def _items(task: str, pairs: Sequence[Pair], most: int, name: str) -> ItemsDifference:
-    metric, found, notes = pairs[0].a.result.scored.metric, dict[int, Both](), dict[str, None]()
+    metric = pairs[0].a.result.scored.metric.removeprefix("best_")  # a best threshold is no score of resamples
+    found, notes = dict[int, Both](), dict[str, None]()
     for number, pair in enumerate(pairs):
         both, why = _both(pair)
         if both is not None and found and both[0].ids != next(iter(found.values()))[0].ids:
