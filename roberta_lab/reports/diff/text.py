@@ -74,8 +74,8 @@ def lines(found: Comparison) -> Iterator[str]:
     yield from _block("training losses", rows)
     if len(found.losses) > MOST_ROWS:
         yield f"and {len(found.losses) - MOST_ROWS} more, in diff.json and on the page"
-    rows = [("", "", a, b, "B - A", "95% interval", "seeds"), *map(_metric, _main(found.metrics))]
-    yield from _block("metrics", rows, "llrrrrr")
+    head = ("", "", a, b, "B - A", "95% interval", "seeds")
+    yield from _block("metrics", [head, *map(_metric, _main(found.metrics))], "llrrrrr")
     for items in found.items:
         yield from _items(items)
     yield from _block("what it took", [("", a, b), *cost_rows(found.a.cost, found.b.cost)])
