@@ -9,28 +9,33 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from roberta_lab.cli.main import InWorkers, Task, main_of
+from roberta_lab.cli import table
+from roberta_lab.cli.main import InWorkers, Task
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
+from roberta_lab.reports import until
+from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.overrides import Override, parse, texts, without
+from roberta_lab.runs.overrides import Override, assign, parse, texts, without
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of, without_table_choice
 from roberta_lab.runs.wandb import mirror
 
 LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
+SEEDS = "sweep.seeds"
 NO_TIME = "time unknown: no complete run of like size yet"
 
 
@@ -43,9 +48,17 @@ class Work:
     failures: dict[Path, str] = field(default_factory=dict)  # run folder -> message
 
     def __post_init__(self) -> None:
-        self.runs = each_once(job for sweep in self.sweeps for job in sweep.runs)
-        self.num_shared = num_shared(self.sweeps)
-        self.trained_before = {path for path, job in self.runs.items() if job.is_trained}
+        self.rounds = 0  # of making runs
+        self.trained_before: set[Path] = set()
+        self.runs: dict[Path, Job] = {}
+        self.take(self.sweeps)
+
+    def take(self, sweeps: list[Sweep]) -> None:
+        """Take these tables in place of earlier ones, which have runs more or the same."""
+        self.sweeps, before = sweeps, self.runs
+        self.runs = each_once(job for sweep in sweeps for job in sweep.runs)
+        self.num_shared = num_shared(sweeps)
+        self.trained_before |= {path for path, job in self.runs.items() if path not in before and job.is_trained}
 
     @property
     def kinds(self) -> list[str]:
@@ -89,16 +102,18 @@ def main(job: Job) -> Json:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
+    until.check(config)
     work = Work(sweeps_of(config, job.overrides), without_table_choice(job.overrides))
     print(plan(work, config))
     try:
-        _prepare(work)
-        for kind in work.kinds:
-            _make(work, kind, config, hydra)
+        _make_all(work, config, hydra)
+        while (seeds := _more_seeds(work, config, start)) is not None:
+            work.take(sweeps_of(config, [*without(job.overrides, "seed", SEEDS), assign(SEEDS, seeds)]))
+            _make_all(work, config, hydra)
     finally:
         sys.stdout.flush()
     tables, seconds = _tables(work), time.monotonic() - start
-    print(totals(work, seconds))
+    print("\n".join([*claims_said(tables), totals(work, seconds)]))
     found = {**as_json(work), "seconds": seconds, "tables": tables}
     if work.failures:
         raise Unfinished(failed(work), found)
@@ -142,6 +157,13 @@ def totals(work: Work, seconds: float) -> str:
     return f"reproduce: {elapsed(seconds)}; {trained} runs trained, {counts}"
 
 
+def claims_said(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the verdicts of one table; of several how many came out in which way, for each."""
+    if len(tables) == 1:
+        return [claim["text"] for claim in tables[0]["claims"]]
+    return [f"{found['sweep']}: claims: {counted_outcomes(found['claims'])}" for found in tables]
+
+
 def as_json(work: Work) -> dict[str, Json]:
     """Return the numbers of `totals`, and what `failed` lists."""
     failures: list[Json] = []
@@ -166,6 +188,24 @@ def failed(work: Work) -> str:
                 f"  {len(waiting)} {kind} runs wait for them; the same reproduce goes on with what is missing."
             )
     return "\n".join(lines)
+
+
+def _more_seeds(work: Work, config: Config, start: float) -> list[int] | None:
+    """Return the pretraining seeds with one more, where `reproduce.until` asks for it; print how far the intervals are."""
+    if config.reproduce.until is None:
+        return None
+    [sweep], hours = work.sweeps, (time.monotonic() - start) / 3600
+    said, seeds = until.more_seeds(sweep.config, sweep.runs, hours, hours / work.rounds, bool(work.failures))
+    print("\n".join(said))
+    return seeds
+
+
+def _make_all(work: Work, config: Config, hydra: list[str]) -> None:
+    """Prepare and make what is missing of all kinds."""
+    work.rounds += 1
+    _prepare(work)
+    for kind in work.kinds:
+        _make(work, kind, config, hydra)
 
 
 def _prepare(work: Work) -> None:
@@ -202,13 +242,13 @@ def _log(work: Work) -> Path:
     return Path(work.sweeps[0].config.paths.outputs) / LOG
 
 
-def _tables(work: Work) -> list[Json]:
+def _tables(work: Work) -> list[dict[str, Any]]:
     """Write each table as `roberta-lab table` does, with missing runs marked, copy changed tables to W&B; return its answers."""
     answers = []
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
         before = _read(folder / "table.csv")
-        answers.append(main_of("table")(Job("table", sweep.config, sweep.overrides)))
+        answers += table.tables(Job("table", sweep.config, sweep.overrides))
         if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 

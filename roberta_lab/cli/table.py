@@ -1,42 +1,65 @@
-"""`table`: show the runs of a sweep beside the published numbers, and say which are missing."""
+"""`table`: show the runs of a sweep beside the published numbers, say which are missing, and judge the sweep's claims."""
 
 from pathlib import Path
+from typing import Any
 
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, read_json
+from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.first_sentence import first_sentence
-from roberta_lab.reports.table.rows import read_record
+from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.runs.command_line import folded
-from roberta_lab.runs.jobs import Job, composing
-from roberta_lab.runs.overrides import assign, without
-from roberta_lab.runs.tables import runs_of
+from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.overrides import assign, texts, without
+from roberta_lab.runs.tables import Sweep, sweeps_of
 
 
 def main(job: Job) -> Json:
-    """Look up the run of each cell by its config; write the table in all its forms, and the page over all tables and runs."""
-    config, overrides = job.config, job.overrides
-    assert config.sweep is not None
-    folder = Path(config.paths.outputs) / "tables" / config.sweep.name / config.scale.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with composing():
-        records = [read_record(run, folder) for run in runs_of(config, overrides)]
-    table, files = write_table(config, records, folder, job.words)
-    landing = write_landing(Path(config.paths.outputs))
-    print(files[0].read_text(encoding="utf-8"))
-    print("\n".join(map(str, [*files, landing])))
-    print(sentence := first_sentence(table))
-    if table.num_missing:
-        print(f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}")
+    """Make the tables; return the content of `table.json` with the files, of several tables a list."""
+    answers = tables(job)
+    return answers[0] if len(answers) == 1 else answers
+
+
+def tables(job: Job) -> list[dict[str, Any]]:
+    """Look up the run of each cell by its config; write each table in all its forms, and the pages over all tables and runs."""
+    sweeps = sweeps_of(job.config, job.overrides)
+    answers: list[dict[str, Any]] = []
+    for sweep in sweeps:
+        table, files = _written(sweep)
+        content = read_json(files[0].parent / JSON_FILE)
+        answers.append({**{key: content[key] for key in content if key != LANDING}, "files": [*map(str, files)]})
+        if len(sweeps) == 1:
+            print(files[0].read_text(encoding="utf-8"))
+            print("\n".join(map(str, files)))
+        else:
+            print(f"{sweep.name}: {first_sentence(table)}")
+    landing = write_landing(Path(job.config.paths.outputs))
+    print("\n".join(map(str, landing)))
+    if len(sweeps) == 1:
+        print("\n".join(_end(sweeps[0], table, files)))
+        answers[0]["files"] += map(str, landing)
     else:
-        seeds = {record.seed for record in table.records}
-        one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
-        print(f"next: open {files[-1]}, or {folded('reproduce', [*without(overrides, 'sweep.seeds'), one_more])}")
-    return {
-        "sweep": config.sweep.name,
-        "scale": config.scale.name,
-        "first_sentence": sentence,
-        "runs": table.num_runs,
-        "missing": table.num_missing,
-        "files": [str(path) for path in (*files, landing)],
-    }
+        print(f"claims: {counted_outcomes(claim for answer in answers for claim in answer['claims'])}")
+    return answers
+
+
+def _written(sweep: Sweep) -> tuple[Table, list[Path]]:
+    config = sweep.config
+    folder = Path(config.paths.outputs) / "tables" / sweep.name / config.scale.name
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [read_record(run, folder) for run in sweep.runs]
+    return write_table(config, records, folder, texts(sweep.overrides))
+
+
+def _end(sweep: Sweep, table: Table, files: list[Path]) -> list[str]:
+    """Return the last lines: what was seen, the verdicts, and what to type next."""
+    said = [first_sentence(table), *(verdict.text for verdict in table.verdicts)]
+    if table.num_missing:
+        missing = f"{table.num_missing} of {table.num_runs} runs are missing"
+        return [*said, f"{missing}: {folded('reproduce', sweep.overrides)}"]
+    seeds = {record.seed for record in table.records}
+    one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
+    command = folded("reproduce", [*without(sweep.overrides, "sweep.seeds"), one_more])
+    return [*said, f"next: open {files[-1]}, or {command}"]

@@ -27,6 +27,7 @@ class ScaleConfig:
     finetune_grid: bool = False
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
+    spreads: dict[str, float] = field(default_factory=dict)  # of sweeps that state none (SweepConfig.spreads)
     leaves_out: list[str] = field(
         default_factory=list
     )  # tasks of sweeps that nothing this small learns, unless asked for, and held-out figures
@@ -72,6 +73,7 @@ class SizeConfig:
     tasks: list[str] | None = None
     seeds: list[int] | None = None
     finetune_seeds: list[int] | None = None
+    spreads: dict[str, float] | None = None
 
 
 @dataclass
@@ -104,6 +106,8 @@ class SweepConfig:
     at_scale: dict[str, SizeConfig] = field(default_factory=dict)
     claims: list[ClaimConfig] = field(default_factory=list)
     margins: dict[str, float] = field(default_factory=dict)  # by figure or task: the smallest difference that matters
+    # by figure or task: the standard deviation of paired differences over seeds that was measured, for plans before any run
+    spreads: dict[str, float] = field(default_factory=dict)
     published: str | None = None  # key in reports/published.yaml
     reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows
@@ -177,6 +181,9 @@ class PlanConfig:
     tokens_per_second: float | None = above_zero(None)  # of one device, measured; in place of the peak and the share
     price_per_hour: float | None = at_least(0, None)  # of one device, in any currency
     output: str = ""  # a Markdown file to write as well
+    difference: float | None = above_zero(None, null="no question")  # how many seeds would see it in the column?
+    column: str | None = None  # a figure or task of the table; None: that of the first claim
+    spread: float | None = above_zero(None, null="what was measured or stated")  # of paired differences over seeds
 
 
 @dataclass
@@ -194,3 +201,8 @@ class ReproduceConfig:
     """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 
     sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]
+    # pretraining seeds are added until half the width of the intervals is at most this, in the unit of the column
+    until: float | None = above_zero(None, null="the seeds of the sweep")
+    column: str | None = None  # a figure or task of the table; None: that of the first claim
+    most_seeds: int = at_least(2, 20)
+    hours: float | None = above_zero(None, null="no limit")  # of the clock: no seed is begun that would end later

@@ -11,6 +11,8 @@ from roberta_lab.data.storage import Json
 from roberta_lab.model.costs import Costs, costs_of
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.reports.console import aligned
+from roberta_lab.reports.deciding import Deciding, deciding
+from roberta_lab.reports.deciding import lines as deciding_lines
 from roberta_lab.reports.table.markdown import grid
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.results import is_complete
@@ -58,6 +60,7 @@ class Plan:
     hardware: str
     jobs: int  # runs side by side
     is_total: bool = False  # of several tables
+    deciding: Deciding | None = None  # what the seeds of a sweep can decide
 
     @property
     def distinct(self) -> list[PlannedRun]:
@@ -80,7 +83,9 @@ def plans_of(job: Job) -> list[Plan]:
         planned, title = _planned(run.label, config, run.path, {}), f"{run.label} at scale={config.scale.name}"
         return [Plan(title, (planned,), None, config.plan.hardware, jobs=1)]
     sweeps = sweeps_of(config, job.overrides)
-    plans = [plan_of_runs(sweep.config, sweep.runs) for sweep in sweeps]
+    plans = [
+        replace(plan_of_runs(sweep.config, sweep.runs), deciding=deciding(sweep.config, sweep.runs)) for sweep in sweeps
+    ]
     return [*plans, _total(sweeps, plans)] if len(plans) > 1 else plans
 
 
@@ -123,6 +128,7 @@ def as_json(plan: Plan) -> Json:
     hours = sum(run.costs.device_hours for run in missing)
     return {
         **asdict(plan),
+        "deciding": None if plan.deciding is None else plan.deciding.to_json(),
         "runs": [{**asdict(run), "costs": _costs_json(run.costs)} for run in plan.runs],
         "missing": {"runs": len(missing), "tokens": sum(run.costs.tokens for run in missing), "device_hours": hours},
     }
@@ -149,7 +155,8 @@ def _block(plan: Plan, title: str, bullet: str, columns: Callable[[list[list[str
     """Return a plan as text, a total without its runs; `title` and `bullet` are what the title and notes begin with."""
     rows, notes = ([], _sums(plan)) if plan.is_total else (_table(plan), _notes(plan))
     lines = [*columns(rows, ALIGNMENT[: len(rows[0])]), ""] if rows else []
-    return "\n".join([title + plan.title, "", *lines, *(bullet + note for note in notes)])
+    decided = [] if plan.deciding is None else deciding_lines(plan.deciding)
+    return "\n".join([title + plan.title, "", *lines, *(bullet + note for note in [*notes, *decided])])
 
 
 def _table(plan: Plan) -> list[list[str]]:

@@ -10,10 +10,11 @@ from report_runs import changed, composed, finetuned, pretrained
 
 from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig
 from roberta_lab.reports.page import table_page
+from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.reports.table import as_json, latex, markdown
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.rows import Record, Table
-from roberta_lab.reports.table.verdict import Outcome, Verdict, summary
+from roberta_lab.reports.table.verdict import Outcome, Verdict
 
 CLAIM = ClaimConfig(row="dynamic", over="static", direction="no_worse", columns=["mnli"], source="Section 4.1")
 STATIC = (60.0, 62.0, 61.0)
@@ -134,7 +135,7 @@ def test_claims_are_judged_together() -> None:
     assert verdict(rows).outcome is Outcome.HOLDS
     many = table(rows, *[CLAIM] * 20).verdicts
     assert {found.outcome for found in many} == {Outcome.UNDECIDED}
-    assert summary(many) == "20 undecided"
+    assert counted_outcomes(map(as_json.verdict_content, many)) == "20 undecided"
 
 
 def test_every_form_has_the_verdicts(tmp_path: Path) -> None:

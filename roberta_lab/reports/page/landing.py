@@ -11,6 +11,7 @@ from roberta_lab.data.storage import Json, read_json, write
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.figures.figure import Figure
 from roberta_lab.reports.figures.inline_svg import inline
+from roberta_lab.reports.page.claims import write_claims
 from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.first_sentence import first_sentence
@@ -86,8 +87,8 @@ def _read_summary(file: Path) -> Summary | None:
         return None
 
 
-def write_landing(outputs: Path) -> Path:
-    """Write `index.html` over everything that lies in `outputs`; return its path."""
+def write_landing(outputs: Path) -> list[Path]:
+    """Write `index.html` over everything that lies in `outputs`, and the claims of all tables; return the pages."""
     files = outputs.glob(f"tables/*/*/{JSON_FILE}")  # of NAME/SCALE
     ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
     found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
@@ -97,9 +98,9 @@ def write_landing(outputs: Path) -> Path:
         key=lambda line: (list(identity.KINDS).index(line.kind), line.state == "complete", line.label, line.run_id)
     )
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
-    path = outputs / "index.html"
-    write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts))
-    return path
+    path, claims = outputs / "index.html", write_claims(outputs)
+    write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts, claims=claims.name))
+    return [path, claims]
 
 
 def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:

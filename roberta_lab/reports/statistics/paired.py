@@ -39,7 +39,11 @@ class Paired:
     @property
     def half_width(self) -> float:
         """Return half the width of the 95% interval."""
-        return float(stdtrit(self.n - 1, 1 - LEVEL / 2)) * self.error if self.n > 1 else math.nan
+        return self.half_width_at(LEVEL)
+
+    def half_width_at(self, level: float) -> float:
+        """Return half the width of the interval that covers the mean but for this share of the cases."""
+        return float(stdtrit(self.n - 1, 1 - level / 2)) * self.error if self.n > 1 else math.nan
 
     @property
     def low(self) -> float:

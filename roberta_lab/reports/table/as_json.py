@@ -89,6 +89,7 @@ def verdict_content(verdict: Verdict) -> dict[str, Json]:
         **{"row": claim.row, "over": claim.over, "direction": claim.direction, "column": verdict.column},
         **{"margin": verdict.margin, "source": claim.source, "words": verdict.words, "text": verdict.text},
         **{"verdict": verdict.outcome.value, "why": verdict.why, "stand_in": verdict.stand_in, "seeds": verdict.seeds},
+        "estimate": verdict.estimate if seen else "",
         **(
             {"better_by": seen.mean, "low": _finite(seen.low), "high": _finite(seen.high), "pairs": seen.n}
             if seen

@@ -68,6 +68,10 @@ class Column:
             return others.get(split, {}).get(metric)
         return result.found.metrics.get(METRICS.get(name, name))
 
+    def is_called(self, name: str) -> bool:
+        """Return whether a name means this column: that of its figure, or of the task whose score it is."""
+        return name == self.metric or (name == self.task and self.principal and self.held_out is None)
+
     @property
     def is_common(self) -> bool:
         """Return whether the figure is of the common held-out text, not of a run's own inputs."""

@@ -12,8 +12,8 @@ from roberta_lab.reports.table.differences import NO_SPREAD, ONE_SEED
 from roberta_lab.reports.table.rows import Row, Table
 from roberta_lab.reports.table.verdict import Outcome, Verdict
 
-TOO_SMALL = "at this scale the model is too small for it, or the time too short"
-SAME_RUNS = "both rows are the same runs at this scale"
+TOO_SMALL = "the model is too small for it, or the time too short"
+SAME_RUNS = "both rows are the same runs"
 NOT_RUN = "{} is not run here: only its published figures stand in the table"
 
 
@@ -59,7 +59,7 @@ def _seen(table: Table, sweep: SweepConfig, leaves_out: Collection[str], claim: 
         raise ConfigError(
             f"a claim of sweep={sweep.name}: no row {row}.{nearest(row, known)} Allowed: {', '.join(known)}."
         )
-    found = next(((place, c) for place, c in enumerate(table.all_columns) if _is(c, name)), None)
+    found = next(((place, c) for place, c in enumerate(table.all_columns) if c.is_called(name)), None)
     if name in leaves_out or (found is None and name in table.left_out):
         return replace(cannot, why=TOO_SMALL)
     rows = {row.name: row for row in table.rows}
@@ -70,19 +70,16 @@ def _seen(table: Table, sweep: SweepConfig, leaves_out: Collection[str], claim: 
     return _compared(undecided, rows[claim.row], rows[claim.over], column, place)
 
 
-def _is(column: Column, name: str) -> bool:
-    return column.metric == name or (column.task == name and column.principal)
-
-
 def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -> Verdict:
+    ids = [{record.run_id for record in r.all_cells[place].shown} for r in (row, over)]
+    if ids[0] and ids[0] == ids[1]:
+        return replace(known, outcome=Outcome.NOT_TESTABLE, why=SAME_RUNS)
     difference = between(row, over, column, place, {})
     if difference is None:
         missing = [r.name for r in (row, over) if not r.all_cells[place].by_seed]
         return replace(
             known, why=f"no complete run of {' and of '.join(missing)}" if missing else "no seed is in both rows"
         )
-    if difference.same_runs:
-        return replace(known, outcome=Outcome.NOT_TESTABLE, why=SAME_RUNS)
     why, seen = difference.why_untested, difference.seen
     seen = replace(seen, mean=-seen.mean) if column.lower_is_better else seen
     known = replace(known, seen=seen)

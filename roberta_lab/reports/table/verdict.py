@@ -1,7 +1,6 @@
 """What a table says of a claim: it holds here, is contradicted here, is undecided, or cannot be tested here; and in words."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,15 +65,3 @@ class Verdict:
             else f" (95%: {signed(seen.low, self.digits)} to {signed(seen.high, self.digits)})"
         )
         return f"{by}{ends}, {counted(seen.n, 'seed')}"
-
-
-def summary(verdicts: Sequence[Verdict]) -> str:
-    """Return how the claims came out: `claims: 2 hold here, 1 undecided`."""
-    words = {
-        Outcome.HOLDS: "hold here",
-        Outcome.CONTRADICTED: "contradicted here",
-        Outcome.UNDECIDED: "undecided",
-        Outcome.NOT_TESTABLE: "not testable at this scale",
-    }
-    counts = {outcome: sum(v.outcome is outcome for v in verdicts) for outcome in Outcome}
-    return ", ".join(f"{count} {words[outcome]}" for outcome, count in counts.items() if count)

@@ -1,0 +1,191 @@
+"""Say what the seeds of a sweep can decide: which of its claims, how many seeds the others take, and what those cost."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from roberta_lab.config import Config, ConfigError, nearest
+from roberta_lab.config.formatting import compact, counted, short
+from roberta_lab.data.storage import Json
+from roberta_lab.model.costs import costs_of
+from roberta_lab.reports.statistics.claims import seeds_to_decide
+from roberta_lab.reports.statistics.paired import LEVEL
+from roberta_lab.reports.statistics.power import POWER, deviation_interval, seeds_to_see
+from roberta_lab.reports.table.assembly import assemble
+from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.rows import Table, read_record
+from roberta_lab.reports.table.verdict import Outcome
+from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.sweeps import at_scale
+from roberta_lab.runs.tables import each_once
+from roberta_lab.tasks.costs import finetune_seconds
+
+MOST_LISTED = 20  # seeds that are written out
+UNKNOWN = "no spread over seeds is known yet; two seeds would measure it"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard deviation of paired differences over pretraining seeds in one column, and how it is known."""
+
+    deviation: float
+    freedom: int  # degrees of freedom with which it was measured; 0 where it is stated
+
+    @property
+    def text(self) -> str:
+        """Return `spread 0.012, measured with 3 degrees of freedom (0.007 to 0.045)`."""
+        if not self.freedom:
+            return f"spread {compact(self.deviation, 2)}, as stated"
+        low, high = (compact(end, 2) for end in deviation_interval(self.deviation, self.freedom))
+        return f"spread {compact(self.deviation, 2)}, measured with {counted(self.freedom, 'degree')} of freedom ({low} to {high})"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What it takes to decide a question: a claim of the sweep, or whether there is a difference of some size."""
+
+    question: str
+    have: int  # pretraining seeds that the sweep asks for
+    why_not: str = ""  # where it cannot be tested at this scale
+    spread: Spread | None = None
+    seeds: int | None = None  # that decide it with probability 0.8; None: not known, or more than 10,000
+    device_hours: float | None = None  # of the seeds that are lacking, at most
+
+    @property
+    def is_decided(self) -> bool:
+        """Return whether the seeds of the sweep are enough."""
+        return self.seeds is not None and self.seeds <= self.have
+
+    @property
+    def text(self) -> str:
+        """Return what is needed in one line."""
+        if self.why_not:
+            return f"{self.question}: not testable at this scale: {self.why_not}"
+        if self.spread is None:
+            return f"{self.question}: {UNKNOWN}"
+        if self.seeds is None:
+            return f"{self.question}: more than 10,000 seeds ({self.spread.text})"
+        have = counted(self.have, "seed")
+        if self.is_decided:
+            return f"{self.question}: {have} decide it, of which it needs {self.seeds} ({self.spread.text})"
+        hours = "" if self.device_hours is None else f", {short(self.device_hours)} device-hours more"
+        return f"{self.question}: {have} cannot decide it, {self.seeds} can ({self.spread.text}){hours}"
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """What the seeds of a sweep can decide."""
+
+    claims: tuple[Need, ...]
+    difference: Need | None = None  # of `plan.difference`
+
+    def to_json(self) -> Json:
+        """Return it as JSON values."""
+        needs = [{**asdict(need), "decided": need.is_decided, "text": need.text} for need in self.claims]
+        asked = self.difference
+        return {"claims": needs, "difference": None if asked is None else {**asdict(asked), "text": asked.text}}
+
+    @property
+    def undecided(self) -> list[Need]:
+        """Return the claims that can be tested and that the seeds do not decide."""
+        return [need for need in self.claims if not need.why_not and not need.is_decided]
+
+
+def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
+    """Return what the runs of a sweep can decide. Raises ConfigError for a `plan.column` that the table does not have."""
+    table = table_of(config, runs)
+    have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
+    claims = [v for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
+    needs = []
+    for verdict in table.verdicts:
+        question = verdict.words
+        if verdict.outcome is Outcome.NOT_TESTABLE:
+            needs.append(Need(question, have, verdict.why))
+            continue
+        column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
+        spread = _spread(config, table, column, verdict.column)
+        direction, margin = verdict.claim.direction, verdict.margin
+        seeds = None if spread is None else seeds_to_decide(direction, margin, spread.deviation, num_claims=len(claims))
+        needs.append(_need(question, have, spread, seeds, per_seed))
+    return Deciding(tuple(needs), _asked(config, table, have, per_seed))
+
+
+def table_of(config: Config, runs: Sequence[Job]) -> Table:
+    """Return the table of the runs that are there, for its figures alone: no folder is written."""
+    assert config.sweep is not None
+    records = [read_record(run, Path()) for run in runs]
+    return assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
+
+
+def _asked(config: Config, table: Table, have: int, per_seed: float | None) -> Need | None:
+    """Return what `plan.difference` in `plan.column` takes; None where it is not asked for."""
+    difference = config.plan.difference
+    if difference is None:
+        return None
+    column = column_called(table, config.plan.column, "plan.column")
+    spread = _spread(config, table, column, column.metric)
+    seeds = None if spread is None else seeds_to_see(difference, spread.deviation)
+    return _need(f"a difference of {difference:g} on {column.title}", have, spread, seeds, per_seed)
+
+
+def column_called(table: Table, name: str | None, key: str) -> Column:
+    """Return the column of a table with this name, a figure or a task; without one, that of its first claim, else the first.
+
+    Raises ConfigError, with the key, for a column that the table does not have.
+    """
+    if name is None:
+        name = next((v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE), None)
+    found = [column for column in table.all_columns if name is None or column.is_called(name)]
+    if found:
+        return found[0]
+    allowed = list(
+        dict.fromkeys(c.metric if c.held_out is not None or not c.principal else c.task for c in table.all_columns)
+    )
+    raise ConfigError(f"{key}={name}: no such column.{nearest(str(name), allowed)} Allowed: {', '.join(allowed)}.")
+
+
+def _need(question: str, have: int, spread: Spread | None, seeds: int | None, per_seed: float | None) -> Need:
+    more = None if seeds is None or per_seed is None else max(0, seeds - have) * per_seed
+    return Need(question, have, spread=spread, seeds=seeds, device_hours=more)
+
+
+def _spread(config: Config, table: Table, column: Column | None, name: str) -> Spread | None:
+    """Return the spread in a column: as the user states it, as it was measured in this table (rows pooled), as the sweep or the
+    scale states it; None where it is not known.
+    """
+    assert config.sweep is not None
+    if config.plan.spread is not None:
+        return Spread(config.plan.spread, 0)
+    place = None if column is None else table.all_columns.index(column)
+    seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
+    usable = [one for one in seen if one.n > 1 and one.deviation > 0]
+    if freedom := sum(one.n - 1 for one in usable):
+        return Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom)
+    stated = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
+    return Spread(stated[name], 0) if name in stated else None
+
+
+def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:
+    """Return the device-hours that a pretraining seed takes, at most; None where a task's size is not known."""
+    each = each_once(runs).values()
+    seeds = {run.seed for run in each}
+    pretraining = sum(costs_of(run.config).device_hours for run in each if run.kind == "pretrain")
+    seconds = [finetune_seconds(run.config) for run in each if run.kind == "finetune"]
+    known = [one for one in seconds if one is not None]
+    return (pretraining + sum(known) / 3600) / len(seeds) if seeds and len(known) == len(seconds) else None
+
+
+# ---------------------------------------------------------------- in words
+def lines(found: Deciding) -> Iterator[str]:
+    """Yield what the seeds can decide, for the console and for notes."""
+    if found.claims:
+        tests = sum(not need.why_not for need in found.claims)
+        corrected = f"; p corrected for {counted(tests, 'claim')}" if tests else ""
+        yield f"claims, each to be decided with probability {POWER:g} at p = {LEVEL:g}{corrected}:"
+        yield from (f"  {need.text}" for need in found.claims)
+    lacking = [need.seeds for need in found.undecided if need.seeds is not None]
+    if lacking and max(lacking) <= MOST_LISTED:
+        yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
+    if found.difference is not None:
+        yield f"{found.difference.text}; to be seen with probability {POWER:g} at p = {LEVEL:g}"
