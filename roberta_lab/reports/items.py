@@ -27,13 +27,14 @@ NOT_THE_SAME = 1e-6  # points by which a score that is computed again may differ
 
 @dataclass(frozen=True, eq=False)
 class ScoredItems:
-    """The dev items of one run, N of them, and its predictions of them in words."""
+    """The dev items of one run, N of them, and its predictions; in words where somebody reads them."""
 
     ids: tuple[str, ...]
     table: np.ndarray  # (N, ...): what each item contributes to the score
     score: Callable[[np.ndarray], float]  # of a table or of a resample of its rows; `multi_bootstrap.mean` for points
     right: np.ndarray | None  # bool (N,): the item is predicted right; None where nothing is wholly right or wrong
-    predictions: tuple[str, ...]
+    predictions: Sequence[object]  # as the head has them: equal ones are the same prediction
+    said_of: Callable[[int], str]  # an item's prediction in words
     gold_of: Callable[[int], str]
     texts_of: Callable[[int], Mapping[str, str]]  # the item's texts by name
 
@@ -74,7 +75,8 @@ def _items(lines: Predictions, config: Config) -> ScoredItems:
         table=table if points is None else points,
         score=(lambda rows: head.scores(task, rows)[metric]) if points is None else mean,
         right=head.right(table),
-        predictions=tuple(_in_words(item, prediction["prediction"], labels) for item, prediction in pairs),
+        predictions=[prediction["prediction"] for _, prediction in pairs],
+        said_of=lambda i: _in_words(items[i], pairs[i][1]["prediction"], labels),
         gold_of=lambda i: _in_words(items[i], items[i].gold, labels),
         texts_of=lambda i: _texts(items[i], head.fields),
     )
@@ -142,7 +144,8 @@ def _compared(lines: Predictions, task: TaskConfig) -> ScoredItems:
         table=read.weighted(points),
         score=mean,
         right=points == 1,
-        predictions=tuple(preferred),
+        predictions=preferred,
+        said_of=lambda i: preferred[i],
         gold_of=lambda i: pairs[i].good,
         texts_of=lambda i: {"good": pairs[i].good, "bad": pairs[i].bad},
     )

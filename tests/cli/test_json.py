@@ -113,6 +113,13 @@ def is_reproduced(found: Any) -> None:
     assert sum(found["trained"].values()) + found["there"] == 2 and found["failed"] == [] and found["seconds"] > 0
 
 
+def is_diff(found: Any) -> None:
+    """A run against itself: nothing differs, and the file says the same."""
+    [file] = [Path(file) for file in found.pop("files") if file.endswith("diff.json")]
+    assert json.loads(file.read_text()) == found and found["a"] == found["b"]
+    assert not found["science"] and {metric["difference"] for metric in found["metrics"]} == {0.0}
+
+
 CASES: dict[str, tuple[list[str], Callable[[Any], None]]] = {
     "prepare": ([], is_prepared),
     "inspect": (["inspect.examples=1"], is_inspected),
@@ -122,6 +129,7 @@ CASES: dict[str, tuple[list[str], Callable[[Any], None]]] = {
     "export": ([], is_export),
     "predict": (["predict.text=Return the <mask>.", "predict.top_k=3"], is_predicted),
     "plan": ([], is_plan),
+    "diff": (["seed=1", "seed=1"], is_diff),
     "table": (OWN, is_table),
     "reproduce": (OWN, is_reproduced),
 }
@@ -138,7 +146,7 @@ def answered(capfd: pytest.CaptureFixture[str], *words: str, code: int = 0) -> A
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_answers_in_one_document(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     words, agrees = CASES[name]
-    agrees(answered(capfd, name, *SHORT, *words))
+    agrees(answered(capfd, name, *words, *SHORT))
 
 
 def test_a_run_that_is_complete_answers_as_when_it_was_made(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from roberta_lab.axes.nsp import nsp_is_on
@@ -44,9 +45,9 @@ def _on_intervals(metrics: Sequence[MetricDifference], items: Sequence[object]) 
     """Yield what a reader must know of the intervals that are there, and of those that are not."""
     seeds = max((metric.n for metric in metrics), default=0)
     if seeds < 2:
-        yield "one pair of runs: no interval over seeds, so other seeds may say otherwise"
+        yield "One pair of runs: there is no interval over seeds, and other seeds may say otherwise."
     elif items and seeds < FEW_SEEDS:
-        yield f"seeds and items: with {seeds} seeds this interval is too narrow; go by the one over seeds"
+        yield f"With {seeds} seeds the interval over seeds and items is too narrow; go by the one over seeds."
 
 
 # ---------------------------------------------------------------- metrics
@@ -92,8 +93,14 @@ def _values(member: Member) -> dict[str, float]:
 
 # ---------------------------------------------------------------- sides
 def _side(side: Side) -> SideOf:
-    runs = tuple(RunOf(m.kind, m.result.run_id, m.seed, m.task, m.finetune_seed, str(m.path)) for m in side.members)
+    runs = tuple(RunOf(m.kind, m.result.run_id, m.seed, m.task, m.finetune_seed, _seen(m.path)) for m in side.members)
     return SideOf(side.name, side.what, runs, _cost(side.members))
+
+
+def _seen(path: Path) -> str:
+    """Return a path from the folder that the command works in, where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _cost(members: Sequence[Member]) -> Cost:

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from roberta_lab.config import ConfigError
@@ -13,7 +14,7 @@ from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.comparison import Comparison
 from roberta_lab.reports.diff.sides import of_row
 from roberta_lab.reports.page.table_page import rendered
-from roberta_lab.reports.table.rows import Row, Table
+from roberta_lab.reports.table.rows import Table
 
 FOLDER = "diffs"  # of a table, in its folder; of what was asked for, in the outputs
 NUM_ITEMS = 20  # of each direction on the page of a table's row
@@ -63,31 +64,26 @@ def write_diff(found: Comparison, outputs: Path, output: str = "", command: str 
 
 
 # ---------------------------------------------------------------- of a table
-def write_rows(table: Table, folder: Path) -> Mapping[str, str]:
-    """Write a page for each row against the reference row, where both have complete runs; return its path by row."""
-    reference = next((row for row in table.rows if row.name == table.reference), None)
-    if reference is None or len(table.rows) < 2:
-        return {}
-    found = dict(_compared(table, reference, folder))
+def of_rows(table: Table, folder: Path) -> dict[str, Comparison]:
+    """Return each row of a table against the reference row, where both have complete runs with a seed in common.
+
+    `folder` is where the directories of the table's records begin.
+    """
+    where, found = f"{table.name} at {table.scale}", dict[str, Comparison]()
+    sides = {row.name: of_row(row, where, folder) for row in table.rows}
+    reference = sides.pop(table.reference, None) if table.reference is not None else None
+    for name, side in sides.items():
+        if reference is not None and side is not None:
+            with suppress(ConfigError):  # no seed in common
+                found[name] = compare(reference, side, NUM_ITEMS)
+    return found
+
+
+def write_rows(table: Table, folder: Path, found: Mapping[str, Comparison]) -> dict[str, str]:
+    """Write the page of each row's diff into `diffs/` of the table's folder; return its path by row, from that folder."""
     if found:
         (folder / FOLDER).mkdir(exist_ok=True)
     links = {name: f"{FOLDER}/{slug(name)}.html" for name in found}
     for name, comparison in found.items():
-        html = page(comparison, folder / FOLDER, folder / "index.html", table.title)
-        write(folder / links[name], html)
+        write(folder / links[name], page(comparison, folder / FOLDER, folder / "index.html", table.title))
     return links
-
-
-def _compared(table: Table, reference: Row, folder: Path) -> Iterable[tuple[str, Comparison]]:
-    where = f"{table.name} at {table.scale}"
-    against = of_row(reference, where, folder)
-    if against is None:
-        return
-    for row in table.rows:
-        side = of_row(row, where, folder) if row is not reference else None
-        if side is None:
-            continue
-        try:
-            yield row.name, compare(against, side, NUM_ITEMS)
-        except ConfigError:  # no seed in common
-            continue

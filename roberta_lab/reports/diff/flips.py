@@ -26,9 +26,12 @@ def items_of(pairs: Sequence[Pair], most: int, name: str) -> Iterator[ItemsDiffe
 
 
 def _items(task: str, pairs: Sequence[Pair], most: int, name: str) -> ItemsDifference:
-    metric, found, notes = pairs[0].a.result.scored.metric, dict[int, Both](), dict[str, None]()
+    metric = pairs[0].a.result.scored.metric.removeprefix("best_")  # a best threshold is no score of resamples
+    found, notes = dict[int, Both](), dict[str, None]()
     for number, pair in enumerate(pairs):
         both, why = _both(pair)
+        if both is not None and found and both[0].ids != next(iter(found.values()))[0].ids:
+            both, why = None, f"{pair.name}: other items than those of the pairs before"
         if both is None:
             notes[why] = None
         else:
@@ -92,7 +95,7 @@ def _flips(found: Sequence[Both], most: int) -> Iterator[Flips]:
 
 def _flip(found: Sequence[Both], i: int, times: int) -> Flip:
     one = found[0][0]
-    a, b = (Counter(both[side].predictions[i] for both in found).most_common(1)[0][0] for side in (0, 1))
+    a, b = (Counter(both[side].said_of(i) for both in found).most_common(1)[0][0] for side in (0, 1))
     texts = {name: cut(text) for name, text in one.texts_of(i).items()}
     return Flip(one.ids[i], texts, cut(one.gold_of(i)), cut(a), cut(b), times)
 

@@ -73,8 +73,8 @@ def _of_provenance(member: Member) -> Iterator[tuple[str, str]]:
     noted = run_notes.provenance(member.path)
     for attempt in noted["attempts"] if noted else []:
         git = attempt.get("git")
-        if git and git["commit"]:
-            yield "code", git["commit"][:12] + (" with changes" if git["dirty"] else "")
+        if git is not None and (commit := git.get("commit")):
+            yield "code", commit[:12] + (" with changes" if git.get("dirty") else "")
         if "python" in attempt:
             yield "python", attempt["python"]
         for name, version in attempt.get("packages", {}).items():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError, nearest
@@ -102,7 +103,7 @@ def of_row(row: Row, table: str, folder: Path) -> Side | None:
 def _member(record: Record, folder: Path) -> Member | None:
     if record.result is None:
         return None
-    path = Path(folder / record.directory)
+    path = Path(os.path.normpath(folder / record.directory))
     seeds = record.seed, record.task, record.finetune_seed
     return Member(record.kind, *seeds, path, record.result, record.config)
 
@@ -173,7 +174,7 @@ def _run(word: str, outputs: Path) -> Side:
     task = run.config.task.name if has.has_task else None
     tuning = run.config.finetune.seed if has.has_seed else None
     member = Member(run.kind, run.config.seed, task, tuning, run.path, run.result, run.config_here)
-    return Side(run.id, NAMES[run.kind], (member,), False)
+    return Side(run.id, _kind(member), (member,), False)
 
 
 def _addressed(word: str, overrides: Sequence[Override]) -> Side:
@@ -196,11 +197,19 @@ def _addressed(word: str, overrides: Sequence[Override]) -> Side:
     member = _member(record, Path.cwd())
     if member is None:
         raise ConfigError(f"{word}: the run {job.path} is not complete: {typed(kind, job.overrides)}")
-    return Side(word, NAMES[kind], (member,), False)
+    return Side(word, _kind(member), (member,), False)
+
+
+def _kind(member: Member) -> str:
+    """Return `pretraining run (static seed 1)`."""
+    return f"{NAMES[member.kind]} ({member.result.label})"
 
 
 def sides(job: Job) -> tuple[Side, Side]:
-    """Return both sides of a `diff` job. Raises ConfigError."""
+    """Return both sides of a `diff` job; rows of one name by that of their sweep too. Raises ConfigError."""
+    words = job.config.diff.a, job.config.diff.b
     with composing():
-        a, b = (of_word(word, job.config, job.overrides) for word in (job.config.diff.a, job.config.diff.b))
+        a, b = (of_word(word, job.config, job.overrides) for word in words)
+    if a.name == b.name and a.what != b.what:
+        a, b = (replace(side, name=word) for side, word in zip((a, b), words, strict=True))
     return a, b

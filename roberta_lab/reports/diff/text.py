@@ -64,7 +64,8 @@ def lines(found: Comparison) -> Iterator[str]:
     """Yield the diff, line by line."""
     a, b = found.a.name, found.b.name
     for letter, side in (("A", found.a), ("B", found.b)):
-        yield f"{letter}: {side.name}, {side.what}, {counted(len(side.runs), 'run')}"
+        several = f", {len(side.runs)} runs" if len(side.runs) > 1 else ""
+        yield f"{letter}: {side.name}, {side.what}{several}"
     yield f"compared: {named(found.pairs)}. Differences are B - A."
     yield from _block("settings that differ", [("", a, b), *((s.key, shown(s.a), shown(s.b)) for s in found.science)])
     rows = [("", a, b), *((s.key, shown(s.a), shown(s.b)) for s in found.circumstance)]
@@ -73,9 +74,8 @@ def lines(found: Comparison) -> Iterator[str]:
     yield from _block("training losses", rows)
     if len(found.losses) > MOST_ROWS:
         yield f"and {len(found.losses) - MOST_ROWS} more, in diff.json and on the page"
-    yield from _block(
-        "metrics", [("", "", a, b, "B - A", "95% interval", "seeds"), *map(_metric, _main(found.metrics))]
-    )
+    head = ("", "", a, b, "B - A", "95% interval", "seeds")
+    yield from _block("metrics", [head, *map(_metric, _main(found.metrics))], "llrrrrr")
     for items in found.items:
         yield from _items(items)
     yield from _block("what it took", [("", a, b), *cost_rows(found.a.cost, found.b.cost)])
@@ -84,13 +84,13 @@ def lines(found: Comparison) -> Iterator[str]:
         yield from found.notes
 
 
-def _block(title: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _block(title: str, rows: Sequence[Sequence[str]], alignment: str = "lll") -> Iterator[str]:
     yield ""
     if len(rows) == 1:
         yield f"{title}: none"
         return
     yield f"{title}:"
-    yield from aligned(rows, "l" * len(rows[0]), head=True)
+    yield from aligned(rows, alignment, head=True)
 
 
 def _main(metrics: Sequence[MetricDifference]) -> Iterator[MetricDifference]:

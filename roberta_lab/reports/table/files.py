@@ -41,7 +41,7 @@ def write_table(
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
-    diffs = diff.write_rows(table, folder)
+    diffs = diff.write_rows(table, folder, diff.of_rows(table, folder))
     noted = summary(table, command, choice.main_figure(figures))
     forms: dict[str, str | bytes] = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}, diffs),
