@@ -19,8 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from roberta_lab.cli import table
-from roberta_lab.cli.main import InWorkers, Task
+from roberta_lab.cli.main import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
@@ -248,7 +247,8 @@ def _tables(work: Work) -> list[dict[str, Any]]:
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
         before = _read(folder / "table.csv")
-        answers += table.tables(Job("table", sweep.config, sweep.overrides))
+        answer: Any = main_of("table")(Job("table", sweep.config, sweep.overrides))
+        answers.append(answer)
         if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 

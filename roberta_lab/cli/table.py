@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from roberta_lab.data.storage import Json, read_json
-from roberta_lab.reports.page.claims import counted_outcomes
+from roberta_lab.reports.page.claims import CLAIMS, counted_outcomes
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.files import write_table
@@ -17,13 +17,10 @@ from roberta_lab.runs.tables import Sweep, sweeps_of
 
 
 def main(job: Job) -> Json:
-    """Make the tables; return the content of `table.json` with the files, of several tables a list."""
-    answers = tables(job)
-    return answers[0] if len(answers) == 1 else answers
+    """Look up the run of each cell by its config; write each table in all its forms, and the pages over all tables and runs.
 
-
-def tables(job: Job) -> list[dict[str, Any]]:
-    """Look up the run of each cell by its config; write each table in all its forms, and the pages over all tables and runs."""
+    Return the content of `table.json` with the files; of several tables a list.
+    """
     sweeps = sweeps_of(job.config, job.overrides)
     answers: list[dict[str, Any]] = []
     for sweep in sweeps:
@@ -36,12 +33,12 @@ def tables(job: Job) -> list[dict[str, Any]]:
         else:
             print(f"{sweep.name}: {first_sentence(table)}")
     landing = write_landing(Path(job.config.paths.outputs))
-    print("\n".join(map(str, landing)))
+    print(landing)
     if len(sweeps) == 1:
         print("\n".join(_end(sweeps[0], table, files)))
-        answers[0]["files"] += map(str, landing)
-    else:
-        print(f"claims: {counted_outcomes(claim for answer in answers for claim in answer['claims'])}")
+        return {**answers[0], "files": [*map(str, files), str(landing)]}
+    counts = counted_outcomes(claim for answer in answers for claim in answer["claims"])
+    print(f"claims: {counts}; {landing.with_name(CLAIMS)}")
     return answers
 
 

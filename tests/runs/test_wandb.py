@@ -59,12 +59,16 @@ def tracked(outputs: Path, one: Job, mode: str, made_from: Path | None = None) -
     return directory
 
 
+CLAIM = {"words": "dynamic no worse", "verdict": "holds here", "estimate": "better by 1", "source": "Section 4.1"}
+
+
 def write_table(outputs: Path) -> Path:
     folder = outputs / "tables" / "table1_masking" / "smoke"
     folder.mkdir(parents=True)
     (folder / "table.csv").write_text("row,perplexity,sst2\nstatic,7.5,\ndynamic,7.0,92.9 (3)\n")
     (folder / "index.html").write_text("<!doctype html><p>page</p>" + "x" * 70_000)
-    (folder / "table.md").write_text("| row |\n|---|\n| static |\n")
+    (folder / "table.md").write_text("| row |\n|---|\n| static |\n\n## Claims\n\n- holds here: dynamic no worse\n")
+    (folder / "table.json").write_text(json.dumps({"claims": [dict(CLAIM, why=str(number)) for number in (1, 2)]}))
     return folder
 
 
@@ -141,12 +145,14 @@ def test_lineage_goes_from_pretraining_to_finetuning_to_the_table(
     assert len(digests) == 1, "what is used is what was made"
 
 
-def test_the_table_is_one_of_wandbs_own_and_its_page_is_kept_with_it(
+def test_the_table_and_its_claims_are_wandbs_own_and_the_page_is_kept_with_them(
     offline: dict[str, OfflineRun], places: dict[str, Path]
 ) -> None:
     files = offline["table"].path.parent / "files" / "media"
-    [path] = files.rglob("*.table.json")
-    assert json.loads(path.read_text())["data"] == [["static", 7.5, None], ["dynamic", 7.0, "92.9 (3)"]]
+    claims, cells = (json.loads(path.read_text())["data"] for path in sorted(files.rglob("*.table.json")))
+    assert cells == [["static", 7.5, None], ["dynamic", 7.0, "92.9 (3)"]]
+    assert claims[0] == ["dynamic no worse", "holds here", "better by 1", "1", "Section 4.1"]
+    assert offline["table"].summary["claims/holds here"] == 2
     [page] = files.rglob("*.html")
     assert page.read_text() == (places["table"] / "index.html").read_text()
     staged = [entry.local_path for a in offline["table"].artifacts for entry in a.manifest.contents]
@@ -224,6 +230,7 @@ def test_online_the_server_has_runs_lineage_table_workspace_and_report(
     assert any(name.endswith(".table.json") for name in server.files) and any("page" in name for name in server.files)
     workspace, report = server.views.values()
     assert (workspace["displayName"], report["displayName"]) == ("table1_masking smoke", "Table 1: static and dynamic masking (smoke)")  # fmt: skip
+    assert "holds here: dynamic no worse" in report["spec"]
     for spec in (workspace["spec"], report["spec"]):
         assert pretrain in spec and "tokens_seen" in spec and "config:masking" in spec
     assert capsys.readouterr().out.count(f"W&B: {server.url}/tester/roberta_lab") == 2

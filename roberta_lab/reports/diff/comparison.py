@@ -124,6 +124,11 @@ class Comparison:
     items: tuple[ItemsDifference, ...]
     notes: tuple[str, ...]
 
+    @property
+    def over_items(self) -> dict[str, SeedsAndItems]:
+        """Return the interval of each task's score over seeds and items, where there is one."""
+        return {items.task: items.interval for items in self.items if items.interval is not None}
+
     def to_json(self) -> dict[str, Json]:
         """Return plain values for JSON, which has no nan: null stands for it."""
         return {name: _plain(value) for name, value in asdict(self).items()}

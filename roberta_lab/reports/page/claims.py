@@ -9,13 +9,13 @@ from typing import Any
 
 from roberta_lab.data.storage import read_json, write
 from roberta_lab.reports.page.table_page import rendered
+from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.as_json import JSON_FILE
 from roberta_lab.reports.table.markdown import escaped, grid
 from roberta_lab.reports.table.verdict import Outcome
-from roberta_lab.reports.table.wording import CLAIMS
 from roberta_lab.runs.options import reading_order
 
-NAME = "claims"
+CLAIMS = "claims.html"
 SCALES = ("smoke", "laptop", "mini", "paper")  # from small to large; others come after them
 
 
@@ -64,13 +64,13 @@ def write_claims(outputs: Path) -> Path:
     claims = claims_in(outputs)
     scales = scales_of(claims)
     forms = {
-        f"{NAME}.html": rendered(f"{NAME}.html.j2", claims=claims, scales=scales, rule=CLAIMS),
-        f"{NAME}.md": markdown(claims, scales),
-        f"{NAME}.json": json.dumps([vars(claim) for claim in claims], indent=1, ensure_ascii=False) + "\n",
+        CLAIMS: rendered("claims.html.j2", claims=claims, scales=scales, rule=wording.CLAIMS),
+        "claims.md": markdown(claims, scales),
+        "claims.json": json.dumps([vars(claim) for claim in claims], indent=1, ensure_ascii=False) + "\n",
     }
     for name, content in forms.items():
         write(outputs / name, content)
-    return outputs / f"{NAME}.html"
+    return outputs / CLAIMS
 
 
 def markdown(claims: Sequence[Claim], scales: Sequence[str]) -> str:

@@ -87,8 +87,8 @@ def _read_summary(file: Path) -> Summary | None:
         return None
 
 
-def write_landing(outputs: Path) -> list[Path]:
-    """Write `index.html` over everything that lies in `outputs`, and the claims of all tables; return the pages."""
+def write_landing(outputs: Path) -> Path:
+    """Write `index.html` over everything that lies in `outputs`, and the page of claims beside it; return its path."""
     files = outputs.glob(f"tables/*/*/{JSON_FILE}")  # of NAME/SCALE
     ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
     found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
@@ -100,7 +100,7 @@ def write_landing(outputs: Path) -> list[Path]:
     counts = {state: sum(line.state == state for line in lines) for state in STATES}
     path, claims = outputs / "index.html", write_claims(outputs)
     write(path, rendered("landing.html.j2", tables=tables, runs=lines, counts=counts, claims=claims.name))
-    return [path, claims]
+    return path
 
 
 def _run(outputs: Path, folder: Path, tables: Iterable[Summary]) -> RunLine:

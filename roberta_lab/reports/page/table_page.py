@@ -34,7 +34,7 @@ def rendered(template: str, **values: object) -> str:
     environment = jinja_environment()
     words = (
         *(number, signed, wording.spread, wording.facts, wording.paper, wording.marks, wording.signs),
-        *(wording.ends_of, wording.p_text, wording.said),
+        *(wording.ends_of, wording.over_items, wording.p_text, wording.said),
     )
     environment.globals |= {word.__name__: word for word in words}
     js, css = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from roberta_lab.data.storage import Json
 from roberta_lab.reports.table import wording
@@ -78,6 +79,7 @@ def _difference(difference: Difference) -> dict[str, Json]:
         **{"p_holm": _finite(difference.p_holm), "p_alike_holm": _finite(difference.p_alike_holm)},
         **{"tests": difference.num_tests, "margin": difference.margin, "outcome": difference.outcome.value},
         **{"why_untested": difference.why_untested, "smallest_seen": _finite(difference.smallest_seen)},
+        "seeds_and_items": None if difference.items is None else asdict(difference.items),
         "pairs_are": "finetuning seeds" if difference.same_weights else "pretraining seeds",
     }
 

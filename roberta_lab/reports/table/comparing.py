@@ -4,12 +4,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 from roberta_lab.reports.statistics.paired import paired_difference
 from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs, unlike
 from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column
 from roberta_lab.reports.table.differences import Difference, tested_together, untested
 from roberta_lab.reports.table.marks import doubts
-from roberta_lab.reports.table.rows import Cell, Row
+from roberta_lab.reports.table.rows import Cell, Row, Table
 from roberta_lab.runs import identity
 
 SAME_MEASUREMENT = "not tested: bits per byte are the same measurement"
@@ -39,6 +40,21 @@ def compared_with(
     return [
         _with(row, {place: d for (n, place), d in tested.items() if n == number}) for number, row in enumerate(rows)
     ]
+
+
+def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -> Table:
+    """Return the table with the intervals over seeds and items, by row and task, beside the differences of the tasks' scores."""
+    rows = []
+    for row in table.rows:
+        differences = {
+            place: cell.difference for place, cell in enumerate(row.all_cells) if cell.difference is not None
+        }
+        for place, column in enumerate(table.all_columns):
+            items = found.get(row.name, {}).get(column.task)
+            if items is not None and column.principal and column.held_out is None and place in differences:
+                differences[place] = replace(differences[place], items=items)
+        rows.append(_with(row, differences))
+    return replace(table, rows=tuple(rows))
 
 
 def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[str, float]) -> Difference | None:

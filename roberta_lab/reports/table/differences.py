@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 from roberta_lab.reports.statistics.paired import LEVEL, Paired, holm
 from roberta_lab.reports.statistics.power import smallest_seen
 
@@ -37,6 +38,7 @@ class Difference:
     num_tests: int = 1  # in the table
     p_holm: float = math.nan  # of no difference, adjusted for the tests of the table
     p_alike_holm: float = math.nan  # of a difference of the margin or more, adjusted likewise
+    items: SeedsAndItems | None = None  # the interval over seeds and dev items, where predictions are there
 
     @property
     def outcome(self) -> Outcome:

@@ -16,6 +16,7 @@ from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.landing import summary
 from roberta_lab.reports.table import as_json, assembly, latex, markdown, notes
 from roberta_lab.reports.table.alike import cut_text
+from roberta_lab.reports.table.comparing import with_items
 from roberta_lab.reports.table.differences import Difference, Outcome
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.runs.command_line import typed
@@ -24,6 +25,7 @@ FIELDS = (
     *("row", "column", "metric", "stand_in", "measured", "median", "low", "high", "n", "expected", "published"),
     *("majority", "marks", "row_marks", "cut", "reference"),
     *("difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "smallest_seen", "outcome"),
+    *("items_low", "items_high"),
     *("told_apart", "runs", "setting", "settings"),
 )
 
@@ -41,7 +43,9 @@ def write_table(
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
     command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
-    diffs = diff.write_rows(table, folder, diff.of_rows(table, folder))
+    compared = diff.of_rows(table, folder)
+    diffs = diff.write_rows(table, folder, compared)
+    table = with_items(table, {row: found.over_items for row, found in compared.items()})
     noted = summary(table, command, choice.main_figure(figures))
     forms: dict[str, str | bytes] = {
         "table.md": markdown.document(table, meta, {f.title: f"figures/{f.slug}.svg" for f in figures}, diffs),
@@ -72,6 +76,8 @@ def difference_fields(difference: Difference) -> dict[str, object]:
         found |= {"difference_low": seen.low, "difference_high": seen.high}
     if is_tested:
         found |= {"p": seen.p, "p_holm": difference.p_holm, "smallest_seen": difference.smallest_seen}
+    if difference.items is not None:
+        found |= {"items_low": difference.items.low, "items_high": difference.items.high}
     return found
 
 

@@ -39,7 +39,7 @@ def document(
         ]
     if rows := wording.difference_rows(table):
         lines += [f"## Differences from {escaped(str(table.reference))}", ""]
-        lines += [*grid([list(map(escaped, row)) for row in rows], "llrl"), "", wording.TESTS, ""]
+        lines += [*grid([list(map(escaped, row)) for row in rows], "llrrl"), "", wording.TESTS, ""]
     if best := wording.best_rows(table, escaped, _cell):
         lines += ["## Best setting of each task", "", *grid(best, "llrr"), "", wording.GRID, ""]
     lines += [line for picture in pictures[1:] for line in (picture, "")]

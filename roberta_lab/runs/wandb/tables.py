@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Panels = dict[str, list[object]]  # panels of `wandb_workspaces.reports.v2`, by the title of their section
 NOTE = "wandb.json"
+CLAIM = ("words", "verdict", "estimate", "why", "source")  # what is shown of one
 MISSING = "W&B: no workspace and no report, for wandb-workspaces is missing: pip install 'roberta_lab[workspaces]'"
 
 
@@ -40,11 +42,13 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
         return
     online = not mirror.run.offline
     with _staging(folder):
-        mirror.attempt(lambda: mirror.run.log(_content(folder)))
+        claims = _claims(folder)
+        mirror.attempt(lambda: mirror.run.log(_content(folder, claims)))
         complete = [job for job in runs if job.is_complete]
         for job in complete:
             mirror.log_input(job.kind, job.path)
-        mirror.summarize({"complete": len(complete), "runs": len(runs)})
+        outcomes = Counter(f"claims/{claim['verdict']}" for claim in claims)
+        mirror.summarize({"complete": len(complete), "runs": len(runs), **outcomes})
         mirror.attempt(lambda: mirror.run.log_artifact(_artifact(f"table-{sweep}-{scale}", folder)))
     if online and not mirror.failed:
         mirror.attempt(lambda: _show(mirror, config, folder, runs))
@@ -63,17 +67,31 @@ def _staging(folder: Path) -> Iterator[None]:
             del os.environ["WANDB_DATA_DIR"]
 
 
-def _content(folder: Path) -> dict[str, object]:
-    """Return the table as a `wandb.Table`, which can be sorted and filtered in W&B, and its page as HTML."""
+def _claims(folder: Path) -> list[dict[str, object]]:
+    """Return the verdicts on the sweep's claims, as the table's JSON has them; none for a table of older code."""
+    file = folder / "table.json"
+    return list(read_json(file).get("claims", [])) if file.is_file() else []
+
+
+def _content(folder: Path, claims: Sequence[dict[str, object]]) -> dict[str, object]:
+    """Return the table and its claims as `wandb.Table`s, which can be sorted and filtered in W&B, and the page as HTML."""
     import wandb
 
     with open(folder / "table.csv", newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
     cells = [[_cell(text) for text in line] for line in lines]
+    said = {"claims": _claims_table(claims)} if claims else {}
     return {
+        **said,
         "table": wandb.Table(columns=[*header], data=cells, allow_mixed_types=True),
         "page": wandb.Html((folder / "index.html").read_text(encoding="utf-8"), inject=False),
     }
+
+
+def _claims_table(claims: Sequence[dict[str, object]]) -> wandb.Table:
+    import wandb
+
+    return wandb.Table(columns=[*CLAIM], data=[[claim[name] for name in CLAIM] for claim in claims])
 
 
 def _cell(text: str) -> float | str | None:
