@@ -21,6 +21,7 @@ from roberta_lab.runs.sweeps import at_scale
 from roberta_lab.runs.tables import each_once
 from roberta_lab.tasks.costs import finetune_seconds
 
+FEWEST_DEGREES = 4  # of freedom, with which a measured spread counts for more than a stated one
 MOST_LISTED = 20  # seeds that are written out
 UNKNOWN = "no spread over seeds is known yet; two seeds would measure it"
 
@@ -152,7 +153,7 @@ def _need(question: str, have: int, spread: Spread | None, seeds: int | None, pe
 
 def _spread(config: Config, table: Table, column: Column | None, name: str) -> Spread | None:
     """Return the spread in a column: as the user states it, as it was measured in this table (rows pooled), as the sweep or the
-    scale states it; None where it is not known.
+    scale states it; None where it is not known. What few seeds measured counts only where nothing is stated.
     """
     assert config.sweep is not None
     if config.plan.spread is not None:
@@ -160,10 +161,13 @@ def _spread(config: Config, table: Table, column: Column | None, name: str) -> S
     place = None if column is None else table.all_columns.index(column)
     seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
-    if freedom := sum(one.n - 1 for one in usable):
-        return Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom)
+    freedom = sum(one.n - 1 for one in usable)
     stated = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    return Spread(stated[name], 0) if name in stated else None
+    if name in stated and freedom < FEWEST_DEGREES:
+        return Spread(stated[name], 0)
+    return (
+        Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom) if freedom else None
+    )
 
 
 def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:
