@@ -9,9 +9,9 @@ from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import compact, counted, short
 from roberta_lab.data.storage import Json
 from roberta_lab.model.costs import costs_of
-from roberta_lab.reports.statistics.claims import seeds_to_decide
+from roberta_lab.reports.statistics.claims import power_to_decide, seeds_to_decide
 from roberta_lab.reports.statistics.paired import LEVEL
-from roberta_lab.reports.statistics.power import POWER, deviation_interval, seeds_to_see
+from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.rows import Table, read_record
@@ -51,6 +51,7 @@ class Need:
     why_not: str = ""  # where it cannot be tested at this scale
     spread: Spread | None = None
     seeds: int | None = None  # that decide it with probability 0.8; None: not known, or more than 10,000
+    power: float = 0.0  # the probability that the seeds of the sweep decide it
     device_hours: float | None = None  # of the seeds that are lacking, at most
 
     @property
@@ -67,11 +68,11 @@ class Need:
             return f"{self.question}: {UNKNOWN}"
         if self.seeds is None:
             return f"{self.question}: more than 10,000 seeds ({self.spread.text})"
-        have = counted(self.have, "seed")
+        have = f"{counted(self.have, 'seed')} with probability {self.power:.2g}"
         if self.is_decided:
-            return f"{self.question}: {have} decide it, of which it needs {self.seeds} ({self.spread.text})"
+            return f"{self.question}: {have} ({self.spread.text})"
         hours = "" if self.device_hours is None else f", {short(self.device_hours)} device-hours more"
-        return f"{self.question}: {have} cannot decide it, {self.seeds} can ({self.spread.text}){hours}"
+        return f"{self.question}: {have}, {self.seeds} with {POWER:g} ({self.spread.text}){hours}"
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,13 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
             continue
         column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
         spread = _spread(config, table, column, verdict.column)
-        direction, margin = verdict.claim.direction, verdict.margin
-        seeds = None if spread is None else seeds_to_decide(direction, margin, spread.deviation, num_claims=len(claims))
-        needs.append(_need(question, have, spread, seeds, per_seed))
+        if spread is None:
+            needs.append(Need(question, have))
+            continue
+        of_claim = verdict.claim.direction, verdict.margin, spread.deviation
+        seeds = seeds_to_decide(*of_claim, num_claims=len(claims))
+        chance = power_to_decide(*of_claim, have, len(claims))
+        needs.append(_need(question, have, spread, seeds, chance, per_seed))
     return Deciding(tuple(needs), _asked(config, table, have, per_seed))
 
 
@@ -126,8 +131,11 @@ def _asked(config: Config, table: Table, have: int, per_seed: float | None) -> N
         return None
     column = column_called(table, config.plan.column, "plan.column")
     spread = _spread(config, table, column, column.metric)
-    seeds = None if spread is None else seeds_to_see(difference, spread.deviation)
-    return _need(f"a difference of {difference:g} on {column.title}", have, spread, seeds, per_seed)
+    question = f"a difference of {difference:g} on {column.title} is seen by"
+    if spread is None:
+        return Need(question, have)
+    seeds, chance = seeds_to_see(difference, spread.deviation), power(have, difference, spread.deviation)
+    return _need(question, have, spread, seeds, chance, per_seed)
 
 
 def column_called(table: Table, name: str | None, key: str) -> Column:
@@ -146,9 +154,9 @@ def column_called(table: Table, name: str | None, key: str) -> Column:
     raise ConfigError(f"{key}={name}: no such column.{nearest(str(name), allowed)} Allowed: {', '.join(allowed)}.")
 
 
-def _need(question: str, have: int, spread: Spread | None, seeds: int | None, per_seed: float | None) -> Need:
+def _need(question: str, have: int, spread: Spread, seeds: int | None, chance: float, per_seed: float | None) -> Need:
     more = None if seeds is None or per_seed is None else max(0, seeds - have) * per_seed
-    return Need(question, have, spread=spread, seeds=seeds, device_hours=more)
+    return Need(question, have, spread=spread, seeds=seeds, power=chance, device_hours=more)
 
 
 def _spread(config: Config, table: Table, column: Column | None, name: str) -> Spread | None:
@@ -162,9 +170,10 @@ def _spread(config: Config, table: Table, column: Column | None, name: str) -> S
     seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
     freedom = sum(one.n - 1 for one in usable)
-    stated = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    if name in stated and freedom < FEWEST_DEGREES:
-        return Spread(stated[name], 0)
+    said = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
+    stated = [value for key, value in said.items() if key == name or (column is not None and column.is_called(key))]
+    if stated and freedom < FEWEST_DEGREES:
+        return Spread(stated[-1], 0)
     return (
         Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom) if freedom else None
     )
@@ -185,11 +194,11 @@ def lines(found: Deciding) -> Iterator[str]:
     """Yield what the seeds can decide, for the console and for notes."""
     if found.claims:
         tests = sum(not need.why_not for need in found.claims)
-        corrected = f"; p corrected for {counted(tests, 'claim')}" if tests else ""
-        yield f"claims, each to be decided with probability {POWER:g} at p = {LEVEL:g}{corrected}:"
+        corrected = f", corrected for {counted(tests, 'claim')}" if tests else ""
+        yield f"claims are decided at p = {LEVEL:g}{corrected}, if the difference is the margin (better) or none (no worse, same), by:"
         yield from (f"  {need.text}" for need in found.claims)
     lacking = [need.seeds for need in found.undecided if need.seeds is not None]
     if lacking and max(lacking) <= MOST_LISTED:
         yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
     if found.difference is not None:
-        yield f"{found.difference.text}; to be seen with probability {POWER:g} at p = {LEVEL:g}"
+        yield f"{found.difference.text}; at p = {LEVEL:g}"
