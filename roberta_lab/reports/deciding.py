@@ -14,6 +14,7 @@ from roberta_lab.reports.statistics.paired import LEVEL
 from roberta_lab.reports.statistics.power import POWER, deviation_interval, seeds_to_see
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.comparing import stated_for
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
@@ -95,6 +96,7 @@ class Deciding:
 def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     """Return what the runs of a sweep can decide. Raises ConfigError for a `plan.column` that the table does not have."""
     table = table_of(config, runs)
+    asked = column_called(table, config.plan.column, "plan.column")
     have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
     claims = [v for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
     needs = []
@@ -104,11 +106,11 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
             needs.append(Need(question, have, verdict.why))
             continue
         column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
-        spread = _spread(config, table, column, verdict.column)
+        spread = _spread(config, table, column, verdict.column, asked)
         direction, margin = verdict.claim.direction, verdict.margin
         seeds = None if spread is None else seeds_to_decide(direction, margin, spread.deviation, num_claims=len(claims))
         needs.append(_need(question, have, spread, seeds, per_seed))
-    return Deciding(tuple(needs), _asked(config, table, have, per_seed))
+    return Deciding(tuple(needs), _asked(config, table, asked, have, per_seed))
 
 
 def table_of(config: Config, runs: Sequence[Job]) -> Table:
@@ -118,13 +120,12 @@ def table_of(config: Config, runs: Sequence[Job]) -> Table:
     return assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
 
 
-def _asked(config: Config, table: Table, have: int, per_seed: float | None) -> Need | None:
-    """Return what `plan.difference` in `plan.column` takes; None where it is not asked for."""
+def _asked(config: Config, table: Table, column: Column, have: int, per_seed: float | None) -> Need | None:
+    """Return what `plan.difference` in its column takes; None where it is not asked for."""
     difference = config.plan.difference
     if difference is None:
         return None
-    column = column_called(table, config.plan.column, "plan.column")
-    spread = _spread(config, table, column, column.metric)
+    spread = _spread(config, table, column, column.metric, column)
     seeds = None if spread is None else seeds_to_see(difference, spread.deviation)
     return _need(f"a difference of {difference:g} on {column.title}", have, spread, seeds, per_seed)
 
@@ -134,15 +135,16 @@ def column_called(table: Table, name: str | None, key: str) -> Column:
 
     Raises ConfigError, with the key, for a column that the table does not have.
     """
-    if name is None:
-        name = next((v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE), None)
-    found = [column for column in table.all_columns if name is None or column.is_called(name)]
-    if found:
-        return found[0]
+    claimed = [v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
+    found = [c for called in ([name] if name else claimed) for c in table.all_columns if c.is_called(called)]
+    if found or name is None:
+        return (found or table.all_columns)[0]
+    if name in table.left_out:
+        raise ConfigError(f"{key}={name}: it is not run at this scale; ask for it with sweep.tasks=[{name}].")
     allowed = list(
         dict.fromkeys(c.metric if c.held_out is not None or not c.principal else c.task for c in table.all_columns)
     )
-    raise ConfigError(f"{key}={name}: no such column.{nearest(str(name), allowed)} Allowed: {', '.join(allowed)}.")
+    raise ConfigError(f"{key}={name}: no such column.{nearest(name, allowed)} Allowed: {', '.join(allowed)}.")
 
 
 def _need(question: str, have: int, spread: Spread | None, seeds: int | None, per_seed: float | None) -> Need:
@@ -150,20 +152,21 @@ def _need(question: str, have: int, spread: Spread | None, seeds: int | None, pe
     return Need(question, have, spread=spread, seeds=seeds, device_hours=more)
 
 
-def _spread(config: Config, table: Table, column: Column | None, name: str) -> Spread | None:
-    """Return the spread in a column: as the user states it, as it was measured in this table (rows pooled), as the sweep or the
-    scale states it; None where it is not known.
+def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column) -> Spread | None:
+    """Return the spread in a column: as the user states it for the one that is asked for, as it was measured in this table (rows
+    pooled), as the sweep or the scale states it; None where it is not known.
     """
     assert config.sweep is not None
-    if config.plan.spread is not None:
+    if config.plan.spread is not None and column == asked:
         return Spread(config.plan.spread, 0)
     place = None if column is None else table.all_columns.index(column)
     seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
     if freedom := sum(one.n - 1 for one in usable):
         return Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom)
-    stated = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    return Spread(stated[name], 0) if name in stated else None
+    by_name = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
+    stated = by_name.get(name) if column is None else stated_for(column, by_name)
+    return None if stated is None else Spread(stated, 0)
 
 
 def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:

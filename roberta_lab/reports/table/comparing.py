@@ -17,9 +17,9 @@ OWN_FIGURE = "not tested: the common text compares rows"
 OTHER_INPUTS = "not tested: of other held-out inputs"
 
 
-def margin_of(column: Column, margins: Mapping[str, float]) -> float | None:
-    """Return the smallest difference that matters in a column, as the sweep states it: for the figure, else for its task."""
-    return margins.get(column.metric, margins.get(column.task))
+def stated_for(column: Column, stated: Mapping[str, float]) -> float | None:
+    """Return what a sweep states for a column, its margin or its spread: that of the figure, else of its task."""
+    return stated.get(column.metric, stated.get(column.task))
 
 
 def compared_with(
@@ -53,7 +53,7 @@ def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[st
         return None
     same_runs = {record.run_id for record in ours.shown} == {record.run_id for record in theirs.shown}
     why = _incomparable(row, base, column, place) or untested(seen)
-    return Difference(seen, margin_of(column, margins), why, same_runs, same_weights)
+    return Difference(seen, stated_for(column, margins), why, same_runs, same_weights)
 
 
 def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
