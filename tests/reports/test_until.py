@@ -145,7 +145,7 @@ def test_the_column_is_that_of_the_first_claim_or_the_one_that_is_asked_for(tmp_
     assert asked(wanted(0.1, None, claims=(replace(CLAIM, row="static"),)), jobs)[0].startswith(
         "until: sst2 (sst2_acc) to +-0.1; "
     )
-    with pytest.raises(ConfigError, match="^reproduce.column=mnli: no such column"):
+    with pytest.raises(ConfigError, match=r"^reproduce\.column=mnli: no such column"):
         more_seeds(wanted(0.1, "mnli"), jobs, 0.0, 0.0, False)
 
 
@@ -155,8 +155,8 @@ def test_a_mistake_is_answered_before_anything_is_trained(tmp_path: Path) -> Non
     check(wanted(0.5, TASK), jobs)
     several = wanted(0.5, None)
     several = replace(several, reproduce=replace(several.reproduce, sweeps=["a", "b"]))
-    with pytest.raises(ConfigError, match="^reproduce.until: .* needs one table: sweep=NAME"):
+    with pytest.raises(ConfigError, match=r"^reproduce\.until: .* needs one table: sweep=NAME"):
         check(several, jobs)
     check(replace(several, reproduce=replace(several.reproduce, until=None)), jobs)
-    with pytest.raises(ConfigError, match="^reproduce.column=sst: no such column. Did you mean 'sst2'"):
+    with pytest.raises(ConfigError, match=r"^reproduce\.column=sst: no such column. Did you mean 'sst2'"):
         check(wanted(0.5, "sst"), jobs)

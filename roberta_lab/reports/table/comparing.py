@@ -10,7 +10,6 @@ from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column
 from roberta_lab.reports.table.differences import Difference, tested_together, untested
 from roberta_lab.reports.table.marks import doubts
 from roberta_lab.reports.table.rows import Cell, Row
-from roberta_lab.runs import identity
 
 SAME_MEASUREMENT = "not tested: bits per byte are the same measurement"
 OWN_FIGURE = "not tested: the common text compares rows"
@@ -69,13 +68,13 @@ def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
 
 
 def _start_alike(ours: Cell, theirs: Cell) -> bool:
-    """Return whether both cells are of runs that were finetuned from given weights, or from the same pretraining runs."""
+    """Return whether both cells are of runs that were finetuned from the same weights: of a folder, of a pretraining run, random."""
     if any(record.kind != "finetune" or record.config is None for record in (*ours.shown, *theirs.shown)):
         return False
-    configs = [record.config for record in (*ours.shown, *theirs.shown) if record.config is not None]
-    if not any(identity.starts_from_run(config) for config in configs):
-        return True
-    starts = [{r.result.pretrain_run_id for r in cell.shown if r.result is not None} for cell in (ours, theirs)]
+    starts = [
+        {(r.result.pretrain_run_id, r.config.pretrained.path) for r in cell.shown if r.result and r.config}
+        for cell in (ours, theirs)
+    ]
     return starts[0] == starts[1]
 
 
