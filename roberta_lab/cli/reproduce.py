@@ -102,8 +102,8 @@ def main(job: Job) -> Json:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
-    until.check(config)
     work = Work(sweeps_of(config, job.overrides), without_table_choice(job.overrides))
+    until.check(config, work.sweeps[0].runs)
     print(plan(work, config))
     try:
         _make_all(work, config, hydra)

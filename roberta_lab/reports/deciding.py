@@ -14,6 +14,7 @@ from roberta_lab.reports.statistics.paired import LEVEL
 from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.comparing import stated_for
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
@@ -97,6 +98,7 @@ class Deciding:
 def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     """Return what the runs of a sweep can decide. Raises ConfigError for a `plan.column` that the table does not have."""
     table = table_of(config, runs)
+    asked = column_called(table, config.plan.column, "plan.column")
     have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
     claims = [v for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
     needs = []
@@ -106,7 +108,7 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
             needs.append(Need(question, have, verdict.why))
             continue
         column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
-        spread = _spread(config, table, column, verdict.column)
+        spread = _spread(config, table, column, verdict.column, asked)
         if spread is None:
             needs.append(Need(question, have))
             continue
@@ -114,7 +116,7 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
         seeds = seeds_to_decide(*of_claim, num_claims=len(claims))
         chance = power_to_decide(*of_claim, have, len(claims))
         needs.append(_need(question, have, spread, seeds, chance, per_seed))
-    return Deciding(tuple(needs), _asked(config, table, have, per_seed))
+    return Deciding(tuple(needs), _asked(config, table, asked, have, per_seed))
 
 
 def table_of(config: Config, runs: Sequence[Job]) -> Table:
@@ -124,14 +126,13 @@ def table_of(config: Config, runs: Sequence[Job]) -> Table:
     return assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
 
 
-def _asked(config: Config, table: Table, have: int, per_seed: float | None) -> Need | None:
-    """Return what `plan.difference` in `plan.column` takes; None where it is not asked for."""
+def _asked(config: Config, table: Table, column: Column, have: int, per_seed: float | None) -> Need | None:
+    """Return what `plan.difference` in its column takes; None where it is not asked for."""
     difference = config.plan.difference
     if difference is None:
         return None
-    column = column_called(table, config.plan.column, "plan.column")
-    spread = _spread(config, table, column, column.metric)
-    question = f"a difference of {difference:g} on {column.title} is seen by"
+    spread = _spread(config, table, column, column.metric, column)
+    question = f"a difference of {difference:g} on {column.title}"
     if spread is None:
         return Need(question, have)
     seeds, chance = seeds_to_see(difference, spread.deviation), power(have, difference, spread.deviation)
@@ -143,15 +144,16 @@ def column_called(table: Table, name: str | None, key: str) -> Column:
 
     Raises ConfigError, with the key, for a column that the table does not have.
     """
-    if name is None:
-        name = next((v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE), None)
-    found = [column for column in table.all_columns if name is None or column.is_called(name)]
-    if found:
-        return found[0]
+    claimed = [v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
+    found = [c for called in ([name] if name else claimed) for c in table.all_columns if c.is_called(called)]
+    if found or name is None:
+        return (found or table.all_columns)[0]
+    if name in table.left_out:
+        raise ConfigError(f"{key}={name}: it is not run at this scale; ask for it with sweep.tasks=[{name}].")
     allowed = list(
         dict.fromkeys(c.metric if c.held_out is not None or not c.principal else c.task for c in table.all_columns)
     )
-    raise ConfigError(f"{key}={name}: no such column.{nearest(str(name), allowed)} Allowed: {', '.join(allowed)}.")
+    raise ConfigError(f"{key}={name}: no such column.{nearest(name, allowed)} Allowed: {', '.join(allowed)}.")
 
 
 def _need(question: str, have: int, spread: Spread, seeds: int | None, chance: float, per_seed: float | None) -> Need:
@@ -159,21 +161,22 @@ def _need(question: str, have: int, spread: Spread, seeds: int | None, chance: f
     return Need(question, have, spread=spread, seeds=seeds, power=chance, device_hours=more)
 
 
-def _spread(config: Config, table: Table, column: Column | None, name: str) -> Spread | None:
-    """Return the spread in a column: as the user states it, as it was measured in this table (rows pooled), as the sweep or the
-    scale states it; None where it is not known. What few seeds measured counts only where nothing is stated.
+def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column) -> Spread | None:
+    """Return the spread in a column: as the user states it for the one that is asked for, as it was measured in this table (rows
+    pooled), as the sweep or the scale states it; None where it is not known. What few seeds measured counts only where nothing is
+    stated.
     """
     assert config.sweep is not None
-    if config.plan.spread is not None:
+    if config.plan.spread is not None and column == asked:
         return Spread(config.plan.spread, 0)
     place = None if column is None else table.all_columns.index(column)
     seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
     freedom = sum(one.n - 1 for one in usable)
-    said = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    stated = [value for key, value in said.items() if key == name or (column is not None and column.is_called(key))]
-    if stated and freedom < FEWEST_DEGREES:
-        return Spread(stated[-1], 0)
+    by_name = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
+    stated = by_name.get(name) if column is None else stated_for(column, by_name)
+    if stated is not None and freedom < FEWEST_DEGREES:
+        return Spread(stated, 0)
     return (
         Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom) if freedom else None
     )
@@ -195,10 +198,11 @@ def lines(found: Deciding) -> Iterator[str]:
     if found.claims:
         tests = sum(not need.why_not for need in found.claims)
         corrected = f", corrected for {counted(tests, 'claim')}" if tests else ""
-        yield f"claims are decided at p = {LEVEL:g}{corrected}, if the difference is the margin (better) or none (no worse, same), by:"
+        head = f"claims, decided at p = {LEVEL:g}{corrected}, if the difference is the margin (better) or none (no worse, same)"
+        yield f"{head if tests else 'claims'}:"
         yield from (f"  {need.text}" for need in found.claims)
     lacking = [need.seeds for need in found.undecided if need.seeds is not None]
     if lacking and max(lacking) <= MOST_LISTED:
         yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
     if found.difference is not None:
-        yield f"{found.difference.text}; at p = {LEVEL:g}"
+        yield f"{found.difference.text}; to be seen at p = {LEVEL:g}"
