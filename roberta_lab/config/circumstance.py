@@ -22,7 +22,8 @@ class ScaleConfig:
     text_divisor: int = 1  # of the training text that a scale gives each mix
     lr_factor: float = 1.0
     largest_lr: float | None = above_zero(None, null="no limit")  # rates of large batches are cut to it
-    # of sweeps that ask for them as ${scale.finetune_seeds} and ${scale.finetune_grid}
+    # of sweeps that ask for them as ${scale.seeds}, ${scale.finetune_seeds} and ${scale.finetune_grid}
+    seeds: list[int] = field(default_factory=lambda: [1])
     finetune_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     finetune_grid: bool = False
     # override in a sweep file -> what replaces it: an override, or several with blanks between them

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,17 @@ from diff_runs import HOSTILE, ITEMS, LABELS, OVERRIDES, PARTED, STEPS, write_ru
 from report_runs import Page
 from scipy import stats
 
+from roberta_lab.cli import diff as command
 from roberta_lab.cli import main
+from roberta_lab.config import ConfigError, DiffConfig
 from roberta_lab.reports.diff import files
+from roberta_lab.reports.diff.sides import sides
 from roberta_lab.runs import jobs, registration
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.outside import open_places
+from roberta_lab.runs.overrides import parse
 
+SWEEP = ["sweep=own", *OVERRIDES[1:]]
 SEEDS, TUNINGS = (1, 2), (1, 2)
 
 
@@ -29,9 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[J
         patch.chdir(home)
         write_sweep(home)
         registration.register()
-        from roberta_lab.runs.outside import open_places
-
-        open_places(["sweep=own.yaml"])
+        open_places(OVERRIDES)
         with jobs.composing():
             found = write_runs()
         yield home, [job for job in found if job.path.is_dir()]
@@ -40,6 +45,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[J
 @pytest.fixture(autouse=True)
 def inside(lab: tuple[Path, list[Job]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lab[0])
+    open_places(OVERRIDES)
 
 
 def run_of(lab: tuple[Path, list[Job]], row: str, seed: int, tuning: int | None = None) -> Path:
@@ -47,16 +53,27 @@ def run_of(lab: tuple[Path, list[Job]], row: str, seed: int, tuning: int | None 
     return found
 
 
-def diff(*words: str) -> dict[str, Any]:
-    assert main.main(["diff", *words, "diff.output=out"]) == 0
+def job_of(a: str, b: str, *words: str) -> Job:
+    """The job that the command line makes of both words, without composing once more what tests share."""
+    overrides = parse(words)
+    with jobs.composing():
+        config = jobs.composed(overrides)
+    return Job("diff", replace(config, diff=DiffConfig(a, b, output="out")), overrides)
+
+
+def diff(a: str, b: str, *words: str) -> dict[str, Any]:
+    command.main(job_of(a, b, *words))
     return json.loads(Path("out/diff.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def rows(lab: tuple[Path, list[Job]]) -> dict[str, Any]:
+    """What the command line says of both rows, with every item."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(lab[0])
-        return diff("static", "dynamic", *OVERRIDES, "diff.items=1000")
+        assert main.main(["diff", "static", "dynamic", *OVERRIDES, "diff.items=1000", "diff.output=rows"]) == 0
+        open_places(OVERRIDES)
+        return json.loads(Path("rows/diff.json").read_text())
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -215,12 +232,10 @@ def test_items_that_have_changed_cost_their_own_part(lab: tuple[Path, list[Job]]
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["static"], ["A and B", "--help"]),
-        (["static", "--cfg"], ["A and B"]),
-        (["stati", "dynamic", *OVERRIDES], ["stati:", "'static'", "Allowed: a run's id"]),
+        (["stati", "dynamic", *SWEEP], ["stati:", "'static'", "Allowed: a run's id"]),
         (["dynamic", "static"], ["dynamic:", "'table1_masking/dynamic'"]),
-        (["own/stati", "own/dynamic", *OVERRIDES], ["stati:", "'static'", "static, dynamic, absent"]),
-        (["absent", "dynamic", *OVERRIDES], ["none of its 6 runs is complete", "roberta-lab reproduce sweep="]),
+        (["own/stati", "own/dynamic", *SWEEP], ["stati:", "'static'", "static, dynamic, absent"]),
+        (["absent", "dynamic", *SWEEP], ["none of its 6 runs is complete", "roberta-lab reproduce sweep="]),
         (["masking=statc", "masking=static"], ["masking=statc", "'static'"]),
         (["masking=static seed=77", "masking=static"], ["seed=77", "is not complete: roberta-lab pretrain"]),
         (["sweep=own", "masking=static"], ["SWEEP/ROW"]),
@@ -230,25 +245,34 @@ def test_items_that_have_changed_cost_their_own_part(lab: tuple[Path, list[Job]]
         (["", "static"], ["an empty word"]),
     ],
 )
-def test_a_mistake_is_one_line(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["diff", *words]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and all(part in err for part in parts), err
+def test_a_mistake_is_one_line(words: list[str], parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as said:
+        sides(job_of(*words))
+    assert "\n" not in str(said.value) and all(part in str(said.value) for part in parts), said.value
 
 
-def test_a_row_and_a_run_do_not_compare(lab: tuple[Path, list[Job]], capsys: pytest.CaptureFixture[str]) -> None:
-    run, tuned = run_of(lab, "static", 1), run_of(lab, "static", 1, 1)
-    assert main.main(["diff", "static", str(run), *OVERRIDES]) == 2
-    assert "Allowed: two rows, or two runs" in capsys.readouterr().err
-    assert main.main(["diff", str(run), str(tuned)]) == 2
-    assert "Allowed: two runs of one kind" in capsys.readouterr().err
+def test_both_words_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["static"], ["static", "--cfg"], []):
+        assert main.main(["diff", *words]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and "A and B are missing" in err and "--help" in err
+    assert main.main(["diff", "stati", "dynamic", *OVERRIDES]) == 2
+    assert "stati: no run, row or override. Did you mean 'static'?" in capsys.readouterr().err
+
+
+def test_a_row_and_a_run_do_not_compare(lab: tuple[Path, list[Job]]) -> None:
+    run, tuned = str(run_of(lab, "static", 1)), str(run_of(lab, "static", 1, 1))
+    with pytest.raises(ConfigError, match="Allowed: two rows, or two runs"):
+        diff("static", run, *SWEEP)
+    with pytest.raises(ConfigError, match="Allowed: two runs of one kind"):
+        diff(run, tuned)
 
 
 # ---------------------------------------------------------------- forms
 def test_the_command_returns_what_it_writes_and_prints_the_text(
     rows: dict[str, Any], capsys: pytest.CaptureFixture[str], lab: tuple[Path, list[Job]]
 ) -> None:
-    found = diff("static", "dynamic", *OVERRIDES)
+    found = diff("static", "dynamic", *SWEEP)
     printed = capsys.readouterr().out
     assert Path("out/diff.txt").read_text() in printed and "next: open out/index.html" in printed
     assert found["science"] == rows["science"] and found["metrics"] == rows["metrics"]
@@ -256,13 +280,13 @@ def test_the_command_returns_what_it_writes_and_prints_the_text(
 
 
 def test_hostile_text_is_text_on_the_page(rows: dict[str, Any]) -> None:
-    text = Path("out/index.html").read_text()
+    text = Path("rows/index.html").read_text()
     page = Page(text)
     assert "<script>document" not in text and HOSTILE in page.text and page.tags.count("script") == 1
     [policy] = [value for name, value in page.attributes if name == "content" and value and "default-src" in value]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     for link in [value for name, value in page.attributes if name == "href" and value and "index" not in value]:
-        assert Path("out", link).is_file(), link
+        assert Path("rows", link).is_file(), link
 
 
 def test_folders_are_safe_names() -> None:
@@ -273,7 +297,8 @@ def test_folders_are_safe_names() -> None:
 
 
 def test_without_an_output_it_lies_among_the_outputs() -> None:
-    assert main.main(["diff", "static", "dynamic", *OVERRIDES]) == 0
+    job = job_of("static", "dynamic", *SWEEP)
+    command.main(replace(job, config=replace(job.config, diff=replace(job.config.diff, output=""))))
     assert sorted(path.name for path in Path("outputs/diffs/static--dynamic").iterdir()) == ["diff.json", "diff.txt", "index.html"]  # fmt: skip
 
 
@@ -296,7 +321,7 @@ def test_a_phone_needs_no_sideways_scrolling(rows: dict[str, Any], tmp_path: Pat
     browser = chromium.Browser(program, tmp_path)
     try:
         browser.appear(width=420, dark=True)
-        browser.open(Path("out/index.html"))
+        browser.open(Path("rows/index.html"))
         assert browser.run("document.scrollingElement.scrollWidth") <= 420 and not browser.errors
         assert browser.run("document.title") != "owned"
     finally:
