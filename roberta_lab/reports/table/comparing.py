@@ -59,7 +59,7 @@ def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -
 def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[str, float]) -> Difference | None:
     """Return how two rows differ in a column, the one at `place`; None where no seed is in both, or the texts are not the same."""
     ours, theirs = row.all_cells[place], base.all_cells[place]
-    if column.is_common and len({*row.common_texts, *base.common_texts}) > 1:
+    if of_other_texts(row, base, column):
         return None
     pretraining_seeds = {seed for seed, _ in ours.by_seed.keys() & theirs.by_seed.keys()}
     same_weights = len(pretraining_seeds) == 1 and _start_alike(ours, theirs)
@@ -69,6 +69,11 @@ def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[st
     same_runs = {record.run_id for record in ours.shown} == {record.run_id for record in theirs.shown}
     why = _incomparable(row, base, column, place) or untested(seen)
     return Difference(seen, stated_for(column, margins), why, same_runs, same_weights)
+
+
+def of_other_texts(row: Row, base: Row, column: Column) -> bool:
+    """Return whether a column of the common text was scored on other texts in the two rows."""
+    return column.is_common and len({*row.common_texts, *base.common_texts}) > 1
 
 
 def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
