@@ -98,7 +98,10 @@ def test_every_cell_says_what_the_csv_says(mixed: Table) -> None:
 def test_the_table_of_the_last_test_has_every_outcome(mixed: Table) -> None:
     found = read(mixed)
     outcomes = {
-        cell["difference"]["outcome"] for row in found["rows"] for cell in row["cells"] if cell["difference"] is not None
+        cell["difference"]["outcome"]
+        for row in found["rows"]
+        for cell in row["cells"]
+        if cell["difference"] is not None
     }
     assert outcomes == {outcome.value for outcome in Outcome}
     facts = {row["name"]: row["unigram_ppl"] for row in found["rows"]}
