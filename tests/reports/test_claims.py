@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from report_runs import changed, composed, finetuned, pretrained
 
-from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig
+from roberta_lab.config import ClaimConfig, ConfigError, PretrainedConfig, SweepConfig
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.reports.table import as_json, latex, markdown
@@ -98,6 +98,20 @@ def test_why_a_claim_is_undecided() -> None:
     assert one.outcome is Outcome.UNDECIDED and one.why.startswith("one seed of pretraining")
     same = verdict(runs("mnli", static=STATIC, dynamic=tuple(score + 1 for score in STATIC)))
     assert same.outcome is Outcome.UNDECIDED and same.why.startswith("seeds do not differ")
+    assert verdict(runs("mnli", static=STATIC, dynamic=STATIC)).estimate == "equal, 3 seeds"
+
+
+def test_seeds_of_finetuning_are_named_where_they_are_the_pairs() -> None:
+    """From given weights: what they tell holds for these alone. Other weights are one seed each."""
+
+    def tuned(row: str, scores: tuple[float, ...], path: str = "w") -> list[Record]:
+        made = replace(composed({}), pretrained=PretrainedConfig(path=path))
+        return [replace(finetuned(row, "mnli", seed, score), config=made) for seed, score in enumerate(scores, 1)]
+
+    found = verdict([*tuned("static", STATIC), *tuned("dynamic", (63.0, 64.9, 64.1))])
+    assert found.outcome is Outcome.HOLDS and "3 seeds of finetuning, of the same weights" in found.text
+    other = verdict([*tuned("static", STATIC), *tuned("dynamic", (63.0, 64.9, 64.1), "v")])
+    assert other.outcome is Outcome.UNDECIDED and other.seen is not None and other.seen.n == 1
 
 
 def test_a_runs_own_figure_can_be_claimed_where_the_inputs_are_the_same() -> None:

@@ -1,10 +1,9 @@
 """What a diff of two sides found, as data. Differences are B minus A: the second side against the first."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, finite
 from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 
 
@@ -131,12 +130,4 @@ class Comparison:
 
     def to_json(self) -> dict[str, Json]:
         """Return plain values for JSON, which has no nan: null stands for it."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-
-def _plain(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {name: finite(value) for name, value in asdict(self).items()}

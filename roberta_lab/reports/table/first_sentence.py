@@ -126,12 +126,14 @@ def _agree(agreeing: int, pairs: int) -> str:
 
 def _how_sure(best: Seen, against: Seen, column: Column, table: Table) -> str:
     """Return how many seeds there are, whether pairs of them agree, and what the test of the table says."""
-    pairs = paired(best.cell.by_seed, against.cell.by_seed)
+    found, is_best = _of_both(best, against, table)
+    pairs = paired(best.cell.by_seed, against.cell.by_seed, found is not None and found.same_weights)
     both = _seeds(best.cell), _seeds(against.cell)
     seeds = f"{both[0]} each" if both[0] == both[1] else f"{both[0]} against {both[1]}"
+    if found is not None and found.same_weights:
+        seeds += " of finetuning, of the same weights"
     if not pairs:
         return f"{seeds}, none of them in both rows, so none are paired"
-    found, is_best = _of_both(best, against, table)
     if len(pairs) == 1 and (found is None or found.seen.n == 1):
         several = not column.is_common and len(best.cell.by_seed) > 1
         only = f"{seeds}, of which one is in both rows"

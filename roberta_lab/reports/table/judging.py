@@ -104,7 +104,7 @@ def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -
         return replace(known, why="no seed is in both rows")
     why, seen = difference.why_untested, difference.seen
     seen = replace(seen, mean=-seen.mean) if column.lower_is_better else seen
-    known = replace(known, seen=seen)
+    known = replace(known, seen=seen, same_weights=difference.same_weights)
     if why not in ("", ONE_SEED, NO_SPREAD, OWN_FIGURE, SAME_MEASUREMENT):
         return replace(known, outcome=Outcome.NOT_TESTABLE, why=why.partition(": ")[2])
     if gap := untested(seen):

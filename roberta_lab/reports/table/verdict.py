@@ -34,6 +34,7 @@ class Verdict:
     stand_in: str | None = None  # the task that was scored in place of the column's
     is_asked: bool = True  # runs of both rows are asked for, in this column
     seen: Paired | None = None
+    same_weights: bool = False  # its pairs are seeds of finetuning from the same weights
     found: Evidence | None = None  # adjusted for the number of claims that are tested (Holm 1979)
     seeds: int | None = None  # about how many would decide, where that is known
 
@@ -63,10 +64,12 @@ class Verdict:
         """Return what was seen: `better by 0.4 (95%: -0.2 to 1.0), 5 seeds`."""
         seen = self.seen
         assert seen is not None
-        by = f"{'worse' if seen.mean < 0 else 'better'} by {number(abs(seen.mean), self.digits)}"
+        size, none = number(abs(seen.mean), self.digits), number(0.0, self.digits)
+        by = "equal" if size == none else f"{'worse' if seen.mean < 0 else 'better'} by {size}"
         ends = (
             ""
             if math.isnan(seen.low)
             else f" (95%: {signed(seen.low, self.digits)} to {signed(seen.high, self.digits)})"
         )
-        return f"{by}{ends}, {counted(seen.n, 'seed')}"
+        of = " of finetuning, of the same weights" if self.same_weights else ""
+        return f"{by}{ends}, {counted(seen.n, 'seed')}{of}"
