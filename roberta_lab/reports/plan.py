@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from roberta_lab.config import Config
+from roberta_lab.config import Config, ConfigError
 from roberta_lab.config.formatting import counted, duration, short
 from roberta_lab.data.storage import Json
 from roberta_lab.model.costs import Costs, costs_of
@@ -75,10 +75,12 @@ class Plan:
 def plans_of(job: Job) -> list[Plan]:
     """Return the plan of the run that a job addresses or, with `sweep=`, of all runs of a table or of several.
 
-    Behind those of several tables comes their total, in which a run that they share is counted once.
+    Behind those of several tables comes their total, in which a run that they share is counted once. Raises ConfigError.
     """
     config = job.config
     if config.sweep is None:
+        if config.plan.difference is not None:
+            raise ConfigError("plan.difference: it is one between rows of a table, so it needs sweep=NAME.")
         run = replace(job, kind="pretrain")
         planned, title = _planned(run.label, config, run.path, {}), f"{run.label} at scale={config.scale.name}"
         return [Plan(title, (planned,), None, config.plan.hardware, jobs=1)]

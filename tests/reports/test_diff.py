@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,15 @@ import chromium
 import numpy as np
 import pytest
 from diff_runs import HOSTILE, ITEMS, LABELS, OVERRIDES, PARTED, STEPS, write_runs, write_sweep
-from report_runs import Page
+from report_runs import Page, pretrained
 from scipy import stats
 
 from roberta_lab.cli import diff as command
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, DiffConfig
 from roberta_lab.reports.diff import files
-from roberta_lab.reports.diff.sides import sides
+from roberta_lab.reports.diff.compare import compare
+from roberta_lab.reports.diff.sides import Member, Side, sides
 from roberta_lab.runs import jobs, registration
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.outside import open_places
@@ -128,6 +130,23 @@ def test_metrics_have_the_t_interval_over_pretraining_seeds(lab: tuple[Path, lis
         np.testing.assert_allclose([found["difference"], found["low"], found["high"]], [np.mean(values), low, high])
     assert metrics["text_classification", "score"]["a"] == pytest.approx(np.mean(scores["static"]))
     assert not {"seconds", "majority", "tokens_seen"} & {name for _, name in metrics}
+
+
+def test_a_diverged_run_costs_its_own_metrics_alone(tmp_path: Path) -> None:
+    """One whose figures are nan or infinite is no pair of those metrics; a metric that no pair has is left out."""
+
+    def side(row: str, *figures: tuple[float, float]) -> Side:
+        found = [pretrained(row, ppl, seed, **{"val/nsp_acc": acc}) for seed, (ppl, acc) in enumerate(figures, 1)]
+        members = [
+            Member("pretrain", r.seed, None, None, tmp_path / r.run_id, r.result, None) for r in found if r.result
+        ]
+        return Side(row, "row", tuple(members), True)
+
+    a = side("a", (30.0, math.nan), (31.0, math.nan), (32.0, math.nan))
+    b = side("b", (33.0, 0.5), (math.inf, 0.5), (36.0, 0.5))
+    found = {m.name: m for m in compare(a, b, 0).metrics}
+    assert "val/nsp_acc" not in found
+    assert (found["val/ppl"].n, found["val/ppl"].difference) == (2, pytest.approx(3.5))
 
 
 def test_items_that_flip(lab: tuple[Path, list[Job]], rows: dict[str, Any]) -> None:

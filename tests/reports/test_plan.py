@@ -140,3 +140,10 @@ def test_what_does_not_fit_is_a_warning(capsys: pytest.CaptureFixture[str]) -> N
     assert [line for line in lines if line.startswith("WARNING")] == [
         "WARNING 256: 512 devices for 256 sequences: 256 have no work"
     ]
+
+
+def test_a_difference_is_one_between_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "masking=static", "plan.difference=0.5"]) == 2
+    assert capsys.readouterr().err == (
+        "roberta-lab: plan.difference: it is one between rows of a table, so it needs sweep=NAME.\n"
+    )

@@ -88,7 +88,9 @@ def _weights(member: Member) -> object:
 
 
 def _values(member: Member) -> dict[str, float]:
-    return {name: value for name, value in metrics_of(member.result).items() if name not in NO_METRICS}
+    """Return the metrics of a run by name; without those that are nan or infinite, which a diverged run may have."""
+    found = metrics_of(member.result).items()
+    return {name: value for name, value in found if name not in NO_METRICS and math.isfinite(value)}
 
 
 # ---------------------------------------------------------------- sides
