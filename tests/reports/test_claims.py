@@ -12,8 +12,10 @@ from report_runs import changed, composed, finetuned, pretrained
 from roberta_lab.config import ClaimConfig, ConfigError, PretrainedConfig, SweepConfig
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.claims import counted_outcomes
+from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 from roberta_lab.reports.table import as_json, latex, markdown
 from roberta_lab.reports.table.assembly import assemble
+from roberta_lab.reports.table.comparing import with_items
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.reports.table.verdict import Outcome, Verdict
 
@@ -172,6 +174,20 @@ def test_a_margin_is_stated_for_a_figure_or_its_task(claimed: str, stated: str) 
         margins={stated: 0.5},
     )
     assert found.outcome is Outcome.HOLDS and found.margin == 0.5
+
+
+@pytest.mark.parametrize(("metric", "has"), [("f1", True), ("best_f1", False)])
+def test_the_interval_over_items_stands_beside_the_same_score_alone(metric: str, has: bool) -> None:
+    """Items are scored without the best threshold, so their interval is not one of that score."""
+    found = [changed(run, metric=metric) for run in runs("mnli", static=STATIC, dynamic=(61.0, 63.1, 62.0))]
+    items = SeedsAndItems(1.0, 0.5, 1.5, 1000, 3, 100)
+    [difference] = [
+        cell.difference
+        for row in with_items(table(found), {"dynamic": {"mnli": items}}).rows
+        for cell in row.cells
+        if cell.difference is not None
+    ]
+    assert difference.items == (items if has else None)
 
 
 def test_claims_are_judged_together() -> None:

@@ -37,7 +37,10 @@ def compared_with(
 
 
 def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -> Table:
-    """Return the table with the intervals over seeds and items, by row and task, beside the differences of the tasks' scores."""
+    """Return the table with the intervals over seeds and items, by row and task, beside the differences of the tasks' scores.
+
+    A score with the best threshold on the whole of dev has none: resamples are scored without one.
+    """
     rows = []
     for row in table.rows:
         differences = {
@@ -45,7 +48,8 @@ def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -
         }
         for place, column in enumerate(table.all_columns):
             items = found.get(row.name, {}).get(column.task)
-            if items is not None and column.principal and column.held_out is None and place in differences:
+            is_score = column.principal and column.held_out is None and not (column.measured or "").startswith("best_")
+            if items is not None and is_score and place in differences:
                 differences[place] = replace(differences[place], items=items)
         rows.append(_with(row, differences))
     return replace(table, rows=tuple(rows))
