@@ -47,7 +47,13 @@ def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.Mo
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
     monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
-    arguments = ["sweep=table5_glue", "sweep.only=[base]", "sweep.finetune_seeds=[1]", "trainer.jobs=1"]
+    arguments = [
+        "sweep=table5_glue",
+        "sweep.only=[base]",
+        "sweep.seeds=[1]",
+        "sweep.finetune_seeds=[1]",
+        "trainer.jobs=1",
+    ]
     assert main.main(["finetune", *arguments]) == 0
     assert sorted(jobs) == ["pydoc_pair", "pydoc_topic"]
 
