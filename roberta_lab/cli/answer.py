@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,10 @@ def alone_on_stdout() -> Iterator[None]:
 
 def write(answer: Json) -> None:
     """Print the document in one line. A reader that has gone is no error."""
+    from roberta_lab.data.storage import finite
+
     try:
-        print(json.dumps(_finite(answer), allow_nan=False), flush=True)
+        print(json.dumps(finite(answer), allow_nan=False), flush=True)
     except BrokenPipeError:
         close_stdout()
 
@@ -47,14 +48,3 @@ def error(message: str, code: int, found: object = None) -> Json:
 def close_stdout() -> None:
     """Send to nowhere what is still printed: the reader has read enough (`roberta-lab inspect | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _finite(value: Json) -> Json:
-    """Return the value with null for each NaN and infinity, which JSON does not have."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(name): _finite(part) for name, part in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(part) for part in value]
-    return value

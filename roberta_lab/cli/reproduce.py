@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from roberta_lab.cli.main import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
-from roberta_lab.config.formatting import elapsed
+from roberta_lab.config.formatting import counted, elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.reports import until
+from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
@@ -101,8 +102,8 @@ def main(job: Job) -> Json:
     """Make the missing runs, then the tables. Raises Unfinished, after the tables, when a run failed."""
     start, config = time.monotonic(), job.config
     hydra = texts(without(parse(HydraConfig.get().overrides.hydra), "hydra.job.name", "hydra.mode"))
-    until.check(config)
     work = Work(sweeps_of(config, job.overrides), without_table_choice(job.overrides))
+    until.check(config, work.sweeps[0].runs)
     print(plan(work, config))
     try:
         _make_all(work, config, hydra)
@@ -129,7 +130,7 @@ def plan(work: Work, config: Config) -> str:
         for kind in work.kinds:
             runs = {job.path: work.runs[job.path].is_complete for job in sweep.runs if job.kind == kind}
             counts.append(f"{kind} {sum(runs.values())} of {len(runs)} there")
-        lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}")
+        lines.append(f"  {sweep.name:<{width}}  {', '.join(counts)}{_undecided(sweep)}")
     if other := sum(code_since(path) is not None for path in work.trained_before):
         by_other = f"{other} of the complete runs are by other or uncommitted code"
         lines.append(f"{by_other}; delete their folders to make them again")
@@ -146,6 +147,16 @@ def plan(work: Work, config: Config) -> str:
     took = f"about {elapsed(known / jobs)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
     return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
+
+
+def _undecided(sweep: Sweep) -> str:
+    """Return how many claims of a table its seeds may leave undecided, before anything is spent on them."""
+    found = deciding(sweep.config, sweep.runs)
+    if not found.undecided:
+        return ""
+    testable = sum(not need.why_not for need in found.claims)
+    seeds = counted(found.claims[0].have, "seed")
+    return f"; {seeds} may leave {len(found.undecided)} of {counted(testable, 'claim')} undecided (plan says what would not)"
 
 
 def totals(work: Work, seconds: float) -> str:

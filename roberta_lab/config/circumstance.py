@@ -184,7 +184,9 @@ class PlanConfig:
     output: str = ""  # a Markdown file to write as well
     difference: float | None = above_zero(None, null="no question")  # how many seeds would see it in the column?
     column: str | None = None  # a figure or task of the table; None: that of the first claim
-    spread: float | None = above_zero(None, null="what was measured or stated")  # of paired differences over seeds
+    spread: float | None = above_zero(
+        None, null="what was measured or stated"
+    )  # of the column's paired differences over seeds
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -55,6 +56,17 @@ def write(path: Path, content: str | bytes, durable: bool = False) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, atomically and durably."""
     write(path, json.dumps(value, indent=2, sort_keys=True) + "\n", durable=True)
+
+
+def finite(value: Json) -> Json:
+    """Return the value with null for each NaN and infinity, which JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): finite(part) for name, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(part) for part in value]
+    return value
 
 
 def read_json(path: Path) -> Any:

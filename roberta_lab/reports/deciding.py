@@ -9,11 +9,12 @@ from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import compact, counted, short
 from roberta_lab.data.storage import Json
 from roberta_lab.model.costs import costs_of
-from roberta_lab.reports.statistics.claims import seeds_to_decide
+from roberta_lab.reports.statistics.claims import power_to_decide, seeds_to_decide
 from roberta_lab.reports.statistics.paired import LEVEL
-from roberta_lab.reports.statistics.power import POWER, deviation_interval, seeds_to_see
+from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.comparing import stated_for
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
@@ -21,6 +22,7 @@ from roberta_lab.runs.sweeps import at_scale
 from roberta_lab.runs.tables import each_once
 from roberta_lab.tasks.costs import finetune_seconds
 
+FEWEST_DEGREES = 4  # of freedom, with which a measured spread counts for more than a stated one
 MOST_LISTED = 20  # seeds that are written out
 UNKNOWN = "no spread over seeds is known yet; two seeds would measure it"
 
@@ -50,6 +52,7 @@ class Need:
     why_not: str = ""  # where it cannot be tested at this scale
     spread: Spread | None = None
     seeds: int | None = None  # that decide it with probability 0.8; None: not known, or more than 10,000
+    power: float = 0.0  # the probability that the seeds of the sweep decide it
     device_hours: float | None = None  # of the seeds that are lacking, at most
 
     @property
@@ -66,11 +69,11 @@ class Need:
             return f"{self.question}: {UNKNOWN}"
         if self.seeds is None:
             return f"{self.question}: more than 10,000 seeds ({self.spread.text})"
-        have = counted(self.have, "seed")
+        have = f"{counted(self.have, 'seed')} with probability {self.power:.2g}"
         if self.is_decided:
-            return f"{self.question}: {have} decide it, of which it needs {self.seeds} ({self.spread.text})"
+            return f"{self.question}: {have} ({self.spread.text})"
         hours = "" if self.device_hours is None else f", {short(self.device_hours)} device-hours more"
-        return f"{self.question}: {have} cannot decide it, {self.seeds} can ({self.spread.text}){hours}"
+        return f"{self.question}: {have}, {self.seeds} with {POWER:g} ({self.spread.text}){hours}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Deciding:
 def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     """Return what the runs of a sweep can decide. Raises ConfigError for a `plan.column` that the table does not have."""
     table = table_of(config, runs)
+    asked = column_called(table, config.plan.column, "plan.column")
     have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
     claims = [v for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
     needs = []
@@ -104,11 +108,15 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
             needs.append(Need(question, have, verdict.why))
             continue
         column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
-        spread = _spread(config, table, column, verdict.column)
-        direction, margin = verdict.claim.direction, verdict.margin
-        seeds = None if spread is None else seeds_to_decide(direction, margin, spread.deviation, num_claims=len(claims))
-        needs.append(_need(question, have, spread, seeds, per_seed))
-    return Deciding(tuple(needs), _asked(config, table, have, per_seed))
+        spread = _spread(config, table, column, verdict.column, asked)
+        if spread is None:
+            needs.append(Need(question, have))
+            continue
+        of_claim = verdict.claim.direction, verdict.margin, spread.deviation
+        seeds = seeds_to_decide(*of_claim, num_claims=len(claims))
+        chance = power_to_decide(*of_claim, have, len(claims))
+        needs.append(_need(question, have, spread, seeds, chance, per_seed))
+    return Deciding(tuple(needs), _asked(config, table, asked, have, per_seed))
 
 
 def table_of(config: Config, runs: Sequence[Job]) -> Table:
@@ -118,15 +126,17 @@ def table_of(config: Config, runs: Sequence[Job]) -> Table:
     return assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
 
 
-def _asked(config: Config, table: Table, have: int, per_seed: float | None) -> Need | None:
-    """Return what `plan.difference` in `plan.column` takes; None where it is not asked for."""
+def _asked(config: Config, table: Table, column: Column, have: int, per_seed: float | None) -> Need | None:
+    """Return what `plan.difference` in its column takes; None where it is not asked for."""
     difference = config.plan.difference
     if difference is None:
         return None
-    column = column_called(table, config.plan.column, "plan.column")
-    spread = _spread(config, table, column, column.metric)
-    seeds = None if spread is None else seeds_to_see(difference, spread.deviation)
-    return _need(f"a difference of {difference:g} on {column.title}", have, spread, seeds, per_seed)
+    spread = _spread(config, table, column, column.metric, column)
+    question = f"a difference of {difference:g} on {column.title}"
+    if spread is None:
+        return Need(question, have)
+    seeds, chance = seeds_to_see(difference, spread.deviation), power(have, difference, spread.deviation)
+    return _need(question, have, spread, seeds, chance, per_seed)
 
 
 def column_called(table: Table, name: str | None, key: str) -> Column:
@@ -134,36 +144,42 @@ def column_called(table: Table, name: str | None, key: str) -> Column:
 
     Raises ConfigError, with the key, for a column that the table does not have.
     """
-    if name is None:
-        name = next((v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE), None)
-    found = [column for column in table.all_columns if name is None or column.is_called(name)]
-    if found:
-        return found[0]
+    claimed = [v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
+    found = [c for called in ([name] if name else claimed) for c in table.all_columns if c.is_called(called)]
+    if found or name is None:
+        return (found or table.all_columns)[0]
+    if name in table.left_out:
+        raise ConfigError(f"{key}={name}: it is not run at this scale; ask for it with sweep.tasks=[{name}].")
     allowed = list(
         dict.fromkeys(c.metric if c.held_out is not None or not c.principal else c.task for c in table.all_columns)
     )
-    raise ConfigError(f"{key}={name}: no such column.{nearest(str(name), allowed)} Allowed: {', '.join(allowed)}.")
+    raise ConfigError(f"{key}={name}: no such column.{nearest(name, allowed)} Allowed: {', '.join(allowed)}.")
 
 
-def _need(question: str, have: int, spread: Spread | None, seeds: int | None, per_seed: float | None) -> Need:
+def _need(question: str, have: int, spread: Spread, seeds: int | None, chance: float, per_seed: float | None) -> Need:
     more = None if seeds is None or per_seed is None else max(0, seeds - have) * per_seed
-    return Need(question, have, spread=spread, seeds=seeds, device_hours=more)
+    return Need(question, have, spread=spread, seeds=seeds, power=chance, device_hours=more)
 
 
-def _spread(config: Config, table: Table, column: Column | None, name: str) -> Spread | None:
-    """Return the spread in a column: as the user states it, as it was measured in this table (rows pooled), as the sweep or the
-    scale states it; None where it is not known.
+def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column) -> Spread | None:
+    """Return the spread in a column: as the user states it for the one that is asked for, as it was measured in this table (rows
+    pooled), as the sweep or the scale states it; None where it is not known. What few seeds measured counts only where nothing is
+    stated.
     """
     assert config.sweep is not None
-    if config.plan.spread is not None:
+    if config.plan.spread is not None and column == asked:
         return Spread(config.plan.spread, 0)
     place = None if column is None else table.all_columns.index(column)
     seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
-    if freedom := sum(one.n - 1 for one in usable):
-        return Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom)
-    stated = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    return Spread(stated[name], 0) if name in stated else None
+    freedom = sum(one.n - 1 for one in usable)
+    by_name = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
+    stated = by_name.get(name) if column is None else stated_for(column, by_name)
+    if stated is not None and freedom < FEWEST_DEGREES:
+        return Spread(stated, 0)
+    return (
+        Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom) if freedom else None
+    )
 
 
 def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:
@@ -181,11 +197,12 @@ def lines(found: Deciding) -> Iterator[str]:
     """Yield what the seeds can decide, for the console and for notes."""
     if found.claims:
         tests = sum(not need.why_not for need in found.claims)
-        corrected = f"; p corrected for {counted(tests, 'claim')}" if tests else ""
-        yield f"claims, each to be decided with probability {POWER:g} at p = {LEVEL:g}{corrected}:"
+        corrected = f", corrected for {counted(tests, 'claim')}" if tests else ""
+        head = f"claims, decided at p = {LEVEL:g}{corrected}, if the difference is the margin (better) or none (no worse, same)"
+        yield f"{head if tests else 'claims'}:"
         yield from (f"  {need.text}" for need in found.claims)
     lacking = [need.seeds for need in found.undecided if need.seeds is not None]
     if lacking and max(lacking) <= MOST_LISTED:
         yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
     if found.difference is not None:
-        yield f"{found.difference.text}; to be seen with probability {POWER:g} at p = {LEVEL:g}"
+        yield f"{found.difference.text}; to be seen at p = {LEVEL:g}"

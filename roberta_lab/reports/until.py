@@ -19,10 +19,15 @@ FEWEST_SEEDS = 4  # before it may stop
 STOPPING_LEVEL = 0.03  # of the interval whose width counts
 
 
-def check(config: Config) -> None:
-    """Raise ConfigError where `reproduce.until` is asked of several tables: its unit is that of a column of one."""
-    if config.reproduce.until is not None and len(config.reproduce.sweeps) > 1:
+def check(config: Config, runs: Sequence[Job]) -> None:
+    """Raise ConfigError where `reproduce.until` is asked of several tables, for its unit is that of a column of one, or of a
+    column that the table of these runs does not have.
+    """
+    if config.reproduce.until is None:
+        return
+    if len(config.reproduce.sweeps) > 1:
         raise ConfigError("reproduce.until: its unit is that of a column, so it needs one table: sweep=NAME.")
+    column_called(table_of(config, runs), config.reproduce.column, "reproduce.column")
 
 
 def more_seeds(

@@ -98,6 +98,24 @@ def test_why_a_claim_is_undecided() -> None:
     assert same.outcome is Outcome.UNDECIDED and same.why.startswith("seeds do not differ")
 
 
+def test_a_runs_own_figure_can_be_claimed_where_the_inputs_are_the_same() -> None:
+    """It is only described in the table of differences; and one seed, or another text, tests nothing."""
+    claim = replace(CLAIM, direction="better", columns=["ppl"], margin=1.0)
+    found = [
+        replace(pretrained(row, ppl, seed), config=composed({}))
+        for row, values in {"static": (50.0, 52.0, 51.0), "dynamic": (40.0, 42.1, 41.0)}.items()
+        for seed, ppl in enumerate(values, 1)
+    ]
+    assert verdict(found, claim).outcome is Outcome.HOLDS
+    one = verdict([run for run in found if run.seed == 1], claim)
+    assert one.outcome is Outcome.UNDECIDED and one.why.startswith("one seed of pretraining")
+    other = [
+        changed(run, common_text="u") if run.row == "static" else run for run in common(static=STATIC, dynamic=STATIC)
+    ]
+    text = verdict(other, replace(claim, columns=["common_bits_per_byte"]))
+    assert text.outcome is Outcome.NOT_TESTABLE and "another common text" in text.why
+
+
 def test_why_a_claim_cannot_be_tested() -> None:
     rows = runs("mnli", static=STATIC, dynamic=(70.0, 72.1, 71.0))
     shared = [replace(run, run_id=run.run_id.replace("dynamic", "static")) for run in rows]

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +38,23 @@ def claims_in(outputs: Path) -> list[Claim]:
     for file in sorted(files, key=lambda file: (reading_order(file.parts[-3]), file)):
         try:
             table = read_json(file)
-            claims, title, scale = table["claims"], table["title"], table["scale"]
-        except (OSError, ValueError, KeyError, TypeError):
+            title, scale, said = table["title"], table["scale"], {_key(claim): claim for claim in table["claims"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        for said in claims:
-            key = (file.parts[-3], said["words"], said["source"])
-            claim = found.setdefault(key, Claim(key[0], title, said["words"], said["source"], {}, {}))
-            page = (file.parent / "index.html").relative_to(outputs).as_posix()
-            found[key] = Claim(*_texts(claim), {**claim.verdicts, scale: said}, {**claim.pages, scale: page})
+        page = (file.parent / "index.html").relative_to(outputs).as_posix()
+        for (words, source), verdict in said.items():
+            key = (file.parts[-3], words, source)
+            claim = found.get(key) or Claim(key[0], title, words, source, {}, {})
+            verdicts, pages = {**claim.verdicts, scale: verdict}, {**claim.pages, scale: page}
+            found[key] = replace(claim, verdicts=verdicts, pages=pages)
     return list(found.values())
 
 
-def _texts(claim: Claim) -> tuple[str, str, str, str]:
-    return claim.sweep, claim.title, claim.words, claim.source
+def _key(verdict: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what tells a claim from others of its sweep. Raises KeyError for a verdict that lacks what the page shows."""
+    if missing := {"verdict", "estimate", "why", "stand_in"} - verdict.keys():
+        raise KeyError(*missing)
+    return verdict["words"], verdict["source"]
 
 
 def scales_of(claims: Sequence[Claim]) -> list[str]:

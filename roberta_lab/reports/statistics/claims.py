@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 from roberta_lab.reports.statistics.paired import LEVEL, Paired
-from roberta_lab.reports.statistics.power import POWER, seeds_to_see
+from roberta_lab.reports.statistics.power import POWER, power, seeds_to_see
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,23 @@ def seeds_to_decide(
     Without a mean: if the difference is the smallest that must be told apart from its opposite, the margin for `better` and 0
     for the others. `num_claims` are judged together, so each has a stricter level.
     """
-    if direction == "same":
-        distance = abs(margin - abs(mean or 0.0))
-    else:
-        low, high = (0.0, margin) if direction == "better" else (-margin, 0.0)
-        mean = high if mean is None else mean
-        distance = max(mean - low, high - mean)
+    distance = _distance(direction, margin, mean)
     if not distance > 0 or math.isnan(deviation):
         return None
     wanted = (1 + POWER) / 2 if direction == "same" else POWER  # both sides must be ruled out
     return seeds_to_see(distance, deviation, LEVEL / num_claims, wanted)
+
+
+def power_to_decide(direction: str, margin: float, deviation: float, seeds: int, num_claims: int = 1) -> float:
+    """Return the probability that so many seeds decide a claim, if the true difference is that of `seeds_to_decide`."""
+    one_side = power(seeds, _distance(direction, margin, None), deviation, LEVEL / num_claims)
+    return max(0.0, 2 * one_side - 1) if direction == "same" else one_side
+
+
+def _distance(direction: str, margin: float, mean: float | None) -> float:
+    """Return how far the true difference is from what must be ruled out, on the side that is farther."""
+    if direction == "same":
+        return abs(margin - abs(mean or 0.0))
+    low, high = (0.0, margin) if direction == "better" else (-margin, 0.0)
+    mean = high if mean is None else mean
+    return max(mean - low, high - mean)

@@ -1,11 +1,10 @@
 """A table as JSON: everything that its page shows, for programs; NaN and infinity are null."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, finite
 from roberta_lab.reports.table import wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference
@@ -20,7 +19,8 @@ LANDING = "landing"  # its key with what the landing page shows
 
 def document(table: Table, meta: Mapping[str, str], landing: Json) -> str:
     """Return the file `table.json`; `meta` names where the numbers come from, `landing` is what the landing page shows."""
-    return json.dumps({**content(table, meta), LANDING: landing}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    found = finite({**content(table, meta), LANDING: landing})
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def content(table: Table, meta: Mapping[str, str]) -> dict[str, Json]:
@@ -74,11 +74,11 @@ def _cell(cell: Cell) -> dict[str, Json]:
 def _difference(difference: Difference) -> dict[str, Json]:
     seen = difference.seen
     return {
-        **{"mean": seen.mean, "deviation": _finite(seen.deviation), "pairs": seen.n},
-        **{"low": _finite(seen.low), "high": _finite(seen.high), "p": _finite(seen.p)},
-        **{"p_holm": _finite(difference.p_holm), "p_alike_holm": _finite(difference.p_alike_holm)},
+        **{"mean": seen.mean, "deviation": seen.deviation, "pairs": seen.n},
+        **{"low": seen.low, "high": seen.high, "p": seen.p},
+        **{"p_holm": difference.p_holm, "p_alike_holm": difference.p_alike_holm},
         **{"tests": difference.num_tests, "margin": difference.margin, "outcome": difference.outcome.value},
-        **{"why_untested": difference.why_untested, "smallest_seen": _finite(difference.smallest_seen)},
+        **{"why_untested": difference.why_untested, "smallest_seen": difference.smallest_seen},
         "seeds_and_items": None if difference.items is None else asdict(difference.items),
         "pairs_are": "finetuning seeds" if difference.same_weights else "pretraining seeds",
     }
@@ -92,14 +92,6 @@ def verdict_content(verdict: Verdict) -> dict[str, Json]:
         **{"margin": verdict.margin, "source": claim.source, "words": verdict.words, "text": verdict.text},
         **{"verdict": verdict.outcome.value, "why": verdict.why, "stand_in": verdict.stand_in, "seeds": verdict.seeds},
         "estimate": verdict.estimate if seen else "",
-        **(
-            {"better_by": seen.mean, "low": _finite(seen.low), "high": _finite(seen.high), "pairs": seen.n}
-            if seen
-            else {}
-        ),
-        **({"p_holds": _finite(found.holds), "p_contradicted": _finite(found.contradicted)} if found else {}),
+        **({"better_by": seen.mean, "low": seen.low, "high": seen.high, "pairs": seen.n} if seen else {}),
+        **({"p_holds": found.holds, "p_contradicted": found.contradicted} if found else {}),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

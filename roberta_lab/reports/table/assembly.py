@@ -100,10 +100,13 @@ def _row(
 def _cell(
     records: Sequence[Record], column: Column, paper: float | None, setting: str = "", num_settings: int | None = None
 ) -> Cell:
-    """Return the cell of a setting's runs. `num_settings`: of how many it is the best, if not of those of the records."""
+    """Return the cell of a setting's runs, each once: from a folder, pretraining seeds give the same runs.
+
+    `num_settings`: of how many it is the best, if not of those of the records.
+    """
+    records = list({r.run_id: r for r in reversed(records)}.values())[::-1]
     cell = Cell(tuple(records), {}, paper, setting=setting, num_settings=len({r.setting for r in records}) or 1)
-    each = {r.run_id: r for r in cell.shown}.values()  # from a folder, pretraining seeds give the same runs
-    values = [(r, column.value(r.result)) for r in each if r.result is not None]
+    values = [(r, column.value(r.result)) for r in cell.shown if r.result is not None]
     finite = {(r.seed, r.finetune_seed): float(v) for r, v in values if v is not None and math.isfinite(v)}
     marks = [*unusable(records, column, [v for _, v in values], len(finite))]
     marks += doubtful(cell.shown, column, num_settings or cell.num_settings)

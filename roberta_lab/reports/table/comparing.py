@@ -11,16 +11,15 @@ from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column
 from roberta_lab.reports.table.differences import Difference, tested_together, untested
 from roberta_lab.reports.table.marks import doubts
 from roberta_lab.reports.table.rows import Cell, Row, Table
-from roberta_lab.runs import identity
 
 SAME_MEASUREMENT = "not tested: bits per byte are the same measurement"
 OWN_FIGURE = "not tested: the common text compares rows"
 OTHER_INPUTS = "not tested: of other held-out inputs"
 
 
-def margin_of(column: Column, margins: Mapping[str, float]) -> float | None:
-    """Return the smallest difference that matters in a column, as the sweep states it: for the figure, else for its task."""
-    return margins.get(column.metric, margins.get(column.task))
+def stated_for(column: Column, stated: Mapping[str, float]) -> float | None:
+    """Return what a sweep states for a column, its margin or its spread: that of the figure, else of its task."""
+    return stated.get(column.metric, stated.get(column.task))
 
 
 def compared_with(
@@ -60,7 +59,7 @@ def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -
 def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[str, float]) -> Difference | None:
     """Return how two rows differ in a column, the one at `place`; None where no seed is in both, or the texts are not the same."""
     ours, theirs = row.all_cells[place], base.all_cells[place]
-    if column.is_common and len({*row.common_texts, *base.common_texts}) > 1:
+    if of_other_texts(row, base, column):
         return None
     pretraining_seeds = {seed for seed, _ in ours.by_seed.keys() & theirs.by_seed.keys()}
     same_weights = len(pretraining_seeds) == 1 and _start_alike(ours, theirs)
@@ -69,7 +68,12 @@ def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[st
         return None
     same_runs = {record.run_id for record in ours.shown} == {record.run_id for record in theirs.shown}
     why = _incomparable(row, base, column, place) or untested(seen)
-    return Difference(seen, margin_of(column, margins), why, same_runs, same_weights)
+    return Difference(seen, stated_for(column, margins), why, same_runs, same_weights)
+
+
+def of_other_texts(row: Row, base: Row, column: Column) -> bool:
+    """Return whether a column of the common text was scored on other texts in the two rows."""
+    return column.is_common and len({*row.common_texts, *base.common_texts}) > 1
 
 
 def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
@@ -85,13 +89,13 @@ def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
 
 
 def _start_alike(ours: Cell, theirs: Cell) -> bool:
-    """Return whether both cells are of runs that were finetuned from given weights, or from the same pretraining runs."""
+    """Return whether both cells are of runs that were finetuned from the same weights: of a folder, of a pretraining run, random."""
     if any(record.kind != "finetune" or record.config is None for record in (*ours.shown, *theirs.shown)):
         return False
-    configs = [record.config for record in (*ours.shown, *theirs.shown) if record.config is not None]
-    if not any(identity.starts_from_run(config) for config in configs):
-        return True
-    starts = [{r.result.pretrain_run_id for r in cell.shown if r.result is not None} for cell in (ours, theirs)]
+    starts = [
+        {(r.result.pretrain_run_id, r.config.pretrained.path) for r in cell.shown if r.result and r.config}
+        for cell in (ours, theirs)
+    ]
     return starts[0] == starts[1]
 
 

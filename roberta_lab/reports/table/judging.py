@@ -6,9 +6,10 @@ from dataclasses import replace
 from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig, nearest
 from roberta_lab.reports.statistics.claims import Evidence, evidence, seeds_to_decide
 from roberta_lab.reports.statistics.paired import LEVEL, holm
+from roberta_lab.reports.table.alike import OTHER_TEXT
 from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT, between
-from roberta_lab.reports.table.differences import NO_SPREAD, ONE_SEED
+from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT, between, of_other_texts
+from roberta_lab.reports.table.differences import NO_SPREAD, ONE_SEED, untested
 from roberta_lab.reports.table.rows import Row, Table
 from roberta_lab.reports.table.verdict import Outcome, Verdict
 
@@ -74,19 +75,20 @@ def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -
     ids = [{record.run_id for record in r.all_cells[place].shown} for r in (row, over)]
     if ids[0] and ids[0] == ids[1]:
         return replace(known, outcome=Outcome.NOT_TESTABLE, why=SAME_RUNS)
+    if missing := [r.name for r in (row, over) if not r.all_cells[place].by_seed]:
+        return replace(known, why=f"no complete run of {' and of '.join(missing)}")
     difference = between(row, over, column, place, {})
+    if difference is None and of_other_texts(row, over, column):
+        return replace(known, outcome=Outcome.NOT_TESTABLE, why=OTHER_TEXT)
     if difference is None:
-        missing = [r.name for r in (row, over) if not r.all_cells[place].by_seed]
-        return replace(
-            known, why=f"no complete run of {' and of '.join(missing)}" if missing else "no seed is in both rows"
-        )
+        return replace(known, why="no seed is in both rows")
     why, seen = difference.why_untested, difference.seen
     seen = replace(seen, mean=-seen.mean) if column.lower_is_better else seen
     known = replace(known, seen=seen)
-    if why in (ONE_SEED, NO_SPREAD):
-        return replace(known, why=f"{why.partition(':')[0]}, so nothing can be tested")
-    if why and why not in (OWN_FIGURE, SAME_MEASUREMENT):
+    if why not in ("", ONE_SEED, NO_SPREAD, OWN_FIGURE, SAME_MEASUREMENT):
         return replace(known, outcome=Outcome.NOT_TESTABLE, why=why.partition(": ")[2])
+    if gap := untested(seen):
+        return replace(known, why=f"{gap.partition(':')[0]}, so nothing can be tested")
     return replace(known, found=evidence(known.claim.direction, known.margin, seen))
 
 
