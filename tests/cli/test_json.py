@@ -28,6 +28,7 @@ tasks: [pydoc_topic]
 finetune_seeds: [1]
 """
 OWN = ["sweep=own.yaml", "trainer.jobs=1", "hydra/launcher=basic", "finetune.epochs=1"]
+CLAIMING = ["table1_masking", "schedules"]  # sweeps whose files have claims
 TOPIC = ["task=pydoc_topic", "finetune.epochs=1"]
 
 
@@ -147,6 +148,27 @@ def answered(capfd: pytest.CaptureFixture[str], *words: str, code: int = 0) -> A
 def test_every_command_answers_in_one_document(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     words, agrees = CASES[name]
     agrees(answered(capfd, name, *words, *SHORT))
+
+
+def test_several_tables_answer_in_a_list_and_stand_on_one_page(capfd: pytest.CaptureFixture[str]) -> None:
+    """As the command line names them, each with its claims; the plan of each says what its seeds can decide."""
+    few = ["sweep.tasks=[]", "sweep.seeds=[1]", *SHORT]
+    found = answered(capfd, "table", f"sweep=[{','.join(CLAIMING)}]", *few)
+    assert [table["sweep"] for table in found] == CLAIMING
+    for table in found:
+        [file] = [Path(file) for file in table["files"] if file.endswith("table.json")]
+        content = json.loads(file.read_text())
+        assert {key: value for key, value in table.items() if key != "files"} == {key: value for key, value in content.items() if key != "landing"}  # fmt: skip
+        assert table["claims"] and {claim["verdict"] for claim in table["claims"]} <= {"undecided", "not testable at this scale"}  # fmt: skip
+    page = json.loads(Path("outputs/claims.json").read_text())
+    said = {(claim["sweep"], claim["words"]): claim["verdicts"]["smoke"] for claim in page}
+    assert said == {(table["sweep"], claim["words"]): claim for table in found for claim in table["claims"]}
+    *plans, total = answered(capfd, "plan", f"sweep=[{','.join(CLAIMING)}]", *few)["plans"]
+    assert total["deciding"] is None
+    for plan, table in zip(plans, found, strict=True):
+        asked = [claim["question"] for claim in plan["deciding"]["claims"]]
+        assert asked == [claim["words"] for claim in table["claims"]]
+        assert not any(claim["decided"] for claim in plan["deciding"]["claims"])
 
 
 def test_a_run_that_is_complete_answers_as_when_it_was_made(capfd: pytest.CaptureFixture[str]) -> None:

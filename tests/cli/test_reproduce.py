@@ -18,7 +18,7 @@ from composed_jobs import at
 from example_results import pretrained
 from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
-from small_run import SMALL, WHOLE, small_source  # noqa: F401 (a fixture)
+from small_run import SHORT, SMALL, WHOLE, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
@@ -111,6 +111,48 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     monkeypatch.setattr(provenance, "_differs", lambda commit: commit == "a" * 40)
     assert main.main(command) == 0
     assert "6 of the complete runs are by other or uncommitted code" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small_source", "two_sweeps")
+def test_until_adds_seeds_and_again_adds_and_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to `most_seeds`, for a width out of reach; the table at the end has them all."""
+    monkeypatch.setattr(drawing, "files", lambda figure: {})
+    outputs = tmp_path / "outputs"
+    file = outputs / "tables" / "a_question" / "smoke" / "table.json"
+    own = ["sweep=a_question", "sweep.tasks=[]", "reproduce.until=1e-9", "reproduce.column=ppl", "trainer.jobs=1"]
+    command = ["reproduce", *own, "reproduce.most_seeds=2", *SHORT]
+    assert main.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first, second = [line for line in lines if line.startswith("until: the run's own ppl to +-1e-09; with ")]
+    assert first.endswith("with 1 seed it is not known; seed 2 is added")
+    assert re.search(
+        r"with 2 seeds it is \d.* \(more - as in table 1\); not reached: reproduce.most_seeds=2 is", second
+    )
+    assert " 4 pretrain runs trained, 0 were there" in lines[-1]
+    written = [lines.index(line) for line in lines if line.endswith("table.md")]
+    assert len(written) == 1 and written[0] > lines.index(second), "one table, at the end"
+    rows = json.loads(file.read_text())["rows"]
+    base, more = (next(cell for cell in row["cells"] if cell["column"] == "ppl") for row in rows)
+    assert [[value["seed"] for value in cell["values"]] for cell in (base, more)] == [[1, 2], [1, 2]]
+    assert more["difference"]["pairs"] == 2
+    before = {path: path.stat().st_mtime_ns for path in (outputs / "pretrain").rglob("*")}
+    assert main.main(command) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert [line for line in again if line.startswith("until: ")] == [first, second]
+    assert " 0 pretrain runs trained, 4 were there" in again[-1]
+    assert {path: path.stat().st_mtime_ns for path in (outputs / "pretrain").rglob("*")} == before
+
+
+@pytest.mark.usefixtures("small_source")
+def test_until_with_a_column_that_is_not_there_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["sweep=table1_masking", "sweep.tasks=[]", "sweep.seeds=[1]", "reproduce.until=1", "reproduce.column=pl"]
+    assert main.main(["reproduce", *own, *SHORT]) == 2
+    assert "reproduce.column=pl: no such column. Did you mean 'ppl'?" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.usefixtures("small_source")
