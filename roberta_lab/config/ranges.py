@@ -28,6 +28,12 @@ def above_zero(default: Any = MISSING, null: str = "") -> Any:
     return _number(default, null, "more than 0", lambda number: number > 0)
 
 
+def each_above_zero() -> Any:
+    """Declare a field for numbers above 0 by name; none without any."""
+    allowed = Range("more than 0", lambda number: number > 0)
+    return field(default_factory=dict, metadata={"allowed": allowed})
+
+
 def below_one(default: Any = MISSING) -> Any:
     """Declare a field for a share: from 0 on, and less than 1."""
     return _number(default, "", "0 or more and less than 1", lambda share: 0 <= share < 1)
@@ -52,8 +58,10 @@ def check(node: Any, path: str = "") -> None:
         value, key = getattr(node, declared.name), f"{path}.{declared.name}".lstrip(".")
         allowed = declared.metadata.get("allowed")
         if isinstance(allowed, Range):
-            if value is not None and not allowed.holds(value):
-                raise ConfigError(f"{key}={value}: allowed is {allowed.words}.")
+            found = {f"{key}.{name}": one for name, one in value.items()} if isinstance(value, dict) else {key: value}
+            for own, number in found.items():
+                if number is not None and not allowed.holds(number):
+                    raise ConfigError(f"{own}={number}: allowed is {allowed.words}.")
         elif allowed is not None and value not in allowed:
             hint = nearest(str(value), list(allowed))
             raise ConfigError(f"{key}={value}: unknown.{hint} Allowed: {', '.join(allowed)}.")
@@ -63,3 +71,7 @@ def check(node: Any, path: str = "") -> None:
             for number, part in enumerate(value):
                 if dataclasses.is_dataclass(part):
                     check(part, f"{key}[{number}]")
+        elif isinstance(value, dict):
+            for name, part in value.items():
+                if dataclasses.is_dataclass(part):
+                    check(part, f"{key}.{name}")

@@ -13,8 +13,7 @@ from roberta_lab.reports.statistics.claims import power_to_decide, seeds_to_deci
 from roberta_lab.reports.statistics.paired import LEVEL
 from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
 from roberta_lab.reports.table.assembly import assemble
-from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.comparing import stated_for
+from roberta_lab.reports.table.columns import Column, stated_for
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
@@ -49,7 +48,7 @@ class Need:
 
     question: str
     have: int  # pretraining seeds that the sweep asks for
-    why_not: str = ""  # where it cannot be tested at this scale
+    why_not: str = ""  # no seeds of these runs decide it: not testable at this scale, or no run of it is asked for
     spread: Spread | None = None
     seeds: int | None = None  # that decide it with probability 0.8; None: not known, or more than 10,000
     power: float = 0.0  # the probability that the seeds of the sweep decide it
@@ -64,7 +63,7 @@ class Need:
     def text(self) -> str:
         """Return what is needed in one line."""
         if self.why_not:
-            return f"{self.question}: not testable at this scale: {self.why_not}"
+            return f"{self.question}: {self.why_not}"
         if self.spread is None:
             return f"{self.question}: {UNKNOWN}"
         if self.seeds is None:
@@ -100,12 +99,13 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     table = table_of(config, runs)
     asked = column_called(table, config.plan.column, "plan.column")
     have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
-    claims = [v for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
+    claims = [verdict for verdict in table.verdicts if verdict.is_open]
     needs = []
     for verdict in table.verdicts:
         question = verdict.words
-        if verdict.outcome is Outcome.NOT_TESTABLE:
-            needs.append(Need(question, have, verdict.why))
+        if not verdict.is_open:
+            why = f"{verdict.outcome}: " * (verdict.outcome is Outcome.NOT_TESTABLE) + verdict.why
+            needs.append(Need(question, have, why))
             continue
         column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
         spread = _spread(config, table, column, verdict.column, asked)
@@ -144,7 +144,7 @@ def column_called(table: Table, name: str | None, key: str) -> Column:
 
     Raises ConfigError, with the key, for a column that the table does not have.
     """
-    claimed = [v.column for v in table.verdicts if v.outcome is not Outcome.NOT_TESTABLE]
+    claimed = [verdict.column for verdict in table.verdicts if verdict.is_open]
     found = [c for called in ([name] if name else claimed) for c in table.all_columns if c.is_called(called)]
     if found or name is None:
         return (found or table.all_columns)[0]
@@ -174,7 +174,7 @@ def _spread(config: Config, table: Table, column: Column | None, name: str, aske
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
     freedom = sum(one.n - 1 for one in usable)
     by_name = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    stated = by_name.get(name) if column is None else stated_for(column, by_name)
+    stated = stated_for(name, by_name)
     if stated is not None and freedom < FEWEST_DEGREES:
         return Spread(stated, 0)
     return (

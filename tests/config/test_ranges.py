@@ -19,6 +19,8 @@ class Outer:
     number: int | None = ranges.at_least(1, None, null="all")
     rate: float = ranges.above_zero(1.0)
     inner: Inner = field(default_factory=Inner)
+    margins: dict[str, float] = ranges.each_above_zero()
+    parts: dict[str, Inner] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,8 @@ class Outer:
     [
         ({"number": 0}, "number=0: allowed is 1 or more, or null for all."),
         ({"rate": 0.0}, "rate=0.0: allowed is more than 0."),
+        ({"margins": {"mnli": 0.5, "sst2": -0.5}}, "margins.sst2=-0.5: allowed is more than 0."),
+        ({"parts": {"a": Inner(share=2.0)}}, "parts.a.share=2.0: allowed is 0 or more and less than 1."),
         ({"inner": Inner(share=1.0)}, "inner.share=1.0: allowed is 0 or more and less than 1."),
         ({"inner": Inner(kind="gren")}, "inner.kind=gren: unknown. Did you mean 'green'? Allowed: red, green."),
     ],

@@ -1,6 +1,7 @@
 """Verdicts on the claims of a sweep: each of the four, with its reason, in every form of the table; and what is no claim."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def test_why_a_claim_is_undecided() -> None:
         verdict(runs("mnli", static=STATIC)).why == "not asked for: no run of it"
     )  # no run of the other row is planned
     missing = [replace(run, result=None) for run in runs("mnli", dynamic=STATIC)]
-    assert verdict([*runs("mnli", static=STATIC), *missing]).why == "no complete run of dynamic"
+    assert verdict([*runs("mnli", static=STATIC), *missing]).why == "no figure of dynamic yet"
     one = verdict(runs("mnli", static=STATIC[:1], dynamic=(70.0,)))
     assert one.outcome is Outcome.UNDECIDED and one.why.startswith("one seed of pretraining")
     same = verdict(runs("mnli", static=STATIC, dynamic=tuple(score + 1 for score in STATIC)))
@@ -147,6 +148,17 @@ def test_rows_are_judged_by_how_they_differ_from_each_other() -> None:
     assert alike.outcome is Outcome.HOLDS
 
 
+@pytest.mark.parametrize("stated", ["mnli", "mnli_m_acc"])
+@pytest.mark.parametrize("claimed", ["mnli", "mnli_m_acc"])
+def test_a_margin_is_stated_for_a_figure_or_its_task(claimed: str, stated: str) -> None:
+    found = verdict(
+        runs("mnli", static=STATIC, dynamic=(59.8, 61.8, 60.81)),
+        replace(CLAIM, columns=[claimed, claimed]),  # named twice, it is one claim
+        margins={stated: 0.5},
+    )
+    assert found.outcome is Outcome.HOLDS and found.margin == 0.5
+
+
 def test_claims_are_judged_together() -> None:
     """Holm: what one claim alone decides, twenty do not."""
     rows = runs("mnli", static=STATIC, dynamic=(61.0, 63.4, 62.3))
@@ -169,10 +181,13 @@ def test_every_form_has_the_verdicts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
-        (replace(CLAIM, row="dynamo"), "a claim of sweep=t: no row dynamo. Did you mean 'dynamic'?"),
-        (replace(CLAIM, columns=["sst2"]), "claim 1 of sweep=t: no_worse needs a margin for sst2"),
+        (replace(CLAIM, row="dynamo"), "claim 1 of sweep=t: no row dynamo. Did you mean 'dynamic'?"),
+        (replace(CLAIM, columns=[]), "claim 1 of sweep=t: columns=[]: allowed are one or more"),
+        (replace(CLAIM, over="dynamic"), "claim 1 of sweep=t: row=dynamic: it is compared with itself"),
+        (replace(CLAIM, columns=["sst2"], direction="better"), "claim 1 of sweep=t: it needs a margin for sst2"),
+        (replace(CLAIM, columns=["sst2"]), "claim 1 of sweep=t: it needs a margin for sst2"),
     ],
 )
 def test_mistakes_in_claims_are_answered(claim: ClaimConfig, message: str) -> None:
-    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         table(runs("mnli", static=STATIC), claim)

@@ -181,7 +181,7 @@ def test_claims_that_cannot_be_tested_say_why_and_need_no_seeds(tmp_path: Path) 
     same += [in_row(job, "dynamic") for job in same]
     claims = [CLAIM, replace(CLAIM, columns=["squad2"])]
     found = deciding(planned(seeded_runs.config(claims=claims), spread=0.6), same)
-    assert [one.why_not for one in found.claims] == ["both rows are the same runs", "the model is too small for it, or the time too short"]  # fmt: skip
+    assert [one.why_not.partition(": ")[0] for one in found.claims] == ["not testable at this scale"] * 2
     assert found.undecided == [] and all(one.seeds is None and not one.is_decided for one in found.claims)
     assert [*lines(found)] == [
         "claims:",
@@ -190,10 +190,21 @@ def test_claims_that_cannot_be_tested_say_why_and_need_no_seeds(tmp_path: Path) 
     ]  # fmt: skip
 
 
+def test_claims_about_what_is_not_asked_for_need_no_seeds(tmp_path: Path) -> None:
+    """As with sweep.only: they are not among the claims that are corrected for, and no seeds are promised to decide them."""
+    jobs = runs(tmp_path, {}, {"static": (None,) * 3, "dynamic": (None,) * 3})
+    claims = [CLAIM, replace(CLAIM, over="third"), replace(CLAIM, columns=["sst3"])]
+    first, row, column = deciding(planned(seeded_runs.config(claims=claims), spread=0.6), jobs).claims
+    assert row.text.endswith(": not asked for: no run of it") and row.seeds is None
+    assert column.text.endswith(": the table has no column of this name yet. Did you mean 'sst2'?")
+    alone = deciding(planned(seeded_runs.config(claims=claims[:1]), spread=0.6), jobs).claims
+    assert (first.seeds, first.power) == (alone[0].seeds, alone[0].power)
+
+
 # ---------------------------------------------------------------- in words, and as data
 def test_lines_and_json_say_the_same() -> None:
     measured = Spread(0.012, 3)
-    needs = (Need("a", 2, "no"), Need("b", 2, spread=measured, seeds=2, power=0.9, device_hours=0.0), Need("c", 2), Need("d", 2, spread=measured), Need("e", 2, spread=measured, seeds=5, power=0.21, device_hours=1.5))  # fmt: skip
+    needs = (Need("a", 2, "not testable at this scale: no"), Need("b", 2, spread=measured, seeds=2, power=0.9, device_hours=0.0), Need("c", 2), Need("d", 2, spread=measured), Need("e", 2, spread=measured, seeds=5, power=0.21, device_hours=1.5))  # fmt: skip
     asked = Need("f", 2, spread=Spread(0.5, 0), seeds=4, power=0.3)
     low, high = (0.012 * math.sqrt(3 / q) for q in stats.chi2.ppf((0.975, 0.025), 3))
     spread = f"spread 0.012, measured with 3 degrees of freedom ({low:.2g} to {high:.2g})"

@@ -17,7 +17,7 @@ from roberta_lab.runs.jobs import Job
 
 pytestmark = pytest.mark.usefixtures("composing")
 
-CLAIM = ClaimConfig(row="third", over="dynamic", direction="better", columns=[TASK])
+CLAIM = ClaimConfig(row="third", over="dynamic", direction="better", columns=[TASK], margin=1.0)
 SCORES: dict[str, Values] = {
     "static": (60.0, 62.0, 61.0, 64.0),
     "dynamic": (61.0, 63.3, 61.9, 65.8),

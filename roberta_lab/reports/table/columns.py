@@ -126,6 +126,12 @@ def _published(key: str) -> _PublishedTable:
     return tables[key]
 
 
+def stated_for(name: str, stated: Mapping[str, float]) -> float | None:
+    """Return what a sweep states for a figure, or for the score of a task, its margin or spread: by figure, else by task."""
+    task = next((task for task in METRIC_OF_TASK if name == task or name.startswith(f"{task}_")), name)
+    return stated.get(METRIC_OF_TASK.get(name, name), stated.get(task))
+
+
 def source(key: str) -> str:
     """Return where the figures of one table are published."""
     return _published(key).get("source", PAPER)

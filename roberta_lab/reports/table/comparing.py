@@ -7,7 +7,7 @@ from dataclasses import replace
 from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 from roberta_lab.reports.statistics.paired import paired_difference
 from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs, unlike
-from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column
+from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column, stated_for
 from roberta_lab.reports.table.differences import Difference, tested_together, untested
 from roberta_lab.reports.table.marks import doubts
 from roberta_lab.reports.table.rows import Cell, Row, Table
@@ -15,11 +15,6 @@ from roberta_lab.reports.table.rows import Cell, Row, Table
 SAME_MEASUREMENT = "not tested: bits per byte are the same measurement"
 OWN_FIGURE = "not tested: the common text compares rows"
 OTHER_INPUTS = "not tested: of other held-out inputs"
-
-
-def stated_for(column: Column, stated: Mapping[str, float]) -> float | None:
-    """Return what a sweep states for a column, its margin or its spread: that of the figure, else of its task."""
-    return stated.get(column.metric, stated.get(column.task))
 
 
 def compared_with(
@@ -68,7 +63,7 @@ def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[st
         return None
     same_runs = {record.run_id for record in ours.shown} == {record.run_id for record in theirs.shown}
     why = _incomparable(row, base, column, place) or untested(seen)
-    return Difference(seen, stated_for(column, margins), why, same_runs, same_weights)
+    return Difference(seen, stated_for(column.metric, margins), why, same_runs, same_weights)
 
 
 def of_other_texts(row: Row, base: Row, column: Column) -> bool:

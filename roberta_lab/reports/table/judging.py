@@ -7,7 +7,7 @@ from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig, nearest
 from roberta_lab.reports.statistics.claims import Evidence, evidence, seeds_to_decide
 from roberta_lab.reports.statistics.paired import LEVEL, holm
 from roberta_lab.reports.table.alike import OTHER_TEXT
-from roberta_lab.reports.table.columns import Column
+from roberta_lab.reports.table.columns import METRIC_OF_TASK, Column, stated_for
 from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT, between, of_other_texts
 from roberta_lab.reports.table.differences import NO_SPREAD, ONE_SEED, untested
 from roberta_lab.reports.table.rows import Row, Table
@@ -15,6 +15,7 @@ from roberta_lab.reports.table.verdict import Outcome, Verdict
 
 TOO_SMALL = "the model is too small for it, or the time too short"
 SAME_RUNS = "both rows are the same runs"
+NOT_ASKED = "not asked for: no run of it"
 NOT_RUN = "{} is not run here: only its published figures stand in the table"
 
 
@@ -33,18 +34,27 @@ def judged(table: Table, sweep: SweepConfig, leaves_out: Collection[str]) -> tup
 
 
 def claims_of(sweep: SweepConfig) -> Iterator[tuple[ClaimConfig, str]]:
-    """Yield each claim of a sweep with each of its columns. Raises ConfigError for one without a margin that needs it."""
-    for place, claim in enumerate(sweep.claims):
-        for name in claim.columns:
-            if claim.direction != "better" and not margin_of_claim(claim, name, sweep):
-                needs = f"{claim.direction} needs a margin for {name}, as `margin` or in `margins`"
-                raise ConfigError(f"claim {place + 1} of sweep={sweep.name}: {needs}.")
+    """Yield each claim of a sweep with each of its columns. Raises ConfigError for one that says nothing, or has no margin."""
+    for claim in sweep.claims:
+        if not claim.columns:
+            raise _mistake(claim, sweep, "columns=[]: allowed are one or more figures or tasks.")
+        if claim.row == claim.over:
+            raise _mistake(
+                claim, sweep, f"row={claim.row}: it is compared with itself. Allowed: two rows, as row and over."
+            )
+        for name in dict.fromkeys(claim.columns):
+            if not margin_of_claim(claim, name, sweep):
+                raise _mistake(claim, sweep, f"it needs a margin for {name}, as `margin` or in `margins`.")
             yield claim, name
+
+
+def _mistake(claim: ClaimConfig, sweep: SweepConfig, what: str) -> ConfigError:
+    return ConfigError(f"claim {sweep.claims.index(claim) + 1} of sweep={sweep.name}: {what}")
 
 
 def margin_of_claim(claim: ClaimConfig, column: str, sweep: SweepConfig) -> float:
     """Return the smallest difference that matters to a claim in a column; 0 where none is stated."""
-    return claim.margin if claim.margin is not None else sweep.margins.get(column, 0.0)
+    return claim.margin if claim.margin is not None else stated_for(column, sweep.margins) or 0.0
 
 
 def _seen(table: Table, sweep: SweepConfig, leaves_out: Collection[str], claim: ClaimConfig, name: str) -> Verdict:
@@ -57,18 +67,27 @@ def _seen(table: Table, sweep: SweepConfig, leaves_out: Collection[str], claim: 
         if row in table.published_only:
             return replace(cannot, why=NOT_RUN.format(row))
         known = [*sweep.rows, *table.published_only]
-        raise ConfigError(
-            f"a claim of sweep={sweep.name}: no row {row}.{nearest(row, known)} Allowed: {', '.join(known)}."
-        )
+        raise _mistake(claim, sweep, f"no row {row}.{nearest(row, known)} Allowed: {', '.join(known)}.")
     found = next(((place, c) for place, c in enumerate(table.all_columns) if c.is_called(name)), None)
     if name in leaves_out or (found is None and name in table.left_out):
         return replace(cannot, why=TOO_SMALL)
     rows = {row.name: row for row in table.rows}
     if found is None or not {claim.row, claim.over} <= rows.keys():
-        return replace(undecided, why="not asked for: no run of it")
+        why = NOT_ASKED if found is not None else _lacks(table, sweep, name)
+        return replace(undecided, why=why, is_asked=False)
     place, column = found
     undecided = replace(undecided, digits=column.digits, stand_in=column.stand_in)
     return _compared(undecided, rows[claim.row], rows[claim.over], column, place)
+
+
+def _lacks(table: Table, sweep: SweepConfig, name: str) -> str:
+    """Return why a table has no column of a name: no run of its task was asked for, or it is a name that nobody knows."""
+    columns = {*METRIC_OF_TASK.values(), *(column.metric for column in table.all_columns)}
+    tasks = {*sweep.tasks, *METRIC_OF_TASK}
+    if name in tasks | columns or any(name.startswith(f"{task}_") for task in tasks):
+        return NOT_ASKED
+    yet = " yet" if table.num_missing else ""  # figures of own held-out inputs are columns where they were measured
+    return f"the table has no column of this name{yet}.{nearest(name, sorted(tasks | columns))}".rstrip(".")
 
 
 def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -> Verdict:
@@ -76,7 +95,7 @@ def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -
     if ids[0] and ids[0] == ids[1]:
         return replace(known, outcome=Outcome.NOT_TESTABLE, why=SAME_RUNS)
     if missing := [r.name for r in (row, over) if not r.all_cells[place].by_seed]:
-        return replace(known, why=f"no complete run of {' and of '.join(missing)}")
+        return replace(known, why=f"no figure of {' and of '.join(missing)} yet")
     difference = between(row, over, column, place, {})
     if difference is None and of_other_texts(row, over, column):
         return replace(known, outcome=Outcome.NOT_TESTABLE, why=OTHER_TEXT)

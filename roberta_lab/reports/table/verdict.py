@@ -32,16 +32,21 @@ class Verdict:
     margin: float = 0.0
     digits: int = 1
     stand_in: str | None = None  # the task that was scored in place of the column's
+    is_asked: bool = True  # runs of both rows are asked for, in this column
     seen: Paired | None = None
     found: Evidence | None = None  # adjusted for the number of claims that are tested (Holm 1979)
     seeds: int | None = None  # about how many would decide, where that is known
 
     @property
+    def is_open(self) -> bool:
+        """Return whether more seeds of the runs that are asked for could decide it, or have."""
+        return self.is_asked and self.outcome is not Outcome.NOT_TESTABLE
+
+    @property
     def words(self) -> str:
         """Return the claim: `dynamic no worse than static on mnli (margin 0.5)`."""
-        margin = f" (margin {self.margin:g})" if self.margin else ""
-        claim = self.claim
-        return f"{claim.row} {WORDS[claim.direction]} {claim.over} on {self.column.replace('_', ' ')}{margin}"
+        claim, column = self.claim, self.column.replace("_", " ")
+        return f"{claim.row} {WORDS[claim.direction]} {claim.over} on {column} (margin {self.margin:g})"
 
     @property
     def text(self) -> str:
