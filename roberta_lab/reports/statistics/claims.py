@@ -27,9 +27,9 @@ class Evidence:
 
 
 def evidence(direction: str, margin: float, seen: Paired) -> Evidence:
-    """Return the p values of both verdicts; two-sided ones, as those of differences, but for the equivalence of `same`."""
+    """Return the p values of both verdicts, two-sided: below 0.05 where the 95% interval leaves out what must be ruled out."""
     if direction == "same":
-        return Evidence(seen.p_within(margin), seen.p_outside(margin))
+        return Evidence(min(1.0, 2 * seen.p_within(margin)), seen.p_outside(margin))
     low, high = (0.0, margin) if direction == "better" else (-margin, 0.0)
     return Evidence(min(1.0, 2 * seen.p_above(low)), min(1.0, 2 * seen.p_below(high)))
 

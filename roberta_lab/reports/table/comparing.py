@@ -45,7 +45,9 @@ def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -
         }
         for place, column in enumerate(table.all_columns):
             items = found.get(row.name, {}).get(column.task)
-            if items is not None and column.principal and column.held_out is None and place in differences:
+            if items is None or items.num_seeds < 2:  # over items alone, it would not be beside one over seeds
+                continue
+            if column.principal and column.held_out is None and place in differences:
                 differences[place] = replace(differences[place], items=items)
         rows.append(_with(row, differences))
     return replace(table, rows=tuple(rows))

@@ -152,7 +152,8 @@ def _tested(found: Difference, column: Column) -> str:
         said = f"told apart (p={wording.p_text(found.p_holm)}, corrected for {counted(found.num_tests, 'test')})"
     if found.outcome is Outcome.UNSEEN:
         said = f"not told apart: {said}"
-    shown = "" if math.isnan(seen.half_width) else f"95% interval of the difference {interval}, "
+    mean = number(abs(seen.mean), column.digits)
+    shown = "" if math.isnan(seen.half_width) else f"paired difference {mean} (95%: {interval}), "
     return f"{shown}{said}"
 
 
