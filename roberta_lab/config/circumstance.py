@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from roberta_lab.config.later_keys import later
-from roberta_lab.config.ranges import above_zero, at_least, each_above_zero, one_of
+from roberta_lab.config.ranges import EACH_ABOVE_ZERO, above_zero, at_least, one_of
 
 # what each kind of prediction can be written to
 PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy"), "task": (".jsonl",)}
@@ -28,7 +28,9 @@ class ScaleConfig:
     finetune_grid: bool = False
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
-    spreads: dict[str, float] = each_above_zero()  # of sweeps that state none (SweepConfig.spreads)
+    spreads: dict[str, float] = field(
+        default_factory=dict, metadata=EACH_ABOVE_ZERO
+    )  # of sweeps that state none (SweepConfig.spreads)
     leaves_out: list[str] = field(
         default_factory=list
     )  # tasks of sweeps that nothing this small learns, unless asked for, and held-out figures
@@ -74,7 +76,7 @@ class SizeConfig:
     tasks: list[str] | None = None
     seeds: list[int] | None = None
     finetune_seeds: list[int] | None = None
-    spreads: dict[str, float] | None = above_zero(None)
+    spreads: dict[str, float] | None = field(default=None, metadata=EACH_ABOVE_ZERO)
 
 
 @dataclass
@@ -106,9 +108,11 @@ class SweepConfig:
     # by scale, in place of `tasks`, `seeds` and `finetune_seeds`, unless those are asked for
     at_scale: dict[str, SizeConfig] = field(default_factory=dict)
     claims: list[ClaimConfig] = field(default_factory=list)
-    margins: dict[str, float] = each_above_zero()  # by figure or task: the smallest difference that matters
+    margins: dict[str, float] = field(
+        default_factory=dict, metadata=EACH_ABOVE_ZERO
+    )  # by figure or task: the smallest difference that matters
     # by figure or task: the standard deviation of paired differences over seeds that was measured, for plans before any run
-    spreads: dict[str, float] = each_above_zero()
+    spreads: dict[str, float] = field(default_factory=dict, metadata=EACH_ABOVE_ZERO)
     published: str | None = None  # key in reports/published.yaml
     reference: str | None = None  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows

@@ -18,6 +18,9 @@ class Range:
     holds: Callable[[float], bool]
 
 
+EACH_ABOVE_ZERO = {"allowed": Range("more than 0", lambda number: number > 0)}  # of a field that is a dict of numbers
+
+
 def at_least(least: int, default: Any = MISSING, null: str = "") -> Any:
     """Declare a field for numbers from `least` on; `null` says what null means, where it is allowed."""
     return _number(default, null, f"{least} or more", lambda number: number >= least)
@@ -26,12 +29,6 @@ def at_least(least: int, default: Any = MISSING, null: str = "") -> Any:
 def above_zero(default: Any = MISSING, null: str = "") -> Any:
     """Declare a field for numbers above 0."""
     return _number(default, null, "more than 0", lambda number: number > 0)
-
-
-def each_above_zero() -> Any:
-    """Declare a field for numbers above 0 by name; none without any."""
-    allowed = Range("more than 0", lambda number: number > 0)
-    return field(default_factory=dict, metadata={"allowed": allowed})
 
 
 def below_one(default: Any = MISSING) -> Any:

@@ -21,7 +21,7 @@ from roberta_lab.runs.sweeps import at_scale
 from roberta_lab.runs.tables import each_once
 from roberta_lab.tasks.costs import finetune_seconds
 
-FEWEST_DEGREES = 4  # of freedom, with which a measured spread counts for more than a stated one
+FEWEST_DEGREES = 3  # of freedom, with which a measured spread counts for more than a stated one
 MOST_LISTED = 20  # seeds that are written out
 UNKNOWN = "no spread over seeds is known yet; two seeds would measure it"
 
@@ -162,24 +162,33 @@ def _need(question: str, have: int, spread: Spread, seeds: int | None, chance: f
 
 
 def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column) -> Spread | None:
-    """Return the spread in a column: as the user states it for the one that is asked for, as it was measured in this table (rows
-    pooled), as the sweep or the scale states it; None where it is not known. What few seeds measured counts only where nothing is
-    stated.
+    """Return the spread in a column: as the user states it for the one that is asked for, as it was measured in this table, as the
+    sweep or the scale states it; None where it is not known. What few seeds measured counts only where nothing is stated.
     """
     assert config.sweep is not None
     if config.plan.spread is not None and column == asked:
         return Spread(config.plan.spread, 0)
-    place = None if column is None else table.all_columns.index(column)
-    seen = [] if place is None else [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
-    usable = [one for one in seen if one.n > 1 and one.deviation > 0]
-    freedom = sum(one.n - 1 for one in usable)
     by_name = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    stated = stated_for(name, by_name)
-    if stated is not None and freedom < FEWEST_DEGREES:
+    stated, measured = stated_for(name, by_name), None if column is None else _measured(table, column)
+    if stated is not None and (measured is None or measured.freedom < FEWEST_DEGREES):
         return Spread(stated, 0)
-    return (
-        Spread(math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / freedom), freedom) if freedom else None
-    )
+    return measured
+
+
+def _measured(table: Table, column: Column) -> Spread | None:
+    """Return the spread of the differences from the reference row, pooled over rows; None where no row has two pairs.
+
+    These differences share the reference row's values. So their spreads are correlated, by 1/4 where rows vary alike, and k rows
+    have fewer degrees of freedom than k tables of two rows (Satterthwaite 1946): as many divided by 1 + (k - 1) / 4.
+    """
+    place = table.all_columns.index(column)
+    seen = [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
+    usable = [one for one in seen if one.n > 1 and one.deviation > 0]
+    if not usable:
+        return None
+    pooled = sum(one.n - 1 for one in usable)
+    deviation = math.sqrt(sum((one.n - 1) * one.deviation**2 for one in usable) / pooled)
+    return Spread(deviation, int(pooled / (1 + (len(usable) - 1) / 4)))
 
 
 def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:

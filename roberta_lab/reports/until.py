@@ -11,7 +11,7 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.config.formatting import counted, duration, number
 from roberta_lab.reports.deciding import column_called, table_of
 from roberta_lab.reports.table.columns import Column
-from roberta_lab.reports.table.comparing import between
+from roberta_lab.reports.table.comparing import between, of_other_texts
 from roberta_lab.reports.table.rows import Table
 from roberta_lab.runs.jobs import Job
 
@@ -63,7 +63,7 @@ def more_seeds(
 
 def half_widths(config: Config, table: Table, column: Column) -> dict[str, float]:
     """Return half the width of the 97% intervals that matter in a column, by `row - other row`: of the pairs that claims name,
-    else of each row and the reference. It is inf without a spread, as of one seed.
+    else of each row and the reference. It is 0 where the seeds do not differ, and inf where there are not two of them.
     """
     assert config.sweep is not None
     rows, place = {row.name: row for row in table.rows}, table.all_columns.index(column)
@@ -73,7 +73,11 @@ def half_widths(config: Config, table: Table, column: Column) -> dict[str, float
     found = {}
     for row, over in pairs:
         difference = between(rows[row], rows[over], column, place, {})
-        if difference is None or not difference.same_runs:
-            width = math.nan if difference is None else difference.seen.half_width_at(STOPPING_LEVEL)
-            found[f"{row} - {over}"] = math.inf if math.isnan(width) else width
+        if of_other_texts(rows[row], rows[over], column) or (difference is not None and difference.same_runs):
+            continue  # no seed changes that
+        if difference is None or difference.seen.n < 2:
+            found[f"{row} - {over}"] = math.inf
+        else:
+            seen = difference.seen
+            found[f"{row} - {over}"] = seen.half_width_at(STOPPING_LEVEL) if seen.deviation else 0.0
     return found

@@ -19,7 +19,7 @@ class Outer:
     number: int | None = ranges.at_least(1, None, null="all")
     rate: float = ranges.above_zero(1.0)
     inner: Inner = field(default_factory=Inner)
-    margins: dict[str, float] = ranges.each_above_zero()
+    margins: dict[str, float] = field(default_factory=dict, metadata=ranges.EACH_ABOVE_ZERO)
     parts: dict[str, Inner] = field(default_factory=dict)
 
 

@@ -75,6 +75,7 @@ def verdict(found: list[Record], claim: ClaimConfig = CLAIM, **more: Any) -> Ver
 def test_a_claim_on_a_task(direction: str, dynamic: tuple[float, ...], outcome: Outcome) -> None:
     found = verdict(runs("mnli", static=STATIC, dynamic=dynamic), replace(CLAIM, direction=direction))
     assert found.outcome is outcome and found.seen is not None and found.seen.n == 3
+    assert ("less than the margin" in found.why) is (outcome is Outcome.HOLDS and dynamic[0] == 59.8)
     assert (found.seeds is not None and found.seeds > 3) is (outcome is Outcome.UNDECIDED)
 
 

@@ -52,7 +52,10 @@ def test_a_measured_spread_is_pooled_over_rows_by_their_degrees_of_freedom(measu
     values = np.concatenate([differences(DYNAMIC), differences(THIRD)])
     residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     found = need(seeded_runs.config(claims=[CLAIM]), measured).spread
-    assert found == Spread(pytest.approx(math.sqrt(residual @ residual / 4)), 4)  # six pairs, two means
+    shared = np.random.default_rng(1).normal(size=(40_000, 3, 3))  # tables of 3 seeds x 3 rows, the first the reference
+    squares = (shared[..., 1:] - shared[..., :1]).var(axis=1, ddof=1).mean(axis=1)  # pooled
+    freedom = 2 * squares.mean() ** 2 / squares.var()  # that of a chi-square with this spread
+    assert found == Spread(pytest.approx(math.sqrt(residual @ residual / 4)), int(freedom)) and 3.1 < freedom < 3.3
 
 
 def test_one_pair_and_rows_that_are_the_same_runs_measure_nothing(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_what_the_user_states_comes_first_then_what_was_measured_the_sweeps_and_
     of_both = replace(of_scale, sweep=replace(of_scale.sweep, spreads={TASK: 3.0}, at_scale={"smoke": SizeConfig(spreads={TASK: 2.0}), "mini": SizeConfig(spreads={TASK: 1.0})}))  # fmt: skip
     assert need(of_both, missing).spread == Spread(2.0, 0)
     found = need(of_both, measured).spread
-    assert found is not None and found.freedom == 4
+    assert found is not None and found.freedom == 3
     few = runs(tmp_path / "few", {}, {"static": STATIC[:3], "dynamic": DYNAMIC[:3]})
     assert need(of_both, few).spread == Spread(2.0, 0), "what few seeds measured counts only where nothing is stated"
     assert need(planned(of_both, spread=5.0), measured).spread == Spread(5.0, 0)

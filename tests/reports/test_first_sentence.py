@@ -57,7 +57,7 @@ def test_one_seed_cannot_tell() -> None:
 
 def test_rows_that_are_equal_as_shown_end_alike() -> None:
     text = said({"static": (3.4301, 3.43), "dynamic": (3.43, 3.4302)})
-    assert "end alike at 3.430 bits per byte: 2 seeds each; " in text
+    assert "end equal at 3.430 bits per byte: 2 seeds each; " in text
     assert text.endswith(
         "\N{MINUS SIGN}0.002 to 0.002), not told apart: 2 seeds: a difference below 0.002 would not be seen."
     )
@@ -67,6 +67,23 @@ def test_the_best_of_many_is_compared_with_the_reference_or_with_the_next() -> N
     rows: dict[str, Bits] = {"a": (3.5, 3.5), "b": (3.4, 3.4), "c": (3.3, 3.3)}
     assert "c, lowest of 3, ends 0.200 bits per byte below a (3.300 against 3.500)" in said(rows, reference="a")
     assert "c, lowest of 3, ends 0.100 bits per byte below b (3.300 against 3.400)" in said(rows, reference="c")
+
+
+def test_the_interval_is_of_the_two_rows_that_are_compared() -> None:
+    """Not of the best row and a reference that is left out; nor is a run of the reference under another name `the same runs`."""
+    rows: dict[str, Bits] = {"b": (3.4, 3.41, 3.42), "c": (3.3, 3.31, 3.325)}
+    text = said(rows, *measured("a", (3.5, 3.52, 3.51), unigram_ppl=20.0), reference="a")
+    assert "c ends 0.100 bits per byte below b" in text and "3 pairs of seeds agree; not compared: a" in text
+    same = [replace(run, row="z") for run in measured("a", (3.2, 3.21, 3.23))]
+    text = said({"b": rows["b"]}, *same, *measured("a", (3.2, 3.21, 3.23)), reference="a")
+    assert "z and a end 0.200" in text and "paired difference 0.197 (95%: 0.182 to 0.211), told apart (p<0.001" in text
+
+
+def test_the_interval_has_the_sign_of_the_difference_that_the_sentence_states() -> None:
+    """The medians say that b is lower, the means that it is higher."""
+    text = said({"a": (3.30, 3.31, 3.32), "b": (3.29, 3.30, 3.49)})
+    assert "b ends 0.010 bits per byte below a" in text
+    assert "paired difference \N{MINUS SIGN}0.050 (95%: \N{MINUS SIGN}0.308 to 0.208)" in text
 
 
 def test_missing_runs_and_rows_are_counted() -> None:

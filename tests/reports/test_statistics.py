@@ -133,7 +133,7 @@ def test_seeds_to_decide_have_the_power_they_promise() -> None:
     assert seeds is not None
     drawn = np.random.default_rng(1).normal(0.0, 1.0, size=(4000, seeds))
     held = [evidence("same", 1.0, of_differences(list(row))).holds < 0.05 for row in drawn]
-    assert 0.8 <= np.mean(held) < 0.95
+    assert 0.8 <= np.mean(held) < 0.9
     seeds = seeds_to_decide("no_worse", 1.0, 1.0, num_claims=3)
     assert seeds is not None and seeds > (seeds_to_decide("no_worse", 1.0, 1.0) or 0)
     drawn = np.random.default_rng(2).normal(0.0, 1.0, size=(4000, seeds))

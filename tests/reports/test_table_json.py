@@ -118,7 +118,11 @@ def test_values_differences_and_claims_are_numbers_that_can_be_recomputed(mixed:
     assert (difference["pairs_are"], difference["margin"]) == ("pretraining seeds", 0.5)
     first, second = found["claims"]
     seen = Paired(difference["mean"], difference["deviation"], 3)
-    assert (first["verdict"], first["pairs"], first["p_holds"]) == ("holds here", 3, pytest.approx(2 * seen.p_within(0.5)))
+    assert (first["verdict"], first["pairs"], first["p_holds"]) == (
+        "holds here",
+        3,
+        pytest.approx(2 * seen.p_within(0.5)),
+    )
     assert (first["better_by"], first["low"], first["high"]) == pytest.approx((seen.mean, seen.low, seen.high))
     assert (second["verdict"], second["better_by"], second["low"]) == ("undecided", 1.0, None)
     assert "p_holds" not in second

@@ -76,6 +76,14 @@ def test_without_a_spread_a_width_is_not_known(tmp_path: Path) -> None:
     assert seeds == [1, 2, 3] and line == "until: sst2 (sst2_acc) to +-100; with 2 seeds it is not known; seed 3 is added"  # fmt: skip
 
 
+def test_seeds_that_do_not_differ_need_no_more_seeds(tmp_path: Path) -> None:
+    """As rows at chance that predict one label: their difference is the same in each seed, however many there are."""
+    scores: dict[str, Values] = {"static": (50.0,) * 4, "dynamic": (50.0,) * 4, "third": (52.0,) * 4}
+    config, jobs = wanted(0.5), runs(tmp_path, {}, scores)
+    assert widths(config, jobs) == {"dynamic - static": 0.0, "third - static": 0.0}
+    assert asked(config, jobs)[1] is None
+
+
 def test_rows_that_are_the_same_runs_need_no_interval(tmp_path: Path) -> None:
     jobs = runs(tmp_path, {}, {"static": (60.0, 62.0)})
     jobs += [in_row(job, "dynamic") for job in jobs]

@@ -32,8 +32,8 @@ def config(**sweep: Any) -> Config:
     assert found.sweep is not None
     settings: dict[str, Any] = {"claims": [], "margins": {}, "spreads": {}, "at_scale": {}, "published": None, **sweep}
     rows: dict[str, list[str]] = {name: [] for name in ("static", "dynamic", "third")}
-    scale = replace(found.scale, spreads={})
-    return replace(found, scale=scale, sweep=SweepConfig("t", "T", "Q?", rows=rows, tasks=[TASK], **settings))
+    sweep_config = SweepConfig("t", "T", "Q?", rows=rows, tasks=[TASK], **settings)
+    return replace(found, sweep=sweep_config, scale=replace(found.scale, spreads={}))
 
 
 def runs(outputs: Path, bits: dict[str, Values] | None = None, scores: dict[str, Values] | None = None) -> list[Job]:

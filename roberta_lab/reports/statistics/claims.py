@@ -4,8 +4,8 @@ A claim has a direction and a margin, the smallest difference that matters. Diff
 
 | direction | holds if the difference is | contradicted if it is |
 |---|---|---|
-| better | above 0 | below the margin |
-| no_worse | above -margin | below 0 |
+| better | above 0 | below the margin, and not shown to be above 0 |
+| no_worse | above -margin | below 0, and not shown to be above -margin |
 | same | within +-margin | outside +-margin |
 
 `A better than B` holds exactly where `B no_worse than A` is contradicted. Of the two, one at most can be a false verdict.
@@ -45,8 +45,8 @@ def seeds_to_decide(
     distance = _distance(direction, margin, mean)
     if not distance > 0 or math.isnan(deviation):
         return None
-    wanted = (1 + POWER) / 2 if direction == "same" else POWER  # both sides must be ruled out
-    return seeds_to_see(distance, deviation, LEVEL / num_claims, wanted)
+    both_sides = direction == "same" and abs(mean or 0.0) < margin  # which must be ruled out
+    return seeds_to_see(distance, deviation, LEVEL / num_claims, (1 + POWER) / 2 if both_sides else POWER)
 
 
 def power_to_decide(direction: str, margin: float, deviation: float, seeds: int, num_claims: int = 1) -> float:

@@ -53,7 +53,7 @@ def first_sentence(table: Table) -> str:
         figure = f"{_figure(best.median, column)}, {_seeds(best.cell)}"
         return f"{_place(column)} only {best.name} has a figure that counts ({figure}), so nothing is compared{end}"
     against = next((s for s in others if table.reference in {row.name for row in s.rows}), others[0])
-    seen_there = f"{_difference(best, against, len(others) + 1, column)}: {_how_sure(best, against, column)}"
+    seen_there = f"{_difference(best, against, len(others) + 1, column)}: {_how_sure(best, against, column, table)}"
     return f"{_place(column)} {seen_there}{_own(best, against, table)}{end}"
 
 
@@ -98,9 +98,9 @@ def _difference(best: Seen, against: Seen, among: int, column: Column) -> str:
     of = f", {end} of {among}," if among > 2 else ""
     ours, theirs = (number(s.median, column.digits) for s in (best, against))
     if ours == theirs:
-        return f"{best.name} and {against.name} end alike{of} at {_figure(best.median, column)}"
+        return f"{best.name} and {against.name} end equal{of} at {_figure(best.median, column)}"
     gap = _figure(abs(float(ours.replace(",", "")) - float(theirs.replace(",", ""))), column)  # of what is shown
-    return f"{best.name}{of} ends {gap} {side} {against.name} ({ours} against {theirs})"
+    return f"{best.name}{of} {'end' if len(best.rows) > 1 else 'ends'} {gap} {side} {against.name} ({ours} against {theirs})"
 
 
 def _own(best: Seen, against: Seen, table: Table) -> str:
@@ -124,14 +124,14 @@ def _agree(agreeing: int, pairs: int) -> str:
     return f"{'both' if pairs == 2 else f'all {pairs}'} pairs of seeds agree"
 
 
-def _how_sure(best: Seen, against: Seen, column: Column) -> str:
+def _how_sure(best: Seen, against: Seen, column: Column, table: Table) -> str:
     """Return how many seeds there are, whether pairs of them agree, and what the test of the table says."""
     pairs = paired(best.cell.by_seed, against.cell.by_seed)
     both = _seeds(best.cell), _seeds(against.cell)
     seeds = f"{both[0]} each" if both[0] == both[1] else f"{both[0]} against {both[1]}"
     if not pairs:
         return f"{seeds}, none of them in both rows, so none are paired"
-    found = best.cell.difference or against.cell.difference
+    found, is_best = _of_both(best, against, table)
     if len(pairs) == 1 and (found is None or found.seen.n == 1):
         several = not column.is_common and len(best.cell.by_seed) > 1
         only = f"{seeds}, of which one is in both rows"
@@ -139,21 +139,29 @@ def _how_sure(best: Seen, against: Seen, column: Column) -> str:
         return one if several else f"{one}, {ONE_SEED}"
     better = sum(pair < 0 if column.lower_is_better else pair > 0 for pair in pairs)
     agree = f"{seeds}; {_agree(better, len(pairs))}"
-    return f"{agree}; {_tested(found, column)}" if found is not None else agree
+    return f"{agree}; {_tested(found, column, is_best)}" if found is not None else agree
 
 
-def _tested(found: Difference, column: Column) -> str:
-    """Return the interval of the difference, from the worse to the better row, and the outcome of its test."""
-    seen = found.seen
-    ends = sorted((seen.low, seen.high) if seen.mean > 0 else (-seen.low, -seen.high))
-    interval = " to ".join(signed(end, column.digits).lstrip("+") for end in ends)
+def _of_both(best: Seen, against: Seen, table: Table) -> tuple[Difference | None, bool]:
+    """Return the difference of the two, and whether it is that of the best row from the other; None where neither is the reference."""
+    for row, base in ((best, against), (against, best)):
+        if table.reference in {one.name for one in base.rows}:
+            return row.cell.difference, row is best
+    return None, True
+
+
+def _tested(found: Difference, column: Column, is_best: bool) -> str:
+    """Return the interval of the difference, above 0 where the best row is the better one, and the outcome of its test."""
+    seen, sign = found.seen, 1 if is_best != column.lower_is_better else -1
+    low, mean, high = (
+        signed(end, column.digits).lstrip("+") for end in sorted(sign * x for x in (seen.low, seen.mean, seen.high))
+    )
     said = wording.said(found, column.digits)
     if found.outcome is Outcome.APART:
-        said = f"told apart (p={wording.p_text(found.p_holm)}, corrected for {counted(found.num_tests, 'test')})"
+        said = f"told apart ({wording.p_is(found.p_holm)}, corrected for {counted(found.num_tests, 'test')})"
     if found.outcome is Outcome.UNSEEN:
         said = f"not told apart: {said}"
-    mean = number(abs(seen.mean), column.digits)
-    shown = "" if math.isnan(seen.half_width) else f"paired difference {mean} (95%: {interval}), "
+    shown = "" if math.isnan(seen.half_width) else f"paired difference {mean} (95%: {low} to {high}), "
     return f"{shown}{said}"
 
 

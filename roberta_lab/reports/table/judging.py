@@ -16,6 +16,7 @@ from roberta_lab.reports.table.verdict import Outcome, Verdict
 TOO_SMALL = "the model is too small for it, or the time too short"
 SAME_RUNS = "both rows are the same runs"
 NOT_ASKED = "not asked for: no run of it"
+BY_LITTLE = {"better": "better by less than the margin", "no_worse": "worse, by less than the margin"}
 NOT_RUN = "{} is not run here: only its published figures stand in the table"
 
 
@@ -116,7 +117,8 @@ def _decided(verdict: Verdict, num_claims: int) -> Verdict:
     seen, found, direction = verdict.seen, verdict.found, verdict.claim.direction
     assert seen is not None and found is not None
     if found.holds <= LEVEL:
-        return replace(verdict, outcome=Outcome.HOLDS)
+        why = BY_LITTLE[direction] if found.contradicted <= LEVEL else ""
+        return replace(verdict, outcome=Outcome.HOLDS, why=why)
     if found.contradicted <= LEVEL:
         return replace(verdict, outcome=Outcome.CONTRADICTED)
     seeds = seeds_to_decide(direction, verdict.margin, seen.deviation, seen.mean, num_claims)

@@ -28,7 +28,7 @@ class Verdict:
     claim: ClaimConfig
     column: str  # as the claim names it
     outcome: Outcome
-    why: str = ""  # of what is undecided or not testable
+    why: str = ""  # of what is undecided or not testable, or holds by less than the margin
     margin: float = 0.0
     digits: int = 1
     stand_in: str | None = None  # the task that was scored in place of the column's

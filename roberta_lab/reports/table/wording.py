@@ -25,8 +25,9 @@ TESTS = (
 CLAIMS = (
     "A claim names the smallest difference that matters, its margin. `better` holds where the interval of the difference is above "
     "0, and is contradicted where it is below the margin; `no worse` holds where it is above minus the margin, and is contradicted "
-    "where it is below 0; `the same` holds where the difference is within the margin on both sides. p values are corrected for all "
-    "claims of the table that can be tested (Holm 1979). What is said holds for this scale's model and text."
+    "where it is below 0; `the same` holds where it is within the margin on both sides, and is contradicted where it is outside. "
+    "Where both could be said of a claim, it holds, and by how little is said too. p values are corrected for all claims of the "
+    "table that can be tested (Holm 1979). What is said holds for this scale's model and text."
 )
 SEEDS_OF_FINETUNING = (
     "Rows that start from the same weights are compared over seeds of finetuning, where there is one seed of pretraining: what is "
@@ -114,7 +115,7 @@ def tested(difference: Difference, digits: int = 1) -> str:
     """Return the test of a difference: `n=3, p=0.250, with Holm 0.500: 3 seeds: a difference below 1.9 would not be seen`."""
     if difference.outcome in (Outcome.SAME_RUNS, Outcome.UNTESTED):
         return said(difference, digits)
-    p = f"p={p_text(difference.seen.p)}, with Holm {p_text(difference.p_holm)}"
+    p = f"{p_is(difference.seen.p)}, with Holm {p_text(difference.p_holm)}"
     return f"n={difference.seen.n}, {p}: {said(difference, digits)}"
 
 
@@ -133,6 +134,11 @@ def said(difference: Difference, digits: int = 1) -> str:
 def p_text(p: float) -> str:
     """Return a p value with three digits: `0.012`, `<0.001`."""
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def p_is(p: float) -> str:
+    """Return `p=0.012` or `p<0.001`."""
+    return f"p={p_text(p)}".replace("=<", "<")
 
 
 def facts(row: Row) -> str:
