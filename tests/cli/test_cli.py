@@ -43,6 +43,12 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     assert len(jobs) >= 3
 
 
+@pytest.mark.parametrize("words", [["pretrain"], ["diff", "table1_masking/static", "table1_masking/dynamic"]])
+def test_what_is_set_of_a_sweep_needs_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*words, "sweep.seeds=[1,2]"]) == 2
+    assert "sweep.seeds=[1,2]: of which sweep? Add sweep=NAME. Allowed: table1_masking," in capsys.readouterr().err
+
+
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
