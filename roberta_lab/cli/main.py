@@ -177,6 +177,10 @@ def _one_sweep(name: str, overrides: Sequence[Override]) -> Sequence[Override]:
     from roberta_lab.runs.overrides import assign, check_names
 
     names = _sweeps(overrides)
+    if not names and (own := [o for o in overrides if o.key_or_group.startswith("sweep.")]):
+        raise ConfigError(
+            f"{own[0].input_line}: of which sweep? Add sweep=NAME. Allowed: {', '.join(groups()['sweep'])}."
+        )
     if not names and COMMANDS[name].needs_sweep:
         raise ConfigError(f"{name}: sweep=NAME is missing. Allowed: {', '.join(groups()['sweep'])}.")
     if not COMMANDS[name].many_sweeps or (len(names) < 2 and names != ["all"]):

@@ -48,7 +48,7 @@ class Work:
     failures: dict[Path, str] = field(default_factory=dict)  # run folder -> message
 
     def __post_init__(self) -> None:
-        self.rounds = 0  # of making runs
+        self.hours_of_a_seed = 0.0  # of the clock; 0 while nothing was made
         self.trained_before: set[Path] = set()
         self.runs: dict[Path, Job] = {}
         self.take(self.sweeps)
@@ -151,6 +151,8 @@ def plan(work: Work, config: Config) -> str:
 
 def _undecided(sweep: Sweep) -> str:
     """Return how many claims of a table its seeds may leave undecided, before anything is spent on them."""
+    if all(job.is_complete for job in sweep.runs):
+        return ""
     found = deciding(sweep.config, sweep.runs)
     if not found.undecided:
         return ""
@@ -168,9 +170,9 @@ def totals(work: Work, seconds: float) -> str:
 
 
 def claims_said(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the verdicts of one table; of several how many came out in which way, for each."""
+    """Return how the claims of each table came out; those of one table stand below it."""
     if len(tables) == 1:
-        return [claim["text"] for claim in tables[0]["claims"]]
+        return []
     return [f"{found['sweep']}: claims: {counted_outcomes(found['claims'])}" for found in tables]
 
 
@@ -205,17 +207,19 @@ def _more_seeds(work: Work, config: Config, start: float) -> list[int] | None:
     if config.reproduce.until is None:
         return None
     [sweep], hours = work.sweeps, (time.monotonic() - start) / 3600
-    said, seeds = until.more_seeds(sweep.config, sweep.runs, hours, hours / work.rounds, bool(work.failures))
+    said, seeds = until.more_seeds(sweep.config, sweep.runs, hours, work.hours_of_a_seed, bool(work.failures))
     print("\n".join(said))
     return seeds
 
 
 def _make_all(work: Work, config: Config, hydra: list[str]) -> None:
-    """Prepare and make what is missing of all kinds."""
-    work.rounds += 1
+    """Prepare and make what is missing of all kinds; note the time that each pretraining seed of it took."""
+    start, seeds = time.monotonic(), {job.seed for kind in work.kinds for job in work.missing(kind)}
     _prepare(work)
     for kind in work.kinds:
         _make(work, kind, config, hydra)
+    if seeds:
+        work.hours_of_a_seed = (time.monotonic() - start) / 3600 / len(seeds)
 
 
 def _prepare(work: Work) -> None:

@@ -31,7 +31,7 @@ def check(config: Config, runs: Sequence[Job]) -> None:
 
 
 def more_seeds(
-    config: Config, runs: Sequence[Job], hours: float, hours_of_a_round: float, has_failed: bool
+    config: Config, runs: Sequence[Job], hours: float, hours_of_a_seed: float, has_failed: bool
 ) -> tuple[list[str], list[int] | None]:
     """Return what to print, and the pretraining seeds with one more; None in their place where nothing is to be added.
 
@@ -52,8 +52,10 @@ def more_seeds(
         ended = "runs failed"
     elif len(seeds) >= wanted.most_seeds:
         ended = f"reproduce.most_seeds={wanted.most_seeds} is reached"
-    elif wanted.hours is not None and hours + hours_of_a_round > wanted.hours:
-        ended = f"another seed takes about {duration(hours_of_a_round)}, longer than reproduce.hours={wanted.hours:g} allows"
+    elif wanted.hours is not None and hours + hours_of_a_seed > wanted.hours:
+        ended = (
+            f"another seed takes about {duration(hours_of_a_seed)}, longer than reproduce.hours={wanted.hours:g} allows"
+        )
     else:
         return [f"{said}; seed {seeds[-1] + 1} is added"], [*seeds, seeds[-1] + 1]
     return [f"{said}; not reached: {ended}"], None

@@ -21,10 +21,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
-def test_help_shows_groups_with_options_and_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_groups_with_options_and_every_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([name, "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.count(f"\n  roberta-lab {name}") == 3
+    assert text.count(f"\n  roberta-lab {name}") == len(main.COMMANDS[name].examples) >= 3
     for group, options in groups().items():
         marked = ["*" * (default_options().get(group) == option) + option for option in options]
         assert f"  {group} " in text and " | ".join(marked) in text
@@ -43,11 +43,23 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
     assert len(jobs) >= 3
 
 
+@pytest.mark.parametrize("words", [["pretrain"], ["diff", "table1_masking/static", "table1_masking/dynamic"]])
+def test_what_is_set_of_a_sweep_needs_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*words, "sweep.seeds=[1,2]"]) == 2
+    assert "sweep.seeds=[1,2]: of which sweep? Add sweep=NAME. Allowed: table1_masking," in capsys.readouterr().err
+
+
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
     monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
-    arguments = ["sweep=table5_glue", "sweep.only=[base]", "sweep.finetune_seeds=[1]", "trainer.jobs=1"]
+    arguments = [
+        "sweep=table5_glue",
+        "sweep.only=[base]",
+        "sweep.seeds=[1]",
+        "sweep.finetune_seeds=[1]",
+        "trainer.jobs=1",
+    ]
     assert main.main(["finetune", *arguments]) == 0
     assert sorted(jobs) == ["pydoc_pair", "pydoc_topic"]
 

@@ -80,6 +80,8 @@ def test_what_the_user_states_comes_first_then_what_was_measured_the_sweeps_and_
     assert need(of_both, missing).spread == Spread(2.0, 0)
     found = need(of_both, measured).spread
     assert found is not None and found.freedom == 3
+    few = runs(tmp_path / "few", {}, {"static": STATIC[:3], "dynamic": DYNAMIC[:3]})
+    assert need(of_both, few).spread == Spread(2.0, 0), "what few seeds measured counts only where nothing is stated"
     assert need(planned(of_both, spread=5.0), measured).spread == Spread(5.0, 0)
 
 

@@ -36,14 +36,14 @@ def said(rows: Mapping[str, Bits], *more: Record, reference: str | None = None) 
 def test_it_says_which_row_ends_best_by_how_much_and_how_many_pairs_agree() -> None:
     assert said({"static": (3.43, 3.44, 3.42), "dynamic": (3.31, 3.30, 3.32)}) == (
         "On the common held-out text dynamic ends 0.120 bits per byte below static (3.310 against 3.430): 3 seeds each; all 3 pairs "
-        "of seeds agree; 95% interval of the difference 0.070 to 0.170, told apart (p=0.009, corrected for 1 test)."
+        "of seeds agree; paired difference 0.120 (95%: 0.070 to 0.170), told apart (p=0.009, corrected for 1 test)."
     )
 
 
 def test_seeds_that_disagree_do_not_tell_rows_apart() -> None:
     assert said({"static": (3.31, 3.33, 3.30), "dynamic": (3.30, 3.28, 3.34)}) == (
         "On the common held-out text dynamic ends 0.010 bits per byte below static (3.300 against 3.310): 3 seeds each; 2 of 3 pairs "
-        "of seeds agree; 95% interval of the difference \N{MINUS SIGN}0.105 to 0.119, not told apart: 3 seeds: a difference below "
+        "of seeds agree; paired difference 0.007 (95%: \N{MINUS SIGN}0.105 to 0.119), not told apart: 3 seeds: a difference below "
         "0.147 would not be seen."
     )
 
@@ -59,7 +59,7 @@ def test_rows_that_are_equal_as_shown_end_alike() -> None:
     text = said({"static": (3.4301, 3.43), "dynamic": (3.43, 3.4302)})
     assert "end equal at 3.430 bits per byte: 2 seeds each; " in text
     assert text.endswith(
-        "\N{MINUS SIGN}0.002 to 0.002, not told apart: 2 seeds: a difference below 0.002 would not be seen."
+        "\N{MINUS SIGN}0.002 to 0.002), not told apart: 2 seeds: a difference below 0.002 would not be seen."
     )
 
 
@@ -76,14 +76,14 @@ def test_the_interval_is_of_the_two_rows_that_are_compared() -> None:
     assert "c ends 0.100 bits per byte below b" in text and "3 pairs of seeds agree; not compared: a" in text
     same = [replace(run, row="z") for run in measured("a", (3.2, 3.21, 3.23))]
     text = said({"b": rows["b"]}, *same, *measured("a", (3.2, 3.21, 3.23)), reference="a")
-    assert "z and a end 0.200" in text and "difference 0.182 to 0.211, told apart (p<0.001" in text
+    assert "z and a end 0.200" in text and "paired difference 0.197 (95%: 0.182 to 0.211), told apart (p<0.001" in text
 
 
 def test_the_interval_has_the_sign_of_the_difference_that_the_sentence_states() -> None:
     """The medians say that b is lower, the means that it is higher."""
     text = said({"a": (3.30, 3.31, 3.32), "b": (3.29, 3.30, 3.49)})
     assert "b ends 0.010 bits per byte below a" in text
-    assert "interval of the difference \N{MINUS SIGN}0.308 to 0.208" in text
+    assert "paired difference \N{MINUS SIGN}0.050 (95%: \N{MINUS SIGN}0.308 to 0.208)" in text
 
 
 def test_missing_runs_and_rows_are_counted() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from report_runs import META, changed, composed, finetuned, pretrained
+from scipy import stats
 
 from roberta_lab.config import ClaimConfig, SweepConfig
 from roberta_lab.reports.statistics.paired import Paired
@@ -118,10 +119,31 @@ def test_values_differences_and_claims_are_numbers_that_can_be_recomputed(mixed:
     assert (difference["pairs_are"], difference["margin"]) == ("pretraining seeds", 0.5)
     first, second = found["claims"]
     seen = Paired(difference["mean"], difference["deviation"], 3)
-    assert (first["verdict"], first["pairs"], first["p_holds"]) == ("holds here", 3, pytest.approx(seen.p_within(0.5)))
+    assert (first["verdict"], first["pairs"], first["p_holds"]) == (
+        "holds here",
+        3,
+        pytest.approx(2 * seen.p_within(0.5)),
+    )
     assert (first["better_by"], first["low"], first["high"]) == pytest.approx((seen.mean, seen.low, seen.high))
     assert (second["verdict"], second["better_by"], second["low"]) == ("undecided", 1.0, None)
     assert "p_holds" not in second
+
+
+def test_what_is_tested_is_corrected_for_all_that_is_tested_and_for_nothing_else(mixed: Table) -> None:
+    """Holm by its definition; rows that are the same runs and differences that cannot be tested do not count."""
+    every = [cell["difference"] for row in read(mixed)["rows"] for cell in row["cells"] if cell["difference"]]
+    tested = [one for one in every if not one["why_untested"] and one["outcome"] != "the same runs"]
+    assert 3 <= len(tested) < len(every) and {one["tests"] for one in tested} == {len(tested)}
+    within = [Paired(one["mean"], one["deviation"], one["pairs"]).p_within(one["margin"]) for one in tested]
+    for name, ps in (("p_holm", [one["p"] for one in tested]), ("p_alike_holm", within)):
+        for one, p in zip(tested, ps, strict=True):
+            steps = [(len(ps) - sum(other < q for other in ps)) * q for q in ps if q <= p]
+            assert one[name] == pytest.approx(min(1.0, max(steps)))
+    assert all(one["p_holm"] is None for one in every if one not in tested)
+    for one in tested:
+        critical = stats.t.isf(0.05 / len(tested) / 2, one["pairs"] - 1)
+        shift = one["smallest_seen"] / one["deviation"] * math.sqrt(one["pairs"])
+        assert stats.nct.sf(critical, one["pairs"] - 1, shift) == pytest.approx(0.8, abs=1e-3)
 
 
 # ---------------------------------------------------------------- the unit

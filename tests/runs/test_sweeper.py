@@ -110,9 +110,9 @@ def test_where_a_corpus_lies_reaches_the_rows_that_read_it() -> None:
 
 def test_what_replaces_a_setting_goes_with_it() -> None:
     """`all` stands for more of the embedded corpus; the user's own text is not cut to that."""
-    [job] = jobs("pretrain", "sweep=table4_data", "sweep.only=[all_100k]")
+    [job] = jobs("pretrain", "sweep=table4_data", "sweep.only=[all_100k]", "sweep.seeds=[1]")
     assert config(*job.words).data_mix.train_tokens == 413_200
-    [job] = jobs("pretrain", "sweep=table5_glue", "sweep.only=[base]", "data_mix=own")
+    [job] = jobs("pretrain", "sweep=table5_glue", "sweep.only=[base]", "sweep.seeds=[1]", "data_mix=own")
     assert "data_mix.train_tokens=413200" not in job.words and "data_mix=own" in job.words
 
 
@@ -162,7 +162,7 @@ def test_a_row_that_starts_from_a_task_starts_from_its_stand_in() -> None:
 
 def test_a_row_takes_the_place_of_what_the_base_says_with_all_that_stands_for_it() -> None:
     """At smoke the large model is the tiny one with four layers: of a row that takes base none of that may stay."""
-    chosen = config("sweep=table4_data")
+    chosen = config("sweep=table4_data", "sweep.seeds=[1]")
     assert chosen.sweep is not None
     rows = {"large": ["data_mix=books_wiki"], "base": ["data_mix=books_wiki", "model=base"]}
     sweep = replace(chosen.sweep, rows=rows, base=[*chosen.sweep.base, "batch_size=bsz8k_100k"])
@@ -224,7 +224,7 @@ def test_a_grid_that_cannot_be_searched_is_refused_in_one_line(grid: str, said: 
 
 def test_the_recipe_of_a_task_is_taken_from_that_of_the_table_unless_its_task_is_a_stand_in() -> None:
     """Also where the user chooses the recipe, or nobody does; an option that has none for tasks stays."""
-    few = ["sweep=table6_squad", "sweep.only=[base]", "sweep.finetune_seeds=[1]"]
+    few = ["sweep=table6_squad", "sweep.only=[base]", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]"]
     columns = "sweep.tasks=[squad1,squad2]"  # smoke leaves them out unless asked for
     paper, smoke = config(*few, "scale=paper"), config(*few)
     assert paper.sweep is not None

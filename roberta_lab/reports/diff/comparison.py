@@ -74,6 +74,9 @@ class ItemsDifference:
     interval: SeedsAndItems | None  # of the score, over pretraining seeds and items; over items alone for one seed
     flips: tuple[Flips, ...]
     note: str = ""  # why something is not there
+    is_score: bool = (
+        True  # the metric is the task's score; of best_f1 it is f1, for a best threshold is none of resamples
+    )
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ class Comparison:
 
     @property
     def over_items(self) -> dict[str, SeedsAndItems]:
-        """Return the interval of each task's score over seeds and items, where there is one."""
-        return {items.task: items.interval for items in self.items if items.interval is not None}
+        """Return the interval of each task's score over seeds and items, where there is one of that very score."""
+        return {of.task: of.interval for of in self.items if of.interval is not None and of.is_score}
 
     def to_json(self) -> dict[str, Json]:
         """Return plain values for JSON, which has no nan: null stands for it."""

@@ -26,7 +26,8 @@ def items_of(pairs: Sequence[Pair], most: int, name: str) -> Iterator[ItemsDiffe
 
 
 def _items(task: str, pairs: Sequence[Pair], most: int, name: str) -> ItemsDifference:
-    metric = pairs[0].a.result.scored.metric.removeprefix("best_")  # a best threshold is no score of resamples
+    scored = pairs[0].a.result.scored.metric
+    metric = scored.removeprefix("best_")  # a best threshold is no score of resamples
     found, notes = dict[int, Both](), dict[str, None]()
     for number, pair in enumerate(pairs):
         both, why = _both(pair)
@@ -43,7 +44,9 @@ def _items(task: str, pairs: Sequence[Pair], most: int, name: str) -> ItemsDiffe
     flips = tuple(_flips(list(found.values()), most))
     if not flips:
         notes["the scores of items have no right and wrong"] = None
-    return ItemsDifference(task, metric, tuple(pair.name for pair in kept), interval, flips, "; ".join(notes))
+    return ItemsDifference(
+        task, metric, tuple(pair.name for pair in kept), interval, flips, "; ".join(notes), metric == scored
+    )
 
 
 def _both(pair: Pair) -> tuple[Both | None, str]:

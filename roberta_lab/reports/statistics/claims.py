@@ -27,9 +27,9 @@ class Evidence:
 
 
 def evidence(direction: str, margin: float, seen: Paired) -> Evidence:
-    """Return the p values of both verdicts; two-sided ones, as those of differences, but for the equivalence of `same`."""
+    """Return the p values of both verdicts, two-sided: below 0.05 where the 95% interval leaves out what must be ruled out."""
     if direction == "same":
-        return Evidence(seen.p_within(margin), seen.p_outside(margin))
+        return Evidence(min(1.0, 2 * seen.p_within(margin)), seen.p_outside(margin))
     low, high = (0.0, margin) if direction == "better" else (-margin, 0.0)
     return Evidence(min(1.0, 2 * seen.p_above(low)), min(1.0, 2 * seen.p_below(high)))
 
@@ -45,19 +45,14 @@ def seeds_to_decide(
     distance = _distance(direction, margin, mean)
     if not distance > 0 or math.isnan(deviation):
         return None
-    if (
-        direction == "same" and abs(mean or 0.0) < margin
-    ):  # both sides must be ruled out, each one-sided at the whole level
-        return seeds_to_see(distance, deviation, 2 * LEVEL / num_claims, (1 + POWER) / 2)
-    return seeds_to_see(distance, deviation, LEVEL / num_claims, POWER)
+    both_sides = direction == "same" and abs(mean or 0.0) < margin  # which must be ruled out
+    return seeds_to_see(distance, deviation, LEVEL / num_claims, (1 + POWER) / 2 if both_sides else POWER)
 
 
 def power_to_decide(direction: str, margin: float, deviation: float, seeds: int, num_claims: int = 1) -> float:
     """Return the probability that so many seeds decide a claim, if the true difference is that of `seeds_to_decide`."""
-    distance, level = _distance(direction, margin, None), LEVEL / num_claims
-    if direction == "same":
-        return max(0.0, 2 * power(seeds, distance, deviation, 2 * level) - 1)
-    return power(seeds, distance, deviation, level)
+    one_side = power(seeds, _distance(direction, margin, None), deviation, LEVEL / num_claims)
+    return max(0.0, 2 * one_side - 1) if direction == "same" else one_side
 
 
 def _distance(direction: str, margin: float, mean: float | None) -> float:

@@ -7,7 +7,7 @@ reaches from the 2.5% to the 97.5% quantile of all draws.
 
 With one seed it is the paired bootstrap over items, which says nothing about other seeds. With fewer than about ten seeds the
 interval is too narrow, for it resamples seeds by their own spread, which is (n - 1) / n of the variance, and has no t quantile:
-over 2, 3 and 5 seeds alone it would cover 50%, 76% and 85%. There the paired t interval (`paired`) is the one to go by.
+over 2, 3 and 5 seeds alone it would cover 50%, 75% and 84%. There the paired t interval (`paired`) is the one to go by.
 """
 
 from collections.abc import Callable, Sequence

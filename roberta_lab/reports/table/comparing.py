@@ -37,10 +37,7 @@ def compared_with(
 
 
 def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -> Table:
-    """Return the table with the intervals over seeds and items, by row and task, beside the differences of the tasks' scores.
-
-    A score with the best threshold on the whole of dev has none: resamples are scored without one.
-    """
+    """Return the table with the intervals over seeds and items, by row and task, beside the differences of the tasks' scores."""
     rows = []
     for row in table.rows:
         differences = {
@@ -48,8 +45,9 @@ def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -
         }
         for place, column in enumerate(table.all_columns):
             items = found.get(row.name, {}).get(column.task)
-            is_score = column.principal and column.held_out is None and not (column.measured or "").startswith("best_")
-            if items is not None and is_score and place in differences:
+            if items is None or items.num_seeds < 2:  # over items alone, it would not be beside one over seeds
+                continue
+            if column.principal and column.held_out is None and place in differences:
                 differences[place] = replace(differences[place], items=items)
         rows.append(_with(row, differences))
     return replace(table, rows=tuple(rows))

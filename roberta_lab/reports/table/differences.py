@@ -67,13 +67,13 @@ def untested(seen: Paired) -> str:
 def tested_together(differences: Sequence[Difference]) -> list[Difference]:
     """Return the differences of a table with their p adjusted for how many of them are tested (Holm 1979).
 
-    Two families: that there is no difference, and, where the sweep has a margin, that there is one as large as it. Of one
-    difference at most one of the two can be a false alarm.
+    Two families: that there is no difference, and, where the sweep has a margin, that there is one as large as it, which is
+    ruled out where the 95% interval lies within the margin. Of one difference at most one of the two can be a false alarm.
     """
     chosen = [index for index, found in enumerate(differences) if not (found.same_runs or found.why_untested)]
     with_margin = [index for index in chosen if differences[index].margin is not None]
     apart = dict(zip(chosen, holm(differences[index].seen.p for index in chosen), strict=True))
-    within = (differences[index].seen.p_within(differences[index].margin or 0.0) for index in with_margin)
+    within = (2 * differences[index].seen.p_within(differences[index].margin or 0.0) for index in with_margin)
     alike = dict(zip(with_margin, holm(within), strict=True))
     return [
         replace(found, num_tests=len(chosen), p_holm=apart[index], p_alike_holm=alike.get(index, math.nan))

@@ -154,15 +154,16 @@ def _of_both(best: Seen, against: Seen, table: Table) -> tuple[Difference | None
 
 def _tested(found: Difference, column: Column, is_best: bool) -> str:
     """Return the interval of the difference, above 0 where the best row is the better one, and the outcome of its test."""
-    seen = found.seen
-    ends = sorted((seen.low, seen.high) if is_best != column.lower_is_better else (-seen.low, -seen.high))
-    interval = " to ".join(signed(end, column.digits).lstrip("+") for end in ends)
+    seen, sign = found.seen, 1 if is_best != column.lower_is_better else -1
+    low, mean, high = (
+        signed(end, column.digits).lstrip("+") for end in sorted(sign * x for x in (seen.low, seen.mean, seen.high))
+    )
     said = wording.said(found, column.digits)
     if found.outcome is Outcome.APART:
         said = f"told apart ({wording.p_is(found.p_holm)}, corrected for {counted(found.num_tests, 'test')})"
     if found.outcome is Outcome.UNSEEN:
         said = f"not told apart: {said}"
-    shown = "" if math.isnan(seen.half_width) else f"95% interval of the difference {interval}, "
+    shown = "" if math.isnan(seen.half_width) else f"paired difference {mean} (95%: {low} to {high}), "
     return f"{shown}{said}"
 
 

@@ -25,9 +25,9 @@ TESTS = (
 CLAIMS = (
     "A claim names the smallest difference that matters, its margin. `better` holds where the interval of the difference is above "
     "0, and is contradicted where it is below the margin; `no worse` holds where it is above minus the margin, and is contradicted "
-    "where it is below 0; `the same` holds where the difference is within the margin on both sides. Where both can be said, as of a difference between 0 and the margin, it holds, "
-    "and how little it is is said too. p values are corrected for all "
-    "claims of the table that can be tested (Holm 1979). What is said holds for this scale's model and text."
+    "where it is below 0; `the same` holds where it is within the margin on both sides, and is contradicted where it is outside. "
+    "Where both could be said of a claim, it holds, and by how little is said too. p values are corrected for all claims of the "
+    "table that can be tested (Holm 1979). What is said holds for this scale's model and text."
 )
 SEEDS_OF_FINETUNING = (
     "Rows that start from the same weights are compared over seeds of finetuning, where there is one seed of pretraining: what is "
