@@ -211,7 +211,7 @@ def lines(found: Deciding) -> Iterator[str]:
         yield f"{head if tests else 'claims'}:"
         yield from (f"  {need.text}" for need in found.claims)
     lacking = [need.seeds for need in found.undecided if need.seeds is not None]
-    if lacking and max(lacking) <= MOST_LISTED:
+    if lacking and len(lacking) == len(found.undecided) and max(lacking) <= MOST_LISTED:
         yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
     if found.difference is not None:
         yield f"{found.difference.text}; to be seen at p = {LEVEL:g}"

@@ -219,10 +219,11 @@ def test_lines_and_json_say_the_same() -> None:
         f"  c: {UNKNOWN}",
         f"  d: more than 10,000 seeds ({spread})",
         f"  e: 2 seeds with probability 0.21, 5 with 0.8 ({spread}), 1.5 device-hours more",
-        "all of them: sweep.seeds=[1,2,3,4,5]",
         "f: 2 seeds with probability 0.3, 4 with 0.8 (spread 0.5, as stated); to be seen at p = 0.05",
     ]
     assert [one.question for one in found.undecided] == ["c", "d", "e"]
+    known = Deciding((*needs[:2], needs[4]))
+    assert [*lines(known)][-1] == "all of them: sweep.seeds=[1,2,3,4,5]", "only where it is known of all"
     content: Any = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert [one["text"] for one in content["claims"]] == [one.text for one in needs]
     assert [one["decided"] for one in content["claims"]] == [False, True, False, False, False]
