@@ -130,7 +130,7 @@ def test_claims_may_be_about_own_figures_where_inputs_are_the_same_and_about_the
         for seed, ppl in enumerate(figures, 1)
     ]
     for column in ("ppl", "common_perplexity", "common_bits_per_byte"):
-        claim = replace(CLAIM, direction="better", columns=[column])
+        claim = replace(CLAIM, direction="better", columns=[column], margin=0.01)
         assert verdict(found, claim).outcome is Outcome.HOLDS
     other = [replace(run, config=composed({"masking": {"name": run.row, "mask_prob": 0.3}})) if run.row == "dynamic" else run for run in found]  # fmt: skip
     assert verdict(other, replace(CLAIM, columns=["ppl"], margin=1.0)).why == "of other held-out inputs"

@@ -134,7 +134,7 @@ def test_what_is_tested_is_corrected_for_all_that_is_tested_and_for_nothing_else
     every = [cell["difference"] for row in read(mixed)["rows"] for cell in row["cells"] if cell["difference"]]
     tested = [one for one in every if not one["why_untested"] and one["outcome"] != "the same runs"]
     assert 3 <= len(tested) < len(every) and {one["tests"] for one in tested} == {len(tested)}
-    within = [Paired(one["mean"], one["deviation"], one["pairs"]).p_within(one["margin"]) for one in tested]
+    within = [2 * Paired(one["mean"], one["deviation"], one["pairs"]).p_within(one["margin"]) for one in tested]
     for name, ps in (("p_holm", [one["p"] for one in tested]), ("p_alike_holm", within)):
         for one, p in zip(tested, ps, strict=True):
             steps = [(len(ps) - sum(other < q for other in ps)) * q for q in ps if q <= p]
