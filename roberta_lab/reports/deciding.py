@@ -214,4 +214,4 @@ def lines(found: Deciding) -> Iterator[str]:
     if lacking and len(lacking) == len(found.undecided) and max(lacking) <= MOST_LISTED:
         yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
     if found.difference is not None:
-        yield f"{found.difference.text}; to be seen at p = {LEVEL:g}"
+        yield found.difference.text + (f"; to be seen at p = {LEVEL:g}" if found.difference.spread else "")

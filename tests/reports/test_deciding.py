@@ -234,6 +234,7 @@ def test_lines_and_json_say_the_same() -> None:
 
 def test_many_seeds_are_not_written_out_and_without_claims_there_is_no_line() -> None:
     many = Deciding((Need("a", 2, spread=Spread(1.0, 0), seeds=21),))
+    assert [*lines(Deciding((), Need("f", 2)))] == [f"f: {UNKNOWN}"]
     assert not any("sweep.seeds" in line for line in lines(many)) and [*lines(Deciding(()))] == []
     twenty = Deciding((Need("a", 2, spread=Spread(1.0, 0), seeds=20),))
     assert [*lines(twenty)][-1].endswith(",19,20]")
