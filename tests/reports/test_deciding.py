@@ -191,7 +191,7 @@ def test_claims_that_cannot_be_tested_say_why_and_need_no_seeds(tmp_path: Path) 
 # ---------------------------------------------------------------- in words, and as data
 def test_lines_and_json_say_the_same() -> None:
     measured = Spread(0.012, 3)
-    needs = (Need("a", 2, "no"), Need("b", 2, spread=measured, seeds=2, device_hours=0.0), Need("c", 2), Need("d", 2, spread=measured), Need("e", 2, spread=measured, seeds=5, device_hours=1.5))  # fmt: skip
+    needs = (Need("a", 2, "no"), Need("b", 2, spread=measured, seeds=2, device_hours=0.0), Need("c", 2), Need("d", 2, spread=measured), Need("e", 2, spread=measured, seeds=3, device_hours=1.5))  # fmt: skip
     asked = Need("f", 2, spread=Spread(0.5, 0), seeds=4)
     low, high = (0.012 * math.sqrt(3 / q) for q in stats.chi2.ppf((0.975, 0.025), 3))
     spread = f"spread 0.012, measured with 3 degrees of freedom ({low:.2g} to {high:.2g})"
@@ -202,15 +202,15 @@ def test_lines_and_json_say_the_same() -> None:
         f"  b: 2 seeds decide it, of which it needs 2 ({spread})",
         f"  c: {UNKNOWN}",
         f"  d: more than 10,000 seeds ({spread})",
-        f"  e: 2 seeds cannot decide it, 5 can ({spread}), 1.5 device-hours more",
-        "all of them: sweep.seeds=[1,2,3,4,5]",
+        f"  e: 2 seeds cannot decide it, 3 can ({spread}), 1.5 device-hours more",
+        "all of them: sweep.seeds=[1,2,3]",
         "f: 2 seeds cannot decide it, 4 can (spread 0.5, as stated); to be seen with probability 0.8 at p = 0.05",
     ]
     assert [one.question for one in found.undecided] == ["c", "d", "e"]
     content: Any = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert [one["text"] for one in content["claims"]] == [one.text for one in needs]
     assert [one["decided"] for one in content["claims"]] == [False, True, False, False, False]
-    assert content["claims"][4] == {"question": "e", "have": 2, "why_not": "", "spread": {"deviation": 0.012, "freedom": 3}, "seeds": 5, "device_hours": 1.5, "decided": False, "text": needs[4].text}  # fmt: skip
+    assert content["claims"][4] == {"question": "e", "have": 2, "why_not": "", "spread": {"deviation": 0.012, "freedom": 3}, "seeds": 3, "device_hours": 1.5, "decided": False, "text": needs[4].text}  # fmt: skip
     assert (content["difference"]["seeds"], content["difference"]["text"]) == (4, asked.text)
     assert Deciding(needs).to_json()["difference"] is None  # type: ignore[index,call-overload]
 
