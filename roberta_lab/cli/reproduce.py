@@ -27,6 +27,7 @@ from roberta_lab.data.storage import Json
 from roberta_lab.reports import until
 from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.page.claims import counted_outcomes
+from roberta_lab.reports.table.as_json import JSON_FILE
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
@@ -108,7 +109,11 @@ def main(job: Job) -> Json:
     try:
         _make_all(work, config, hydra)
         while (seeds := _more_seeds(work, config, start)) is not None:
+            before = work.runs.keys()
             work.take(sweeps_of(config, [*without(job.overrides, "seed", SEEDS), assign(SEEDS, seeds)]))
+            if work.runs.keys() == before:
+                print("until: not reached; rows that start from given weights have no pretraining seeds to add")
+                break
             _make_all(work, config, hydra)
     finally:
         sys.stdout.flush()
@@ -261,10 +266,10 @@ def _tables(work: Work) -> list[dict[str, Any]]:
     answers = []
     for sweep in work.sweeps:
         folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
-        before = _read(folder / "table.csv")
+        before = _read(folder / JSON_FILE)
         answer: Any = main_of("table")(Job("table", sweep.config, sweep.overrides))
         answers.append(answer)
-        if before != _read(folder / "table.csv") and mirror.mode(sweep.config) != "off":
+        if before != _read(folder / JSON_FILE) and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 
             log_table(sweep.config, folder, list({job.path: job for job in sweep.runs}.values()))

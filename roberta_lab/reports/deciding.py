@@ -14,6 +14,7 @@ from roberta_lab.reports.statistics.paired import LEVEL
 from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import Column, stated_for
+from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
@@ -182,7 +183,8 @@ def _measured(table: Table, column: Column) -> Spread | None:
     have fewer degrees of freedom than k tables of two rows (Satterthwaite 1946): as many divided by 1 + (k - 1) / 4.
     """
     place = table.all_columns.index(column)
-    seen = [d.seen for row in table.rows if (d := row.all_cells[place].difference) is not None]
+    found = [d for row in table.rows if (d := row.all_cells[place].difference) is not None and not d.same_weights]
+    seen = [d.seen for d in found if d.why_untested in ("", OWN_FIGURE, SAME_MEASUREMENT)]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
     if not usable:
         return None

@@ -180,6 +180,14 @@ def test_a_runs_own_figure_can_be_claimed_where_the_inputs_are_the_same() -> Non
     assert text.outcome is Outcome.NOT_TESTABLE and "another common text" in text.why
 
 
+def test_a_table_that_is_not_complete_says_how_far_it_is() -> None:
+    """A verdict of some of the seeds is one so far; runs that broke leave it undecided, for others may decide."""
+    found = [*runs("mnli", static=STATIC, dynamic=(61.0, 63.1)), replace(runs("mnli", dynamic=STATIC)[2], result=None)]
+    assert verdict(found).text.endswith(", 2 of 3 seeds so far") and verdict(found).outcome is Outcome.HOLDS
+    broken = runs("mnli", static=STATIC, dynamic=(61.0, 63.1, float("nan")))
+    assert verdict(broken).outcome is Outcome.UNDECIDED and verdict(broken).why == "1 of 3 runs nan"
+
+
 def test_why_a_claim_cannot_be_tested() -> None:
     rows = runs("mnli", static=STATIC, dynamic=(70.0, 72.1, 71.0))
     shared = [replace(run, run_id=run.run_id.replace("dynamic", "static")) for run in rows]
@@ -228,7 +236,7 @@ def test_claims_are_judged_together() -> None:
     assert verdict(rows).outcome is Outcome.HOLDS
     many = table(rows, *[CLAIM] * 20).verdicts
     assert {found.outcome for found in many} == {Outcome.UNDECIDED}
-    assert counted_outcomes(map(as_json.verdict_content, many)) == "20 undecided"
+    assert counted_outcomes(map(as_json.verdict_content, many)) == "undecided: 20"
 
 
 def test_every_form_has_the_verdicts(tmp_path: Path) -> None:

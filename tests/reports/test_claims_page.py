@@ -165,6 +165,6 @@ def test_the_landing_page_leads_there_and_without_tables_nothing_is_claimed(tmp_
 def test_outcomes_are_counted_in_their_order() -> None:
     said = [Outcome.UNDECIDED, Outcome.HOLDS, Outcome.UNDECIDED, Outcome.NOT_TESTABLE]
     assert counted_outcomes({"verdict": str(one)} for one in said) == (
-        "1 holds here, 2 undecided, 1 not testable at this scale"
+        "holds here: 1, undecided: 2, not testable at this scale: 1"
     )
     assert counted_outcomes([]) == "none"

@@ -93,6 +93,6 @@ def _cell(verdict: Mapping[str, Any] | None) -> str:
 
 
 def counted_outcomes(verdicts: Iterable[Mapping[str, Any]]) -> str:
-    """Return how claims came out, of verdicts as they stand in `table.json`: `2 holds here, 5 undecided`."""
+    """Return how claims came out, of verdicts as they stand in `table.json`: `holds here: 2, undecided: 5`."""
     found = Counter(verdict["verdict"] for verdict in verdicts)
-    return ", ".join(f"{found[outcome]} {outcome}" for outcome in Outcome if found[outcome]) or "none"
+    return ", ".join(f"{outcome}: {found[outcome]}" for outcome in Outcome if found[outcome]) or "none"

@@ -1,5 +1,6 @@
 """Judge the claims of a sweep by its table."""
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
@@ -104,9 +105,12 @@ def _compared(known: Verdict, row: Row, over: Row, column: Column, place: int) -
         return replace(known, why="no seed is in both rows")
     why, seen = difference.why_untested, difference.seen
     seen = replace(seen, mean=-seen.mean) if column.lower_is_better else seen
-    known = replace(known, seen=seen, same_weights=difference.same_weights)
+    pairs = [{(r.seed, r.finetune_seed) if difference.same_weights else r.seed for r in one.all_cells[place].shown} for one in (row, over)]  # fmt: skip
+    known = replace(known, seen=seen, same_weights=difference.same_weights, asked=len(pairs[0] & pairs[1]))
     if why not in ("", ONE_SEED, NO_SPREAD, OWN_FIGURE, SAME_MEASUREMENT):
-        return replace(known, outcome=Outcome.NOT_TESTABLE, why=why.partition(": ")[2])
+        reason = why.partition(": ")[2]
+        some_runs = re.match(r"\d+ of \d+ ", reason)  # are broken or at chance; others may decide
+        return replace(known, outcome=Outcome.UNDECIDED if some_runs else Outcome.NOT_TESTABLE, why=reason)
     if gap := untested(seen):
         return replace(known, why=f"{gap.partition(':')[0]}, so nothing can be tested")
     return replace(known, found=evidence(known.claim.direction, known.margin, seen))

@@ -34,6 +34,7 @@ class Verdict:
     stand_in: str | None = None  # the task that was scored in place of the column's
     is_asked: bool = True  # runs of both rows are asked for, in this column
     seen: Paired | None = None
+    asked: int = 0  # seeds that both rows are to have
     same_weights: bool = False  # its pairs are seeds of finetuning from the same weights
     found: Evidence | None = None  # adjusted for the number of claims that are tested (Holm 1979)
     seeds: int | None = None  # about how many would decide, where that is known
@@ -61,7 +62,7 @@ class Verdict:
 
     @property
     def estimate(self) -> str:
-        """Return what was seen: `better by 0.4 (95%: -0.2 to 1.0), 5 seeds`."""
+        """Return what was seen: `better by 0.4 (95%: -0.2 to 1.0), 5 seeds`; `3 of 5 seeds so far` where some are missing."""
         seen = self.seen
         assert seen is not None
         size, none = number(abs(seen.mean), self.digits), number(0.0, self.digits)
@@ -72,4 +73,5 @@ class Verdict:
             else f" (95%: {signed(seen.low, self.digits)} to {signed(seen.high, self.digits)})"
         )
         of = " of finetuning, of the same weights" if self.same_weights else ""
-        return f"{by}{ends}, {counted(seen.n, 'seed')}{of}"
+        seeds = f"{seen.n} of {counted(self.asked, 'seed')} so far" if seen.n < self.asked else counted(seen.n, "seed")
+        return f"{by}{ends}, {seeds}{of}"
