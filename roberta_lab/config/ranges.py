@@ -68,7 +68,3 @@ def check(node: Any, path: str = "") -> None:
             for number, part in enumerate(value):
                 if dataclasses.is_dataclass(part):
                     check(part, f"{key}[{number}]")
-        elif isinstance(value, dict):
-            for name, part in value.items():
-                if dataclasses.is_dataclass(part):
-                    check(part, f"{key}.{name}")

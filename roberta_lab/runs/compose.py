@@ -133,6 +133,8 @@ def check(config: Config) -> None:
     ranges.check(config)
     for name, source in config.data_mix.sources.items():
         ranges.check(source, f"data_mix.{name}")
+    for name, size in (config.sweep.at_scale if config.sweep is not None else {}).items():
+        ranges.check(size, f"sweep.at_scale.{name}")
     data_mix.check(config.data_mix)
     masking.validate(config.masking)
     nsp.validate(config.nsp)

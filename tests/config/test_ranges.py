@@ -20,7 +20,7 @@ class Outer:
     rate: float = ranges.above_zero(1.0)
     inner: Inner = field(default_factory=Inner)
     margins: dict[str, float] = field(default_factory=dict, metadata=ranges.EACH_ABOVE_ZERO)
-    parts: dict[str, Inner] = field(default_factory=dict)
+    parts: list[Inner] = field(default_factory=list)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ class Outer:
         ({"number": 0}, "number=0: allowed is 1 or more, or null for all."),
         ({"rate": 0.0}, "rate=0.0: allowed is more than 0."),
         ({"margins": {"mnli": 0.5, "sst2": -0.5}}, "margins.sst2=-0.5: allowed is more than 0."),
-        ({"parts": {"a": Inner(share=2.0)}}, "parts.a.share=2.0: allowed is 0 or more and less than 1."),
+        ({"parts": [Inner(), Inner(share=2.0)]}, "parts[1].share=2.0: allowed is 0 or more and less than 1."),
         ({"inner": Inner(share=1.0)}, "inner.share=1.0: allowed is 0 or more and less than 1."),
         ({"inner": Inner(kind="gren")}, "inner.kind=gren: unknown. Did you mean 'green'? Allowed: red, green."),
     ],
