@@ -163,7 +163,7 @@ def _undecided(sweep: Sweep) -> str:
         return ""
     testable = sum(not need.why_not for need in found.claims)
     seeds = counted(found.claims[0].have, "seed")
-    return f"; {seeds} may leave {len(found.undecided)} of {counted(testable, 'claim')} undecided (plan says what would not)"
+    return f"; {seeds} may leave {len(found.undecided)} of {counted(testable, 'claim')} undecided (plan says how many decide them)"
 
 
 def totals(work: Work, seconds: float) -> str:
