@@ -21,9 +21,11 @@ from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 from roberta_lab.reports.table import latex, markdown, wording
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import PAPER, published
+from roberta_lab.reports.table.comparing import with_items
 from roberta_lab.reports.table.files import csv_text, write_table
 from roberta_lab.reports.table.notes import (
     CHANCE,
@@ -246,6 +248,19 @@ def test_a_sign_stands_only_for_what_the_seeds_say() -> None:
     [line] = [r for r in csv.DictReader(io.StringIO(csv_text(far))) if (r["row"], r["column"]) == ("dynamic", "mnli")]
     assert (line["outcome"], line["told_apart"], line["pairs"]) == ("told apart", "true", "3")
     assert float(line["p"]) == float(line["p_holm"]) < 0.01 and float(line["difference_low"]) > 4.5
+
+
+def test_a_difference_that_other_items_may_undo_says_so() -> None:
+    made = compared({"static": [60.0, 62.0, 61.0], "dynamic": [65.0, 67.1, 66.2]})
+    [column] = made.columns
+    for low, told in (
+        (-1.0, "told apart on these dev items; over other items too the interval has 0 in it"),
+        (0.5, "told apart"),
+    ):
+        found = with_items(made, {"dynamic": {"mnli": SeedsAndItems(5.0, low, 9.0, 1000, 3, 400)}})
+        difference = found.rows[1].cells[0].difference
+        assert difference is not None and wording.said(difference) == told and told in markdown.document(found, META)
+        assert signs(found.rows[1].cells[0], column) == f"{STAND_IN} {UNLIKE}", "the sign is that of the seeds"
 
 
 def test_finetuning_seeds_of_one_pretraining_test_nothing() -> None:

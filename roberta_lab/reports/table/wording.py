@@ -125,6 +125,9 @@ def said(difference: Difference, digits: int = 1) -> str:
         return difference.why_untested
     if difference.outcome is Outcome.ALIKE:
         return f"alike: no difference of {difference.margin:g} or more"
+    items = difference.items
+    if difference.outcome is Outcome.APART and items is not None and items.low <= 0 <= items.high:
+        return f"{difference.outcome.value} on these dev items; over other items too the interval has 0 in it"
     if difference.outcome is Outcome.UNSEEN:
         smallest = number(difference.smallest_seen, digits)
         return f"{counted(difference.seen.n, 'seed')}: a difference below {smallest} would not be seen"
