@@ -254,7 +254,7 @@ def test_a_difference_that_other_items_may_undo_says_so() -> None:
     made = compared({"static": [60.0, 62.0, 61.0], "dynamic": [65.0, 67.1, 66.2]})
     [column] = made.columns
     for low, told in (
-        (-1.0, "told apart on these dev items; over other items too the interval has 0 in it"),
+        (-1.0, "told apart on these dev items; the interval over seeds and items has 0 in it"),
         (0.5, "told apart"),
     ):
         found = with_items(made, {"dynamic": {"mnli": SeedsAndItems(5.0, low, 9.0, 1000, 3, 400)}})

@@ -24,7 +24,8 @@ NOT_RUN = "{} is not run here: only its published figures stand in the table"
 def judged(table: Table, sweep: SweepConfig, leaves_out: Collection[str]) -> tuple[Verdict, ...]:
     """Return the verdict on each claim of a sweep in each of its columns, in the order of the file.
 
-    All that can be tested are tested together. Raises ConfigError for a claim about a row or column that no table of the sweep has.
+    All that can be tested are tested together. Raises ConfigError for a claim about a row that the sweep does not have; one about
+    an unknown column is undecided, and says so.
     """
     first = [_seen(table, sweep, leaves_out, claim, name) for claim, name in claims_of(sweep)]
     tested = [index for index, verdict in enumerate(first) if verdict.found is not None]

@@ -15,9 +15,9 @@ SIGNS = {Outcome.APART: UNLIKE, Outcome.ALIKE: LIKE}
 TESTS = (
     "Differences are means over pairs of the same pretraining seed; its finetuning seeds are averaged, for they share their "
     "weights. Intervals are paired t intervals (95%). Rows count as told apart where the p of the paired t test is at most 0.05 "
-    "after Holm's correction for all differences of this table that are tested. Where they are not, the table says how small a "
-    "difference these seeds would miss: one that they see with probability 0.8 at most. Rows count as alike only where two "
-    "one-sided tests rule out a difference as large as the margin that the sweep states. An interval is of the seeds: it holds "
+    "after Holm's correction for all differences of this table that are tested. Where they are not, the table gives the smallest "
+    "difference that these seeds would see with probability 0.8. Rows count as alike only where two one-sided tests, at 0.025 each "
+    "and corrected likewise, rule out a difference as large as the sweep's margin. An interval is of the seeds: it holds "
     "for the dev items and the text that were scored. It supposes differences that are about normal, or that two rows are "
     "skewed alike. The interval over seeds and items (Multi-Bootstrap) is of other dev items too; with fewer than about ten seeds "
     "it is too narrow."
@@ -127,7 +127,7 @@ def said(difference: Difference, digits: int = 1) -> str:
         return f"alike: no difference of {difference.margin:g} or more"
     items = difference.items
     if difference.outcome is Outcome.APART and items is not None and items.low <= 0 <= items.high:
-        return f"{difference.outcome.value} on these dev items; over other items too the interval has 0 in it"
+        return f"{difference.outcome.value} on these dev items; the interval over seeds and items has 0 in it"
     if difference.outcome is Outcome.UNSEEN:
         smallest = number(difference.smallest_seen, digits)
         return f"{counted(difference.seen.n, 'seed')}: a difference below {smallest} would not be seen"
