@@ -263,6 +263,12 @@ def test_a_difference_that_other_items_may_undo_says_so() -> None:
         assert signs(found.rows[1].cells[0], column) == f"{STAND_IN} {UNLIKE}", "the sign is that of the seeds"
 
 
+def test_an_interval_over_items_alone_is_not_beside_one_over_seeds() -> None:
+    made = compared({"static": [60.0, 62.0, 61.0], "dynamic": [65.0, 67.1, 66.2]})
+    found = with_items(made, {"dynamic": {"mnli": SeedsAndItems(5.0, 1.0, 9.0, 1000, 1, 400)}})
+    assert found.rows[1].cells[0].difference == made.rows[1].cells[0].difference
+
+
 def test_finetuning_seeds_of_one_pretraining_test_nothing() -> None:
     several = [finetuned(row, "mnli", seed, 50.0 + seed) for row in ("static", "dynamic") for seed in (1, 2, 3)]
     made = assemble(
