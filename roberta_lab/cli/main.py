@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
-from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished, nearest, one_line
+from roberta_lab.config import ConfigError, RankDied, RunInUse, Unfinished, one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,8 +31,10 @@ ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line
 OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 _COMPLETION = ("-sc", "--shell-completion")
 _HELP = {"-h", "--help", "help"}
+_VERSION = {"-V", "--version", "version"}
 _SHOWS = {"-c", "--cfg", "-i", "--info", "--hydra-help"}  # flags with which Hydra shows something and runs nothing
-_ASKS = {"-m", "--multirun", *_SHOWS}  # flags with which Hydra does not run a sweep by itself
+_MULTIRUN = {"-m", "--multirun"}
+_ASKS = {*_MULTIRUN, *_SHOWS}  # flags with which Hydra does not run a sweep by itself
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,6 +58,9 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
     if not arguments or arguments[0] in _HELP:
         print(usage(), end="")
         return 0 if arguments else 2, None
+    if arguments[0] in _VERSION:
+        print(f"roberta-lab {(number := version('roberta_lab'))}")
+        return 0, {"version": number}
     try:
         if arguments[0] not in _COMPLETION:
             return 0, _run(arguments[0], arguments[1:], as_json)
@@ -79,8 +85,11 @@ def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:
 def _run(name: str, arguments: list[str], as_json: bool) -> Json:
     """Answer a request for help, or parse the overrides and hand the command to Hydra, and return its answer."""
     if name not in COMMANDS:
-        allowed = f"{nearest(name, list(COMMANDS))} Allowed: {', '.join(COMMANDS)}."
+        from roberta_lab.runs import known_words
+
+        allowed = f"{known_words.command(name, list(COMMANDS))} Allowed: {', '.join(COMMANDS)}."
         raise ConfigError(f"{name}: no such command.{allowed}")
+    from roberta_lab.runs.known_words import split_flags, without_dashes
     from roberta_lab.runs.outside import open_places
 
     if "--help" in arguments or "-h" in arguments:
@@ -88,18 +97,38 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
         print(help_of(name), end="")
         return None
     named, arguments = _named(name, arguments)
-    arguments = open_places(arguments)
-    words = [a for a in arguments if not a.startswith("-") and (a.startswith("~") or "=" in a)]
-    flags = [a for a in arguments if a not in words]
+    arguments = open_places(without_dashes(arguments))
+    flags, words = split_flags(arguments)
     if as_json and (shows := [flag for flag in flags if flag.partition("=")[0] in _SHOWS]):
         raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
     from roberta_lab.runs.overrides import assign, check_names, parse
+    from roberta_lab.runs.surroundings import check_alone
 
     overrides = _one_sweep(name, [*parse(words), *(assign(key, word) for key, word in named.items())])
     check_names(overrides)
+    if COMMANDS[name].trains:
+        check_alone(name, overrides)
+    if not _SHOWS.isdisjoint(flag.partition("=")[0] for flag in flags):
+        flags, overrides = _of_one_job(flags, overrides)
     is_sweep = COMMANDS[name].sweeps and bool(_sweeps(overrides))
     multirun = ["--multirun"] if is_sweep and _ASKS.isdisjoint(flags) else []
     return run_hydra(name, [*multirun, *flags], overrides, as_json)
+
+
+def _of_one_job(flags: list[str], overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
+    """Return the flags without those of a multirun, and the overrides of its first job, of which Hydra shows something."""
+    from roberta_lab.runs.overrides import parse
+
+    kept = [flag for flag in flags if flag not in _MULTIRUN]
+    if kept == flags:
+        return flags, [*overrides]
+    chosen = [
+        parse([f"{o.get_key_element()}={next(o.sweep_string_iterator())}"])[0] if o.is_sweep_override() else o
+        for o in overrides
+    ]
+    said = " ".join(o.input_line or "" for o, own in zip(chosen, overrides, strict=True) if o is not own)
+    print(f"of the first job: {said}", file=sys.stderr)
+    return kept, chosen
 
 
 def _named(name: str, arguments: list[str]) -> tuple[dict[str, str], list[str]]:

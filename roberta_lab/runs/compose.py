@@ -1,6 +1,7 @@
 """Turn the tree that Hydra composes into a typed config, and refuse what cannot be meant before any work."""
 
 import dataclasses
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,17 @@ from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import files
 from roberta_lab.runs.yaml_file import read
 from roberta_lab.tasks import families, zero_shot
+
+_VALUE = re.compile(r"Value '(.*)' (?:of type|is not a valid bool)", re.DOTALL)
+_TYPES = {  # by how OmegaConf says that a value is of another type
+    "to Integer": "a whole number",
+    "to Float": "a number",
+    "valid bool": "true or false",
+    "is not a ListConfig": "a list, [A,B]",
+    "is not Optional": "a value of its own, not null",
+    "Cannot assign dict": "one value, not several with names",
+    "is not a DictConfig": "values with names, {NAME: VALUE}",
+}
 
 
 def rate(published: str | float, *, _root_: DictConfig) -> float:
@@ -63,7 +75,7 @@ def typed_config(cfg: DictConfig) -> Config:
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} is missing: the chosen options leave it open. Set it.") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(_at(str(error.full_key), str(error).splitlines()[0])) from None
     assert isinstance(config, Config)
     return config
 
@@ -89,7 +101,7 @@ def _source(name: str, source: Any) -> Any:
     try:
         return OmegaConf.merge(OmegaConf.structured(SourceConfig), source)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"data_mix.{name}.{error.full_key}: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(_at(f"data_mix.{name}.{error.full_key}", str(error).splitlines()[0])) from None
 
 
 def reason(error: BaseException) -> str:
@@ -104,7 +116,16 @@ def reason(error: BaseException) -> str:
     libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
     said = [text for link in libraries if (text := str(link).strip()) and "$" not in text]
     first = said[-1].splitlines()[0]
-    return f"{where}: {first}" if where else first
+    return _at(where, first) if where else first
+
+
+def _at(key: str, message: str) -> str:
+    """Return what OmegaConf says of a key in one line; of a value of another type, what is allowed."""
+    allowed = next((words for sign, words in _TYPES.items() if sign in message), None)
+    if allowed is None:
+        return f"{key}: {message.rstrip('.')}."
+    value = found[1] if (found := _VALUE.search(message)) else "null" if "not Optional" in message else None
+    return f"{key}{'' if value is None else f'={value}'}: allowed is {allowed}."
 
 
 def encoder_config(config: Config) -> Config:
@@ -151,6 +172,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"trainer.micro_batch_size={size}: allowed is 1 and more, null or auto.")
     sequences = config.batch_size.sequences
     accumulation(sequences, config.trainer.devices, micro_batch_size(sequences, config.trainer))
+    warmup, steps = config.optimizer.warmup_steps, config.batch_size.steps
+    if warmup > steps:
+        never = (
+            f"optimizer.warmup_steps={warmup} is more than batch_size.steps={steps}, so the peak rate is never reached"
+        )
+        raise ConfigError(f"{never}. Allowed: optimizer.warmup_steps={steps} or less, or more steps.")
     if config.model.hidden % config.model.heads:
         raise ConfigError(f"model.hidden={config.model.hidden} does not divide by model.heads={config.model.heads}.")
 

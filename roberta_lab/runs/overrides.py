@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override as Override
 from hydra.errors import HydraException
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, nearest
+from roberta_lab.runs import known_words
 from roberta_lab.runs.options import groups
 
 _TEXT = "predict.text="
@@ -30,6 +31,8 @@ def parse(words: Iterable[str]) -> tuple[Override, ...]:
 
 @lru_cache(maxsize=1 << 14)
 def _parsed(word: str) -> Override:
+    if ("=" not in word.removeprefix("~") and not word.startswith("~")) or word.startswith("="):
+        raise ConfigError(f"{word}: no override. Allowed: key=value, without blanks around the equals sign.")
     try:
         return _parser().parse_override(word)
     except HydraException as error:
@@ -143,7 +146,7 @@ def _check_options(override: Override, allowed: list[str]) -> None:
     for option in _options(override):
         if option not in allowed:
             group = override.key_or_group
-            hint = nearest(option, allowed)
+            hint = known_words.of_number(group, option) or nearest(option, allowed)
             names = ", ".join(allowed) or f"none here; those of DIR/{group}/ with --config-dir DIR"
             raise ConfigError(f"{group}={option}: no such option.{hint} Allowed: {names}.")
 
@@ -168,6 +171,8 @@ def check_key(key: str) -> None:
         fields = fields_of(node if isinstance(node, type) else type(node))
         if part not in fields:
             where = f" in '{'.'.join(walked)}'" if walked else ""
+            if said := known_words.meaning(part):
+                raise ConfigError(f"{key}: no key '{part}'{where}.{said}")
             hint = nearest(part, list(fields))
             raise ConfigError(f"{key}: no key '{part}'{where}.{hint} Allowed: {', '.join(fields)}.")
         node = fields[part]

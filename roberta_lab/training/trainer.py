@@ -85,7 +85,11 @@ class NoProfiler(PassThroughProfiler):
 
 
 class JoinedRanks(LightningEnvironment):
-    """An environment of processes that `training.ranks` has started and joined."""
+    """An environment of processes that `training.ranks` has started and joined; a run on one device is the only one.
+
+    Lightning would else look for a scheduler around the run. From SLURM's variables it takes its number of processes, submits
+    the job again when time is up and leaves `hpc_ckpt` files; from torchrun's it takes a rank.
+    """
 
     def __init__(self, rank: Rank) -> None:
         super().__init__()
@@ -107,13 +111,13 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     device = "cuda" if on_cuda(config.trainer.accelerator) else "cpu"
     half = [RetryingHalfPrecision(device)] if config.precision.dtype == "fp16" else []
     if rank.world_size > 1:
-        options["strategy"] = DDPStrategy(cluster_environment=JoinedRanks(rank), gradient_as_bucket_view=True)
+        options["strategy"] = DDPStrategy(gradient_as_bucket_view=True)
     trainer = L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
         devices=rank.world_size,
         precision=PRECISIONS.get(config.precision.dtype),
-        plugins=[SealedCheckpointIO(), *half],
+        plugins=[SealedCheckpointIO(), JoinedRanks(rank), *half],
         profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,

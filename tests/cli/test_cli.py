@@ -1,17 +1,20 @@
 """What a user types, and what they read: help, one line for each mistake, nothing left behind."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from roberta_lab.cli import main
-from roberta_lab.runs import fingerprints
+from roberta_lab.runs import fingerprints, known_words
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
+from roberta_lab.runs.overrides import check_key
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +93,25 @@ def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture
         (["pretrain", "masking=statc"], ["masking=statc", "'static'", "Allowed: dynamic, "]),
         (["pretrain", "masking.mask_prb=0.1"], ["masking.mask_prb", "'mask_prob'", "Allowed: "]),
         (["pretrain", "-m", "masking=static,dynmic"], ["dynmic", "'dynamic'"]),
-        (["pretrain", "masking.mask_prob=abc"], ["masking.mask_prob", "'abc'", "Float"]),
-        (["pretrain", "masking.num_patterns=1.5"], ["masking.num_patterns", "'1.5'", "Integer"]),
+        (["pretrain", "masking.mask_prob=abc"], ["masking.mask_prob=abc", "a number"]),
+        (["pretrain", "masking.num_patterns=1.5"], ["masking.num_patterns=1.5", "a whole number"]),
+        (["pretrain", "masking.whole_words=perhaps"], ["whole_words=perhaps", "true or false"]),
+        (["pretrain", "tokenizer.vocab_size=null"], ["tokenizer.vocab_size=null", "not null"]),
+        (["pretrain", "data_mix.pydoc.repeats=many"], ["data_mix.pydoc.repeats=many", "a number"]),
+        (["pretrain", "sweep=table1_masking", "sweep.seeds=3"], ["sweep.seeds", "a list"]),
+        (["pretrain", "batch_size.steps=12"], ["optimizer.warmup_steps=20", "batch_size.steps=12", "peak rate"]),
+        (["pretrain", "seed", "=", "1"], ["seed: no override", "key=value, without blanks"]),
+        (["pretrain", "lr=1e-3"], ["'lr'", "batch_size.peak_lr", "finetune.lr"]),
+        (["pretrain", "optimizer.lr=1e-3"], ["'lr' in 'optimizer'", "batch_size.peak_lr"]),
+        (["finetune", "learning_rate=1e-3"], ["'learning_rate'", "finetune.lr"]),
+        (["pretrain", "max_steps=10"], ["'max_steps'", "batch_size.steps"]),
+        (["pretrain", "trainer.max_epochs=1"], ["'max_epochs'", "batch_size.steps", "finetune.epochs"]),
+        (["pretrain", "--num-train-epochs=3"], ["num_train_epochs", "finetune.epochs"]),
+        (["pretrain", "batch_size=32"], ["batch_size=32", "batch_size.sequences=32", "bsz256"]),
+        (["pretrain", "--lr", "1e-3"], ["--lr: no such flag", "batch_size.peak_lr"]),
+        (["pretrain", "--seed", "2"], ["--seed: no such flag", "Write seed=2"]),
+        (["pretrain", "--dry-run"], ["--dry-run", "roberta-lab plan"]),
+        (["train"], ["train", "'pretrain'"]),
         (["pretrain", "masking.mask_prob=2"], ["masking.mask_prob=2.0", "allowed"]),
         (["pretrain", "nsp=on", "input_format=full_sentences"], ["nsp=on", "input_format=full_sentences", "nsp=auto"]),
         (["pretrain", "trainer.micro_batch_size=7"], ["batch_size.sequences=16", "micro_batch_size=7", "4 or 8"]),
@@ -120,6 +140,50 @@ def test_a_mistake_is_one_line_that_names_it_and_what_is_allowed(
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "roberta_lab", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "200"})
+
+
+def test_words_brought_along_name_keys_that_there_are() -> None:
+    """No answer names a key or a command that the schema does not have; and no key is taken for a word of another program."""
+    for word, meaning in known_words._MEANING.items():
+        keys = re.findall(r"\b[a-z_]+\.[a-z0-9_]+\b", meaning)
+        for key in keys:
+            check_key(key.replace("data_mix.own", "data_mix.sources"))
+        assert (
+            keys or any(group in meaning for group in groups()) or "roberta-lab" in meaning or "goes on" in meaning
+        ), word
+
+
+def test_dashes_before_a_key_mean_the_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--key=value` is how W&B's sweeps start a program; of a multirun, --cfg shows the first job."""
+    assert main.main(["pretrain", "--seed=7", "--batch-size.steps=30", "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "\nseed: 7\n" in f"\n{shown}" and "\n  steps: 30\n" in shown
+    assert main.main(["pretrain", "-m", "seed=8,9", "masking=static,dynamic", "--cfg", "job"]) == 0
+    out, err = capsys.readouterr()
+    assert "seed: 8\n" in out and "name: static" in out and err == "of the first job: seed=8 masking=static\n"
+
+
+@pytest.mark.parametrize("word", ["--version", "version", "-V"])
+def test_the_version_is_said(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([word]) == 0
+    assert capsys.readouterr().out == f"roberta-lab {version('roberta_lab')}\n"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "RANK": "1"},
+        {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"},
+    ],
+)
+def test_a_command_that_is_started_several_times_says_what_to_type(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main.main(["pretrain", "seed=3", "trainer.devices=1"]) == 2
+    said = capsys.readouterr().err
+    assert "roberta-lab pretrain seed=3 trainer=ddp trainer.devices=4" in said and "(this is 1)" in said
 
 
 def test_hydras_own_flags_work() -> None:

@@ -132,6 +132,27 @@ def test_a_task_is_scored_at_its_steps_and_at_the_end_never_twice(tmp_path: Path
     assert all(torch.equal(weights[name], value) for name, value in plain_weights.items())
 
 
+SLURM = {"JOB_ID": "7", "JOB_NAME": "x", "NTASKS": "8", "NNODES": "1", "PROCID": "3", "LOCALID": "3", "NODEID": "0"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "GROUP_RANK": "0"}
+
+
+@pytest.mark.parametrize("around", [{f"SLURM_{name}": value for name, value in SLURM.items()}, TORCHRUN])
+def test_a_scheduler_around_a_run_on_one_device_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, around: dict[str, str]
+) -> None:
+    """Lightning takes neither a number of processes nor a rank from it, installs no requeue, and leaves no files of its own."""
+    rows, weights = train(make(), tmp_path / "plain")
+    for name, value in around.items():
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGUSR1)
+    found, own = train(make(), tmp_path / "around")
+    assert found == rows and all(torch.equal(weights[name], value) for name, value in own.items())
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert {path.name for path in (tmp_path / "around").iterdir()} == {
+        path.name for path in (tmp_path / "plain").iterdir()
+    }
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_interrupted_equals_uninterrupted_bitwise(tmp_path: Path, options: dict[str, str]) -> None:
     config = make(**options)
