@@ -53,7 +53,7 @@ def main(job: Job) -> Json:
             return run_folder.found_complete(name, path)
         result = _finetune(config, sources, path, name)
     print(f"{name}: {result.summary()}, {path}")
-    if config.sweep is None:
+    if job.is_alone:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
     return run_folder.answer(path)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.cli import answer
@@ -171,7 +172,28 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
         sys.argv = before
     if task.failures:
         raise task.failures[0]
+    if isinstance(task.answer, list) and not _sweeps(overrides):
+        _compare(
+            [str(found["directory"]) for found in task.answer if isinstance(found, dict) and "run_id" in found],
+            overrides,
+        )
     return task.answer
+
+
+def _compare(runs: list[str], overrides: Sequence[Override]) -> None:
+    """Write and show the table of the runs of a multirun: what their settings change."""
+    from roberta_lab.runs.jobs import Job, composed, composing
+    from roberta_lab.runs.overrides import assign
+
+    if len(runs) < 2:
+        return
+    own = [
+        *(o for o in overrides if o.key_or_group == "paths.outputs"),
+        assign("table.runs", [Path(r).name for r in runs]),
+    ]
+    with composing():
+        config = composed(own)
+    main_of("table")(Job("table", config, tuple(own)))
 
 
 def _complete(arguments: list[str]) -> None:
@@ -243,6 +265,7 @@ class Task(InWorkers):
         self.as_json = as_json
         self.answer: Json = None
         self.failures: list[Exception] = []
+        self.called: dict[Path, str] = {}  # in a multirun: folder of a run -> what tells it from the others
 
     def __call__(self, tree: DictConfig) -> Json | Exception:
         """Run one job; return its answer. A failure that a user can mend is returned too, for Hydra would add lines of its own."""
@@ -256,7 +279,8 @@ class Task(InWorkers):
         hydra = HydraConfig.get()
         try:
             job = job_of(hydra.job.name, hydra.overrides.task, tree)
-            self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json))
+            called = self.called[job.path] if self.called else None
+            self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json, called=called))
         except ANSWERED as error:
             self.failures.append(error)
             if hydra.job.name in KINDS:  # Hydra made the run's folder beforehand; one that holds anything stays

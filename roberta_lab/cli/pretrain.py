@@ -45,7 +45,7 @@ def main(job: Job) -> Json:
             log.close(result)
         run_folder.finish(path, result)
     print(f"{name}: {result.summary()}, {path}")
-    if config.sweep is None:
+    if job.is_alone:
         print(f"next: {folded('finetune', [*job.overrides, 'task=pydoc_topic'])}")
     return run_folder.answer(path)
 

@@ -265,10 +265,10 @@ def _tables(work: Work) -> list[dict[str, Any]]:
     """Write each table as `roberta-lab table` does, with missing runs marked, copy changed tables to W&B; return its answers."""
     answers = []
     for sweep in work.sweeps:
-        folder = Path(sweep.config.paths.outputs) / "tables" / sweep.name / sweep.config.scale.name
-        before = _read(folder / JSON_FILE)
+        before = _read(sweep.folder / JSON_FILE)
         answer: Any = main_of("table")(Job("table", sweep.config, sweep.overrides))
         answers.append(answer)
+        folder = Path(answer["files"][0]).parent
         if before != _read(folder / JSON_FILE) and mirror.mode(sweep.config) != "off":
             from roberta_lab.runs.wandb.tables import log_table
 

@@ -1,18 +1,25 @@
-"""`table`: show the runs of a sweep beside the published numbers, say which are missing, and judge the sweep's claims."""
+"""`table`: show the runs of a sweep beside the published numbers, say which are missing, and judge the sweep's claims.
+
+Without a sweep it lists the tables that are there; with `table.runs` it compares any runs.
+"""
 
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.data.storage import Json, read_json
+from roberta_lab.config import ConfigError
+from roberta_lab.config.formatting import counted
+from roberta_lab.data.storage import Json, read_json, recall
+from roberta_lab.reports.grid import grid_of
 from roberta_lab.reports.page.claims import CLAIMS, counted_outcomes
-from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.page.landing import tables_in, write_landing
 from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.first_sentence import first_sentence
-from roberta_lab.reports.table.rows import Table, read_record
-from roberta_lab.runs.command_line import folded
+from roberta_lab.reports.table.rows import Record, Table, read_record
+from roberta_lab.runs import names
+from roberta_lab.runs.command_line import folded, typed
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.overrides import assign, texts, without
+from roberta_lab.runs.overrides import assign, without
 from roberta_lab.runs.tables import Sweep, sweeps_of
 
 
@@ -21,15 +28,17 @@ def main(job: Job) -> Json:
 
     Return the content of `table.json` with the files; of several tables a list.
     """
+    if job.config.sweep is None:
+        return _compare(job) if job.config.table.runs else _list(job)
+    if job.config.table.runs:
+        raise ConfigError("table.runs and sweep are both set; choose one.")
     sweeps = sweeps_of(job.config, job.overrides)
     answers: list[dict[str, Any]] = []
     for sweep in sweeps:
         table, files = _written(sweep)
-        content = read_json(files[0].parent / JSON_FILE)
-        answers.append({**{key: content[key] for key in content if key != LANDING}, "files": [*map(str, files)]})
+        answers.append(_answer(files))
         if len(sweeps) == 1:
-            print(files[0].read_text(encoding="utf-8"))
-            print("\n".join(map(str, files)))
+            _show(files)
         else:
             print(f"{sweep.name}: {first_sentence(table)}")
     landing = write_landing(Path(job.config.paths.outputs))
@@ -42,21 +51,77 @@ def main(job: Job) -> Json:
     return answers
 
 
+def _answer(files: list[Path]) -> dict[str, Any]:
+    content = read_json(files[0].parent / JSON_FILE)
+    return {**{key: content[key] for key in content if key != LANDING}, "files": [*map(str, files)]}
+
+
+def _show(files: list[Path]) -> None:
+    print(files[0].read_text(encoding="utf-8"))
+    print("\n".join(map(str, files)))
+
+
 def _written(sweep: Sweep) -> tuple[Table, list[Path]]:
-    config = sweep.config
-    folder = Path(config.paths.outputs) / "tables" / sweep.name / config.scale.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = sweep.folder
     records = [read_record(run, folder) for run in sweep.runs]
-    return write_table(config, records, folder, texts(sweep.overrides))
+    if not sweep.config.table.replace:
+        folder, before = _beside_a_larger(folder, records), folder
+        if folder != before:
+            records = [read_record(run, folder) for run in sweep.runs]
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = ", ".join(map(names.shown, sweep.settings))
+    command = typed("reproduce", without(sweep.overrides, "table"))
+    return write_table(sweep.config, records, folder, command, settings)
+
+
+def _beside_a_larger(folder: Path, records: list[Record]) -> Path:
+    """Return the folder, or another one where a table lies in it that has more complete runs than these, and say so."""
+    there = recall(folder / JSON_FILE)
+    own = len({record.run_id for record in records if record.result is not None})
+    other = there.get("runs", 0) - there.get("missing", 0) if there else 0
+    if own >= other:
+        return folder
+    beside = folder.with_name(f"{folder.name}--{own}-runs")
+    kept = f"{folder} has a table of {counted(other, 'complete run')}, this one has {own}, so it goes to {beside}"
+    print(f"{kept}; table.replace=true writes over the other")
+    return beside
 
 
 def _end(sweep: Sweep, table: Table, files: list[Path]) -> list[str]:
     """Return the last lines: what was seen, the verdicts, and what to type next."""
     said = [first_sentence(table), *(verdict.text for verdict in table.verdicts)]
+    overrides = without(sweep.overrides, "table")
     if table.num_missing:
         missing = f"{table.num_missing} of {table.num_runs} runs are missing"
-        return [*said, f"{missing}: {folded('reproduce', sweep.overrides)}"]
+        return [*said, f"{missing}: {folded('reproduce', overrides)}"]
     seeds = {record.seed for record in table.records}
     one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
-    command = folded("reproduce", [*without(sweep.overrides, "sweep.seeds"), one_more])
+    command = folded("reproduce", [*without(overrides, "sweep.seeds"), one_more])
     return [*said, f"next: open {files[-1]}, or {command}"]
+
+
+def _compare(job: Job) -> Json:
+    """Write and show the table of the runs in `table.runs`."""
+    grid = grid_of(job)
+    grid.folder.mkdir(parents=True, exist_ok=True)
+    table, files = write_table(grid.config, grid.records, grid.folder, grid.command)
+    _show(files)
+    landing = write_landing(Path(job.config.paths.outputs))
+    print(f"{landing}\n{first_sentence(table)}\nnext: open {files[-1]}, or again {grid.command}")
+    return {**_answer(files), "files": [*map(str, files), str(landing)]}
+
+
+def _list(job: Job) -> Json:
+    """List the tables that are there: where each lies, how much of it, and what was seen."""
+    outputs = Path(job.config.paths.outputs)
+    found = tables_in(outputs)
+    for folder, table in found.items():
+        print(f"{outputs / folder}/index.html: {table.title}; {table.state}. {table.seen}")
+    if not found:
+        print(f"no tables in {outputs}")
+    print("next: roberta-lab table sweep=NAME, or roberta-lab table table.runs=[ID,ID] for any runs")
+    return [
+        {"folder": str(outputs / folder), "sweep": table.name, "scale": table.scale, "title": table.title}
+        | {"runs": table.num_runs, "missing": table.num_missing, "first_sentence": table.seen}
+        for folder, table in found.items()
+    ]

@@ -204,6 +204,14 @@ class DiffConfig:
 
 
 @dataclass
+class TableConfig:
+    """The options of `roberta-lab table`."""
+
+    runs: list[str] = field(default_factory=list)  # ids or folders, in place of a sweep: rows are what they differ in
+    replace: bool = False  # write over a table that has more complete runs
+
+
+@dataclass
 class ReproduceConfig:
     """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 

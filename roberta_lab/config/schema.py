@@ -254,4 +254,5 @@ class Config:
     evaluate: circumstance.EvaluateConfig = field(default_factory=circumstance.EvaluateConfig)
     plan: circumstance.PlanConfig = field(default_factory=circumstance.PlanConfig)
     diff: circumstance.DiffConfig = field(default_factory=circumstance.DiffConfig)
+    table: circumstance.TableConfig = field(default_factory=circumstance.TableConfig)
     reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)

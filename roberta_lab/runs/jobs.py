@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from roberta_lab.config import Config, ConfigError, SweepConfig, ranges
-from roberta_lab.runs import identity, results, run_folder, search_path
+from roberta_lab.runs import identity, names, results, run_folder, search_path
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, check, encoder_config
 from roberta_lab.runs.experiments import spelled_out
@@ -40,6 +40,7 @@ class Job:
     task: str | None = None  # the paper's name of the column
     setting: tuple[Override, ...] = ()  # of the grid of finetuning, where one is searched
     is_encoder: bool = False  # a run that others start from (`finetune.init_from`)
+    called: str | None = None  # in a multirun: what tells it from the other jobs; empty where only seeds do
     as_json: bool = False  # whether its answer is printed (`--json`): else nothing large is kept for it
 
     @cached_property
@@ -84,12 +85,20 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Return what the run is called on the console and in W&B: what tells its inputs from others, and its task."""
-        config = self.config
-        label = f"{self.row or f'{config.input_format.name} {config.masking.name}'} seed {self.seed}"
+        """Return what the run is called on the console, in its result and in W&B: what tells it from others, seed and task."""
+        config, said = self.config, self.called or self.row
         if self.has_task and not identity.starts_from_run(config):
-            label = Path(config.pretrained.path).name or "random weights"
+            start = Path(config.pretrained.path).name or "random weights"
+            label = ", ".join(part for part in (start, self.called) if part)
+        else:
+            usual = ", ".join([f"{config.input_format.name} {config.masking.name}", *names.typed(self.overrides)])
+            label = f"{said or usual} seed {self.seed}"
         return label + self._column(config.task.name)
+
+    @property
+    def is_alone(self) -> bool:
+        """Return whether it is the whole command, neither a row of a sweep nor one of a multirun."""
+        return self.config.sweep is None and self.called is None
 
     @property
     def is_complete(self) -> bool:

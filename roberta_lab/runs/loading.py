@@ -174,7 +174,7 @@ def load_run(path_or_id: str | Path, outputs: str | Path = "outputs") -> Run:
 
     Raises: ConfigError in one line when there is no such run, when several ids begin so, and for files that cannot be read.
     """
-    path = _find(path_or_id, Path(outputs).expanduser())
+    path = find_run(path_or_id, Path(outputs).expanduser())
     try:
         return Run(path.parent.name, path, read_config(path), results.read(path))
     except DamagedResult as damage:
@@ -212,7 +212,7 @@ def _groups_after(noted: Container[str]) -> dict[str, object]:
     return {name: getattr(usual, name) for name in later}
 
 
-def _find(path_or_id: str | Path, outputs: Path) -> Path:
+def find_run(path_or_id: str | Path, outputs: Path) -> Path:
     """Return the folder of a run, absolute. Raises ConfigError."""
     path = Path(os.path.abspath(Path(path_or_id).expanduser()))
     if _is_run(path):

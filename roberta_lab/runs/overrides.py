@@ -17,6 +17,8 @@ from roberta_lab.runs import known_words
 from roberta_lab.runs.options import groups
 
 _TEXT = "predict.text="
+_RUNS_KEY = "table.runs="
+_RUNS = re.compile(rf"{re.escape(_RUNS_KEY)}\[([^'\"]+)\]")
 _NAME = re.compile(r"[A-Za-z_][\w-]*")  # what means the same to Hydra without quotes, in a list
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*( [\w./-]+)*")  # and alone
 _RESERVED = ("null", "true", "false", "nan", "inf")
@@ -67,9 +69,12 @@ def texts(overrides: Iterable[Override]) -> list[str]:
 def _spelled_out(word: str) -> str:
     """Return the word that Hydra knows for a short form; any other word as it is.
 
-    Short forms: `data_mix.NAME.key=`, which sets or adds a source of the mix; a task's files and columns; `predict.text=TEXT`.
+    Short forms: `data_mix.NAME.key=`, which sets or adds a source of the mix; a task's files and columns; `predict.text=TEXT`;
+    `table.runs=[ID,ID]`.
     """
     fields = fields_of(DataMixConfig)
+    if found := _RUNS.fullmatch(word):  # an id may look like a number
+        return f"{_RUNS_KEY}[{','.join(_quoted(run.strip()) for run in found[1].split(','))}]"
     if word.startswith(_TEXT):
         return _TEXT + _quoted_text(word.removeprefix(_TEXT))
     name = word.removeprefix("~data_mix.")

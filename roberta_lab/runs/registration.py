@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import Json
-from roberta_lab.runs import search_path
+from roberta_lab.runs import names, search_path
 from roberta_lab.runs.compose import divide, rate
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
@@ -78,7 +78,9 @@ def side_by_side(num_runs: int, launcher: DictConfig) -> str:
 
 @runtime_checkable
 class Answering(Protocol):
-    """A function for jobs that wants what each of them returned, whichever process it ran in."""
+    """A function for jobs that knows what they are called, and wants what each of them returned, whichever process it ran in."""
+
+    called: dict[Path, str]  # folder of a run -> what tells it from the others
 
     def returned(self, found: list[Json]) -> None:
         """Take what the jobs returned, in their order."""
@@ -106,6 +108,9 @@ class RowSweeper(Sweeper):
         jobs = self._jobs(arguments)
         if len(jobs) > 1 and self.config.hydra.job.name in KINDS:
             print(side_by_side(len(jobs), self.config.hydra.launcher), flush=True)
+            if isinstance(self.task, Answering):
+                called = names.told_apart([job.overrides for job in jobs])
+                self.task.called = {job.path: name for job, name in zip(jobs, called, strict=True)}
         results = self.launcher.launch([job.words for job in jobs], initial_job_idx=0)
         for result in results:
             if isinstance(failure := result.return_value, Exception):

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.runs import names
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, composed, composing, jobs_of
 from roberta_lab.runs.overrides import Override, assign
+
+TABLES = "tables"  # in paths.outputs
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,17 @@ class Sweep:
         """Return the sweep's name."""
         assert self.config.sweep is not None
         return self.config.sweep.name
+
+    @property
+    def settings(self) -> list[Override]:
+        """Return what was asked for that makes it another table than the sweep's own."""
+        return names.settings_of(self.overrides)
+
+    @property
+    def folder(self) -> Path:
+        """Return where the table lies: a folder for each sweep, scale, and settings that differ from the sweep's own."""
+        name = names.folder_name(self.config.scale.name, self.settings)
+        return Path(self.config.paths.outputs) / TABLES / self.name / name
 
 
 def runs_of(config: Config, overrides: Sequence[Override]) -> list[Job]:

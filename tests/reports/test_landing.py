@@ -14,6 +14,7 @@ from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
 from roberta_lab.reports.page.landing import state_of, write_landing
 from roberta_lab.reports.table.files import write_table
+from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import groups
 
 
@@ -94,7 +95,12 @@ def test_tables_and_their_runs(tmp_path: Path) -> None:
         folder = tmp_path / "tables" / "t" / scale
         folder.mkdir(parents=True)
         sweep = replace(SWEEP, tasks=[], title=HOSTILE)
-        write_table(config(sweep, tmp_path, scale), found, folder, ["sweep=table1_masking", f"scale={scale}"])
+        write_table(
+            config(sweep, tmp_path, scale),
+            found,
+            folder,
+            typed("reproduce", ["sweep=table1_masking", f"scale={scale}"]),
+        )
     shown = Page(write_landing(tmp_path).read_text())
     assert "2 tables; 2 runs: 1 complete, 0 in progress, 1 interrupted" in shown.text
     assert shown.text.count("1 of 2 runs missing") == 2 and HOSTILE in shown.text and shown.tags.count("script") == 1

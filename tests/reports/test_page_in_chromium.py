@@ -12,6 +12,7 @@ from report_runs import HOSTILE, SWEEP, config, finetuned, pretrained, write_run
 
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
+from roberta_lab.runs.command_line import typed
 
 pytestmark = pytest.mark.skipif(chromium.found() is None, reason="no Chromium here")
 
@@ -35,7 +36,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(outputs, pretrained("broken", None))
     folder = outputs / "tables" / "t" / "smoke"
     folder.mkdir(parents=True)
-    write_table(config(sweep, outputs), found, folder, ["sweep=t", HOSTILE])
+    write_table(config(sweep, outputs), found, folder, typed("reproduce", ["sweep=t", HOSTILE]))
     write_landing(outputs)
     return outputs
 

@@ -38,9 +38,10 @@ def claims_in(outputs: Path) -> list[Claim]:
     for file in sorted(files, key=lambda file: (reading_order(file.parts[-3]), file)):
         try:
             table = read_json(file)
-            title, scale, said = table["title"], table["scale"], {_key(claim): claim for claim in table["claims"]}
+            title, said = table["title"], {_key(claim): claim for claim in table["claims"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
+        scale = file.parent.name  # with the settings that make it another table than the sweep's own
         page = (file.parent / "index.html").relative_to(outputs).as_posix()
         for (words, source), verdict in said.items():
             key = (file.parts[-3], words, source)

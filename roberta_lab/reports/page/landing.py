@@ -21,6 +21,7 @@ from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.options import reading_order
 from roberta_lab.runs.overrides import parse, without_sweep
 from roberta_lab.runs.results import is_complete
+from roberta_lab.runs.tables import TABLES
 
 LINKED = ("result.json", "metrics.csv", "metrics.jsonl", "config.yaml", "provenance.json", "predictions.jsonl")
 STATES = ("complete", "in progress", "interrupted")
@@ -87,12 +88,17 @@ def _read_summary(file: Path) -> Summary | None:
         return None
 
 
-def write_landing(outputs: Path) -> Path:
-    """Write `index.html` over everything that lies in `outputs`, and the page of claims beside it; return its path."""
-    files = outputs.glob(f"tables/*/*/{JSON_FILE}")  # of NAME/SCALE
+def tables_in(outputs: Path) -> dict[str, Summary]:
+    """Return the tables that lie in `outputs`, by their folders relative to it, in reading order."""
+    files = outputs.glob(f"{TABLES}/*/*/{JSON_FILE}")  # of NAME/SCALE
     ordered = sorted(files, key=lambda file: (reading_order(file.parts[-3]), file))
     found = {file.parent.relative_to(outputs).as_posix(): _read_summary(file) for file in ordered}
-    tables = {folder: table for folder, table in found.items() if table is not None}
+    return {folder: table for folder, table in found.items() if table is not None}
+
+
+def write_landing(outputs: Path) -> Path:
+    """Write `index.html` over everything that lies in `outputs`, and the page of claims beside it; return its path."""
+    tables = tables_in(outputs)
     lines = [_run(outputs, folder, tables.values()) for kind in identity.KINDS for folder in outputs.glob(f"{kind}/*/")]
     lines.sort(
         key=lambda line: (list(identity.KINDS).index(line.kind), line.state == "complete", line.label, line.run_id)

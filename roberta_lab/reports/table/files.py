@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from roberta_lab.config import Config
@@ -31,18 +32,20 @@ FIELDS = (
 
 
 def write_table(
-    config: Config, records: list[Record], folder: Path, overrides: list[str] | None = None
+    config: Config, records: list[Record], folder: Path, command: str | None = None, settings: str = ""
 ) -> tuple[Table, list[Path]]:
     """Write the table in all its forms, the results of its runs, figures/ and index.html; return the table and the files.
 
-    `overrides` are what was typed, for the command that makes what is missing.
+    `command` makes what is missing, `settings` is what makes it another table than the sweep's own; its title says it.
     """
     assert config.sweep is not None
     table = assembly.assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
+    if settings:
+        table = replace(table, title=f"{table.title}, with {settings}")
     meta = notes.provenance(config, records, folder)
     figures = choice.figures(table, folder, config.sweep.published)
     home = Path(os.path.relpath(Path(config.paths.outputs) / "index.html", folder)).as_posix()
-    command = typed("reproduce", overrides or [f"sweep={config.sweep.name}"])
+    command = command or typed("reproduce", [f"sweep={config.sweep.name}"])
     compared = diff.of_rows(table, folder)
     diffs = diff.write_rows(table, folder, compared)
     table = with_items(table, {row: found.over_items for row, found in compared.items()})
