@@ -71,7 +71,9 @@ class Spelling:
         inside = str(tokenizer.model.continuing_subword_prefix) if kind_of(tokenizer) == WORDPIECE else ""
         found = cls(_is_in_bytes(tokenizer), inside)
         if not found.in_bytes and not inside:
-            raise _refused("a WordPiece tokenizer without continuing_subword_prefix, whose pieces do not tell words apart,")
+            raise _refused(
+                "a WordPiece tokenizer without continuing_subword_prefix, whose pieces do not tell words apart,"
+            )
         normalizer, pre_tokenizer, text = tokenizer.normalizer, tokenizer.pre_tokenizer, "a b"
         if normalizer is not None:
             text = normalizer.normalize_str(text)
@@ -102,4 +104,3 @@ class Spelling:
     def _text(self, piece: str) -> str:
         is_inside = self.inside and piece != self.inside and piece.startswith(self.inside)
         return piece.removeprefix(self.inside) if is_inside else piece
-

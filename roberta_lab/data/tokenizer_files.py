@@ -104,8 +104,10 @@ def _built(files: tuple[Path, ...], settings: TokenizerSettings) -> Tokenizer:
 def _bert(file: Path, settings: TokenizerSettings) -> Tokenizer:
     pieces, names = file.read_text(encoding="utf-8").splitlines(), SPECIALS[3][::-1]
     unknown = settings.unk_token or next((name for name in names if name in pieces), None)
-    if unknown not in pieces:
-        raise ConfigError(f"vocab.txt has no {unknown or ' or '.join(names)}, the piece for unknown text.")
+    if unknown not in pieces or unknown not in names:
+        raise ConfigError(
+            f"vocab.txt has no piece for unknown text: it is {unknown}; allowed are {' and '.join(names)}."
+        )
     model = models.WordPiece.from_file(str(file), unk_token=unknown)
     return wordpiece(model, *settings.cases_of(pieces), settings.tokenize_chinese_chars is not False)
 
@@ -113,7 +115,9 @@ def _bert(file: Path, settings: TokenizerSettings) -> Tokenizer:
 def _gpt2(files: tuple[Path, ...], settings: TokenizerSettings) -> Tokenizer:
     vocabulary, merges = models.BPE.read_file(*map(str, files))
     if any(piece.endswith(WORD_END) for piece in vocabulary):
-        raise ConfigError(f"{files[0].name} has pieces that end with {WORD_END}: it is no byte-level BPE, as is allowed.")
+        raise ConfigError(
+            f"{files[0].name} has pieces that end with {WORD_END}: it is no byte-level BPE, as is allowed."
+        )
     return bytelevel_bpe(models.BPE(vocabulary, merges), bool(settings.add_prefix_space))
 
 

@@ -63,11 +63,15 @@ class TokenizerSettings:
         bare = str(name).removesuffix("Fast").removesuffix("Tokenizer")
         if name is not None and allowed and bare not in allowed and name not in _ANY_CLASS:
             names = ", ".join(f"{one}Tokenizer" for one in allowed)
-            raise ConfigError(f"tokenizer_class={name} is not supported with {file}; allowed are {names}, or a tokenizer.json.")
+            raise ConfigError(
+                f"tokenizer_class={name} is not supported with {file}; allowed are {names}, or a tokenizer.json."
+            )
 
     def cases_of(self, pieces: list[str]) -> tuple[bool, bool | None]:
         """Return `lowercase` and `strip_accents` of a BERT vocabulary: as stated, else as its words have capitals and accents."""
-        words = [piece for piece in pieces if not piece.startswith("[") and not (piece[:1] == "<" and piece[-1:] == ">")]
+        words = [
+            piece for piece in pieces if not piece.startswith("[") and not (piece[:1] == "<" and piece[-1:] == ">")
+        ]
         lowercase, strip_accents = self.do_lower_case, self.strip_accents
         if lowercase is None:
             lowercase = not any(word != word.lower() for word in words)
