@@ -95,7 +95,7 @@ def _built(files: tuple[Path, ...], settings: TokenizerSettings) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(files[0]))
         settings.check(tokenizer)
         return tokenizer
-    settings.check_class(name)
+    settings.check_class(files[0])
     tokenizer = _bert(files[0], settings) if name == "vocab.txt" else _gpt2(files, settings)
     settings.add_tokens(tokenizer)
     return tokenizer

@@ -53,18 +53,19 @@ class TokenizerSettings:
             if not isinstance(found[key], bool | None):
                 raise ConfigError(f"{CONFIG} has {key}={found[key]!r}; allowed are true, false and null.")
         found["unk_token"] = _content(config.get("unk_token") or special.get("unk_token"))
-        found["tokenizer_class"] = config.get("tokenizer_class") or _read(folder / MODEL).get("tokenizer_class")
+        found["tokenizer_class"] = config.get("tokenizer_class")
         names = {_content(value) for key, value in {**special, **config}.items() if key.endswith("_token")}
         return cls(**found, added=_added(config, _read(folder / ADDED), names))
 
-    def check_class(self, file: str) -> None:
+    def check_class(self, file: Path) -> None:
         """Raise ConfigError if the tokenizer is of a class that makes something else of this file than BERT or GPT-2 do."""
-        allowed, name = _CLASSES.get(file, ()), self.tokenizer_class
+        allowed = _CLASSES.get(file.name, ())
+        name = self.tokenizer_class or _read(file.with_name(MODEL)).get("tokenizer_class")
         bare = str(name).removesuffix("Fast").removesuffix("Tokenizer")
         if name is not None and allowed and bare not in allowed and name not in _ANY_CLASS:
             names = ", ".join(f"{one}Tokenizer" for one in allowed)
             raise ConfigError(
-                f"tokenizer_class={name} is not supported with {file}; allowed are {names}, or a tokenizer.json."
+                f"tokenizer_class={name} is not supported with {file.name}; allowed are {names}, or a tokenizer.json."
             )
 
     def cases_of(self, pieces: list[str]) -> tuple[bool, bool | None]:
