@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from roberta_lab.axes import Ints
 from roberta_lab.axes.examples import Vocabulary
+from roberta_lab.axes.spelling import BPE, INSIDE, WORDPIECE, Spelling
 from roberta_lab.axes.word_encoder import WordEncoder
 from roberta_lab.config import ConfigError
 
@@ -21,26 +22,28 @@ BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
 SPECIALS = ((BOS, "[CLS]"), (PAD, "[PAD]"), (EOS, "[SEP]"), (UNK, "[UNK]"), (MASK, "[MASK]"))  # RoBERTa's names, BERT's
 NUM_BYTES = 256
-INSIDE = "##"  # WordPiece's mark of a piece inside a word
-WHITE_SPACE = {0x100 + byte: None for byte in b"\t\n\v\f\r "}  # as byte-level BPE spells ASCII's
-SPACE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # byte-level BPE's spelling of a space
 
 
-def bytelevel_bpe(model: models.BPE) -> Tokenizer:
-    """Return a tokenizer that splits text as GPT-2 does, without a space added before it. No text is unknown to it."""
+def bytelevel_bpe(model: models.BPE, space_first: bool = False) -> Tokenizer:
+    """Return a tokenizer that splits text as GPT-2 does, with or without a space before it. No text is unknown to it."""
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space_first)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
-def wordpiece(model: models.WordPiece, lowercase: bool = True) -> Tokenizer:
-    """Return a tokenizer that splits text as BERT does: at white space and punctuation; `lowercase` drops accents too.
+def wordpiece(
+    model: models.WordPiece, lowercase: bool = True, strip_accents: bool | None = None, split_chinese: bool = True
+) -> Tokenizer:
+    """Return a tokenizer that splits text as BERT does: at white space, punctuation and around Chinese characters.
 
-    Pieces inside a word begin with `##`. A word with a character that training never saw is `<unk>`.
+    `strip_accents` is as `lowercase` if it is None. Pieces inside a word begin with `##`. A word with a character that
+    training never saw is `<unk>`.
     """
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=split_chinese
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=INSIDE)
     return tokenizer
@@ -80,8 +83,8 @@ def _trained(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: Iterator[st
 
 
 KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
-    "bytelevel_bpe": train_bytelevel_bpe,
-    "wordpiece": train_wordpiece,
+    BPE: train_bytelevel_bpe,
+    WORDPIECE: train_wordpiece,
 }
 
 
@@ -112,19 +115,30 @@ class Encoding:
     def special_ids(self) -> tuple[int, ...]:
         """Return the ids that stand for no text: the five that inputs use, then others that the vocabulary declares."""
         known = (self.bos_id, self.pad_id, self.eos_id, self.unk_id, self.mask_id)
-        declared = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+        declared = [i for i, token in self._added.items() if token.special]
         return (*known, *sorted(set(declared) - set(known)))
 
     @cached_property
+    def _added(self) -> dict[int, AddedToken]:
+        return self._tokenizer.get_added_tokens_decoder()
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of(self._tokenizer)
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
-        """Return what masking must know. A piece continues a word if it is marked so (WordPiece) or has no space (GPT-2)."""
-        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
-        marked = isinstance(self._tokenizer.model, models.WordPiece)
-        continues = np.array([p.startswith(INSIDE) if marked else not p.startswith(SPACE) for p in pieces])
+        """Return what masking must know: which tokens go on in a word, and the bytes of each, by the tokenizer's own spelling.
+
+        White space is not counted, since WordPiece drops it. An added token is counted as the text that it stands for.
+        """
+        spelling, pieces = self._spelling, [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
+        continues = np.array([spelling.continues(piece) for piece in pieces])
+        num_bytes = np.array([spelling.num_bytes(piece) for piece in pieces])
+        for i, token in self._added.items():
+            continues[i] = spelling.continues_with(token)
+            num_bytes[i] = len("".join(token.content.split()).encode())
         continues[list(self.special_ids)] = False
-        # White space is not counted, since WordPiece drops it; a character of byte-level BPE's alphabet is a byte.
-        texts = [p.removeprefix(INSIDE).encode() if marked else p.translate(WHITE_SPACE) for p in pieces]
-        num_bytes = np.array([len(text) for text in texts])
         num_bytes[list(self.special_ids)] = 0
         ids = (self.bos_id, self.pad_id, self.eos_id)
         return Vocabulary(self.vocab_size, self.mask_id, self.special_ids, continues, num_bytes, *ids)
@@ -164,10 +178,10 @@ class Encoding:
 
     def spelled(self, token: int) -> str:
         """Return one token as it stands in running text: with the space before it, without WordPiece's mark."""
-        if not isinstance(self._tokenizer.model, models.WordPiece) or token in self.special_ids:
+        if self._spelling.in_bytes or token in self.special_ids:
             return self.decode([token])
         piece = self._tokenizer.id_to_token(token) or ""
-        return piece.removeprefix(INSIDE) if piece.startswith(INSIDE) else f" {piece}"
+        return f" {piece}" if token in self._added else self._spelling.shown(piece)
 
 
 def load(path: Path) -> Encoding:

@@ -40,6 +40,8 @@ def main(job: Job) -> Json:
         from roberta_lab.training.rows import Row
 
         start, result, model = time.monotonic(), None, _model(config, source, prepared)
+        if model.note:
+            print(f"pretrained.path={config.pretrained.path}: {model.note}")
         for note in items.notes(model.encoding, model.max_length):
             print(f"{config.task.name}: {note}")
         log = Tracker(config, path, "evaluate", name, identity.evaluate_science(config))

@@ -127,6 +127,8 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunRes
     for note in data.notes:
         print(note)
     start = _start(config, sources)
+    if start.note:
+        print(f"pretrained.path={config.pretrained.path}: {start.note}")
     print(_input_sizes(config.task, data, start.max_length))
     (path / "result.json").unlink(missing_ok=True)  # of a complete run that lacks the weights which are asked for now
     log, result = Tracker(config, path, "finetune", name, identity.finetune_science(config)), None

@@ -73,7 +73,9 @@ def _predictor(job: Job) -> Predictor:
         raise ConfigError(f"objective={config.objective.name} trains no head that fills masks. {allowed}")
     device = _device(config)
     if config.pretrained.path:
-        found = model_folder.read(path)
+        found = model_folder.read(path, heads=config.predict.what == "fill_mask")
+        if found.note:
+            print(f"pretrained.path={config.pretrained.path}: {found.note}", file=sys.stderr)
         encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
     else:
         encoding = tokenizer.load(prepared.tokenizer)

@@ -1,6 +1,7 @@
 """Make tokenizers of published vocabularies: the files of GPT-2, RoBERTa and BERT, and `tokenizer.json`.
 
-Ids are those of the files. If one of the five tokens that inputs need is missing, it gets an id behind the last one.
+Ids are those of the files, and of the small ones beside them (`tokenizer_settings`). If one of the five tokens that inputs need
+is missing, it gets an id behind the last one.
 """
 
 import hashlib
@@ -9,11 +10,14 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, models, processors
 
-from roberta_lab.axes.tokenizer import KINDS, SPECIALS, Encoding, bytelevel_bpe, wordpiece
+from roberta_lab.axes.spelling import Spelling, kind_of
+from roberta_lab.axes.tokenizer import SPECIALS, Encoding, bytelevel_bpe, wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
+from roberta_lab.data.tokenizer_settings import CONFIG, GPT2_END, TokenizerSettings
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
-_GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary, but not used in inputs here
+WORD_END = "</w>"  # of BPE that is not GPT-2's
+READING = 2  # raised when the same files come to mean other ids
 
 
 def find(path: str) -> tuple[Path, ...]:
@@ -24,14 +28,19 @@ def find(path: str) -> tuple[Path, ...]:
         if all((folder / name).is_file() for name in names) and (folder == place or place.name in names):
             return tuple(folder / name for name in names)
     allowed = ", ".join(" + ".join(names) for names in LAYOUTS)
-    raise ConfigError(f"tokenizer.path={path} holds no published vocabulary. Allowed: a folder with {allowed}.")
+    odd = "".join(f" {file.name} is a SentencePiece model, which is not supported." for file in folder.glob("*.model"))
+    raise ConfigError(f"tokenizer.path={path} holds no published vocabulary. Allowed: a folder with {allowed}.{odd}")
 
 
 def fingerprint(path: str) -> str:
-    """Return the SHA-256 of the files: the identity of a published vocabulary, in any folder."""
+    """Return the SHA-256 of what makes the tokenizer: the identity of a published vocabulary, in any folder."""
     found = find(path)
-    files = [*found, *_config_beside(found)]
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    beside = found[0].with_name(CONFIG)
+    files = [*found, *([beside] if found[0].name == "vocab.txt" and beside.is_file() else [])]
+    hashes = [hashlib.sha256(file.read_bytes()).digest() for file in files]
+    if found[0].name != "tokenizer.json" and (changes := _settings(found, f"tokenizer.path={path}").changes):
+        hashes.append(hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).digest())
+    return hashlib.sha256(b"".join(hashes)).hexdigest()
 
 
 def load(config: TokenizerConfig) -> Tokenizer:
@@ -40,17 +49,14 @@ def load(config: TokenizerConfig) -> Tokenizer:
     Raise ConfigError if the files cannot be read, hold another kind than `config.kind`, or take special tokens for text.
     """
     tokenizer = _open(config.path, where := f"tokenizer.path={config.path}")
-    if (kind := _kind(tokenizer)) != config.kind:
-        raise ConfigError(f"{where} holds {kind}, not tokenizer.kind={config.kind}: choose the option that fits it.")
+    if (kind := kind_of(tokenizer)) != config.kind:
+        raise ConfigError(f"{where} holds {kind}, not tokenizer.kind={config.kind}: tokenizer.kind={kind} fits it.")
     return _with_specials(tokenizer)
 
 
 def load_of_model(folder: Path) -> Tokenizer:
     """Return the tokenizer beside a pretrained model, of any kind that is known here, with its special tokens declared."""
-    tokenizer = _open(str(folder), str(folder))
-    if (kind := _kind(tokenizer)) not in KINDS:
-        raise ConfigError(f"{folder} holds {kind}. Allowed: {', '.join(KINDS)}.")
-    return _with_specials(tokenizer)
+    return _with_specials(_open(str(folder), str(folder)))
 
 
 def make_inputs(tokenizer: Tokenizer, encoding: Encoding, paired: bool) -> None:
@@ -68,14 +74,14 @@ def make_inputs(tokenizer: Tokenizer, encoding: Encoding, paired: bool) -> None:
 
 
 def _open(path: str, where: str) -> Tokenizer:
+    """Return the tokenizer of a folder's files. Raises ConfigError if they cannot be read or are of a kind that is not read."""
     files = find(path)
+    settings = _settings(files, where)
     try:
-        if files[0].name == "vocab.txt":
-            model = models.WordPiece.from_file(str(files[0]), unk_token="[UNK]")
-            return wordpiece(model, _is_uncased(files))
-        if files[0].name != "tokenizer.json":
-            return bytelevel_bpe(models.BPE.from_file(*map(str, files)))
-        tokenizer = Tokenizer.from_file(str(files[0]))
+        tokenizer = _built(files, settings)
+        Spelling.of(tokenizer)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     except Exception as error:  # `tokenizers` raises nothing narrower
         raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
     tokenizer.no_truncation()
@@ -83,35 +89,49 @@ def _open(path: str, where: str) -> Tokenizer:
     return tokenizer
 
 
+def _built(files: tuple[Path, ...], settings: TokenizerSettings) -> Tokenizer:
+    name = files[0].name
+    if name == "tokenizer.json":
+        tokenizer = Tokenizer.from_file(str(files[0]))
+        settings.check(tokenizer)
+        return tokenizer
+    settings.check_class(files[0])
+    tokenizer = _bert(files[0], settings) if name == "vocab.txt" else _gpt2(files, settings)
+    settings.add_tokens(tokenizer)
+    return tokenizer
+
+
+def _bert(file: Path, settings: TokenizerSettings) -> Tokenizer:
+    pieces, names = file.read_text(encoding="utf-8").splitlines(), SPECIALS[3][::-1]
+    unknown = settings.unk_token or next((name for name in names if name in pieces), None)
+    if unknown not in pieces or unknown not in names:
+        raise ConfigError(
+            f"vocab.txt has no piece for unknown text: it is {unknown}; allowed are {' and '.join(names)}."
+        )
+    model = models.WordPiece.from_file(str(file), unk_token=unknown)
+    return wordpiece(model, *settings.cases_of(pieces), settings.tokenize_chinese_chars is not False)
+
+
+def _gpt2(files: tuple[Path, ...], settings: TokenizerSettings) -> Tokenizer:
+    vocabulary, merges = models.BPE.read_file(*map(str, files))
+    if any(piece.endswith(WORD_END) for piece in vocabulary):
+        raise ConfigError(
+            f"{files[0].name} has pieces that end with {WORD_END}: it is no byte-level BPE, as is allowed."
+        )
+    return bytelevel_bpe(models.BPE(vocabulary, merges), bool(settings.add_prefix_space))
+
+
+def _settings(files: tuple[Path, ...], where: str) -> TokenizerSettings:
+    try:
+        return TokenizerSettings.read(files[0].parent)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
 def _with_specials(tokenizer: Tokenizer) -> Tokenizer:
     known = [[name for name in role if tokenizer.token_to_id(name) is not None] for role in SPECIALS]
     style = next((role.index(names[0]) for role, names in zip(SPECIALS, known, strict=True) if names), 0)
     specials = [name for role, names in zip(SPECIALS, known, strict=True) for name in names or [role[style]]]
-    specials += [_GPT2_END] if tokenizer.token_to_id(_GPT2_END) is not None else []
+    specials += [GPT2_END] if tokenizer.token_to_id(GPT2_END) is not None else []
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in specials])
     return tokenizer
-
-
-def _config_beside(files: tuple[Path, ...]) -> list[Path]:
-    """Return `tokenizer_config.json`, which tells only whether a `vocab.txt` is of lower-cased text."""
-    config = files[0].with_name("tokenizer_config.json")
-    return [config] if files[0].name == "vocab.txt" and config.is_file() else []
-
-
-def _is_uncased(files: tuple[Path, ...]) -> bool:
-    """Return what `tokenizer_config.json` tells; without it, whether only special pieces have upper-case letters."""
-    for config in _config_beside(files):
-        stated = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case")
-        if stated is not None:
-            return bool(stated)
-    pieces = files[0].read_text(encoding="utf-8").splitlines()
-    return not any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
-
-
-def _kind(tokenizer: Tokenizer) -> str:
-    if isinstance(tokenizer.model, models.WordPiece):
-        return "wordpiece"
-    pre_tokenizer = json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"])
-    if isinstance(tokenizer.model, models.BPE) and '"ByteLevel"' in pre_tokenizer:
-        return "bytelevel_bpe"
-    return f"a {type(tokenizer.model).__name__} tokenizer"

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from jinja2 import Template
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -40,14 +39,14 @@ def write(
     facts: dict[str, Any],
 ) -> str:
     """Write the folder of a `TaskModel`'s weights, and return its kind. `facts` become roberta_lab.json."""
-    kind, spec = kind_of(weights, start.encoding.pad_id), heads.load(head)
+    kind, spec = start.kind or kind_of(weights, start.encoding.pad_id), heads.load(head)
     card = Template(CARD.read_text(encoding="utf-8")).render(head=spec, facts=facts) + "\n"
     with tempfile.TemporaryDirectory(dir=folder.parent) as tokenizer:
         start.tokenizer.save(f"{tokenizer}/tokenizer.json")
         (folder / ANSWERABILITY).unlink(missing_ok=True)
-        model_folder.write(folder, _for_pretraining(weights), start.model, Path(tokenizer), card, facts)
+        encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+        model_folder.write(folder, encoder, start.model, Path(tokenizer), card, facts, kind)
     tensors = load_file(folder / "model.safetensors")
-    tensors = {name: t for name, t in tensors.items() if name.startswith((f"{kind}.embeddings.", f"{kind}.encoder."))}
     own = {**spec.tensors, **(spec.roberta_tensors if kind == "roberta" else {})}
     for ours, theirs in own.items():
         for part in ("weight", "bias"):
@@ -62,14 +61,6 @@ def write(
         config |= spec.label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return kind
-
-
-def _for_pretraining(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state of PretrainingModel with this encoder and an MLM head of zeros, which is not kept."""
-    words, hidden = weights["encoder.embeddings.tokens.weight"].shape
-    state = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
-    state |= {"mlm_dense.weight": torch.zeros(hidden, hidden), "mlm_bias": torch.zeros(words)}
-    return state | {name: torch.zeros(hidden) for name in ("mlm_dense.bias", "mlm_norm.weight", "mlm_norm.bias")}
 
 
 def _save(tensors: dict[str, Tensor], file: Path) -> None:

@@ -32,6 +32,8 @@ class InitialModel:
     vocab_size: int  # rows of the embedding: as many as the tokenizer has ids, or more
     max_length: int  # tokens of the longest input
     token_types: int  # rows of the token-type table; 0 without one
+    kind: str | None = None  # the folder's architecture, roberta or bert; None: whichever can hold the model
+    note: str = ""  # what of the folder is not used
 
     def __post_init__(self) -> None:
         if self.encoding.vocab_size > self.vocab_size:
@@ -52,12 +54,13 @@ class InitialModel:
 
     @classmethod
     def from_folder(cls, path: str) -> Self:
-        """Return the model of a Hugging Face folder of RoBERTa or BERT type, with its own tokenizer and sizes."""
+        """Return the encoder of a Hugging Face folder of RoBERTa or BERT type, with its own tokenizer and sizes."""
         folder = Path(path).expanduser()
         found = _folder(folder, _file_times(folder))
         try:
             tokenizer, weights = tokenizer_files.load_of_model(folder), encoder_weights(found.state, "encoder.")
-            model = cls(found.config, weights, tokenizer, found.vocab_size, found.max_length, found.token_types)
+            sizes = (found.vocab_size, found.max_length, found.token_types)
+            model = cls(found.config, weights, tokenizer, *sizes, found.kind, found.note)
             if (pad_id := model.encoding.pad_id) != found.pad_id:
                 raise ConfigError(f"the tokenizer pads with id {pad_id}, config.json with {found.pad_id}.")
         except ConfigError as error:
@@ -96,7 +99,7 @@ def _file_times(folder: Path) -> tuple[tuple[str, int], ...]:
 
 @lru_cache(maxsize=1)
 def _folder(folder: Path, files: tuple[tuple[str, int], ...]) -> model_folder.Pretrained:
-    return model_folder.read(folder)
+    return model_folder.read(folder, heads=False)
 
 
 @lru_cache(maxsize=1)

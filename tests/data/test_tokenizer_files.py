@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -82,6 +83,31 @@ def test_a_tokenizer_json_is_read_back(tmp_path: Path, kind: str, train: object,
     assert tokenizer_files.fingerprint(str(tmp_path)) == tokenizer_files.fingerprint(str(tmp_path / "tokenizer.json"))
 
 
+def test_the_identity_is_that_of_the_files_and_of_what_is_said_beside_them(tmp_path: Path) -> None:
+    """Runs of users lie under it: settings that say what is so anyway leave it as it was."""
+    roberta = bytelevel_folder(
+        tmp_path / "r", ("vocab.json", "merges.txt"), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
+    bert = wordpiece_folder(tmp_path / "b")
+    for folder, names in ((roberta, ["vocab.json", "merges.txt"]), (bert, ["vocab.txt"])):
+        hashes = [hashlib.sha256((folder / name).read_bytes()).digest() for name in names]
+        assert tokenizer_files.fingerprint(str(folder)) == hashlib.sha256(b"".join(hashes)).hexdigest()
+    plain = tokenizer_files.fingerprint(str(roberta))
+    known = {"4": {"content": "<mask>", "lstrip": True, "special": True}}
+    seen = {plain}
+    for neutral in ({"unk_token": "<unk>", "add_prefix_space": False}, {"added_tokens_decoder": known}):
+        (roberta / "tokenizer_config.json").write_text(json.dumps(neutral))
+        assert tokenizer_files.fingerprint(str(roberta)) == plain
+    for said in ({"add_prefix_space": True}, {"added_tokens_decoder": {"263": {"content": "<e>"}}}):
+        (roberta / "tokenizer_config.json").write_text(json.dumps(said))
+        seen.add(tokenizer_files.fingerprint(str(roberta)))
+    (roberta / "tokenizer_config.json").unlink()
+    for added in ({"<e>": 263}, {"<f>": 263}):
+        (roberta / "added_tokens.json").write_text(json.dumps(added))
+        seen.add(tokenizer_files.fingerprint(str(roberta)))
+    assert len(seen) == 4, "the same token, wherever it is said"
+
+
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no published vocabulary. Allowed: .*vocab.json \+ merges.txt"):
         load(tmp_path, "wordpiece")
@@ -92,7 +118,9 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
         load(tmp_path, "wordpiece")
     word_level = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))
     word_level.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ConfigError, match="holds a WordLevel tokenizer"):
+    with pytest.raises(
+        ConfigError, match="a WordLevel tokenizer is not supported; allowed are byte-level BPE and WordPiece"
+    ):
         load(tmp_path, "wordpiece")
 
 
@@ -163,7 +191,7 @@ def test_a_models_own_tokenizer_needs_no_kind_and_is_of_a_known_one(tmp_path: Pa
         )
     (tmp_path / "u").mkdir()
     Tokenizer(models.Unigram([("a", 0.0)])).save(str(tmp_path / "u" / "tokenizer.json"))
-    with pytest.raises(ConfigError, match=r"/u holds a Unigram tokenizer\. Allowed: bytelevel_bpe, wordpiece"):
+    with pytest.raises(ConfigError, match=r"/u: a Unigram tokenizer is not supported; allowed are byte-level BPE"):
         tokenizer_files.load_of_model(tmp_path / "u")
     (tmp_path / "b" / "vocab.txt").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"/b: vocab\.txt cannot be read"):

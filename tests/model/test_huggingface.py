@@ -248,7 +248,11 @@ def test_half_precision_is_widened_and_files_may_be_several(tmp_path: Path) -> N
 
 WORDS = "bert.embeddings.word_embeddings.weight"
 REFUSED: dict[str, tuple[dict, dict, str]] = {
-    "a tensor too many": ({"classifier.weight": torch.ones(2, 2)}, {}, "no use for them, classifier.weight"),
+    "a tensor too many": (
+        {"bert.embeddings.more.weight": torch.ones(2, 2)},
+        {},
+        "no use for them, bert.embeddings.more",
+    ),
     "one too few": ({"cls.predictions.bias": None}, {}, "lacks cls.predictions.bias"),
     "half an NSP head": ({"cls.seq_relationship.weight": None}, {}, "lacks cls.seq_relationship.weight"),
     "a layer too many": ({}, {"num_hidden_layers": 1}, r"bert.encoder.layer.1.* and 12 more"),
@@ -262,8 +266,8 @@ REFUSED: dict[str, tuple[dict, dict, str]] = {
     "a decoder": ({}, {"is_decoder": True}, "is_decoder=True"),
     "another architecture": (
         {},
-        {"model_type": "xlm-roberta"},
-        "model_type=xlm-roberta is not read. Allowed: roberta, bert",
+        {"model_type": "distilbert"},
+        "model_type=distilbert is not read. Allowed: roberta, bert, xlm-roberta, camembert",
     ),
     "no sizes": ({}, {"hidden_size": None}, "hidden_size=None"),
     "heads": ({}, {"num_attention_heads": 3}, "num_attention_heads"),

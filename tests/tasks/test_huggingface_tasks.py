@@ -126,7 +126,7 @@ def pretrained(kind: str, tokenizer: Tokenizer, path: Path) -> tuple[InitialMode
     start = start_of(config("span", input_format=FORMATS[kind]), tokenizer)
     path.mkdir()
     tokenizer.save(str(path / "tokenizer.json"))
-    state = huggingface._for_pretraining({f"encoder.{k}": v for k, v in start.weights.items()})
+    state = {f"encoder.{k}": v for k, v in start.weights.items()}
     model_folder.write(path / "folder", state, start.model, path, "", {})
     return start, path / "folder"
 

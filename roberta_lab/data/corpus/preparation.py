@@ -156,7 +156,8 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
 
     inputs: dict[str, object]
     if config.path:
-        inputs = {"kind": config.kind, "published": tokenizer_files.fingerprint(config.path)}
+        published = tokenizer_files.fingerprint(config.path)
+        inputs = {"kind": config.kind, "published": published, "reading": tokenizer_files.READING}
     else:
         inputs = {**settings(config), "corpus": _content(corpus)}
     inputs |= {"version": VERSION, "tokenizers": metadata.version("tokenizers")}

@@ -1,7 +1,8 @@
 """Read and write Hugging Face's model folders: config.json, model.safetensors, tokenizer.json.
 
 A written folder loads with `AutoModelForMaskedLM` (with NSP: `AutoModelForPreTraining`) and `AutoTokenizer`. A folder that is
-read is of type RoBERTa or BERT, from this project, from `save_pretrained`, or as published. `names` renames the tensors.
+read is of type RoBERTa (XLM-R and CamemBERT are that too) or BERT, with any head or none, from this project, from
+`save_pretrained`, or as published. `names` renames the tensors.
 """
 
 import json
@@ -23,7 +24,7 @@ from roberta_lab.data import tokenizer_files
 from roberta_lab.data.storage import read_json, replacing_folder
 from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
 from roberta_lab.model.huggingface import names
-from roberta_lab.model.huggingface.names import KINDS, POSITIONS, TOKEN_TYPES
+from roberta_lab.model.huggingface.names import POSITIONS, TOKEN_TYPES, TYPES
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16)
 _SIZES = {  # fields of ModelConfig and their names in config.json
@@ -40,10 +41,11 @@ class Pretrained(NamedTuple):
     """A pretrained model as a folder holds it."""
 
     config: ModelConfig
-    state: dict[str, Tensor]  # of PretrainingModel, float32
+    state: dict[str, Tensor]  # of PretrainingModel, float32; of its encoder alone if that is what was read
     pad_id: int
     vocab_size: int
     kind: str
+    left_over: tuple[str, ...] = ()  # tensors of the folder that were not read
 
     @classmethod
     def from_checkpoint(cls, config: ModelConfig, saved: Mapping[str, Any], pad_id: int = PAD_ID) -> Self:
@@ -65,33 +67,40 @@ class Pretrained(NamedTuple):
         return len(self.state.get(TOKEN_TYPES, ()))
 
     def model(self) -> PretrainingModel:
-        """Return the model with these weights; with an NSP head if they have one."""
+        """Return the model with these weights; with an NSP head if they have one. An encoder alone gets a random MLM head."""
         nsp = "nsp_classifier.weight" in self.state
         model = PretrainingModel(self.config, self.vocab_size, self.max_length, self.token_types, nsp, self.pad_id)
-        model.load_state_dict(self.state, strict=True)
+        lacking = model.load_state_dict(self.state, strict="mlm_bias" in self.state).missing_keys
+        assert all(name.startswith("mlm_") for name in lacking), "an encoder is whole"
         return model
+
+    @property
+    def note(self) -> str:
+        """Return a line for the console about what was not read; empty when all was."""
+        return f"not used: {names.join_names({*self.left_over})}" if self.left_over else ""
 
 
 # ---------------------------------------------------------------- reading
-def read(folder: Path) -> Pretrained:
-    """Return the model of a folder of type RoBERTa or BERT.
+def read(folder: Path, heads: bool = True) -> Pretrained:
+    """Return the model of a folder of type RoBERTa or BERT; without `heads` its encoder alone, whatever head it has.
 
     Raises: ConfigError in one line, with the folder's name, when it is of another type or its parts do not fit together.
     """
     try:
         values = _read_config(folder)
-        config, kind = _model_config(values), str(values["model_type"])
+        config, kind = _model_config(values), TYPES[values["model_type"]]
         pad_id = values.get("pad_token_id", {"roberta": PAD_ID, "bert": 0}[kind])
         if kind == "roberta" and pad_id != PAD_ID:
             raise ConfigError(f"pad_token_id={pad_id} would move RoBERTa's positions; allowed is {PAD_ID}.")
-        state = names.state_from_huggingface(_read_tensors(folder), config, kind)
+        tensors = _read_tensors(folder)
+        state = names.state_from_huggingface(tensors, config, kind, heads)
         vocab_size = len(state["encoder.embeddings.tokens.weight"])
         if not isinstance(pad_id, int) or not 0 <= pad_id < vocab_size:
             raise ConfigError(f"pad_token_id={pad_id} is no id of a vocabulary of {vocab_size}.")
         tokenizer_files.find(str(folder))
     except ConfigError as error:
         raise ConfigError(f"{folder}: {error}") from None
-    return Pretrained(config, state, pad_id, vocab_size, kind)
+    return Pretrained(config, state, pad_id, vocab_size, kind, tuple(sorted(names.left_over(tensors, kind, heads))))
 
 
 def model_config(folder: Path) -> ModelConfig:
@@ -113,8 +122,8 @@ def _read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
 
 def _model_config(values: Mapping[str, Any]) -> ModelConfig:
     """Return the sizes of a config.json. Raises ConfigError for a model that computes something else."""
-    if values.get("model_type") not in KINDS:
-        raise ConfigError(f"model_type={values.get('model_type')} is not read. Allowed: {', '.join(KINDS)}.")
+    if values.get("model_type") not in TYPES:
+        raise ConfigError(f"model_type={values.get('model_type')} is not read. Allowed: {', '.join(TYPES)}.")
     for key, value in {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}.items():
         if values.get(key, value) != value:
             raise ConfigError(f"config.json has {key}={values[key]}; allowed is {value}.")
@@ -160,14 +169,22 @@ def model_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def write(
-    folder: Path, state: dict[str, Tensor], config: ModelConfig, tokenizer: Path, card: str, facts: Mapping[str, object]
+    folder: Path,
+    state: dict[str, Tensor],
+    config: ModelConfig,
+    tokenizer: Path,
+    card: str,
+    facts: Mapping[str, object],
+    kind: str | None = None,
 ) -> str:
     """Write a folder that Auto classes of transformers load, whole or not at all, and return its kind.
 
     Args:
+        state: of PretrainingModel, or of its encoder alone.
         tokenizer: a folder with `tokenizer.json`.
         card: README.md, what the model is and how it is loaded.
         facts: roberta_lab.json, the same for programs.
+        kind: the architecture; None for the one that can hold the model.
 
     Raises: ConfigError when `folder` holds anything but an earlier export.
     """
@@ -176,7 +193,7 @@ def write(
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
     spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     encoding = Encoding(spec)
-    kind = names.kind_of(state, encoding.pad_id)
+    kind = kind or names.kind_of(state, encoding.pad_id)
     tensors = names.state_to_huggingface(state, config, kind)
     with replacing_folder(folder) as beside:
         _write_json(beside / "config.json", _config_json(tensors, config, kind, encoding))
@@ -223,9 +240,11 @@ def _config_json(
     tensors: Mapping[str, Tensor], config: ModelConfig, kind: str, encoding: Encoding
 ) -> dict[str, object]:
     words, positions, types = (len(tensors[names.table_name(t, kind)]) for t in ("word", "position", "token_type"))
-    bert = "BertForPreTraining" if "cls.seq_relationship.weight" in tensors else "BertForMaskedLM"
+    head = "Model"
+    if names.has_mlm_head(tensors, kind):
+        head = "ForPreTraining" if "cls.seq_relationship.weight" in tensors else "ForMaskedLM"
     return {
-        "architectures": ["RobertaForMaskedLM" if kind == "roberta" else bert],
+        "architectures": [f"{kind.capitalize()}{head}"],
         "model_type": kind,
         "vocab_size": words,
         **{key: getattr(config, ours) for ours, key in _SIZES.items()},

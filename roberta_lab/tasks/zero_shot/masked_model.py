@@ -24,6 +24,7 @@ class MaskedModel:
     model: PretrainingModel
     encoding: Encoding
     max_length: int  # tokens of the longest input, `<s>` and `</s>` included
+    note: str = ""  # what of a folder is not used
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +51,7 @@ class MaskedModel:
                 raise ConfigError(f"{ids}, but the embedding has {found.vocab_size:,} rows: they are not of one model.")
         except ConfigError as error:
             raise ConfigError(f"pretrained.path={path}: {error}") from None
-        return cls(found.model().eval(), encoding, found.max_length)
+        return cls(found.model().eval(), encoding, found.max_length, found.note)
 
     @classmethod
     def random(cls, config: Config, prepared: Path) -> Self:
