@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, models, processors
 
 from roberta_lab.axes.tokenizer import KINDS, SPECIALS, Encoding, bytelevel_bpe, wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
+from roberta_lab.config.paths import user_path
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
 _GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary, but not used in inputs here
@@ -18,7 +19,7 @@ _GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary, but not used in in
 
 def find(path: str) -> tuple[Path, ...]:
     """Return the files of the vocabulary at `path`: a folder with one of LAYOUTS, or one of their files."""
-    place = Path(path).expanduser()
+    place = user_path(path)
     folder = place.parent if place.is_file() else place
     for names in LAYOUTS:
         if all((folder / name).is_file() for name in names) and (folder == place or place.name in names):

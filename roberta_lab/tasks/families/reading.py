@@ -15,6 +15,7 @@ import numpy as np
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
         raise ConfigError(
             f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
         )
-    path = Path(task.path).expanduser()
+    path = user_path(task.path)
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
     own = _folder_in(path, *names)
@@ -67,7 +68,7 @@ def split_files(
     task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
 ) -> dict[str, Path]:
     """Return the file of each split: what `task.files` names, else the first candidate. A `needed` one must be there."""
-    found = {split: folder / Path(name).expanduser() for split, name in task.files.items() if name}
+    found = {split: folder / user_path(name) for split, name in task.files.items() if name}
     for split, path in found.items():
         if not path.exists():
             raise ConfigError(f"task.files.{split}={task.files[split]}: there is no {path}.")
