@@ -11,7 +11,9 @@ import pytest
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.sources import files, kinds, scanning, text
 
-RUSSIAN = "".join(f"Документ {n} о городе. Зимой он пуст, 𝄞 и письмо шло долго. {'И дальше. ' * 6}\n" for n in range(60))
+RUSSIAN = "".join(
+    f"Документ {n} про город. Зимой он пуст, 𝄞 и письмо шло долго. {'И дальше. ' * 6}\n" for n in range(60)
+)
 RUSSIAN = RUSSIAN.replace(" \n", "\n")
 
 
@@ -115,7 +117,11 @@ def test_a_file_of_another_encoding_is_not_cut_into_ranges(tmp_path: Path, monke
     [
         ("a.csv", "text,text\none,two\n", r"a\.csv: the column 'text' is there twice\. Its columns: text, text"),
         ("a.csv", "id,text, id\n1,one,2\n", "the column 'id' is there twice"),
-        ("a.jsonl", '{"text": "one", "n": 1, "text": "two"}\n', r"a\.jsonl, record 1: the column 'text' is there twice"),
+        (
+            "a.jsonl",
+            '{"text": "one", "n": 1, "text": "two"}\n',
+            r"a\.jsonl, record 1: the column 'text' is there twice",
+        ),
         ("a.jsonl", '{"text": "one"}\n{"text": "one", "n": 1, "n": 2}\n', "record 2: the column 'n' is there twice"),
     ],
 )

@@ -28,7 +28,7 @@ from roberta_lab.data.storage import digest, make_once, read_json
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-VERSION = 5  # raised when the code makes other text of the same sources
+VERSION = 4  # raised when the code makes other text of the same sources
 MANIFEST = "manifest.json"
 
 

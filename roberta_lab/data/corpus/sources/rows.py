@@ -42,7 +42,7 @@ class Twice(Counter[str]):
     """The keys of a JSON object that has one of them twice, and how often each is there."""
 
 
-def json_object(pairs: list[tuple[str, Any]]) -> Fields:
+def object_of(pairs: list[tuple[str, Any]]) -> Fields:
     """Return the object of these keys and values, for `json.loads` (`object_pairs_hook`); a `Twice` if a key is repeated."""
     found = dict(pairs)
     return found if len(found) == len(pairs) else Twice(key for key, _ in pairs)
@@ -67,7 +67,7 @@ def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Itera
             continue
         try:
             # `text.clean` handles controls in strings
-            found = json.loads(line, strict=False, object_pairs_hook=json_object)
+            found = json.loads(line, strict=False, object_pairs_hook=object_of)
         except (ValueError, RecursionError) as error:
             yield position, f"not JSON ({error})"
             continue

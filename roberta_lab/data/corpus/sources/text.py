@@ -37,7 +37,9 @@ from roberta_lab.config import ConfigError
 MAX_PARAGRAPH = 1 << 16  # characters; segmentation is several times slower on longer ones
 MAX_DOCUMENT = 1 << 22  # characters; "War and Peace" has 3.2 million
 _CHUNK = 1 << 18  # bytes
-ALLOWED_UNDECODABLE = 0.001  # share of a file's characters: of text in Latin-1 it is some percent, in UTF-8 next to none
+ALLOWED_UNDECODABLE = (
+    0.001  # share of a file's characters: of text in Latin-1 it is some percent, in UTF-8 next to none
+)
 ALLOWED_AT_LEAST = 10  # characters of a file, so that a short one may have a broken byte
 
 _NEWLINES = ("\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
