@@ -9,6 +9,7 @@ from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import compact
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json, read_json
 from roberta_lab.model.objectives import objective_of
@@ -31,7 +32,7 @@ def main(job: Job) -> Json:
     readme = card(config, source.name, result)
     kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, readme, facts)
     print(f"{job.label}: of {kind} type, {folder}")
-    files = sorted(str(path) for path in folder.expanduser().iterdir())
+    files = sorted(str(path) for path in user_path(folder).iterdir())
     return {"directory": str(folder), "kind": kind, "run_id": source.name, "files": files}
 
 

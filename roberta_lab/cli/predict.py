@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.paths import user_path
 from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.prediction_files import Record
@@ -56,7 +56,7 @@ def main(job: Job) -> Json:
 def _predictor(job: Job) -> Predictor:
     """Return the model of `pretrained.path`, or of the run that the overrides address."""
     config = job.config
-    path = Path(config.pretrained.path).expanduser()
+    path = user_path(config.pretrained.path)
     if not config.pretrained.path:
         source = pretrained_run(job)
         prepared = prepared_for(config)

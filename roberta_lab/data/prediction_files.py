@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from roberta_lab.config import ConfigError, PredictConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.growing_array import GrowingArray
 from roberta_lab.data.storage import replacing
 
@@ -70,7 +71,7 @@ def writer(output: str) -> Iterator[Callable[[list[Record]], None]]:
     if not output:
         yield lambda records: None
         return
-    path = Path(output).expanduser()
+    path = user_path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=True) as file:
         if path.suffix == ".npy":

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, models, processors
 from roberta_lab.axes.spelling import Spelling, kind_of
 from roberta_lab.axes.tokenizer import SPECIALS, Encoding, bytelevel_bpe, wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.tokenizer_settings import CONFIG, GPT2_END, TokenizerSettings
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
@@ -22,7 +23,7 @@ READING = 2  # raised when the same files come to mean other ids
 
 def find(path: str) -> tuple[Path, ...]:
     """Return the files of the vocabulary at `path`: a folder with one of LAYOUTS, or one of their files."""
-    place = Path(path).expanduser()
+    place = user_path(path)
     folder = place.parent if place.is_file() else place
     for names in LAYOUTS:
         if all((folder / name).is_file() for name in names) and (folder == place or place.name in names):

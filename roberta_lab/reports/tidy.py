@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.rows import Record, read_record
 from roberta_lab.runs import identity, jobs, registration
@@ -63,7 +64,7 @@ def results(
     """
     import pandas as pd
 
-    outputs = Path(outputs).expanduser()
+    outputs = user_path(outputs)
     if not outputs.is_dir():
         raise ConfigError(f"outputs={outputs}: no such folder in {Path.cwd()}; it is paths.outputs of the runs.")
     more = [f"scale={scale}", *overrides]

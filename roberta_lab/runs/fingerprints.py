@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.data import tokenizer_files
 from roberta_lab.tasks import families, zero_shot
 
@@ -27,7 +28,7 @@ def _hash_file(path: str, size: int, changed: int) -> str:
 
 def hash_model_folder(path: str) -> dict[str, str]:
     """Return the hashes of a Hugging Face folder: of config and weights, and of the tokenizer. Raises ConfigError without."""
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights or not (folder / "config.json").is_file():
         raise ConfigError(f"pretrained.path={path}: allowed is a folder with config.json and model.safetensors.")
@@ -50,7 +51,7 @@ def hash_task_files(task: TaskConfig) -> str:
     files_of = (zero_shot if zero_shot.is_yardstick(task.family) else families).get(task.family).files
     if files_of is None or not task.path:
         return ""
-    if not Path(task.path).expanduser().is_dir():
+    if not user_path(task.path).is_dir():
         raise ConfigError(f"task.path={task.path}: there is no such folder.")
     try:
         files = files_of(task)

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import counted
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.corpus.preparation import find_tokenizer
 from roberta_lab.runs import jobs, provenance, registration, results, run_folder, tracking
 from roberta_lab.runs.command_line import typed
@@ -153,7 +154,7 @@ class Run:
 
     def _place(self, path: str | Path) -> Path:
         """Return where a path of the config leads: a relative one begins where the run was started, above its outputs."""
-        outputs, path = Path(self.config.paths.outputs), Path(path).expanduser()
+        outputs, path = Path(self.config.paths.outputs), user_path(path)
         if path.is_absolute() or outputs.is_absolute():
             return path
         return self.path.parent.parent.joinpath(*[".."] * len(outputs.parts), path).resolve()
@@ -174,7 +175,7 @@ def load_run(path_or_id: str | Path, outputs: str | Path = "outputs") -> Run:
 
     Raises: ConfigError in one line when there is no such run, when several ids begin so, and for files that cannot be read.
     """
-    path = find_run(path_or_id, Path(outputs).expanduser())
+    path = find_run(path_or_id, user_path(outputs))
     try:
         return Run(path.parent.name, path, read_config(path), results.read(path))
     except DamagedResult as damage:
@@ -214,7 +215,7 @@ def _groups_after(noted: Container[str]) -> dict[str, object]:
 
 def find_run(path_or_id: str | Path, outputs: Path) -> Path:
     """Return the folder of a run, absolute. Raises ConfigError."""
-    path = Path(os.path.abspath(Path(path_or_id).expanduser()))
+    path = Path(os.path.abspath(user_path(path_or_id)))
     if _is_run(path):
         return path
     name = str(path_or_id)

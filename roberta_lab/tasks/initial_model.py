@@ -15,6 +15,7 @@ from torch import Tensor
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import Config, ConfigError, ModelConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.data import tokenizer_files
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import Encoder, initialize
@@ -55,7 +56,7 @@ class InitialModel:
     @classmethod
     def from_folder(cls, path: str) -> Self:
         """Return the encoder of a Hugging Face folder of RoBERTa or BERT type, with its own tokenizer and sizes."""
-        folder = Path(path).expanduser()
+        folder = user_path(path)
         found = _folder(folder, _file_times(folder))
         try:
             tokenizer, weights = tokenizer_files.load_of_model(folder), encoder_weights(found.state, "encoder.")

@@ -32,6 +32,12 @@ def read(path: Path, kind: str, **keys: object) -> tuple[list[Document], Counts]
     return list(kinds.documents(source, counts, "name", files.find(source))), counts
 
 
+@pytest.fixture
+def anything_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is refused for its encoding: for texts that are broken everywhere."""
+    monkeypatch.setattr(text, "ALLOWED_UNDECODABLE", 1.0)
+
+
 def read_bytes(folder: Path, content: bytes, kind: str = "text", **keys: object) -> tuple[list[Document], Counts]:
     path = folder / f"file.{kind if kind in ('jsonl', 'csv') else 'txt'}"
     path.write_bytes(content)
@@ -261,6 +267,7 @@ def test_separators(tmp_path: Path, separator: str | None, expected: list[list[s
 
 
 # ---------------------------------------------------------------- files
+@pytest.mark.usefixtures("anything_goes")
 def test_folders_are_read_in_the_order_of_names_and_compressed_equals_plain(tmp_path: Path) -> None:
     pack: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
     for folder in ("plain", "packed"):
@@ -282,6 +289,7 @@ def test_folders_are_read_in_the_order_of_names_and_compressed_equals_plain(tmp_
     assert read(tmp_path / "plain" / "**" / "*.txt", "text") == plain
 
 
+@pytest.mark.usefixtures("anything_goes")
 def test_zstd_equals_plain_and_a_cut_file_is_noticed(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     raw = hostile(1, 3000)
@@ -519,6 +527,7 @@ def test_wikiextractor_that_is_torn(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- all kinds
 @pytest.mark.parametrize("seed", range(40))
+@pytest.mark.usefixtures("anything_goes")
 def test_no_kind_crashes_and_what_comes_out_is_clean(tmp_path: Path, seed: int) -> None:
     noise = hostile(seed, 400)
     draw = random.Random(seed)

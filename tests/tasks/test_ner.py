@@ -54,7 +54,7 @@ def test_conll_s_own_format_becomes_iob2(tmp_path: Path) -> None:
 def test_tabs_blanks_and_odd_characters(tmp_path: Path) -> None:
     text = "a b\tO\n\u00a0\u200b\tB-X\r\n\t\n\n#\tO\nU+2028:\u2028\tI-X\n"
     data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
-    assert [item.words for item in data.dev] == [("a b", "\u200b"), ("#", "U+2028:")]
+    assert [item.words for item in data.dev] == [("a b", "\u00a0\u200b"), ("#", "U+2028:\u2028")]
     assert [item.gold for item in data.dev] == [(0, 1), (0, 1)]
     other = "O word 1\nB-X name 2\n"
     write(tmp_path, train_txt=other, dev_txt=other)
@@ -162,3 +162,47 @@ def test_entity_scores_are_those_of_conlleval_s_rules() -> None:
         predicted = [{"id": item.id, "prediction": [number] * len(item.words)} for item in items]
         slow.append(score(task(Path()), items, predicted)["f1"])
     assert slow[0] == 0.0 < constant["f1"] == max(slow)
+
+
+# ---------------------------------------------------------------- files as people have them
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2009", "\u0085", "\x1f"])
+@pytest.mark.parametrize("between", ["\t", " "])
+def test_only_tabs_and_blanks_part_columns(space: str, between: str, tmp_path: Path) -> None:
+    text = f"Bob{between}B-PER\n{space}{between}O\nde{space}la{between}O\n"
+    data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
+    assert [item.words for item in data.dev] == [("Bob", space, f"de{space}la")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("O I I O I", "O B I O B"),
+        ("B B I O", "B B I O"),
+        ("B I E S", "B I I B"),
+        ("I-A I I", "B-A B I"),
+    ],
+)
+def test_tags_without_a_type(given: str, expected: str, tmp_path: Path) -> None:
+    text = "".join(f"w {tag}\n" for tag in given.split())
+    data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)
+    [item] = data.dev
+    assert [data.labels[number] for number in item.gold] == expected.split()
+    assert data.labels[0] == "O" and all(data.labels[i][0] == "OBI"[(i > 0) + (i > 0 and i % 2 == 0)] for i in range(3))
+    assert score(task(tmp_path), data.dev, [{"id": "0", "prediction": list(item.gold)}])["f1"] == 100
+
+
+@pytest.mark.parametrize("between", ["\t", " "])
+def test_comments_are_left_out_and_a_word_may_begin_so(between: str, tmp_path: Path) -> None:
+    """CoNLL-U's comments, and Twitter's words: what is a row of the file is none."""
+    rows = ["# newdoc id = 1", "# text = Bob lives", "Bob B-PER", "#hashtag O", "# O", "", "#sent_id=2", "He O", "# x"]
+    text = "\n".join(row if row.startswith("# ") and row != "# O" else row.replace(" ", between) for row in rows) + "\n"
+    data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text, test_txt="#one\ntwo\n")), tmp_path)
+    assert [item.words for item in data.dev] == [("Bob", "#hashtag", "#"), ("He",)]
+    assert data.others["test"][0].words == ("#one", "two")
+    assert f"{tmp_path / 'dev.txt'}: 4 lines begin with # and are no row, the first is line 1" in " ".join(data.notes)
+
+
+def test_a_wrong_tag_after_a_hashtag_is_no_comment(tmp_path: Path) -> None:
+    text = "Bob B-PER\n#tag PER\n"
+    with pytest.raises(ConfigError, match="line 2: the tag is 'PER'"):
+        families.load(task(write(tmp_path, train_txt=text, dev_txt=text)), tmp_path)

@@ -1,6 +1,9 @@
 """A user's own files: three formats, labels of both kinds, a dev split by file or by key."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +67,7 @@ def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
         ("train.csv", "text,class\na,x\n", {}, "no column 'label' (task.columns). It has: text, class"),
         ("train.csv", b"text,label\n\xff,x\n", {}, "not UTF-8"),
         ("train.jsonl", '{"text": "a", "label": 1}\n{"text": null, "label": 1}\n', {}, "line 2: 'text' is None"),
-        ("train.jsonl", '{"text": "a", "label": true}\n', {}, "line 1: the label is True"),
+        ("train.jsonl", '{"text": "a", "label": [1]}\n', {}, "line 1: the label is [1]"),
         ("train.jsonl", "{\n", {}, "line 1: no JSON"),
         ("train.jsonl", "[1]\n", {}, "line 1: no JSON object"),
         ("train.csv", "text,label\na,x\n", {"files": {"dev": "dev.tsv"}}, "dev.tsv, line 2: the label is 'z', which no train item has. Known: x"),
@@ -96,3 +99,79 @@ def test_the_number_of_classes_and_the_metric_must_fit(tmp_path: Path) -> None:
     config.num_labels, config.metric = 0, "f1"
     with pytest.raises(ConfigError, match=r"3 are there\. Use task\.metric=f1_macro"):
         families.load(config, tmp_path)
+
+
+# ---------------------------------------------------------------- labels as people have them
+def load(folder: Path, head: str = "classification", **files: str) -> Any:
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_text(content)
+    return families.load(task(folder, head), folder)
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "2"])
+def test_class_numbers_are_the_same_in_every_process(hash_seed: str, tmp_path: Path) -> None:
+    """Labels of one size (1, 01) and names: sets of texts have another order in every process."""
+    rows = "".join(f"t,{label}\n" for label in ("1", "01", "1.0", "10", "2", "-3"))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "dev.csv").write_text(f"text,label\n{rows}")
+    code = (
+        "import sys; from pathlib import Path; from roberta_lab.config import TaskConfig; from roberta_lab.tasks import families;"
+        "print(families.load(TaskConfig('t', 'text_classification', 'classification', 0, 'accuracy', sys.argv[1]), Path()).labels)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == "('-3', '01', '1', '1.0', '2', '10')\n"
+
+
+def test_labels_of_a_test_file_that_are_all_minus_one_or_empty_are_none(tmp_path: Path) -> None:
+    train, own = "text,label\na,0\nb,1\n", "text,label\nc,{0}\nd,{0}\n"
+    for label in ("-1", '""'):
+        data = load(tmp_path, train_csv=train, dev_csv=train, test_csv=own.format(label))
+        assert [item.gold for item in data.others["test"]] == [None, None] and data.labels == ("0", "1")
+        data = load(tmp_path, "regression", train_csv=train, dev_csv=train, test_csv=own.format(label))
+        assert [item.gold for item in data.others["test"]] == [None, None]
+    signs = train.replace("a,0", "a,-1")  # -1 is a class: it is one in the test file as well
+    data = load(tmp_path, train_csv=signs, dev_csv=signs, test_csv=own.format("-1"))
+    assert [item.gold for item in data.others["test"]] == [0, 0]
+    with pytest.raises(ConfigError, match="line 2: the label is '-1', which no train item has"):
+        load(tmp_path, train_csv=train, dev_csv=train, test_csv="text,label\nc,-1\nd,1\n")
+    with pytest.raises(ConfigError, match=r"dev\.csv, line 2: the label is '-1'"):
+        load(tmp_path, train_csv=train, dev_csv=own.format("-1"))
+
+
+def test_json_booleans_are_two_classes(tmp_path: Path) -> None:
+    rows = '{"text": "a", "label": true}\n{"text": "b", "label": false}\n'
+    data = load(tmp_path, train_jsonl=rows, dev_jsonl=rows)
+    assert data.labels == ("false", "true") and [item.gold for item in data.dev] == [1, 0]
+
+
+def test_an_index_column_in_front_changes_nothing(tmp_path: Path) -> None:
+    rows = ",text,label\n7,one,x\n8,two,y\n"
+    data = load(tmp_path, train_csv=rows, dev_csv=rows)
+    assert [(item.text_a, item.gold) for item in data.train] == [("one", 0), ("two", 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", "text,text,label\na,b,x\n"),
+        ("train.tsv", "text\ttext \tlabel\na\tb\tx\n"),
+        ("train.jsonl", '{"text": "a", "text": "b", "label": "x"}\n'),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}, line 1: the column 'text' is there twice"):
+        load(tmp_path, **{name.replace(".", "_"): content})
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_a_file_in_utf_16_is_read_by_its_mark(ending: str, tmp_path: Path) -> None:
+    rows = {"csv": "text,label\nÄh,x\n", "tsv": "text\tlabel\nÄh\tx\n", "jsonl": '{"text": "Äh", "label": "x"}\n'}
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.{ending}").write_text(rows[ending], encoding="utf-16")
+    assert [item.text_a for item in families.load(task(tmp_path), tmp_path).train] == ["Äh"]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, ModelConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.data import tokenizer_files
 from roberta_lab.data.storage import read_json, replacing_folder
 from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
@@ -188,7 +189,7 @@ def write(
 
     Raises: ConfigError when `folder` holds anything but an earlier export.
     """
-    folder = folder.expanduser().resolve()
+    folder = user_path(folder).resolve()
     if folder.exists() and not _may_be_replaced(folder):
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
     spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))

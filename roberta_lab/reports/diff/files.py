@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from roberta_lab.config import ConfigError
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.storage import digest, write
 from roberta_lab.reports.diff import text
 from roberta_lab.reports.diff.compare import compare
@@ -51,7 +52,7 @@ def page(found: Comparison, folder: Path, home: Path, up: str, command: str = ""
 def write_diff(found: Comparison, outputs: Path, output: str = "", command: str = "") -> list[Path]:
     """Write `diff.txt`, `diff.json` and `index.html` into `output`, or a folder of the outputs; return the files."""
     own = outputs / FOLDER / f"{slug(found.a.name)}--{slug(found.b.name)}"
-    folder = Path(output).expanduser() if output else own
+    folder = user_path(output) if output else own
     folder.mkdir(parents=True, exist_ok=True)
     forms = {
         "diff.txt": "\n".join(text.lines(found)) + "\n",

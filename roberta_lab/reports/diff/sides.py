@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError, nearest
+from roberta_lab.config.paths import user_path
 from roberta_lab.reports.table import assembly
 from roberta_lab.reports.table.rows import Record, Row, read_record
 from roberta_lab.runs import options
@@ -136,7 +137,7 @@ def of_word(word: str, config: Config, overrides: Sequence[Override]) -> Side:
 
     Raises: ConfigError in one line, with what is allowed and the nearest name.
     """
-    overrides, outputs = without(overrides, "diff"), Path(config.paths.outputs).expanduser()
+    overrides, outputs = without(overrides, "diff"), user_path(config.paths.outputs)
     sweep, _, row = word.partition("/")
     if not word or Path(word).is_dir():
         return _run(word, outputs)

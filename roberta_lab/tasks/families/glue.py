@@ -13,7 +13,7 @@ from pathlib import Path
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family, Submission
-from roberta_lab.tasks.families.reading import Fields, malformed
+from roberta_lab.tasks.families.reading import NO_LABEL, Fields, malformed
 from roberta_lab.tasks.items import Item, Predictions, TaskData, TextItem
 
 _BINARY, _ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
@@ -117,7 +117,7 @@ def read(path: Path, form: Format, split: str, notes: list[str]) -> list[Item]:
         if form.no_label is not None and row.get(form.label, "").strip() == form.no_label:
             unlabelled += 1
         else:
-            found.append(_item(path, line, row.get(form.id) or str(place), row, form))
+            found.append(_item(path, line, row.get(form.id) or str(place), row, form, split))
     if fewer:
         notes.append(f"{path}: {len(fewer)} rows lack fields and were left out (line {fewer[0]} is the first).")
     if unlabelled:
@@ -132,11 +132,11 @@ def _expect_columns(path: Path, there: list[str], form: Format, split: str) -> N
             raise malformed(path, 1, f"no column {name!r}. It has: {', '.join(there)}.")
 
 
-def _item(path: Path, line: int, name: str, row: dict[str, str], form: Format) -> Item:
+def _item(path: Path, line: int, name: str, row: dict[str, str], form: Format, split: str) -> Item:
     text_a, text_b = row[form.text_a].strip(), row[form.text_b].strip() if form.text_b else None
-    if form.label not in row:
+    label = row.get(form.label, NO_LABEL).strip()
+    if label == NO_LABEL and split.startswith("test"):
         return TextItem(name, text_a, text_b, None)
-    label = row[form.label].strip()
     if form.labels and label not in form.labels:
         raise malformed(path, line, f"the label is {label!r}. Allowed: {', '.join(form.labels)}.")
     gold = form.labels.index(label) if form.labels else reading.parse_score(path, line, label, 0, 5)

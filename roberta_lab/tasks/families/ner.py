@@ -1,8 +1,9 @@
 """Entities in columns: a word a line, its tag last, a blank line between sentences (CoNLL-2003, WNUT-17, any such file).
 
-Not in the paper. Tags become IOB2, which changes no entity as conlleval reads them: a tag I- that continues nothing begins one
+Not in the paper. Columns are between tabs or blanks, and nothing else: a no-break space is a word. Lines that begin with # and
+are no row of the file are comments. Tags become IOB2, which changes no entity as conlleval reads them: a tag I- that continues nothing begins one
 (IOB1, which CoNLL-2003's own files have), and IOBES's S and E (BILOU's U and L) are B and I. Classes are numbered so that their
-numbers say what they are: 0 is O, 2t-1 begins an entity of type t, 2t continues it.
+numbers say what they are: 0 is O, 2t-1 begins an entity of type t, 2t continues it. Tags B and I alone are of one type.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,7 @@ def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[
     """Return the classes of all splits, and their items."""
     everything = [tags for sentences in tagged.values() for _, tags in sentences if tags is not None]
     types = sorted({tag[2:] for tags in everything for tag in tags if tag != "O"})
-    labels = ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+    labels = ("O", *(_tag(prefix, kind) for kind in types for prefix in "BI"))
     number = {label: i for i, label in enumerate(labels)}
     items: dict[str, list[Item]] = {
         split: [
@@ -87,7 +88,8 @@ def read(path: Path, columns: tuple[int, int], split: str, notes: list[str]) -> 
     """Return words and IOB2 tags of each sentence; no tags where a test file has one column only."""
     found: list[Tagged] = []
     rewritten = 0
-    for first, rows in _sentences(path):
+    comments: list[int] = []
+    for first, rows in _sentences(path, columns[1], split, comments):
         untagged = len(rows[0]) == 1 and split.startswith("test")
         try:
             words = [row[columns[0]] for row in rows]
@@ -100,17 +102,27 @@ def read(path: Path, columns: tuple[int, int], split: str, notes: list[str]) -> 
         tags = None if given is None else iob2(path, first, given)
         rewritten += sum(a != b for a, b in zip(given or (), tags or (), strict=True))
         found.append((words, tags))
+    if comments:
+        notes.append(
+            f"{path}: {len(comments):,} lines begin with # and are no row, the first is line {comments[0]}: comments."
+        )
     if rewritten:
         notes.append(f"{path}: {rewritten:,} tags are now IOB2; the entities are the same.")
     return found
 
 
-def _sentences(path: Path) -> Iterator[Sentence]:
-    """Yield sentences between blank lines and -DOCSTART- lines. Fields are between tabs, in a line without tabs between blanks."""
+def _sentences(path: Path, label: int, split: str, comments: list[int]) -> Iterator[Sentence]:
+    """Yield sentences between blank lines and -DOCSTART- lines. Fields are between tabs, in a line without tabs between blanks.
+
+    `comments` takes the numbers of lines that are comments; `label` is the column of the tags.
+    """
     first, rows, width = 0, list[list[str]](), 0
     for number, line in lines(path):
-        fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split(" ")
-        fields = fields if "\t" in line else [field for field in fields if field.strip()]
+        fields = [field.strip(" ") for field in line.split("\t")] if "\t" in line else line.split(" ")
+        fields = fields if "\t" in line else list(filter(None, fields))
+        if line.startswith("#") and _is_comment(line, fields, width, label, split):
+            comments.append(number)
+            continue
         if not any(fields) or fields[0] == "-DOCSTART-":
             if rows:
                 yield first, rows
@@ -125,18 +137,35 @@ def _sentences(path: Path) -> Iterator[Sentence]:
         yield first, rows
 
 
+def _is_comment(line: str, fields: list[str], width: int, label: int, split: str) -> bool:
+    """Return whether a line that begins with # is no row of a file of `width` columns (0: not known yet): # is a word, too."""
+    if width and len(fields) != width:
+        return True
+    if len(fields) == 1:
+        return not split.startswith("test")  # which may have words alone
+    return line[1] in " \t" and not _is_tag(fields[label] if -len(fields) <= label < len(fields) else "")
+
+
+def _is_tag(text: str) -> bool:
+    prefix, dash, kind = text.partition("-")
+    return text == "O" or (prefix in _PREFIXES and bool(kind) == bool(dash))
+
+
+def _tag(prefix: str, kind: str) -> str:
+    return f"{prefix}-{kind}" if kind else prefix
+
+
 def iob2(path: Path, first: int, tags: list[str]) -> list[str]:
     """Return the tags of a sentence in IOB2. Errors name `path`, and lines from `first` on."""
     found: list[str] = []
     before = "O"  # as it stands in the file
     for line, tag in enumerate(tags, first):
-        prefix, dash, kind = tag.partition("-")
-        if tag != "O" and not (dash and kind and prefix in _PREFIXES):
-            raise malformed(
-                path, line, f"the tag is {tag!r}. Allowed: O, and B-TYPE, I-TYPE (IOB1, IOB2, IOBES, BILOU)."
-            )
-        begins = prefix in _BEGINS_ALWAYS or before[:1] in _ENDS or before[2:] != kind
-        found.append("O" if tag == "O" else f"{'B' if begins else 'I'}-{kind}")
+        prefix, _, kind = tag.partition("-")
+        if not _is_tag(tag):
+            allowed = "O, and B-TYPE, I-TYPE or B, I alone (IOB1, IOB2, IOBES, BILOU)"
+            raise malformed(path, line, f"the tag is {tag!r}. Allowed: {allowed}.")
+        begins = prefix in _BEGINS_ALWAYS or before[:1] in _ENDS or before == "O" or before[2:] != kind
+        found.append("O" if tag == "O" else _tag("B" if begins else "I", kind))
         before = tag
     return found
 

@@ -5,6 +5,7 @@ the official data itself has such lines, the family says so, leaves them out and
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,9 @@ import numpy as np
 
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.config.paths import user_path
+from roberta_lab.data.corpus.sources.files import open_plain
+from roberta_lab.data.corpus.sources.rows import Twice, expect_distinct, object_of
 from roberta_lab.tasks.items import Item, TaskData
 
 T = TypeVar("T")
@@ -22,6 +26,7 @@ Fields = dict[str, Any]  # values by name, as a file has them: not checked yet
 Row = tuple[int, Fields]  # the number of its line, from 1, and its values by column
 Candidates = Mapping[str, Sequence[str]]  # split -> the names that its file may have, the official one first
 NEEDED = ("train", "dev")
+NO_LABEL = "-1"  # in a test file whose labels are not public
 _LONGEST_FIELD = 1 << 24  # characters of a CSV field; the csv module stops at 131,072 unless told
 
 
@@ -47,7 +52,7 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
         raise ConfigError(
             f"task={task.name} needs its original files: task.path=FOLDER with {files}; or task.hub.revision."
         )
-    path = Path(task.path).expanduser()
+    path = user_path(task.path)
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
     own = _folder_in(path, *names)
@@ -67,7 +72,7 @@ def split_files(
     task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
 ) -> dict[str, Path]:
     """Return the file of each split: what `task.files` names, else the first candidate. A `needed` one must be there."""
-    found = {split: folder / Path(name).expanduser() for split, name in task.files.items() if name}
+    found = {split: folder / user_path(name) for split, name in task.files.items() if name}
     for split, path in found.items():
         if not path.exists():
             raise ConfigError(f"task.files.{split}={task.files[split]}: there is no {path}.")
@@ -85,9 +90,13 @@ def split_files(
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a UTF-8 file from 1, without their ends. Only a line feed ends a line; a byte order mark is no text."""
+    """Yield the lines of a UTF-8 file from 1, without their ends. Only a line feed ends a line; a byte order mark is no text.
+
+    UTF-16 and UTF-32 are read where a mark says so.
+    """
+    number = 1
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             for number, raw in enumerate(file, 1):
                 text = raw.decode("utf-8")
                 yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
@@ -106,6 +115,7 @@ def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = N
     for number, line in lines(path):
         if not columns:
             columns = [name.strip() for name in line.split("\t")]
+            expect_distinct(columns, f"{path}, line {number}")
             continue
         if not line:
             blank = blank or number
@@ -125,12 +135,17 @@ def csv_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a file of commas, where a quoted field may hold commas, quotes (doubled) and line ends."""
     before = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_plain(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             columns = [name.strip() for name in next(reader, [])]
+            expect_distinct(columns, f"{path}, line 1")
             for fields in reader:
                 if len(fields) != len(columns) and fields:
-                    raise malformed(path, reader.line_num, f"{len(fields)} fields, but {len(columns)} columns.")
+                    raise malformed(
+                        path,
+                        reader.line_num,
+                        f"{len(fields)} fields, but {len(columns)} columns ({', '.join(columns)}).",
+                    )
                 if fields:
                     yield reader.line_num, dict(zip(columns, fields, strict=True))
     except OSError as error:
@@ -149,9 +164,11 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=object_of)
         except ValueError as error:
             raise malformed(path, number, f"no JSON ({error}).") from None
+        if isinstance(row, Twice):
+            expect_distinct(row.elements(), f"{path}, line {number}")
         if not isinstance(row, dict):
             raise malformed(path, number, "no JSON object.")
         yield number, row
@@ -172,7 +189,8 @@ def parse_score(path: Path, line: int, text: str, low: float = -math.inf, high: 
 def json_object(path: Path) -> Fields:
     """Return the object that is a whole file."""
     try:
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+        with open_plain(path) as file:
+            found = json.loads(file.read().decode("utf-8-sig"))
     except OSError as error:
         raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
@@ -211,6 +229,12 @@ def assembled(
     for split in NEEDED:
         if not items[split]:
             raise malformed(files[split], None, f"holds no items of {task.name}.")
+    for split, found in items.items():
+        unlabelled = sum(item.gold is None for item in found)
+        if 0 < unlabelled < len(found):
+            raise malformed(
+                files[split], None, f"{unlabelled} of {len(found)} items have no label; allowed is all or none."
+            )
     differing = [
         f"{path}: {len(items[split]):,} items; the official {path.name} has {expected:,}."
         for split, path in files.items()

@@ -3,7 +3,8 @@
 The ending of a file says how it is read: .csv with quotes, .tsv without (a quote is a quote), .jsonl an object a line.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import compress
 from pathlib import Path
 
@@ -13,18 +14,22 @@ from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family
-from roberta_lab.tasks.families.reading import Row, malformed
+from roberta_lab.tasks.families.reading import NO_LABEL, Row, malformed
 from roberta_lab.tasks.items import Item, TaskData, TextItem
 
 READERS = {".csv": reading.csv_rows, ".tsv": reading.tsv_rows, ".jsonl": reading.jsonl_rows}
 COLUMNS = {"text_a": "text", "text_b": "", "label": "label", "id": ""}
 DEV_SHARE = 0.1  # of the train items, where there is no dev file
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _HEADS = ("classification", "regression")
 Labelled = tuple[int, str, str, str | None, str | None]  # line, id, text_a, text_b, label
 
 
 def load(task: TaskConfig, corpus: Path) -> TaskData:
-    """Return the items of a user's files, with train's classes: by size if they are numbers, else by name."""
+    """Return the items of a user's files, with train's classes: by size if they are numbers, else by name.
+
+    In a test file whose labels are all -1 or all empty, they are not public. JSON's true and false are classes of these names.
+    """
     if task.head not in _HEADS:
         raise ConfigError(f"task.head={task.head}: unknown in {task.family}. Allowed: {', '.join(_HEADS)}.")
     tables = {}
@@ -56,13 +61,17 @@ def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]
     for key in ("text_a", "label"):
         if not columns[key]:
             raise ConfigError(f"task.columns.{key} is empty; allowed is the name of a column.")
-    read = {split: list(_labelled(path, rows, columns, split)) for split, (path, rows) in tables.items()}
+    read, known = dict[str, list[Labelled]](), set[str | None]()
+    for split, (path, rows) in tables.items():  # train is the first
+        read[split] = _labelled(path, rows, columns, split, known)
+        known = known or {label for *_, label in read[split]}
     files = hub.names_of(tables)
     labels: tuple[str, ...] = ()
     if task.head == "classification":
-        found = {label for *_, label in read["train"] if label is not None}
-        numbers = all(label.removeprefix("-").isdecimal() for label in found)
-        labels = tuple(sorted(found, key=int) if numbers else sorted(found))
+        found = {label for label in known if label is not None}
+        numbers = all(_NUMBER.fullmatch(label) for label in found)
+        # 1 and 01 are two labels of one size: their spelling says which is first, in every process
+        labels = tuple(sorted(found, key=lambda label: (float(label) if numbers else 0.0, label)))
     items = {split: [_item(files[split], row, labels) for row in rows] for split, rows in read.items()}
     notes: list[str] = []
     if "dev" not in files:
@@ -74,7 +83,21 @@ def load_rows(task: TaskConfig, tables: Mapping[str, tuple[Path, Iterable[Row]]]
     return reading.assembled(task, files, items, labels, notes=notes)
 
 
-def _labelled(path: Path, rows: Iterable[Row], columns: dict[str, str], split: str) -> Iterator[Labelled]:
+def _labelled(
+    path: Path, rows: Iterable[Row], columns: dict[str, str], split: str, known: Set[str | None]
+) -> list[Labelled]:
+    """Return the rows of a table. `known` are labels of train: where -1 is one, it is one in a test file too."""
+    found = list(_read(path, rows, columns, split))
+    labels = {label for *_, label in found}
+    if split.startswith("test") and labels in ({NO_LABEL}, {""}) and not labels & known:
+        return [(line, name, text_a, text_b, None) for line, name, text_a, text_b, _ in found]
+    for line, *_, label in found:
+        if label == "":
+            raise malformed(path, line, "the label is ''. Allowed: a text, a number, true or false.")
+    return found
+
+
+def _read(path: Path, rows: Iterable[Row], columns: dict[str, str], split: str) -> Iterator[Labelled]:
     for number, (line, row) in enumerate(rows):
         wanted = [columns[key] for key in ("text_a", "text_b", "id") if columns[key]]
         for name in [*wanted, *([] if split.startswith("test") else [columns["label"]])]:
@@ -93,11 +116,12 @@ def _text(path: Path, line: int, column: str, value: object) -> str:
 
 
 def _label(path: Path, line: int, value: object) -> str:
-    """Return a label as text: 1 and "1" are the same."""
-    text = str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
-    if not text:
-        raise malformed(path, line, f"the label is {value!r}. Allowed: a text or a number.")
-    return text
+    """Return a label as text: 1 and "1" are the same, true is "true"; None is empty."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float | None):
+        raise malformed(path, line, f"the label is {value!r}. Allowed: a text, a number, true or false.")
+    return "" if value is None else str(value).strip()
 
 
 def _item(path: Path, row: Labelled, labels: tuple[str, ...]) -> Item:
@@ -126,7 +150,7 @@ def load_from_hub(task: TaskConfig) -> TaskData:
         names = hub.class_names(source, columns["label"])
         for number, row in hub.rows(source):
             label = row[columns["label"]]
-            if label in (None, -1) and source.split.startswith("test"):
+            if label in (None, int(NO_LABEL)) and source.split.startswith("test"):
                 del row[columns["label"]]
             elif names is not None and isinstance(label, int) and label in range(len(names)):
                 row[columns["label"]] = names[label]

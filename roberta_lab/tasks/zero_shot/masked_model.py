@@ -9,6 +9,7 @@ import torch
 from roberta_lab.axes import tokenizer
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.paths import user_path
 from roberta_lab.data import tokenizer_files
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
@@ -42,7 +43,7 @@ class MaskedModel:
     @classmethod
     def from_folder(cls, path: str) -> Self:
         """Return the model of a Hugging Face folder of RoBERTa or BERT type. Raises ConfigError."""
-        folder = Path(path).expanduser()
+        folder = user_path(path)
         found = model_folder.read(folder)
         try:
             encoding = Encoding(tokenizer_files.load_of_model(folder))

@@ -24,6 +24,7 @@ from roberta_lab.axes import Ints
 from roberta_lab.axes.rng import generator
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, EvaluateConfig, TaskConfig
+from roberta_lab.config.paths import user_path
 from roberta_lab.tasks.families.reading import jsonl_rows, lines, malformed, sample
 from roberta_lab.tasks.zero_shot.base import Measured, Progress, Yardstick
 
@@ -163,7 +164,7 @@ def files(task: TaskConfig) -> dict[str, Path]:
     allowed = f"Allowed: a folder with {FILES}."
     if not task.path:
         raise ConfigError(f"task={task.name} needs its files: task.path=FOLDER with {FILES}.")
-    folder = Path(task.path).expanduser()
+    folder = user_path(task.path)
     if not folder.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. {allowed}")
     own = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() == "blimp")

@@ -9,14 +9,15 @@ import importlib
 import io
 import lzma
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
+from roberta_lab.config.paths import user_path
+from roberta_lab.data.corpus.sources.marks import as_utf8
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -31,6 +32,7 @@ _PATTERNS = {
     "gutenberg": ("*.txt",),
     "wikiextractor": ("wiki_*", "*.txt", "*.json", "*.jsonl"),  # the first as it names its own files
 }
+_ELSE = {"jsonl": ("*.json", "*.ndjson")}  # of a folder that has none of these: C4 has a JSON object a line in .json.gz
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ class SourceFile:
 # ---------------------------------------------------------------- finding
 def find(source: SourceConfig) -> list[SourceFile]:
     """Return the files of a source by name. A folder gives the files of its kind, a file or glob what it names."""
-    path = Path(source.path).expanduser()
+    path = user_path(source.path)
     if path.is_dir():
-        root, found = path, [file for file in _files_below(path) if _is_of_kind(file, source.kind)]
+        root, found = path, _files_of_kind(path, source.kind)
     elif path.exists():
         root, found = path.parent, [path]
     elif glob.has_magic(str(path)):
-        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
-        found = _globbed(path, source.kind)
+        root = _before_magic(path)
+        found = _globbed(root, path.relative_to(root), source.kind)
     else:
         raise ConfigError(f"{path} does not exist. {_listed(path)}")
     if not found:
@@ -69,6 +71,12 @@ def find(source: SourceConfig) -> list[SourceFile]:
             raise ConfigError(f"{file} and {files[name].path} hold the same file twice; keep one of them.")
         files[name] = SourceFile(name, file)
     return [files[name] for name in sorted(files)]
+
+
+def _files_of_kind(folder: Path, kind: str) -> list[Path]:
+    below = list(_files_below(folder))
+    found = [path for path in below if _matches(path, kind, _PATTERNS[kind])]
+    return found or [path for path in below if _matches(path, kind, _ELSE.get(kind, ()))]
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -87,20 +95,30 @@ def _raise(error: OSError) -> None:
     raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.")
 
 
-def _is_of_kind(path: Path, kind: str) -> bool:
+def _matches(path: Path, kind: str, patterns: Iterable[str]) -> bool:
     plain = Path(path.stem) if path.suffix in COMPRESSIONS and kind != "parquet" else Path(path.name)
-    return any(map(plain.match, _PATTERNS[kind]))
+    return any(map(plain.match, patterns))
 
 
-def _globbed(pattern: Path, kind: str) -> list[Path]:
-    matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
-    below = [file for folder in matches if folder.is_dir() for file in _files_below(folder) if _is_of_kind(file, kind)]
+def _before_magic(pattern: Path) -> Path:
+    """Return the folders of a pattern before the first part that is one; a part that is there, as `a[1]`, is a name."""
+    root = Path()
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part) and not (root / part).exists():
+            break
+        root /= part
+    return root
+
+
+def _globbed(root: Path, pattern: Path, kind: str) -> list[Path]:
+    matches = [root / match for match in glob.glob(str(pattern), root_dir=root, recursive=True)]
+    below = [file for folder in matches if folder.is_dir() for file in _files_of_kind(folder, kind)]
     is_recursive = "**" in pattern.parts  # then the files of a folder match themselves
     return [match for match in matches if match.is_file()] + ([] if is_recursive else below)
 
 
 def _looked_for(kind: str) -> str:
-    endings = " or ".join(pattern.removeprefix("*") for pattern in _PATTERNS[kind])
+    endings = " or ".join(pattern.removeprefix("*") for pattern in (*_PATTERNS[kind], *_ELSE.get(kind, ())))
     return f"{endings} file" + ("" if kind == "parquet" else f" (plain or {', '.join(COMPRESSIONS)})")
 
 
@@ -123,7 +141,14 @@ def import_extra(package: str, path: Path) -> ModuleType:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open the plain bytes of a file by the ending of its name. Broken files raise OSError, EOFError, zlib.error, LZMAError."""
+    """Open a file as plain UTF-8: by the ending of its name (compressions), then by its byte order mark (UTF-16, UTF-32).
+
+    Broken files raise OSError, EOFError, zlib.error, LZMAError here or when they are read.
+    """
+    return as_utf8(_open_bytes(path))
+
+
+def _open_bytes(path: Path) -> BinaryIO:
     if path.suffix == ".zst":
         return io.BufferedReader(_Zstd(path), 1 << 17)
     openers: dict[str, Callable[[Path, str], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

@@ -22,6 +22,7 @@ from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
 
 ALLOWED_BAD, ALLOWED_SHARE = 10, 0.01  # malformed records in a file
+_EARLY = 1 << 22  # characters
 _WITH_FIELDS = ("jsonl", "csv", "parquet")
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
@@ -39,13 +40,32 @@ def documents(
     source: SourceConfig, counts: Counter[str], name: str, part: Iterable[SourceFile]
 ) -> Iterator[text.Document]:
     """Yield the documents of some files of a source. Their `package` is `name`, the name of the source."""
+    together, damaged = Counter[str](), ""
     for file in part:
         counts["files"] += file.start == 0
+        before = counts[text.INVALID]
         try:
             for record in _READERS[source.kind](file, source, counts):
                 yield from _kept(record, source, counts, name)
+                if counts[text.READ] > _EARLY:  # so that a large file in another encoding is refused soon
+                    text.expect_decodable(file.path, counts, counts[text.INVALID] - before)
         except _BROKEN as error:
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
+        replaced = counts[text.INVALID] - before
+        text.expect_decodable(file.path, counts, replaced)
+        damaged = damaged or (str(file.path) if replaced else "")
+        together += Counter({key: counts.pop(key, 0) for key in (text.READ, text.NULS)} | {text.INVALID: replaced})
+    text.expect_decodable(f"{damaged} and other files", together, together[text.INVALID])  # of few characters each
+
+
+def look(source: SourceConfig, file: SourceFile) -> None:
+    """Read the first record of a file. Raise ConfigError if it cannot be read, or lacks a field that the config names."""
+    try:
+        for record in _READERS[source.kind](file, source, Counter()):
+            next(iter(record.paragraphs), None)
+            return
+    except _BROKEN as error:
+        raise ConfigError(f"{file.path} cannot be read: {error}") from None
 
 
 def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: int) -> Iterator[text.Document]:
@@ -56,6 +76,9 @@ def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: 
     file = SourceFile(str(shard), Path(source.hub.path))
     for record in _records(file, fields, hub.rows(source.hub, shard, counts), counts):
         yield from _kept(record, fields, counts, name)
+    text.expect_decodable(f"{source.hub.path}, file {shard}", counts, counts[text.INVALID])
+    for key in (text.READ, text.NULS):
+        counts.pop(key, None)
 
 
 def check(source: SourceConfig) -> None:
@@ -160,7 +183,7 @@ def _fields(file: SourceFile, source: SourceConfig, counts: Counter[str]) -> Ite
         yield from _records(file, source, parquet_rows(file, wanted, counts), counts)
         return
     with files.open_plain(file.path) as stream:
-        rows = csv_rows(stream, counts) if source.kind == "csv" else json_rows(stream, counts, file)
+        rows = csv_rows(stream, counts, file) if source.kind == "csv" else json_rows(stream, counts, file)
         yield from _records(file, source, rows, counts)
 
 

@@ -31,6 +31,23 @@ def expect_fields(fields: Iterable[str], file: SourceFile, wanted: Iterable[str 
             raise ConfigError(f"{file.path} has no field {name!r}. It has: {', '.join(fields) or 'none'}.")
 
 
+def expect_distinct(names: Iterable[str], where: object) -> None:
+    """Raise ConfigError for columns of the same name, of which one would be read in silence; columns may lack a name."""
+    twice = [name for name, number in Counter(filter(None, names)).items() if number > 1]
+    if twice:
+        raise ConfigError(f"{where}: the column {twice[0]!r} is there twice. Its columns: {', '.join(names)}.")
+
+
+class Twice(Counter[str]):
+    """The keys of a JSON object that has one of them twice, and how often each is there."""
+
+
+def object_of(pairs: list[tuple[str, Any]]) -> Fields:
+    """Return the object of these keys and values, for `json.loads` (`object_pairs_hook`); a `Twice` if a key is repeated."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Twice(key for key, _ in pairs)
+
+
 def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Iterator[Row]:
     """Yield one object per line of `file` that has text; `stream` is its plain bytes. Positions are those in the whole file."""
     position = file.first_line - 1
@@ -49,14 +66,17 @@ def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Itera
         if not line.strip():
             continue
         try:
-            found = json.loads(line, strict=False)  # `text.clean` handles controls in strings
+            # `text.clean` handles controls in strings
+            found = json.loads(line, strict=False, object_pairs_hook=object_of)
         except (ValueError, RecursionError) as error:
             yield position, f"not JSON ({error})"
             continue
+        if isinstance(found, Twice):
+            expect_distinct(found.elements(), f"{file.path}, record {position + 1}")
         yield position, found if isinstance(found, dict) else f"a JSON {type(found).__name__}, not an object"
 
 
-def csv_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[Row]:
+def csv_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Iterator[Row]:
     """Yield rows under the names of the first one (RFC 4180: commas, quotes doubled inside quotes, newlines inside quotes)."""
     csv.field_size_limit(MAX_FIELD)  # for the whole process; the default of 131,072 is too small for many documents
     names: list[str] | None = None
@@ -76,6 +96,7 @@ def csv_rows(stream: BinaryIO, counts: Counter[str]) -> Iterator[Row]:
                 continue
             if names is None:
                 names = [text.one_line(name, counts) for name in row]
+                expect_distinct(names, file.path)
                 continue
             position += 1
             if len(row) == len(names):
@@ -89,7 +110,7 @@ class _CsvLines:
     """Lines with their ends. A line that is too long is skipped with an error; the next line can be read after it."""
 
     def __init__(self, plain: io.TextIOWrapper, counts: Counter[str]) -> None:
-        self._plain = plain
+        self._plain, self._counts = plain, counts
         self._ahead = [_without_mark(plain.readline(MAX_FIELD), counts)]
 
     def __iter__(self) -> _CsvLines:
@@ -97,6 +118,7 @@ class _CsvLines:
 
     def __next__(self) -> str:
         line = self._ahead.pop() if self._ahead else self._plain.readline(MAX_FIELD)
+        self._counts[text.READ] += len(line)
         if not line:
             raise StopIteration
         if len(line) < MAX_FIELD or line.endswith(("\r", "\n")):
@@ -118,6 +140,7 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
     wanted, start = list(dict.fromkeys(wanted)), 0
     try:
         with parquet.ParquetFile(file.path) as table:
+            expect_distinct(table.schema_arrow.names, file.path)
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
                 yield from batch_rows(batch, wanted, start, counts)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
+from roberta_lab.data.corpus.sources.marks import LONGEST_MARK, encoding_of
 from roberta_lab.data.storage import recall, remember
 
 RANGE_BYTES = 1 << 25  # a larger plain file of JSON lines is read in ranges of about this size
@@ -84,7 +85,10 @@ def _grouped(pieces: list[tuple[SourceFile, int]]) -> list[tuple[list[SourceFile
 
 
 def _scan_file(path: Path, count: Callable[[int], object]) -> _FileScan:
-    """Return the SHA-256 of a file and, about every RANGE_BYTES, the start of a line: its place and its number."""
+    """Return the SHA-256 of a file and, about every RANGE_BYTES, the start of a line: its place and its number.
+
+    A file whose mark says that it is not UTF-8 has no such places: its line ends are other bytes.
+    """
     digest, cuts, lines, at, edge = hashlib.sha256(), list[list[int]](), 0, 0, RANGE_BYTES
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -95,4 +99,7 @@ def _scan_file(path: Path, count: Callable[[int], object]) -> _FileScan:
             lines += block.count(b"\n")
             at += len(block)
             count(len(block))
+    with open(path, "rb") as file:
+        is_utf8 = encoding_of(file.read(LONGEST_MARK)) is None
+    cuts = cuts if is_utf8 else []
     return {"sha256": digest.hexdigest(), "cuts": [cut for cut in cuts if cut[0] < at]}

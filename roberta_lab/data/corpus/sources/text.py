@@ -14,6 +14,9 @@ The policy, each case counted under its name in `counts`:
 | a document of more than 4,194,304 characters | documents up to this length, cut between paragraphs | documents cut |
 | a document of whitespace only | nothing | documents empty |
 
+A file in another encoding is refused (`expect_decodable`): more than ALLOWED_UNDECODABLE of its characters, and more than
+ALLOWED_AT_LEAST, are bytes that are not UTF-8 or NULs. UTF-16 and UTF-32 with their marks are read (`files.open_plain`).
+
 The result does not depend on how a text was read: pieces are cut from the start of their line. A missing final newline
 changes nothing. C1 controls other than U+0085, tabs and spaces inside a line stay.
 """
@@ -29,9 +32,15 @@ from typing import BinaryIO
 
 import sentencex
 
+from roberta_lab.config import ConfigError
+
 MAX_PARAGRAPH = 1 << 16  # characters; segmentation is several times slower on longer ones
 MAX_DOCUMENT = 1 << 22  # characters; "War and Peace" has 3.2 million
 _CHUNK = 1 << 18  # bytes
+ALLOWED_UNDECODABLE = (
+    0.001  # share of a file's characters: of text in Latin-1 it is some percent, in UTF-8 next to none
+)
+ALLOWED_AT_LEAST = 10  # characters of a file, so that a short one may have a broken byte
 
 _NEWLINES = ("\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
 _CONTROLS = bytes([*(byte for byte in range(0x20) if byte not in b"\t\n\v\f\r"), 0x7F])
@@ -41,6 +50,7 @@ _BROKEN_AT_DASH = re.compile(r"(?<=\S[-—])\n")
 
 INVALID = "invalid UTF-8 bytes replaced"
 LONE = "lone surrogates replaced"
+READ, NULS = "characters read", "NULs read"  # counted until `expect_decodable` takes them
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Document:
 # ---------------------------------------------------------------- characters
 def decode(raw: bytes, counts: Counter[str]) -> str:
     """Decode UTF-8 to text without surrogates; newlines and controls stay."""
+    counts[READ] += len(raw)
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -79,6 +90,7 @@ def clean(text: str, counts: Counter[str], surrogates: str = LONE) -> str:
         text = text.replace("\ufeff", "")
     if removed := len(raw) - len(raw.translate(None, _CONTROLS)):  # controls are one byte each; scanned in C
         counts["control characters removed"] += removed
+        counts[NULS] += raw.count(0)
         text = text.translate(_REMOVED)
     return text
 
@@ -86,6 +98,15 @@ def clean(text: str, counts: Counter[str], surrogates: str = LONE) -> str:
 def one_line(text: str, counts: Counter[str]) -> str:
     """Return a title or an id, clean, on one line, with single spaces."""
     return " ".join(clean(text, counts).split())
+
+
+def expect_decodable(what: object, counts: Counter[str], replaced: int) -> None:
+    """Raise ConfigError if text cannot be meant as UTF-8: `replaced` bytes of it were replaced, and it has NULs (UTF-16)."""
+    read, undecodable = counts[READ], replaced + counts[NULS]
+    if undecodable > max(ALLOWED_AT_LEAST, ALLOWED_UNDECODABLE * read):
+        allowed = f"allowed are {ALLOWED_UNDECODABLE:.1%}, or {ALLOWED_AT_LEAST}"
+        convert = "Is it in another encoding? iconv -f ENCODING -t UTF-8 makes UTF-8 of it"
+        raise ConfigError(f"{what}: {undecodable:,} of {read:,} characters are not UTF-8; {allowed}. {convert}.")
 
 
 def _without_surrogates(text: str, counts: Counter[str], name: str) -> str:
@@ -119,6 +140,7 @@ def _texts(stream: BinaryIO, counts: Counter[str]) -> Iterator[str]:
     bytes_decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     decoder = io.IncrementalNewlineDecoder(bytes_decoder, translate=False)  # holds a CR until it sees what follows
     while raw := stream.read(_CHUNK):
+        counts[READ] += len(raw)
         yield clean(decoder.decode(raw), counts, INVALID)
     yield clean(decoder.decode(b"", final=True), counts, INVALID)
 
