@@ -14,6 +14,7 @@ from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import assign, texts, without
 from roberta_lab.runs.tables import Sweep, sweeps_of
+from roberta_lab.runs.wandb.tables import log_table
 
 
 def main(job: Job) -> Json:
@@ -25,6 +26,7 @@ def main(job: Job) -> Json:
     answers: list[dict[str, Any]] = []
     for sweep in sweeps:
         table, files = _written(sweep)
+        log_table(sweep.config, files[0].parent, list({job.path: job for job in sweep.runs}.values()))
         content = read_json(files[0].parent / JSON_FILE)
         answers.append({**{key: content[key] for key in content if key != LANDING}, "files": [*map(str, files)]})
         if len(sweeps) == 1:

@@ -21,6 +21,7 @@ from roberta_lab.runs.compose import divide, rate
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
 from roberta_lab.runs.overrides import parse
+from roberta_lab.runs.wandb import environment
 
 _SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
 
@@ -106,6 +107,7 @@ class RowSweeper(Sweeper):
         jobs = self._jobs(arguments)
         if len(jobs) > 1 and self.config.hydra.job.name in KINDS:
             print(side_by_side(len(jobs), self.config.hydra.launcher), flush=True)
+            environment.ready(jobs[0].config)  # once, and not in each process of a job
         results = self.launcher.launch([job.words for job in jobs], initial_job_idx=0)
         for result in results:
             if isinstance(failure := result.return_value, Exception):
