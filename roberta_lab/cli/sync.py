@@ -33,7 +33,9 @@ def main(job: Job) -> Json:
         "failed": [str(folder) for folder in failed],
         "before": there,
     }
-    print(f"uploaded: {counted(len(done), 'run')}; next: roberta-lab table sweep=NAME logger.wandb=online shows a table's")
+    print(
+        f"uploaded: {counted(len(done), 'run')}; next: roberta-lab table sweep=NAME logger.wandb=online shows a table's"
+    )
     if failed:
         print(said, file=sys.stderr)
         raise Unfinished(f"not uploaded: {', '.join(map(str, failed))}; the same command tries again.", found)

@@ -130,9 +130,16 @@ class _Handler(BaseHTTPRequestHandler):
             return {"model": {"bucket": None}}
         rows, facts = self.server.rows.get(run_id, []), self.server.runs[run_id]
         bucket = {"id": f"bucket-{run_id}", "name": run_id, "displayName": facts.get("displayName"), "tags": []}
-        bucket |= {"config": facts.get("config", "{}"), "summaryMetrics": json.dumps(self.server.summaries.get(run_id, {}))}
+        bucket |= {
+            "config": facts.get("config", "{}"),
+            "summaryMetrics": json.dumps(self.server.summaries.get(run_id, {})),
+        }
         bucket |= {"historyLineCount": len(rows), "eventsLineCount": 0, "logLineCount": 0, "eventsTail": "[]"}
-        bucket |= {"historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]), "wandbConfig": "{}", "sweepName": None}
+        bucket |= {
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "wandbConfig": "{}",
+            "sweepName": None,
+        }
         return {"model": {"bucket": bucket}}
 
     def _runs(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         page = {"endCursor": None, "hasNextPage": False}
         edges = [{"node": node, "cursor": str(n)} for n, node in enumerate(found)]
-        return {"project": {"internalId": "1", "runCount": len(found), "readOnly": False, "runs": {"edges": edges, "pageInfo": page}}}
+        return {
+            "project": {
+                "internalId": "1",
+                "runCount": len(found),
+                "readOnly": False,
+                "runs": {"edges": edges, "pageInfo": page},
+            }
+        }
 
     def _run_fragment(self, run_id: str) -> dict[str, Any]:
         facts = self.server.runs[run_id]

@@ -47,24 +47,25 @@ class Mirror:
         self.chance: dict[str, float] = {}  # by the name of a score: what a constant prediction scores
         self._known: set[str] = set()  # metrics for which W&B was told what its summary keeps
         self._first_step = getattr(run, "step", 0)  # W&B has the rows before it already, of an earlier attempt
-        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], object], threading.Event] | None] = SimpleQueue()
         threading.Thread(target=self._call, daemon=True).start()
 
     def _call(self) -> None:
-        while (work := self._calls.get()) is not None:
-            if self.failed:
-                continue
+        while (call := self._calls.get()) is not None:
+            work, done = call
             try:
-                work()
+                if not self.failed:
+                    work()
             except Exception as error:
                 self._drop(error)
+            done.set()
 
     def log(self, row: Row) -> None:
         """Send a row, at its own step: what W&B has of an earlier attempt is not repeated."""
         is_of_one_step = any(name.startswith(TRAIN) for name in row) and not scores_of(row)
         if self.failed or row.step < self._first_step or (is_of_one_step and row.step % self.every):
             return
-        self._calls.put(lambda: self._log(row))
+        self._calls.put((lambda: self._log(row), threading.Event()))
         if self._calls.qsize() > MOST_WAITING:
             self._drop(TimeoutError("it takes no more rows"))
 
@@ -116,6 +117,7 @@ class Mirror:
         self.attempt(lambda: self.run.finish(exit_code=0 if error is None else 1))
         self._calls.put(None)
         if self.failed:
+            run_within(GRACE_SECONDS, lambda: self.run.finish(exit_code=1))  # ends W&B's own threads at least
             give_up()
 
     def attempt(self, work: Callable[[], object]) -> None:
@@ -123,14 +125,7 @@ class Mirror:
         if self.failed:
             return
         done = threading.Event()
-
-        def guarded() -> None:
-            try:
-                work()
-            finally:
-                done.set()
-
-        self._calls.put(guarded)
+        self._calls.put((work, done))
         if not done.wait(FINISH_SECONDS + GRACE_SECONDS):
             self._drop(TimeoutError("it does not answer"))
 

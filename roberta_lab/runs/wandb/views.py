@@ -104,4 +104,8 @@ def _task_panels(reports: ModuleType, prefix: str, row: object) -> list[object]:
         return reports.BarPlot(title=title, metrics=[prefix + name], groupby=row, groupby_aggfunc="median")
 
     shown = [f"{prefix}predictions", f"{prefix}confusion_matrix"]
-    return [bars("score", "score"), bars("chance", "chance"), reports.MediaBrowser(title="predictions", media_keys=shown)]
+    return [
+        bars("score", "score"),
+        bars("chance", "chance"),
+        reports.MediaBrowser(title="predictions", media_keys=shown),
+    ]
