@@ -120,7 +120,10 @@ def _data(config: Config) -> TaskData:
 def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunResult:
     """Train, score and save the run in its claimed folder, write `result.json`, and return the result."""
     from roberta_lab.runs.tracking import Tracker
+    from roberta_lab.runs.wandb import media
     from roberta_lab.tasks.finetuning import finetune
+    from roberta_lab.tasks.metrics import chance_scores
+    from roberta_lab.training.ranks import device_name
 
     start_time = time.monotonic()
     data = _data(config)
@@ -133,10 +136,13 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunRes
     (path / "result.json").unlink(missing_ok=True)  # of a complete run that lacks the weights which are asked for now
     log, result = Tracker(config, path, "finetune", name, identity.finetune_science(config)), None
     log.resume(0)
+    log.note({"device": device_name(config.trainer.accelerator)})
+    log.note_chance(partial(chance_scores, config.task, data))
     try:
         found = finetune(config, start, data, path, log.write)
         made_from = sources.pretrained.name if sources.pretrained else None
         result = RunResult(path.name, name, time.monotonic() - start_time, found.result, made_from)
+        log.show(partial(media.predictions, config, data, path))
         if config.finetune.save_model:
             _save(config, start, found, path, result, data)
         if config.finetune.submission:

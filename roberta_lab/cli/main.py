@@ -92,11 +92,14 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
         raise ConfigError(f"{name}: no such command.{allowed}")
     from roberta_lab.runs.known_words import split_flags, without_dashes
     from roberta_lab.runs.outside import open_places
+    from roberta_lab.runs.wandb import environment
 
     if "--help" in arguments or "-h" in arguments:
         open_places(arguments)  # whose options help lists
         print(help_of(name), end="")
         return None
+    if environment.under_agent():
+        arguments = environment.without_hyphens(arguments)
     named, arguments = _named(name, arguments)
     arguments = open_places(without_dashes(arguments))
     flags, words = split_flags(arguments)
@@ -112,6 +115,9 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
     if not _SHOWS.isdisjoint(flag.partition("=")[0] for flag in flags):
         flags, overrides = _of_one_job(flags, overrides)
     is_sweep = COMMANDS[name].sweeps and bool(_sweeps(overrides))
+    if environment.under_agent():
+        makes_several = is_sweep or name == "reproduce" or not {"-m", "--multirun"}.isdisjoint(flags)
+        environment.check_one_run(name, makes_several)
     multirun = ["--multirun"] if is_sweep and _ASKS.isdisjoint(flags) else []
     return run_hydra(name, [*multirun, *flags], overrides, as_json)
 
@@ -155,9 +161,11 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
 
     from roberta_lab.runs import compose, jobs, options, registration
     from roberta_lab.runs.overrides import texts
+    from roberta_lab.runs.wandb import environment
 
     registration.register()
     jobs.forget()
+    environment.forget()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     # argparse wants the flags first and the overrides in one piece
     before, sys.argv = sys.argv, ["roberta-lab", *flags, *texts(overrides), f"hydra.job.name={name}"]

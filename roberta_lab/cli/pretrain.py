@@ -10,7 +10,7 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
-from roberta_lab.runs import identity, provenance, results, run_folder
+from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.tasks import zero_shot
@@ -32,6 +32,7 @@ def main(job: Job) -> Json:
             return run_folder.found_complete(name, path)
         from roberta_lab.runs.results import RunResult
         from roberta_lab.runs.tracking import Tracker
+        from roberta_lab.runs.wandb import media
         from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
 
         start = time.monotonic()
@@ -39,8 +40,9 @@ def main(job: Job) -> Json:
         result = None
         log = Tracker(config, path, "pretrain", name, identity.science(config))
         try:
-            found = pretrain(config, prepared, path, log, name, partial(provenance.note_cut, path), score)
+            found = pretrain(config, prepared, path, log, name, log.note_cut, score)
             result = RunResult(path.name, name, time.monotonic() - start, found)
+            log.show(partial(media.filled_masks, config, prepared, path))
         finally:
             log.close(result)
         run_folder.finish(path, result)

@@ -27,13 +27,12 @@ from roberta_lab.data.storage import Json
 from roberta_lab.reports import until
 from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.page.claims import counted_outcomes
-from roberta_lab.reports.table.as_json import JSON_FILE
 from roberta_lab.runs import identity, launching, progress, results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of, without_table_choice
-from roberta_lab.runs.wandb import mirror
+from roberta_lab.runs.wandb import environment
 
 LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
 SEEDS = "sweep.seeds"
@@ -221,6 +220,8 @@ def _make_all(work: Work, config: Config, hydra: list[str]) -> None:
     """Prepare and make what is missing of all kinds; note the time that each pretraining seed of it took."""
     start, seeds = time.monotonic(), {job.seed for kind in work.kinds for job in work.missing(kind)}
     _prepare(work)
+    if any(work.missing(kind) for kind in work.kinds):
+        environment.ready(config)  # once, and not in each process of a job
     for kind in work.kinds:
         _make(work, kind, config, hydra)
     if seeds:
@@ -262,19 +263,9 @@ def _log(work: Work) -> Path:
 
 
 def _tables(work: Work) -> list[dict[str, Any]]:
-    """Write each table as `roberta-lab table` does, with missing runs marked, copy changed tables to W&B; return its answers."""
+    """Write each table as `roberta-lab table` does, with missing runs marked; return its answers."""
     answers = []
     for sweep in work.sweeps:
-        before = _read(sweep.folder / JSON_FILE)
         answer: Any = main_of("table")(Job("table", sweep.config, sweep.overrides))
         answers.append(answer)
-        folder = Path(answer["files"][0]).parent
-        if before != _read(folder / JSON_FILE) and mirror.mode(sweep.config) != "off":
-            from roberta_lab.runs.wandb.tables import log_table
-
-            log_table(sweep.config, folder, list({job.path: job for job in sweep.runs}.values()))
     return answers
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

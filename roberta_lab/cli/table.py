@@ -21,6 +21,7 @@ from roberta_lab.runs.command_line import folded, typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import assign, without
 from roberta_lab.runs.tables import Sweep, sweeps_of
+from roberta_lab.runs.wandb.tables import log_table
 
 
 def main(job: Job) -> Json:
@@ -36,6 +37,7 @@ def main(job: Job) -> Json:
     answers: list[dict[str, Any]] = []
     for sweep in sweeps:
         table, files = _written(sweep)
+        log_table(sweep.config, files[0].parent, list({job.path: job for job in sweep.runs}.values()))
         answers.append(_answer(files))
         if len(sweeps) == 1:
             _show(files)

@@ -67,6 +67,14 @@ class LoggerConfig:
 
     wandb: str = one_of("auto", "offline", "online", "off", default="auto")  # auto: online with a key, else offline
     project: str = "roberta_lab"
+    entity: str | None = None  # a user or team; None: that of the key
+    tags: list[str] = field(default_factory=list)  # beside those of the axes
+    notes: str | None = None  # None: the question of the sweep
+    every: int = at_least(1, 1)  # steps of training; validations are always logged
+    examples: int = at_least(0, 50)  # predictions of a finished run that are shown
+    system: bool = False  # use of processors, memory and disk as time goes on
+    console: bool = False  # what the run prints
+    git: bool = False  # the repository's address and the commit, as W&B finds them
 
 
 @dataclass

@@ -68,6 +68,13 @@ class Predictor:
                     found[numbers[owner]].append(candidates)
         return found
 
+    def fits(self, text: str) -> bool:
+        """Return whether a text with masks is short enough for the model."""
+        try:
+            return bool(self._encode_masked(text, 1))
+        except ConfigError:
+            return False
+
     def _top(self, hidden: Tensor, top_k: int) -> list[list[Candidate]]:
         """Return for each of M masks the likeliest tokens, from hidden states (M, H)."""
         shares = self.model.mlm_logits(hidden).float().softmax(1)  # (M, V)

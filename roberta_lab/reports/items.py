@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from roberta_lab.reports.statistics.multi_bootstrap import mean
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, heads, metrics, zero_shot
-from roberta_lab.tasks.items import Choice, Item, Predictions, Span, Tagging, TaskData
+from roberta_lab.tasks.items import Predictions, TaskData, in_words, texts_of
 from roberta_lab.tasks.result import predictions_file
 from roberta_lab.tasks.zero_shot.minimal_pairs import Pairs, points_of
 
@@ -76,9 +75,9 @@ def _items(lines: Predictions, config: Config) -> ScoredItems:
         score=(lambda rows: head.scores(task, rows)[metric]) if points is None else mean,
         right=head.right(table),
         predictions=[prediction["prediction"] for _, prediction in pairs],
-        said_of=lambda i: _in_words(items[i], pairs[i][1]["prediction"], labels),
-        gold_of=lambda i: _in_words(items[i], items[i].gold, labels),
-        texts_of=lambda i: _texts(items[i], head.fields),
+        said_of=lambda i: in_words(items[i], pairs[i][1]["prediction"], labels),
+        gold_of=lambda i: in_words(items[i], items[i].gold, labels),
+        texts_of=lambda i: texts_of(items[i], head.fields),
     )
 
 
@@ -111,23 +110,6 @@ class _Task:
 @cache
 def _data_once(task: _Task, corpus: Path) -> TaskData:
     return replace(families.load(task.config, corpus), train=())  # which nobody here reads
-
-
-def _in_words(item: Item, value: Any, labels: Sequence[str]) -> str:
-    """Return a prediction of an item, or what is right, as people read it."""
-    if isinstance(item, Span):
-        texts = [value] if isinstance(value, str) else value
-        return " / ".join(dict.fromkeys(text or "(no answer)" for text in texts))
-    if isinstance(item, Choice):
-        return item.choices[value]
-    if isinstance(item, Tagging):
-        return " ".join(labels[number] for number in value)
-    return labels[int(value)] if labels and float(value) == int(value) else f"{value:.3g}"
-
-
-def _texts(item: Item, fields: Sequence[str]) -> dict[str, str]:
-    found = {name: getattr(item, name, None) for name in fields}
-    return {n: text if isinstance(text, str) else " | ".join(text) for n, text in found.items() if text is not None}
 
 
 # ---------------------------------------------------------------- minimal pairs

@@ -63,12 +63,20 @@ def begin_attempt(run: Path, data: dict[str, str], command: list[str]) -> None:
     attempt: Attempt = {
         "git": _git(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "hardware": {"platform": platform.platform(), "cpus": os.cpu_count(), "host": socket.gethostname()},
         "command": command,
         "start": now(),
     }
     write_json(run / NAME, {"data": data, "attempts": [*(earlier["attempts"] if earlier else []), attempt]})
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package; None where it is not installed, as W&B need not be."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def note_cut(run: Path, cut: Cut) -> None:

@@ -21,6 +21,7 @@ from roberta_lab.runs.compose import divide, rate
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
 from roberta_lab.runs.overrides import parse
+from roberta_lab.runs.wandb import environment
 
 _SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
 
@@ -111,6 +112,7 @@ class RowSweeper(Sweeper):
             if isinstance(self.task, Answering):
                 called = names.told_apart([job.overrides for job in jobs])
                 self.task.called = {job.path: name for job, name in zip(jobs, called, strict=True)}
+            environment.ready(jobs[0].config)  # once, and not in each process of a job
         results = self.launcher.launch([job.words for job in jobs], initial_job_idx=0)
         for result in results:
             if isinstance(failure := result.return_value, Exception):

@@ -6,16 +6,18 @@ is set, so it needs no account, asks no question and uses no network.
 
 import csv
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
+from roberta_lab.runs import provenance
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.wandb import mirror
-from roberta_lab.training.rows import Row
+from roberta_lab.training.rows import Cut, Row
 
 
 class MetricsFile:
@@ -72,16 +74,18 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 class Tracker:
     """The metrics file of one run and its copy in W&B: the `RowLog` that training writes to. `close` ends both."""
 
-    def __init__(self, config: Config, directory: Path, kind: str, name: str, science: Mapping[str, object]) -> None:
-        self.directory, self.kind = directory, kind
-        self.start_mirror = partial(mirror.start, config, directory, kind, name, science)
+    def __init__(self, config: Config, directory: Path, kind: str, label: str, science: Mapping[str, object]) -> None:
+        self.config, self.directory, self.kind, self.label, self.science = config, directory, kind, label, science
         self.file: MetricsFile | None = None
         self.mirror: mirror.Mirror | None = None
 
     def resume(self, step: int) -> None:
         """Open the file, keep the rows of an earlier attempt up to `step`, and start W&B. Call it before `write`."""
         self.file = MetricsFile(self.directory / "metrics.jsonl", step)
-        self.mirror = self.start_mirror()
+        self.mirror = mirror.start(self.config, self.directory, self.kind, self.label, self.science, step)
+        if self.mirror is not None:
+            for row in self.read():  # W&B may lack them; those that it has are not sent again
+                self.mirror.log(row)
 
     def write(self, row: Row) -> None:
         """Append a row to the file, and send it to W&B."""
@@ -99,8 +103,31 @@ class Tracker:
         assert self.file is not None, "call resume first"
         self.file.flush()
 
+    def note_cut(self, cut: Cut) -> None:
+        """Note how steps are cut, and on what device."""
+        provenance.note_cut(self.directory, cut)
+        self.note({"cut": asdict(cut), "device": cut.device})
+
+    def note(self, settings: Mapping[str, object]) -> None:
+        """Add settings to what W&B shows of the run."""
+        if self.mirror is not None:
+            self.mirror.note(settings)
+
+    def note_chance(self, scores: Callable[[], Mapping[str, float]]) -> None:
+        """Show in W&B beside each of these dev scores what a constant prediction gets."""
+        if self.mirror is not None:
+            self.mirror.chance |= {f"dev/{name}": value for name, value in scores().items()}
+
+    def show(self, media: Callable[[], Mapping[str, object]]) -> None:
+        """Show tables and plots in W&B, if there is one: else they are not made."""
+        if self.mirror is not None:
+            self.mirror.show(media)
+
     def close(self, result: RunResult | None = None) -> None:
-        """Close the file and the W&B run. With a result (a complete run), write `metrics.csv` and W&B's summary too."""
+        """Close the file and the W&B run. With a result (a complete run), write `metrics.csv` and W&B's summary too.
+
+        Without one, W&B shows the run as what the exception at hand says: stopped, or failed.
+        """
         if self.file is not None:
             self.file.close()
         if result is not None:
@@ -108,8 +135,15 @@ class Tracker:
         if self.mirror is None:
             return
         if result is not None:
-            self.mirror.summarize(result.to_json())
-            if made_from := result.pretrain_run_id:
-                self.mirror.log_input("pretrain", self.directory.parent.parent / "pretrain" / made_from)
-            self.mirror.log_output(self.kind, self.directory)
-        self.mirror.finish(succeeded=result is not None)
+            self._summarize(self.mirror, result)
+        error = None if result is not None else sys.exception() or RuntimeError("no result")
+        self.mirror.finish(error)
+
+    def _summarize(self, shown: mirror.Mirror, result: RunResult) -> None:
+        values = result.to_json()
+        shown.summarize(shown.keys.summary(self.config, self.kind, values))
+        if made_from := result.pretrain_run_id:
+            shown.log_input("pretrain", self.directory.parent.parent / "pretrain" / made_from)
+        shown.log_output(self.kind, self.directory)
+        if values.get("diverged"):
+            shown.alert("diverged", f"{self.label}: the loss never fell")

@@ -87,3 +87,21 @@ class TaskData:
     def splits(self) -> dict[str, Sequence[Item]]:
         """Return the items of every split as used, after `num_train` and `num_dev`: train, dev, and the others."""
         return {"train": self.train, "dev": self.dev, **self.others}
+
+
+def in_words(item: Item, value: Any, labels: Sequence[str]) -> str:
+    """Return a prediction of an item, or what is right, as people read it."""
+    if isinstance(item, Span):
+        texts = [value] if isinstance(value, str) else value
+        return " / ".join(dict.fromkeys(text or "(no answer)" for text in texts))
+    if isinstance(item, Choice):
+        return item.choices[value]
+    if isinstance(item, Tagging):
+        return " ".join(labels[number] for number in value)
+    return labels[int(value)] if labels and float(value) == int(value) else f"{value:.3g}"
+
+
+def texts_of(item: Item, fields: Sequence[str]) -> dict[str, str]:
+    """Return the texts of an item by name; `fields` are those of its head."""
+    found = {name: getattr(item, name, None) for name in fields}
+    return {n: text if isinstance(text, str) else " | ".join(text) for n, text in found.items() if text is not None}

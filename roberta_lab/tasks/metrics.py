@@ -58,6 +58,11 @@ def constant_predictions(task: TaskConfig, data: TaskData) -> Predictions:
     return max(found, key=lambda predictions: score(task, items, predictions).get(metric, 0.0))
 
 
+def chance_scores(task: TaskConfig, data: TaskData) -> Scores:
+    """Return the dev scores of the best constant prediction."""
+    return score(task, data.dev, constant_predictions(task, data))
+
+
 def share_no_better(
     task: TaskConfig, items: Sequence[Item], predictions: Predictions, constant: Predictions, num_tried: int = 1
 ) -> float:

@@ -121,6 +121,11 @@ def is_diff(found: Any) -> None:
     assert not found["science"] and {metric["difference"] for metric in found["metrics"]} == {0.0}
 
 
+def is_synced(found: Any) -> None:
+    """Nothing was logged for W&B here; tests/cli/test_sync.py has the rest."""
+    assert found == {"uploaded": [], "failed": [], "before": 0}
+
+
 CASES: dict[str, tuple[list[str], Callable[[Any], None]]] = {
     "prepare": ([], is_prepared),
     "inspect": (["inspect.examples=1"], is_inspected),
@@ -133,6 +138,7 @@ CASES: dict[str, tuple[list[str], Callable[[Any], None]]] = {
     "diff": (["seed=1", "seed=1"], is_diff),
     "table": (OWN, is_table),
     "reproduce": (OWN, is_reproduced),
+    "sync": ([], is_synced),
 }
 
 

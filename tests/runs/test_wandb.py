@@ -1,98 +1,36 @@
-"""What W&B shows of runs and tables: offline in its files, online on a server of our own; and that it never costs a run."""
+"""What W&B shows of runs and tables: offline in its files, online on a server of our own."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from composed_jobs import at
-from example_results import finetuned, pretrained
 from wandb_files import OfflineRun, pieces
+from wandb_runs import KEY, ROWS, Table, here, logging, server, table, tracked, tracker, wandb, whole, write_table  # noqa: F401
 from wandb_server import Server
 
-from roberta_lab.config import Config, LoggerConfig
-from roberta_lab.runs import jobs
-from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.overrides import parse
-from roberta_lab.runs.registration import register
-from roberta_lab.runs.tables import runs_of
-from roberta_lab.runs.tracking import Tracker, read
-from roberta_lab.runs.wandb import mirror as wandb_mirror
-from roberta_lab.runs.wandb import tables
-from roberta_lab.training.rows import Row
+from roberta_lab.runs.tracking import read
+from roberta_lab.runs.wandb import environment, tables, views
+from roberta_lab.training.rows import Cut, Row
 
-KEY = "k" * 40
-ROWS = [Row(s, {"tokens_seen": 10 * s, "train/mlm_loss": 1.0 / s, "val/ppl": 9.0 - s}) for s in (1, 2)]
-RESULTS = {"pretrain": pretrained(ppl=7.0), "finetune": finetuned(score=61.5, at_chance=True)}
+TABLE_ID = "table-table1_masking-smoke"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces and pydantic
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[Job]]:
-    """Table 1 with one task and seed: two rows, so two pretraining and two finetuning runs."""
-    register()
-    overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]"]
-    with jobs.composing():
-        user = parse(overrides)
-        config = jobs.composed(user)
-        return config, runs_of(config, user)
-
-
-def tracked(outputs: Path, one: Job, mode: str, made_from: Path | None = None) -> Path:
-    """A run that only logs."""
-    config = replace(one.config, logger=LoggerConfig(mode))
-    directory = outputs / one.kind / one.path.name
-    directory.mkdir(parents=True)
-    (directory / "config.yaml").write_text(one.name)
-    tracker = Tracker(config, directory, one.kind, one.name, {"seed": 1, "masking": {"name": config.masking.name}})
-    tracker.resume(0)
-    for row in ROWS:
-        tracker.write(row)
-    tracker.close(replace(RESULTS[one.kind], pretrain_run_id=made_from.name if made_from else None))
-    (directory / "result.json").write_text("{}")
-    return directory
-
-
-CLAIM = {"words": "dynamic no worse", "verdict": "holds here", "estimate": "better by 1", "source": "Section 4.1"}
-
-
-def write_table(outputs: Path) -> Path:
-    folder = outputs / "tables" / "table1_masking" / "smoke"
-    folder.mkdir(parents=True)
-    (folder / "table.csv").write_text("row,perplexity,sst2\nstatic,7.5,\ndynamic,7.0,92.9 (3)\n")
-    (folder / "index.html").write_text("<!doctype html><p>page</p>" + "x" * 70_000)
-    (folder / "table.md").write_text("| row |\n|---|\n| static |\n\n## Claims\n\n- holds here: dynamic no worse\n")
-    (folder / "table.json").write_text(json.dumps({"claims": [dict(CLAIM, why=str(number)) for number in (1, 2)]}))
-    return folder
-
-
-def whole(table: tuple[Config, list[Job]], outputs: Path, mode: str) -> dict[str, Path]:
-    """A table's first pretraining run, its finetuning run, and the table."""
-    config, runs = table
-    pretrain, finetune = (next(one for one in runs if one.kind == kind) for kind in ("pretrain", "finetune"))
-    places = {"pretrain": tracked(outputs, pretrain, mode)}
-    places["finetune"] = tracked(outputs, finetune, mode, places["pretrain"])
-    places["table"] = write_table(outputs)
-    here = [at(one, outputs / one.kind / one.path.name) for one in runs]
-    tables.log_table(replace(config, logger=LoggerConfig(mode)), places["table"], here)
-    return places
+@pytest.fixture(autouse=True)
+def new_command() -> None:
+    environment.forget()
 
 
 # ---------------------------------------------------------------- offline
 @pytest.fixture(scope="module")
-def places(table: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def places(table: Table, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return whole(table, tmp_path_factory.mktemp("offline"), "offline")
 
 
 @pytest.fixture(scope="module")
 def offline(places: dict[str, Path]) -> dict[str, OfflineRun]:
-    return {kind: OfflineRun(path) for kind, path in places.items()}
+    outputs = places["pretrain"].parents[1]
+    return {kind: OfflineRun(outputs, TABLE_ID if kind == "table" else path.name) for kind, path in places.items()}
 
 
 def test_names_groups_and_tags(offline: dict[str, OfflineRun], places: dict[str, Path]) -> None:
@@ -100,38 +38,47 @@ def test_names_groups_and_tags(offline: dict[str, OfflineRun], places: dict[str,
         said = offline[kind].run
         assert (said.run_id, said.run_group, said.job_type) == (places[kind].name, "table1_masking", kind)
         assert said.display_name == name
-        assert {"masking=static", "input_format=segment_pair", "scale=smoke"} <= set(said.tags)
+        assert {"masking=static", "input_format=segment_pair", "scale=smoke", "sweep=table1_masking"} <= set(said.tags)
+        assert "resumed" not in said.tags and offline[kind].config["row_table1_masking"] == "static"
     assert "task=pydoc_topic" in offline["finetune"].run.tags
-    assert offline["table"].run.run_id == "table-table1_masking-smoke"
+    assert offline["table"].run.run_id == TABLE_ID
     assert offline["table"].run.job_type == "table" and offline["table"].run.run_group == "table1_masking"
 
 
-def test_rows_are_those_of_metrics_jsonl_and_tokens_are_the_axis(
+def test_rows_are_those_of_metrics_jsonl_behind_a_prefix_each_at_its_own_step(
     offline: dict[str, OfflineRun], places: dict[str, Path]
 ) -> None:
-    for kind, axis in (("pretrain", "tokens_seen"), ("finetune", "step")):
-        assert offline[kind].rows == read(places[kind] / "metrics.jsonl") == ROWS
-        [rule] = [m for m in offline[kind].metrics if m.glob_name == "*"]
-        assert rule.step_metric == axis
-        assert offline[kind].exit_code == 0
+    for kind, axis, prefix in (("pretrain", "tokens_seen", "pretrain/"), ("finetune", "step", "finetune/pydoc_topic/")):
+        assert read(places[kind] / "metrics.jsonl") == ROWS
+        axes = ("step", "tokens_seen")
+        assert offline[kind].rows == [{n if n in axes else prefix + n: v for n, v in row.items()} for row in ROWS]
+        assert offline[kind].steps == [1, 2]
+        [rule] = [m for m in offline[kind].metrics if m.glob_name]
+        assert (rule.glob_name, rule.step_metric) == (f"{prefix}*", axis)
+        assert offline[kind].exit_code == 0 and not offline[kind].is_preempting
 
 
 def test_parameters_and_summary_are_plain_values(offline: dict[str, OfflineRun]) -> None:
     config = offline["finetune"].config
-    plain = {k: v for k, v in config.items() if k not in ("science", "circumstance", "_wandb")}
-    assert all(v is None or isinstance(v, int | float | str) for v in plain.values())
-    assert (plain["masking"], plain["row"], plain["num_patterns"], plain["task"]) == (
-        "static",
-        "static",
-        10,
-        "pydoc_topic",
-    )
+    plain = {k: v for k, v in config.items() if k not in ("science", "circumstance", "_wandb", "resumed_at")}
+    assert all(v is None or isinstance(v, bool | int | float | str) for v in plain.values())
+    found = (plain["masking"], plain["row"], plain["num_patterns"], plain["task"])
+    assert found == ("static", "static", 10, "pydoc_topic")
     later = {"positions": "uniform", "pairs": "random", "nsp_weight": 1.0, "objective": "mlm", "optimizer": "adamw"}
     assert later.items() <= plain.items() and plain["schedule"] == "linear"
+    assert plain["command"] == "roberta-lab finetune seed=1" and plain["host"] and config["resumed_at"] == []
     assert config["science"] == {"seed": 1, "masking": {"name": "static"}} and "trainer" in config["circumstance"]
-    assert offline["pretrain"].summary["val/ppl"] == 7.0 and "plan" not in offline["pretrain"].summary
-    found = {name: offline["finetune"].summary[name] for name in ("score", "majority", "at_chance")}
-    assert found == {"score": 61.5, "majority": 50.0, "at_chance": 1}
+
+
+def test_the_summary_holds_the_best_and_the_last_value_and_the_result_with_chance_beside(
+    offline: dict[str, OfflineRun],
+) -> None:
+    summary = offline["pretrain"].summary
+    assert summary["pretrain/val/ppl"] == {"min": 7.0, "last": 7.0} and summary["pretrain/unigram_ppl"] == 30.0
+    assert "plan" not in summary and "pretrain/plan" not in summary
+    of_task = {name.rpartition("/")[2]: value for name, value in offline["finetune"].summary.items()}
+    assert (of_task["score"], of_task["chance"], of_task["at_chance"]) == (61.5, 50.0, 1)
+    assert "finetune/pydoc_topic/score" in offline["finetune"].summary and "majority" not in of_task
 
 
 def test_lineage_goes_from_pretraining_to_finetuning_to_the_table(
@@ -145,13 +92,14 @@ def test_lineage_goes_from_pretraining_to_finetuning_to_the_table(
     assert len(digests) == 1, "what is used is what was made"
 
 
-def test_the_table_and_its_claims_are_wandbs_own_and_the_page_is_kept_with_them(
+def test_the_table_its_claims_and_its_runs_are_wandbs_own_and_the_page_is_kept_with_them(
     offline: dict[str, OfflineRun], places: dict[str, Path]
 ) -> None:
     files = offline["table"].path.parent / "files" / "media"
-    claims, cells = (json.loads(path.read_text())["data"] for path in sorted(files.rglob("*.table.json")))
+    claims, runs, cells = (json.loads(path.read_text())["data"] for path in sorted(files.rglob("*.table.json")))
     assert cells == [["static", 7.5, None], ["dynamic", 7.0, "92.9 (3)"]]
     assert claims[0] == ["dynamic no worse", "holds here", "better by 1", "1", "Section 4.1"]
+    assert [(row, run_id) for row, *_, run_id in runs] == [("static", places[k].name) for k in ("pretrain", "finetune")]
     assert offline["table"].summary["claims/holds here"] == 2
     [page] = files.rglob("*.html")
     assert page.read_text() == (places["table"] / "index.html").read_text()
@@ -159,6 +107,28 @@ def test_the_table_and_its_claims_are_wandbs_own_and_the_page_is_kept_with_them(
     assert staged and all(Path(p).is_relative_to(places["table"].parents[2]) for p in staged), (
         "nothing in the home folder"
     )
+
+
+def test_a_table_is_logged_again_only_when_something_is_new(
+    table: Table, offline: dict[str, OfflineRun], places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, started = places["pretrain"].parents[1], []
+    monkeypatch.setattr(tables, "start_run", lambda *given: started.append(given))
+    config, runs = logging(table[0], outputs, "offline"), here(table, outputs)
+    tables.log_table(config, places["table"], runs)
+    assert not started
+    monkeypatch.setattr(environment, "unanswered", lambda url: None)
+    tables.log_table(logging(table[0], outputs, "online"), places["table"], runs)
+    assert len(started) == 1, "W&B's server has nothing of it"
+    environment.forget()
+    before = (places["table"] / "table.csv").read_text()
+    (places["table"] / "table.csv").write_text(before.replace("7.5", "7.4"))
+    tables.log_table(config, places["table"], runs)
+    assert len(started) == 2
+    tables.log_table(config, places["table"], [])
+    tables.log_table(logging(table[0], outputs, "off"), places["table"], runs)
+    assert len(started) == 2, "nothing is there; it is off"
+    (places["table"] / "table.csv").write_text(before)
 
 
 def test_a_record_over_several_blocks_is_read_in_one_piece() -> None:
@@ -173,140 +143,138 @@ def test_a_record_over_several_blocks_is_read_in_one_piece() -> None:
     assert pieces(data + piece(4, record[first + second :]) + piece(1, b"next") + piece(2, b"cut")) == [record, b"next"]
 
 
-def test_wandb_shows_and_syncs_what_was_offline(places: dict[str, Path], offline: dict[str, OfflineRun]) -> None:
-    """`wandb sync` gives a server the same runs and lineage; `wandb leet` reads the summary."""
+def test_wandb_shows_and_syncs_all_of_the_one_folder(places: dict[str, Path], offline: dict[str, OfflineRun]) -> None:
+    """`wandb sync outputs/wandb/*` gives a server the same runs and lineage; `wandb leet` reads the summary."""
     with Server() as server:
-        folders = [str(offline[kind].path.parent) for kind in ("pretrain", "finetune")]
-        done = wandb("sync", *folders, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+        everything = map(str, (places["pretrain"].parents[1] / "wandb").glob("*"))
+        done = wandb("sync", *everything, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
         assert done.returncode == 0, done.stderr
         assert not server.unknown
         run_ids = {places[kind].name for kind in ("pretrain", "finetune")}
-        assert set(server.runs) == run_ids
+        assert set(server.runs) == {*run_ids, TABLE_ID}
         assert [row["tokens_seen"] for row in server.rows[places["pretrain"].name]] == [10, 20]
-        assert server.summaries[places["finetune"].name]["score"] == 61.5
-        [used] = server.used
-        assert (used["runName"], used["artifactID"].split(":")[0]) == (
-            places["finetune"].name,
-            f"pretrain-{places['pretrain'].name}",
-        )
+        assert server.summaries[places["finetune"].name]["finetune/pydoc_topic/score"] == 61.5
+        used = [one for one in server.used if one["runName"] == places["finetune"].name]
+        assert [one["artifactID"].split(":")[0] for one in used] == [f"pretrain-{places['pretrain'].name}"]
     shown = wandb("leet", "inspect", "--summary", "--json", str(offline["finetune"].path.parent))
-    assert shown.returncode == 0 and json.loads(shown.stdout)["summary"]["score"] == 61.5, shown
+    assert shown.returncode == 0, shown
+    assert json.loads(shown.stdout)["summary"]["finetune/pydoc_topic/score"] == 61.5
 
 
-def wandb(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wandb", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, tmp_path: Path) -> None:
+    """Stopped after step 2, of which step 1 was saved; then on to step 4, with rows of training at even steps only."""
+    one, cut = table[1][0], Cut(0, 4, 1, 1, "a CPU")
+    first = tracker(tmp_path, one, "offline")
+    first.resume(0)
+    first.note_cut(cut)
+    for row in ROWS:
+        first.write(row)
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        first.close()
+    stopped = OfflineRun(tmp_path, one.path.name)
+    assert (stopped.exit_code, stopped.is_preempting) == (1, True)
+    assert stopped.config["device"] == "a CPU" and stopped.config["cut"]["micro_batch_size"] == 4
+
+    second = tracker(tmp_path, one, "offline", every=2, tags=["mine"], notes="again", git=True)
+    second.resume(1)
+    second.note_cut(Cut(1, 4, 1, 1, "a CPU"))
+    for step in (2, 3, 4):
+        second.write(Row(step, {"tokens_seen": 10 * step, "train/mlm_loss": 0.1}))
+    try:
+        raise FloatingPointError("the loss of step 5 is nan")
+    except FloatingPointError:
+        second.close()
+    found = OfflineRun(tmp_path, one.path.name)  # which takes the place of the first: none of it was uploaded
+    assert found.steps == [1, 2, 4], "step 1 has a validation, 3 has none"
+    assert found.config["resumed_at"] == [1] and {"resumed", "mine"} <= set(found.run.tags)
+    assert (found.exit_code, found.is_preempting, found.run.notes) == (1, False, "again")
+    assert [(alert.title, alert.text) for alert in found.alerts] == [("diverged", "the loss of step 5 is nan")]
 
 
 # ---------------------------------------------------------------- online
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as found:
-        address(found, monkeypatch)
-        yield found
-
-
-def address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B reads its environment once in a process."""
-    wandb_mirror.give_up()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-
-
 def test_online_the_server_has_runs_lineage_table_workspace_and_report(
-    table: Any, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: Table, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("wandb_workspaces")
     places = whole(table, tmp_path, "auto")
     assert not server.unknown, server.unknown
     pretrain, finetune = places["pretrain"].name, places["finetune"].name
     assert {run_id: facts["groupName"] for run_id, facts in server.runs.items()} == dict.fromkeys(
-        (pretrain, finetune, "table-table1_masking-smoke"), "table1_masking"
+        (pretrain, finetune, TABLE_ID), "table1_masking"
     )
     assert [row["tokens_seen"] for row in server.rows[pretrain]] == [10, 20]
     edges = {(used["artifactID"].split(":")[0], used["runName"]) for used in server.used}
     assert (f"pretrain-{pretrain}", finetune) in edges
-    assert {(f"pretrain-{pretrain}", "table-table1_masking-smoke"), (f"finetune-{finetune}", "table-table1_masking-smoke")} <= edges  # fmt: skip
+    assert {(f"pretrain-{pretrain}", TABLE_ID), (f"finetune-{finetune}", TABLE_ID)} <= edges
     assert any(name.endswith(".table.json") for name in server.files) and any("page" in name for name in server.files)
     workspace, report = server.views.values()
     assert (workspace["displayName"], report["displayName"]) == ("table1_masking smoke", "Table 1: static and dynamic masking (smoke)")  # fmt: skip
     assert "holds here: dynamic no worse" in report["spec"]
     for spec in (workspace["spec"], report["spec"]):
-        assert pretrain in spec and "tokens_seen" in spec and "config:masking" in spec
+        assert all(part in spec for part in (pretrain, "tokens_seen", "row_table1_masking", "config:masking"))
+        assert "pretrain/val/ppl" in spec and "finetune/pydoc_topic/chance" in spec
     assert capsys.readouterr().out.count(f"W&B: {server.url}/tester/roberta_lab") == 2
-    tables.log_table(table[0], places["table"], table[1])
+    (places["table"] / "table.csv").write_text("row,perplexity\nstatic,7.4\n")
+    tables.log_table(logging(table[0], tmp_path, "auto"), places["table"], here(table, tmp_path))
     assert len(server.views) == 2, "they are updated, not made again"
 
 
-def test_without_the_extra_the_table_is_logged_and_one_line_says_what_is_missing(
-    table: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_another_sweep_made_gets_a_name_and_a_tag_of_this_one(
+    table: Table, server: Server, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    tables.log_table(table[0], write_table(tmp_path), [])
-    assert "table-table1_masking-smoke" in server.runs and not server.views
-    assert capsys.readouterr().err == f"{tables.MISSING}\n"
-
-
-# ---------------------------------------------------------------- failures
-def test_a_server_that_does_not_answer_is_found_out_before(
-    table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Server() as gone:
-        address(gone, monkeypatch)
-    start = time.monotonic()
-    directory = tracked(tmp_path, table[1][0], "auto")
-    assert time.monotonic() - start < 10
-    assert OfflineRun(directory).rows == ROWS
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and f"{gone.url} does not answer" in err and "wandb sync" in err
-
-
-def test_a_server_that_dies_in_the_middle_costs_one_line(
-    table: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """And the next run starts as if nothing had been."""
-    monkeypatch.setattr(wandb_mirror, "FINISH_SECONDS", 0.5)
-    monkeypatch.setattr(wandb_mirror, "GRACE_SECONDS", 0.5)
-    one, other = table[1][:2]
-    directory = tmp_path / "run"
-    directory.mkdir()
+    run_id = table[1][0].path.name
+    other = {"name": run_id, "project": "roberta_lab", "displayName": "dynamic seed 1", "tags": ["sweep=other"]}
+    server.runs[run_id] = {**other, "config": json.dumps({"row_other": {"value": "dynamic"}})}
+    folder, directory = write_table(tmp_path), tmp_path / "pretrain" / run_id
+    directory.mkdir(parents=True)
     (directory / "config.yaml").write_text("")
-    tracker = Tracker(one.config, directory, "pretrain", one.name, {})
-    tracker.resume(0)
-    tracker.write(ROWS[0])
-    server.die()
-    tracker.write(ROWS[1])
-    start = time.monotonic()
-    tracker.close(RESULTS["pretrain"])
-    assert time.monotonic() - start < 15
-    assert read(directory / "metrics.jsonl") == ROWS and (directory / "metrics.csv").is_file()
-    err = capsys.readouterr().err
-    assert err.startswith("W&B failed (") and err.count("\n") == 1
-    assert OfflineRun(tracked(tmp_path, other, "offline")).rows == ROWS
+    (directory / "result.json").write_text("{}")
+    tables.log_table(logging(table[0], tmp_path, "auto"), folder, here(table, tmp_path)[:1])
+    found = server.runs[run_id]
+    assert found["tags"] == ["sweep=other", "sweep=table1_masking"]
+    config = json.loads(found["config"])
+    assert config["row_table1_masking"]["value"] == "static" and config["row_other"]["value"] == "dynamic"
 
 
-class BrokenRun:
-    """W&B's process died: each call raises."""
-
-    calls = 0
-
-    def log(self, row: Any) -> None:
-        BrokenRun.calls += 1
-        raise RuntimeError("the process is gone\nwith more to say")
-
-    def finish(self, exit_code: int) -> None:
-        raise RuntimeError("still gone")
-
-
-def test_a_dead_process_of_wandbs_costs_one_line_and_is_not_asked_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given_up: list[bool] = []
-    monkeypatch.setattr(wandb_mirror, "give_up", lambda: given_up.append(True))
-    mirror = wandb_mirror.Mirror(BrokenRun(), tmp_path)
+def test_online_a_run_goes_on_where_the_server_has_it(table: Table, server: Server, tmp_path: Path) -> None:
+    one = table[1][0]
+    first = tracker(tmp_path, one, "auto")
+    first.resume(0)
     for row in ROWS:
-        mirror.log(row)
-    mirror.finish(True)
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "RuntimeError: the process is gone" in err and "metrics.jsonl" in err
-    assert BrokenRun.calls == 1 and given_up == [True]
+        first.write(row)
+    first.close()
+    second = tracker(tmp_path, one, "auto")
+    second.resume(1)
+    for row in (*ROWS[1:], Row(3, {"tokens_seen": 30})):
+        second.write(row)
+    second.close(None)
+    assert [row["_step"] for row in server.rows[one.path.name]] == [1, 2, 3], "step 2 was there already"
+
+
+def test_under_wandbs_agent_a_run_keeps_the_agents_id(
+    table: Table, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "agents1")
+    environment.forget()
+    one = table[1][0]
+    tracked(tmp_path, one, "auto")
+    assert set(server.runs) == {"agents1"} and len(server.rows["agents1"]) == 2
+    assert json.loads(server.runs["agents1"]["config"])["run_id"]["value"] == one.path.name
+
+
+def test_without_the_extra_the_table_is_logged_and_one_line_says_what_is_missing(
+    table: Table,
+    server: Server,
+    tmp_path: Path,
+    places: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.reports.v2", None)
+    runs = here(table, places["pretrain"].parents[1])
+    tables.log_table(logging(table[0], tmp_path, "auto"), write_table(tmp_path), runs)
+    assert TABLE_ID in server.runs and not server.views
+    assert capsys.readouterr().err == f"{views.MISSING}\n"

@@ -32,13 +32,13 @@ def pieces(data: bytes) -> list[bytes]:
 
 
 class OfflineRun:
-    """What one offline run says: `run`, `config`, `rows`, `summary`, `artifacts`, `metrics`, `exit_code`."""
+    """What one offline run says: `run`, `config`, `rows`, `steps`, `summary`, `artifacts`, `metrics`, `exit_code`, ..."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, outputs: Path, run_id: str) -> None:
         """Waits until W&B's own process has written the end."""
         from wandb.proto import wandb_internal_pb2
 
-        [path] = (directory / "wandb").glob("offline-run-*/*.wandb")
+        [path] = (outputs / "wandb").glob(f"offline-run-*/run-{run_id}.wandb")
         deadline = time.monotonic() + 20
         while True:
             records = [wandb_internal_pb2.Record.FromString(piece) for piece in pieces(path.read_bytes())]
@@ -48,7 +48,11 @@ class OfflineRun:
             time.sleep(0.02)
         self.path = path
         self.run = next(record.run for record in records if record.HasField("run"))
-        self.config = {i.key: json.loads(i.value_json) for i in self.run.config.update}
+        configs = [self.run.config, *(record.config for record in records if record.HasField("config"))]
+        self.config = {i.key: json.loads(i.value_json) for config in configs for i in config.update}
+        self.alerts = [record.alert for record in records if record.HasField("alert")]
+        self.is_preempting = any(record.HasField("preempting") for record in records)
+        self.has_metadata = any(record.HasField("environment") for record in records)
         self.artifacts = [record.artifact for record in records if record.HasField("artifact")]
         self.metrics = [record.metric for record in records if record.HasField("metric")]
         self.exit_code = next(record.exit.exit_code for record in records if record.HasField("exit"))
@@ -57,6 +61,7 @@ class OfflineRun:
             self.summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
         history = [record.history for record in records if record.HasField("history")]
         self.rows = [_plain(one) for one in history]
+        self.steps = [one.step.num for one in history]
 
     def lineage(self) -> dict[str, list[str]]:
         """Names of the artifacts that the run was made from, and of those that it made."""

@@ -27,6 +27,7 @@ class Server(LocalServer):
         self.asked: list[tuple[str, dict[str, Any]]] = []  # operation, variables
         self.runs: dict[str, dict[str, Any]] = {}  # run id -> variables of its UpsertBucket
         self.rows: dict[str, list[dict[str, Any]]] = {}  # run id -> history
+        self.exit_codes: dict[str, int] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
         self.artifacts: dict[str, dict[str, Any]] = {}  # artifact id -> variables of CreateArtifact
         self.used: list[dict[str, Any]] = []  # variables of UseArtifact
@@ -94,8 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, run_id: str, body: dict[str, Any]) -> None:
         files = body.get("files") or {}
-        lines = files.get("wandb-history.jsonl", {}).get("content", [])
-        self.server.rows.setdefault(run_id, []).extend(json.loads(line) for line in lines)
+        history = files.get("wandb-history.jsonl", {})
+        rows, offset = self.server.rows.setdefault(run_id, []), history.get("offset", 0)
+        lines = [json.loads(line) for line in history.get("content", [])]
+        rows[offset : offset + len(lines)] = lines  # a second upload from 0 takes the place of the first
+        if "exitcode" in body:
+            self.server.exit_codes[run_id] = body["exitcode"]
         for line in files.get("wandb-summary.json", {}).get("content", []):
             self.server.summaries[run_id] = json.loads(line)
 
@@ -112,18 +117,66 @@ class _Handler(BaseHTTPRequestHandler):
         viewer = {"id": "1", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}
         return {"viewer": viewer}
 
+    def _getdefaultentity(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"viewer": {"id": "1", "entity": ENTITY}}
+
     def _serverinfo(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "99.0.0"}, "latestLocalVersionInfo": None}}
 
     def _runresumestatus(self, variables: dict[str, Any]) -> dict[str, Any]:
-        return {"model": None}
+        """What a run that goes on must know: how many rows there are, and the last one."""
+        run_id = variables["name"]
+        if run_id not in self.server.runs:
+            return {"model": {"bucket": None}}
+        rows, facts = self.server.rows.get(run_id, []), self.server.runs[run_id]
+        bucket = {"id": f"bucket-{run_id}", "name": run_id, "displayName": facts.get("displayName"), "tags": []}
+        bucket |= {
+            "config": facts.get("config", "{}"),
+            "summaryMetrics": json.dumps(self.server.summaries.get(run_id, {})),
+        }
+        bucket |= {"historyLineCount": len(rows), "eventsLineCount": 0, "logLineCount": 0, "eventsTail": "[]"}
+        bucket |= {
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "wandbConfig": "{}",
+            "sweepName": None,
+        }
+        return {"model": {"bucket": bucket}}
+
+    def _runs(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The runs with one of these ids that lack a tag: the only question that is asked."""
+        names, without = json.loads(variables["filters"])["$and"]
+        [missing] = without["tags"]["$nin"]
+        found = [
+            self._run_fragment(run_id)
+            for run_id, facts in self.server.runs.items()
+            if run_id in names["name"]["$in"] and missing not in (facts.get("tags") or [])
+        ]
+        page = {"endCursor": None, "hasNextPage": False}
+        edges = [{"node": node, "cursor": str(n)} for n, node in enumerate(found)]
+        return {
+            "project": {
+                "internalId": "1",
+                "runCount": len(found),
+                "readOnly": False,
+                "runs": {"edges": edges, "pageInfo": page},
+            }
+        }
+
+    def _run_fragment(self, run_id: str) -> dict[str, Any]:
+        facts = self.server.runs[run_id]
+        nothing = dict.fromkeys(("commit", "description", "notes", "sweepName", "heartbeatAt", "createdAt"))
+        found = {"id": f"bucket-{run_id}", "projectId": 1, "name": run_id, "displayName": facts.get("displayName")}
+        found |= {"tags": facts.get("tags") or [], "config": facts.get("config", "{}"), "group": facts.get("groupName")}
+        found |= {"user": {"name": ENTITY, "username": ENTITY}}
+        found |= {"summaryMetrics": "{}", "systemMetrics": "{}", "historyKeys": None, "historyLineCount": 0}
+        return {**nothing, **found, "jobType": facts.get("jobType"), "state": "finished", "readOnly": False}
 
     def _upsertbucket(self, variables: dict[str, Any]) -> dict[str, Any]:
-        run_id = variables["name"]
+        run_id = variables.get("name") or variables["id"].removeprefix("bucket-")
         known = self.server.runs.setdefault(run_id, {})
         inserted = not known
         known |= {k: v for k, v in variables.items() if v is not None}
-        project = {"id": "1", "name": variables["project"], "entity": {"id": "1", "name": ENTITY}}
+        project = {"id": "1", "name": variables.get("project", "roberta_lab"), "entity": {"id": "1", "name": ENTITY}}
         bucket = {
             "id": f"bucket-{run_id}",
             "name": run_id,
@@ -134,6 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
             "project": project,
             "historyLineCount": 0,
         }
+        if "name" not in variables:  # an update by the public interface
+            bucket = self._run_fragment(run_id)
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
     def _createrunfiles(self, variables: dict[str, Any]) -> dict[str, Any]:

@@ -1,65 +1,116 @@
-"""The copy of a table in W&B: its cells, its page and its runs; and online, a workspace and a report that show them.
+"""The copy of a table in W&B: its cells, its claims, its page and its runs.
 
-Writing the table again updates the same W&B run, and the same workspace and report, whose ids `wandb.json` beside the table
-keeps. These two need the optional package `wandb-workspaces`.
+Logging a table again updates the same W&B run. `wandb.json` beside the table keeps what was logged, so that nothing is logged
+twice, and the ids of the table's workspace and report.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import sys
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roberta_lab.config import Config
-from roberta_lab.data.storage import read_json, write_json
+from roberta_lab.data.storage import digest, read_json, write_json
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.wandb.mirror import Mirror, axis_values, start_run
+from roberta_lab.runs.wandb import environment, offline, views
+from roberta_lab.runs.wandb.mirror import Mirror, start_run
+from roberta_lab.runs.wandb.names import Keys, row_key, run_name, sweep_tag, with_own
 
 if TYPE_CHECKING:
     import wandb
 
-Panels = dict[str, list[object]]  # panels of `wandb_workspaces.reports.v2`, by the title of their section
 NOTE = "wandb.json"
+STAGING = "staging"  # W&B copies files of offline artifacts here, in a folder of its own
 CLAIM = ("words", "verdict", "estimate", "why", "source")  # what is shown of one
-MISSING = "W&B: no workspace and no report, for wandb-workspaces is missing: pip install 'roberta_lab[workspaces]'"
+RUN = ("row", "name", "kind", "task", "seed", "finetune seed", "run_id")
 
 
 def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
-    """Log the files that `roberta-lab table` wrote into `folder`. Like `Mirror`, print one line when W&B fails."""
+    """Log what W&B lacks of the files that `roberta-lab table` wrote into `folder`. Print one line when W&B fails."""
+    complete = [job for job in runs if job.is_complete]
+    if not complete or environment.mode(config) == "off" or environment.under_agent():  # whose run is not the table's
+        return
+    note = folder / NOTE
+    known: dict[str, Any] = read_json(note) if note.is_file() else {}
+    facts = {"digest": _digest(folder, complete), "online": environment.ready(config) == "online"}
+    if known.get("digest") == facts["digest"] and (known.get("online") or not facts["online"]):
+        return
+    if (mirror := _start(config, folder, len(runs))) is None:
+        return
+    facts["online"] = not mirror.run.offline
+    with _staging(config):
+        _log(mirror, folder, complete, len(runs))
+    if facts["online"]:
+        mirror.attempt(lambda: _name_rows(mirror, config, complete))
+        mirror.attempt(lambda: views.show(mirror, config, folder, runs, known))
+    mirror.finish()
+    if not mirror.failed:
+        write_json(note, known | facts)
+
+
+def _digest(folder: Path, complete: Sequence[Job]) -> str:
+    """Return a hash of what is logged of a table."""
+    files = [(folder / name).read_text(encoding="utf-8") for name in ("table.csv", "table.md")]
+    return digest({"files": files, "runs": sorted(job.path.name for job in complete)})
+
+
+def _start(config: Config, folder: Path, num_runs: int) -> Mirror | None:
     assert config.sweep is not None
     sweep, scale = config.sweep.name, config.scale.name
-    facts: dict[str, object] = {"sweep": sweep, "scale": scale, "runs": len(runs)}
-    name, tags = f"{sweep} {scale}", [f"scale={scale}"]
-    mirror = start_run(config, folder, "table", f"table-{sweep}-{scale}", name, facts, tags)
-    if mirror is None:
-        return
-    online = not mirror.run.offline
-    with _staging(folder):
-        claims = _claims(folder)
-        mirror.attempt(lambda: mirror.run.log(_content(folder, claims)))
-        complete = [job for job in runs if job.is_complete]
-        for job in complete:
-            mirror.log_input(job.kind, job.path)
-        outcomes = Counter(f"claims/{claim['verdict']}" for claim in claims)
-        mirror.summarize({"complete": len(complete), "runs": len(runs), **outcomes})
-        mirror.attempt(lambda: mirror.run.log_artifact(_artifact(f"table-{sweep}-{scale}", folder)))
-    if online and not mirror.failed:
-        mirror.attempt(lambda: _show(mirror, config, folder, runs))
-    mirror.finish(succeeded=True)
+    facts: dict[str, object] = {"sweep": sweep, "scale": scale, "runs": num_runs}
+    tags = with_own(config, [f"scale={scale}", sweep_tag(sweep)])
+    return start_run(config, "table", table_id(folder), run_name(f"{sweep} {folder.name}"), facts, tags, Keys(""))
+
+
+def table_id(folder: Path) -> str:
+    """Return the W&B id of a table, which follows from its folder as a run's does from its settings."""
+    return re.sub(r"[^\w.-]", "-", f"table-{folder.parent.name}-{folder.name}")
+
+
+def _log(mirror: Mirror, folder: Path, complete: Sequence[Job], num_runs: int) -> None:
+    claims = _claims(folder)
+    mirror.show(lambda: {**_content(folder, claims), "runs": _runs_table(complete)})
+    for job in complete:
+        mirror.log_input(job.kind, job.path)
+    outcomes = Counter(f"claims/{claim['verdict']}" for claim in claims)
+    mirror.summarize({"complete": len(complete), "expected": num_runs, **outcomes})
+    mirror.attempt(lambda: mirror.run.log_artifact(_artifact(table_id(folder), folder)))
+
+
+def _runs_table(complete: Sequence[Job]) -> wandb.Table:
+    """Return the runs by their names in this table: a run that another table made first has that one's name in W&B."""
+    import wandb
+
+    cells = [[j.row, j.name, j.kind, j.task, j.seed, j.finetune_seed, j.path.name] for j in complete]
+    return wandb.Table(columns=[*RUN], data=cells)
+
+
+def _name_rows(mirror: Mirror, config: Config, complete: Sequence[Job]) -> None:
+    """Give runs that other sweeps made the tag of this one, and the name of their row in it."""
+    import wandb
+
+    assert config.sweep is not None
+    tag, key = sweep_tag(config.sweep.name), row_key(config.sweep.name)
+    rows = {job.path.name: job.row for job in complete}
+    lacking = {"$and": [{"name": {"$in": [*rows]}}, {"tags": {"$nin": [tag]}}]}
+    api = wandb.Api(timeout=int(environment.ANSWER_SECONDS))
+    for run in api.runs(f"{mirror.run.entity}/{mirror.run.project}", filters=lacking, lazy=False):
+        run.tags.append(tag)
+        run.config[key] = rows[run.id]
+        run.update()
 
 
 @contextmanager
-def _staging(folder: Path) -> Iterator[None]:
-    """Make W&B keep the files that an offline run will upload beside the table instead of in the home folder."""
+def _staging(config: Config) -> Iterator[None]:
+    """Make W&B keep the files that an offline run will upload in `outputs/wandb/` instead of in the home folder."""
     before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = before or str(folder.resolve() / "wandb")
+    os.environ["WANDB_DATA_DIR"] = before or str(offline.home(config).resolve() / offline.FOLDER / STAGING)
     try:
         yield
     finally:
@@ -108,70 +159,3 @@ def _artifact(name: str, folder: Path) -> wandb.Artifact:
     for file in ("table.csv", "index.html"):
         files.add_file(str(folder / file), skip_cache=True)
     return files
-
-
-def _show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job]) -> None:
-    """Create or update the workspace and the report, for the runs of this table only, and print their addresses."""
-    try:
-        reports = import_module("wandb_workspaces.reports.v2")
-        workspaces = import_module("wandb_workspaces.workspaces")
-    except ImportError:
-        print(MISSING, file=sys.stderr)
-        return
-    sweep = config.sweep
-    assert sweep is not None
-    note = folder / NOTE
-    known = read_json(note) if note.is_file() else {}
-    where = {"entity": mirror.run.entity, "project": mirror.run.project}
-    panels = _panels(reports, runs)
-    # the ids of the runs of this table, also those that another table trained
-    run_filter = f"Config('run_id') in [{', '.join(map(repr, dict.fromkeys(job.path.name for job in runs)))}]"
-    view = workspaces.Workspace(
-        **where,
-        name=f"{sweep.name} {config.scale.name}",
-        sections=[workspaces.Section(name=name, panels=content, is_open=True) for name, content in panels.items()],
-        settings=workspaces.WorkspaceSettings(x_axis="tokens_seen"),
-        runset_settings=workspaces.RunsetSettings(filters=run_filter),
-    )
-    # Private: the public `Workspace.from_url` loads the old panels, but here new ones replace them under the same id.
-    view._internal_name, view._internal_id = known.get("workspace", ("", ""))
-    view.save()
-    known["workspace"] = [view._internal_name, view._internal_id]
-    write_json(note, known)
-    table = (folder / "table.md").read_text(encoding="utf-8")
-    shown = reports.Runset(**where, name=sweep.name, filters=run_filter)
-    blocks = [reports.P(sweep.question), reports.MarkdownBlock(text=table)]
-    for name, content in panels.items():
-        blocks += [reports.H2(name), reports.PanelGrid(runsets=[shown], panels=content)]
-    title = f"{sweep.title} ({config.scale.name})"
-    page = reports.Report(**where, title=title, description=sweep.question, blocks=blocks)
-    page.id = known.get("report", "")
-    page.save()
-    write_json(note, known | {"report": page.id})
-    print(f"W&B: {view.url}\nW&B: {page.url}")
-
-
-def _differing_axes(runs: Sequence[Job]) -> list[str]:
-    """Return the names of the axes in which the pretraining runs of a table differ."""
-    found = [axis_values(job.config) for job in runs if job.kind == "pretrain"]
-    return [name for name in (found[0] if found else {}) if len({str(values[name]) for values in found}) > 1]
-
-
-def _panels(reports: ModuleType, runs: Sequence[Job]) -> Panels:
-    """Return the panels of pretraining (curves over tokens, settings against perplexity) and of finetuning (scores)."""
-    column, config, summary = reports.ParallelCoordinatesPlotColumn, reports.Config, reports.SummaryMetric
-    varied = [column(config(name)) for name in _differing_axes(runs)]
-    scores = [column(name) for name in (config("row"), config("task"), summary("score"), summary("at_chance"))]
-    return {
-        "Pretraining": [
-            reports.LinePlot(title="held-out perplexity", x="tokens_seen", y=["val/ppl"], log_y=True),
-            reports.LinePlot(title="training loss of MLM", x="tokens_seen", y=["train/mlm_loss"], smoothing_factor=0.6),
-            reports.LinePlot(title="norm of the gradient", x="tokens_seen", y=["train/grad_norm"], log_y=True),
-            reports.ParallelCoordinatesPlot(title="rows and perplexity", columns=[*varied, column(summary("val/ppl"))]),
-        ],
-        "Finetuning": [
-            reports.BarPlot(title="score by row", metrics=["score"], groupby=config("row"), groupby_aggfunc="median"),
-            reports.BarPlot(title="majority baseline", metrics=["majority"], groupby=config("task")),
-            reports.ParallelCoordinatesPlot(title="rows, tasks and scores", columns=scores),
-        ],
-    }

@@ -1,0 +1,54 @@
+"""What lies in `outputs/wandb/`: a folder of each run for W&B, and which of them the server does not have yet."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from roberta_lab.config import Config
+
+FOLDER = "wandb"  # W&B makes it in the folder that it is given
+OFFLINE = "offline-run-*"
+SYNCED = ".synced"  # beside a file that was uploaded, W&B leaves an empty one with this added to its name
+
+
+def home(config: Config) -> Path:
+    """Return the folder in which W&B makes `wandb/`, one for all runs and tables."""
+    return Path(config.paths.outputs)
+
+
+def not_uploaded(outputs: Path) -> list[Path]:
+    """Return the folders of offline runs that no server has, the oldest first; runs of older code have theirs inside."""
+    places = [outputs, *outputs.glob("*/*"), *outputs.glob("tables/*/*")]
+    found = {folder.resolve(): folder for place in places for folder in _offline(place) if not is_uploaded(folder)}
+    return sorted(found.values(), key=lambda folder: folder.name)
+
+
+def num_uploaded(outputs: Path) -> int:
+    """Return how many offline runs were uploaded."""
+    return sum(map(is_uploaded, _offline(outputs)))
+
+
+def is_uploaded(folder: Path) -> bool:
+    """Return whether a server has what is in the folder of an offline run."""
+    return any(folder.glob(f"*.wandb{SYNCED}"))
+
+
+def run_id(folder: Path) -> str:
+    """Return the W&B id of the run in a folder, which holds `run-ID.wandb`."""
+    return next(folder.glob("*.wandb")).stem.removeprefix("run-")
+
+
+def remove_earlier(outputs: Path, of: str, newest: Path) -> None:
+    """Remove what earlier attempts at a run left for W&B and no server has: the newest attempt logs all of it again.
+
+    Of two folders of one run, `wandb sync` would keep what it happens to upload last.
+    """
+    for folder in list(_offline(outputs)):
+        if run_id(folder) == of and not is_uploaded(folder) and folder.resolve() != newest.resolve():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _offline(place: Path) -> Iterator[Path]:
+    return (folder for folder in (place / FOLDER).glob(OFFLINE) if any(folder.glob("*.wandb")))

@@ -1,0 +1,119 @@
+"""From real runs that were logged offline to a server: what W&B shows of them, and what `sync` uploads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import SHORT, patch_source
+from test_json import OWN, SWEEP, TOPIC, answered
+from wandb_files import OfflineRun
+from wandb_runs import KEY
+from wandb_server import Server
+
+from roberta_lab.cli import main
+from roberta_lab.reports.figures import drawing
+from roberta_lab.runs.wandb import mirror
+
+SAID = [word for word in SHORT if word != "logger.wandb=off"] + ["logger.wandb=offline", "logger.examples=5"]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a table of one row, all of it logged offline."""
+    home = tmp_path_factory.mktemp("lab")
+    (home / "own.yaml").write_text(SWEEP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch_source(patch)
+        patch.chdir(home)
+        patch.setattr(drawing, "files", lambda figure: {})
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            patch.delenv(name)
+        mirror.give_up()
+        for command in (["pretrain"], ["finetune", *TOPIC], ["table", *OWN]):
+            assert main.main([*command, *SAID]) == 0
+        yield home
+
+
+@pytest.fixture(autouse=True)
+def there(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lab)
+
+
+def run_of(kind: str) -> OfflineRun:
+    [folder] = Path("outputs", kind).iterdir()
+    return OfflineRun(Path("outputs"), folder.name)
+
+
+def shown(run: OfflineRun, name: str) -> list[list[Any]]:
+    """The rows of a table that the run logged."""
+    [file] = (run.path.parent / "files/media/table").rglob(f"{name}_*.table.json")
+    return json.loads(file.read_text())["data"]
+
+
+def test_pretraining_shows_masks_that_it_filled_and_how_it_was_made() -> None:
+    run = run_of("pretrain")
+    rows = shown(run, "filled_masks")
+    assert len(rows) == 5
+    for text, word, *guesses in rows:
+        assert text.count("<mask>") == 1 and word not in ("", "<mask>") and len(guesses) == 5
+        shares = [float(guess.rpartition(" ")[2]) for guess in guesses]
+        assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1
+    config = run.config
+    assert config["command"].startswith("roberta-lab pretrain ") and config["host"] and config["device"]
+    assert config["cut"]["start"] == 0 and config["cut"]["micro_batch_size"] == 4
+    assert run.steps == [1, 2, 3], "rows of one step are one"
+
+
+def test_finetuning_shows_predictions_a_confusion_matrix_and_chance() -> None:
+    run = run_of("finetune")
+    [folder] = Path("outputs/finetune").iterdir()
+    result = json.loads((folder / "result.json").read_text())
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    rows = shown(run, "predictions")
+    assert [row[0] for row in rows] == [line["id"] for line in lines[:5]]
+    assert all((row[-3] == row[-2]) == row[-1] for row in rows)
+    matrix = shown(run, "confusion_matrix_table")
+    assert sum(cell[2] for cell in matrix) == len(lines) == result["num_dev"]
+    right = sum(cell[2] for cell in matrix if cell[0] == cell[1])
+    assert right / len(lines) == pytest.approx(result["metrics"]["accuracy"] / 100)
+    scored = [row for row in run.rows if "finetune/pydoc_topic/dev/accuracy" in row]
+    chance = [row["finetune/pydoc_topic/dev/accuracy_chance"] for row in scored]
+    assert chance == [pytest.approx(result["majority"])] and run.config["device"]
+
+
+def test_what_is_not_uploaded_is_uploaded_once(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        mirror.give_up()
+        found = answered(capfd, "sync", *SAID)
+        ids = {next(Path("outputs", kind).iterdir()).name for kind in ("pretrain", "finetune")}
+        assert set(found["uploaded"]) == {*ids, "table-own-smoke"} == set(server.runs) and found["failed"] == []
+        assert answered(capfd, "sync", *SAID) == {"uploaded": [], "failed": [], "before": 3}
+        assert not server.unknown
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [({"WANDB_API_KEY": KEY}, "does not answer ("), ({"WANDB_MODE": "offline"}, "does not answer (")],
+)
+def test_without_a_server_one_line_says_so(
+    variables: dict[str, str], said: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for marker in Path("outputs/wandb").glob("*/*.synced"):
+        marker.unlink()
+    with Server() as gone:
+        pass
+    monkeypatch.setenv("WANDB_BASE_URL", gone.url)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    mirror.give_up()
+    found = answered(capfd, "sync", *SAID, code=2)
+    assert said in found["error"] and gone.url in found["error"]
