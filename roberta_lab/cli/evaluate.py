@@ -54,8 +54,12 @@ def main(job: Job) -> Json:
         finally:
             log.close(result)
         run_folder.finish(path, replace(result, seconds=time.monotonic() - start))
+    from roberta_lab.reports.page import landing, run_page  # jinja: only when there is work
+
+    run_page.write_own(path)
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
+        landing.write_landing(Path(config.paths.outputs))
         print(f"next: {path}/predictions.jsonl, or scores by field and paradigm in {path}/result.json")
     return run_folder.answer(path)
 

@@ -52,8 +52,11 @@ def main(job: Job) -> Json:
         if not is_mine:
             return run_folder.found_complete(name, path)
         result = _finetune(config, sources, path, name)
+    from roberta_lab.reports.page import landing
+
     print(f"{name}: {result.summary()}, {path}")
     if job.is_alone:
+        landing.write_landing(Path(config.paths.outputs))
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
     return run_folder.answer(path)
 
@@ -119,6 +122,7 @@ def _data(config: Config) -> TaskData:
 
 def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunResult:
     """Train, score and save the run in its claimed folder, write `result.json`, and return the result."""
+    from roberta_lab.reports.page import run_page
     from roberta_lab.runs.tracking import Tracker
     from roberta_lab.runs.wandb import media
     from roberta_lab.tasks.finetuning import finetune
@@ -151,6 +155,7 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunRes
         log.close(result)
     result = replace(result, seconds=time.monotonic() - start_time)
     run_folder.finish(path, result)
+    run_page.write_own(path, data, config.task)
     return result
 
 

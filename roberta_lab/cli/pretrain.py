@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError
@@ -46,8 +47,12 @@ def main(job: Job) -> Json:
         finally:
             log.close(result)
         run_folder.finish(path, result)
+    from roberta_lab.reports.page import landing, run_page  # jinja: only when there is work
+
+    run_page.write_own(path)
     print(f"{name}: {result.summary()}, {path}")
     if job.is_alone:
+        landing.write_landing(Path(config.paths.outputs))
         print(f"next: {folded('finetune', [*job.overrides, 'task=pydoc_topic'])}")
     return run_folder.answer(path)
 

@@ -11,7 +11,8 @@ from roberta_lab.config.formatting import counted
 from roberta_lab.data.storage import Json, read_json, recall
 from roberta_lab.reports.grid import grid_of
 from roberta_lab.reports.page.claims import CLAIMS, counted_outcomes
-from roberta_lab.reports.page.landing import tables_in, write_landing
+from roberta_lab.reports.page.landing import write_landing
+from roberta_lab.reports.page.summaries import summaries
 from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.first_sentence import first_sentence
@@ -116,7 +117,7 @@ def _compare(job: Job) -> Json:
 def _list(job: Job) -> Json:
     """List the tables that are there: where each lies, how much of it, and what was seen."""
     outputs = Path(job.config.paths.outputs)
-    found = tables_in(outputs)
+    found = summaries(outputs)
     for folder, table in found.items():
         print(f"{outputs / folder}/index.html: {table.title}; {table.state}. {table.seen}")
     if not found:

@@ -45,8 +45,9 @@ def scored_items(run: Path, result: RunResult, config: Config) -> tuple[ScoredIt
     """
     file = predictions_file(run, "dev")
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        found = _compared(lines, config.task) if zero_shot.is_yardstick(config.task.family) else _items(lines, config)
+        lines, task = _lines(file), config.task
+        is_yardstick = zero_shot.is_yardstick(task.family)
+        found = _compared(lines, task) if is_yardstick else _items(lines, _data(config), task)
     except FileNotFoundError:
         return None, f"{file} is not there"
     except ConfigError as error:
@@ -61,8 +62,16 @@ def scored_items(run: Path, result: RunResult, config: Config) -> tuple[ScoredIt
 
 
 # ---------------------------------------------------------------- tasks of finetuning
-def _items(lines: Predictions, config: Config) -> ScoredItems:
-    data, task = _data(config), config.task
+def own_items(run: Path, data: TaskData, task: TaskConfig) -> ScoredItems:
+    """Return the items of a finetuning run that has just ended, whose data are still at hand."""
+    return _items(_lines(predictions_file(run, "dev")), data, task)
+
+
+def _lines(file: Path) -> Predictions:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _items(lines: Predictions, data: TaskData, task: TaskConfig) -> ScoredItems:
     labels = data.labels or tuple(map(str, range(task.num_labels)))
     task = replace(task, num_labels=task.num_labels or len(labels))
     head, pairs = heads.load(task.head), metrics.matched(data.dev, lines)

@@ -9,6 +9,8 @@ from roberta_lab.runs import results
 from roberta_lab.runs.provenance import NAME, Provenance
 from roberta_lab.runs.results import DamagedResult, RunResult
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast; not every build has it
+
 
 def result(folder: Path) -> tuple[RunResult | None, str | None]:
     """Return the result of a run, if it has one; and where that is damaged, why and how to mend it."""
@@ -45,8 +47,14 @@ def setting(folder: Path, *keys: str) -> object:
     return found
 
 
+def settings(folder: Path) -> dict[str, object]:
+    """Return all of `config.yaml`, nested; nothing where it cannot be read."""
+    found = _yaml(folder / "config.yaml")
+    return found if isinstance(found, dict) else {}
+
+
 def _yaml(file: Path) -> object:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.load(file.read_text(encoding="utf-8"), LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return None

@@ -17,11 +17,14 @@ from roberta_lab.data import token_store
 from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.data.storage import write_json
 from roberta_lab.model import checkpoint
 from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
+from roberta_lab.model.objectives import objective_of
 from roberta_lab.training import micro_batch, noise, ranks
+from roberta_lab.training.fill_mask import filled
 from roberta_lab.training.module import PretrainingModule
-from roberta_lab.training.rows import Cut, NoRows, PretrainingResult, Row, RowLog
+from roberta_lab.training.rows import EXAMPLES, Cut, NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import Score, StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
 
@@ -58,7 +61,18 @@ def pretrain(
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
         module, data = train(rank, *job, rows, bar, score)
     rows.flush()
-    return _result(module, data, rows.read())
+    result = _result(module, data, rows.read())
+    write_examples(directory, config, prepared, module)
+    return result
+
+
+def write_examples(directory: Path, config: Config, prepared: Prepared, module: PretrainingModule) -> None:
+    """Write `examples.json` for the run's page: what the model fills in for masks; nothing where it learned none."""
+    text = common_text(prepared.corpus, config.data_mix)
+    if "mlm" in objective_of(config).reads and text.num_bytes:
+        encoding = tokenizer.load(prepared.tokenizer)
+        found = filled(module.model, encoding, config.input_format.max_length, text)
+        write_json(directory / EXAMPLES, {"fill_mask": found})
 
 
 def cut_of(config: Config, start: int) -> Cut:

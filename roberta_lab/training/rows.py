@@ -8,6 +8,8 @@ from typing import Protocol, Self
 from roberta_lab.config.formatting import number
 from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric, accuracy
 
+EXAMPLES = "examples.json"  # in the folder of a run: what its page shows of its predictions
+
 
 @dataclass(frozen=True, eq=False)
 class Row(Mapping[str, float]):

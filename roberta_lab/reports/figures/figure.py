@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+NEAR_ZERO = 0.4  # of the highest value: an axis whose lowest value is below that begins at 0
+
 
 @dataclass(frozen=True)
 class Series:
@@ -40,6 +42,27 @@ class Figure:
     def salt(self) -> str:
         """Return what sets the ids of one figure in a page apart from another's."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """Return the lowest and the highest value of the y axis: 0 where the values come near it, which is then not cut."""
+        points = [y for points in self.shown for _, y, _ in points]
+        ends = [end for series in self.series for both in series.ends for end in both if self.holds((1.0, end))]
+        level = [self.reference[1]] if self.reference is not None and self.holds((1.0, self.reference[1])) else []
+        found = [*points, *ends, *level] or [0.0, 1.0]
+        low, high = min(found), max(found)
+        return (0.0, high) if not self.log_y and 0 <= low < NEAR_ZERO * high else (low, high)
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether the y axis begins above 0, which its figure then says."""
+        return self.kind == "lines" and not self.log_y and self.y_range[0] > 0
+
+    @property
+    def y_said(self) -> str:
+        """Return the name of the y axis, with what a reader must know of how it is drawn."""
+        said = "axis is cut" if self.is_cut else "logarithmic" if self.log_y else ""
+        return f"{self.y_label} ({said})" if said else self.y_label
 
     def holds(self, point: tuple[float, float]) -> bool:
         """Return whether the axes can hold a point: finite, and positive where they are logarithmic."""

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,7 @@ def policy(js: str, css: str) -> str:
     return f"default-src 'none'; script-src {script}; style-src {style}; base-uri 'none'; form-action 'none'"
 
 
+@cache
 def jinja_environment() -> jinja2.Environment:
     """Return an environment of the templates beside this file, which escapes every text and refuses unknown names."""
     return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)

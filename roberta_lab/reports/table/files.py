@@ -14,7 +14,7 @@ from roberta_lab.reports.diff import files as diff
 from roberta_lab.reports.figures import choice, drawing
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page import table_page
-from roberta_lab.reports.page.landing import summary
+from roberta_lab.reports.page.summaries import summary
 from roberta_lab.reports.table import as_json, assembly, latex, markdown, notes
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.comparing import with_items
