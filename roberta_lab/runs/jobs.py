@@ -292,7 +292,7 @@ def _common_batch(config: Config, user: Sequence[Override], rows: Mapping[str, C
     scale = [o for o in user if o.key_or_group == "scale"]
     every = [
         rows[row] if row in rows else _composed_once(tuple(texts([*scale, *own])), outside())
-        for row, own in groups_of_rows(config, user, ("batch_size", "pretrained")).items()
+        for row, own in groups_of_rows(config, user, ("batch_size", "optimizer", "pretrained")).items()
     ]
     return math.gcd(*(row.batch_size.sequences for row in every if identity.starts_from_run(row)))
 

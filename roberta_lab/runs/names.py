@@ -97,10 +97,17 @@ def shown(override: Override) -> str:
 
 
 def folder_name(scale: str, settings: Sequence[Override]) -> str:
-    """Return the name of a table's folder: its scale, then what differs from the sweep, of paths the last part.
+    """Return the name of a table's folder: its scale, then what differs from the sweep. Different settings have different names."""
+    return slug("--".join([scale, *map(shown, settings)]), LONGEST)
 
-    Different settings have different names: where something is left out, a hash of the whole stands behind.
+
+def slug(name: str, longest: int = 60) -> str:
+    """Return a name as a part of a path, of letters, digits and `_.+=,~-`. Where that leaves anything out, it ends with a hash.
+
+    A slash and what stands before it in a value are left out: of a path the last part stays.
     """
-    whole = "--".join([scale, *map(shown, settings)])
-    name = re.sub(r"[^\w.=+~,-]+", "_", re.sub(r"=[^=]*/(?=[^/]*?(--|$))", "=", whole))[:LONGEST]
-    return name if name == whole else f"{name}-{digest({'settings': whole}, 6)}"
+    ends = re.sub(r"=[^=]*/(?=[^/]*?(--|$))", "=", name)
+    safe = re.sub(r"[^A-Za-z0-9_.+=,~-]+", "-", ends).strip("-.")
+    if safe and safe == name and len(safe) <= longest:
+        return safe
+    return f"{safe[:longest].strip('-.')}-{digest({'name': name}, 6)}".lstrip("-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,9 @@ def test_a_run_is_scored_once_and_found_again(capsys: pytest.CaptureFixture[str]
     assert evaluate("masking=static") == 0
     run = next(Path("outputs/evaluate").iterdir())
     said = capsys.readouterr().out
-    assert "blimp: 24 pairs in 2 paradigms" in said and "segment_pair static seed 1, blimp: accuracy " in said
+    assert "blimp: 24 pairs in 2 paradigms" in said and re.search(
+        r"segment_pair static, .* seed 1, blimp: accuracy ", said
+    )
     assert evaluate("masking=static", "batch_size.peak_lr=1e-3") == 2, "of another run, which is not there"
     assert "roberta-lab pretrain" in capsys.readouterr().err
     assert evaluate("masking=static") == 0 and "blimp: complete, outputs/evaluate/" in capsys.readouterr().out
@@ -185,7 +188,7 @@ def test_a_sweep_has_it_as_a_column_that_reproduce_makes(
     said = capsys.readouterr().out
     assert "own  1 rows, pretrain 1 of 1 there, evaluate 0 of 1 there" in said
     assert "missing: 0 pretrain and 1 evaluate runs, " in said and "0 pretrain, 1 evaluate runs trained, 1 were" in said
-    table = Path("outputs/tables/own/smoke")
+    [table] = Path("outputs/tables/own").iterdir()
     text = (table / "table.md").read_text()
     assert "blimp (blimp_acc)" in text and "24 pairs, chance " in text and "Scored without finetuning" in text
     assert "GPT-2 of WebText (published only)" in text and "[81.5]" in text and "of other corpora" in text

@@ -18,11 +18,11 @@ from scipy import stats
 from roberta_lab.cli import diff as command
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, DiffConfig
-from roberta_lab.reports.diff import files
 from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.sides import Member, Side, sides
 from roberta_lab.runs import jobs, registration
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.names import slug
 from roberta_lab.runs.outside import open_places
 from roberta_lab.runs.overrides import parse
 
@@ -309,9 +309,9 @@ def test_hostile_text_is_text_on_the_page(rows: dict[str, Any]) -> None:
 
 
 def test_folders_are_safe_names() -> None:
-    assert files.slug("dynamic_0.4+nsp") == "dynamic_0.4+nsp"
+    assert slug("dynamic_0.4+nsp") == "dynamic_0.4+nsp"
     odd = ["masking=static seed=2", "../../x", "", "ü" * 200, "a/b", "a b", "x" * 90]
-    slugs = [files.slug(name) for name in odd]
+    slugs = [slug(name) for name in odd]
     assert len(set(slugs)) == len(odd) and all(s and len(s) <= 70 and "/" not in s and s[0] != "." for s in slugs)
 
 
@@ -323,7 +323,7 @@ def test_without_an_output_it_lies_among_the_outputs() -> None:
 
 def test_every_row_of_a_table_leads_to_its_diff(lab: tuple[Path, list[Job]]) -> None:
     assert main.main(["table", *OVERRIDES]) == 0
-    folder = Path("outputs/tables/own/smoke")
+    folder = Path("outputs/tables/own/smoke--task.path=weather")
     assert [path.name for path in (folder / "diffs").iterdir()] == ["dynamic.html"], "absent has no runs"
     page = Page((folder / "index.html").read_text())
     assert [value for name, value in page.attributes if name == "href" and value and "diffs" in value] == ["diffs/dynamic.html"]  # fmt: skip

@@ -2,32 +2,23 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.paths import user_path
-from roberta_lab.data.storage import digest, write
+from roberta_lab.data.storage import write
 from roberta_lab.reports.diff import text
 from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.comparison import Comparison
 from roberta_lab.reports.diff.sides import of_row
 from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.reports.table.rows import Table
+from roberta_lab.runs.names import slug
 
 FOLDER = "diffs"  # of a table, in its folder; of what was asked for, in the outputs
 NUM_ITEMS = 20  # of each direction on the page of a table's row
-LONGEST = 60  # characters of a name in a path
-
-
-def slug(name: str) -> str:
-    """Return a name as a part of a path, of letters, digits, dots, dashes, pluses and underscores; one that was cut ends with a hash."""
-    safe = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-.")
-    if safe and safe == name and len(safe) <= LONGEST:
-        return safe
-    return f"{safe[:LONGEST].strip('-.')}-{digest({'name': name}, 6)}".lstrip("-")
 
 
 def page(found: Comparison, folder: Path, home: Path, up: str, command: str = "") -> str:

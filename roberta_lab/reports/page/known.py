@@ -90,11 +90,11 @@ def all_known(outputs: Path) -> list[Known]:
 def _told_apart(runs: list[Known]) -> list[Known]:
     """Return the runs, those with the same name called by what they differ in too: no two are called the same."""
     alike: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for number, run in enumerate(runs):
-        alike[run.kind, run.name].append(number)
-    for same in (numbers for numbers in alike.values() if len(numbers) > 1):
-        for number, more in zip(same, _differences([runs[i] for i in same]), strict=True):
-            runs[number] = replace(runs[number], name=f"{runs[number].name}, {more or runs[number].run_id}")
+    for place, run in enumerate(runs):
+        alike[run.kind, run.name].append(place)
+    for same in (places for places in alike.values() if len(places) > 1):
+        for place, more in zip(same, _differences([runs[i] for i in same]), strict=True):
+            runs[place] = replace(runs[place], name=f"{runs[place].name}, {more or runs[place].run_id}")
     return runs
 
 
