@@ -27,6 +27,7 @@ _CLASSES = {"vocab.txt": _BERT, "vocab.json": ("Roberta", "GPT2", "Bart", "Longf
 _ANY_CLASS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
 GPT2_END = "<|endoftext|>"  # special in GPT-2's vocabulary, but not used in inputs here
 _KNOWN = {name for role in SPECIALS for name in role} | {GPT2_END}  # special in every vocabulary that has them
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")  # of an added token
 _STEPS = {"BertNormalizer": ("lowercase", "strip_accents", "handle_chinese_chars"), "ByteLevel": ("add_prefix_space",)}
 _NAMES = {"lowercase": "do_lower_case", "handle_chinese_chars": "tokenize_chinese_chars"}  # of a setting in CONFIG
 
@@ -114,19 +115,23 @@ class TokenizerSettings:
         stated = {"strip_accents": self.strip_accents, "add_prefix_space": self.add_prefix_space or None}
         stated["tokenize_chinese_chars"] = None if self.tokenize_chinese_chars in (None, True) else False
         found: dict[str, object] = {key: value for key, value in stated.items() if value is not None}
-        added = {i: repr(token) for i, token in sorted((self.added or {}).items()) if token.content not in _KNOWN}
+        added = {
+            i: [token.content, *(getattr(token, flag) for flag in _FLAGS)]
+            for i, token in sorted((self.added or {}).items())
+            if token.content not in _KNOWN
+        }
         return found | ({"added": added} if added else {})
 
 
 def _added(config: Mapping[str, Any], plain: Mapping[str, Any], special: set[str | None]) -> dict[int, AddedToken]:
     """Return the added tokens by id: those of `added_tokens_decoder`, else those of `added_tokens.json`."""
-    decoder, flags = config.get("added_tokens_decoder"), ("single_word", "lstrip", "rstrip", "normalized", "special")
+    decoder = config.get("added_tokens_decoder")
     try:
         if decoder is None:
             tokens = {name: {"special": name in special, "normalized": name not in special} for name in plain}
             return {int(i): AddedToken(name, **tokens[name]) for name, i in plain.items()}
         return {
-            int(i): AddedToken(token["content"], **{flag: token[flag] for flag in flags if flag in token})
+            int(i): AddedToken(token["content"], **{flag: token[flag] for flag in _FLAGS if flag in token})
             for i, token in decoder.items()
         }
     except (AttributeError, KeyError, TypeError, ValueError):
