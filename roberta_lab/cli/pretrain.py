@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, provenance, results, run_folder
@@ -35,6 +36,8 @@ def main(job: Job) -> Json:
         from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
 
         start = time.monotonic()
+        if cut := cut_of(prepared.store, config.data_mix):
+            print(f"{name} {cut}", flush=True)
         score = _score(config, prepared)
         result = None
         log = Tracker(config, path, "pretrain", name, identity.science(config))

@@ -180,6 +180,8 @@ def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
     counts = read_json(corpus / MANIFEST)["counts"]
     characters = counts["characters kept"] - counts["characters held out"]
     wanted = min(config.train_characters or characters, characters)
+    if wanted < characters:
+        _print(f"tokenizer: of {wanted:,} of {characters:,} characters (tokenizer.train_characters)")
     with tqdm(total=wanted, unit="B", unit_scale=True, desc="tokenizer", mininterval=0.5, disable=not progress) as bar:
         return tokenizer.KINDS[config.kind](_sample(corpus, wanted, characters, bar.update), config.vocab_size)
 
