@@ -46,12 +46,14 @@ def main(job: Job) -> Json:
     _check(config)
     if run_folder.has_all(config, path) or _complete_submission(config, path):
         return run_folder.found_complete(name, path)
+    # a mistake in the task's files is said before anything is prepared; what is made of the corpus has none
+    data = _data(config) if families.get(config.task.family).files else None
     sources = _sources(job)
     has_all = partial(run_folder.has_all, config, path)
     with run_folder.opened(path, config, job.words, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             return run_folder.found_complete(name, path)
-        result = _finetune(config, sources, path, name)
+        result = _finetune(config, sources, data or _data(config), path, name)
     print(f"{name}: {result.summary()}, {path}")
     if config.sweep is None:
         print(f"next: {path}/predictions.jsonl, or the same with finetune.seed={config.finetune.seed + 1}")
@@ -117,13 +119,12 @@ def _data(config: Config) -> TaskData:
     return data
 
 
-def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunResult:
+def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name: str) -> RunResult:
     """Train, score and save the run in its claimed folder, write `result.json`, and return the result."""
     from roberta_lab.runs.tracking import Tracker
     from roberta_lab.tasks.finetuning import finetune
 
     start_time = time.monotonic()
-    data = _data(config)
     for note in data.notes:
         print(note)
     start = _start(config, sources)

@@ -54,13 +54,14 @@ def main(job: Job) -> Json:
 
 
 def _check_task(config: Config) -> None:
-    """Raise ConfigError when pretraining cannot score the task that `evaluate.every` asks for."""
+    """Raise ConfigError when pretraining cannot score the task that `evaluate.every` asks for, or read its files."""
     said = f"evaluate.every={config.evaluate.every}"
     if not zero_shot.is_yardstick(config.task.family):
         allowed = "Allowed: a task that is scored without finetuning, task=blimp task.path=FOLDER"
         raise ConfigError(f"{said} scores task={config.task.name}, which must be finetuned. {allowed}.")
     if "mlm" not in objective_of(config).reads:
         raise ConfigError(f"{said}: objective={config.objective.name} trains no MLM head, by which tasks are scored.")
+    zero_shot.get(config.task.family).read(config.task)  # a mistake in its files is said before anything is prepared
 
 
 def _score(config: Config, prepared: Prepared) -> Score | None:
