@@ -46,12 +46,14 @@ def main(job: Job) -> Json:
     _check(config)
     if run_folder.has_all(config, path) or _complete_submission(config, path):
         return run_folder.found_complete(name, path)
+    # a mistake in the task's files is said before anything is prepared; what is made of the corpus has none
+    data = _data(config) if families.get(config.task.family).files else None
     sources = _sources(job)
     has_all = partial(run_folder.has_all, config, path)
     with run_folder.opened(path, config, job.words, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             return run_folder.found_complete(name, path)
-        result = _finetune(config, sources, path, name)
+        result = _finetune(config, sources, data or _data(config), path, name)
     from roberta_lab.reports.page import landing
 
     print(f"{name}: {result.summary()}, {path}")
@@ -120,7 +122,7 @@ def _data(config: Config) -> TaskData:
     return data
 
 
-def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunResult:
+def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name: str) -> RunResult:
     """Train, score and save the run in its claimed folder, write `result.json`, and return the result."""
     from roberta_lab.reports.page import run_page
     from roberta_lab.runs.tracking import Tracker
@@ -130,7 +132,6 @@ def _finetune(config: Config, sources: Sources, path: Path, name: str) -> RunRes
     from roberta_lab.training.ranks import device_name
 
     start_time = time.monotonic()
-    data = _data(config)
     for note in data.notes:
         print(note)
     start = _start(config, sources)

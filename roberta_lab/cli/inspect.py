@@ -16,6 +16,7 @@ from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus.preparation import counts_of, prepared_for
+from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics
 from roberta_lab.data.storage import Json, read_json, write
@@ -37,6 +38,8 @@ def main(job: Job) -> Json:
     epochs = np.full_like(numbers, config.inspect.epoch)
     seen, labels = masked_rows(rows, numbers, epochs, config.masking, config.seed, encoding.vocabulary)
     examples = decoded.decoded(encoding, rows, numbers, seen, labels, config.nsp.pairs)
+    if cut := cut_of(prepared.store, config.data_mix):
+        print(f"a run {cut}")
     title = f"{config.input_format.name}, {config.masking.name} masking, epoch {config.inspect.epoch}"
     print(f"{title}: {decoded.legend()}" if examples else title)
     for example in examples:

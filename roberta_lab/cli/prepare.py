@@ -1,6 +1,7 @@
 """`prepare`: make the corpus, the tokenizer and the token store of a config once; later commands read them."""
 
 from roberta_lab.data.corpus.preparation import counts_of, counts_text, prepared_for
+from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json
 from roberta_lab.runs.jobs import Job
 
@@ -10,5 +11,7 @@ def main(job: Job) -> Json:
     prepared = prepared_for(job.config)
     for path in prepared:
         print(f"{path.parent.name:<10} {path}  {counts_text(path)}")
+    if cut := cut_of(prepared.store, job.config.data_mix):
+        print(f"a run {cut}")
     print("next: roberta-lab inspect, or roberta-lab pretrain")
     return {path.parent.name: {"directory": str(path), "counts": counts_of(path)} for path in prepared}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
+from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, results, run_folder
@@ -37,6 +38,8 @@ def main(job: Job) -> Json:
         from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
 
         start = time.monotonic()
+        if cut := cut_of(prepared.store, config.data_mix):
+            print(f"{name} {cut}", flush=True)
         score = _score(config, prepared)
         result = None
         log = Tracker(config, path, "pretrain", name, identity.science(config))
@@ -58,13 +61,14 @@ def main(job: Job) -> Json:
 
 
 def _check_task(config: Config) -> None:
-    """Raise ConfigError when pretraining cannot score the task that `evaluate.every` asks for."""
+    """Raise ConfigError when pretraining cannot score the task that `evaluate.every` asks for, or read its files."""
     said = f"evaluate.every={config.evaluate.every}"
     if not zero_shot.is_yardstick(config.task.family):
         allowed = "Allowed: a task that is scored without finetuning, task=blimp task.path=FOLDER"
         raise ConfigError(f"{said} scores task={config.task.name}, which must be finetuned. {allowed}.")
     if "mlm" not in objective_of(config).reads:
         raise ConfigError(f"{said}: objective={config.objective.name} trains no MLM head, by which tasks are scored.")
+    zero_shot.get(config.task.family).read(config.task)  # a mistake in its files is said before anything is prepared
 
 
 def _score(config: Config, prepared: Prepared) -> Score | None:

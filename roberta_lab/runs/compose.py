@@ -54,6 +54,13 @@ def divide(number: int, divisor: int) -> int:
     return max(1, round(number / divisor))
 
 
+def of_stand_ins(tokens: int, *, _root_: DictConfig) -> int | None:
+    """Return a scale's limit of training text, which is for the paper's corpora and what stands in for them: not for own text."""
+    sources = _root_.data_mix.sources.values()
+    is_cut = any(source.get("kind") == "pydoc" or source.get("stands_for") for source in sources)
+    return tokens if is_cut else None
+
+
 def build(cfg: DictConfig) -> Config:
     """Return the typed config of a composed tree, resolved and checked. Raises: ConfigError."""
     config = typed_config(cfg)

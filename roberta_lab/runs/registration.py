@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from roberta_lab.config import Config
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import names, search_path
-from roberta_lab.runs.compose import divide, rate
+from roberta_lab.runs.compose import divide, of_stand_ins, rate
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
 from roberta_lab.runs.overrides import parse
@@ -36,6 +36,7 @@ def register() -> None:
     Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
     resolvers: dict[str, Callable[..., object]] = {
         "divide": divide,
+        "of_stand_ins": of_stand_ins,
         "rate": rate,
         "cpus": _num_cpus,
         "run_directory": _run_directory,

@@ -282,7 +282,7 @@ def test_after_a_kill_among_the_encoded_parts_it_goes_on(tmp_path: Path, monkeyp
 
 def test_a_mistake_late_in_a_mix_keeps_what_was_finished(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", articles(60))
-    (tmp_path / "b.jsonl").write_text("no json\n" * 20)
+    (tmp_path / "b.jsonl").write_text('{"text": "good"}\n' + "no json\n" * 20)  # the first record is read before all
     with pytest.raises(ConfigError, match="malformed"):
         prepare(mix_of(tmp_path, "a", "b"), BPE, tmp_path / "c", progress=False, num_workers=1)
     assert len(list((tmp_path / "c").glob("corpus/.*.making/units/*"))) == 1

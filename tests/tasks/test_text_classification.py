@@ -64,7 +64,7 @@ def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
         ("train.csv", 'text,label\n"a"b,x\n', {}, "train.csv, line 2: no CSV"),
         ("train.csv", 'text,label\n"a,x\n', {}, "train.csv, line 2: no CSV"),
         ("train.csv", "text,label\na,\n", {}, "train.csv, line 2: the label is ''"),
-        ("train.csv", "text,class\na,x\n", {}, "no column 'label' (task.columns). It has: text, class"),
+        ("train.csv", "text,class\na,x\n", {}, "train.csv, line 1: no column 'label' (task.columns.label). It has: text, class"),
         ("train.csv", b"text,label\n\xff,x\n", {}, "not UTF-8"),
         ("train.jsonl", '{"text": "a", "label": 1}\n{"text": null, "label": 1}\n', {}, "line 2: 'text' is None"),
         ("train.jsonl", '{"text": "a", "label": [1]}\n', {}, "line 1: the label is [1]"),

@@ -22,6 +22,7 @@ from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig,
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus import parts, tokens, units, workers
 from roberta_lab.data.corpus.parts import Manifest, read_documents
+from roberta_lab.data.corpus.sources import files, kinds
 from roberta_lab.data.corpus.sources.scanning import Scan
 from roberta_lab.data.storage import digest, make_once, read_json
 
@@ -65,6 +66,14 @@ def prepare(
         progress,
     )
     return Prepared(corpus, encoding, store)
+
+
+def check(data_mix: DataMixConfig) -> None:
+    """Raise ConfigError for a mix that cannot be read, by the first record of the first file of each source."""
+    units.check(data_mix)
+    for source in data_mix.sources.values():
+        if source.kind not in ("pydoc", "hub"):
+            kinds.look(source, files.find(source)[0])
 
 
 def prepared_for(config: Config) -> Prepared:
@@ -126,6 +135,9 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
 
     def write(path: Path) -> Manifest:
         sizes = {unit: unit.num_bytes for unit in units.units(data_mix, scans)}
+        for unit in sizes:  # a mistake in the last file is said before the first is read
+            for file in unit.files if not parts.is_written(path, unit) else ():
+                kinds.look(data_mix.sources[unit.source], file)
         finished = {unit for unit in sizes if parts.is_written(path, unit)}
         write_unit = partial(parts.write_unit, path, data_mix=data_mix)
         workers.run(write_unit, sizes, finished, num_workers, "corpus", progress)
@@ -181,6 +193,8 @@ def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
     counts = read_json(corpus / MANIFEST)["counts"]
     characters = counts["characters kept"] - counts["characters held out"]
     wanted = min(config.train_characters or characters, characters)
+    if wanted < characters:
+        _print(f"tokenizer: of {wanted:,} of {characters:,} characters (tokenizer.train_characters)")
     with tqdm(total=wanted, unit="B", unit_scale=True, desc="tokenizer", mininterval=0.5, disable=not progress) as bar:
         return tokenizer.KINDS[config.kind](_sample(corpus, wanted, characters, bar.update), config.vocab_size)
 

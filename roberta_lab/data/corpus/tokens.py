@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roberta_lab.axes import Ints
+from roberta_lab.axes.data_mix import training_documents
+from roberta_lab.config import DataMixConfig
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
@@ -45,6 +48,25 @@ def write_stores(
         contents.append(store.fingerprint)
     shutil.rmtree(path / "parts")
     return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
+
+
+def cut_of(store: Path, config: DataMixConfig) -> str:
+    """Return how much of the prepared text a run reads, where that is not all of it: a line for the console, or nothing."""
+    train, validation = (token_store.open_store(store / split) for split in parts.SPLITS)
+    read, there = (
+        training_documents(train, config).num_tokens,
+        training_documents(train, replace(config, train_tokens=None)).num_tokens,
+    )
+    scored = validation.select(config.validation_tokens).num_tokens
+    said = [
+        *([f"trains on {read:,} of {there:,} tokens (data_mix.train_tokens)"] if read < there else []),
+        *(
+            [f"is scored on {scored:,} of {validation.num_tokens:,} held-out tokens (data_mix.validation_tokens)"]
+            if scored < validation.num_tokens
+            else []
+        ),
+    ]
+    return ", and ".join(said)
 
 
 def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from roberta_lab.axes.rng import generator
-from roberta_lab.config import ConfigError, TaskConfig
+from roberta_lab.config import ConfigError, TaskConfig, nearest
 from roberta_lab.tasks.families import hub, reading
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import NO_LABEL, Row, malformed
@@ -99,10 +99,11 @@ def _labelled(
 
 def _read(path: Path, rows: Iterable[Row], columns: dict[str, str], split: str) -> Iterator[Labelled]:
     for number, (line, row) in enumerate(rows):
-        wanted = [columns[key] for key in ("text_a", "text_b", "id") if columns[key]]
-        for name in [*wanted, *([] if split.startswith("test") else [columns["label"]])]:
-            if name not in row:
-                raise malformed(path, line, f"no column {name!r} (task.columns). It has: {', '.join(map(str, row))}.")
+        for key in ("text_a", "text_b", "id", *([] if split.startswith("test") else ["label"])):
+            if columns[key] and columns[key] not in row:
+                hint = nearest(columns[key], list(row))
+                what = f"no column {columns[key]!r} (task.columns.{key}).{hint} It has: {', '.join(row)}."
+                raise malformed(path, line if path.suffix == ".jsonl" else 1, what)  # else the header has them
         text_b = _text(path, line, columns["text_b"], row[columns["text_b"]]) if columns["text_b"] else None
         name = str(row[columns["id"]]) if columns["id"] else str(number)
         label = _label(path, line, row[columns["label"]]) if columns["label"] in row else None
