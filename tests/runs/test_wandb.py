@@ -1,11 +1,13 @@
 """What W&B shows of runs and tables: offline in its files, online on a server of our own."""
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from wandb_files import OfflineRun, pieces
-from wandb_runs import KEY, ROWS, Table, here, logging, server, table, tracked, tracker, wandb, whole, write_table  # noqa: F401
+from wandb_runs import KEY, ROWS, Table, address, here, logging, table_one, tracked, tracker, wandb, whole, write_table
 from wandb_server import Server
 
 from roberta_lab.runs.tracking import read
@@ -19,6 +21,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 @pytest.fixture(autouse=True)
 def new_command() -> None:
     environment.forget()
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return table_one()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as found:
+        address(found, monkeypatch)
+        yield found
 
 
 # ---------------------------------------------------------------- offline
@@ -145,16 +159,16 @@ def test_a_record_over_several_blocks_is_read_in_one_piece() -> None:
 
 def test_wandb_shows_and_syncs_all_of_the_one_folder(places: dict[str, Path], offline: dict[str, OfflineRun]) -> None:
     """`wandb sync outputs/wandb/*` gives a server the same runs and lineage; `wandb leet` reads the summary."""
-    with Server() as server:
+    with Server() as found:
         everything = map(str, (places["pretrain"].parents[1] / "wandb").glob("*"))
-        done = wandb("sync", *everything, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
+        done = wandb("sync", *everything, WANDB_BASE_URL=found.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
         assert done.returncode == 0, done.stderr
-        assert not server.unknown
+        assert not found.unknown
         run_ids = {places[kind].name for kind in ("pretrain", "finetune")}
-        assert set(server.runs) == {*run_ids, TABLE_ID}
-        assert [row["tokens_seen"] for row in server.rows[places["pretrain"].name]] == [10, 20]
-        assert server.summaries[places["finetune"].name]["finetune/pydoc_topic/score"] == 61.5
-        used = [one for one in server.used if one["runName"] == places["finetune"].name]
+        assert set(found.runs) == {*run_ids, TABLE_ID}
+        assert [row["tokens_seen"] for row in found.rows[places["pretrain"].name]] == [10, 20]
+        assert found.summaries[places["finetune"].name]["finetune/pydoc_topic/score"] == 61.5
+        used = [one for one in found.used if one["runName"] == places["finetune"].name]
         assert [one["artifactID"].split(":")[0] for one in used] == [f"pretrain-{places['pretrain'].name}"]
     shown = wandb("leet", "inspect", "--summary", "--json", str(offline["finetune"].path.parent))
     assert shown.returncode == 0, shown
@@ -273,7 +287,7 @@ def test_without_the_extra_the_table_is_logged_and_one_line_says_what_is_missing
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.reports.v2", None)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     runs = here(table, places["pretrain"].parents[1])
     tables.log_table(logging(table[0], tmp_path, "auto"), write_table(tmp_path), runs)
     assert TABLE_ID in server.runs and not server.views
