@@ -4,14 +4,31 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wandb_files import OfflineRun, pieces
-from wandb_runs import KEY, ROWS, Table, address, here, logging, table_one, tracked, tracker, wandb, whole, write_table
+from wandb_runs import (
+    KEY,
+    RESULTS,
+    ROWS,
+    Table,
+    address,
+    here,
+    logging,
+    table_one,
+    tracked,
+    tracker,
+    wandb,
+    whole,
+    write_table,
+)
 from wandb_server import Server
 
-from roberta_lab.runs.tracking import read
+from roberta_lab.runs import results
+from roberta_lab.runs.tracking import read, show_again
 from roberta_lab.runs.wandb import environment, tables, views
+from roberta_lab.runs.wandb import mirror as wandb_mirror
 from roberta_lab.training.rows import Cut, Row
 
 TABLE_ID = "table-table1_masking-smoke"
@@ -230,9 +247,39 @@ def test_online_the_server_has_runs_lineage_table_workspace_and_report(
         assert all(part in spec for part in (pretrain, "tokens_seen", "row_table1_masking", "config:masking"))
         assert "pretrain/val/ppl" in spec and "finetune/pydoc_topic/chance" in spec
     assert capsys.readouterr().out.count(f"W&B: {server.url}/tester/roberta_lab") == 2
+    is_as_the_client_reads_it(workspace, report, [pretrain, finetune])
     (places["table"] / "table.csv").write_text("row,perplexity\nstatic,7.4\n")
     tables.log_table(logging(table[0], tmp_path, "auto"), places["table"], here(table, tmp_path))
     assert len(server.views) == 2, "they are updated, not made again"
+
+
+def is_as_the_client_reads_it(workspace: dict[str, Any], report: dict[str, Any], run_ids: list[str]) -> None:
+    """What the server got is read back by W&B's own data model: runs of the table, grouped by row, with both kinds of panels."""
+    import wandb_workspaces.reports.v2 as reports
+    import wandb_workspaces.workspaces as workspaces
+    from wandb_workspaces.reports.v2 import internal as of_reports
+    from wandb_workspaces.workspaces import internal
+
+    spec = internal.WorkspaceViewspec.model_validate_json(workspace["spec"])
+    where = {"entity": "tester", "project": "roberta_lab", "display_name": "", "name": "nw-x-v", "id": "1"}
+    view = workspaces.Workspace._from_model(internal.View(**where, spec=spec))
+    assert [section.name for section in view.sections] == ["Pretraining", "Task pydoc_topic"]
+    assert all(section.is_open for section in view.sections) and view.settings.x_axis == "tokens_seen"
+    assert view.runset_settings.groupby == [workspaces.Config("row_table1_masking")]
+    curves = [panel for panel in view.sections[0].panels if isinstance(panel, reports.LinePlot)]
+    assert [[str(getattr(y, "name", y)) for y in panel.y] for panel in curves] == [
+        ["pretrain/val/ppl"], ["pretrain/train/mlm_loss"], ["pretrain/train/grad_norm"],
+    ]  # fmt: skip
+    bars = [panel for panel in view.sections[1].panels if isinstance(panel, reports.BarPlot)]
+    assert [panel.title for panel in bars] == ["score", "chance"]
+    project = {"name": "roberta_lab", "entityName": "tester"}
+    found = of_reports.ReportViewspec.model_validate({"spec": report["spec"], "project": project})
+    page = reports.Report._from_model(found)
+    grids = [block for block in page.blocks if isinstance(block, reports.PanelGrid)]
+    assert len(grids) == 2
+    for grid in grids:
+        [runset] = grid.runsets
+        assert all(run_id in str(runset.filters) for run_id in run_ids) and "row_table1_masking" in str(runset.groupby)
 
 
 def test_a_run_that_another_sweep_made_gets_a_name_and_a_tag_of_this_one(
@@ -277,6 +324,14 @@ def test_under_wandbs_agent_a_run_keeps_the_agents_id(
     tracked(tmp_path, one, "auto")
     assert set(server.runs) == {"agents1"} and len(server.rows["agents1"]) == 2
     assert json.loads(server.runs["agents1"]["config"])["run_id"]["value"] == one.path.name
+    wandb_mirror.give_up()
+    monkeypatch.setenv("WANDB_RUN_ID", "agents2")  # for the same settings again: the run is complete
+    environment.forget()
+    directory = tmp_path / one.kind / one.path.name
+    results.write(directory, RESULTS[one.kind])
+    show_again(logging(one.config, tmp_path, "auto"), directory, one.kind, one.name, {})
+    assert server.rows["agents2"][-1]["pretrain/val/ppl"] == 7.0
+    assert server.summaries["agents2"]["pretrain/unigram_ppl"] == 30.0
 
 
 def test_without_the_extra_the_table_is_logged_and_one_line_says_what_is_missing(

@@ -20,7 +20,7 @@ from wandb_server import Server
 from roberta_lab.cli import main
 from roberta_lab.runs import provenance
 from roberta_lab.runs.tracking import read
-from roberta_lab.runs.wandb import environment
+from roberta_lab.runs.wandb import environment, offline
 from roberta_lab.runs.wandb import mirror as wandb_mirror
 from roberta_lab.runs.wandb.names import Keys
 
@@ -207,6 +207,7 @@ def test_a_server_that_dies_in_the_middle_costs_one_line(
     assert read(log.directory / "metrics.jsonl") == ROWS and (log.directory / "metrics.csv").is_file()
     err = capsys.readouterr().err
     assert err.startswith("W&B failed (") and err.count("\n") == 1
+    assert [offline.run_id(folder) for folder in offline.not_uploaded(tmp_path)] == [one.path.name], "sync goes on"
     tracked(tmp_path, other, "offline")
     assert OfflineRun(tmp_path, other.path.name).steps == [1, 2]
 
