@@ -202,9 +202,10 @@ def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, t
     assert (stopped.exit_code, stopped.is_preempting) == (1, True)
     assert stopped.config["device"] == "a CPU" and stopped.config["cut"]["micro_batch_size"] == 4
 
-    second = tracker(tmp_path, one, "offline", every=2, tags=["mine"], notes="again", git=True)
+    second = tracker(tmp_path, one, "offline", every=2, tags=["mine"], notes="again", git=True, console=True)
     second.resume(1)
     second.note_cut(Cut(1, 4, 1, 1, "a CPU"))
+    print("what it prints")
     for step in (2, 3, 4):
         second.write(Row(step, {"tokens_seen": 10 * step, "train/mlm_loss": 0.1}))
     try:
@@ -213,6 +214,8 @@ def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, t
         second.close()
     found = OfflineRun(tmp_path, one.path.name)  # which takes the place of the first: none of it was uploaded
     assert found.steps == [1, 2, 4], "step 1 has a validation, 3 has none"
+    optional = {"environment", "output_raw"}  # the repository, the console
+    assert not stopped.kinds & optional and found.kinds >= optional, (stopped.kinds, found.kinds)
     assert found.config["resumed_at"] == [1] and {"resumed", "mine"} <= set(found.run.tags)
     assert (found.exit_code, found.is_preempting, found.run.notes) == (1, False, "again")
     assert [(alert.title, alert.text) for alert in found.alerts] == [("diverged", "the loss of step 5 is nan")]
