@@ -281,6 +281,7 @@ class Task(InWorkers):
 
         from roberta_lab.runs.identity import KINDS
         from roberta_lab.runs.jobs import job_of
+        from roberta_lab.runs.wandb import environment
 
         if self.failures and isinstance(self.failures[-1], RankDied):
             return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
@@ -288,7 +289,12 @@ class Task(InWorkers):
         try:
             job = job_of(hydra.job.name, hydra.overrides.task, tree)
             called = self.called[job.path] if self.called else None
+            was_there = environment.under_agent() and job.kind in KINDS and job.is_complete
             self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json, called=called))
+            if was_there:
+                from roberta_lab.runs.tracking import show_again
+
+                show_again(job.config, job.path, job.kind, job.label, KINDS[job.kind].science(job.config))
         except ANSWERED as error:
             self.failures.append(error)
             if hydra.job.name in KINDS:  # Hydra made the run's folder beforehand; one that holds anything stays

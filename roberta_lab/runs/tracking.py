@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
-from roberta_lab.runs import provenance
+from roberta_lab.runs import provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.wandb import mirror
 from roberta_lab.training.rows import Cut, Row
@@ -69,6 +69,18 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def show_again(config: Config, directory: Path, kind: str, label: str, science: Mapping[str, object]) -> None:
+    """Give W&B the rows and the result of a complete run once more: its agent has a new run for it, which nothing made."""
+    result = results.read(directory)
+    shown = mirror.start(config, directory, kind, label, science, 0)
+    if shown is None or result is None:
+        return
+    for row in read(directory / "metrics.jsonl"):
+        shown.log(row)
+    shown.summarize(shown.keys.summary(config, kind, result.to_json()))
+    shown.finish()
 
 
 class Tracker:

@@ -7,7 +7,7 @@ import pytest
 
 from roberta_lab.config import Config, LoggerConfig, ScaleConfig, TrainerConfig
 from roberta_lab.runs.tracking import MetricsFile, read, write_csv
-from roberta_lab.runs.wandb.mirror import mode as wandb_mode
+from roberta_lab.runs.wandb.environment import mode as wandb_mode
 from roberta_lab.training.rows import Row
 
 
@@ -53,12 +53,13 @@ def test_csv_has_a_column_per_name(tmp_path: Path) -> None:
         ({"WANDB_API_KEY": "k" * 40, "WANDB_MODE": "offline"}, "auto", "offline"),
         ({"WANDB_MODE": "disabled"}, "auto", "off"),
         ({"WANDB_API_KEY": "k" * 40}, "off", "off"),
+        ({"WANDB_SWEEP_ID": "s"}, "auto", "online"),
     ],
 )
 def test_wandb_is_offline_unless_a_key_is_set(
     variables: dict[str, str], setting: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_SWEEP_ID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

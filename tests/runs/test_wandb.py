@@ -1,15 +1,27 @@
-"""What W&B shows of runs and tables: offline in its files, online on a server of our own."""
+"""What W&B shows of runs and tables, read from its offline files."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from wandb_files import OfflineRun, pieces
-from wandb_runs import KEY, ROWS, Table, here, logging, server, table, tracked, tracker, wandb, whole, write_table  # noqa: F401
+from wandb_runs import (
+    KEY,
+    ROWS,
+    Table,
+    address,
+    here,
+    logging,
+    table_one,
+    tracker,
+    wandb,
+    whole,
+)
 from wandb_server import Server
 
 from roberta_lab.runs.tracking import read
-from roberta_lab.runs.wandb import environment, tables, views
+from roberta_lab.runs.wandb import environment, tables
 from roberta_lab.training.rows import Cut, Row
 
 TABLE_ID = "table-table1_masking-smoke"
@@ -19,6 +31,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 @pytest.fixture(autouse=True)
 def new_command() -> None:
     environment.forget()
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return table_one()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as found:
+        address(found, monkeypatch)
+        yield found
 
 
 # ---------------------------------------------------------------- offline
@@ -75,6 +99,7 @@ def test_the_summary_holds_the_best_and_the_last_value_and_the_result_with_chanc
 ) -> None:
     summary = offline["pretrain"].summary
     assert summary["pretrain/val/ppl"] == {"min": 7.0, "last": 7.0} and summary["pretrain/unigram_ppl"] == 30.0
+    assert summary["pretrain/ppl"] == 7.0, "a plain number, for sweeps of W&B's own"
     assert "plan" not in summary and "pretrain/plan" not in summary
     of_task = {name.rpartition("/")[2]: value for name, value in offline["finetune"].summary.items()}
     assert (of_task["score"], of_task["chance"], of_task["at_chance"]) == (61.5, 50.0, 1)
@@ -145,16 +170,16 @@ def test_a_record_over_several_blocks_is_read_in_one_piece() -> None:
 
 def test_wandb_shows_and_syncs_all_of_the_one_folder(places: dict[str, Path], offline: dict[str, OfflineRun]) -> None:
     """`wandb sync outputs/wandb/*` gives a server the same runs and lineage; `wandb leet` reads the summary."""
-    with Server() as server:
+    with Server() as found:
         everything = map(str, (places["pretrain"].parents[1] / "wandb").glob("*"))
-        done = wandb("sync", *everything, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
+        done = wandb("sync", *everything, WANDB_BASE_URL=found.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
         assert done.returncode == 0, done.stderr
-        assert not server.unknown
+        assert not found.unknown
         run_ids = {places[kind].name for kind in ("pretrain", "finetune")}
-        assert set(server.runs) == {*run_ids, TABLE_ID}
-        assert [row["tokens_seen"] for row in server.rows[places["pretrain"].name]] == [10, 20]
-        assert server.summaries[places["finetune"].name]["finetune/pydoc_topic/score"] == 61.5
-        used = [one for one in server.used if one["runName"] == places["finetune"].name]
+        assert set(found.runs) == {*run_ids, TABLE_ID}
+        assert [row["tokens_seen"] for row in found.rows[places["pretrain"].name]] == [10, 20]
+        assert found.summaries[places["finetune"].name]["finetune/pydoc_topic/score"] == 61.5
+        used = [one for one in found.used if one["runName"] == places["finetune"].name]
         assert [one["artifactID"].split(":")[0] for one in used] == [f"pretrain-{places['pretrain'].name}"]
     shown = wandb("leet", "inspect", "--summary", "--json", str(offline["finetune"].path.parent))
     assert shown.returncode == 0, shown
@@ -177,9 +202,10 @@ def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, t
     assert (stopped.exit_code, stopped.is_preempting) == (1, True)
     assert stopped.config["device"] == "a CPU" and stopped.config["cut"]["micro_batch_size"] == 4
 
-    second = tracker(tmp_path, one, "offline", every=2, tags=["mine"], notes="again", git=True)
+    second = tracker(tmp_path, one, "offline", every=2, tags=["mine"], notes="again", git=True, console=True)
     second.resume(1)
     second.note_cut(Cut(1, 4, 1, 1, "a CPU"))
+    print("what it prints")
     for step in (2, 3, 4):
         second.write(Row(step, {"tokens_seen": 10 * step, "train/mlm_loss": 0.1}))
     try:
@@ -188,93 +214,8 @@ def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, t
         second.close()
     found = OfflineRun(tmp_path, one.path.name)  # which takes the place of the first: none of it was uploaded
     assert found.steps == [1, 2, 4], "step 1 has a validation, 3 has none"
+    optional = {"environment", "output_raw"}  # the repository, the console
+    assert not stopped.kinds & optional and found.kinds >= optional, (stopped.kinds, found.kinds)
     assert found.config["resumed_at"] == [1] and {"resumed", "mine"} <= set(found.run.tags)
     assert (found.exit_code, found.is_preempting, found.run.notes) == (1, False, "again")
     assert [(alert.title, alert.text) for alert in found.alerts] == [("diverged", "the loss of step 5 is nan")]
-
-
-# ---------------------------------------------------------------- online
-def test_online_the_server_has_runs_lineage_table_workspace_and_report(
-    table: Table, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("wandb_workspaces")
-    places = whole(table, tmp_path, "auto")
-    assert not server.unknown, server.unknown
-    pretrain, finetune = places["pretrain"].name, places["finetune"].name
-    assert {run_id: facts["groupName"] for run_id, facts in server.runs.items()} == dict.fromkeys(
-        (pretrain, finetune, TABLE_ID), "table1_masking"
-    )
-    assert [row["tokens_seen"] for row in server.rows[pretrain]] == [10, 20]
-    edges = {(used["artifactID"].split(":")[0], used["runName"]) for used in server.used}
-    assert (f"pretrain-{pretrain}", finetune) in edges
-    assert {(f"pretrain-{pretrain}", TABLE_ID), (f"finetune-{finetune}", TABLE_ID)} <= edges
-    assert any(name.endswith(".table.json") for name in server.files) and any("page" in name for name in server.files)
-    workspace, report = server.views.values()
-    assert (workspace["displayName"], report["displayName"]) == ("table1_masking smoke", "Table 1: static and dynamic masking (smoke)")  # fmt: skip
-    assert "holds here: dynamic no worse" in report["spec"]
-    for spec in (workspace["spec"], report["spec"]):
-        assert all(part in spec for part in (pretrain, "tokens_seen", "row_table1_masking", "config:masking"))
-        assert "pretrain/val/ppl" in spec and "finetune/pydoc_topic/chance" in spec
-    assert capsys.readouterr().out.count(f"W&B: {server.url}/tester/roberta_lab") == 2
-    (places["table"] / "table.csv").write_text("row,perplexity\nstatic,7.4\n")
-    tables.log_table(logging(table[0], tmp_path, "auto"), places["table"], here(table, tmp_path))
-    assert len(server.views) == 2, "they are updated, not made again"
-
-
-def test_a_run_that_another_sweep_made_gets_a_name_and_a_tag_of_this_one(
-    table: Table, server: Server, tmp_path: Path
-) -> None:
-    run_id = table[1][0].path.name
-    other = {"name": run_id, "project": "roberta_lab", "displayName": "dynamic seed 1", "tags": ["sweep=other"]}
-    server.runs[run_id] = {**other, "config": json.dumps({"row_other": {"value": "dynamic"}})}
-    folder, directory = write_table(tmp_path), tmp_path / "pretrain" / run_id
-    directory.mkdir(parents=True)
-    (directory / "config.yaml").write_text("")
-    (directory / "result.json").write_text("{}")
-    tables.log_table(logging(table[0], tmp_path, "auto"), folder, here(table, tmp_path)[:1])
-    found = server.runs[run_id]
-    assert found["tags"] == ["sweep=other", "sweep=table1_masking"]
-    config = json.loads(found["config"])
-    assert config["row_table1_masking"]["value"] == "static" and config["row_other"]["value"] == "dynamic"
-
-
-def test_online_a_run_goes_on_where_the_server_has_it(table: Table, server: Server, tmp_path: Path) -> None:
-    one = table[1][0]
-    first = tracker(tmp_path, one, "auto")
-    first.resume(0)
-    for row in ROWS:
-        first.write(row)
-    first.close()
-    second = tracker(tmp_path, one, "auto")
-    second.resume(1)
-    for row in (*ROWS[1:], Row(3, {"tokens_seen": 30})):
-        second.write(row)
-    second.close(None)
-    assert [row["_step"] for row in server.rows[one.path.name]] == [1, 2, 3], "step 2 was there already"
-
-
-def test_under_wandbs_agent_a_run_keeps_the_agents_id(
-    table: Table, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
-    monkeypatch.setenv("WANDB_RUN_ID", "agents1")
-    environment.forget()
-    one = table[1][0]
-    tracked(tmp_path, one, "auto")
-    assert set(server.runs) == {"agents1"} and len(server.rows["agents1"]) == 2
-    assert json.loads(server.runs["agents1"]["config"])["run_id"]["value"] == one.path.name
-
-
-def test_without_the_extra_the_table_is_logged_and_one_line_says_what_is_missing(
-    table: Table,
-    server: Server,
-    tmp_path: Path,
-    places: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.reports.v2", None)
-    runs = here(table, places["pretrain"].parents[1])
-    tables.log_table(logging(table[0], tmp_path, "auto"), write_table(tmp_path), runs)
-    assert TABLE_ID in server.runs and not server.views
-    assert capsys.readouterr().err == f"{views.MISSING}\n"

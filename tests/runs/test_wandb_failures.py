@@ -14,13 +14,13 @@ import kill_wandb
 import pytest
 from local_server import LocalServer
 from wandb_files import OfflineRun
-from wandb_runs import RESULTS, ROWS, Table, address, logging, server, table, tracked, tracker  # noqa: F401
+from wandb_runs import RESULTS, ROWS, Table, address, table_one, tracked, tracker
 from wandb_server import Server
 
 from roberta_lab.cli import main
-from roberta_lab.runs import jobs, provenance
+from roberta_lab.runs import provenance
 from roberta_lab.runs.tracking import read
-from roberta_lab.runs.wandb import environment
+from roberta_lab.runs.wandb import environment, offline
 from roberta_lab.runs.wandb import mirror as wandb_mirror
 from roberta_lab.runs.wandb.names import Keys
 
@@ -30,6 +30,18 @@ def new_command() -> Iterator[None]:
     environment.forget()
     yield
     environment.forget()
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return table_one()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as found:
+        address(found, monkeypatch)
+        yield found
 
 
 class Nonsense(BaseHTTPRequestHandler):
@@ -105,10 +117,8 @@ def test_a_start_that_fails_falls_back_once_for_all_jobs(
     assert err.count("\n") == 1 and "did not start (TimeoutError: 30 seconds are over)" in err
 
 
-def test_the_next_command_tries_again(server: Server) -> None:
+def test_the_next_command_tries_again() -> None:
     environment.fall_back("offline", "it was gone")
-    with jobs.composing():
-        pass
     assert main.main(["prepare", "--cfg", "job"]) == 0
     assert environment.VERDICT not in os.environ
 
@@ -197,6 +207,7 @@ def test_a_server_that_dies_in_the_middle_costs_one_line(
     assert read(log.directory / "metrics.jsonl") == ROWS and (log.directory / "metrics.csv").is_file()
     err = capsys.readouterr().err
     assert err.startswith("W&B failed (") and err.count("\n") == 1
+    assert [offline.run_id(folder) for folder in offline.not_uploaded(tmp_path)] == [one.path.name], "sync goes on"
     tracked(tmp_path, other, "offline")
     assert OfflineRun(tmp_path, other.path.name).steps == [1, 2]
 

@@ -52,7 +52,7 @@ class OfflineRun:
         self.config = {i.key: json.loads(i.value_json) for config in configs for i in config.update}
         self.alerts = [record.alert for record in records if record.HasField("alert")]
         self.is_preempting = any(record.HasField("preempting") for record in records)
-        self.has_metadata = any(record.HasField("environment") for record in records)
+        self.kinds = {record.WhichOneof("record_type") for record in records}
         self.artifacts = [record.artifact for record in records if record.HasField("artifact")]
         self.metrics = [record.metric for record in records if record.HasField("metric")]
         self.exit_code = next(record.exit.exit_code for record in records if record.HasField("exit"))

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +32,7 @@ CLAIM = {"words": "dynamic no worse", "verdict": "holds here", "estimate": "bett
 Table = tuple[Config, list[Job]]
 
 
-@pytest.fixture(scope="module")
-def table() -> Table:
+def table_one() -> Table:
     """Table 1 with one task and seed: two rows, so two pretraining and two finetuning runs."""
     register()
     overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]"]
@@ -42,13 +40,6 @@ def table() -> Table:
         user = parse(overrides)
         config = jobs.composed(user)
         return config, runs_of(config, user)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as found:
-        address(found, monkeypatch)
-        yield found
 
 
 def address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

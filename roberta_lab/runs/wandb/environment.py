@@ -47,6 +47,10 @@ def ready(config: Config) -> str:
     """
     if mode(config) == "off":
         return "off"
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ["WANDB_ERROR_REPORTING"] = (
+        "false"  # offline too, W&B would send reports, and wait for a server that hangs
+    )
     verdict = os.environ.get(VERDICT)
     if verdict is None:
         verdict = os.environ[VERDICT] = _found_out(config)
@@ -65,7 +69,7 @@ def _found_out(config: Config) -> str:
         fall_back("off", "it is not installed (pip install wandb)")
         return "off"
     drop_wrong_variables()
-    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_SILENT", "true")  # where it was wrong
     if mode(config) != "online":
         return AS_ASKED
     import wandb

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -133,7 +134,9 @@ class Mirror:
         if self.failed:
             return
         self.failed = True
-        where = f"metrics.jsonl has everything, {self.folder / 'wandb'} what W&B knew"
+        with suppress(OSError, AttributeError):
+            (Path(self.run.dir).parent / offline.CUT_OFF).touch()  # for `sync`
+        where = f"metrics.jsonl has everything, {self.folder / offline.FOLDER} what W&B knew"
         print(f"W&B failed ({one_line(error)}); {where}.", file=sys.stderr)
 
 

@@ -12,6 +12,7 @@ from roberta_lab.axes.masking import rule_of
 from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config, LoggerConfig
 from roberta_lab.runs import provenance
+from roberta_lab.runs.results import VALIDATION
 from roberta_lab.training.rows import Row
 
 LONGEST_TAG, LONGEST_NAME = 64, 128  # characters; W&B refuses longer tags
@@ -142,9 +143,12 @@ class Keys:
         return {self.name(name): value for name, value in {**row, **beside}.items()}
 
     def summary(self, config: Config, kind: str, result: Mapping[str, object]) -> dict[str, int | float | str]:
-        """Return the numbers and words of a result; a bool (`at_chance`) becomes 0 or 1. What rows hold already is left out."""
+        """Return the numbers and words of a result; a bool (`at_chance`) becomes 0 or 1.
+
+        Held-out figures lose their `val/`: under that name rows have the best and the last, which W&B's sweeps cannot aim at.
+        """
         prefix = f"{self.prefix}{config.task.name}/" if kind == "evaluate" else self.prefix
-        plain = {k: int(v) if isinstance(v, bool) else v for k, v in result.items() if not k.startswith("val/")}
+        plain = {k.removeprefix(VALIDATION): int(v) if isinstance(v, bool) else v for k, v in result.items()}
         if "majority" in plain:
             plain["chance"] = plain.pop("majority")
         return {prefix + k: v for k, v in plain.items() if isinstance(v, int | float | str)}

@@ -9,7 +9,8 @@ from pathlib import Path
 from roberta_lab.config import Config
 
 FOLDER = "wandb"  # W&B makes it in the folder that it is given
-OFFLINE = "offline-run-*"
+OFFLINE, ONLINE = "offline-run-*", "run-*"
+CUT_OFF = "cut-off"  # an empty file in the folder of an online run that W&B failed in: not all of it was uploaded
 SYNCED = ".synced"  # beside a file that was uploaded, W&B leaves an empty one with this added to its name
 
 
@@ -19,19 +20,19 @@ def home(config: Config) -> Path:
 
 
 def not_uploaded(outputs: Path) -> list[Path]:
-    """Return the folders of offline runs that no server has, the oldest first; runs of older code have theirs inside."""
+    """Return the folders of runs that no server has, or not all of, the oldest first; runs of older code have theirs inside."""
     places = [outputs, *outputs.glob("*/*"), *outputs.glob("tables/*/*")]
-    found = {folder.resolve(): folder for place in places for folder in _offline(place) if not is_uploaded(folder)}
+    found = {folder.resolve(): folder for place in places for folder in _kept_here(place) if not is_uploaded(folder)}
     return sorted(found.values(), key=lambda folder: folder.name)
 
 
 def num_uploaded(outputs: Path) -> int:
-    """Return how many offline runs were uploaded."""
-    return sum(map(is_uploaded, _offline(outputs)))
+    """Return how many of such runs were uploaded."""
+    return sum(map(is_uploaded, _kept_here(outputs)))
 
 
 def is_uploaded(folder: Path) -> bool:
-    """Return whether a server has what is in the folder of an offline run."""
+    """Return whether a server has what is in the folder of such a run."""
     return any(folder.glob(f"*.wandb{SYNCED}"))
 
 
@@ -45,10 +46,11 @@ def remove_earlier(outputs: Path, of: str, newest: Path) -> None:
 
     Of two folders of one run, `wandb sync` would keep what it happens to upload last.
     """
-    for folder in list(_offline(outputs)):
+    for folder in list(_kept_here(outputs)):
         if run_id(folder) == of and not is_uploaded(folder) and folder.resolve() != newest.resolve():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _offline(place: Path) -> Iterator[Path]:
-    return (folder for folder in (place / FOLDER).glob(OFFLINE) if any(folder.glob("*.wandb")))
+def _kept_here(place: Path) -> Iterator[Path]:
+    online = (folder for folder in (place / FOLDER).glob(ONLINE) if (folder / CUT_OFF).is_file())
+    return (folder for folder in (*(place / FOLDER).glob(OFFLINE), *online) if any(folder.glob("*.wandb")))

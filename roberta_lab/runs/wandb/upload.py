@@ -33,7 +33,7 @@ def upload(folders: Sequence[Path], outputs: Path, logger: LoggerConfig) -> tupl
     said = []
     for start in range(0, len(folders), AT_ONCE):
         places = [str(folder.resolve()) for folder in folders[start : start + AT_ONCE]]
-        command = [sys.executable, "-m", "wandb", "sync", *options, *places]
+        command = [sys.executable, "-m", "wandb", "sync", "--include-online", *options, *places]
         environment = {**os.environ, "WANDB_DIR": str(outputs.resolve()), "WANDB_SILENT": "false"}
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
