@@ -74,9 +74,7 @@ def test_the_cells_say_what_the_table_says() -> None:
         made
     ) and "[7" not in tabular(made)
     whole = document(made, META)
-    assert "reference & 76.3 & 84.3" in whole, (
-        "published values have a place"
-    )
+    assert "reference & 76.3 & 84.3" in whole, "published values have a place"
     assert "commit abc" in whole and "says nothing about the paper's claim".replace("'", r"\textquotesingle{}") in whole
     assert r"\input{tabular.tex}" in whole and nested(whole)[-1] == "itemize"
 

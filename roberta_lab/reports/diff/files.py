@@ -44,7 +44,9 @@ def page(found: Comparison, folder: Path, home: Path, up: str, command: str = ""
         up=up,
         command=command,
         costs=text.cost_rows(found.a.cost, found.b.cost),
-        places={run.folder: place(Path(run.folder) / run_page.PAGE) for side in (found.a, found.b) for run in side.runs},
+        places={
+            run.folder: place(Path(run.folder) / run_page.PAGE) for side in (found.a, found.b) for run in side.runs
+        },
         **{word.__name__: word for word in words},
     )
 
