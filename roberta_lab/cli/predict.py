@@ -15,7 +15,7 @@ from roberta_lab.config.paths import user_path
 from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.prediction_files import Record
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, write
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job, pretrained_run
@@ -47,10 +47,11 @@ def main(job: Job) -> Json:
         num_texts += 1
         if job.as_json and not output:
             kept.append(record)
-    if output:
-        print(output)
+    files = {name: file for name, file in (("file", output), ("figure", config.predict.figure)) if file}
+    for file in files.values():
+        print(file)
     sys.stdout.flush()  # `predict | head` breaks the pipe: raise that here, where the caller expects it
-    return {"texts": num_texts, **({"file": output} if output else {"predictions": kept})}
+    return {"texts": num_texts, **files, **({} if output else {"predictions": kept})}
 
 
 def _predictor(job: Job) -> Predictor:
@@ -169,11 +170,14 @@ def _show_masks(record: Record) -> None:
 
 
 def _embed(config: Config, predictor: Predictor) -> Iterator[Record]:
-    """Write the vectors of the texts, and yield them as lists. Print similarities, with `predict.output` only of few texts."""
+    """Write the vectors of the texts, and yield them as lists. Print similarities, with `predict.output` only of few texts; draw
+    them where `predict.figure` asks for it.
+    """
     from roberta_lab.model.predictor import printable
 
     kept: list[np.ndarray] = []
     heads: list[str] = []
+    figure = config.predict.figure
 
     def predict(texts: list[str], first: int) -> list[Record]:
         vectors, cut = predictor.embed(texts, config.predict.pooling)
@@ -185,12 +189,37 @@ def _embed(config: Config, predictor: Predictor) -> Iterator[Record]:
     num_texts = 0
     for record in _written(config, predict, f"{predictor.max_length} tokens"):
         num_texts = record["number"]
-        if not config.predict.output or num_texts <= MATRIX:
+        if figure or not config.predict.output or num_texts <= MATRIX:
+            if figure:
+                _check_drawn(figure, num_texts)
             kept.append(record["vector"])
             heads.append(printable(record["text"], WIDTH))
         yield {**record, "vector": record["vector"].tolist()}
-    if num_texts == len(heads):
+    if not config.predict.output or num_texts <= MATRIX:
         _show_similarities(np.stack(kept), heads)
+    if figure:
+        _draw(figure, kept, heads)
+
+
+def _check_drawn(figure: str, num_texts: int) -> None:
+    """Raise ConfigError for more texts than a figure can show, before their vectors fill the memory."""
+    from roberta_lab.reports.figures.similarity import MOST_TEXTS
+
+    if num_texts > MOST_TEXTS:
+        raise ConfigError(
+            f"predict.figure={figure}: there are more than {MOST_TEXTS:,} texts. Allowed: 2 to {MOST_TEXTS:,}."
+        )
+
+
+def _draw(figure: str, vectors: list[np.ndarray], texts: list[str]) -> None:
+    """Write the figure of the vectors into a folder that is made if it is missing. Raises ConfigError for one text alone."""
+    from roberta_lab.reports.figures.similarity import picture
+
+    if len(texts) < 2:
+        raise ConfigError(f"predict.figure={figure}: one text has none to be compared with. Allowed: two or more.")
+    path = Path(figure).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, picture(np.stack(vectors), texts, path.suffix.removeprefix(".")))
 
 
 def _show_similarities(vectors: np.ndarray, heads: list[str]) -> None:

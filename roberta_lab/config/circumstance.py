@@ -9,6 +9,7 @@ from roberta_lab.config.later_keys import later
 from roberta_lab.config.ranges import EACH_ABOVE_ZERO, above_zero, at_least, one_of
 
 # what each kind of prediction can be written to
+FIGURES = (".svg", ".png")  # what `predict.figure` can be
 PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy"), "task": (".jsonl",)}
 
 
@@ -171,6 +172,7 @@ class PredictConfig:
     # the vector of a text: the final hidden state of <s> (bos), or the mean over all tokens
     pooling: str = one_of("bos", "mean", default="bos")
     output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
+    figure: str = ""  # of embed: a file, .svg or .png, with a map of the texts and their similarity
 
 
 @dataclass

@@ -43,8 +43,9 @@ def check(config: PredictConfig) -> None:
             raise ConfigError(f"predict.file={config.file} is no file. Allowed: a text file, or - for standard input.")
         if config.output and output.exists() and output.samefile(file):
             raise ConfigError(f"predict.output={config.output} is the file that is read.")
-    if config.output and output.is_dir():
-        raise ConfigError(f"predict.output={config.output} is a folder.")
+    for key, name in (("output", config.output), ("figure", config.figure)):
+        if name and Path(name).expanduser().is_dir():
+            raise ConfigError(f"predict.{key}={name} is a folder.")
 
 
 def _lines(name: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from roberta_lab.axes import data_mix, masking, nsp
 from roberta_lab.axes.batch_size import accumulation, micro_batch_size
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
+    FIGURES,
     PREDICTIONS,
     Config,
     ConfigError,
@@ -223,3 +224,8 @@ def _check_prediction(predict: PredictConfig) -> None:
     if predict.output and Path(predict.output).suffix not in endings:
         allowed = " or ".join(f"FILE{ending}" for ending in endings)
         raise ConfigError(f"predict.output={predict.output}: for {predict.what}, allowed is {allowed}.")
+    if predict.figure and predict.what != "embed":
+        raise ConfigError(f"predict.figure={predict.figure}: draws vectors of texts. Allowed: with predict.what=embed.")
+    if predict.figure and Path(predict.figure).suffix not in FIGURES:
+        allowed = " or ".join(f"FILE{ending}" for ending in FIGURES)
+        raise ConfigError(f"predict.figure={predict.figure}: allowed is {allowed}.")

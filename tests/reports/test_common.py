@@ -41,7 +41,7 @@ def table(*runs: Record, sweep: SweepConfig = ROWS) -> Table:
 def test_it_is_the_first_column_before_tasks_and_the_runs_own_figures() -> None:
     made = table(
         *(measured(row, bits) for row, bits in (("static", 1.25), ("dynamic", 1.5))),
-        *(finetuned(row, "mnli", 1, 60.0) for row in SWEEP.rows),
+        *(finetuned(row, "mnli", 1, 60.0, task="mnli") for row in SWEEP.rows),
         sweep=replace(SWEEP, tasks=["mnli"]),
     )
     titles = ["common bits per byte", "common perplexity", "mnli (mnli_m_acc)", "the run's own ppl"]

@@ -170,7 +170,7 @@ def test_it_comes_first_in_every_form(tmp_path: Path) -> None:
     assert markdown.document(table, META).splitlines()[2] == sentence
     assert latex.escaped(sentence) in latex.document(table, META).partition("Which?")[0]
     shown = Page(table_page.html(table, [], META)).text
-    assert shown.index(sentence) < shown.index("Which?")
+    assert shown.index("Which?") < shown.index(sentence) < shown.index("The table"), "the question, then what was seen"
     (tmp_path / "tables" / "t" / "smoke").mkdir(parents=True)
     write_table(config(sweep, tmp_path), runs, tmp_path / "tables" / "t" / "smoke")
     assert sentence in (tmp_path / "tables" / "t" / "smoke" / "table.json").read_text()

@@ -109,8 +109,8 @@ def test_sorting_up_down_and_back(table: chromium.Browser) -> None:
     for state, expected in (("ascending", ["90.0", "500.0", "1200.0"]), ("descending", ["1200.0", "500.0", "90.0"]), (None, as_made)):  # fmt: skip
         table.run(click)
         assert column(table, last) == expected and table.run(sort) == state
-    published = "document.querySelector('table').tBodies[1].innerText"
-    assert "published only" in table.run(published), "rows of the paper stay below"
+    below = "document.querySelector('table').tBodies[1].innerText"
+    assert "a constant prediction" in table.run(below), "rows that are no runs stay below"
 
 
 def test_numbers_sort_as_numbers(table: chromium.Browser) -> None:

@@ -13,7 +13,19 @@ from typing import Any
 
 import pytest
 from composed_jobs import at
-from report_runs import META, SWEEP, Page, changed, composed, config, finetuned, pretrained, records, write_run
+from report_runs import (
+    META,
+    SWEEP,
+    Page,
+    changed,
+    composed,
+    config,
+    finetuned,
+    of_own_tasks,
+    pretrained,
+    records,
+    write_run,
+)
 
 from roberta_lab.config import ConfigError, SweepConfig
 from roberta_lab.model.metrics import accuracy
@@ -42,6 +54,7 @@ from roberta_lab.reports.table.notes import (
     shared_unigram,
     unlike_rows,
 )
+from roberta_lab.reports.table.row_facts import facts
 from roberta_lab.reports.table.rows import Cell, Record, Table, read_record
 from roberta_lab.reports.table.wording import (
     LIKE,
@@ -49,7 +62,6 @@ from roberta_lab.reports.table.wording import (
     SEARCHED,
     STAND_IN,
     UNLIKE,
-    facts,
     legend,
     signs,
     warning,
@@ -64,14 +76,15 @@ def made() -> Table:
 
 def test_cells_are_medians_with_spread_and_marks(made: Table) -> None:
     (static, dynamic), (squad, mnli) = made.rows, made.rows[0].cells
-    assert (squad.median, squad.spread, squad.published) == (65.5, (60.0, 70.0), 78.3)
+    assert (squad.median, squad.spread, squad.published) == (65.5, (60.0, 70.0), None)
     assert squad.marks == ("stand-in: pydoc_squad2",)
-    assert "at chance" in mnli.marks and mnli.published == 84.3
+    assert "at chance" in mnli.marks and mnli.published is None
     assert dynamic.cells[0].median == 65.0 and "1 of 3 runs missing" in dynamic.cells[0].marks
     assert dynamic.cells[1].median is None and dynamic.cells[1].spread is None
     assert (static.perplexity.median, static.unigram_ppl, static.passes) == (500.0, 700.0, 40.0)
     assert made.num_missing == 1 + 1 + 3
-    assert made.published_only == {"reference": (None, 76.3, 84.3, None)}
+    assert made.published_below == {}
+    assert made.published_apart == {"reference": (76.3, 84.3), "static": (78.3, 84.3), "dynamic": (78.7, 84.0)}
     assert [(c.metric, c.majority, c.num_dev) for c in made.columns] == [("squad2_f1", 50.0, 1000), ("mnli_m_acc", 50.0, 1000)]  # fmt: skip
 
 
@@ -81,8 +94,23 @@ def test_a_row_that_starts_from_no_run_has_a_dash_and_nothing_missing() -> None:
     made = assemble(SWEEP, "smoke", found)
     assert [row.name for row in made.rows] == ["static", "dynamic"] and (made.num_runs, made.num_missing) == (3, 0)
     assert made.rows[0].perplexity.median is None and made.rows[0].perplexity.marks == ()
-    [line] = [line for line in markdown.document(made, META).splitlines() if line.startswith("| static")]
+    [line, _] = [line for line in markdown.document(made, META).splitlines() if line.startswith("| static")]
     assert line.endswith("| \N{EN DASH} (n=0) | \N{EN DASH} |")
+
+
+def test_published_values_stand_beside_scores_of_the_same_task_alone() -> None:
+    """Stand-in and own task in one table: 78.3 is SQuAD's, and stands nowhere near what `pydoc_squad2` scores."""
+    mixed = [*records()[:5], *of_own_tasks(records()[5:])]
+    made = assemble(SWEEP, "smoke", mixed)
+    squad, mnli = made.rows[0].cells
+    assert (squad.published, mnli.published) == (None, 84.3)
+    assert made.published_below == {"reference": (None, None, 84.3, None)}
+    assert made.published_apart == {"reference": (76.3,), "static": (78.3,), "dynamic": (78.7,)}
+    for text in (markdown.document(made, META), Page(table_page.html(made, [], META)).text):
+        assert text.index("78.3") > text.index("Published values") > text.index("84.3")
+    whole = assemble(SWEEP, "smoke", of_own_tasks(records()))
+    assert whole.published_apart == {} and whole.rows[0].cells[0].published == 78.3
+    assert "Published values" not in markdown.document(whole, META)
 
 
 def test_published_figures_are_the_papers() -> None:
@@ -96,14 +124,14 @@ def test_markdown_has_the_warning_and_both_figures_in_a_table_of_equal_columns(m
     text = markdown.document(made, META)
     assert "says nothing about the paper's claim" in text and "smoke scale" in text
     rows = [line for line in text.partition("## ")[0].splitlines() if line.startswith("|")]
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1 and len(rows) == 2 + 2 + 1
-    assert "65.5† (60.0 to 70.0, n=3) [78.3]" in text and "at chance" in text and "[p-static-1](../../pretrain/p-static-1)" in text  # fmt: skip
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1 and len(rows) == 2 + 2
+    assert "65.5† (60.0 to 70.0, n=3) |" in text and "at chance" in text and "[p-static-1](../../pretrain/p-static-1)" in text  # fmt: skip
 
 
 def test_csv_reads_back(made: Table) -> None:
     rows = list(csv.DictReader(io.StringIO(csv_text(made))))
     assert [(r["row"], r["column"]) for r in rows] == [(a, b) for a in ("static", "dynamic") for b in ("held_out", "squad2", "mnli", "held_out")]  # fmt: skip
-    assert (rows[1]["median"], rows[1]["n"], rows[1]["published"], rows[1]["runs"].split()[0]) == ("65.5", "3", "78.3", "f-static-squad2-1")  # fmt: skip
+    assert (rows[1]["median"], rows[1]["n"], rows[1]["published"], rows[1]["runs"].split()[0]) == ("65.5", "3", "", "f-static-squad2-1")  # fmt: skip
     assert rows[7]["median"] == "" and rows[7]["expected"] == "1"
 
 
@@ -124,7 +152,7 @@ def test_the_page_is_one_file_and_runs_its_own_script_alone(made: Table) -> None
     remote = [v for k, v in shown.attributes if k in ("src", "href", "xlink:href") and v and v.startswith(("http", "//"))]  # fmt: skip
     assert not remote and "url(http" not in text and "@import" not in text
     assert "says nothing about the paper's claim" in shown.text.split("Row")[0], "the warning comes first"
-    for said in ("Mind the <style>.", "65.5", "78.3", "at chance", "1 of 3 runs missing", "published only", "commit abc"):  # fmt: skip
+    for said in ("Mind the <style>.", "65.5", "78.3", "at chance", "1 of 3 runs missing", "Published values", "commit abc"):  # fmt: skip
         assert said in shown.text
 
 

@@ -90,6 +90,11 @@ def records() -> list[Record]:
     ]
 
 
+def of_own_tasks(runs: list[Record]) -> list[Record]:
+    """The same runs on the paper's own tasks, without stand-ins."""
+    return [changed(run, task=run.task, stands_for="") if run.task and run.result else run for run in runs]
+
+
 def config(sweep: SweepConfig, outputs: Path, scale: str = "smoke") -> Config:
     sources = DataMixConfig({"pydoc": SourceConfig("pydoc")})
     return Config(data_mix=sources, scale=ScaleConfig(name=scale), sweep=sweep, paths=PathsConfig(outputs=str(outputs)))

@@ -13,6 +13,7 @@ from roberta_lab.reports.diff import text
 from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.comparison import Comparison
 from roberta_lab.reports.diff.sides import of_row
+from roberta_lab.reports.page import run_page
 from roberta_lab.reports.page.table_page import rendered
 from roberta_lab.reports.table.rows import Table
 from roberta_lab.runs.names import slug
@@ -35,7 +36,9 @@ def page(found: Comparison, folder: Path, home: Path, up: str, command: str = ""
         up=up,
         command=command,
         costs=text.cost_rows(found.a.cost, found.b.cost),
-        places={run.folder: place(run.folder) for side in (found.a, found.b) for run in side.runs},
+        places={
+            run.folder: place(Path(run.folder) / run_page.PAGE) for side in (found.a, found.b) for run in side.runs
+        },
         **{word.__name__: word for word in words},
     )
 
@@ -45,6 +48,9 @@ def write_diff(found: Comparison, outputs: Path, output: str = "", command: str 
     own = outputs / FOLDER / f"{slug(found.a.name)}--{slug(found.b.name)}"
     folder = user_path(output) if output else own
     folder.mkdir(parents=True, exist_ok=True)
+    for run in (*found.a.runs, *found.b.runs):
+        if not (Path(run.folder) / run_page.PAGE).is_file():  # of older code
+            run_page.write_own(Path(run.folder))
     forms = {
         "diff.txt": "\n".join(text.lines(found)) + "\n",
         "diff.json": json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n",

@@ -19,6 +19,7 @@ def figures(table: Table, folder: Path, published_key: str | None = None) -> lis
     seeds = {runs[row.name]: _folders(row, folder) for row in table.rows if row.name in runs}
     found = [
         *pretraining.curves(table, runs, seeds),
+        *results.seeds(table),
         results.batch_size(table, configs, published_key),
         pretraining.noise_scale(table, runs),
         results.score_by_tokens(table),

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from roberta_lab.reports.figures.figure import Figure, xml_text
@@ -75,7 +76,7 @@ def _drawn(figure: Figure, legend: bool) -> Iterator[Canvas]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's fonts draw it
         canvas = Canvas(figsize=(6.4, 3.6 + (0.5 if legend else 0)), layout="constrained")
         axes = canvas.add_subplot()
-        {"lines": _lines, "bars": _bars, "steps": _steps}[figure.kind](axes, figure)
+        {"lines": _lines, "bars": _bars, "steps": _steps, "points": _points}[figure.kind](axes, figure)
         _dress(axes, figure)
         if legend:
             axes.set_title(plain(figure.title), fontsize=10, loc="left")
@@ -90,7 +91,7 @@ def _dress(axes: Axes, figure: Figure) -> None:
     if figure.reference is not None and figure.holds((1.0, figure.reference[1])):
         name, level = figure.reference
         axes.axhline(level, color="black", linewidth=1, linestyle=(0, (1, 3)), label=plain(name))
-        if figure.kind == "lines":
+        if figure.kind in ("lines", "points"):
             ends = ("axes fraction", "data")
             axes.annotate(plain(name), (0.995, level), xycoords=ends, ha="right", va="bottom", fontsize=8)
     for name, x in figure.places:
@@ -99,7 +100,8 @@ def _dress(axes: Axes, figure: Figure) -> None:
         axes.annotate(
             plain(name), (x, 0.98), xytext=(3, 0), xycoords=ends, textcoords="offset points", va="top", fontsize=8
         )
-    axes.set(xlabel=plain(figure.x_label), ylabel=plain(figure.y_label))
+    axes.set(xlabel=plain(figure.x_label), ylabel=plain(figure.y_said))
+    _begin(axes, figure)
     if figure.categories:
         axes.set_xticks(range(len(figure.categories)), [plain(name) for name in figure.categories])
         if len(figure.categories) > 6 or max(map(len, figure.categories)) > 14:
@@ -121,6 +123,20 @@ def _dress(axes: Axes, figure: Figure) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, axis="y" if figure.categories else "both")
     axes.set_axisbelow(True)
+
+
+def _begin(axes: Axes, figure: Figure) -> None:
+    """Let the axes begin at 0 where values come near it; else mark the y axis as cut."""
+    if figure.kind in ("bars", "steps"):
+        return  # which stand on 0
+    if figure.is_cut:
+        look: dict[str, Any] = {"marker": [(-1, -0.5), (1, 0.5)], "markersize": 8, "color": "black", "clip_on": False}
+        axes.plot([0, 0], [0.02, 0.045], transform=axes.transAxes, linestyle="none", markeredgewidth=1, **look)
+    elif not figure.log_y and figure.y_range[0] == 0:
+        axes.set_ylim(bottom=0)
+    across = [x for points in figure.shown for x, _, _ in points]
+    if not figure.log_x and not figure.categories and across and min(across) >= 0:
+        axes.set_xlim(left=0)
 
 
 def _places(figure: Figure) -> dict[float, float]:
@@ -163,6 +179,20 @@ def _name_places(axes: Axes, figure: Figure) -> None:
         axes.annotate(above, highest, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7)
     if found:
         axes.margins(x=0.12, y=0.2)
+
+
+def _points(axes: Axes, figure: Figure) -> None:
+    """Draw each value beside the others of its category, with a bar at their median."""
+    for number, points in enumerate(figure.shown):
+        series, look = figure.series[number], style(figure, number)
+        x, y = zip(*((x, y) for x, y, _ in points), strict=True) if points else ((), ())
+        axes.plot(x, y, **{**look, "linestyle": "none"}, markersize=5, label=plain(series.name), gid=f"series{number}")
+        found: dict[int, list[float]] = {}
+        for place, value, _ in points:
+            found.setdefault(round(place), []).append(value)
+        for place, values in found.items():
+            axes.hlines(median(values), place - 0.3, place + 0.3, color=look["color"], linewidth=2, alpha=0.6)
+    axes.set_xlim(-0.6, len(figure.categories) - 0.4)
 
 
 def _bars(axes: Axes, figure: Figure) -> None:

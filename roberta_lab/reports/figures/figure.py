@@ -23,14 +23,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Figure:
-    """Everything that is drawn. x of bars and steps is the number of a category."""
+    """Everything that is drawn. x of bars, steps and points is the number of a category, of points also a little beside it."""
 
     slug: str  # of its files
     title: str
     x_label: str
     y_label: str
     series: tuple[Series, ...]
-    kind: Literal["lines", "bars", "steps"] = "lines"
+    kind: Literal["lines", "bars", "steps", "points"] = "lines"
     categories: tuple[str, ...] = ()
     reference: tuple[str, float] | None = None  # a dotted level
     places: tuple[tuple[str, float], ...] = ()  # dotted verticals: what happens at an x
@@ -56,7 +56,7 @@ class Figure:
     @property
     def is_cut(self) -> bool:
         """Return whether the y axis begins above 0, which its figure then says."""
-        return self.kind == "lines" and not self.log_y and self.y_range[0] > 0
+        return self.kind in ("lines", "points") and not self.log_y and self.y_range[0] > 0
 
     @property
     def y_said(self) -> str:

@@ -105,7 +105,7 @@ def _name_marks(root: Element, figure: Figure) -> None:
 
 
 def _legend(root: Element, figure: Figure) -> tuple[Key, ...]:
-    if figure.kind == "steps":
+    if figure.kind in ("steps", "points"):
         return ()
     groups = [(group.get("data-series"), group.find(f"{{{SVG}}}path")) for group in root.iter(f"{{{SVG}}}g")]
     dashes = {name: line.get("stroke-dasharray") for name, line in groups if name and line is not None}

@@ -1,18 +1,20 @@
 """Figures of results: by an amount in which rows differ, and beside the paper's (Table 4, its recipe; Table 5, GLUE)."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.config import Config
-from roberta_lab.config.formatting import number, short, signed
+from roberta_lab.config.formatting import compact, number, short, signed
+from roberta_lab.reports.diff.files import slug
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.table.columns import Column, published
 from roberta_lab.reports.table.rows import Cell, Row, Table
 
 DIFFERENT = 1.2  # rows differ in an amount from this ratio on
 NAMES = (
-    "A mark is a row; the names of rows with nearly the same amount stand together above the highest of their marks."
+    "A mark is a row; the names of rows with nearly the same amount stand together above the highest of their marks. "
+    "Upright lines go from the smallest to the largest run."
 )
 GLUE = ("mnli", "qnli", "qqp", "rte", "sst2", "mrpc", "cola", "stsb", "wnli")
 # Table 4 from top to bottom is the recipe step by step, after BERT's.
@@ -37,7 +39,14 @@ def batch_size(table: Table, configs: Mapping[str, Config], key: str | None) -> 
         tokens = short(float(f"{row.tokens_seen:.2g}")) if row.tokens_seen else "unknown"
         groups.setdefault(tokens, {})[row.name] = medians[row.name]
     digits = 3 if common else 1
-    series = [_marks(f"{tokens} tokens seen", sizes, own, digits=digits) for tokens, own in groups.items()]
+    spreads = {row.name: (row.common[0] if common else row.perplexity).spread for row in rows}
+    series = [
+        replace(
+            _marks(f"{tokens} tokens seen", sizes, own, digits=digits),
+            ends=tuple(spreads[name] or (value, value) for name, value in own.items()),
+        )
+        for tokens, own in groups.items()
+    ]
     paper = published(key) if key and table.scale == "paper" and not common else {}
     known = {row.name: value for row in rows if (value := paper.get(row.name, {}).get("ppl")) is not None}
     if known:
@@ -45,7 +54,40 @@ def batch_size(table: Table, configs: Mapping[str, Config], key: str | None) -> 
         series.append(replace(drawn, published=True))
     y = "common bits per byte" if common else "held-out perplexity"
     title = f"{y[0].upper()}{y[1:]} by batch size"
-    return Figure("batch_size", title, "sequences a batch", y, tuple(series), log_x=True)
+    several = any(spreads.values())
+    note = "Medians over seeds; upright lines go from the smallest to the largest." if several else ""
+    return Figure("batch_size", title, "sequences a batch", y, tuple(series), log_x=True, note=note)
+
+
+def seeds(table: Table) -> Iterator[Figure]:
+    """Yield a figure for each score, and for bits per byte of the common text, with every run of each row as a point.
+
+    Columns of one stand-in are the same runs, and one figure.
+    """
+    drawn: dict[tuple[tuple[float, ...], ...], None] = {}
+    for column in (*table.common[:1], *(column for column in table.columns if column.principal)):
+        cells = [(row.name, dict(table.cells(row))[column]) for row in table.rows]
+        values = tuple(cell.values for _, cell in cells)
+        if sum(map(len, values)) > 1 and values not in drawn:
+            drawn[values] = None
+            yield _seeds(column, cells)
+
+
+def _seeds(column: Column, cells: Sequence[tuple[str, Cell]]) -> Figure:
+    points, notes = [], []
+    for place, (_, cell) in enumerate(cells):
+        for which, ((seed, finetune_seed), value) in enumerate(cell.by_seed.items()):
+            beside = (which - (len(cell.values) - 1) / 2) * min(0.15, 0.5 / max(1, len(cell.values)))
+            points.append((place + beside, value))
+            of = f"seed {seed}" if finetune_seed is None else f"seed {seed}, finetuned with {finetune_seed}"
+            notes.append(f"{of}: {compact(value)}")
+    name = column.head[1] if column.is_common else column.stand_in or column.task
+    level = ("constant prediction", column.majority) if column.majority is not None else None
+    title, y = f"Each run: {name}", column.title if column.is_common else column.measured or column.metric
+    note = f"A point is a run, a bar the median.{f' {name} stands in for {column.task}.' if column.stand_in else ''}"
+    series = Series("run", tuple(points), tuple(notes), joined=False)
+    names = tuple(row for row, _ in cells)
+    return Figure(f"runs_{slug(column.metric)}", title, "", y, (series,), "points", names, level, note=note)
 
 
 def has_common(rows: Sequence[Row]) -> bool:
@@ -76,12 +118,17 @@ def _scores(table: Table, slug: str, title: str, x_label: str, amounts: Mapping[
     rows = sorted((row for row in table.rows if row.name in amounts), key=lambda row: amounts[row.name])
     if not _differ({row.name: amounts[row.name] for row in rows}):
         return None
-    tasks_of: dict[tuple[tuple[str, float], ...], list[str]] = {}  # columns of one stand-in have the same marks
+    found: dict[tuple[tuple[str, tuple[float, ...]], ...], tuple[list[str], dict[str, Cell]]] = {}
     for i, column in enumerate(table.columns):
-        medians = tuple((row.name, median) for row in rows if (median := row.cells[i].median) is not None)
-        if column.principal and medians:
-            tasks_of.setdefault(medians, []).append(column.task)
-    series = [_marks(", ".join(tasks), amounts, dict(medians), joined=False) for medians, tasks in tasks_of.items()]
+        cells = {row.name: row.cells[i] for row in rows if row.cells[i].by_seed}
+        if column.principal and cells:  # columns of one stand-in have the same marks
+            same = tuple((name, cell.values) for name, cell in cells.items())
+            found.setdefault(same, ([], cells))[0].append(column.task)
+    series = []
+    for tasks, cells in found.values():
+        medians = {name: cell.median or 0.0 for name, cell in cells.items()}
+        ends = tuple(cell.spread or (medians[name], medians[name]) for name, cell in cells.items())
+        series.append(replace(_marks(", ".join(tasks), amounts, medians, joined=False), ends=ends))
     return Figure(slug, title, x_label, "median score", tuple(series), log_x=True, note=NAMES) if series else None
 
 
@@ -145,7 +192,7 @@ def glue(table: Table, key: str | None) -> Figure | None:
     else:
         series = [_bars(row.name, [row.cells[i] for i, _ in columns]) for row in table.rows]
     for name, values in (published(key) if key else {}).items():
-        points = tuple((float(x), v) for x, (_, c) in enumerate(columns) if (v := values.get(c.metric)) is not None)
+        points = tuple((float(x), v) for x, (_, c) in enumerate(columns) if (v := c.published_in(values)) is not None)
         series.append(Series(f"{name} (published)", points, published=True))
     stand_ins = dict.fromkeys(c.stand_in for _, c in columns if c.stand_in)
     note = f"Ours are of stand-in tasks ({', '.join(stand_ins)}), which are not GLUE." if stand_ins else ""

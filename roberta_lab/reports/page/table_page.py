@@ -11,7 +11,7 @@ import jinja2
 
 from roberta_lab.config.formatting import number, signed
 from roberta_lab.reports.figures.inline_svg import Inline
-from roberta_lab.reports.table import notes, wording
+from roberta_lab.reports.table import notes, row_facts, wording
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Table
 
@@ -35,8 +35,8 @@ def rendered(template: str, **values: object) -> str:
     """Return a page of a template that extends frame.html.j2; every text in it is escaped."""
     environment = jinja_environment()
     words = (
-        *(number, signed, wording.spread, wording.facts, wording.paper, wording.marks, wording.signs),
-        *(wording.ends_of, wording.over_items, wording.p_text, wording.said),
+        *(number, signed, wording.spread, wording.paper, wording.marks, wording.signs),
+        *(row_facts.own, wording.ends_of, wording.over_items, wording.p_text, wording.said),
     )
     environment.globals |= {word.__name__: word for word in words}
     js, css = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
@@ -67,6 +67,10 @@ def html(
         command=command,
         diffs=diffs,
         first_sentence=first_sentence(table),
+        answers=wording.answers(table),
+        shared=row_facts.shared(table.rows),
+        apart=wording.apart_rows(table),
+        apart_text=wording.APART,
         warning=wording.warning(table),
         compared=wording.compared_rows(table),
         cautions=[*notes.task_notes(table, with_baselines=False), *notes.notes(table)],

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from roberta_lab.data.storage import Json, finite
-from roberta_lab.reports.table import wording
+from roberta_lab.reports.table import row_facts, wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference
 from roberta_lab.reports.table.first_sentence import first_sentence
@@ -32,6 +32,10 @@ def content(table: Table, meta: Mapping[str, str]) -> dict[str, Json]:
         "columns": [_column(column) for column in table.all_columns],
         "rows": [_row(table, row) for row in table.rows],
         "published_only": {name: [*values] for name, values in table.published_only.items()},
+        "published_apart": {
+            "metrics": [column.metric for column in table.stood_in_for],
+            "rows": {name: [*values] for name, values in table.published_apart.items()},
+        },
         "claims": [verdict_content(verdict) for verdict in table.verdicts],
         "best_settings": [
             {"task": best.column.task, "row": best.row, "score": best.cell.median, "settings": best.num_settings}
@@ -51,7 +55,7 @@ def _column(column: Column) -> dict[str, Json]:
 
 def _row(table: Table, row: Row) -> dict[str, Json]:
     return {
-        **{"name": row.name, "marks": [*row.marks], "facts": wording.facts(row), "unigram_ppl": row.unigram_ppl},
+        **{"name": row.name, "marks": [*row.marks], "facts": row_facts.facts(row), "unigram_ppl": row.unigram_ppl},
         **{"tokens_seen": row.tokens_seen, "passes": row.passes, "steps": row.steps},
         "cells": [{"column": column.metric, **_cell(cell)} for column, cell in table.cells(row)],
     }

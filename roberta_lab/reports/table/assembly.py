@@ -43,7 +43,8 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
     rows = [_row(n, every, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
     rows = compared_with(marked(rows, reference), reference, [*common, *columns, *held_out], sweep.margins)
-    metrics = [column.metric for columns_of in every for column in columns_of]
+    in_order = [column for columns_of in every for column in columns_of]
+    replaced = [column.metric for column in columns if column.stand_in]
     table = Table(
         name=sweep.name,
         title=sweep.title,
@@ -57,7 +58,16 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
         ),
         held_out=held_out,
         rows=tuple(rows),
-        published_only={k: tuple(v.get(m) for m in metrics) for k, v in paper.items() if k not in sweep.rows},
+        published_only={
+            name: tuple(column.published_in(values) for column in in_order)
+            for name, values in paper.items()
+            if name not in sweep.rows
+        },
+        published_apart={
+            name: tuple(values.get(metric) for metric in replaced)
+            for name, values in paper.items()
+            if any(values.get(metric) is not None for metric in replaced)
+        },
         encoding=encoding(sweep.published) if sweep.published else None,
         source="; ".join(map(source, keys)) or None,
         reference=reference,
@@ -75,8 +85,10 @@ def _row(
     pretrained = [record for record in records if record.kind == "pretrain"]
     of_task = {column.task: [record for record in records if record.task == column.task] for column in every[1]}
     best = {c.task: _best_setting(of_task[c.task], c) for c in every[1] if c.principal}
-    cells = tuple(_cell(of_task[c.task], c, paper.get(c.metric), best[c.task]) for c in every[1])
-    common, held_out = (tuple(_cell(pretrained, c, paper.get(c.metric)) for c in part) for part in (every[0], every[2]))
+    cells = tuple(_cell(of_task[c.task], c, c.published_in(paper), best[c.task]) for c in every[1])
+    common, held_out = (
+        tuple(_cell(pretrained, c, c.published_in(paper)) for c in part) for part in (every[0], every[2])
+    )
     row = Row(name, cells, held_out, common)
     found = [record.result.pretraining for record in pretrained if record.result]
     if not found:

@@ -68,6 +68,12 @@ class Column:
             return others.get(split, {}).get(metric)
         return result.found.metrics.get(METRICS.get(name, name))
 
+    def published_in(self, paper: Mapping[str, float | None]) -> float | None:
+        """Return the published value that may stand beside this column's scores; beside those of a stand-in, which is another
+        task, none may.
+        """
+        return None if self.stand_in else paper.get(self.metric)
+
     def is_called(self, name: str) -> bool:
         """Return whether a name means this column: that of its figure, or of the task whose score it is."""
         return name == self.metric or (name == self.task and self.principal and self.held_out is None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from roberta_lab.config.formatting import number
-from roberta_lab.reports.table import wording
+from roberta_lab.reports.table import row_facts, wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.notes import footnotes, origins
@@ -61,11 +61,13 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
     differences = [[escaped(text) for text in row] for row in wording.difference_rows(table)]
     if differences:
         differences[0][2] = f"less {escaped(str(table.reference))}"
+    apart = [[escaped(text) for text in row] for row in wording.apart_rows(table)]
     notes = [wording.legend(table), *footnotes(table)]
     notes += [wording.TESTS] if differences else []
     notes += [*(f"Claim: {verdict.text}" for verdict in table.verdicts), *([wording.CLAIMS] if table.verdicts else [])]
     notes += [wording.GRID] if table.best else []
-    notes += [*(f"{row.name}: {wording.facts(row)}" for row in table.rows), *origins(table, meta)]
+    facts = [*row_facts.lines(table.rows), *origins(table, meta)]
+    notes += [*(wording.APART for _ in apart[:1]), *facts]
     return _rendered(
         "table.tex.j2",
         table=table,
@@ -73,6 +75,7 @@ def document(table: Table, meta: dict[str, str], tabular_file: str = "tabular.te
         warning=wording.warning(table),
         tabular_file=tabular_file,
         differences=differences,
+        apart=apart,
         best=wording.best_rows(table, escaped, _cell),
         notes=notes,
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from roberta_lab.config.formatting import number
-from roberta_lab.reports.table import wording
+from roberta_lab.reports.table import row_facts, wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.notes import footnotes, origins
@@ -42,13 +42,18 @@ def document(
         lines += [*grid([list(map(escaped, row)) for row in rows], "llrrl"), "", wording.TESTS, ""]
     if best := wording.best_rows(table, escaped, _cell):
         lines += ["## Best setting of each task", "", *grid(best, "llrr"), "", wording.GRID, ""]
+    if apart := wording.apart_rows(table):
+        lines += ["## Published values", "", wording.APART, ""]
+        lines += [*grid([list(map(escaped, row)) for row in apart], "l" + "r" * (len(apart[0]) - 1)), ""]
     lines += [line for picture in pictures[1:] for line in (picture, "")]
     lines += [f"- {escaped(text)}" for text in footnotes(table)]
+    if text := row_facts.shared(table.rows):
+        lines.append(f"- {escaped(f'all rows: {text}')}")
     for row in table.rows:
         links = ", ".join(f"[{escaped(run.run_id)}]({quote(run.directory)})" for run in row.complete) or "none"
         page = (diffs or {}).get(row.name)
         differs = f"; [differs from {escaped(str(table.reference))}]({quote(page)})" if page else ""
-        lines.append(f"- {escaped(f'{row.name}: {wording.facts(row)}')}; runs {links}{differs}")
+        lines.append(f"- {escaped(row_facts.described(row, table.rows))}; runs {links}{differs}")
     lines += [f"- {escaped(text)}" for text in origins(table, meta)]
     return "\n".join(lines) + "\n"
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -143,6 +143,7 @@ class Table:
     held_out: tuple[Column, ...]  # of each run's own held-out inputs
     rows: tuple[Row, ...]
     published_only: Mapping[str, tuple[float | None, ...]]  # rows that the sweep does not run, by all columns
+    published_apart: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)  # all rows, by `stood_in_for`
     encoding: str | None = None  # of the published rows' texts, where it need not be ours
     source: str | None = None  # of the published figures; None without any
     reference: str | None = None  # the row that the others are compared with
@@ -153,6 +154,16 @@ class Table:
     @property
     def all_columns(self) -> tuple[Column, ...]:
         return (*self.common, *self.columns, *self.held_out)
+
+    @property
+    def stood_in_for(self) -> tuple[Column, ...]:
+        """Return the columns whose scores are a stand-in's."""
+        return tuple(column for column in self.columns if column.stand_in)
+
+    @property
+    def published_below(self) -> dict[str, tuple[float | None, ...]]:
+        """Return the published rows that the sweep does not run, as far as they have a value of a column here."""
+        return {name: values for name, values in self.published_only.items() if any(v is not None for v in values)}
 
     def cells(self, row: Row) -> list[tuple[Column, Cell]]:
         return list(zip(self.all_columns, row.all_cells, strict=True))

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from roberta_lab.config.formatting import counted, number, signed
-from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference, Outcome
 from roberta_lab.reports.table.rows import Cell, Row, Table
+from roberta_lab.reports.table.verdict import WORDS, Verdict
+from roberta_lab.reports.table.verdict import Outcome as Outcomes
 
 STAND_IN, LIKE, UNLIKE = "\N{DAGGER}", "\N{ALMOST EQUAL TO}", "\N{NOT EQUAL TO}"
 SIGNS = {Outcome.APART: UNLIKE, Outcome.ALIKE: LIKE}
@@ -60,13 +60,38 @@ def warning(table: Table) -> str | None:
     )
 
 
+def answers(table: Table) -> list[tuple[str, str]]:
+    """Return what the table's claims answer, each outcome with its claims: what holds or does not first, then what cannot be told."""
+    found = [(str(v.outcome), _answer(v)) for o in Outcomes for v in table.verdicts if v.outcome is o]
+    untold: dict[str, list[str]] = {}
+    for v in table.verdicts:
+        if v.outcome is Outcomes.NOT_TESTABLE:
+            claim = v.claim
+            untold.setdefault(f"{claim.row} {WORDS[claim.direction]} {claim.over}", []).append(
+                v.column.replace("_", " ")
+            )
+    kept = [(outcome, text) for outcome, text in found if outcome != Outcomes.NOT_TESTABLE]
+    return [
+        *kept,
+        *((str(Outcomes.NOT_TESTABLE), f"{words} on {', '.join(columns)}") for words, columns in untold.items()),
+    ]
+
+
+def _answer(verdict: Verdict) -> str:
+    """Return a claim with what was seen, and the task on which."""
+    on = f" (scored on {verdict.stand_in}, which stands in)" if verdict.stand_in else ""
+    seen = f": {verdict.estimate}" if verdict.seen is not None else ""
+    return f"{verdict.words}{on}{seen}"
+
+
 def legend(table: Table) -> str:
     """Return how a cell is read."""
     shown = {sign for row in table.rows for column, cell in table.cells(row) for sign in signs(cell, column)}
     unlike = f" {UNLIKE}: told apart from {table.reference} by its seeds." if UNLIKE in shown else ""
     like = f" {LIKE}: no difference from {table.reference} that matters." if LIKE in shown else ""
     stand_in = f" {STAND_IN}: of a stand-in task, not the paper's." if any(c.stand_in for c in table.columns) else ""
-    published = "; [published value]" if table.source else ""
+    beside = any(cell.published is not None for row in table.rows for cell in row.all_cells)
+    published = "; [published value]" if beside else ""
     return f"Median, smallest to largest, number of runs{published}.{unlike}{like}{stand_in}"
 
 
@@ -144,23 +169,6 @@ def p_is(p: float) -> str:
     return f"p={p_text(p)}".replace("=<", "<")
 
 
-def facts(row: Row) -> str:
-    """Return how long a row was pretrained, how its steps were cut, with what, and on which text."""
-    if row.tokens_seen is None:
-        return "not pretrained yet" if row.perplexity.records else "starts from no run of its own"
-    seen = f"{row.tokens_seen:,} tokens seen, {number(row.passes)} passes, {number(row.steps, 0)} steps"
-    cuts = dict.fromkeys(cut_text(cuts) for cuts in row.cuts if cuts)
-    cut = f", cut into {' / '.join(cuts)}" if cuts else ""
-    if (config := row.config) is None:
-        return seen + cut
-    batch, model = config.batch_size, config.model
-    made = f" of {batch.sequences:,} inputs{cut}, peak rate {batch.peak_lr:g}, {model.layers} layers of {model.hidden}"
-    tokenizer = config.tokenizer  # a published one has a size of its own
-    pieces = f"tokens of {Path(tokenizer.path).name}" if tokenizer.path else f"{tokenizer.vocab_size:,} pieces"
-    most = f"{config.data_mix.train_tokens:,} tokens of " if config.data_mix.train_tokens else ""
-    return f"{seen}{made}, {pieces}, text: {most}{' + '.join(config.data_mix.sources)}"
-
-
 def compared_rows(table: Table) -> list[tuple[Row, list[tuple[Column, Difference]]]]:
     """Return the rows that are compared with the reference row, with their differences by column."""
     found = [
@@ -186,11 +194,30 @@ def best_rows(table: Table, escaped: Callable[[str], str], cell: Callable[[Cell,
 
 
 def published_rows(table: Table) -> list[list[str]]:
-    """Return the rows that only the paper has, as texts."""
+    """Return the rows that only the paper has, as texts: those with a value of a column that is the paper's own."""
     return [
         [f"{name} (published only)", *(bracketed(value, c) for value, c in zip(values, table.all_columns, strict=True))]
-        for name, values in table.published_only.items()
+        for name, values in table.published_below.items()
     ]
+
+
+APART = (
+    "The paper's values of tasks that others stand in for here. They are of other items, so they stand apart: a score above is no "
+    "attempt at them."
+)
+
+
+def apart_rows(table: Table) -> list[list[str]]:
+    """Return the published values of columns whose scores are a stand-in's, with their head; empty where there are none."""
+    if not table.published_apart:
+        return []
+    columns = table.stood_in_for
+    head = ["row of the paper", *(column.metric for column in columns)]
+    rows = [
+        [name, *("" if value is None else paper(value, column) for value, column in zip(values, columns, strict=True))]
+        for name, values in table.published_apart.items()
+    ]
+    return [head, *rows]
 
 
 def bracketed(value: float | None, column: Column) -> str:
