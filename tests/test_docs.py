@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab.cli import main
+from roberta_lab.cli import launched, main
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.compose import build
 
@@ -30,7 +30,7 @@ def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.
     monkeypatch.setattr(fingerprints, "hash_task_files", lambda task: {})
     monkeypatch.setattr(fingerprints, "hash_model_folder", lambda folder: {})
     jobs = []
-    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    monkeypatch.setattr(launched.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     arguments = shlex.split(line, comments=True)[1:]
     if arguments[0] == "finetune" and any(a.startswith("sweep=") for a in arguments):
         arguments.append("sweep.finetune_seeds=[1]")

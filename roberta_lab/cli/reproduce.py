@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from roberta_lab.cli.main import InWorkers, Task, main_of
+from roberta_lab.cli.launched import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import counted, elapsed
 from roberta_lab.data.corpus.preparation import check as check_mix
@@ -27,8 +27,10 @@ from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.reports import until
 from roberta_lab.reports.deciding import deciding
+from roberta_lab.reports.ending import end_of_several
 from roberta_lab.reports.page.claims import counted_outcomes
 from roberta_lab.runs import identity, launching, progress, results
+from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
 from roberta_lab.runs.provenance import code_since
@@ -119,8 +121,11 @@ def main(job: Job) -> Json:
             _make_all(work, config, hydra)
     finally:
         sys.stdout.flush()
-    tables, seconds = _tables(work), time.monotonic() - start
-    print("\n".join([*claims_said(tables), totals(work, seconds)]))
+    seconds = time.monotonic() - start
+    print(totals(work, seconds))
+    tables = _tables(work)
+    if len(tables) > 1:
+        print("\n".join(_end(work, tables, job)))
     found = {**as_json(work), "seconds": seconds, "tables": tables}
     if work.failures:
         raise Unfinished(failed(work), found)
@@ -176,11 +181,11 @@ def totals(work: Work, seconds: float) -> str:
     return f"reproduce: {elapsed(seconds)}; {trained} runs trained, {counts}"
 
 
-def claims_said(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return how the claims of each table came out; those of one table stand below it."""
-    if len(tables) == 1:
-        return []
-    return [f"{found['sweep']}: claims: {counted_outcomes(found['claims'])}" for found in tables]
+def _end(work: Work, tables: Sequence[Mapping[str, Any]], job: Job) -> list[str]:
+    """Return how the claims of each of several tables came out, and the last three lines; one table ends with its own."""
+    claims = [f"{found['sweep']}: claims: {counted_outcomes(found['claims'])}" for found in tables]
+    again = folded("reproduce", job.overrides) if work.failures else "open a page, or one table with sweep=NAME"
+    return [*claims, *end_of_several(tables, Path(job.config.paths.outputs) / "index.html", again)]
 
 
 def as_json(work: Work) -> dict[str, Json]:

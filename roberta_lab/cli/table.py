@@ -9,8 +9,8 @@ from typing import Any
 from roberta_lab.config import ConfigError
 from roberta_lab.config.formatting import counted
 from roberta_lab.data.storage import Json, read_json, recall
+from roberta_lab.reports.ending import end_of_several, ending
 from roberta_lab.reports.grid import grid_of
-from roberta_lab.reports.page.claims import CLAIMS, counted_outcomes
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.page.summaries import summaries
 from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
@@ -45,12 +45,10 @@ def main(job: Job) -> Json:
         else:
             print(f"{sweep.name}: {first_sentence(table)}")
     landing = write_landing(Path(job.config.paths.outputs))
-    print(landing)
     if len(sweeps) == 1:
-        print("\n".join(_end(sweeps[0], table, files)))
+        print("\n".join(_end(sweeps[0], table, files, landing)))
         return {**answers[0], "files": [*map(str, files), str(landing)]}
-    counts = counted_outcomes(claim for answer in answers for claim in answer["claims"])
-    print(f"claims: {counts}; {landing.with_name(CLAIMS)}")
+    print("\n".join(end_of_several(answers, landing, "open the page, or choose a table with sweep=NAME")))
     return answers
 
 
@@ -90,17 +88,16 @@ def _beside_a_larger(folder: Path, records: list[Record]) -> Path:
     return beside
 
 
-def _end(sweep: Sweep, table: Table, files: list[Path]) -> list[str]:
-    """Return the last lines: what was seen, the verdicts, and what to type next."""
-    said = [first_sentence(table), *(verdict.text for verdict in table.verdicts)]
+def _end(sweep: Sweep, table: Table, files: list[Path], landing: Path) -> list[str]:
+    """Return the verdicts, and the last three lines."""
     overrides = without(sweep.overrides, "table")
-    if table.num_missing:
-        missing = f"{table.num_missing} of {table.num_runs} runs are missing"
-        return [*said, f"{missing}: {folded('reproduce', overrides)}"]
     seeds = {record.seed for record in table.records}
     one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
-    command = folded("reproduce", [*without(overrides, "sweep.seeds"), one_more])
-    return [*said, f"next: open {files[-1]}, or {command}"]
+    following = f"open the page, or {folded('reproduce', [*without(overrides, 'sweep.seeds'), one_more])}"
+    if table.num_missing:
+        following = f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}"
+    verdicts = [verdict.text for verdict in table.verdicts]
+    return [*verdicts, *ending(first_sentence(table), [files[-1], landing], following)]
 
 
 def _compare(job: Job) -> Json:
@@ -110,7 +107,8 @@ def _compare(job: Job) -> Json:
     table, files = write_table(grid.config, grid.records, grid.folder, grid.command)
     _show(files)
     landing = write_landing(Path(job.config.paths.outputs))
-    print(f"{landing}\n{first_sentence(table)}\nnext: open {files[-1]}, or again {grid.command}")
+    following = f"open the page, or again {grid.command}"
+    print("\n".join(ending(first_sentence(table), [files[-1], landing], following)))
     return {**_answer(files), "files": [*map(str, files), str(landing)]}
 
 

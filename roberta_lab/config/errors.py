@@ -36,3 +36,6 @@ def one_line(error: BaseException | None) -> str:
     """Return the kind of an error and the first line of its message."""
     text = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line, by the console script

@@ -113,6 +113,14 @@ def value_text(override: Override) -> str:
     return (override.input_line or "").partition("=")[2]
 
 
+def sweep_names(overrides: Iterable[Override]) -> list[str]:
+    """Return the names in `sweep=NAME`, `sweep=A,B` and `sweep=[A,B]`; none for `sweep=null`."""
+    values = [value_text(o) for o in overrides if o.key_or_group == "sweep"]
+    if not values or values[-1] == "null":
+        return []
+    return [name.strip() for name in values[-1].strip("[]").split(",")]
+
+
 def same_value(override: Override, other: Override) -> bool:
     """Return whether two overrides set the same key to the same value: 1e-5 is 1.0e-5."""
     return override.key_or_group == other.key_or_group and override.value() == other.value()

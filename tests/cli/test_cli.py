@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab.cli import main
+from roberta_lab.cli import launched, main
 from roberta_lab.runs import fingerprints, known_words
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
@@ -37,7 +37,7 @@ def test_help_shows_groups_with_options_and_every_example(name: str, capsys: pyt
 def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes all the way, and each of its jobs builds; only the work itself is left out. Of seeds in a sweep, one."""
     jobs = []
-    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
+    monkeypatch.setattr(launched.Task, "__call__", lambda self, cfg: jobs.append(build(cfg)))
     for of_files in ("hash_task_files", "hash_model_folder"):  # the user's, which are not there
         monkeypatch.setattr(fingerprints, of_files, lambda where: {})
     for example in main.COMMANDS[name].examples:
@@ -55,7 +55,7 @@ def test_what_is_set_of_a_sweep_needs_one(words: list[str], capsys: pytest.Captu
 def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine tasks of GLUE, two stand-ins at smoke; jobs side by side would else wait for one another's directory."""
     jobs = []
-    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
+    monkeypatch.setattr(launched.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).task.name))
     arguments = [
         "sweep=table5_glue",
         "sweep.only=[base]",
@@ -70,7 +70,7 @@ def test_columns_with_the_same_stand_in_are_launched_once(monkeypatch: pytest.Mo
 def test_where_corpora_lie_is_said_of_a_whole_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row takes the paths of the corpora that it reads."""
     jobs = []
-    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
+    monkeypatch.setattr(launched.Task, "__call__", lambda self, cfg: jobs.append(build(cfg).data_mix.sources))
     paths = [f"data_mix.{name}.path=/{name}" for name in ("books", "wikipedia", "cc_news", "openwebtext", "stories")]
     only = "sweep.only=[books_wiki_100k,all_100k]"
     assert main.main(["pretrain", "sweep=table4_data", "scale=paper", only, "trainer.jobs=1", *paths]) == 0

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from small_run import SHORT, patch_source, write_pairs
 
-from roberta_lab.cli import answer, finetune, main
+from roberta_lab.cli import answer, finetune, launched, main
 from roberta_lab.config import Unfinished
 from roberta_lab.reports.figures import drawing
 from roberta_lab.runs import options
@@ -285,6 +285,6 @@ def test_what_other_processes_print_stays_off_standard_output(
 
 
 def test_other_processes_know_that_an_answer_is_asked_for_and_send_it_with_an_error() -> None:
-    assert pickle.loads(pickle.dumps(main.Task(as_json=True))).as_json
+    assert pickle.loads(pickle.dumps(launched.Task(as_json=True))).as_json
     error = pickle.loads(pickle.dumps(Unfinished("two failed", {"there": 1})))
     assert (str(error), error.found) == ("two failed", {"there": 1})

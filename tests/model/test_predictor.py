@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, models
 
 from roberta_lab.axes import tokenizer
 from roberta_lab.axes.tokenizer import train_bytelevel_bpe, train_wordpiece, wordpiece
-from roberta_lab.cli import main
+from roberta_lab.cli import launched, main
 from roberta_lab.config import ConfigError, ModelConfig, PredictConfig
 from roberta_lab.data import prediction_files, tokenizer_files
 from roberta_lab.model import predictor
@@ -388,6 +388,6 @@ def test_mistakes_are_one_line_and_nothing_is_made(
 )
 def test_running_text_needs_no_quotes_of_hydra(typed: str, meant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr(main.Task, "__call__", lambda self, cfg: found.append(compose.build(cfg)))
+    monkeypatch.setattr(launched.Task, "__call__", lambda self, cfg: found.append(compose.build(cfg)))
     assert main.main(["predict", f"predict.text={typed}"]) == 0
     assert [config.predict.text for config in found] == [meant]

@@ -6,7 +6,7 @@ import pytest
 from composed_jobs import config
 from small_run import WHOLE
 
-from roberta_lab.cli import main
+from roberta_lab.cli import launched, main
 from roberta_lab.runs import compose, jobs
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
@@ -19,7 +19,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Job]:
     """The jobs that commands got; nothing is trained."""
     found: list[Job] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(main, "main_of", lambda name: found.append)
+    monkeypatch.setattr(launched, "main_of", lambda name: found.append)
     return found
 
 
