@@ -40,7 +40,6 @@ class TokenizerSettings:
     strip_accents: bool | None = None
     tokenize_chinese_chars: bool | None = None
     add_prefix_space: bool | None = None
-    unk_token: str | None = None
     tokenizer_class: str | None = None
     added: Mapping[int, AddedToken] | None = None  # by id
 
@@ -53,7 +52,6 @@ class TokenizerSettings:
             found[key] = config.get(key)
             if not isinstance(found[key], bool | None):
                 raise ConfigError(f"{CONFIG} has {key}={found[key]!r}; allowed are true, false and null.")
-        found["unk_token"] = _content(config.get("unk_token") or special.get("unk_token"))
         found["tokenizer_class"] = config.get("tokenizer_class")
         names = {_content(value) for key, value in {**special, **config}.items() if key.endswith("_token")}
         return cls(**found, added=_added(config, _read(folder / ADDED), names))

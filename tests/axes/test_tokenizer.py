@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from roberta_lab.axes import tokenizer
+from roberta_lab.axes.spelling import Spelling
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError
 
@@ -106,3 +107,13 @@ def test_the_bytes_of_a_texts_tokens_are_its_bytes(name: str) -> None:
         [ids] = encoding.encode_batch(["naïve café 日本\r\n"])
         assert num_bytes[ids].sum() == len("naïvecafé日本".encode())
     assert not num_bytes[list(encoding.special_ids)].any()
+
+
+def test_a_piece_that_is_the_mark_itself_is_text() -> None:
+    marked = Spelling(in_bytes=False, inside="##")
+    assert [(marked.continues(piece), marked.num_bytes(piece)) for piece in ("##", "##é", "é", "###")] == [
+        (False, 2),
+        (True, 2),
+        (False, 2),
+        (True, 1),
+    ]
