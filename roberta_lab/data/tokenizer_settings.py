@@ -94,11 +94,7 @@ class TokenizerSettings:
 
     def add_tokens(self, tokenizer: Tokenizer) -> None:
         """Add the tokens that the files add. Raises ConfigError for an id that they cannot have."""
-        for _, token in sorted((self.added or {}).items()):
-            if token.content not in _KNOWN:
-                tokenizer.add_tokens([token])
-            elif tokenizer.token_to_id(token.content) is None:
-                tokenizer.add_special_tokens([AddedToken(token.content, special=True, normalized=False)])
+        tokenizer.add_tokens([token for _, token in sorted((self.added or {}).items())])
         self._check_ids(tokenizer)
 
     def _check_ids(self, tokenizer: Tokenizer) -> None:

@@ -117,3 +117,11 @@ def test_a_piece_that_is_the_mark_itself_is_text() -> None:
         (False, 2),
         (True, 1),
     ]
+
+
+def test_an_added_token_stands_as_its_own_text(wordpiece: Encoding) -> None:
+    trained = train_wordpiece(iter(["the cat sat on the mats, the cats sat <mask>"] * 5), 34)
+    trained.add_tokens(["##new york"])
+    encoding = Encoding(trained)
+    assert encoding.spelled(34) == " ##new york" and wordpiece.vocab_size == 34
+    assert not encoding.vocabulary.continues_word[34] and encoding.vocabulary.num_bytes[34] == len("##newyork")
