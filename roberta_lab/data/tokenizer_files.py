@@ -104,11 +104,9 @@ def _built(files: tuple[Path, ...], settings: TokenizerSettings) -> Tokenizer:
 
 def _bert(file: Path, settings: TokenizerSettings) -> Tokenizer:
     pieces, names = file.read_text(encoding="utf-8").splitlines(), SPECIALS[3][::-1]
-    unknown = settings.unk_token or next((name for name in names if name in pieces), None)
-    if unknown not in pieces or unknown not in names:
-        raise ConfigError(
-            f"vocab.txt has no piece for unknown text: it is {unknown}; allowed are {' and '.join(names)}."
-        )
+    unknown = next((name for name in names if name in pieces), None)
+    if unknown is None:
+        raise ConfigError(f"vocab.txt has no piece for unknown text; allowed are {' and '.join(names)}.")
     model = models.WordPiece.from_file(str(file), unk_token=unknown)
     return wordpiece(model, *settings.cases_of(pieces), settings.tokenize_chinese_chars is not False)
 

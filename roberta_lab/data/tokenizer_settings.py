@@ -40,7 +40,6 @@ class TokenizerSettings:
     strip_accents: bool | None = None
     tokenize_chinese_chars: bool | None = None
     add_prefix_space: bool | None = None
-    unk_token: str | None = None
     tokenizer_class: str | None = None
     added: Mapping[int, AddedToken] | None = None  # by id
 
@@ -53,7 +52,6 @@ class TokenizerSettings:
             found[key] = config.get(key)
             if not isinstance(found[key], bool | None):
                 raise ConfigError(f"{CONFIG} has {key}={found[key]!r}; allowed are true, false and null.")
-        found["unk_token"] = _content(config.get("unk_token") or special.get("unk_token"))
         found["tokenizer_class"] = config.get("tokenizer_class")
         names = {_content(value) for key, value in {**special, **config}.items() if key.endswith("_token")}
         return cls(**found, added=_added(config, _read(folder / ADDED), names))
@@ -96,11 +94,7 @@ class TokenizerSettings:
 
     def add_tokens(self, tokenizer: Tokenizer) -> None:
         """Add the tokens that the files add. Raises ConfigError for an id that they cannot have."""
-        for _, token in sorted((self.added or {}).items()):
-            if token.content not in _KNOWN:
-                tokenizer.add_tokens([token])
-            elif tokenizer.token_to_id(token.content) is None:
-                tokenizer.add_special_tokens([AddedToken(token.content, special=True, normalized=False)])
+        tokenizer.add_tokens([token for _, token in sorted((self.added or {}).items())])
         self._check_ids(tokenizer)
 
     def _check_ids(self, tokenizer: Tokenizer) -> None:

@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from roberta_lab.axes import tokenizer
+from roberta_lab.axes.spelling import Spelling
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError
 
@@ -106,3 +107,21 @@ def test_the_bytes_of_a_texts_tokens_are_its_bytes(name: str) -> None:
         [ids] = encoding.encode_batch(["naïve café 日本\r\n"])
         assert num_bytes[ids].sum() == len("naïvecafé日本".encode())
     assert not num_bytes[list(encoding.special_ids)].any()
+
+
+def test_a_piece_that_is_the_mark_itself_is_text() -> None:
+    marked = Spelling(in_bytes=False, inside="##")
+    assert [(marked.continues(piece), marked.num_bytes(piece)) for piece in ("##", "##é", "é", "###")] == [
+        (False, 2),
+        (True, 2),
+        (False, 2),
+        (True, 1),
+    ]
+
+
+def test_an_added_token_stands_as_its_own_text(wordpiece: Encoding) -> None:
+    trained = train_wordpiece(iter(["the cat sat on the mats, the cats sat <mask>"] * 5), 34)
+    trained.add_tokens(["##new york"])
+    encoding = Encoding(trained)
+    assert encoding.spelled(34) == " ##new york" and wordpiece.vocab_size == 34
+    assert not encoding.vocabulary.continues_word[34] and encoding.vocabulary.num_bytes[34] == len("##newyork")

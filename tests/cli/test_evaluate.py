@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from composed_jobs import config
+from safetensors.torch import load_file, save_file
 from small_run import SHORT, patch_source, write_pairs
 
 import roberta_lab
@@ -140,10 +141,12 @@ def test_the_id_covers_weights_content_and_what_changes_the_score(tmp_path: Path
 
 def test_a_folder_and_random_weights_are_scored_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["export", "masking=static", *SHORT, "export.path=model"]) == 0
+    save_file({**load_file("model/model.safetensors"), "classifier.weight": torch.ones(2)}, "model/model.safetensors")
     assert (
         evaluate("pretrained.path=model") == 0 and evaluate("pretrained=none") == 0 and evaluate("masking=static") == 0
     )
     said = capsys.readouterr().out
+    assert "pretrained.path=model: not used: classifier.weight\n" in said
     assert "\nmodel, blimp: accuracy " in said and "random weights, blimp: accuracy " in said
     found = [roberta_lab.load_run(run) for run in Path("outputs/evaluate").iterdir()]
     of_folder, of_run = (

@@ -92,12 +92,13 @@ def test_the_identity_is_that_of_the_files_and_of_what_is_said_beside_them(tmp_p
     for folder, names in ((roberta, ["vocab.json", "merges.txt"]), (bert, ["vocab.txt"])):
         hashes = [hashlib.sha256((folder / name).read_bytes()).digest() for name in names]
         assert tokenizer_files.fingerprint(str(folder)) == hashlib.sha256(b"".join(hashes)).hexdigest()
-    plain = tokenizer_files.fingerprint(str(roberta))
+    plain, content = tokenizer_files.fingerprint(str(roberta)), load(roberta, "bytelevel_bpe").fingerprint
     known = {"4": {"content": "<mask>", "lstrip": True, "special": True}}
     seen = {plain}
     for neutral in ({"unk_token": "<unk>", "add_prefix_space": False}, {"added_tokens_decoder": known}):
         (roberta / "tokenizer_config.json").write_text(json.dumps(neutral))
         assert tokenizer_files.fingerprint(str(roberta)) == plain
+        assert load(roberta, "bytelevel_bpe").fingerprint == content, "token stores are named by it"
     for said in ({"add_prefix_space": True}, {"added_tokens_decoder": {"263": {"content": "<e>"}}}):
         (roberta / "tokenizer_config.json").write_text(json.dumps(said))
         seen.add(tokenizer_files.fingerprint(str(roberta)))

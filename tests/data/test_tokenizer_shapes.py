@@ -168,7 +168,9 @@ DECODER = {
 }  # fmt: skip
 LAST = len(BERT) + len(WORDS)
 SHAPES = {
-    "vocab.txt, do_lower_case": Shape(bert(tokenizer_config=LOWER), **UNCASED),
+    "vocab.txt, do_lower_case": Shape(
+        bert(tokenizer_config={**LOWER, "tokenizer_class": "BertTokenizerFast"}), **UNCASED
+    ),
     "vocab.txt, strip_accents=false": Shape(bert(tokenizer_config={**LOWER, "strip_accents": False}), lowercase=True),
     "vocab.txt, tokenize_chinese_chars=false": Shape(
         bert(tokenizer_config={**LOWER, "tokenize_chinese_chars": False}), **UNCASED
@@ -189,6 +191,9 @@ SHAPES = {
         bert(specials=ROBERTA, tokenizer_config={**LOWER, **dict(zip(
             ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token"), ROBERTA, strict=True))}), **UNCASED
     ),
+    "vocab.txt, [MASK] in added_tokens.json": Shape(
+        bert(specials=BERT[:4], tokenizer_config=LOWER, added_tokens={"[MASK]": LAST - 1}), **UNCASED
+    ),
     "vocab.json + merges.txt": Shape(gpt2()),
     "vocab.json + merges.txt, add_prefix_space": Shape(gpt2(tokenizer_config={"add_prefix_space": True})),
     "vocab.json + merges.txt, added_tokens.json": Shape(gpt2(added_tokens=["<entity>"])),
@@ -200,6 +205,9 @@ SHAPES = {
         whole(lambda: trained(models.BPE(), pre_tokenizers.Sequence([SPLIT, byte_level(regex=False)]), normalizers.NFC()))
     ),
     "tokenizer.json, byte-level BPE, added tokens": Shape(whole(lambda: trained(models.BPE()), PEOPLE)),
+    "tokenizer.json, byte-level BPE, an added token that takes its space": Shape(
+        whole(lambda: trained(models.BPE()), [AddedToken("York", lstrip=True, normalized=False)])
+    ),
     "tokenizer.json, WordPiece of BERT, settings beside it": Shape(
         whole(lambda: trained(piece(), pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer()),
               tokenizer_config={**FAST, **LOWER, "strip_accents": None, "tokenize_chinese_chars": True}), **UNCASED

@@ -117,6 +117,7 @@ def test_a_complete_run_makes_its_submission_without_training_and_only_once(
 ) -> None:
     command = ["finetune", *arguments("mnli")]
     assert main.main(command) == 0
+    assert "\npretrained.path=hf: not used: " in f"\n{capsys.readouterr().out}", "the heads for pretraining"
     folder = only_run()
     assert not (folder / "submission").exists()
     before = (folder / "result.json").read_bytes()
