@@ -222,6 +222,14 @@ class TableConfig:
 
 
 @dataclass
+class PruneConfig:
+    """The options of `roberta-lab prune`."""
+
+    yes: bool = False  # remove it; else it is only said
+    final: bool = False  # also the last checkpoint of complete runs, their weights
+
+
+@dataclass
 class ReproduceConfig:
     """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 

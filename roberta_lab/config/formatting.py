@@ -43,6 +43,15 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def in_bytes(size: float) -> str:
+    """Return a size on the disk: `12 kB`, `3.4 MB`; units are powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def duration(hours: float) -> str:
     """Return a rough time: `30 minutes`, `3.0 hours`, `2.5 days`; `nothing` for none."""
     if not hours:

@@ -255,4 +255,5 @@ class Config:
     plan: circumstance.PlanConfig = field(default_factory=circumstance.PlanConfig)
     diff: circumstance.DiffConfig = field(default_factory=circumstance.DiffConfig)
     table: circumstance.TableConfig = field(default_factory=circumstance.TableConfig)
+    prune: circumstance.PruneConfig = field(default_factory=circumstance.PruneConfig)
     reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)

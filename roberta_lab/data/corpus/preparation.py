@@ -42,7 +42,7 @@ class Prepared(NamedTuple):
 
     def fingerprints(self) -> dict[str, str]:
         """Return the hashes of the content itself, which a run notes in its provenance."""
-        return {path.parent.name: _content(path) for path in self}
+        return {path.parent.name: content_of(path) for path in self}
 
 
 def prepare(
@@ -61,7 +61,7 @@ def prepare(
     sources = list(data_mix.sources)
     store = _prepare_folder(
         cache / "tokens",
-        {"version": VERSION, "sources": sources, "corpus": _content(corpus), "tokenizer": _content(encoding)},
+        {"version": VERSION, "sources": sources, "corpus": content_of(corpus), "tokenizer": content_of(encoding)},
         lambda path: tokens.write_stores(path, corpus, encoding, sources, progress, num_workers),
         progress,
     )
@@ -82,7 +82,7 @@ def prepared_for(config: Config) -> Prepared:
     return prepare(config.data_mix, config.tokenizer, cache, progress, config.prepare.workers)
 
 
-def _content(path: Path) -> str:
+def content_of(path: Path) -> str:
     """Return the hash of what a prepared folder holds, noted when it was made."""
     content: str = read_json(path / MANIFEST)["content"]
     return content
@@ -91,7 +91,7 @@ def _content(path: Path) -> str:
 def find_tokenizer(cache: Path, content: str) -> Path | None:
     """Return the prepared tokenizer with this content, the hash that runs note as their data; None if it is not there."""
     folders = (file.parent for file in sorted(cache.glob(f"tokenizer/[!.]*/{MANIFEST}")))
-    return next((folder for folder in folders if _content(folder) == content), None)
+    return next((folder for folder in folders if content_of(folder) == content), None)
 
 
 def counts_of(path: Path) -> dict[str, int]:
@@ -171,7 +171,7 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
         published = tokenizer_files.fingerprint(config.path)
         inputs = {"kind": config.kind, "published": published, "reading": tokenizer_files.READING}
     else:
-        inputs = {**settings(config), "corpus": _content(corpus)}
+        inputs = {**settings(config), "corpus": content_of(corpus)}
     inputs |= {"version": VERSION, "tokenizers": metadata.version("tokenizers")}
 
     def make(path: Path) -> Manifest:

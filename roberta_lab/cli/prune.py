@@ -1,0 +1,47 @@
+"""`prune`: free the disk of checkpoints that no resume needs and of caches that no run uses. No result is ever removed."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from roberta_lab.config import RunInUse
+from roberta_lab.config.formatting import counted, in_bytes
+from roberta_lab.data.storage import Json
+from roberta_lab.runs import disk
+from roberta_lab.runs.command_line import folded
+from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.overrides import assign, without
+
+
+def main(job: Job) -> Json:
+    """Say what can go and why; with `prune.yes` remove it."""
+    config = job.config
+    found = disk.removable(config)
+    sizes = {one.path: one.size for one in found}
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for one in found:
+        by_reason[one.why].append(one.path)
+    for why, paths in by_reason.items():
+        print(f"{why}: {in_bytes(sum(sizes[path] for path in paths))}")
+        print("\n".join(f"  {path} ({in_bytes(sizes[path])})" for path in paths))
+    if disk.is_shared(config):
+        print(f"kept: {config.paths.cache}, which lies outside {config.paths.outputs}: other outputs may use it")
+    whole = in_bytes(sum(sizes.values()))
+    removed: list[str] = []
+    if not found:
+        print("nothing to remove")
+    elif not config.prune.yes:
+        again = folded("prune", [*without(job.overrides, "prune.yes"), assign("prune.yes", True)])
+        print(f"nothing was removed yet: {counted(len(found), 'thing')}, {whole} together\nnext: {again}")
+    else:
+        for one in found:
+            try:
+                disk.remove(one)
+            except RunInUse as error:
+                print(f"kept {one.path}: {error}")
+            else:
+                removed.append(str(one.path))
+        print(f"removed {len(removed)} of {len(found)}, {whole}")
+    return {
+        "removable": [{"path": str(one.path), "why": one.why, "bytes": sizes[one.path]} for one in found],
+        "removed": [*removed],
+    }

@@ -1,0 +1,60 @@
+"""`status`: which runs are complete, in progress or interrupted, how to go on with them, and how large everything is."""
+
+from collections import Counter
+from pathlib import Path
+
+from roberta_lab.config.formatting import counted, in_bytes
+from roberta_lab.data.storage import Json
+from roberta_lab.reports.page.known import STATES, Known, all_known
+from roberta_lab.reports.page.summaries import summaries
+from roberta_lab.runs import disk
+from roberta_lab.runs.identity import KINDS
+from roberta_lab.runs.jobs import Job
+
+
+def main(job: Job) -> Json:
+    """Look at everything below `paths.outputs` and at the cache, and print it. Nothing is changed."""
+    outputs, cache = Path(job.config.paths.outputs), Path(job.config.paths.cache)
+    runs, removable = all_known(outputs), disk.removable(job.config)
+    sizes = {run.folder: disk.size_of(run.folder) for run in runs}
+    for kind in KINDS:
+        if own := [run for run in runs if run.kind == kind]:
+            print(_kind(kind, own, sum(sizes[run.folder] for run in own)))
+    for run in runs:
+        if run.state != "complete":
+            print(f"  {run.state}: {run.name}, {run.detail}" + (f": {run.resume}" if run.resume else ""))
+    if not runs:
+        print(f"no runs in {outputs}")
+    tables = summaries(outputs)
+    missing = sum(table.num_missing > 0 for table in tables.values())
+    print(f"tables    {len(tables)}" + (f", {missing} of them with missing runs" if missing else ""))
+    caches: dict[str, int] = {}
+    for path in disk.caches_in(cache):
+        caches[path.parent.name] = caches.get(path.parent.name, 0) + disk.size_of(path)
+    said = ", ".join(f"{name} {in_bytes(size)}" for name, size in caches.items())
+    print(f"cache     {in_bytes(sum(caches.values()))} in {cache}" + (f": {said}" if said else ""))
+    free = sum(one.size for one in removable)
+    print("next: roberta-lab table lists the tables" + (f"; roberta-lab prune frees {in_bytes(free)}" if free else ""))
+    return {
+        "runs": [{**_content(run), "bytes": sizes[run.folder]} for run in runs],
+        "tables": [str(outputs / folder) for folder in tables],
+        "caches": {**caches},
+        "prunable": free,
+    }
+
+
+def _kind(kind: str, runs: list[Known], size: int) -> str:
+    states = Counter(run.state for run in runs)
+    said = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    checkpoints = sum(
+        disk.size_of(run.folder / disk.CHECKPOINTS) for run in runs if (run.folder / disk.CHECKPOINTS).is_dir()
+    )
+    held = f", of which checkpoints {in_bytes(checkpoints)}" if checkpoints else ""
+    return f"{kind:<9} {counted(len(runs), 'run')}: {said}; {in_bytes(size)}{held}"
+
+
+def _content(run: Known) -> dict[str, Json]:
+    return {
+        **{"kind": run.kind, "run_id": run.run_id, "name": run.name, "state": run.state, "detail": run.detail},
+        **{"resume": run.resume, "result": run.figure, "directory": str(run.folder)},
+    }

@@ -1,0 +1,114 @@
+"""`status` and `prune`: what is there and how large; only what no run needs goes, and never a result."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from roberta_lab.cli import main
+from roberta_lab.data.storage import claim, write_json
+
+OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)
+
+
+def write(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+
+
+@pytest.fixture(autouse=True)
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A complete and an interrupted run with two checkpoints each, a complete finetuning; caches that two and no runs used."""
+    monkeypatch.chdir(tmp_path)
+    there = tmp_path / "outputs"
+    for kind, run in zip(("pretrain", "pretrain", "finetune"), OWN, strict=True):
+        folder = there / kind / run
+        for step in (20, 24) if kind == "pretrain" else ():
+            write(folder / "checkpoints" / f"step-{step:09d}.ckpt", 1000 * step)
+        write(folder / "model.ckpt" if kind == "finetune" else folder / "metrics.jsonl", 0)
+        write_json(
+            folder / "provenance.json", {"data": {"corpus": f"text of {run}", "tokens": "shared"}, "attempts": []}
+        )
+        (folder / "overrides.yaml").write_text("[seed=1]\n")
+        if run != OWN[1]:
+            write(folder / "result.json", 300)
+    for kind, name, content in [
+        *(("corpus", "one", f"text of {OWN[0]}"), ("corpus", "two", f"text of {OWN[1]}"), ("corpus", "left", "other")),
+        *(("tokens", "used", "shared"), ("tokens", "old", f"text of {OWN[0]}"), ("tokenizer", "odd", "shared")),
+    ]:
+        write(there / "cache" / kind / name / "text.npy", 5000)
+        write_json(there / "cache" / kind / name / "manifest.json", {"content": content, "counts": {}})
+    write(there / "cache" / "corpus" / ".making" / "text.npy", 5000)
+    write(there / "cache" / "features" / "task.npz", 700)
+    return there
+
+
+def files(outputs: Path) -> set[str]:
+    return {
+        path.relative_to(outputs).as_posix() for path in outputs.rglob("*") if path.is_file() and path.name != ".lock"
+    }
+
+
+GOES = {
+    f"pretrain/{OWN[0]}/checkpoints/step-000000020.ckpt",
+    *(f"cache/{folder}/{file}" for folder in ("corpus/left", "tokens/old", "tokenizer/odd") for file in ("text.npy", "manifest.json")),
+}  # fmt: skip
+FINAL = {f"pretrain/{OWN[0]}/checkpoints/step-000000024.ckpt"}
+
+
+@pytest.mark.parametrize(("words", "goes"), [([], GOES), (["prune.final=true"], GOES | FINAL)])
+def test_first_it_is_said_and_then_exactly_that_is_removed(
+    words: list[str], goes: set[str], outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(outputs)
+    assert main.main(["prune", *words]) == 0
+    out = capsys.readouterr().out
+    assert files(outputs) == before and "nothing was removed yet" in out
+    assert out.splitlines()[-1] == " ".join(["next: roberta-lab prune", *words, "prune.yes=true"])
+    assert main.main(["prune", *words, "prune.yes=true"]) == 0
+    assert before - files(outputs) == goes and files(outputs) <= before
+    for path in goes:
+        assert any(part in out for part in (path, path.rpartition("/")[0]))
+    capsys.readouterr()
+    assert main.main(["prune", *words]) == 0
+    assert capsys.readouterr().out == "nothing to remove\n"
+
+
+def test_inputs_of_tasks_go_when_every_run_is_complete(outputs: Path) -> None:
+    write(outputs / "pretrain" / OWN[1] / "result.json", 300)
+    before = files(outputs)
+    assert main.main(["prune", "prune.yes=true"]) == 0
+    more = {f"pretrain/{OWN[1]}/checkpoints/step-000000020.ckpt", "cache/features/task.npz"}
+    assert before - files(outputs) == GOES | more
+
+
+def test_a_cache_outside_the_outputs_and_a_run_in_use_are_kept(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (outputs / "cache").rename(outputs.parent / "cache")
+    before, kept = files(outputs), files(outputs.parent / "cache")
+    with claim(outputs / "pretrain" / OWN[0]):
+        assert main.main(["prune", "prune.yes=true", "paths.cache=cache"]) == 0
+        out = capsys.readouterr().out
+        assert f"{OWN[0]} is in use by process" in out and "removed 0 of 1" in out
+    assert "kept: cache, which lies outside outputs" in out
+    assert (files(outputs), files(outputs.parent / "cache")) == (before, kept)
+
+
+def test_status_counts_what_is_there(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["status", "--json"]) == 0
+    out, said = capsys.readouterr()
+    found = json.loads(out)
+    states = {run["run_id"]: (run["kind"], run["state"]) for run in found["runs"]}
+    assert states == {
+        OWN[0]: ("pretrain", "complete"),
+        OWN[1]: ("pretrain", "interrupted"),
+        OWN[2]: ("finetune", "complete"),
+    }
+    for run in found["runs"]:
+        folder = outputs / run["kind"] / run["run_id"]
+        assert run["bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    manifests = sum(path.stat().st_size for path in outputs.glob("cache/corpus/[!.]*/manifest.json"))
+    assert found["caches"]["corpus"] == 15_000 + manifests and found["caches"]["features"] == 700
+    assert found["prunable"] == sum((outputs / path).stat().st_size for path in GOES)
+    assert "pretrain  2 runs: 1 complete, 1 interrupted; " in said and ": roberta-lab pretrain seed=1" in said
