@@ -1,7 +1,6 @@
 """`plan`: estimate what a run, or each row of a sweep, will cost before it starts."""
 
-from pathlib import Path
-
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.storage import Json
 from roberta_lab.reports.plan import as_json, markdown, plans_of, text
 from roberta_lab.runs.jobs import Job
@@ -12,7 +11,7 @@ def main(job: Job) -> Json:
     plans, output = plans_of(job), job.config.plan.output
     print(text(plans))
     if output:
-        path = Path(output)
+        path = user_path(output)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(markdown(plans), encoding="utf-8")
         print(path)

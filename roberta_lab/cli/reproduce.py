@@ -22,21 +22,19 @@ from tqdm import tqdm
 from roberta_lab.cli.launched import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
 from roberta_lab.config.formatting import counted, elapsed
-from roberta_lab.data.corpus.preparation import check as check_mix
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.reports import until
 from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.ending import end_of_several
 from roberta_lab.reports.page.claims import counted_outcomes
-from roberta_lab.runs import identity, launching, progress, results
+from roberta_lab.runs import data_checks, identity, launching, progress, results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
 from roberta_lab.runs.provenance import code_since
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of, without_table_choice
 from roberta_lab.runs.wandb import environment
-from roberta_lab.tasks import families, zero_shot
 
 LOG = "reproduce.log"  # in paths.outputs: the console text of the jobs, and the traceback of each failure
 SEEDS = "sweep.seeds"
@@ -109,7 +107,7 @@ def main(job: Job) -> Json:
     work = Work(sweeps_of(config, job.overrides), without_table_choice(job.overrides))
     until.check(config, work.sweeps[0].runs)
     print(plan(work, config), flush=True)
-    _check_data(work)
+    data_checks.check(job for kind in work.kinds for job in work.missing(kind))
     try:
         _make_all(work, config, hydra)
         while (seeds := _more_seeds(work, config, start)) is not None:
@@ -236,32 +234,10 @@ def _make_all(work: Work, config: Config, hydra: list[str]) -> None:
         work.hours_of_a_seed = (time.monotonic() - start) / 3600 / len(seeds)
 
 
-def _check_data(work: Work) -> None:
-    """Raise ConfigError for corpora and task files with mistakes, before anything is prepared or trained.
-
-    The items of each task are read once, of each corpus the first record of its first file. What is on the hub is not.
-    """
-    missing = [job for kind in work.kinds for job in work.missing(kind)]
-    mixes = {repr(job.config.data_mix): job.config.data_mix for job in missing if _reads_mix(job)}
-    tasks = {repr(job.config.task): job.config.task for job in missing if job.has_task and job.config.task.path}
-    for data_mix in mixes.values():
-        check_mix(data_mix)
-    for task in tasks.values():
-        if zero_shot.is_yardstick(task.family):
-            zero_shot.get(task.family).read(task)
-        elif families.get(task.family).files:
-            families.load(task, Path())
-
-
-def _reads_mix(job: Job) -> bool:
-    """Return whether a run's data is prepared for it; what starts from a run reads the data of that run."""
-    return not job.has_task or (not identity.starts_from_run(job.config) and identity.reads_mix(job.config))
-
-
 def _prepare(work: Work) -> None:
     """Prepare the data of the missing runs, each mix once. An error is noted for every run of the mix."""
     prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
-    for job in filter(_reads_mix, [job for kind in work.kinds for job in work.missing(kind)]):
+    for job in filter(data_checks.reads_mix, [job for kind in work.kinds for job in work.missing(kind)]):
         config = job.config
         key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
         if key not in prepared:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,7 +36,7 @@ def check(config: PredictConfig) -> None:
     """Raise ConfigError unless there is something to read, and the output is neither a folder nor the file that is read."""
     if not config.file and not config.text:
         raise ConfigError("predict.text or predict.file is missing; predict.file=- reads standard input.")
-    file, output = Path(config.file), Path(config.output)
+    file, output = user_path(config.file), user_path(config.output)
     if config.file not in ("", "-"):
         if not file.is_file() and not file.is_fifo():
             raise ConfigError(f"predict.file={config.file} is no file. Allowed: a text file, or - for standard input.")
@@ -50,7 +49,7 @@ def check(config: PredictConfig) -> None:
 
 def _lines(name: str) -> Iterator[str]:
     """Yield the lines of a file without their ends. They end at \\n only: a text may hold any other character."""
-    with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+    with nullcontext(sys.stdin.buffer) if name == "-" else open(user_path(name), "rb") as file:
         number = 0
         for number, line in enumerate(file, 1):
             try:

@@ -26,6 +26,7 @@ from roberta_lab.config import (
     ranges,
     schema,
 )
+from roberta_lab.config.paths import user_path
 from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import files
 from roberta_lab.runs.yaml_file import read
@@ -85,6 +86,7 @@ def typed_config(cfg: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(_at(str(error.full_key), str(error).splitlines()[0])) from None
     assert isinstance(config, Config)
+    config.paths.outputs, config.paths.cache = (str(user_path(p)) for p in (config.paths.outputs, config.paths.cache))
     return config
 
 

@@ -7,16 +7,21 @@ later code sees a path: an option of DIR is chosen as any other, and the sweep i
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, nearest
+from roberta_lab.config.paths import user_path
 from roberta_lab.runs import options
 from roberta_lab.runs.options import Outside
+from roberta_lab.runs.overrides import assign, texts, unquoted
 
 _FLAGS = ("--config-dir", "-cd")
 _SEARCHPATH = re.compile(r"\+{0,2}hydra\.searchpath=")
 _SWEEP = re.compile(r"\+{0,2}sweep=")
+_ENTRY = re.compile(
+    r"""\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]+"""
+)  # of a list: in quotes, or up to a comma
 _SWEEP_NAME = re.compile(r"[A-Za-z_][\w.-]*")  # what Hydra takes for the name of an option
 
 
@@ -42,8 +47,8 @@ def open_places(arguments: Sequence[str]) -> list[str]:
 
 def words() -> list[str]:
     """Return what names the outside folders as an override, for notes that outlast the command."""
-    found = ",".join(f"'file://{folder}'" for folder in options.outside().folders)
-    return [f"hydra.searchpath=[{found}]"] if found else []
+    folders = [f"file://{folder}" for folder in options.outside().folders]
+    return texts([assign("hydra.searchpath", folders)]) if folders else []
 
 
 def flags() -> list[str]:
@@ -52,7 +57,7 @@ def flags() -> list[str]:
 
 
 def _folder(name: str, said: str) -> Path:
-    path = Path(os.path.abspath(name.removeprefix("file://")))
+    path = Path(os.path.abspath(user_path(name.removeprefix("file://"))))
     if not name or not path.is_dir():
         siblings = [p.name for p in path.parent.glob("*/")] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if name else ""
@@ -78,9 +83,13 @@ def _on_search_path(place: str) -> Path:
     return _folder(place, said)
 
 
-def _names(value: str) -> Iterator[str]:
-    """Yield the entries of `A`, `A,B` and `[A,B]`, without quotes."""
-    return (name for part in value.strip("[]").split(",") if (name := part.strip().strip("'\"")))
+def _names(value: str) -> list[str]:
+    """Return the entries of `A`, `A,B` and `[A,B]`, without quotes. A path that is there as a whole is one, commas and all."""
+    whole = unquoted(value)
+    place = user_path(whole.removeprefix("file://"))
+    if whole and (place.exists() or Path(f"{place}.yaml").exists()):
+        return [whole]
+    return [unquoted(entry[0].strip()) for entry in _ENTRY.finditer(value.removeprefix("[").removesuffix("]"))]
 
 
 def _sweeps_by_name(word: str, sweeps: list[Path]) -> str:
@@ -89,11 +98,12 @@ def _sweeps_by_name(word: str, sweeps: list[Path]) -> str:
     if found is None:
         return word
     value = word[found.end() :]
-    names = [_name_of(name, sweeps) if _is_path(name) else name for name in _names(value)]
-    if not any(map(_is_path, _names(value))):
+    named = _names(value)
+    if not any(map(_is_path, named)):
         return word
-    joined = ",".join(names)
-    return f"{found[0]}[{joined}]" if value.startswith("[") else f"{found[0]}{joined}"
+    names = [_name_of(name, sweeps) if _is_path(name) else name for name in named]
+    is_list = value.startswith("[") and named != [value]
+    return f"{found[0]}[{','.join(names)}]" if is_list else f"{found[0]}{','.join(names)}"
 
 
 def _is_path(name: str) -> bool:
@@ -101,7 +111,7 @@ def _is_path(name: str) -> bool:
 
 
 def _name_of(name: str, sweeps: list[Path]) -> str:
-    path = Path(os.path.abspath(name if name.endswith(".yaml") else f"{name}.yaml"))
+    path = Path(os.path.abspath(user_path(name if name.endswith(".yaml") else f"{name}.yaml")))
     if not path.exists():
         siblings = [file.name for file in path.parent.glob("*.yaml")]
         hint = nearest(path.name, siblings) or nearest(path.stem, list(options.files(options.SWEEP)))

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
 
@@ -16,11 +17,30 @@ from roberta_lab.config import Config, ConfigError, DataMixConfig, nearest
 from roberta_lab.runs import known_words
 from roberta_lab.runs.options import groups
 
+# Keys that hold a path (* is any name): what stands behind the equals sign is taken as it is, whatever Hydra's grammar makes of
+# its characters. The places of config, `--config-dir` and `sweep=`, are in `runs/outside.py`.
+PATHS = (
+    *("data_mix.*.path", "data_mix.sources.*.path", "task.path", "task.files.*", "tokenizer.path", "pretrained.path"),
+    *(
+        "paths.outputs",
+        "paths.cache",
+        "export.path",
+        "predict.file",
+        "predict.output",
+        "plan.output",
+        "diff.output",
+        "predict.figure",
+    ),
+)
+_PATH = re.compile(
+    r"(\+{0,2}(?:" + "|".join(re.escape(key).replace(r"\*", r"\w+") for key in PATHS) + "))=(.+)", re.DOTALL
+)
 _TEXT = "predict.text="
 _RUNS_KEY = "table.runs="
 _RUNS = re.compile(rf"{re.escape(_RUNS_KEY)}\[([^'\"]+)\]")
-_NAME = re.compile(r"[A-Za-z_][\w-]*")  # what means the same to Hydra without quotes, in a list
-_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*( [\w./-]+)*")  # and alone
+_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)  # a text in Hydra's quotes
+_NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # what means the same to Hydra without quotes, in a list
+_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*( [\w./-]+)*", re.ASCII)  # and alone
 _RESERVED = ("null", "true", "false", "nan", "inf")
 _TASK_KEY = re.compile(r"task\.(files|columns)\.\w+=")
 _SOURCE_KEY = re.compile(r"\+{0,2}data_mix\.(\w+)(?:\.|=\{)")
@@ -70,11 +90,13 @@ def _spelled_out(word: str) -> str:
     """Return the word that Hydra knows for a short form; any other word as it is.
 
     Short forms: `data_mix.NAME.key=`, which sets or adds a source of the mix; a task's files and columns; `predict.text=TEXT`;
-    `table.runs=[ID,ID]`.
+    a path (`PATHS`); `table.runs=[ID,ID]`.
     """
     fields = fields_of(DataMixConfig)
     if found := _RUNS.fullmatch(word):  # an id may look like a number
         return f"{_RUNS_KEY}[{','.join(_quoted(run.strip()) for run in found[1].split(','))}]"
+    if found := _PATH.fullmatch(word):
+        word = f"{found[1]}={_as_it_is(found[2])}"
     if word.startswith(_TEXT):
         return _TEXT + _quoted_text(word.removeprefix(_TEXT))
     name = word.removeprefix("~data_mix.")
@@ -97,6 +119,29 @@ def _quoted_text(text: str) -> str:
         except HydraException:
             pass
     return _quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))  # what OmegaConf would look up
+
+
+def _as_it_is(path: str) -> str:
+    """Return a path as Hydra reads it as one text: quoted, unless it is no other text to Hydra without that.
+
+    Three things keep their meaning: a text in quotes, which is how commands are shown; null; choice(A,B), several paths.
+    """
+    with suppress(HydraException):
+        value = _parser().parse_override(f"path={path}").value()
+        if (
+            value in (None, path)
+            or _QUOTED.fullmatch(path)
+            or (isinstance(value, ChoiceSweep) and not value.simple_form)
+        ):
+            return path
+    return _quoted(path)
+
+
+def unquoted(text: str) -> str:
+    """Return what a text in Hydra's quotes says; any other text as it is."""
+    with suppress(HydraException):
+        return str(_parser().parse_override(f"key={text}").value()) if _QUOTED.fullmatch(text) else text
+    return text
 
 
 def _quoted(text: str) -> str:
