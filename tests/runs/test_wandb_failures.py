@@ -263,6 +263,8 @@ def test_a_dead_process_of_wandbs_costs_one_line_and_is_not_asked_again(
 class DeafRun(BrokenRun):
     """It takes whatever it is told."""
 
+    calls = 0
+
     def log(self, row: Any, step: int | None = None) -> None:
         DeafRun.calls += 1
 
