@@ -77,8 +77,7 @@ def show_again(config: Config, directory: Path, kind: str, label: str, science: 
     shown = mirror.start(config, directory, kind, label, science, 0)
     if shown is None or result is None:
         return
-    for row in read(directory / "metrics.jsonl"):
-        shown.log(row)
+    shown.log_again(read(directory / "metrics.jsonl"))
     shown.summarize(shown.keys.summary(config, kind, result.to_json()))
     shown.finish()
 
@@ -96,8 +95,7 @@ class Tracker:
         self.file = MetricsFile(self.directory / "metrics.jsonl", step)
         self.mirror = mirror.start(self.config, self.directory, self.kind, self.label, self.science, step)
         if self.mirror is not None:
-            for row in self.read():  # W&B may lack them; those that it has are not sent again
-                self.mirror.log(row)
+            self.mirror.log_again(self.read())
 
     def write(self, row: Row) -> None:
         """Append a row to the file, and send it to W&B."""

@@ -171,8 +171,9 @@ def test_a_record_over_several_blocks_is_read_in_one_piece() -> None:
 def test_wandb_shows_and_syncs_all_of_the_one_folder(places: dict[str, Path], offline: dict[str, OfflineRun]) -> None:
     """`wandb sync outputs/wandb/*` gives a server the same runs and lineage; `wandb leet` reads the summary."""
     with Server() as found:
-        everything = map(str, (places["pretrain"].parents[1] / "wandb").glob("*"))
-        done = wandb("sync", *everything, WANDB_BASE_URL=found.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
+        outputs = places["pretrain"].parents[1]
+        everything = map(str, (outputs / "wandb").glob("*"))
+        done = wandb(outputs, "sync", *everything, WANDB_BASE_URL=found.url, WANDB_API_KEY=KEY, WANDB_SILENT="false")
         assert done.returncode == 0, done.stderr
         assert not found.unknown
         run_ids = {places[kind].name for kind in ("pretrain", "finetune")}
@@ -181,7 +182,7 @@ def test_wandb_shows_and_syncs_all_of_the_one_folder(places: dict[str, Path], of
         assert found.summaries[places["finetune"].name]["finetune/pydoc_topic/score"] == 61.5
         used = [one for one in found.used if one["runName"] == places["finetune"].name]
         assert [one["artifactID"].split(":")[0] for one in used] == [f"pretrain-{places['pretrain'].name}"]
-    shown = wandb("leet", "inspect", "--summary", "--json", str(offline["finetune"].path.parent))
+    shown = wandb(outputs, "leet", "inspect", "--summary", "--json", str(offline["finetune"].path.parent))
     assert shown.returncode == 0, shown
     assert json.loads(shown.stdout)["summary"]["finetune/pydoc_topic/score"] == 61.5
 

@@ -260,6 +260,27 @@ def test_a_dead_process_of_wandbs_costs_one_line_and_is_not_asked_again(
     assert BrokenRun.calls == 1 and given_up == [True]
 
 
+class DeafRun(BrokenRun):
+    """It takes whatever it is told."""
+
+    calls = 0
+
+    def log(self, row: Any, step: int | None = None) -> None:
+        DeafRun.calls += 1
+
+
+def test_examples_that_cannot_be_made_cost_a_line_and_no_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_mirror, "AT_ONCE", 1)
+    mirror = wandb_mirror.Mirror(DeafRun(), tmp_path, Keys("pretrain/"))
+    mirror.log_again(ROWS)
+    mirror.show(lambda: {}[0])
+    mirror.show(dict)
+    assert capsys.readouterr().err == "W&B: examples are left out (KeyError: 0).\n"
+    assert DeafRun.calls == 3 and not mirror.failed
+
+
 # ---------------------------------------------------------------- W&B's agent
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -267,13 +288,13 @@ def test_a_dead_process_of_wandbs_costs_one_line_and_is_not_asked_again(
         (["pretrain", "-m", "--seed=1,2"], "pretrain: wandb agent gives one W&B run"),
         (["finetune", "--sweep=table1_masking"], "finetune: wandb agent gives one W&B run"),
         (["reproduce", "--sweep=table1_masking"], "reproduce: wandb agent gives one W&B run"),
-        (["pretrain", "--batch_size.peak_lrr=0.1"], "batch_size.peak_lrr"),
     ],
 )
 def test_under_the_agent_several_runs_are_refused_in_one_line(
     words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setattr(main, "run_hydra", lambda *_: pytest.fail("it runs"))
     assert main.main(words) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1

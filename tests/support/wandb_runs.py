@@ -105,6 +105,7 @@ def whole(table: Table, outputs: Path, mode: str) -> dict[str, Path]:
     return places
 
 
-def wandb(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def wandb(outputs: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wandb", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **variables})
+    variables = {**os.environ, "WANDB_DIR": str(outputs), **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=variables)

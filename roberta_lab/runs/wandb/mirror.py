@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 INIT_SECONDS, FINISH_SECONDS = 30.0, 30.0
 GRACE_SECONDS = 3.0  # added to W&B's own timeouts; also the time for W&B's process to end
 MOST_WAITING = 100_000  # calls that W&B's process has not taken yet: then it hangs
+AT_ONCE = 10_000  # rows of an earlier attempt, within the time limit
 
 
 def give_up() -> None:
@@ -47,7 +49,6 @@ class Mirror:
         self.failed = False
         self.chance: dict[str, float] = {}  # by the name of a score: what a constant prediction scores
         self._known: set[str] = set()  # metrics for which W&B was told what its summary keeps
-        self._first_step = getattr(run, "step", 0)  # W&B has the rows before it already, of an earlier attempt
         self._calls: SimpleQueue[tuple[Callable[[], object], threading.Event] | None] = SimpleQueue()
         threading.Thread(target=self._call, daemon=True).start()
 
@@ -62,23 +63,41 @@ class Mirror:
             done.set()
 
     def log(self, row: Row) -> None:
-        """Send a row, at its own step: what W&B has of an earlier attempt is not repeated."""
-        is_of_one_step = any(name.startswith(TRAIN) for name in row) and not scores_of(row)
-        if self.failed or row.step < self._first_step or (is_of_one_step and row.step % self.every):
+        """Send a row, without waiting."""
+        if self.failed:
             return
         self._calls.put((lambda: self._log(row), threading.Event()))
         if self._calls.qsize() > MOST_WAITING:
             self._drop(TimeoutError("it takes no more rows"))
 
+    def log_again(self, rows: Sequence[Row]) -> None:
+        """Send the rows of an earlier attempt, of which W&B may have some or all: the client leaves out what the server has."""
+        for start in range(0, len(rows), AT_ONCE):
+            self.attempt(partial(self._log_all, rows[start : start + AT_ONCE]))
+
+    def _log_all(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._log(row)
+
     def _log(self, row: Row) -> None:
+        """Log a row at its own step, unless it is one of training that `every` leaves out."""
+        if row.step % self.every and any(name.startswith(TRAIN) for name in row) and not scores_of(row):
+            return
         for name in scores_of(row) - self._known:
             self.run.define_metric(self.keys.name(name), step_metric=axis_of(row), summary=best_of(name))
             self._known.add(name)
         self.run.log(self.keys.row(row, self.chance), step=row.step)
 
     def show(self, media: Callable[[], Mapping[str, object]]) -> None:
-        """Log tables and plots, made by `media` when W&B is there to take them."""
-        self.attempt(lambda: self.run.log({self.keys.name(name): value for name, value in media().items()}))
+        """Log tables and plots, made by `media` unless W&B has failed. One that cannot be made costs a line, not the run."""
+        if self.failed:
+            return
+        try:
+            found = {self.keys.name(name): value for name, value in media().items()}
+        except Exception as error:
+            print(f"W&B: examples are left out ({one_line(error)}).", file=sys.stderr)
+            return
+        self.attempt(lambda: self.run.log(found))
 
     def note(self, settings: Mapping[str, object]) -> None:
         """Add settings to the run's config."""
