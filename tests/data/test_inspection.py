@@ -424,8 +424,8 @@ def test_the_page_needs_nothing_and_escapes_everything(format_name: str) -> None
     assert not {"script", "img", "link", "iframe", "object"} & set(read.tags)
     assert not {"src", "href", "onerror"} & {name for name, _ in read.attributes}
     assert "url(" not in page and "@import" not in page and "default-src 'none'" in page
-    assert read.text.count(HOSTILE) == 2 + 2 + 4 + 1 + 1 + 4, (
-        "title twice, setting, manifest, token, example, its tokens"
+    assert read.text.count(HOSTILE) == 2 + 2 + 4 + 1 + 1 + 4 + 1, (
+        "title twice, setting, manifest, token, example, its tokens, the caption of the manifest"
     )
     assert "prefers-color-scheme: dark" in page and 'lang="en"' in page
 

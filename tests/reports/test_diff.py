@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import chromium
 import numpy as np
 import pytest
-from diff_runs import HOSTILE, ITEMS, LABELS, OVERRIDES, PARTED, STEPS, write_runs, write_sweep
+from diff_runs import HOSTILE, ITEMS, LABELS, OVERRIDES, PARTED, STEPS
 from report_runs import Page, pretrained
 from scipy import stats
 
@@ -20,7 +19,7 @@ from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, DiffConfig
 from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.sides import Member, Side, sides
-from roberta_lab.runs import jobs, registration
+from roberta_lab.runs import jobs
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.names import slug
 from roberta_lab.runs.outside import open_places
@@ -28,20 +27,6 @@ from roberta_lab.runs.overrides import parse
 
 SWEEP = ["sweep=own", *OVERRIDES[1:]]
 SEEDS, TUNINGS = (1, 2), (1, 2)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Job]]]:
-    """Two complete rows of two seeds and two finetuning seeds; a third row of which nothing is there."""
-    home = tmp_path_factory.mktemp("lab")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        write_sweep(home)
-        registration.register()
-        open_places(OVERRIDES)
-        with jobs.composing():
-            found = write_runs()
-        yield home, [job for job in found if job.path.is_dir()]
 
 
 @pytest.fixture(autouse=True)

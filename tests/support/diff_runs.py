@@ -44,14 +44,14 @@ def write_sweep(home: Path) -> None:
 def write_runs(rows: tuple[str, ...] = ("static", "dynamic")) -> list[Job]:
     """Write every run of some rows; to be called in the folder of the sweep, while `composing`. Return them."""
     overrides = parse(["sweep=own", *OVERRIDES[1:]])
-    jobs = [job for job in runs_of(composed(overrides), overrides) if job.row in rows]
-    for job in jobs:
+    found = [job for job in runs_of(composed(overrides), overrides) if job.row in rows]
+    for job in found:
         job.path.mkdir(parents=True)
         (job.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(job.config)))
         (job.path / "overrides.yaml").write_text(json.dumps(job.words))
         write = _pretrained if job.kind == "pretrain" else _finetuned
         (job.path / "result.json").write_text(json.dumps(write(job).to_json()))
-    return jobs
+    return found
 
 
 def _pretrained(job: Job) -> RunResult:
