@@ -50,6 +50,8 @@ def main(job: Job) -> Json:
     data = _data(config) if families.get(config.task.family).files else None
     sources = _sources(job)
     has_all = partial(run_folder.has_all, config, path)
+    if job.is_alone and not config.finetune.save_model:
+        print("weights are not kept; finetune.save_model=true keeps them, for predict, init_from and transformers")
     with run_folder.opened(path, config, job.words, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             return run_folder.found_complete(name, path)

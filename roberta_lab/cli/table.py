@@ -104,7 +104,7 @@ def _compare(job: Job) -> Json:
     """Write and show the table of the runs in `table.runs`."""
     grid = grid_of(job)
     grid.folder.mkdir(parents=True, exist_ok=True)
-    table, files = write_table(grid.config, grid.records, grid.folder, grid.command)
+    table, files = write_table(grid.config, grid.records, grid.folder, grid.command, by_row=grid.settings)
     _show(files)
     landing = write_landing(Path(job.config.paths.outputs))
     following = f"open the page, or again {grid.command}"

@@ -28,6 +28,7 @@ class Grid:
     records: list[Record]
     folder: Path
     command: str  # makes the table again
+    settings: dict[str, dict[str, str]]  # by row: the values of the keys in which rows differ
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def grid_of(job: Job) -> Grid:
     sweep.rows = {row: _own(set_by_row, row) for row in sweep.rows}
     records = [_record(run, row, folder) for run, row in zip(runs, rows, strict=True)]
     config = replace(runs[0].config, sweep=sweep, paths=job.config.paths, table=job.config.table)
-    return Grid(config, records, folder, typed("table", _words(job)))
+    settings = dict(zip(rows, names.differing([run.overrides for run in runs]), strict=True))
+    return Grid(config, records, folder, typed("table", _words(job)), settings)
 
 
 def _words(job: Job) -> list[str]:

@@ -49,12 +49,17 @@ def told_apart(runs: Sequence[Sequence[Override]]) -> list[str]:
 
 
 def _differences(runs: Sequence[Sequence[Override]]) -> list[str]:
-    values = [{o.key_or_group: value_text(o) for o in run if is_told(o)} for run in runs]
+    return [", ".join(f"{key}={value}" for key, value in own.items()) for own in differing(runs)]
+
+
+def differing(runs: Sequence[Sequence[Override]]) -> list[dict[str, str]]:
+    """Return for each run, given by its overrides, the values of all keys in which they differ, by keys in short."""
+    values = [{o.key_or_group: value_text(o) for o in told(run)} for run in runs]
     keys = [key for key in dict.fromkeys(key for own in values for key in own) if len({v.get(key) for v in values}) > 1]
     usual = default_options() if any("." not in key for key in keys) else {}
     last = [key.rpartition(".")[2] for key in keys]
     short = {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
-    return [", ".join(f"{short[key]}={own.get(key, usual.get(key, 'default'))}" for key in keys) for own in values]
+    return [{short[key]: own.get(key, usual.get(key, "default")) for key in keys} for own in values]
 
 
 def told(overrides: Iterable[Override]) -> list[Override]:

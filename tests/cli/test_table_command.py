@@ -46,6 +46,9 @@ def test_a_grid_ends_with_its_table_and_again_when_its_runs_are_named(capsys: py
     before = json.loads(file.read_text())
     assert [row["name"] for row in before["rows"]] == [f"peak_lr={rate}" for rate in RATES]
     assert all(len(row["cells"][0]["values"]) == 2 for row in before["rows"]), "seeds are folded"
+    assert [row["settings"] for row in before["rows"]] == [{"peak_lr": rate} for rate in RATES], "a column of its own"
+    text = file.with_name("table.md").read_text()
+    assert "| row | peak_lr | common bits per byte |" in text and "| peak_lr=0.003 | 0.003 | " in text
     assert before["runs"] == 4 and before["missing"] == 0
     by_hand = {}
     for path in Path("outputs/pretrain").iterdir():

@@ -56,6 +56,7 @@ def _column(column: Column) -> dict[str, Json]:
 def _row(table: Table, row: Row) -> dict[str, Json]:
     return {
         **{"name": row.name, "marks": [*row.marks], "facts": row_facts.facts(row), "unigram_ppl": row.unigram_ppl},
+        "settings": {**table.settings.get(row.name, {})},
         **{"tokens_seen": row.tokens_seen, "passes": row.passes, "steps": row.steps},
         "cells": [{"column": column.metric, **_cell(cell)} for column, cell in table.cells(row)],
     }

@@ -4,8 +4,10 @@ import csv
 import io
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from roberta_lab.config import Config
 from roberta_lab.data.storage import write
@@ -32,14 +34,21 @@ FIELDS = (
 
 
 def write_table(
-    config: Config, records: list[Record], folder: Path, command: str | None = None, settings: str = ""
+    config: Config,
+    records: list[Record],
+    folder: Path,
+    command: str | None = None,
+    settings: str = "",
+    by_row: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> tuple[Table, list[Path]]:
     """Write the table in all its forms, the results of its runs, figures/ and index.html; return the table and the files.
 
     `command` makes what is missing, `settings` is what makes it another table than the sweep's own; its title says it.
+    `by_row` are settings that stand in columns of their own.
     """
     assert config.sweep is not None
     table = assembly.assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
+    table = replace(table, settings=by_row)
     if settings:
         table = replace(table, title=f"{table.title}, with {settings}")
     meta = notes.provenance(config, records, folder)

@@ -61,13 +61,16 @@ def document(
 def _main(table: Table) -> list[str]:
     columns = table.all_columns
     heads = [c.title + (f", by {c.shown}" if c.shown else "") for c in columns]
-    rows = [["row", *map(escaped, heads), "unigram ppl"]]
+    settings = table.setting_columns
+    rows = [["row", *map(escaped, settings), *map(escaped, heads), "unigram ppl"]]
     for row in table.rows:
         shown = [_cell(cell, column) for column, cell in table.cells(row)]
         marks = f" ⚠ {', '.join(map(escaped, row.marks))}" if row.marks else ""
-        rows.append([escaped(row.name) + marks, *shown, number(row.unigram_ppl)])
-    rows += [[escaped(name), *values, ""] for name, *values in wording.published_rows(table)]
-    return grid(rows, "l" + "r" * (len(columns) + 1))
+        own = [escaped(table.settings.get(row.name, {}).get(key, "")) for key in settings]
+        rows.append([escaped(row.name) + marks, *own, *shown, number(row.unigram_ppl)])
+    blanks = [""] * len(settings)
+    rows += [[escaped(name), *blanks, *values, ""] for name, *values in wording.published_rows(table)]
+    return grid(rows, "l" + "r" * (len(settings) + len(columns) + 1))
 
 
 def _cell(cell: Cell, column: Column) -> str:

@@ -150,6 +150,12 @@ class Table:
     best: tuple[Best, ...] = ()
     left_out: tuple[str, ...] = ()  # tasks of the sweep that have no column at this scale
     verdicts: tuple[Verdict, ...] = ()  # on the claims of the sweep
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by row: those with columns of their own
+
+    @property
+    def setting_columns(self) -> list[str]:
+        """Return the settings that have a column of their own: of a grid, what varies."""
+        return list(dict.fromkeys(key for own in self.settings.values() for key in own))
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
