@@ -28,8 +28,7 @@ from roberta_lab.config import (
 )
 from roberta_lab.config.paths import user_path
 from roberta_lab.model import hardware, objectives, optimizer, schedule
-from roberta_lab.runs.options import files
-from roberta_lab.runs.yaml_file import read
+from roberta_lab.runs.options import content, files
 from roberta_lab.tasks import families, zero_shot
 
 _VALUE = re.compile(r"Value '(.*)' (?:of type|is not a valid bool)", re.DOTALL)
@@ -146,9 +145,9 @@ def encoder_config(config: Config) -> Config:
     name, own = config.finetune.init_from, config.task
     known = files("task")
     if name not in known:
-        trained = [task for task in sorted(known) if not zero_shot.is_yardstick(read(known[task])["family"])]
+        trained = [task for task in sorted(known) if not zero_shot.is_yardstick(content("task", task)["family"])]
         raise ConfigError(f"finetune.init_from={name}: no such task. Allowed: {', '.join(trained)}.")
-    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), read(known[name])))
+    task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), content("task", name)))
     assert isinstance(task, TaskConfig)
     path = Path(own.path)
     is_own = "".join(c for c in path.name.lower() if c.isalnum()) == own.name  # GLUE/RTE, and MNLI lies beside it

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+
 from roberta_lab.config import ConfigError
 from roberta_lab.runs.yaml_file import read
 
@@ -99,9 +101,20 @@ def default_options() -> dict[str, str]:
 
 def sources_of(mix: str) -> set[str]:
     """Return the names of the sources of an option of data_mix, with those of the options that it is made of."""
-    known, mixes, found = files("data_mix"), [mix], set[str]()
-    for name in mixes:  # which grows
-        option = read(known[name])
-        found |= {str(source) for source in option.get("sources", {})}
-        mixes += [part for part in option.get("defaults", []) if part in known and part not in mixes]
-    return found
+    return {str(source) for source in content("data_mix", mix).get("sources", {})}
+
+
+def content(group: str, option: str) -> DictConfig:
+    """Return what an option sets, with what the options of its group set that it starts from, uncomposed: `${...}` stays."""
+    own = read(files(group)[option])
+    parts: list[DictConfig] = []
+    for entry in own.pop("defaults", []):
+        if entry == "_self_":
+            parts.append(own)
+        elif isinstance(entry, str) and entry in files(group):
+            parts.append(content(group, entry))
+    if own not in parts:  # Hydra puts the option's own keys last
+        parts.append(own)
+    merged = OmegaConf.merge(*parts)
+    assert isinstance(merged, DictConfig)
+    return merged

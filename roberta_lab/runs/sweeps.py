@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from roberta_lab.config import Config, ConfigError, ScaleConfig, SizeConfig, SweepConfig, nearest
 from roberta_lab.runs.experiments import spelled_out
 from roberta_lab.runs.identity import KINDS, kind_of_task
-from roberta_lab.runs.options import default_options, files, groups, sources_of
+from roberta_lab.runs.options import content, default_options, files, groups, sources_of
 from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
-from roberta_lab.runs.yaml_file import read
 
 RECIPE = "finetune"  # the group of recipes of finetuning
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # keys that columns set, and their lists
@@ -101,7 +100,7 @@ def _columns(sweep: SweepConfig, scale: ScaleConfig, command: str) -> list[tuple
 
 
 def _family(task: str) -> str:
-    return str(read(files("task")[task])["family"])
+    return str(content("task", task)["family"])
 
 
 def rows_of(sweep: SweepConfig) -> dict[str, list[str]]:

@@ -128,6 +128,19 @@ def test_an_experiment_is_the_run_of_the_same_settings_typed_out() -> None:
 
 
 @pytest.mark.usefixtures("lab")
+def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -> None:
+    """Its family and files are those that Hydra composes, though the sweep asks before anything is composed."""
+    task = "defaults: [text_classification]\nname: topics\npath: labels\nfiles: {train: t.csv, dev: d.csv}\n"
+    sweep = "rows: {usual: [masking=dynamic]}\ntasks: [topics]\n"
+    write(lab, {"task/topics.yaml": task, "sweep/own.yaml": sweep})
+    [job] = jobs_of("finetune", "--config-dir", str(lab), "sweep=own", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]")
+    assert (job.task, job.config.task.family, job.config.task.path) == ("topics", "text_classification", "labels")
+    for group in ("task", "data_mix", "batch_size"):
+        for option in options.files(group):
+            assert "defaults" not in options.content(group, option), "all are followed"
+    assert options.content("task", "topics").metric == options.content("task", "text_classification").metric
+
+
 def test_an_experiment_beside_a_sweep_counts_as_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     """It replaces what the rows share, and may not set what they differ in."""
     assert run_ids("--config-dir", "../lab", "sweep=rates", "data_mix=own", "sweep.only=[mine]") != run_ids(
