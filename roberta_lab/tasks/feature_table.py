@@ -35,6 +35,7 @@ class FeatureTable:
     places: np.ndarray  # int32 (M, 2): a context token's characters, or a word's first token and its number
     labels: np.ndarray  # int32 (M,) for words, else (0,)
     num_places: np.ndarray  # int32 (F,)
+    cut: np.ndarray  # uint8 (F,): 1 where a text lost its end
 
     @cached_property
     def starts(self) -> np.ndarray:  # int64 (F, width): where each sequence begins in `ids`
@@ -50,6 +51,11 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    @property
+    def num_cut(self) -> int:
+        """Return the number of items of which a text lost its end."""
+        return len(np.unique(self.item[self.cut > 0]))
 
     def places_of(self, feature: int) -> np.ndarray:
         """Return the places of a feature, int32 (m, 2)."""
@@ -92,7 +98,7 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
     flat: dict[str, array[Any]] = {
         name: array("i") for name in ("ids", "lengths", "item", "context", "places", "labels", "num_places")
     }
-    flat |= {"types": array("B"), "target": array("d")}
+    flat |= {"types": array("B"), "cut": array("B"), "target": array("d")}
     width = 0
     for feature in features:
         width = width or len(feature.sequences)
@@ -103,6 +109,7 @@ def packed(features: Iterable[Feature]) -> FeatureTable:
             flat["types"].extend(sequence.types)
             flat["lengths"].append(len(sequence.ids))
         flat["item"].append(feature.item)
+        flat["cut"].append(feature.cut)
         flat["num_places"].append(len(feature.places))
         flat["places"].extend(chain.from_iterable(feature.places))
         for name in ("target", "context", "labels"):

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from roberta_lab.tasks import heads
 from roberta_lab.tasks.feature_table import FeatureTable, cached
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
-from roberta_lab.tasks.items import Predictions, TaskData
+from roberta_lab.tasks.items import Item, Predictions, TaskData
 from roberta_lab.tasks.metrics import constant_predictions, score, share_no_better
 from roberta_lab.tasks.result import FinetuningResult, at_chance, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
@@ -174,6 +174,8 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
     task, pad_id = replace(config.task, num_labels=num_labels), start.encoding.pad_id
     pairs, cache = PairFormat.for_task(task, start.max_length, start.paired), Path(config.paths.cache)
     tables = {split: cached(task.head, items, start.encoding, pairs, cache) for split, items in splits.items()}
+    if cut := _cut(splits, tables):
+        print(f"{task.name}: {cut} lose the end of a text, longer than {pairs.max_length} tokens", flush=True)
     batches = Batches(tables["train"], config, pad_id)
     module = FinetuningModule(config, start, head, num_labels, len(batches))
 
@@ -207,6 +209,12 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
         unreachable={split: dict(Counter(why.values())) for split, why in reasons.items() if why is not None} or None,
     )
     return Finetuned(result, head, data.labels, num_labels, best.weights)
+
+
+def _cut(splits: Mapping[str, Sequence[Item]], tables: Mapping[str, FeatureTable]) -> str:
+    """Return how many items of each split are cut; nothing if none is."""
+    counts = {split: tables[split].num_cut for split in splits}
+    return ", ".join(f"{n:,} of {len(splits[split]):,} {split} items" for split, n in counts.items() if n)
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:

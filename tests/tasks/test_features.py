@@ -307,6 +307,8 @@ def test_a_table_holds_what_was_generated_and_its_file_too(head: str, encoding: 
     for _ in range(2):
         table = cached(head, items, encoding, pairs, tmp_path)
         assert rows_of(table) == expected
+        assert table.num_cut == len({feature.item for feature in expected if feature.cut})
+    assert (table.num_cut > 0) == (head in ("classification", "regression", "choice"))
     batch = table.batch(np.array([5, 0, 19]), encoding.pad_id)
     sequences = [sequence for i in (5, 0, 19) for sequence in expected[i].sequences]
     longest = max(len(sequence.ids) for sequence in sequences)
