@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from example_results import finetuned
 from wandb_files import OfflineRun, pieces
 from wandb_runs import (
     KEY,
@@ -185,6 +186,16 @@ def test_wandb_shows_and_syncs_all_of_the_one_folder(places: dict[str, Path], of
     shown = wandb(outputs, "leet", "inspect", "--summary", "--json", str(offline["finetune"].path.parent))
     assert shown.returncode == 0, shown
     assert json.loads(shown.stdout)["summary"]["finetune/pydoc_topic/score"] == 61.5
+
+
+def test_a_finetuning_that_diverged_sends_an_alert(table: Table, tmp_path: Path) -> None:
+    one = next(one for one in table[1] if one.kind == "finetune")
+    log = tracker(tmp_path, one, "offline")
+    log.resume(0)
+    log.close(finetuned(diverged=True))
+    found = OfflineRun(tmp_path, one.path.name)
+    said = [(alert.title, alert.text) for alert in found.alerts]
+    assert said == [("diverged", f"{one.name}: the loss never fell")] and found.exit_code == 0
 
 
 def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_a_start_that_fails_falls_back_once_for_all_jobs(
     assert err.count("\n") == 1 and "did not start (TimeoutError: 30 seconds are over)" in err
 
 
+@pytest.mark.parametrize(("words", "times"), [(["-m", "seed=1,2"], 1), (["-m", "seed=1"], 0)])
+def test_the_server_is_asked_before_jobs_start(words: list[str], times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that their processes know the answer; a single job asks itself."""
+    asked: list[object] = []
+    monkeypatch.setattr(environment, "ready", asked.append)
+    monkeypatch.setattr("roberta_lab.cli.pretrain.main", lambda job: {})
+    assert main.main(["pretrain", *words, "hydra/launcher=basic", "logger.wandb=online"]) == 0
+    assert len(asked) == times
+
+
 def test_the_next_command_tries_again() -> None:
     environment.fall_back("offline", "it was gone")
     assert main.main(["prepare", "--cfg", "job"]) == 0
@@ -294,7 +304,8 @@ def test_under_the_agent_several_runs_are_refused_in_one_line(
     words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
-    monkeypatch.setattr(main, "run_hydra", lambda *_: pytest.fail("it runs"))
+    for name in ("pretrain", "finetune", "reproduce"):
+        monkeypatch.setattr(f"roberta_lab.cli.{name}.main", lambda job: pytest.fail("it runs"))
     assert main.main(words) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
