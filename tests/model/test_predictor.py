@@ -292,6 +292,12 @@ def test_a_run_and_its_export_predict_the_same(
     said = capsys.readouterr().err
     assert "is not complete: roberta-lab pretrain input_format=" in said and "predict.text" not in said
     assert main.main(["pretrain", *science]) == 0 and main.main(["export", *science, "export.path=hf"]) == 0
+    [page], [examples] = Path("outputs").glob("pretrain/*/index.html"), Path("outputs").glob("pretrain/*/examples.json")
+    first = json.loads(examples.read_text())["fill_mask"][0]
+    assert (
+        first["text"].replace("<", "&lt;").replace(">", "&gt;") in page.read_text()
+        and Path("outputs/index.html").is_file()
+    )
     (elsewhere / "texts").write_text("Return the value.\n\nIt is the way of all ways.\n", encoding="utf-8")
     capsys.readouterr()
     shown_by = []
@@ -337,6 +343,15 @@ def test_a_folder_fills_masks_from_standard_input_block_by_block(
     assert len(lines) == 15 and all("1.0000" in line for line in lines), "of many texts, the nearest other one"
     assert typed("a\n" + "a " * 90, "predict.what=embed", "predict.output=v.jsonl") == 0
     assert "1 of 2 texts were cut to 40 tokens" in capsys.readouterr().err
+    figure = ["predict.what=embed", "predict.output=v.npy", "predict.figure=new folder/map.svg"]
+    capsys.readouterr()
+    assert typed("the cat\nsat\n" * 8, *figure) == 0
+    assert capsys.readouterr().out == "v.npy\nnew folder/map.svg\n", (
+        "of many texts nothing else is printed beside a file"
+    )
+    assert (elsewhere / "new folder" / "map.svg").read_text().count("<title>") == 16
+    assert typed("one\n", *figure) == 2 and "Allowed: two or more" in capsys.readouterr().err
+    assert typed("a\n" * 2001, *figure) == 2 and "Allowed: 2 to 2,000" in capsys.readouterr().err
     marks = [json.loads(line).get("truncated") for line in (elsewhere / "v.jsonl").read_text().splitlines()]
     assert marks == [None, True]
 
@@ -353,6 +368,12 @@ def test_a_folder_fills_masks_from_standard_input_block_by_block(
         (["predict.text=a <mask>", "predict.output=x.npy"], "for fill_mask, allowed is FILE.jsonl"),
         (["predict.text=a", "predict.what=embed", "predict.output=x"], "allowed is FILE.jsonl or FILE.npy"),
         (["predict.text=[1, b]"], "allowed is a text or a list of texts"),
+        (["predict.text=a", "predict.what=embed", "predict.figure=map.gif"], "allowed is FILE.svg or FILE.png"),
+        (["predict.text=a <mask>", "predict.figure=map.svg"], "Allowed: with predict.what=embed"),
+        (
+            ["predict.text=a", "predict.what=embed", "pretrained.path=x", "predict.figure=folder.svg"],
+            "predict.figure=folder.svg is a folder",
+        ),
         (["predict.file=nowhere"], "predict.file=nowhere is no file"),
         (["predict.file=here.jsonl", "predict.output=here.jsonl"], "is the file that is read"),
         (["predict.text=a", "predict.output=folder.jsonl"], "is a folder"),
@@ -364,11 +385,12 @@ def test_mistakes_are_one_line_and_nothing_is_made(
     arguments: list[str], message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (elsewhere / "here.jsonl").write_text("a\n")
-    (elsewhere / "folder.jsonl").mkdir()
+    for name in ("folder.jsonl", "folder.svg"):
+        (elsewhere / name).mkdir()
     assert main.main(["predict", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1
-    assert {p.name for p in elsewhere.iterdir()} == {"here.jsonl", "folder.jsonl"}
+    assert {p.name for p in elsewhere.iterdir()} == {"here.jsonl", "folder.jsonl", "folder.svg"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from roberta_lab.data.storage import digest
 from roberta_lab.model.predictor import cosine_similarities
 from roberta_lab.reports.figures.drawing import COLOURS, plain
 from roberta_lab.reports.figures.figure import xml_text
-from roberta_lab.reports.figures.inline_svg import SVG
+from roberta_lab.reports.figures.inline_svg import LINK, SVG
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,7 @@ MOST_TICKS = 15  # of the matrix
 MOST_TEXTS = 2000  # beyond that a matrix is a grey sheet
 MARKS = "texts"  # the id of the group of marks, one for each text
 SIZE = 8.0  # points of a name
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))  # of a mark, where its name may stand: right, left, above, below
 
 
 def plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,20 +96,19 @@ def _name(axes: Axes, places: np.ndarray, texts: Sequence[str]) -> None:
     taken = [(x - mark, y - mark, x + mark, y + mark) for x, y in drawn]
     for number, (place, (x, y)) in enumerate(zip(places, drawn, strict=True), 1):
         words = [_named(number, texts[number - 1])] if len(texts) <= FEW else []
-        for name, side in [(name, side) for name in (*words, str(number)) for side in (1, -1)]:
-            width, height = 0.62 * SIZE * len(name) * scale, 1.25 * SIZE * scale
-            left = x + 5 * scale if side > 0 else x - 5 * scale - width
-            box = (left, y - height / 2, left + width, y + height / 2)
+        for name, (across, up) in [(name, side) for name in (*words, str(number)) for side in SIDES]:
+            width, height, gap = 0.62 * SIZE * len(name) * scale, 1.25 * SIZE * scale, 5 * scale
+            left = x + across * gap + (across - 1) * width / 2
+            bottom = y + up * gap + (up - 1) * height / 2
+            if up:  # a name above or below may stand a little to one side
+                left = min(max(left, inside.x0), inside.x1 - width)
+            box = (left, bottom, left + width, bottom + height)
             if box[0] < inside.x0 or box[2] > inside.x1 or any(_overlap(box, other) for other in taken):
                 continue
             taken.append(box)
-            look: dict[str, Any] = {
-                "xytext": (5 * side, 0),
-                "textcoords": "offset points",
-                "fontsize": SIZE,
-                "va": "center",
-            }
-            axes.annotate(name, tuple(place), ha="left" if side > 0 else "right", **look)
+            end, anchor = (left + width, "right") if across < 0 else (left, "left")
+            offset = ((end - x) / scale, (bottom + height / 2 - y) / scale)
+            axes.annotate(name, tuple(place), offset, textcoords="offset points", fontsize=SIZE, ha=anchor, va="center")
             break
 
 
@@ -144,6 +144,7 @@ def _matrix(axes: Axes, vectors: np.ndarray, texts: Sequence[str]) -> None:
 def _with_texts(svg: bytes, texts: Sequence[str]) -> bytes:
     """Return the picture with the number and the text of each mark of the map as its title."""
     ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", LINK)
     root = ElementTree.fromstring(svg[svg.index(b"<svg") :])
     [group] = [element for element in root.iter(f"{{{SVG}}}g") if element.get("id") == MARKS]
     marks = list(group.iter(f"{{{SVG}}}use"))
