@@ -32,7 +32,7 @@ def pages(lab: tuple[Path, list[Job]]) -> dict[str, Path]:
     out = home / "outputs"
     [inspected] = out.glob("inspect/*/index.html")
     runs = {kind: min(out.glob(f"{kind}/*/index.html")) for kind in ("pretrain", "finetune")}
-    table, diff = out / "tables/own/smoke/index.html", out / "diffs/static--dynamic/index.html"
+    table, diff = out / "tables/own/smoke--task.path=weather/index.html", out / "diffs/static--dynamic/index.html"
     index = {"index": out / "index.html", "claims": out / "claims.html"}
     return {**index, "table": table, "diff": diff, **runs, "inspect": inspected}
 

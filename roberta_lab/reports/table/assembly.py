@@ -21,6 +21,8 @@ from roberta_lab.reports.table.judging import judged
 from roberta_lab.reports.table.marks import UNIGRAM, doubtful, unusable
 from roberta_lab.reports.table.rows import Best, Cell, Record, Row, Table
 
+PAPER = "paper"  # the scale at which text is the paper's, or what stands for it
+
 
 def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out: Collection[str] = ()) -> Table:
     """Return the table of a sweep, its rows in the sweep's order, without the held-out figures that its scale leaves out.
@@ -37,14 +39,15 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
     columns = task_columns(sweep, results)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
     common, measured = common_columns(pretrained), held_out_columns(pretrained)
-    held_out = tuple(column for column in measured if column.metric not in leaves_out)
+    is_other = scale != PAPER
+    held_out = tuple(replace(c, other_text=is_other) for c in measured if c.metric not in leaves_out)
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
     every = (common, columns, held_out)
     rows = [_row(n, every, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
     reference = sweep.reference if sweep.reference in names else next(iter(names), None)
     rows = compared_with(marked(rows, reference), reference, [*common, *columns, *held_out], sweep.margins)
     in_order = [column for columns_of in every for column in columns_of]
-    replaced = [column.metric for column in columns if column.stand_in]
+    apart = [c for c in in_order if c.is_apart and any(values.get(c.metric) is not None for values in paper.values())]
     table = Table(
         name=sweep.name,
         title=sweep.title,
@@ -54,7 +57,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
         columns=columns,
         left_out=(
             *(task for task in sweep.tasks if task not in tasks),
-            *(column.title for column in measured if column not in held_out),
+            *(column.title for column in measured if column.metric in leaves_out),
         ),
         held_out=held_out,
         rows=tuple(rows),
@@ -63,10 +66,11 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
             for name, values in paper.items()
             if name not in sweep.rows
         },
+        stood_in_for=tuple(apart),
         published_apart={
-            name: tuple(values.get(metric) for metric in replaced)
+            name: tuple(values.get(column.metric) for column in apart)
             for name, values in paper.items()
-            if any(values.get(metric) is not None for metric in replaced)
+            if any(values.get(column.metric) is not None for column in apart)
         },
         encoding=encoding(sweep.published) if sweep.published else None,
         source="; ".join(map(source, keys)) or None,

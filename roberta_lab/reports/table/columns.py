@@ -39,6 +39,7 @@ class Column:
     task: str
     metric: str  # the paper's name; published.yaml's
     stand_in: str | None = None
+    other_text: bool = False  # of a run's own held-out inputs: whether they are of another text than the paper's
     majority: float | None = None
     num_dev: int | None = None
     caution: str = ""
@@ -68,11 +69,16 @@ class Column:
             return others.get(split, {}).get(metric)
         return result.found.metrics.get(METRICS.get(name, name))
 
+    @property
+    def is_apart(self) -> bool:
+        """Return whether the paper's value is of other items or other text than the figure, so that it stands apart."""
+        return bool(self.stand_in) or self.other_text
+
     def published_in(self, paper: Mapping[str, float | None]) -> float | None:
         """Return the published value that may stand beside this column's scores; beside those of a stand-in, which is another
         task, none may.
         """
-        return None if self.stand_in else paper.get(self.metric)
+        return None if self.is_apart else paper.get(self.metric)
 
     def is_called(self, name: str) -> bool:
         """Return whether a name means this column: that of its figure, or of the task whose score it is."""

@@ -143,6 +143,7 @@ class Table:
     held_out: tuple[Column, ...]  # of each run's own held-out inputs
     rows: tuple[Row, ...]
     published_only: Mapping[str, tuple[float | None, ...]]  # rows that the sweep does not run, by all columns
+    stood_in_for: tuple[Column, ...] = ()  # whose figures are of other items or text than the paper's
     published_apart: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)  # all rows, by `stood_in_for`
     encoding: str | None = None  # of the published rows' texts, where it need not be ours
     source: str | None = None  # of the published figures; None without any
@@ -160,11 +161,6 @@ class Table:
     @property
     def all_columns(self) -> tuple[Column, ...]:
         return (*self.common, *self.columns, *self.held_out)
-
-    @property
-    def stood_in_for(self) -> tuple[Column, ...]:
-        """Return the columns whose scores are a stand-in's."""
-        return tuple(column for column in self.columns if column.stand_in)
 
     @property
     def published_below(self) -> dict[str, tuple[float | None, ...]]:

@@ -202,8 +202,8 @@ def published_rows(table: Table) -> list[list[str]]:
 
 
 APART = (
-    "The paper's values of tasks that others stand in for here. They are of other items, so they stand apart: a score above is no "
-    "attempt at them."
+    "The paper's values of tasks and held-out text that others stand in for here. They are of other items and other text, so they "
+    "stand apart: a figure above is no attempt at them."
 )
 
 
