@@ -1,6 +1,7 @@
 """The cut of a step into micro-batches and devices: with dropout on it changes a run, so it is shared, noted and marked."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def test_a_resume_with_another_cut_is_a_cut_more_and_one_that_left_no_step_is_no
 
 @pytest.mark.usefixtures("small_source")
 def test_a_run_says_how_it_was_really_cut_after_a_resume_with_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Four sequences, at first whole (`auto` on a CPU), then in pairs; the second cut begins after the saved step."""
     write = Tracker.write
@@ -178,6 +179,10 @@ def test_a_run_says_how_it_was_really_cut_after_a_resume_with_another(
     assert [tuple(one[name] for name in fields) for one in result["cuts"]] == expected
     assert all(one["device"] for one in result["cuts"])
     assert json.loads(json.dumps(RunResult.from_json(result).to_json())) == result
+    text = (
+        r"trains on 2,\d+ of [\d,]+ tokens \(data_mix\.train_tokens\), and is scored on 5\d\d of [\d,]+ held-out tokens"
+    )
+    assert len(re.findall(text, capsys.readouterr().out)) == 2, "the cut of the text is said at each start"
 
 
 def test_a_result_of_older_code_has_no_cut_and_no_common_figures() -> None:

@@ -78,6 +78,12 @@ def test_reproduce_says_it_before_pretraining(capsys: pytest.CaptureFixture[str]
         main.main(["reproduce", *sweep, "sweep.tasks=[sst2]"])
 
 
+def test_pretraining_that_scores_a_task_says_it_first(capsys: pytest.CaptureFixture[str]) -> None:
+    write({"pairs.jsonl": '{"sentence_good": "a"}\n'})
+    assert main.main(["pretrain", "task=blimp", "task.path=data", "evaluate.every=5"]) == 2
+    assert "data/pairs.jsonl, line 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "kind", "said"),
     [

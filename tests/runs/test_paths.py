@@ -50,6 +50,10 @@ def test_what_is_composed_is_what_was_typed(name: str) -> None:
         assert value_of(composed, key) == value
 
 
+def test_texts_of_a_list_are_taken_as_they_stand() -> None:
+    assert parse(texts([assign("sweep.only", NAMES)]))[0].value() == NAMES
+
+
 def test_what_else_a_value_may_be() -> None:
     [null, quoted, several, plain] = parse(
         ["task.path=null", "task.path='a, b'", "pretrained.path=choice(a,b)", "paths.outputs=a/b-c_1.txt"]

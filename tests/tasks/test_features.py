@@ -17,7 +17,7 @@ import pytest
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data import tokenizer_files
-from roberta_lab.tasks import feature_table
+from roberta_lab.tasks import feature_table, finetuning
 from roberta_lab.tasks.families import squad
 from roberta_lab.tasks.feature_table import FeatureTable, cached, packed
 from roberta_lab.tasks.features import Feature, PairFormat, Sequence, generate
@@ -308,6 +308,8 @@ def test_a_table_holds_what_was_generated_and_its_file_too(head: str, encoding: 
         table = cached(head, items, encoding, pairs, tmp_path)
         assert rows_of(table) == expected
         assert table.num_cut == len({feature.item for feature in expected if feature.cut})
+    said = f"{table.num_cut} of 20 train items" if table.num_cut else ""
+    assert finetuning._cut({"train": items}, {"train": table}) == said
     assert (table.num_cut > 0) == (head in ("classification", "regression", "choice"))
     batch = table.batch(np.array([5, 0, 19]), encoding.pad_id)
     sequences = [sequence for i in (5, 0, 19) for sequence in expected[i].sequences]

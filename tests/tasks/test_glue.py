@@ -271,3 +271,16 @@ def test_leaderboard_files_have_official_names_and_labels(tmp_path: Path) -> Non
         lines("rte", "dev", ("entailment", "not_entailment"), [0])
     with pytest.raises(ConfigError, match="race has no such files"):
         submission.write(tmp_path, TaskConfig("race", "race", "choice"), "test", [])
+
+
+def test_minus_one_in_a_test_file_is_no_label_and_elsewhere_a_mistake(tmp_path: Path) -> None:
+    rows = "sentence\tlabel\na\t1\n"
+    write(tmp_path, {"train.tsv": rows, "dev.tsv": rows, "test.tsv": "sentence\tlabel\na\t-1\nb\t-1\n"})
+    found = families.load(task("sst2", tmp_path), tmp_path).others["test"]
+    assert [item.gold for item in found] == [None, None]
+    write(tmp_path, {"test.tsv": "sentence\tlabel\na\t-1\nb\t1\n"})
+    with pytest.raises(ConfigError, match=r"test\.tsv: 1 of 2 items have no label; allowed is all or none"):
+        families.load(task("sst2", tmp_path), tmp_path)
+    write(tmp_path, {"dev.tsv": "sentence\tlabel\na\t-1\n"})
+    with pytest.raises(ConfigError, match=r"dev\.tsv, line 2: the label is '-1'"):
+        families.load(task("sst2", tmp_path), tmp_path)

@@ -194,7 +194,17 @@ def test_tags_without_a_type(given: str, expected: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("between", ["\t", " "])
 def test_comments_are_left_out_and_a_word_may_begin_so(between: str, tmp_path: Path) -> None:
     """CoNLL-U's comments, and Twitter's words: what is a row of the file is none."""
-    rows = ["# newdoc id = 1", "# text = Bob lives", "Bob B-PER", "#hashtag O", "# O", "", "#sent_id=2", "He O", "# x"]
+    rows = [
+        "# newdoc id = 1",
+        "# text = Bob lives",
+        "Bob B-PER",
+        "#hashtag O",
+        "# O",
+        "",
+        "#sent_id=2",
+        "He O",
+        "# and so O",
+    ]
     text = "\n".join(row if row.startswith("# ") and row != "# O" else row.replace(" ", between) for row in rows) + "\n"
     data = families.load(task(write(tmp_path, train_txt=text, dev_txt=text, test_txt="#one\ntwo\n")), tmp_path)
     assert [item.words for item in data.dev] == [("Bob", "#hashtag", "#"), ("He",)]
