@@ -8,13 +8,13 @@ from statistics import stdev
 from typing import Any
 
 import pytest
-from report_runs import changed, composed, finetuned, pretrained
+from report_runs import Page, changed, composed, finetuned, pretrained
 from scipy import stats
 
 from roberta_lab.config import ClaimConfig, ConfigError, PretrainedConfig, SweepConfig
 from roberta_lab.reports.page import table_page
 from roberta_lab.reports.page.claims import counted_outcomes
-from roberta_lab.reports.table import as_json, latex, markdown
+from roberta_lab.reports.table import as_json, latex, markdown, wording
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.rows import Record, Table
 from roberta_lab.reports.table.verdict import Outcome, Verdict
@@ -247,6 +247,22 @@ def test_every_form_has_the_verdicts(tmp_path: Path) -> None:
     [claim] = json.loads(as_json.document(made, {}, None))["claims"]
     assert (claim["verdict"], claim["row"], claim["over"]) == ("holds here", "dynamic", "static")
     assert claim["better_by"] == pytest.approx(1.0333, abs=1e-3) and claim["p_holds"] < 0.05 < claim["p_contradicted"]
+
+
+def test_the_page_answers_its_question_at_the_top() -> None:
+    """What holds, what is undecided, and claims that cannot be tested in one line for all their columns."""
+    asked = (CLAIM, replace(CLAIM, columns=["common_bits_per_byte"]), replace(CLAIM, columns=["squad2", "sst2"]))
+    found = [*runs("mnli", static=STATIC, dynamic=(61.0, 63.1, 62.0)), *common(static=(3.4, 3.1), dynamic=(3.3, 3.5))]
+    margins = {"mnli": 0.5, "common_bits_per_byte": 0.01, "squad2": 0.5, "sst2": 0.5}
+    made = table(found, *asked, margins=margins, leaves_out=("squad2", "sst2"))
+    (first, said), (second, _), (third, untold) = wording.answers(made)
+    assert (first, second, third) == ("holds here", "undecided", "not testable at this scale")
+    assert said.startswith(
+        "dynamic no worse than static on mnli (margin 0.5) (scored on pydoc_mnli, which stands in): better"
+    )
+    assert untold == "dynamic no worse than static on squad2, sst2"
+    page = Page(table_page.html(made, [], {})).text
+    assert page.index("Q?") < page.index(said) < page.index(untold) < page.index("The table")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from roberta_lab.reports.figures.drawing import COLOURS, STYLES, _drawn, files, 
 from roberta_lab.reports.figures.figure import Figure, Series
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.figures.pretraining import expected, exposure
+from roberta_lab.reports.figures.results import seeds
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.rows import Record
 
@@ -185,6 +186,35 @@ def test_scores_by_tokens_and_by_data_when_rows_differ_in_them(tmp_path: Path) -
     assert not {"score_by_tokens", "score_by_data"} & set(
         made_of(tmp_path / "b", alike, mnli={"less": 60.0, "more": 70.0})
     )
+
+
+def test_every_run_of_a_row_is_a_point_and_the_median_is_drawn() -> None:
+    scores = {"static": [50.0, 61.5, 53.0], "dynamic": [70.0]}
+    runs = [finetuned(row, task, seed, score, majority=40.0) for row, own in scores.items() for task in ("mnli", "qnli") for seed, score in enumerate(own, 1)]  # fmt: skip
+    made = assemble(replace(SWEEP, tasks=["mnli", "qnli"], published=None), "smoke", runs)
+    [figure] = [*seeds(made)]
+    [series] = figure.series
+    assert [(round(x), y) for x, y in series.points] == [(0, 50.0), (0, 61.5), (0, 53.0), (1, 70.0)]
+    assert len({x for x, _ in series.points}) == 4 and figure.categories == ("static", "dynamic")
+    assert series.notes[1] == "seed 1, finetuned with 2: 61.5" and figure.reference == ("constant prediction", 40.0)
+    assert "stands in for mnli" in figure.note and figure.is_cut and "axis is cut" in svg_for_page(figure)
+    root = ElementTree.fromstring(inline(figure).svg)
+    assert [e.get("data-tip") for e in root.iter() if e.get("data-tip")][
+        3
+    ] == "run: seed 1, finetuned with 1: 70, dynamic"
+    assert inline(figure).legend == ()
+    one = assemble(replace(SWEEP, tasks=["mnli"], published=None), "smoke", runs[:1])
+    assert not [*seeds(one)], "one run is no figure"
+
+
+@pytest.mark.parametrize(("values", "bottom"), [((100.0, 20.0), 0.0), ((100.0, 90.0), None), ((5.0, -3.0), None)])
+def test_the_y_axis_begins_at_nought_or_is_marked_as_cut(values: tuple[float, ...], bottom: float | None) -> None:
+    figure = replace(LINES, series=(Series("a", tuple(enumerate(values, 1))),), reference=None)
+    with _drawn(figure, legend=False) as canvas:
+        [axes] = canvas.axes
+        low = axes.get_ylim()[0]
+        assert (low == 0) == (bottom == 0) and axes.get_xlim()[0] == 0
+        assert ("cut" in axes.get_ylabel()) == (low > 0) == figure.is_cut
 
 
 def test_marks_nearly_at_one_place_are_named_there_once(tmp_path: Path) -> None:

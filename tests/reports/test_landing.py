@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -109,3 +110,24 @@ def test_tables_and_their_runs(tmp_path: Path) -> None:
     assert shown.tags.count("figure") == 2 and "table1_masking mini" in shown.text
     links = [value for key, value in shown.attributes if key == "href" and value and not value.startswith("#")]
     assert "tables/t/mini/index.html" in links and not [link for link in links if not (tmp_path / link).exists()]
+
+
+def test_runs_come_first_as_small_multiples_on_the_axes_of_their_table(tmp_path: Path) -> None:
+    found = [
+        write_run(tmp_path, pretrained(row, ppl)) for row, ppl in (("static", 5.0), ("dynamic", 6.0), ("other", 7.0))
+    ]
+    rows = [{"step": k, "tokens_seen": 500 * k, "val/ppl": 9000.0 / k} for k in (2, 10)]  # longer curve, lower ones
+    (tmp_path / "pretrain" / found[1].run_id / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    folder = tmp_path / "tables" / "t" / "smoke"
+    folder.mkdir(parents=True)
+    write_table(config(replace(SWEEP, tasks=[]), tmp_path), found[:2], folder)
+    html = write_landing(tmp_path).read_text()
+    shown = Page(html)
+    assert shown.text.index("Runs") < shown.text.index("In no table") < shown.text.index("Table 1, smoke scale") < shown.text.index("Which?")  # fmt: skip
+    assert "held-out perplexity, from 90 to 4,500, over 10K tokens; the same axes for all" in shown.text
+    assert "held-out perplexity, from 90 to 450, over 10K tokens" in shown.text, "runs in no table have their own"
+    paths = re.findall(r'class="spark".*?<path d="M([-\d.]+) ([-\d.]+)[^"]*L([-\d.]+) ([-\d.]+)"', html)
+    other, dynamic, static = [[float(number) for number in path] for path in paths]
+    assert dynamic[1] < static[1] and other[1] < static[1], "the highest value of its group is at the top"
+    assert dynamic[2] < static[2] and static[3] > dynamic[3], "fewer tokens end earlier, lower values lower"
+    assert {f"pretrain/{record.run_id}/index.html" for record in found} <= {value for _, value in shown.attributes}

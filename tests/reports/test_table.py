@@ -54,7 +54,7 @@ from roberta_lab.reports.table.notes import (
     shared_unigram,
     unlike_rows,
 )
-from roberta_lab.reports.table.row_facts import facts
+from roberta_lab.reports.table.row_facts import facts, own, shared
 from roberta_lab.reports.table.rows import Cell, Record, Table, read_record
 from roberta_lab.reports.table.wording import (
     LIKE,
@@ -398,6 +398,22 @@ def test_a_row_says_what_it_was_made_with(made: Table) -> None:
         ", tokens of roberta.base, text: pydoc"
     )
     assert facts(made.rows[0]) == "2,000,000 tokens seen, 40.0 passes, 2,000 steps"
+
+
+def test_what_rows_share_is_said_once_and_of_each_row_what_differs() -> None:
+    made_with = {"static": {"masking": {"name": "static"}, "batch_size": {"peak_lr": 1e-4}}, "dynamic": {"batch_size": {"peak_lr": 2e-4}}}  # fmt: skip
+    found = [replace(pretrained(row, 5.0), config=composed(said)) for row, said in made_with.items()]
+    made = assemble(replace(SWEEP, tasks=[]), "smoke", found)
+    static, dynamic = made.rows
+    assert own(static, made.rows) == "masking=static, masking.num_patterns=10, peak rate 0.0001"
+    assert own(dynamic, made.rows) == "masking=dynamic, peak rate 0.0002"
+    same = "2,000,000 tokens seen, 40.0 passes, 2,000 steps of 256 inputs, 2 layers of 128, 2,048 pieces, text: pydoc"
+    assert shared(made.rows) == same and shared([static]) == "" and own(static, [static]) == facts(static)
+    for text in (markdown.document(made, META), Page(table_page.html(made, [], META)).text):
+        assert text.count("2,048 pieces") == 1 and same in text and "masking=static" in text
+    assert own(static, [static, static]) == ""
+    document = latex.document(made, META)
+    assert document.count("2,\\allowbreak{}048 pieces") == 1
 
 
 def test_rows_that_rest_on_other_tokens_or_on_more_are_said_in_every_rendering(made: Table) -> None:
