@@ -217,7 +217,7 @@ def _draw(figure: str, vectors: list[np.ndarray], texts: list[str]) -> None:
 
     if len(texts) < 2:
         raise ConfigError(f"predict.figure={figure}: one text has none to be compared with. Allowed: two or more.")
-    path = user_path(figure).expanduser()
+    path = user_path(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, picture(np.stack(vectors), texts, path.suffix.removeprefix(".")))
 

@@ -43,7 +43,7 @@ def check(config: PredictConfig) -> None:
         if config.output and output.exists() and output.samefile(file):
             raise ConfigError(f"predict.output={config.output} is the file that is read.")
     for key, name in (("output", config.output), ("figure", config.figure)):
-        if name and user_path(name).expanduser().is_dir():
+        if name and user_path(name).is_dir():
             raise ConfigError(f"predict.{key}={name} is a folder.")
 
 

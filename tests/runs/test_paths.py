@@ -43,8 +43,9 @@ def test_every_key_takes_every_character(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b'c, d[1]=(#~){x}: 苹果", "~a", "1e3", "a\\", "a$b", "'a'b'"])
 def test_what_is_composed_is_what_was_typed(name: str) -> None:
-    words = [f"{key}={name}{'.jsonl' * (key == 'predict.output')}" for key in KEYS if "sources" not in key]
-    composed = config("data_mix=own", *words)
+    endings = {"predict.output": ".jsonl", "predict.figure": ".svg"}
+    words = [f"{key}={name}{endings.get(key, '')}" for key in KEYS if "sources" not in key]
+    composed = config("data_mix=own", "predict.what=embed", *words)
     for word in words:
         key, _, value = word.partition("=")
         assert value_of(composed, key) == value
