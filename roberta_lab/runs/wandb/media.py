@@ -53,6 +53,7 @@ def predictions(config: Config, data: TaskData, run: Path) -> Mapping[str, objec
 def filled_masks(config: Config, prepared: Prepared, run: Path) -> Mapping[str, object]:
     """Return W&B's table of held-out sentences with a masked word each, and the tokens that a pretraining run put in its place."""
     import wandb
+
     from roberta_lab.model import checkpoint
     from roberta_lab.model.huggingface import model_folder
     from roberta_lab.model.objectives import objective_of
