@@ -6,6 +6,7 @@ time takes its files from those read before, Hydra makes the map of choices, a s
 one, and trees are copied by pickling them, which is eight times as fast as how OmegaConf copies them.
 """
 
+import io
 import os
 import pickle
 from collections.abc import Callable
@@ -26,6 +27,28 @@ KEPT = 1000  # trees of 20 kB: what a few files of tests share
 _composed: dict[str, bytes] = {}
 _typed: dict[str, bytes] = {}
 _read: dict[tuple[str, int, int, int], bytes] = {}
+_classes: dict[int, type] = {}
+
+
+class Pickler(pickle.Pickler):
+    """Keeps classes themselves, not their names: Hydra may load a plugin again, and then two have one name."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return how to make a class again; all else is pickled as usual."""
+        if not isinstance(value, type):
+            return NotImplemented
+        _classes[id(value)] = value
+        return _class, (id(value),)
+
+
+def _class(number: int) -> type:
+    return _classes[number]
+
+
+def _pickled(value: object) -> bytes:
+    file = io.BytesIO()
+    Pickler(file).dump(value)
+    return file.getvalue()
 
 
 def patch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +75,7 @@ def _loaded(load: Callable[[Any], Any], file: Any) -> Any:
         return load(file)
     key = _state(path)
     if key not in _read:
-        _read[key] = pickle.dumps(load(file))
+        _read[key] = _pickled(load(file))
     return pickle.loads(_read[key])
 
 
@@ -61,7 +84,7 @@ def _copied(of_library: Callable[..., DictConfig], tree: DictConfig, memo: dict[
     parent = tree.__dict__["_parent"]
     tree.__dict__["_parent"] = None
     try:
-        made: DictConfig = pickle.loads(pickle.dumps(tree))
+        made: DictConfig = pickle.loads(_pickled(tree))
     except (pickle.PicklingError, AttributeError, TypeError):
         return of_library(tree, memo)
     finally:
@@ -92,7 +115,7 @@ def _typed_once(real: Callable[[DictConfig], Config], tree: DictConfig) -> Confi
 
 
 def _keep(kept: dict[str, bytes], key: str, value: object) -> None:
-    kept[key] = pickle.dumps(value)
+    kept[key] = _pickled(value)
     while len(kept) > KEPT:
         del kept[next(iter(kept))]
 
