@@ -74,6 +74,7 @@ def test_each_scale_has_its_own_verdict_in_the_order_of_the_papers_tables(output
         ["holds here", "undecided", "no table", "contradicted here"],
     ]
     shown = Page(page.read_text())
+    assert shown.tags.count("caption") == shown.tags.count("table") == 1
     links = [link for key, link in shown.attributes if key == "href" and link and "tables/" in link]
     assert links == [
         *("tables/table1_masking/smoke/index.html", "tables/table1_masking/paper/index.html"),

@@ -144,10 +144,12 @@ def test_a_legend_entry_hides_its_line_and_values_are_shown(table: chromium.Brow
     assert table.run(hover) == "static: 450, 2,000 tokens seen"
 
 
-def test_a_phone_needs_no_sideways_scrolling_of_the_page(browser: chromium.Browser, page: Path) -> None:
+def test_a_phone_and_paper_need_no_sideways_scrolling_of_the_page(browser: chromium.Browser, page: Path) -> None:
     browser.appear(width=390)
     browser.open(page)
     assert browser.run("document.scrollingElement.scrollWidth") <= 390
+    browser.appear(width=760, media="print")
+    assert browser.run("document.scrollingElement.scrollWidth") <= 760, "nor is paper too narrow"
     if os.environ.get("PAGE_PICTURES"):
         browser.picture(Path(os.environ["PAGE_PICTURES"]) / f"{page.parent.name}.png")
 

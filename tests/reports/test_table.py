@@ -411,7 +411,7 @@ def test_what_rows_share_is_said_once_and_of_each_row_what_differs() -> None:
     assert shared(made.rows) == same and shared([static]) == "" and own(static, [static]) == facts(static)
     for text in (markdown.document(made, META), Page(table_page.html(made, [], META)).text):
         assert text.count("2,048 pieces") == 1 and same in text and "masking=static" in text
-    assert own(static, [static, static]) == ""
+    assert own(static, [static, static]) == "" and "peak rate" not in shared([static, static, dynamic])
     document = latex.document(made, META)
     assert document.count("2,\\allowbreak{}048 pieces") == 1
 

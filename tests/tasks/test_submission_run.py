@@ -15,6 +15,7 @@ from test_real_tasks import load
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError
 from roberta_lab.data import storage
+from roberta_lab.reports.page import examples
 from roberta_lab.runs.command_line import typed
 from roberta_lab.tasks import finetuning, heads, records
 from roberta_lab.tasks.items import Choice, Span, Tagging, TextItem
@@ -187,7 +188,8 @@ def test_num_dev_leaves_tests_to_a_submission(start: Path) -> None:
     assert [len(lines(folder / f"predictions.{split}jsonl")) for split in ("", "test.", "test_mm.")] == [2, 3, 6]
 
 
-def test_squads_files_hold_what_was_predicted_of_dev(start: Path) -> None:
+def test_squads_files_hold_what_was_predicted_of_dev(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(examples, "scored_items")  # the run's page has its examples from the items at hand
     assert main.main(["finetune", *arguments("squad2"), "finetune.submission=true"]) == 0
     folder, files = only_run(), {}
     for path in (folder / "submission" / "dev").iterdir():
@@ -197,6 +199,12 @@ def test_squads_files_hold_what_was_predicted_of_dev(start: Path) -> None:
     assert files["answers.json"] == {p["id"]: p["answer"] for p in predicted} and all(files["answers.json"].values())
     odds = {p["id"]: 1 / (1 + math.exp(-p["no_answer"])) for p in predicted}
     assert files["na_odds.json"] == pytest.approx(odds) and [*odds] == [f"q{i}" for i in range(12, 20)]
+    shown = json.loads((only_run() / "examples.json").read_text())
+    assert sum(shown["counts"].values()) == len(lines(only_run() / "predictions.jsonl"))
+    assert all(
+        example["texts"].keys() == {"question", "context"} for kind in ("right", "wrong") for example in shown[kind]
+    )
+    assert "dev items" in (only_run() / "index.html").read_text()
 
 
 def test_what_has_no_such_files_is_one_line_before_any_work(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
