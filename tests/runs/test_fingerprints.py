@@ -162,7 +162,7 @@ def test_a_stride_counts_where_it_moves_windows() -> None:
 
 
 def test_of_random_weights_the_pretraining_does_not_count_and_of_a_folder_its_content(tmp_path: Path) -> None:
-    random = [finetune_id("pretrained=none", *o) for o in ([], ["masking=static", "seed=3", "batch_size.steps=7"])]
+    random = [finetune_id("pretrained=none", *o) for o in ([], ["masking=static", "seed=3", "batch_size.steps=70"])]
     assert random[0] == random[1] != finetune_id("pretrained=none", "model.layers=1")
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:

@@ -75,10 +75,10 @@ def test_the_scale_replaces_what_a_machine_cannot_hold() -> None:
 
 
 def test_the_user_may_choose_what_rows_do_not_differ_in() -> None:
-    found = jobs("pretrain", "sweep=table1_masking", "seed=7", "batch_size.steps=5", "model=mini")
+    found = jobs("pretrain", "sweep=table1_masking", "seed=7", "batch_size.steps=25", "model=mini")
     assert {job.seed for job in found} == {7}
     built = config(*found[0].words)
-    assert (built.seed, built.batch_size.steps, built.model.layers) == (7, 5, 4)
+    assert (built.seed, built.batch_size.steps, built.model.layers) == (7, 25, 4)
     with pytest.raises(ConfigError, match=r"masking.mask_prob=0.2.*sweep.only"):
         jobs("pretrain", "sweep=table1_masking", "masking.mask_prob=0.2")
     with pytest.raises(ConfigError, match=r"\+\+finetune.lr=0.2.*sweep.only"):
