@@ -15,7 +15,10 @@ from roberta_lab.runs.registration import register
 
 torch.set_num_threads(1)
 
-LONGEST = ("test_end_to_end.py", "test_ranks.py", "test_sweeps.py", "test_reproduce.py")  # about a minute each
+LONGEST = (  # about a minute each, then half a minute
+    *("test_ranks.py", "test_reproduce.py", "test_end_to_end.py", "test_sweeps.py"),
+    *("test_sweeper.py", "test_cli.py", "test_table_command.py", "test_outside_config.py", "test_composition.py"),
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

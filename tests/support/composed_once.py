@@ -54,7 +54,9 @@ def _pickled(value: object) -> bytes:
 def patch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make Hydra take a copy of what it composed before."""
     compose_all = ConfigLoaderImpl.load_configuration
-    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", lambda *given, **named: _once(compose_all, *given, **named))
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "load_configuration", lambda *given, **named: _once(compose_all, *given, **named)
+    )
     typed, load, choices = compose.typed_config, OmegaConf.load, defaults_list._create_interpolation_map
     monkeypatch.setattr(compose, "typed_config", lambda tree: _typed_once(typed, tree))
     monkeypatch.setattr(OmegaConf, "load", lambda file: _loaded(load, file))
