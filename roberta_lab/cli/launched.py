@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_json: bool = False) -> Json:
     """Hand one command to Hydra, and return its answer: of a multirun a list, in the order of the jobs.
 
+    A multirun ends with the table of its runs, also where some of them failed.
+
     Raises ConfigError for an error of Hydra's composition, else the first failure of a job.
     """
     import hydra
@@ -52,30 +54,31 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
         raise ConfigError(" ".join(str(error).split())) from error
     finally:
         sys.argv = before
+        if isinstance(task.answer, list) and not sweep_names(overrides):
+            answered = [found for found in task.answer if isinstance(found, dict) and "run_id" in found]
+            _compare([str(found["directory"]) for found in answered], overrides)
     if task.failures:
         raise task.failures[0]
-    if isinstance(task.answer, list) and not sweep_names(overrides):
-        _compare(
-            [str(found["directory"]) for found in task.answer if isinstance(found, dict) and "run_id" in found],
-            overrides,
-        )
     return task.answer
 
 
 def _compare(runs: list[str], overrides: Sequence[Override]) -> None:
-    """Write and show the table of the runs of a multirun: what their settings change."""
+    """Write and show the table of the runs of a multirun: what their settings change. Where there is none, say why."""
     from roberta_lab.runs.jobs import Job, composed, composing
     from roberta_lab.runs.overrides import assign
 
     if len(runs) < 2:
         return
-    own = [
-        *(o for o in overrides if o.key_or_group == "paths.outputs"),
-        assign("table.runs", [Path(r).name for r in runs]),
-    ]
+    own = (
+        *(o for o in overrides if o.key_or_group == "paths.outputs" and not o.is_sweep_override()),
+        assign("table.runs", [Path(run).name for run in runs]),
+    )
     with composing():
         config = composed(own)
-    main_of("table")(Job("table", config, tuple(own)))
+    try:
+        main_of("table")(Job("table", config, own))
+    except ConfigError as error:  # the runs are there
+        print(f"no table of these runs: {error}", file=sys.stderr)
 
 
 class InWorkers:
@@ -134,7 +137,7 @@ class Task(InWorkers):
         return self.answer
 
     def returned(self, found: list[Json]) -> None:
-        """Take the answers of all jobs of a multirun: those of other processes are not noted here."""
+        """Take the answers of all jobs of a multirun, None for a failed one: those of other processes are not noted here."""
         self.answer = found
 
 

@@ -105,6 +105,8 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
     check_names(overrides)
     if COMMANDS[name].trains:
         check_alone(name, overrides)
+    if COMMANDS[name].many_sweeps and sweep_names(overrides):
+        flags = _of_whole_tables(flags, overrides)
     if not _SHOWS.isdisjoint(flag.partition("=")[0] for flag in flags):
         flags, overrides = _of_one_job(flags, overrides)
     is_sweep = COMMANDS[name].sweeps and bool(sweep_names(overrides))
@@ -113,6 +115,16 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
         environment.check_one_run(name, makes_several)
     multirun = ["--multirun"] if is_sweep and _ASKS.isdisjoint(flags) else []
     return run_hydra(name, [*multirun, *flags], overrides, as_json)
+
+
+def _of_whole_tables(flags: list[str], overrides: Sequence[Override]) -> list[str]:
+    """Return the flags without those of a multirun, which would take a table apart. Raises ConfigError for several values."""
+    kept = [flag for flag in flags if flag not in _MULTIRUN]
+    if kept != flags and (several := [o.input_line for o in overrides if o.is_sweep_override()]):
+        raise ConfigError(
+            f"{several[0]}: several values make several tables. Allowed: one value, or sweep=[NAME,NAME]."
+        )
+    return kept
 
 
 def _of_one_job(flags: list[str], overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:

@@ -26,7 +26,7 @@ def main(job: Job) -> Json:
     if disk.is_shared(config):
         print(f"kept: {config.paths.cache}, which lies outside {config.paths.outputs}: other outputs may use it")
     whole = in_bytes(sum(sizes.values()))
-    removed: list[str] = []
+    removed: list[Path] = []
     if not found:
         print("nothing to remove")
     elif not config.prune.yes:
@@ -39,9 +39,9 @@ def main(job: Job) -> Json:
             except RunInUse as error:
                 print(f"kept {one.path}: {error}")
             else:
-                removed.append(str(one.path))
-        print(f"removed {len(removed)} of {len(found)}, {whole}")
+                removed.append(one.path)
+        print(f"removed {len(removed)} of {len(found)}, {in_bytes(sum(sizes[path] for path in removed))}")
     return {
         "removable": [{"path": str(one.path), "why": one.why, "bytes": sizes[one.path]} for one in found],
-        "removed": [*removed],
+        "removed": [*map(str, removed)],
     }

@@ -183,7 +183,8 @@ def _end(work: Work, tables: Sequence[Mapping[str, Any]], job: Job) -> list[str]
     """Return how the claims of each of several tables came out, and the last three lines; one table ends with its own."""
     claims = [f"{found['sweep']}: claims: {counted_outcomes(found['claims'])}" for found in tables]
     again = folded("reproduce", job.overrides) if work.failures else "open a page, or one table with sweep=NAME"
-    return [*claims, *end_of_several(tables, Path(job.config.paths.outputs) / "index.html", again)]
+    missing = sum(len(work.missing(kind)) for kind in work.kinds)
+    return [*claims, *end_of_several(tables, missing, Path(job.config.paths.outputs) / "index.html", again)]
 
 
 def as_json(work: Work) -> dict[str, Json]:

@@ -48,7 +48,8 @@ def main(job: Job) -> Json:
     if len(sweeps) == 1:
         print("\n".join(_end(sweeps[0], table, files, landing)))
         return {**answers[0], "files": [*map(str, files), str(landing)]}
-    print("\n".join(end_of_several(answers, landing, "open the page, or choose a table with sweep=NAME")))
+    missing = len({job.path for sweep in sweeps for job in sweep.runs if not job.is_complete})
+    print("\n".join(end_of_several(answers, missing, landing, "open the page, or choose a table with sweep=NAME")))
     return answers
 
 
@@ -79,7 +80,8 @@ def _beside_a_larger(folder: Path, records: list[Record]) -> Path:
     """Return the folder, or another one where a table lies in it that has more complete runs than these, and say so."""
     there = recall(folder / JSON_FILE)
     own = len({record.run_id for record in records if record.result is not None})
-    other = there.get("runs", 0) - there.get("missing", 0) if there else 0
+    runs, missing = there.get("runs"), there.get("missing")
+    other = runs - missing if isinstance(runs, int) and isinstance(missing, int) else 0
     if own >= other:
         return folder
     beside = folder.with_name(f"{folder.name}--{own}-runs")
@@ -93,7 +95,7 @@ def _end(sweep: Sweep, table: Table, files: list[Path], landing: Path) -> list[s
     overrides = without(sweep.overrides, "table")
     seeds = {record.seed for record in table.records}
     one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
-    following = f"open the page, or {folded('reproduce', [*without(overrides, 'sweep.seeds'), one_more])}"
+    following = f"open the page, or {folded('reproduce', [*without(overrides, 'seed', 'sweep.seeds'), one_more])}"
     if table.num_missing:
         following = f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}"
     verdicts = [verdict.text for verdict in table.verdicts]

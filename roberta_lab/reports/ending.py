@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from roberta_lab.config.formatting import counted
 from roberta_lab.reports.page.claims import CLAIMS, counted_outcomes
 
 
@@ -12,9 +13,11 @@ def ending(found: str, where: Iterable[Path], following: str) -> list[str]:
     return [f"found: {found}", f"where: {', '.join(map(str, where))}", f"next: {following}"]
 
 
-def end_of_several(tables: Sequence[Mapping[str, Any]], landing: Path, following: str) -> list[str]:
-    """Return the three lines for several tables, given as they stand in their `table.json`: how their claims came out."""
+def end_of_several(tables: Sequence[Mapping[str, Any]], missing: int, landing: Path, following: str) -> list[str]:
+    """Return the three lines for several tables, given as they stand in their `table.json`: how their claims came out.
+
+    `missing` runs are counted once, whichever tables show them.
+    """
     counts = counted_outcomes(claim for table in tables for claim in table["claims"])
-    missing = sum(table["missing"] for table in tables)
-    said = f"{len(tables)} tables; claims: {counts}" + (f"; {missing} runs are missing" if missing else "")
+    said = f"{len(tables)} tables; claims: {counts}" + (f"; {counted(missing, 'run')} missing" if missing else "")
     return ending(said, [landing, landing.with_name(CLAIMS)], following)

@@ -1,6 +1,7 @@
 """A table of any runs, such as those of a multirun: its rows are what they differ in, its seeds are folded."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,15 +10,16 @@ from roberta_lab.config import Config, ConfigError, SweepConfig
 from roberta_lab.data.storage import digest
 from roberta_lab.reports import run_notes
 from roberta_lab.reports.table.rows import Record
-from roberta_lab.runs import names
+from roberta_lab.runs import identity, names
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.loading import find_run, read_config
-from roberta_lab.runs.overrides import Override, parse, texts
+from roberta_lab.runs.overrides import Override, parse, texts, without
 from roberta_lab.runs.tables import TABLES
 
 QUESTION = "What do these settings change?"
-USUAL = "usual settings"  # the row of runs that differ in seeds only
+NOT_PRETRAINING = ("task", "finetune", "evaluate", "pretrained")  # what no pretraining run reads
+SAME = "same settings"  # the row of runs that differ in seeds only
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,32 @@ class _Noted:
 
     @property
     def task(self) -> str | None:
-        return None if self.path.parent.name == "pretrain" else self.config.task.name
+        return None if self.kind == "pretrain" else self.config.task.name
+
+    @property
+    def kind(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def finetune_seed(self) -> int | None:
+        return self.config.finetune.seed if self.kind == "finetune" else None
+
+    @property
+    def is_second(self) -> bool:
+        """Return whether it starts from a pretraining run."""
+        return self.task is not None and identity.starts_from_run(self.config)
+
+    @property
+    def seeds(self) -> tuple[str | None, int, int | None]:
+        """Return what tells a run from others of its row: the task and the seeds."""
+        return self.task, self.config.seed, self.finetune_seed
+
+
+@dataclass(frozen=True)
+class _Placed:
+    run: _Noted
+    row: str
+    settings: dict[str, str]  # the values of the keys in which rows differ
 
 
 def grid_of(job: Job) -> Grid:
@@ -49,7 +76,8 @@ def grid_of(job: Job) -> Grid:
     scales = sorted({run.config.scale.name for run in runs})
     if len(scales) > 1:
         raise ConfigError(f"table.runs: they are of the scales {', '.join(scales)}. Allowed: runs of one scale.")
-    rows = [name or USUAL for name in names.told_apart([run.overrides for run in runs])]
+    placed = _placed(runs)
+    rows = [place.row for place in placed]
     # named by the runs that were asked for: the same line writes the same table
     folder = outputs / TABLES / f"runs-{digest({'runs': sorted(run.path.name for run in runs)}, 8)}" / scales[0]
     sweep = SweepConfig(
@@ -59,12 +87,38 @@ def grid_of(job: Job) -> Grid:
         rows={row: [] for row in rows},
         tasks=list(dict.fromkeys(run.task for run in runs if run.task is not None)),
     )
-    set_by_row = {row: texts(names.told(run.overrides)) for row, run in zip(rows, runs, strict=True)}
+    set_by_row = {place.row: texts(names.told(place.run.overrides)) for place in placed}
     sweep.rows = {row: _own(set_by_row, row) for row in sweep.rows}
-    records = [_record(run, row, folder) for run, row in zip(runs, rows, strict=True)]
+    records = [_record(place.run, place.row, folder) for place in placed]
     config = replace(runs[0].config, sweep=sweep, paths=job.config.paths, table=job.config.table)
-    settings = dict(zip(rows, names.differing([run.overrides for run in runs]), strict=True))
+    settings = {place.row: place.settings for place in placed}
     return Grid(config, records, folder, typed("table", _words(job)), settings)
+
+
+def _placed(runs: Sequence[_Noted]) -> list[_Placed]:
+    """Return the runs in their rows; a pretraining run is in each row of runs that start from its settings.
+
+    Runs with the same settings and seeds, of other data or code, have rows of their own.
+    """
+    of_pretraining = names.differing([without(run.overrides, *NOT_PRETRAINING) for run in runs])
+    starting = {  # from a pretraining run, by its place in the list
+        number: [i for i, other in enumerate(runs) if other.is_second and of_pretraining[i] == of_pretraining[number]]
+        for number, run in enumerate(runs)
+        if run.task is None
+    }
+    leading = [number for number in range(len(runs)) if not starting.get(number)]
+    chosen = [runs[number].overrides for number in leading]
+    named = zip(leading, names.told_apart(chosen), names.differing(chosen), strict=True)
+    rows = {number: _Placed(runs[number], name or SAME, own) for number, name, own in named}
+    placed: list[_Placed] = []
+    for number, run in enumerate(runs):
+        own = {rows[i].row: rows[i] for i in starting.get(number) or [number]}
+        placed += [replace(place, run=run) for place in own.values()]
+    alike = Counter((place.row, place.run.seeds) for place in placed)
+    return [
+        replace(place, row=f"{place.row}, {place.run.path.name}") if alike[place.row, place.run.seeds] > 1 else place
+        for place in placed
+    ]
 
 
 def _words(job: Job) -> list[str]:
@@ -93,13 +147,12 @@ def _noted(path: Path) -> _Noted:
 
 def _record(run: _Noted, row: str, folder: Path) -> Record:
     result, damage = run_notes.result(run.path)
-    kind = run.path.parent.name
     return Record(
-        kind=kind,
+        kind=run.kind,
         row=row,
         seed=run.config.seed,
         task=run.task,
-        finetune_seed=run.config.finetune.seed if kind == "finetune" else None,
+        finetune_seed=run.finetune_seed,
         run_id=run.path.name,
         directory=os.path.relpath(run.path, folder),
         result=result,

@@ -98,7 +98,8 @@ def frame(config: Config, records: Iterable[Record]) -> pd.DataFrame:
 
     assert config.sweep is not None
     records = list(records)
-    settings = list(dict.fromkeys([*_settings(config.sweep), *_searched(records)]))
+    every = dict.fromkeys([*_settings(config.sweep), *_searched(records)])
+    settings = [key for key in every if key not in COLUMNS]
     lines = [line for record in records for line in _lines(config, record, settings)]
     found = pd.DataFrame(lines, columns=[*COLUMNS, *settings]).astype(COLUMNS)
     found[settings] = found[settings].convert_dtypes()

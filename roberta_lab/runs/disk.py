@@ -1,12 +1,13 @@
 """What lies on the disk: the sizes of runs, checkpoints and caches, and what of it can go without loss of a result."""
 
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config
-from roberta_lab.data.corpus.preparation import content_of
+from roberta_lab.data.corpus.preparation import MANIFEST, content_of
 from roberta_lab.data.storage import claim
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
@@ -14,6 +15,8 @@ from roberta_lab.runs.identity import KINDS
 PREPARED = ("corpus", "tokenizer", "tokens")  # folders of the cache, which runs note by the hash of their content
 FEATURES = "features"  # of the cache: inputs of tasks, which only runs that are not complete read
 CHECKPOINTS = "checkpoints"
+REMOVED = ".removed"  # how a hidden folder of the cache ends that is being removed
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,16 @@ class Removable:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; links are not followed."""
-    files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-    return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
+    is_folder = path.is_dir() and not path.is_symlink()
+    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names) if is_folder else [path]
+    return sum(map(_bytes_of, files))
+
+
+def _bytes_of(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:  # of a run at work
+        return 0
 
 
 def runs_in(outputs: Path) -> list[Path]:
@@ -53,7 +64,8 @@ def removable(config: Config) -> list[Removable]:
     found = [own for run in runs for own in _checkpoints(run, config.prune.final)]
     if is_shared(config):
         return found
-    return [*found, *_unused(caches_in(cache), runs)]
+    left = (Removable(path, "what an interrupted prune has left") for path in sorted(cache.glob(f"*/.*{REMOVED}")))
+    return [*found, *_unused(caches_in(cache), runs), *left]
 
 
 def is_shared(config: Config) -> bool:
@@ -73,17 +85,27 @@ def _checkpoints(run: Path, final: bool) -> Iterator[Removable]:
         yield Removable(files[-1], why, run)
 
 
-def _unused(caches: Iterable[Path], runs: list[Path]) -> Iterator[Removable]:
-    """Yield the caches whose content no run has noted; features only where every run is complete."""
-    noted = [found["data"] for run in runs if (found := provenance.read(run)) is not None]
-    used = {(kind, content) for data in noted for kind, content in data.items()}
-    is_all_complete = all(map(results.is_complete, runs))
-    for path in caches:
-        kind = path.parent.name
-        if kind == FEATURES and is_all_complete:
-            yield Removable(path, "inputs of tasks, while every run is complete")
-        elif kind != FEATURES and (kind, content_of(path)) not in used:
-            yield Removable(path, f"{kind}, which no run has used")
+def _unused(caches: Collection[Path], runs: list[Path]) -> Iterator[Removable]:
+    """Yield the caches whose content no run has noted; features only where every run is complete.
+
+    Where a note cannot be read, what is used is not known, and nothing but features goes.
+    """
+    try:
+        noted = [found["data"] for run in runs if (found := provenance.read(run)) is not None]
+        used = {(kind, content) for data in noted for kind, content in data.items()}
+        unused = [path for path in caches if path.parent.name != FEATURES and not _is_used(path, used)]
+    except UNREADABLE:
+        unused = []
+    for path in unused:
+        yield Removable(path, f"{path.parent.name}, which no run has used")
+    if all(map(results.is_complete, runs)):
+        features = (path for path in caches if path.parent.name == FEATURES)
+        yield from (Removable(path, "inputs of tasks, while every run is complete") for path in features)
+
+
+def _is_used(path: Path, used: Container[tuple[str, str]]) -> bool:
+    """Return whether a run has used a prepared folder; also for what is none, which is not ours."""
+    return not (path / MANIFEST).is_file() or (path.parent.name, content_of(path)) in used
 
 
 def remove(what: Removable) -> None:
@@ -93,6 +115,8 @@ def remove(what: Removable) -> None:
             if results.is_complete(what.run):
                 what.path.unlink(missing_ok=True)
     elif what.path.is_dir():
-        shutil.rmtree(what.path)
+        hidden = what.path.with_name(f".{what.path.name}{REMOVED}")  # no run takes a part of it for the whole
+        os.replace(what.path, hidden)
+        shutil.rmtree(hidden)
     else:
         what.path.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ _FLAGS = {  # of Hydra, which a command hands on
     *("-cd", "--config-dir", "-p", "--package", "--shell-completion"),
 }
 _WITH_VALUE = {"-c", "--cfg", "-i", "--info", "-p", "--package", "-sc", "--shell-completion"}
-_OPTION = re.compile(r"--?([A-Za-z][\w.-]*)(=.*)?", re.DOTALL)
+_OPTION = re.compile(r"--?([A-Za-z][\w./-]*)(=.*)?", re.DOTALL)
 
 
 def meaning(key: str) -> str:
@@ -124,7 +124,7 @@ def _without_dashes(arguments: list[str]) -> Iterator[str]:
         elif found[2] is not None and word.startswith("--"):
             yield found[1].replace("-", "_") + found[2]
         else:
-            following = arguments[number + 1 : number + 2]
+            following = arguments[number + 1 : number + 2] if found[2] is None else [found[2].removeprefix("=")]
             key = found[1].replace("-", "_")
             value = following[0] if following and "=" not in following[0] else "VALUE"
             said = meaning(key) or (

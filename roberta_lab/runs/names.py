@@ -4,7 +4,7 @@ import dataclasses
 import re
 import typing
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from roberta_lab.config import Config, circumstance
 from roberta_lab.data.storage import digest
@@ -35,9 +35,11 @@ EXECUTING = _executing()
 def told_apart(runs: Sequence[Sequence[Override]]) -> list[str]:
     """Return for each run, given by its overrides, those in which it differs from the others, in short; seeds and task left out.
 
-    A row of a sweep is called as the sweep calls it, and only runs of the same row are told apart by more.
+    Rows of sweeps are called as their sweeps call them, and only runs of the same row are told apart by more.
     """
     rows = [next((value_text(o).strip("'\"") for o in run if o.key_or_group == ROW), "") for run in runs]
+    if not all(rows):  # beside a run of no sweep, the name of a row says nothing of what differs
+        rows = [""] * len(runs)
     groups: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         groups[row].append(number)
@@ -53,13 +55,37 @@ def _differences(runs: Sequence[Sequence[Override]]) -> list[str]:
 
 
 def differing(runs: Sequence[Sequence[Override]]) -> list[dict[str, str]]:
-    """Return for each run, given by its overrides, the values of all keys in which they differ, by keys in short."""
-    values = [{o.key_or_group: value_text(o) for o in told(run)} for run in runs]
-    keys = [key for key in dict.fromkeys(key for own in values for key in own) if len({v.get(key) for v in values}) > 1]
-    usual = default_options() if any("." not in key for key in keys) else {}
-    last = [key.rpartition(".")[2] for key in keys]
-    short = {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
-    return [{short[key]: own.get(key, usual.get(key, "default")) for key in keys} for own in values]
+    """Return for each run, given by its overrides, the values of all keys in which they differ, by keys in short.
+
+    Values that mean the same are the same, 1e-3 and 0.001. Keys of the task count where runs of one task differ in them.
+    """
+    spelled: dict[tuple[str, object], str] = {}  # key and value -> as it was typed first
+    values: list[dict[str, str]] = []
+    for run in runs:
+        counting = [o for o in run if is_told(o) or o.key_or_group.startswith("task.")]
+        values.append(
+            {o.key_or_group: spelled.setdefault((o.key_or_group, _meant(o)), value_text(o)) for o in counting}
+        )
+    keys = dict.fromkeys(key for own in values for key in own)
+    is_left_out = any("." not in key and any(key not in own for own in values) for key in keys)
+    usual = default_options() if is_left_out else {}
+    values = [{key: own.get(key, usual.get(key, "default")) for key in keys} for own in values]
+    tasks = [next((value_text(o) for o in run if o.key_or_group == "task"), "") for run in runs]
+    varied = [key for key in keys if _is_varied(key, values, tasks)]
+    last = [key.rpartition(".")[2] for key in varied]
+    short = {key: end if last.count(end) == 1 else key for key, end in zip(varied, last, strict=True)}
+    return [{short[key]: own[key] for key in varied} for own in values]
+
+
+def _meant(override: Override) -> object:
+    value = override.value()
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _is_varied(key: str, values: Sequence[Mapping[str, str]], tasks: Sequence[str]) -> bool:
+    """Return whether runs differ in a key; in one of the task's, whether runs of the same task do."""
+    groups = tasks if key.startswith("task.") else [""] * len(tasks)
+    return len({(group, own[key]) for group, own in zip(groups, values, strict=True)}) > len({*groups})
 
 
 def told(overrides: Iterable[Override]) -> list[Override]:

@@ -85,7 +85,7 @@ class Answering(Protocol):
     called: dict[Path, str]  # folder of a run -> what tells it from the others
 
     def returned(self, found: list[Json]) -> None:
-        """Take what the jobs returned, in their order."""
+        """Take what the jobs returned, in their order; None for one that failed."""
 
 
 class RowSweeper(Sweeper):
@@ -115,11 +115,12 @@ class RowSweeper(Sweeper):
                 self.task.called = {job.path: name for job, name in zip(jobs, called, strict=True)}
             environment.ready(jobs[0].config)  # once, and not in each process of a job
         results = self.launcher.launch([job.words for job in jobs], initial_job_idx=0)
-        for result in results:
-            if isinstance(failure := result.return_value, Exception):
-                raise failure
+        found = [result._return_value for result in results]  # Hydra's `return_value` would raise the first failure
         if isinstance(self.task, Answering):
-            self.task.returned([result.return_value for result in results])
+            self.task.returned([None if isinstance(value, Exception) else value for value in found])
+        for value in found:
+            if isinstance(value, Exception):
+                raise value
         return results
 
     def _jobs(self, arguments: list[str]) -> list[Job]:

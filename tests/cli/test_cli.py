@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.cli import launched, main
+from roberta_lab.config import ConfigError
 from roberta_lab.runs import fingerprints, known_words
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
@@ -161,6 +162,13 @@ def test_dashes_before_a_key_mean_the_key(capsys: pytest.CaptureFixture[str]) ->
     assert main.main(["pretrain", "-m", "seed=8,9", "masking=static,dynamic", "--cfg", "job"]) == 0
     out, err = capsys.readouterr()
     assert "seed: 8\n" in out and "name: static" in out and err == "of the first job: seed=8 masking=static\n"
+
+
+def test_dashes_before_a_group_and_a_flag_with_a_value() -> None:
+    assert known_words.without_dashes(["--hydra/launcher=basic", "-m"]) == ["hydra/launcher=basic", "-m"]
+    for words in (["-seed=3"], ["--seed", "3"]):
+        with pytest.raises(ConfigError, match=r"no such flag\. Write seed=3\."):
+            known_words.without_dashes(words)
 
 
 @pytest.mark.parametrize("word", ["--version", "version", "-V"])

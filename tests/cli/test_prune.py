@@ -1,12 +1,15 @@
 """`status` and `prune`: what is there and how large; only what no run needs goes, and never a result."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from roberta_lab.cli import main
 from roberta_lab.data.storage import claim, write_json
+from roberta_lab.runs import disk
 
 OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)
 
@@ -90,7 +93,7 @@ def test_a_cache_outside_the_outputs_and_a_run_in_use_are_kept(
     with claim(outputs / "pretrain" / OWN[0]):
         assert main.main(["prune", "prune.yes=true", "paths.cache=cache"]) == 0
         out = capsys.readouterr().out
-        assert f"{OWN[0]} is in use by process" in out and "removed 0 of 1" in out
+        assert f"{OWN[0]} is in use by process" in out and "removed 0 of 1, 0 bytes" in out
     assert "kept: cache, which lies outside outputs" in out
     assert (files(outputs), files(outputs.parent / "cache")) == (before, kept)
 
@@ -112,3 +115,60 @@ def test_status_counts_what_is_there(outputs: Path, capsys: pytest.CaptureFixtur
     assert found["caches"]["corpus"] == 15_000 + manifests and found["caches"]["features"] == 700
     assert found["prunable"] == sum((outputs / path).stat().st_size for path in GOES)
     assert "pretrain  2 runs: 1 complete, 1 interrupted; " in said and ": roberta-lab pretrain seed=1" in said
+
+
+@pytest.mark.parametrize("note", ["{", "[]", "{}"])
+def test_where_a_note_of_data_is_damaged_no_prepared_text_goes(note: str, outputs: Path) -> None:
+    (outputs / "pretrain" / OWN[0] / "provenance.json").write_text(note)
+    before = files(outputs)
+    assert main.main(["status"]) == 0 and main.main(["prune", "prune.yes=true"]) == 0
+    assert before - files(outputs) == {path for path in GOES if path.startswith("pretrain")}
+
+
+def test_what_is_no_prepared_folder_stays(outputs: Path) -> None:
+    write(outputs / "cache" / "tokens" / "notes.txt", 5)
+    write(outputs / "cache" / "corpus" / "mine" / "text.txt", 5)
+    before = files(outputs)
+    assert main.main(["prune", "prune.yes=true"]) == 0
+    assert before - files(outputs) == GOES
+
+
+def test_a_prune_that_is_killed_leaves_no_part_that_would_be_taken_for_the_whole(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path) -> None:
+        next(file for file in path.rglob("*") if file.is_file()).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        assert main.main(["prune", "prune.yes=true"]) == 130
+    whole = {"text.npy", "manifest.json"}
+    folders = [folder for folder in outputs.glob("cache/*/[!.]*/")]
+    assert len(folders) == 5 and all({file.name for file in folder.iterdir()} == whole for folder in folders)
+    assert main.main(["prune", "prune.yes=true"]) == 0
+    assert not [*outputs.glob(f"cache/*/.*{disk.REMOVED}")]
+
+
+def test_files_that_go_while_sizes_are_added_up_count_nothing(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run at work writes each file beside its place and renames it."""
+    size, real = disk.size_of(outputs), Path.lstat
+
+    def gone(path: Path) -> os.stat_result:
+        if path.name == "result.json":
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    assert disk.size_of(outputs) == size - 600
+
+
+def test_an_empty_folder_has_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main.main(["status"]) == 0 and main.main(["prune"]) == 0 and main.main(["table"]) == 0
+    out = capsys.readouterr().out
+    assert "no runs in outputs" in out and "nothing to remove" in out and "no tables in outputs" in out
+    assert not [*Path().iterdir()]

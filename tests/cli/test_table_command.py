@@ -1,14 +1,20 @@
 """`table`: nothing is written over, what is there is listed, and any runs are compared."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from report_runs import SWEEP, config, pretrained
 from small_run import SHORT, patch_source
 
-from roberta_lab.cli import main
+from roberta_lab.cli import launched, main, table
 from roberta_lab.reports.figures import drawing
+from roberta_lab.reports.table import assembly
 from roberta_lab.runs import results
+from roberta_lab.runs.overrides import parse
+from roberta_lab.runs.tables import Sweep
 
 RATES = ("0.001", "0.003")
 
@@ -115,3 +121,67 @@ def test_a_table_with_fewer_runs_goes_beside_the_larger_one(lab: Path, capsys: p
     assert json.loads((table / "smoke--2-runs" / "table.json").read_text())["runs"] == 2
     assert main.main([*own, "sweep.seeds=[1]", "table.replace=true"]) == 0
     assert json.loads((table / "smoke" / "table.json").read_text())["runs"] == 2
+
+
+def test_a_run_that_fails_costs_the_others_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate at which training diverges, between others."""
+    rates = "0.001,9e30,0.003"
+    with pytest.raises(FloatingPointError):
+        main.main(["pretrain", "-m", *SHORT, "hydra/launcher=basic", f"batch_size.peak_lr={rates}"])
+    out = capsys.readouterr().out
+    assert "\n# 2 settings: peak_lr=0.001 to peak_lr=0.003\n" in out and out.splitlines()[-1].startswith("next: ")
+
+
+def test_runs_of_several_scales_have_no_table_and_the_command_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    runs = sorted(Path("outputs/pretrain").iterdir())[:2]
+    other = shutil.copytree(runs[1], tmp_path / "outputs" / "pretrain" / ("0" * 12))
+    noted = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(noted.replace("name: smoke", "name: mini"))
+    shutil.copytree(runs[0], other.with_name("1" * 12))
+    words = parse([f"paths.outputs={tmp_path / 'outputs'}"])
+    launched._compare([str(other), str(other.with_name("1" * 12))], words)
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("no table of these runs: table.runs: they are of the scales mini, smoke.")
+
+
+@pytest.mark.parametrize(
+    ("there", "is_kept"),
+    [
+        ("{", False),
+        ("[]", False),
+        ('{"runs": null, "missing": 0}', False),
+        ('{"runs": 2, "missing": 2}', False),
+        ('{"runs": 2, "missing": 1}', True),
+    ],
+)
+def test_only_a_whole_note_of_more_complete_runs_keeps_its_place(there: str, is_kept: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "smoke"
+    folder.mkdir()
+    (folder / "table.json").write_text(there)
+    found = table._beside_a_larger(folder, [pretrained("static", None)])
+    assert found == (tmp_path / "smoke--0-runs" if is_kept else folder)
+    if is_kept:
+        assert table._beside_a_larger(folder, [pretrained("static", 3.0), pretrained("dynamic", None)]) == folder
+
+
+def test_what_is_typed_next_has_a_seed_more(tmp_path: Path) -> None:
+    """`seed=2` would win over `sweep.seeds`."""
+    record = replace(pretrained("static", 3.0), seed=2)
+    sweep = Sweep(config(SWEEP, tmp_path), parse(["sweep=table1_masking", "seed=2"]), [])
+    made = assembly.assemble(SWEEP, "smoke", [record])
+    assert table._end(sweep, made, [Path("index.html")], Path("index.html"))[-1].endswith(
+        "or roberta-lab reproduce sweep=table1_masking 'sweep.seeds=[2,3]'"
+    )
+
+
+def test_runs_that_several_tables_lack_are_missing_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Static masking, ten patterns of it, is a row of both: two and six rows are seven runs."""
+    own = "sweep=table1_masking,static_patterns"
+    assert main.main(["table", "-m", own, "sweep.tasks=[]", "sweep.seeds=[1]", "paths.outputs=empty"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    each = [int(line.split(" of ")[1].split()[0]) for line in lines if "runs are missing" in line]
+    assert each == [2, 7] and "; 7 runs missing" in lines[-3]
+    assert main.main(["table", "-m", "sweep=table1_masking", "seed=1,2"]) == 2
+    assert "seed=1,2: several values make several tables" in capsys.readouterr().err

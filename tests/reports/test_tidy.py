@@ -166,3 +166,9 @@ def test_a_damaged_result_is_an_error_and_hydra_is_left_as_it_was(tmp_path: Path
 def test_several_sweeps_stand_in_one_frame(tmp_path: Path) -> None:
     both = roberta_lab.results(["table1_masking", "masking_rate"], outputs=tmp_path, overrides=["sweep.tasks=[]"])
     assert list(both.columns) == [*tidy.COLUMNS, "masking", "masking.num_patterns", "masking.mask_prob"]
+
+
+def test_a_setting_that_every_frame_has_is_no_second_column(tmp_path: Path) -> None:
+    sweep = replace(SWEEP, rows={"static": ["scale=smoke", "seed=3"], "dynamic": []})
+    frame = tidy.frame(config(sweep, tmp_path), [pretrained("static", 3.0)])
+    assert [*frame.columns] == [*tidy.COLUMNS] and set(frame["seed"]) == {1}

@@ -27,6 +27,31 @@ def test_what_a_run_leaves_out_is_the_usual_option() -> None:
     ]
 
 
+def test_the_usual_option_typed_or_not_is_the_same() -> None:
+    assert names.told_apart([parse(["masking=dynamic"]), parse([])]) == ["", ""]
+
+
+def test_values_that_mean_the_same_are_not_told_apart() -> None:
+    runs = [parse([f"batch_size.peak_lr={rate}", f"seed={i}"]) for i, rate in enumerate(("1e-3", "0.001", "1.0e-3"))]
+    assert names.told_apart(runs) == ["", "", ""]
+    assert names.told_apart([*runs, parse(["batch_size.peak_lr=2e-3"])]) == ["peak_lr=1e-3"] * 3 + ["peak_lr=2e-3"]
+
+
+def test_settings_of_tasks_count_among_runs_of_one_task() -> None:
+    runs = [["task=mnli", "task.path=GLUE/MNLI"], ["task=rte", "task.path=GLUE/RTE"]]
+    assert names.told_apart([*map(parse, runs)]) == ["", ""]
+    assert names.told_apart([*map(parse, runs), parse(["task=rte", "task.path=mine"])]) == [
+        "path=GLUE/MNLI",
+        "path=GLUE/RTE",
+        "path=mine",
+    ]
+
+
+def test_a_row_beside_a_run_of_no_sweep_is_called_by_its_settings() -> None:
+    runs = [["masking=static", "sweep.row=static"], ["masking=dynamic", "sweep.row=dynamic"], ["masking=span"]]
+    assert names.told_apart([*map(parse, runs)]) == ["masking=static", "masking=dynamic", "masking=span"]
+
+
 def test_keys_that_end_alike_are_shown_in_full() -> None:
     runs = [parse(["model.dropout=0", "finetune.dropout=0"]), parse(["model.dropout=0.1", "finetune.dropout=0.1"])]
     assert names.told_apart(runs)[0] == "model.dropout=0, finetune.dropout=0"

@@ -8,7 +8,7 @@ from roberta_lab.config.formatting import number
 from roberta_lab.config.later_keys import settings
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.rows import Row
-from roberta_lab.runs.identity import LATER_GROUPS, mask_settings
+from roberta_lab.runs.identity import LATER_GROUPS, mask_settings, starts_from_run
 
 SETTINGS = ("input_format", "nsp", "masking", "optimizer", "precision", *LATER_GROUPS)
 SAID = ("warmup_steps", "matched_to")  # settings that follow from others, or that a fact says already
@@ -22,7 +22,7 @@ def facts(row: Row) -> str:
 def parts(row: Row) -> dict[str, str]:
     """Return the facts of a row by what they are about."""
     if row.tokens_seen is None:
-        return {"start": "not pretrained yet" if row.perplexity.records else "starts from no run of its own"}
+        return {"start": _start(row)}
     config, steps = row.config, f"{number(row.steps, 0)} steps"
     found = {"seen": f"{row.tokens_seen:,} tokens seen", "passes": f"{number(row.passes)} passes", "steps": steps}
     if config is not None:
@@ -30,6 +30,13 @@ def parts(row: Row) -> dict[str, str]:
     if cuts := dict.fromkeys(cut_text(cuts) for cuts in row.cuts if cuts):
         found["cut"] = f"cut into {' / '.join(cuts)}"
     return found if config is None else {**found, **_made_with(config)}
+
+
+def _start(row: Row) -> str:
+    if row.perplexity.records:
+        return "not pretrained yet"
+    configs = [record.config for cell in row.cells for record in cell.records if record.config is not None]
+    return "its pretraining is not shown" if any(map(starts_from_run, configs)) else "starts from no run of its own"
 
 
 def _made_with(config: Config) -> dict[str, str]:
