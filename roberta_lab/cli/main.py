@@ -52,7 +52,7 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
     if not arguments or arguments[0] in _HELP:
         print(usage(), end="")
         return 0 if arguments else 2, None
-    if arguments[0] in _VERSION:
+    if arguments[0] in _VERSION or "--version" in arguments:
         print(f"roberta-lab {(number := version('roberta_lab'))}")
         return 0, {"version": number}
     try:

@@ -24,7 +24,10 @@ def main(job: Job) -> Json:
     environment.drop_wrong_variables()
     url = upload.server()
     if reason := environment.unanswered(url):
-        raise ConfigError(f"{url} does not answer ({reason}). Allowed: WANDB_BASE_URL=ADDRESS of a server of W&B.")
+        waiting = f"{counted(len(todo), 'offline run')} in {outputs} wait for it, and nothing is lost"
+        raise ConfigError(
+            f"{url} does not answer ({reason}); {waiting}. Allowed: WANDB_BASE_URL=ADDRESS of a server of W&B."
+        )
     print(f"{counted(len(todo), 'run')} to upload to {url}", flush=True)
     done, said = upload.upload(todo, outputs, job.config.logger)
     failed = [folder for folder in todo if folder not in done]

@@ -46,15 +46,17 @@ class TrainerConfig:
     """
 
     accelerator: str = "auto"
-    devices: int = 1  # processes of one pretraining run, with an accelerator each; other commands use one
+    devices: int = at_least(1, 1)  # processes of one pretraining run, with an accelerator each; other commands use one
     micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
     # set by a sweep: a number that divides the batches of all rows, and that micro-batches divide, so that rows share one cut
     common_batch: int | None = at_least(1, None, null="the run's own batch")
-    workers: int | None = None  # processes that make batches ahead of time; None: 4 beside a GPU, else none
+    workers: int | None = at_least(
+        0, None, null="4 beside a GPU, else none"
+    )  # processes that make batches ahead of time; None: 4 beside a GPU, else none
     compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
-    threads: int | None = None  # CPU threads of torch; None: torch decides
-    jobs: int = 1  # runs of a sweep that go side by side
+    threads: int | None = at_least(1, None, null="what torch decides")  # CPU threads of torch; None: torch decides
+    jobs: int = at_least(1, 1)  # runs of a sweep that go side by side
     checkpoint_every_steps: int = at_least(1, 500)
     num_validations: int = at_least(1, 10)
     # gradient noise (training/noise.py) is measured at every so many steps, each at the cost of a step

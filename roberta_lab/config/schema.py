@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 from roberta_lab.config import circumstance
 from roberta_lab.config.later_keys import later
-from roberta_lab.config.ranges import at_least, below_one, one_of
+from roberta_lab.config.ranges import above_zero, at_least, below_one, one_of
 
 DTYPES = ("fp32", "bf16", "fp16")
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")
@@ -26,8 +26,8 @@ class ModelConfig:
     ffn: int = at_least(1)
     dropout: float = below_one(0.1)
     attention_dropout: float = below_one(0.1)
-    layer_norm_eps: float = 1e-5
-    init_std: float = 0.02
+    layer_norm_eps: float = above_zero(1e-5)
+    init_std: float = above_zero(0.02)
 
 
 @dataclass
@@ -131,17 +131,17 @@ class BatchSizeConfig:
 
     sequences: int = at_least(1)
     steps: int = at_least(1)
-    peak_lr: float = MISSING
+    peak_lr: float = above_zero()
 
 
 @dataclass
 class OptimizerConfig:
     """The optimizer of pretraining, and the length of its warmup; finetuning takes beta1 and eps for its AdamW."""
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-6
-    weight_decay: float = 0.01
+    beta1: float = below_one(0.9)
+    beta2: float = below_one(0.999)
+    eps: float = above_zero(1e-6)
+    weight_decay: float = at_least(0, 0.01)
     warmup_steps: int = at_least(0)
     name: str = later("adamw")  # a line of OPTIMIZERS in model/optimizer.py
 
@@ -194,7 +194,7 @@ class TaskConfig:
     # of spans, tokens from one window to the next (128 of 512 in the paper)
     stride: int | None = at_least(1, None, null="a quarter of the input's length")
     max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
-    num_train: int | None = None
+    num_train: int | None = at_least(1, None, null="all")
     # of dev and what is scored beside it, then test is predicted for a submission only; of minimal pairs, of each paradigm
     num_dev: int | None = None
     stands_for: str = ""  # the paper's task in whose column it is shown
@@ -205,15 +205,17 @@ class TaskConfig:
 class FinetuneConfig:
     """A recipe of downstream training: RoBERTa's own or BERT's (RoBERTa, Sections 3.3 and 5, Table 10)."""
 
-    seed: int = 1
+    seed: int = at_least(0, 1)
     batch: int = at_least(1)
-    lr: float = MISSING
+    lr: float = above_zero()
     epochs: int = at_least(1)
-    patience: int | None = None  # epochs without a better dev score after which training stops; None: all epochs
-    warmup_ratio: float = MISSING
-    weight_decay: float = MISSING
+    patience: int | None = at_least(
+        0, None, null="all epochs"
+    )  # epochs without a better dev score after which training stops; None: all epochs
+    warmup_ratio: float = below_one()
+    weight_decay: float = at_least(0)
     dropout: float = below_one()  # in place of the model's, on attention weights too
-    beta2: float = MISSING  # of Adam; beta1 and eps are the optimizer's
+    beta2: float = below_one()  # of Adam; beta1 and eps are the optimizer's
     save_model: bool = False  # keep the best epoch's weights, for `init_from`, and as a folder that transformers loads
     submission: bool = False  # write the files that others score: GLUE's leaderboard, SQuAD's official scripts
     init_from: str | None = None  # a task (mnli) whose finetuned encoder of the same settings this one starts from
@@ -227,7 +229,7 @@ class FinetuneConfig:
 class Config:
     """The root of the tree."""
 
-    seed: int = 1
+    seed: int = at_least(0, 1)
     model: ModelConfig = MISSING
     tokenizer: TokenizerConfig = MISSING
     data_mix: DataMixConfig = MISSING

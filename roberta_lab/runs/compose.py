@@ -31,6 +31,7 @@ from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import content, files
 from roberta_lab.tasks import families, zero_shot
 
+_AMBIGUOUS = "Ambiguous value for argument"  # how Hydra says that -m is missing
 _VALUE = re.compile(r"Value '(.*)' (?:of type|is not a valid bool)", re.DOTALL)
 _TYPES = {  # by how OmegaConf says that a value is of another type
     "to Integer": "a whole number",
@@ -125,6 +126,9 @@ def reason(error: BaseException) -> str:
     libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
     said = [text for link in libraries if (text := str(link).strip()) and "$" not in text]
     first = said[-1].splitlines()[0]
+    if first.startswith(_AMBIGUOUS):
+        word = first.removeprefix(_AMBIGUOUS).strip(" '")
+        return f"{word}: several values make several runs. Allowed: the same with -m; a list is [A,B], a text with commas 'A,B'."
     return _at(where, first) if where else first
 
 

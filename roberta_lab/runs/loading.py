@@ -220,8 +220,8 @@ def find_run(path_or_id: str | Path, outputs: Path) -> Path:
         return path
     name = str(path_or_id)
     if not _ID.fullmatch(name):
-        allowed = f"Allowed: {', '.join(f'OUTPUTS/{kind}/ID' for kind in KINDS)}, or the ID with outputs=OUTPUTS."
-        raise ConfigError(f"{path_or_id}: no folder of a run with a config.yaml. {allowed}")
+        allowed = f"Allowed: an id, or a run's folder such as {outputs}/pretrain/ID."
+        raise ConfigError(f"{path_or_id}: no run. {allowed}")
     outputs = Path(os.path.abspath(outputs))
     runs = {folder.name: folder for kind in KINDS for folder in sorted(outputs.glob(f"{kind}/*")) if _is_run(folder)}
     found = [run for run in runs if run.startswith(name)]

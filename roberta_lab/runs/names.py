@@ -102,9 +102,10 @@ def is_told(override: Override) -> bool:
 def typed(overrides: Iterable[Override]) -> list[str]:
     """Return what was typed of a single run's science, in short: there is no other run to tell it from."""
     left_out = ("input_format", "masking", "scale")  # said by every name, or with the scale's numbers
+    last = {o.key_or_group: o for o in overrides}  # of a key that was typed twice, the last counts
     said = [
         f"{o.key_or_group.rpartition('.')[2]}={value_text(o)}"
-        for o in overrides
+        for o in last.values()
         if is_told(o) and o.key_or_group not in left_out and room(o) != "pretrained"
     ]
     return said if len(said) <= MOST else [*said[: MOST - 1], f"{len(said) - MOST + 1} more settings"]

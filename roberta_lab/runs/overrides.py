@@ -229,9 +229,9 @@ def check_key(key: str) -> None:
         fields = fields_of(node if isinstance(node, type) else type(node))
         if part not in fields:
             where = f" in '{'.'.join(walked)}'" if walked else ""
-            if said := known_words.meaning(part):
-                raise ConfigError(f"{key}: no key '{part}'{where}.{said}")
             hint = nearest(part, list(fields))
+            if (said := known_words.meaning(part)) and not (walked and hint):
+                raise ConfigError(f"{key}: no key '{part}'{where}.{said}")
             raise ConfigError(f"{key}: no key '{part}'{where}.{hint} Allowed: {', '.join(fields)}.")
         node = fields[part]
         walked.append(part)

@@ -55,6 +55,8 @@ def pretrain(
     checkpoint.remove_unfinished(directory / "checkpoints")
     newest = checkpoint.newest(directory / "checkpoints")
     start = checkpoint.step_of(newest) if newest else 0
+    if start:
+        print(f"{label}: goes on from step {start:,}")
     rows.resume(start)
     note_cut(cut_of(config, start))
     job = config, prepared, directory, newest

@@ -56,4 +56,4 @@ def test_a_part_is_checked_under_the_key_that_it_has_in_the_tree() -> None:
 
 def test_ranges_are_declared_in_the_schema() -> None:
     declared = {f.name for node in (BatchSizeConfig, Config) for f in dataclasses.fields(node) if f.metadata}
-    assert declared == {"sequences", "steps"}
+    assert declared == {"sequences", "steps", "peak_lr", "seed"}

@@ -163,7 +163,7 @@ def test_accumulation_is_derived(overrides: list[str], accumulation: int, micro_
         (["plan.devices=3"], "256 sequences do not divide into 3 devices"),
         (["precision=bf16"], "NVIDIA V100, 32 GB has no bf16"),
         ([*LARGE, "plan.devices=1", "precision=fp32", "trainer.micro_batch_size=64"], "trainer.micro_batch_size=[1-9]"),
-        (["batch_size.steps=1000"], "optimizer.warmup_steps=10000 is not below batch_size.steps=1000"),
+        (["batch_size.steps=10000"], "optimizer.warmup_steps=10000 is not below batch_size.steps=10000"),
     ],
 )
 def test_what_would_not_work_is_said_and_not_refused(overrides: list[str], said: str) -> None:

@@ -127,7 +127,6 @@ def test_an_experiment_is_the_run_of_the_same_settings_typed_out() -> None:
     assert job.config.finetune.epochs == 1
 
 
-@pytest.mark.usefixtures("lab")
 def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -> None:
     """Its family and files are those that Hydra composes, though the sweep asks before anything is composed."""
     task = "defaults: [text_classification]\nname: topics\npath: labels\nfiles: {train: t.csv, dev: d.csv}\n"
@@ -141,6 +140,7 @@ def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -
     assert options.content("task", "topics").metric == options.content("task", "text_classification").metric
 
 
+@pytest.mark.usefixtures("lab")
 def test_an_experiment_beside_a_sweep_counts_as_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     """It replaces what the rows share, and may not set what they differ in."""
     assert run_ids("--config-dir", "../lab", "sweep=rates", "data_mix=own", "sweep.only=[mine]") != run_ids(

@@ -127,7 +127,9 @@ def _listed(path: Path) -> str:
         path = path.parent
     names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"{path.absolute()} holds: {shown or 'nothing'}."
+    kinds = [kind for kind in ("jsonl", "csv", "parquet") if any(f".{kind}" in name for name in names)]
+    said = f" Files of another kind are read with its kind={kinds[0]}." if kinds else ""
+    return f"{path.absolute()} holds: {shown or 'nothing'}.{said}"
 
 
 # ---------------------------------------------------------------- opening
