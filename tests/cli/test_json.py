@@ -121,6 +121,17 @@ def is_diff(found: Any) -> None:
     assert not found["science"] and {metric["difference"] for metric in found["metrics"]} == {0.0}
 
 
+def is_status(found: Any) -> None:
+    assert found.keys() == {"runs", "tables", "caches", "prunable"} and found["runs"]
+    assert {Path(run["directory"]).is_dir() for run in found["runs"]} == {True}
+    assert found["caches"]["tokens"] == sum(f.stat().st_size for f in Path("outputs/cache/tokens").glob("[!.]*/**/*.*"))
+
+
+def is_pruned(found: Any) -> None:
+    """Nothing, without `prune.yes`: what could go is there still."""
+    assert found["removed"] == [] and all(Path(one["path"]).exists() and one["why"] for one in found["removable"])
+
+
 def is_synced(found: Any) -> None:
     """Nothing was logged for W&B here; tests/cli/test_sync.py has the rest."""
     assert found == {"uploaded": [], "failed": [], "before": 0}
@@ -138,6 +149,8 @@ CASES: dict[str, tuple[list[str], Callable[[Any], None]]] = {
     "diff": (["seed=1", "seed=1"], is_diff),
     "table": (OWN, is_table),
     "reproduce": (OWN, is_reproduced),
+    "status": ([], is_status),
+    "prune": ([], is_pruned),
     "sync": ([], is_synced),
 }
 
