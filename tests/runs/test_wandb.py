@@ -226,7 +226,7 @@ def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, t
         second.close()
     found = OfflineRun(tmp_path, one.path.name)  # which takes the place of the first: none of it was uploaded
     assert found.steps == [1, 2, 4], "step 1 has a validation, 3 has none"
-    optional = {"environment", "output_raw"}  # the repository; the console, whose text W&B may still hold back at the end
+    optional = {"environment", "output_raw"}  # the repository; the console, whose last text may be held back
     assert not stopped.kinds & optional and "environment" in found.kinds, (stopped.kinds, found.kinds)
     assert found.config["resumed_at"] == [1] and {"resumed", "mine"} <= set(found.run.tags)
     assert (found.exit_code, found.is_preempting, found.run.notes) == (1, False, "again")
