@@ -13,7 +13,7 @@ from hydra.core.singleton import Singleton
 from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
-from roberta_lab.runs import jobs, options
+from roberta_lab.runs import composition, jobs, options
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.options import Outside
@@ -61,7 +61,7 @@ def jobs_of(kind: str, *words: str) -> list[Job]:
     overrides = parse(open_places(words))
     check_names(overrides)
     jobs.forget()
-    with jobs.composing():
+    with composition.composing():
         return jobs.jobs_of(kind, overrides)
 
 
@@ -127,7 +127,6 @@ def test_an_experiment_is_the_run_of_the_same_settings_typed_out() -> None:
     assert job.config.finetune.epochs == 1
 
 
-@pytest.mark.usefixtures("lab")
 def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -> None:
     """Its family and files are those that Hydra composes, though the sweep asks before anything is composed."""
     task = "defaults: [text_classification]\nname: topics\npath: labels\nfiles: {train: t.csv, dev: d.csv}\n"
@@ -141,6 +140,7 @@ def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -
     assert options.content("task", "topics").metric == options.content("task", "text_classification").metric
 
 
+@pytest.mark.usefixtures("lab")
 def test_an_experiment_beside_a_sweep_counts_as_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     """It replaces what the rows share, and may not set what they differ in."""
     assert run_ids("--config-dir", "../lab", "sweep=rates", "data_mix=own", "sweep.only=[mine]") != run_ids(
@@ -193,8 +193,8 @@ def test_places_outlast_a_job_that_joblib_runs_in_this_process() -> None:
     register()
     open_places(["--config-dir", "../lab"])
     Singleton.set_state(Singleton.get_state())
-    with jobs.composing():
-        assert jobs.composed(parse(["masking=mine"])).masking.mask_prob == 0.2
+    with composition.composing():
+        assert composition.composed(parse(["masking=mine"])).masking.mask_prob == 0.2
 
 
 HOSTILE: list[tuple[str, str | bytes, str]] = [
