@@ -1,6 +1,7 @@
 """Config from outside the clone: options, experiments and sweeps of one's own, found by all commands; and files that are none."""
 
 import os
+import pickle
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from hydra.core.singleton import Singleton
 from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 
-from roberta_lab.cli import main
+from roberta_lab.cli import launched, main
 from roberta_lab.runs import composition, jobs, options
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job
@@ -138,6 +139,16 @@ def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -
         for option in options.files(group):
             assert "defaults" not in options.content(group, option), "all are followed"
     assert options.content("task", "topics").metric == options.content("task", "text_classification").metric
+
+
+def test_what_a_task_knows_goes_with_it_into_another_process(lab: Path) -> None:
+    """What its runs are called, and the places that are open."""
+    open_places(["--config-dir", str(lab)])
+    task, places = launched.Task(), options.outside()
+    task.called = {lab: "peak_lr=1e-3"}
+    sent = pickle.dumps(task)
+    options.use(Outside())
+    assert pickle.loads(sent).called == task.called and options.outside() == places
 
 
 @pytest.mark.usefixtures("lab")
