@@ -33,7 +33,7 @@ def composed(text: Path, folder: Path, overrides: Sequence[str]) -> Config:
     """The config of a run on a file of JSON lines, everything it writes under `folder`; one process, one thread, no W&B."""
     from hydra import initialize_config_dir
 
-    from roberta_lab.runs.jobs import composed
+    from roberta_lab.runs.composition import composed
     from roberta_lab.runs.options import CONF
     from roberta_lab.runs.overrides import parse
     from roberta_lab.runs.registration import register

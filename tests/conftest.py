@@ -10,7 +10,7 @@ import composed_once
 import pytest
 import torch
 
-from roberta_lab.runs import jobs
+from roberta_lab.runs import composition
 from roberta_lab.runs.registration import register
 
 torch.set_num_threads(1)
@@ -33,7 +33,7 @@ def composing_once() -> Iterator[None]:
 def composing() -> Iterator[None]:
     """Hydra ready to compose in all tests of a file: `pytestmark = pytest.mark.usefixtures("composing")`."""
     register()
-    with jobs.composing():
+    with composition.composing():
         yield
 
 

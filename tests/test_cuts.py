@@ -22,7 +22,7 @@ from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.files import csv_text
 from roberta_lab.reports.table.notes import notes
 from roberta_lab.reports.table.rows import Record, Table
-from roberta_lab.runs import identity, jobs, provenance
+from roberta_lab.runs import composition, identity, jobs, provenance
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
@@ -75,7 +75,7 @@ def test_with_dropout_another_cut_is_another_run_and_the_table_marks_it(tmp_path
 def cuts_of(kind: str, *words: str) -> dict[str, tuple[int, int, int]]:
     """Row -> its batch, micro-batch, and accumulation."""
     register()
-    with jobs.composing():
+    with composition.composing():
         found = jobs.jobs_of(kind, parse(words))
     return {job.row: (job.config.batch_size.sequences, *size_of(job)) for job in found}
 
@@ -97,7 +97,7 @@ def test_rows_of_16_128_and_512_sequences_take_one_micro_batch() -> None:
 
 def test_the_cut_is_no_part_of_an_id_and_every_job_says_it_in_its_words() -> None:
     register()
-    with jobs.composing():
+    with composition.composing():
         job = jobs.jobs_of("pretrain", parse(["sweep=table3_batch_size"]))[-1]
         [same] = jobs.jobs_of("pretrain", [o for o in job.overrides if not o.key_or_group.startswith("sweep")])
     assert job.words[-1] == "trainer.common_batch=16" and (same.path, size_of(same)) == (job.path, size_of(job))

@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 
 import roberta_lab
-from roberta_lab.runs import jobs
+from roberta_lab.runs import composition, jobs
 from roberta_lab.runs.overrides import parse
 
 HOME = Path(__file__).parent / "earlier_runs"
@@ -56,7 +56,7 @@ def overrides_of(run: Path) -> list[str]:
 
 def jobs_of_overrides(run: Path) -> str:
     """The id that the overrides of a pretraining run address today."""
-    with jobs.composing():
+    with composition.composing():
         [job] = jobs.jobs_of("pretrain", parse(overrides_of(run)))
     return job.path.name
 

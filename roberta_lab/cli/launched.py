@@ -64,7 +64,8 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
 
 def _compare(runs: list[str], overrides: Sequence[Override]) -> None:
     """Write and show the table of the runs of a multirun: what their settings change. Where there is none, say why."""
-    from roberta_lab.runs.jobs import Job, composed, composing
+    from roberta_lab.runs.composition import composed, composing
+    from roberta_lab.runs.jobs import Job
     from roberta_lab.runs.overrides import assign
 
     if len(runs) < 2:

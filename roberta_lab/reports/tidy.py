@@ -19,7 +19,7 @@ from roberta_lab.config import Config, ConfigError, SweepConfig
 from roberta_lab.config.paths import user_path
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.rows import Record, read_record
-from roberta_lab.runs import identity, jobs, registration
+from roberta_lab.runs import composition, identity, jobs, registration
 from roberta_lab.runs.compose import reason
 from roberta_lab.runs.overrides import assign, check_names, parse, value_text
 from roberta_lab.runs.results import RunResult
@@ -80,8 +80,8 @@ def _read(sweep: str, outputs: Path, words: Iterable[str]) -> tuple[Config, list
     overrides = [assign("sweep", sweep), *parse(words), assign("paths.outputs", str(outputs))]
     check_names(overrides)
     try:
-        with jobs.composing():
-            config = jobs.composed(overrides)
+        with composition.composing():
+            config = composition.composed(overrides)
             records = [read_record(job, outputs) for job in runs_of(config, overrides)]
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(reason(error)) from None

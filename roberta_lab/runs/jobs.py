@@ -6,27 +6,21 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from roberta_lab.config import Config, ConfigError, SweepConfig, ranges
-from roberta_lab.runs import identity, names, results, run_folder, search_path
+from roberta_lab.config import Config, ConfigError, ranges
+from roberta_lab.runs import identity, names, results, run_folder
 from roberta_lab.runs.command_line import typed
-from roberta_lab.runs.compose import build, check, encoder_config
+from roberta_lab.runs.compose import build, encoder_config
+from roberta_lab.runs.composition import COMMON_BATCH, common_batch, composed, config_of
 from roberta_lab.runs.experiments import spelled_out
-from roberta_lab.runs.options import CONF, Outside, outside
-from roberta_lab.runs.overrides import Override, assign, parse, texts, value_text, without, without_sweep
-from roberta_lab.runs.sweeps import Place, expand, groups_of_rows
-
-COMMON_BATCH = "trainer.common_batch"
+from roberta_lab.runs.overrides import Override, assign, parse, texts, without, without_sweep
+from roberta_lab.runs.sweeps import expand
 
 
 @dataclass(frozen=True)
@@ -182,53 +176,6 @@ def _encoder_overrides(encoder: Config, overrides: Iterable[Override]) -> tuple[
     return (*without(overrides, *own), *chosen, assign("finetune.save_model", True))
 
 
-@contextmanager
-def composing() -> Iterator[None]:
-    """Make Hydra ready to compose, also inside a job of its own or in a notebook that uses it; leave it as it was."""
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    search_path.register()  # again: after a job in this process, joblib's launcher lets Hydra forget its plugins
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = before
-
-
-def composed(overrides: Sequence[Override]) -> Config:
-    """Return the typed config that Hydra composes of the overrides; to be called while `composing`."""
-    return build(compose("config", texts(overrides)))
-
-
-@cache
-def _composed_once(words: tuple[str, ...], places: Outside) -> Config:  # in other places the words may mean others
-    return build(compose("config", [*words]))
-
-
-def _config_of(place: Place, sweep: SweepConfig) -> Config:
-    """Return what `composed` would, for a run in a row of a sweep.
-
-    Composing takes a sixth of a second, so a process composes once what jobs share: pretraining settings, each task, and
-    each setting of finetuning, none of which touches the others. Tables name the options of a row in different orders.
-    """
-    shared = without(place.overrides, "seed", "finetune.seed", "sweep")
-    shared.sort(key=lambda o: "~" if "." in o.key_or_group else o.key_or_group)  # values last, in their order
-    other = without(shared, "task", "finetune")
-    scale = [o for o in other if o.key_or_group == "scale"]
-    of_task = [o for o in without(shared, "finetune") if o not in other]
-    of_tuning = [o for o in without(shared, "task") if o not in other]
-    pretraining, task, tuning = (
-        _composed_once(tuple(texts(overrides)), outside())
-        for overrides in (other, [*of_task, *scale], [*of_tuning, *scale])
-    )
-    seeds = {o.key_or_group: int(value_text(o)) for o in place.overrides if o.key_or_group in ("seed", "finetune.seed")}
-    finetune = replace(tuning.finetune, seed=seeds.get("finetune.seed", tuning.finetune.seed))
-    sweep = replace(sweep, row=place.row)
-    config = replace(pretraining, seed=seeds["seed"], sweep=sweep, task=task.task, finetune=finetune)
-    check(config)
-    return config
-
-
 _known: dict[tuple[str, ...], Job] = {}  # command and words -> the job that they mean, for the command at hand
 
 
@@ -250,8 +197,8 @@ def jobs_of(kind: str, overrides: Sequence[Override], config: Config | None = No
     places = expand(config, kind, overrides)
     if not places:
         return []
-    configs = [_config_of(place, config.sweep) for place in places]
-    common = _common_batch(config, overrides, {place.row: own for place, own in zip(places, configs, strict=True)})
+    configs = [config_of(place, config.sweep) for place in places]
+    common = common_batch(config, overrides, {place.row: own for place, own in zip(places, configs, strict=True)})
     jobs: list[Job] = []
     for place, own in zip(places, configs, strict=True):
         words = (*place.overrides, assign(COMMON_BATCH, common)) if common else place.overrides
@@ -278,23 +225,6 @@ def _searched(job: Job) -> Iterator[Job]:
         config = replace(job.config, finetune=replace(tune, **typed_values))
         ranges.check(config.finetune, "finetune")
         yield replace(job, config=config, overrides=(*job.overrides, *setting), setting=setting)
-
-
-def _common_batch(config: Config, user: Sequence[Override], rows: Mapping[str, Config]) -> int:
-    """Return the largest number that divides the batch of every row of a table, also of those that `sweep.only` leaves out.
-
-    `rows` are the configs that are there. It is 0 where no row is pretrained, and where the user says how steps are cut.
-    """
-    assert config.sweep is not None
-    said = {o.key_or_group: value_text(o) for o in user}
-    if COMMON_BATCH in said or said.get("trainer.micro_batch_size", "null") not in ("null", "auto"):
-        return 0
-    scale = [o for o in user if o.key_or_group == "scale"]
-    every = [
-        rows[row] if row in rows else _composed_once(tuple(texts([*scale, *own])), outside())
-        for row, own in groups_of_rows(config, user, ("batch_size", "optimizer", "pretrained")).items()
-    ]
-    return math.gcd(*(row.batch_size.sequences for row in every if identity.starts_from_run(row)))
 
 
 def _remember(job: Job) -> Job:

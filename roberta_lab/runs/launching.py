@@ -16,7 +16,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
 from roberta_lab.config import one_line
-from roberta_lab.runs.jobs import Job, composing
+from roberta_lab.runs.composition import composing
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, texts, without
 from roberta_lab.runs.registration import set_jobs
 

@@ -19,7 +19,7 @@ from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import counted
 from roberta_lab.config.paths import user_path
 from roberta_lab.data.corpus.preparation import find_tokenizer
-from roberta_lab.runs import jobs, provenance, registration, results, run_folder, tracking
+from roberta_lab.runs import composition, provenance, registration, results, run_folder, tracking
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import reason, typed_config
 from roberta_lab.runs.identity import KINDS
@@ -208,8 +208,8 @@ def _groups_after(noted: Container[str]) -> dict[str, object]:
     if not later:
         return {}
     registration.register()
-    with jobs.composing():
-        usual = jobs.composed(())
+    with composition.composing():
+        usual = composition.composed(())
     return {name: getattr(usual, name) for name in later}
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.runs import names
+from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.identity import KINDS
-from roberta_lab.runs.jobs import Job, composed, composing, jobs_of
+from roberta_lab.runs.jobs import Job, jobs_of
 from roberta_lab.runs.overrides import Override, assign
 
 TABLES = "tables"  # in paths.outputs

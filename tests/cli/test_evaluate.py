@@ -20,7 +20,7 @@ from roberta_lab.cli import main
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.model import checkpoint
 from roberta_lab.reports.figures import drawing
-from roberta_lab.runs import identity, jobs
+from roberta_lab.runs import composition, identity, jobs
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
 
@@ -114,7 +114,7 @@ def test_a_run_is_scored_once_and_found_again(capsys: pytest.CaptureFixture[str]
 
 def test_the_id_covers_weights_content_and_what_changes_the_score(tmp_path: Path) -> None:
     register()
-    with jobs.composing():
+    with composition.composing():
         usual = config(*SHORT, *BLIMP)
 
     def run_id(given: Config = usual, **parts: dict[str, object]) -> str:
@@ -204,7 +204,7 @@ def test_a_sweep_has_it_as_a_column_that_reproduce_makes(
 def test_a_sweep_may_mix_both_kinds_of_columns() -> None:
     register()
     words = ["sweep=table1_masking", "sweep.tasks=[blimp,sst2]", "sweep.finetune_seeds=[1,2]", "sweep.seeds=[1,2]"]
-    with jobs.composing():
+    with composition.composing():
         found = {kind: jobs.jobs_of(kind, parse(words)) for kind in identity.KINDS}
     assert [(job.row, job.seed, job.task, job.finetune_seed) for job in found["evaluate"]] == [
         ("static", 1, "blimp", None), ("static", 2, "blimp", None), ("dynamic", 1, "blimp", None), ("dynamic", 2, "blimp", None)

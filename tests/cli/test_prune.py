@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import report_runs
 
 from roberta_lab.cli import main
 from roberta_lab.data.storage import claim, write_json
@@ -172,3 +173,13 @@ def test_an_empty_folder_has_nothing(
     out = capsys.readouterr().out
     assert "no runs in outputs" in out and "nothing to remove" in out and "no tables in outputs" in out
     assert not [*Path().iterdir()]
+
+
+def test_a_run_that_is_made_again_after_the_look_keeps_its_checkpoints(outputs: Path) -> None:
+    config = report_runs.config(report_runs.SWEEP, outputs)
+    config.paths.cache = str(outputs / "cache")
+    found = disk.removable(config)
+    (outputs / "pretrain" / OWN[0] / "result.json").unlink()
+    for one in found:
+        disk.remove(one)
+    assert {path for path in GOES if path.startswith("pretrain")} <= files(outputs)

@@ -24,7 +24,7 @@ from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.reports.figures import drawing
-from roberta_lab.runs import identity, jobs, launching, options, progress, provenance, results, tables
+from roberta_lab.runs import composition, identity, jobs, launching, options, progress, provenance, results, tables
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import Job
@@ -63,8 +63,8 @@ def runs_of(outputs: Path, *overrides: str) -> list[Job]:
     register()
     given = {word.partition("=")[0] for word in overrides}
     own = ["sweep=table1_masking", *(word for word in WHOLE if word.partition("=")[0] not in given), *overrides]
-    with jobs.composing():
-        found = tables.runs_of(jobs.composed(parse(own)), parse(own))
+    with composition.composing():
+        found = tables.runs_of(composition.composed(parse(own)), parse(own))
     return [at(one, outputs / one.kind / one.path.name) for one in found]
 
 
@@ -259,8 +259,10 @@ def test_the_command_of_one_run_addresses_that_run_alone(tmp_path: Path) -> None
     one = found[-1]
     words = shlex.split(one.command([]))
     assert words[:2] == ["roberta-lab", "finetune"]
-    with jobs.composing():
-        [same] = [r for r in tables.runs_of(jobs.composed(parse(words[2:])), parse(words[2:])) if r.kind == one.kind]
+    with composition.composing():
+        [same] = [
+            r for r in tables.runs_of(composition.composed(parse(words[2:])), parse(words[2:])) if r.kind == one.kind
+        ]
     assert (same.path.name, same.name) == (one.path.name, one.name)
 
 
@@ -268,7 +270,7 @@ def test_a_run_of_a_sweep_is_where_its_own_overrides_put_it(tmp_path: Path) -> N
     """Settings composed once for several runs give the runs that composing each of them gives."""
     found = runs_of(tmp_path)
     for one in [found[1], found[2], found[-1]]:
-        with jobs.composing():
+        with composition.composing():
             config = build(compose("config", one.words))
         assert identity.directory(config, one.kind).name == one.path.name
 
@@ -304,8 +306,8 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     ]
     user.append("sweep.tasks=[squad2,sst2]")
     own = ["sweep=table1_masking", *user]
-    with jobs.composing():
-        config = jobs.composed(parse(own))
+    with composition.composing():
+        config = composition.composed(parse(own))
         work = reproduce.Work([tables.Sweep(config, parse(own), tables.runs_of(config, parse(own)))], parse(user))
     waves: list[list[Job]] = []
 
@@ -331,7 +333,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
     [encoder] = waves[1]
     words = shlex.split(encoder.command(parse(user)))
     assert words[:2] == ["roberta-lab", "finetune"] and not any(word.startswith("sweep") for word in words)
-    with jobs.composing():
+    with composition.composing():
         for typed in (words[2:], encoder.words):
             made = build(compose("config", typed))
             assert made.finetune.save_model and identity.directory(made, "finetune") == encoder.path
@@ -363,8 +365,8 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
         "sweep.seeds=[1]",
         "sweep.finetune_seeds=[3]",
     ]
-    with jobs.composing():
-        config = jobs.composed(parse(user))
+    with composition.composing():
+        config = composition.composed(parse(user))
         assert config.sweep is not None
         rows = {"plain": ["masking=static"], "from mnli": ["masking=static", "finetune.init_from=mnli"]}
         found = tables.runs_of(replace(config, sweep=replace(config.sweep, rows=rows)), parse(user))
@@ -377,7 +379,7 @@ def test_a_columns_own_run_from_which_another_row_starts_keeps_what_the_column_a
     assert (made.name, made.is_encoder) == ("plain seed 1, mnli 3", False)
     assert made.config == replace(plain.config, finetune=replace(plain.config.finetune, save_model=True))
     assert made.config.finetune.submission and every[started.path] is started
-    with jobs.composing():
+    with composition.composing():
         assert build(compose("config", made.words)).finetune == made.config.finetune
     words = shlex.split(made.command(parse(user[1:])).replace("\\\n", ""))
     assert "finetune.save_model=true" in words and words.count("finetune.submission=true") == 1

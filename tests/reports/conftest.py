@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from diff_runs import OVERRIDES, write_runs, write_sweep
 
-from roberta_lab.runs import jobs, registration
+from roberta_lab.runs import composition, registration
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.outside import open_places
 
@@ -20,6 +20,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[J
         write_sweep(home)
         registration.register()
         open_places(OVERRIDES)
-        with jobs.composing():
+        with composition.composing():
             found = write_runs()
         yield home, [job for job in found if job.path.is_dir()]

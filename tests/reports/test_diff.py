@@ -19,7 +19,7 @@ from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, DiffConfig
 from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.sides import Member, Side, sides
-from roberta_lab.runs import jobs
+from roberta_lab.runs import composition
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.names import slug
 from roberta_lab.runs.outside import open_places
@@ -43,8 +43,8 @@ def run_of(lab: tuple[Path, list[Job]], row: str, seed: int, tuning: int | None 
 def job_of(a: str, b: str, *words: str) -> Job:
     """The job that the command line makes of both words, without composing once more what tests share."""
     overrides = parse(words)
-    with jobs.composing():
-        config = jobs.composed(overrides)
+    with composition.composing():
+        config = composition.composed(overrides)
     return Job("diff", replace(config, diff=DiffConfig(a, b, output="out")), overrides)
 
 

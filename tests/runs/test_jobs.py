@@ -7,7 +7,7 @@ from composed_jobs import config
 from small_run import WHOLE
 
 from roberta_lab.cli import launched, main
-from roberta_lab.runs import compose, jobs
+from roberta_lab.runs import compose, composition, jobs
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 
@@ -37,7 +37,8 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts[1] += 1
         return directory(*arguments)
 
-    monkeypatch.setattr(jobs, "build", counted_build)
+    for module in (composition, jobs):
+        monkeypatch.setattr(module, "build", counted_build)
     monkeypatch.setattr(jobs.identity, "directory", counted_directory)
     return counts
 

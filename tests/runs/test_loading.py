@@ -13,7 +13,7 @@ from small_run import SMALL
 import roberta_lab
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError
-from roberta_lab.runs import jobs
+from roberta_lab.runs import composition
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
 
@@ -227,7 +227,7 @@ def test_what_is_not_there_is_named_with_the_command_that_makes_it(broken: Path,
 )
 def test_prepared_data_are_looked_for_where_the_outputs_lie_now(outputs: str, cache: str, place: str) -> None:
     register()
-    with jobs.composing():
-        config = jobs.composed(parse([*SMALL, f"paths.outputs={outputs}", f"paths.cache={cache}"]))
+    with composition.composing():
+        config = composition.composed(parse([*SMALL, f"paths.outputs={outputs}", f"paths.cache={cache}"]))
     run = roberta_lab.Run("pretrain", Path("/there/runs/pretrain/aa"), config, None)
     assert str(run._cache) == place

@@ -1,6 +1,7 @@
 """Config from outside the clone: options, experiments and sweeps of one's own, found by all commands; and files that are none."""
 
 import os
+import pickle
 import shlex
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import pytest
 from hydra.core.singleton import Singleton
 from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 
-from roberta_lab.cli import main
-from roberta_lab.runs import jobs, options
+from roberta_lab.cli import launched, main
+from roberta_lab.runs import composition, jobs, options
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.options import Outside
@@ -61,7 +62,7 @@ def jobs_of(kind: str, *words: str) -> list[Job]:
     overrides = parse(open_places(words))
     check_names(overrides)
     jobs.forget()
-    with jobs.composing():
+    with composition.composing():
         return jobs.jobs_of(kind, overrides)
 
 
@@ -140,6 +141,16 @@ def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -
     assert options.content("task", "topics").metric == options.content("task", "text_classification").metric
 
 
+def test_what_a_task_knows_goes_with_it_into_another_process(lab: Path) -> None:
+    """What its runs are called, and the places that are open."""
+    open_places(["--config-dir", str(lab)])
+    task, places = launched.Task(), options.outside()
+    task.called = {lab: "peak_lr=1e-3"}
+    sent = pickle.dumps(task)
+    options.use(Outside())
+    assert pickle.loads(sent).called == task.called and options.outside() == places
+
+
 @pytest.mark.usefixtures("lab")
 def test_an_experiment_beside_a_sweep_counts_as_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     """It replaces what the rows share, and may not set what they differ in."""
@@ -193,8 +204,8 @@ def test_places_outlast_a_job_that_joblib_runs_in_this_process() -> None:
     register()
     open_places(["--config-dir", "../lab"])
     Singleton.set_state(Singleton.get_state())
-    with jobs.composing():
-        assert jobs.composed(parse(["masking=mine"])).masking.mask_prob == 0.2
+    with composition.composing():
+        assert composition.composed(parse(["masking=mine"])).masking.mask_prob == 0.2
 
 
 HOSTILE: list[tuple[str, str | bytes, str]] = [

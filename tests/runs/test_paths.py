@@ -12,7 +12,7 @@ from composed_jobs import config
 
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.config.paths import user_path
-from roberta_lab.runs import jobs, options, outside
+from roberta_lab.runs import composition, options, outside
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.overrides import PATHS, assign, fields_of, parse, texts, value_text
 
@@ -101,7 +101,7 @@ def test_config_and_sweeps_outside_the_package(name: str, tmp_path: Path, monkey
     for form in forms:
         assert outside.open_places([*form, "seed=1"]) == ["seed=1"]
         assert options.outside().folders[0] == folder
-    with jobs.composing():
+    with composition.composing():
         assert config("masking=mine").masking.mask_prob == 0.25
     [noted] = outside.words()
     assert outside.open_places([noted]) == [] and options.outside().folders == (folder, tmp_path / "other")

@@ -16,7 +16,8 @@ from roberta_lab.config import Config, ConfigError, SizeConfig, SweepConfig
 from roberta_lab.model.costs import costs_of
 from roberta_lab.runs import identity
 from roberta_lab.runs.compose import encoder_config
-from roberta_lab.runs.jobs import Job, composed, jobs_of
+from roberta_lab.runs.composition import composed
+from roberta_lab.runs.jobs import Job, jobs_of
 from roberta_lab.runs.overrides import parse, texts
 from roberta_lab.runs.registration import RowSweeper, set_jobs, side_by_side
 from roberta_lab.runs.sweeps import expand

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from roberta_lab.config import Config
-from roberta_lab.runs.jobs import Job, composed
+from roberta_lab.runs.composition import composed
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import check_names, parse
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from example_results import finetuned
 from omegaconf import OmegaConf
 
-from roberta_lab.runs.jobs import Job, composed
+from roberta_lab.runs.composition import composed
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.tables import runs_of

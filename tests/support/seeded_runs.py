@@ -11,7 +11,8 @@ from composed_jobs import at
 
 from roberta_lab.config import Config, SweepConfig
 from roberta_lab.runs import results
-from roberta_lab.runs.jobs import Job, composed
+from roberta_lab.runs.composition import composed
+from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.tables import runs_of
 

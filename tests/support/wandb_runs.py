@@ -15,7 +15,7 @@ from example_results import finetuned, pretrained
 from wandb_server import Server
 
 from roberta_lab.config import Config, LoggerConfig, PathsConfig
-from roberta_lab.runs import jobs, provenance
+from roberta_lab.runs import composition, provenance
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
@@ -36,9 +36,9 @@ def table_one() -> Table:
     """Table 1 with one task and seed: two rows, so two pretraining and two finetuning runs."""
     register()
     overrides = ["sweep=table1_masking", "sweep.tasks=[sst2]", "sweep.seeds=[1]", "sweep.finetune_seeds=[1]"]
-    with jobs.composing():
+    with composition.composing():
         user = parse(overrides)
-        config = jobs.composed(user)
+        config = composition.composed(user)
         return config, runs_of(config, user)
 
 

@@ -15,8 +15,9 @@ from roberta_lab.reports.table import assembly
 from roberta_lab.reports.table.rows import Record, Row, read_record
 from roberta_lab.runs import options
 from roberta_lab.runs.command_line import typed
+from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.identity import KINDS, kind_of_task
-from roberta_lab.runs.jobs import Job, composed, composing, jobs_of
+from roberta_lab.runs.jobs import Job, jobs_of
 from roberta_lab.runs.loading import load_run
 from roberta_lab.runs.overrides import Override, assign, check_names, parse, room, without
 from roberta_lab.runs.results import RunResult
