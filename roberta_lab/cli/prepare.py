@@ -5,6 +5,7 @@ from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.overrides import without
 
 
 def main(job: Job) -> Json:
@@ -14,5 +15,5 @@ def main(job: Job) -> Json:
         print(f"{path.parent.name:<10} {path}  {counts_text(path)}")
     if cut := cut_of(prepared.store, job.config.data_mix):
         print(f"a run {cut}")
-    print(f"next: {folded('inspect', job.overrides)}, or the same with pretrain")
+    print(f"next: {folded('inspect', without(job.overrides, 'prepare'))}, or the same with pretrain")
     return {path.parent.name: {"directory": str(path), "counts": counts_of(path)} for path in prepared}

@@ -163,8 +163,8 @@ def test_a_config_that_is_not_understood_is_one_line(change: Any, parts: list[st
     ("path_or_id", "parts"),
     [
         ("6d7c4380a637", ["no such run among 4 runs in", "/runs/pretrain and ", "/runs/finetune", "'6d7c4380a636'"]),
-        ("table1", ["table1: no folder of a run", "Allowed: OUTPUTS/pretrain/ID"]),
-        ("", ["no folder of a run"]),
+        ("table1", ["table1: no run", "Allowed: an id", "pretrain/ID"]),
+        ("", [": no run"]),
     ],
 )
 def test_what_names_no_run_is_one_line(path_or_id: str, parts: list[str], runs: Path) -> None:
