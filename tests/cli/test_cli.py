@@ -16,6 +16,7 @@ from roberta_lab.runs import fingerprints, known_words
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
 from roberta_lab.runs.overrides import check_key
+from roberta_lab.runs.surroundings import check_alone
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +203,9 @@ def test_a_command_that_is_started_several_times_says_what_to_type(
     assert main.main(["pretrain", "seed=3", "trainer.devices=1"]) == 2
     said = capsys.readouterr().err
     assert "roberta-lab pretrain seed=3 trainer=ddp trainer.devices=4" in said and "(this is 1)" in said
+    for name in {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"} & variables.keys():
+        monkeypatch.setenv(name, "1")
+    check_alone("pretrain", ())  # started once, as without them
 
 
 def test_hydras_own_flags_work() -> None:

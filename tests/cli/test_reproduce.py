@@ -98,6 +98,7 @@ def test_all_tables_in_one_go_share_runs_and_again_nothing_is_trained(
     assert "; 3 pretrain, 2 finetune runs trained, 0 were there, 2 shared between tables, 1 failed" in out
     assert "finetune more seed 1, sst2 1: MemoryError: no room\n" in err and "Traceback" not in err
     assert "MemoryError: no room" in (tmp_path / "outputs" / "reproduce.log").read_text()
+    assert re.search(r"\nfound: 2 tables; claims: .*; 1 run missing\nwhere: .*\nnext: roberta-lab reproduce ", out)
     assert list((tmp_path / "outputs").rglob("figures/*.png"))
     monkeypatch.setattr(drawing, "files", lambda figure: {})  # the same pictures again: a third of the time
     [typed] = re.findall(r"    roberta-lab (finetune sweep=a_question .*)", err)
@@ -228,7 +229,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, capsys: 
 
 
 # ---------------------------------------------------------------- what is typed
-@pytest.mark.parametrize("text", ["all", "[a_question,table1_masking]", "a_question,table1_masking"])
+@pytest.mark.parametrize("text", ["all", "[a_question,table1_masking]", "a_question,table1_masking,a_question"])
 @pytest.mark.usefixtures("two_sweeps")
 def test_several_tables_are_the_first_and_the_names_of_all(text: str) -> None:
     found = texts(main._one_sweep("reproduce", parse([f"sweep={text}", "scale=mini"])))

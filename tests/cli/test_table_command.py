@@ -83,6 +83,7 @@ def test_other_settings_are_another_table(capsys: pytest.CaptureFixture[str]) ->
     """A finished table stays as it is when the same sweep is asked for with other steps."""
     own = ["table", "sweep=table1_masking", "sweep.tasks=[]"]
     assert main.main([*own, "sweep.seeds=[1]"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-3:]] == ["found:", "where:", "next:"]
     tables = Path("outputs/tables/table1_masking")
     first = {path: path.read_bytes() for path in tables.rglob("table.*")}
     assert main.main([*own, "batch_size.steps=30", "sweep.seeds=[1]"]) == 0

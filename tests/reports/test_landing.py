@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
-from roberta_lab.reports.page.known import state_of
+from roberta_lab.reports.page.known import all_known, state_of
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.runs.command_line import typed
@@ -85,6 +85,17 @@ def test_what_cannot_be_read_is_still_listed(tmp_path: Path) -> None:
     (tmp_path / "pretrain" / "a file").write_text("")
     text = Page(write_landing(tmp_path).read_text()).text
     assert "0 tables; 1 runs: 0 complete, 0 in progress, 1 interrupted" in text and "no step logged" in text
+
+
+def test_no_two_runs_are_called_the_same(tmp_path: Path) -> None:
+    """By what was typed where that differs, else by their ids: one of two may be of older code."""
+    for folder in ("a", "b"):
+        write_run(tmp_path, pretrained("static", 5.0), folder=folder)
+    write_run(tmp_path, pretrained("static", 5.0), folder="c")
+    (tmp_path / "pretrain" / "c" / "overrides.yaml").write_text("[masking=static, batch_size.steps=30]")
+    names = {run.run_id: run.name for run in all_known(tmp_path)}
+    label = "static seed 1"
+    assert names == {"a": f"{label}, a", "b": f"{label}, b", "c": f"{label}, steps=30"}
 
 
 def test_nothing_yet(tmp_path: Path) -> None:

@@ -632,3 +632,11 @@ def test_all_files_are_written_and_again_the_same(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     write_table(config(replace(SWEEP, tasks=[]), tmp_path), found, folder)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_settings_with_columns_of_their_own_are_literal_and_rows_without_them_blank(made: Table) -> None:
+    text = markdown.document(replace(made, settings={"static": {"a|b": "<x>"}}), META)
+    rows = [
+        line.split(" | ")[:2] for line in text.splitlines() if line.startswith(("| row | ", "| static", "| dynamic"))
+    ]
+    assert [cells[1] for cells in rows[:3]] == ["a\\|b", "&lt;x>", ""]

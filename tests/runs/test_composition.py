@@ -227,3 +227,9 @@ def test_the_command_that_makes_a_missing_run_leaves_out_the_finetuning_s_own_ke
 def test_default_options_are_those_that_hydra_chooses() -> None:
     choices = compose("config", return_hydra_config=True).hydra.runtime.choices
     assert default_options() == {group: choices[group] for group in groups() if choices.get(group) is not None}
+
+
+def test_warmup_may_last_to_the_last_step_and_no_longer() -> None:
+    assert config("batch_size.steps=30", "optimizer.warmup_steps=30").optimizer.warmup_steps == 30
+    with pytest.raises(ConfigError, match=r"warmup_steps=31 is more than batch_size.steps=30"):
+        config("batch_size.steps=30", "optimizer.warmup_steps=31")

@@ -1,5 +1,6 @@
 """A job is composed and identified once, whoever asks for it: the sweeper, Hydra's resolver of its folder, the command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,15 @@ def test_a_job_is_what_its_words_compose_to() -> None:
     assert job.config == config(*words) and job.label == "segment_pair static seed 3"
     [tuned] = jobs.jobs_of("finetune", parse([*words, "task=pydoc_topic", "finetune.seed=2"]))
     assert tuned.label == "segment_pair static seed 3, pydoc_topic 2" and tuned.needs == (job.path,)
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_job_of_a_grid_is_called_by_what_tells_it_from_the_others() -> None:
+    """Also where only seeds do: it is not alone, and is called as usual."""
+    [run] = jobs.jobs_of("pretrain", parse(["masking=static", "seed=3"]))
+    assert run.is_alone and not any(replace(run, called=called).is_alone for called in ("", "masking=static"))
+    labels = [replace(run, called=called).label for called in ("", "masking=static")]
+    assert labels == ["segment_pair static seed 3", "masking=static seed 3"]
+    [tuned] = jobs.jobs_of("finetune", parse(["pretrained=none", "task=pydoc_topic"]))
+    labels = [replace(tuned, called=called).label for called in ("", "lr=1")]
+    assert labels == ["random weights, pydoc_topic 1", "random weights, lr=1, pydoc_topic 1"]
