@@ -1,6 +1,5 @@
 """A table of any runs, such as those of a multirun: its rows are what they differ in, its seeds are folded."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from roberta_lab.config import Config, ConfigError, SweepConfig
 from roberta_lab.data.storage import digest
 from roberta_lab.reports import run_notes
-from roberta_lab.reports.table.rows import Record
+from roberta_lab.reports.table.rows import Record, record_of
 from roberta_lab.runs import identity, names
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job
@@ -68,6 +67,12 @@ class _Placed:
     row: str
     settings: dict[str, str]  # the values of the keys in which rows differ
 
+    def record(self, folder: Path) -> Record:
+        """Return the run as the table in a folder shows it."""
+        run = self.run
+        seeds = run.config.seed, run.task, run.finetune_seed
+        return record_of(run.path, folder, self.row, seeds, run.config)
+
 
 def grid_of(job: Job) -> Grid:
     """Return the table of `table.runs`. Raises ConfigError for what is no run, and for runs with nothing in common."""
@@ -80,16 +85,15 @@ def grid_of(job: Job) -> Grid:
     rows = [place.row for place in placed]
     # named by the runs that were asked for: the same line writes the same table
     folder = outputs / TABLES / f"runs-{digest({'runs': sorted(run.path.name for run in runs)}, 8)}" / scales[0]
+    set_by_row = {place.row: texts(names.told(place.run.overrides)) for place in placed}
     sweep = SweepConfig(
         name=folder.parent.name,
         title=_title(rows),
         question=QUESTION,
-        rows={row: [] for row in rows},
+        rows={row: _own(set_by_row, row) for row in set_by_row},
         tasks=list(dict.fromkeys(run.task for run in runs if run.task is not None)),
     )
-    set_by_row = {place.row: texts(names.told(place.run.overrides)) for place in placed}
-    sweep.rows = {row: _own(set_by_row, row) for row in sweep.rows}
-    records = [_record(place.run, place.row, folder) for place in placed]
+    records = [place.record(folder) for place in placed]
     config = replace(runs[0].config, sweep=sweep, paths=job.config.paths, table=job.config.table)
     settings = {place.row: place.settings for place in placed}
     return Grid(config, records, folder, typed("table", _words(job)), settings)
@@ -143,19 +147,3 @@ def _noted(path: Path) -> _Noted:
     if overrides is None:
         raise ConfigError(f"{path}: its overrides.yaml cannot be read, so what it differs in is not known.")
     return _Noted(path, read_config(path), parse(overrides))
-
-
-def _record(run: _Noted, row: str, folder: Path) -> Record:
-    result, damage = run_notes.result(run.path)
-    return Record(
-        kind=run.kind,
-        row=row,
-        seed=run.config.seed,
-        task=run.task,
-        finetune_seed=run.finetune_seed,
-        run_id=run.path.name,
-        directory=os.path.relpath(run.path, folder),
-        result=result,
-        config=run.config,
-        damage=damage,
-    )

@@ -1,5 +1,6 @@
 """Words that people bring from other programs, with the keys of this one: `lr`, `max_steps`, `--seed=1`."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -128,7 +129,9 @@ def _without_dashes(arguments: list[str]) -> Iterator[str]:
             key = found[1].replace("-", "_")
             value = following[0] if following and "=" not in following[0] else "VALUE"
             said = meaning(key) or (
-                f" Write {key}={value}." if key.split(".")[0] in vars(Config)["__dataclass_fields__"] else ""
+                f" Write {key}={value}."
+                if key.split(".")[0] in {field.name for field in dataclasses.fields(Config)}
+                else ""
             )
             flags = sorted(flag for flag in _FLAGS if flag.startswith("--"))
             hint = "" if said else nearest(word, flags)

@@ -35,21 +35,21 @@ class Record:
 
 
 def read_record(run: Job, folder: Path) -> Record:
-    """Return a run as tables show it, its directory relative to `folder`; a damaged result costs its own cell, not the table."""
-    result, damage = run_notes.result(run.path)
-    return Record(
-        kind=run.kind,
-        row=run.row,
-        seed=run.seed,
-        task=run.task,
-        finetune_seed=run.finetune_seed,
-        run_id=run.path.name,
-        directory=os.path.relpath(run.path, folder),
-        result=result,
-        config=run.config,
-        setting=run.setting_name,
-        damage=damage,
-    )
+    """Return a run as tables show it, its directory relative to `folder`."""
+    seeds = run.seed, run.task, run.finetune_seed
+    return record_of(run.path, folder, run.row, seeds, run.config, run.setting_name)
+
+
+def record_of(
+    run: Path, folder: Path, row: str, seeds: tuple[int, str | None, int | None], config: Config, setting: str = ""
+) -> Record:
+    """Return the run in a folder as a row shows it; a damaged result costs its own cell, not the table.
+
+    `seeds` are that of pretraining, the column, and that of finetuning.
+    """
+    result, damage = run_notes.result(run)
+    where = os.path.relpath(run, folder)
+    return Record(run.parent.name, row, *seeds, run.name, where, result, config, setting, damage)
 
 
 @dataclass(frozen=True)
