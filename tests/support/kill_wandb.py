@@ -20,7 +20,8 @@ ROWS = [Row(step, {"tokens_seen": step, "train/mlm_loss": 1.0}) for step in rang
 
 def children(name: str) -> list[int]:
     """The processes of this name that this one started, and that run."""
-    asked = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,stat=,args="], capture_output=True, text=True)
+    command = ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "pid=,stat=,args="]  # without -ww, lines end at COLUMNS
+    asked = subprocess.run(command, capture_output=True, text=True)
     lines = [line.split(None, 2) for line in asked.stdout.splitlines() if name in line]
     return [int(pid) for pid, stat, _ in lines if stat[0] not in "ZT"]
 

@@ -107,5 +107,6 @@ def whole(table: Table, outputs: Path, mode: str) -> dict[str, Path]:
 
 def wandb(outputs: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wandb", *arguments]
-    variables = {**os.environ, "WANDB_DIR": str(outputs), **variables}
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # W&B's process of the tests
+    variables = {**own, "WANDB_DIR": str(outputs), **variables}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=variables)
