@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roberta_lab.config import Config, ConfigError
+from roberta_lab.config import Config, ConfigError, NonFiniteStep
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, replacing_folder
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import folded
@@ -22,8 +24,26 @@ if TYPE_CHECKING:
 
 
 def main(job: Job) -> Json:
-    """Prepare the data if they are missing, then train in the folder that belongs to the settings of the config."""
-    config, path, name = job.config, job.path, job.label
+    """Prepare the data if they are missing, then train in the folder that belongs to the settings of the config.
+
+    A run that may leave steps out (`trainer.on_nonfinite=skip`) becomes another one at the first of them.
+    """
+    leaves_out, trainer = identity.without_steps(job.config), job.config.trainer
+    if trainer.on_nonfinite == "stop" or job.path == leaves_out:
+        return _train(job, job.config)
+    try:
+        return _train(job, replace(job.config, trainer=replace(trainer, on_nonfinite="stop")))
+    except NonFiniteStep as error:
+        print(f"{error}\n{job.label}: goes on without this step, as a run of its own: {leaves_out}", flush=True)
+    with replacing_folder(leaves_out) as folder:
+        kept_back = shutil.ignore_patterns(".*", "owner.json", "nonfinite-*")
+        shutil.copytree(job.path, folder, ignore=kept_back, dirs_exist_ok=True)
+    return _train(replace(job), job.config)  # a new job: the path of this one was the other run's
+
+
+def _train(job: Job, config: Config) -> Json:
+    """Train the run of a job as the config says, unless it is complete, and return its answer."""
+    path, name = job.path, job.label
     if results.is_complete(path):
         return run_folder.found_complete(name, path)
     if config.evaluate.every is not None:

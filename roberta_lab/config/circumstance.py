@@ -61,6 +61,9 @@ class TrainerConfig:
     num_validations: int = at_least(1, 10)
     # gradient noise (training/noise.py) is measured at every so many steps, each at the cost of a step
     noise_scale_every: int | None = at_least(1, None, null="never")
+    # of pretraining, where a step's gradients are no numbers: end the run before the step, or leave the step out, which
+    # makes another run of it, with an id of its own, from there on
+    on_nonfinite: str = one_of("stop", "skip", default="stop")
     progress: bool = True
 
 

@@ -18,6 +18,14 @@ class RankDied(RuntimeError):
         return f"{super().__str__()}; the same command goes on from the last checkpoint."
 
 
+class NonFinite(FloatingPointError):
+    """The error of a run whose loss, gradients or weights are no numbers: at which step, and where its examples are written."""
+
+
+class NonFiniteStep(NonFinite):
+    """The error of a step that was not taken, since its gradients are no numbers; it can be left out."""
+
+
 class Unfinished(RuntimeError):
     """The error of a sweep with failed runs, which its message lists; all others were made. `found` is what the command answers."""
 
@@ -38,4 +46,4 @@ def one_line(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-ANSWERED = (ConfigError, RunInUse, RankDied, Unfinished)  # in one line, by the console script
+ANSWERED = (ConfigError, RunInUse, RankDied, NonFinite, Unfinished)  # in one line, by the console script

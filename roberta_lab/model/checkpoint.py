@@ -5,7 +5,7 @@ Lightning's own saving loses the earlier checkpoint when the disk is full; here 
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,7 +51,7 @@ def load(path: Path, map_location: MAP_LOCATION = "cpu") -> Saved:
 
 
 def newest(directory: Path) -> Path | None:
-    """Return the newest whole checkpoint `step-*.ckpt`, or None."""
+    """Return the newest whole checkpoint `step-*.ckpt` whose weights are numbers, or None."""
     return next((path for path, _ in _whole(directory)), None)
 
 
@@ -66,9 +66,22 @@ def final(run: Path, steps: int) -> Saved:
 def _whole(directory: Path) -> Iterator[tuple[Path, Saved]]:
     for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
         try:
-            yield path, load(path)
+            saved = load(path)
         except CorruptCheckpoint as error:
             print(f"{error}; taking the one before it")
+            continue
+        if is_finite(saved.get("state_dict")) and is_finite(saved.get("optimizer_states")):
+            yield path, saved
+        else:
+            print(f"{path}: its weights are no numbers; taking the one before it")
+
+
+def is_finite(saved: object) -> bool:
+    """Return whether all tensors of nested dictionaries and lists are numbers, neither NaN nor infinite."""
+    if isinstance(saved, torch.Tensor):
+        return not saved.is_floating_point() or bool(saved.isfinite().all())
+    parts = saved.values() if isinstance(saved, Mapping) else saved if isinstance(saved, list | tuple) else ()
+    return all(map(is_finite, parts))
 
 
 def step_of(path: Path) -> int:

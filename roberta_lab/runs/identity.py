@@ -24,11 +24,28 @@ UNREAD = ("recipe", "grid")  # of `finetune`: for tables and sweeps, which no ru
 SCIENCE = ("model", "tokenizer", "data_mix", "input_format", "masking", "batch_size", "optimizer", "precision")
 # parts of the config all of whose keys are later ones: left out where each is neutral
 LATER_GROUPS = tuple(f.name for f in dataclasses.fields(Config) if is_later(f.type))
+LEAVES_OUT = {"on_nonfinite": "skip"}  # of a run's science, once it left a step out
 SCIENCE_VERSION = 2  # raised when the code's meaning of a value changes, so that old results are not taken for new ones
 
 
 def science(config: Config) -> Settings:
-    """Return everything that changes the result of pretraining, as plain values; settings that mean the same are equal."""
+    """Return everything that changes the result of pretraining, as plain values; settings that mean the same are equal.
+
+    `trainer.on_nonfinite=skip` is one once a step was left out: the folder of that run is there.
+    """
+    values, run = _science(config), without_steps(config)
+    return values | LEAVES_OUT if config.trainer.on_nonfinite == "skip" and run.is_dir() else values
+
+
+def without_steps(config: Config) -> Path:
+    """Return the folder of the run of a config from which steps are left out (`trainer.on_nonfinite=skip`).
+
+    It is made when the first such step comes up: up to there the run is the same as one that would stop.
+    """
+    return _folder(config, "pretrain", _science(config) | LEAVES_OUT)
+
+
+def _science(config: Config) -> Settings:
     values: Settings = {key: settings(getattr(config, key)) for key in SCIENCE}
     values |= {group: found for group in LATER_GROUPS if (found := settings(getattr(config, group)))}
     values |= {"seed": config.seed, "nsp": nsp_is_on(config), **_pair_settings(config)}
@@ -177,4 +194,8 @@ def kind_of_task(family: str) -> str:
 
 def directory(config: Config, command: str) -> Path:
     """Return the folder of the run of a config, for a kind of run. Raises ConfigError for a task of another kind."""
-    return Path(config.paths.outputs) / command / digest(KINDS[command].science(config))
+    return _folder(config, command, KINDS[command].science(config))
+
+
+def _folder(config: Config, command: str, values: Settings) -> Path:
+    return Path(config.paths.outputs) / command / digest(values)

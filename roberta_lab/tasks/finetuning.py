@@ -33,7 +33,7 @@ from roberta_lab.tasks.metrics import constant_predictions, score, share_no_bett
 from roberta_lab.tasks.result import FinetuningResult, at_chance, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
 from roberta_lab.training.rows import Row
-from roberta_lab.training.trainer import build_trainer, fit, seed_dropout, threads
+from roberta_lab.training.trainer import RetryingHalfPrecision, build_trainer, fit, joint_norm, seed_dropout, threads
 
 LOG_EVERY = 20  # steps
 FEWEST_STEPS = 20  # fewer steps do not show whether the loss fell
@@ -53,6 +53,9 @@ class FinetuningModule(L.LightningModule):
         torch.manual_seed(stream_key(tune.seed, "finetune/head") >> 1)
         self.model = TaskModel(encoder, head, num_labels, encoder.config)
         self.losses: list[Tensor] = []  # of each step; reading them waits for a GPU, so that is done rarely
+        self.broken_at: int | None = (
+            None  # the step whose gradients were no numbers: it was not taken, and none follows
+        )
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         seed_dropout(self.device, stream_key(self.config.finetune.seed, "finetune/dropout", batch_idx))
@@ -62,6 +65,19 @@ class FinetuningModule(L.LightningModule):
         self.losses.append(loss.detach())
         self.at_hand = batch, batch_idx
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """End the run before a step whose gradients are no numbers. fp16 looks itself, with smaller scales too."""
+        if isinstance(self.trainer.precision_plugin, RetryingHalfPrecision):
+            return
+        norm = joint_norm([gradient for p in self.parameters() if (gradient := p.grad) is not None])
+        if not math.isfinite(float(norm)):
+            self.leave_out_step()
+
+    def leave_out_step(self) -> None:
+        """Leave out the step at hand, whose gradients are no numbers, and end training: the result says that it diverged."""
+        self.broken_at, self.trainer.should_stop = self.trainer.global_step + 1, True
+        self.zero_grad()
 
     def gradients_again(self) -> None:
         """Compute the gradients of the batch at hand once more, with the same dropout: fp16's loss scale was too large."""
@@ -137,7 +153,7 @@ class EpochEnd(L.Callback):
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
             lr = self.config.finetune.lr * module.lr_factor(step - 1)
             self.write(Row(step, {"epoch": step / self.per_epoch, "lr": lr, "train/loss": sum(recent) / len(recent)}))
-        if step % self.per_epoch:
+        if step % self.per_epoch and module.broken_at is None:
             return
         begin = time.monotonic()
         predictions, scores = self.evaluate("dev")
@@ -202,7 +218,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
         predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
     reasons = {split: kind.unreachable(task, items, tables[split]) for split, items in splits.items()}
     result = replace(
-        _result(config, task, data, best, callback.epochs, torch.stack(module.losses).tolist()),
+        _result(config, task, data, best, callback.epochs, torch.stack(module.losses).tolist(), module.broken_at),
         examples_per_second=len(tables["train"]) * callback.epochs / max(seconds, 1e-9),
         others={split: scores for split, (_, scores) in evaluated.items() if split != "dev" and scores},
         inputs={split: table.lengths.size for split, table in tables.items()},
@@ -236,7 +252,13 @@ def diverged(losses: Sequence[float]) -> bool:
 
 
 def _result(
-    config: Config, task: TaskConfig, data: TaskData, best: Best, epochs: int, losses: list[float]
+    config: Config,
+    task: TaskConfig,
+    data: TaskData,
+    best: Best,
+    epochs: int,
+    losses: list[float],
+    broken_at: int | None = None,
 ) -> FinetuningResult:
     """Return the result, with two marks: no better than the best constant prediction, and a loss that never fell."""
     constant = constant_predictions(task, data)
@@ -251,7 +273,7 @@ def _result(
         metrics=best.scores,
         at_chance=at_chance(share, epochs),
         share_no_better=share,
-        diverged=diverged(losses),
+        diverged=broken_at is not None or diverged(losses),
         best_epoch=best.epoch,
         epochs=epochs,
         num_train=len(data.train),

@@ -22,8 +22,8 @@ from roberta_lab.model.encoder import Layers, PretrainingModel, initialize
 from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
-from roberta_lab.training import noise
-from roberta_lab.training.trainer import joint_norm, scale_of, seed_dropout
+from roberta_lab.training import noise, nonfinite
+from roberta_lab.training.trainer import RetryingHalfPrecision, joint_norm, scale_of, seed_dropout
 
 
 class PretrainingModule(L.LightningModule):
@@ -53,6 +53,8 @@ class PretrainingModule(L.LightningModule):
         self.all_parameters = [*self.parameters()]  # listed once: a walk through all modules takes a while
         self.gradient_norm = torch.zeros(())  # of this step, of all ranks
         self.noise: noise.Noise | None = None  # of this step, where it is measured
+        self.num_skipped = 0  # steps that were left out, since their gradients are no numbers
+        self.is_skipped = False  # this step
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. Lightning sets the private `_current_fx_name` some twenty times a step, and torch searches
@@ -77,13 +79,32 @@ class PretrainingModule(L.LightningModule):
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the norm of the step's gradients, which all ranks share by now; nothing is waited for, unless noise is asked for."""
+        """Keep the norm of the step's gradients, which all ranks share by now. One that is no number is not taken.
+
+        fp16 looks itself, and computes gradients again with a smaller scale before it gives a step up.
+        """
         gradients = [gradient for p in self.all_parameters if (gradient := p.grad) is not None]
         self.gradient_norm = joint_norm(gradients) / scale_of(self.trainer, optimizer)
+        norm = float(self.gradient_norm)  # waits for the device
+        self.noise, self.is_skipped = None, False
         every, step = self.config.trainer.noise_scale_every, self.trainer.global_step
-        self.noise = None
-        if every is not None and (step + 1) % every == 0 and math.isfinite(norm := float(self.gradient_norm)):
+        if not math.isfinite(norm) and not isinstance(self.trainer.precision_plugin, RetryingHalfPrecision):
+            self.leave_out_step()
+        elif every is not None and (step + 1) % every == 0 and math.isfinite(norm):
             self.noise = noise.measure(self, self.data, step, norm)
+
+    def leave_out_step(self) -> None:
+        """Leave out the step at hand, whose gradients are no numbers: weights and averages of the optimizer stay as they are.
+
+        Raises: NonFiniteStep, with its examples in a file, unless `trainer.on_nonfinite` is skip.
+        """
+        error = nonfinite.describe(self)
+        if self.config.trainer.on_nonfinite == "stop":
+            raise error
+        self.num_skipped += 1
+        self.is_skipped = True
+        for parameter in self.all_parameters:
+            parameter.grad = None
 
     @property
     def data(self) -> PretrainingData:
@@ -122,14 +143,16 @@ class PretrainingModule(L.LightningModule):
         return schedule.factor(config.schedule.name, step, config.optimizer.warmup_steps, config.batch_size.steps)
 
     def on_save_checkpoint(self, saved: dict[str, Any]) -> None:
-        saved["tokens_seen"] = self.tokens_seen
+        saved |= {"tokens_seen": self.tokens_seen, "num_skipped": self.num_skipped}
 
     def on_load_checkpoint(self, saved: dict[str, Any]) -> None:
-        self.tokens_seen = saved["tokens_seen"]
+        self.tokens_seen, self.num_skipped = saved["tokens_seen"], saved.get("num_skipped", 0)
         checkpoint.recount(saved["loops"]["fit_loop"], saved["global_step"] * self.trainer.accumulate_grad_batches)
 
     def end_step(self, stop: bool) -> tuple[dict[str, float], bool]:
         """Count the step's tokens; return its losses (means over the whole batch), and whether any rank was asked to stop.
+
+        A step that was left out has the losses that are numbers, and a count of such steps so far.
 
         The ranks exchange a few numbers. The device is waited for here anyway, since a loss that is not finite ends the run.
         """
@@ -143,7 +166,11 @@ class PretrainingModule(L.LightningModule):
         self.sums, self.step_tokens = [], 0
         losses = self.objective.metrics(dict(zip(names, totals, strict=True)), self.counts, held_out=False)
         measured = self.noise.metrics() if self.noise is not None else {}
-        return {**losses, "train/grad_norm": gradient_norm, **measured}, stopping > 0
+        found = {**losses, "train/grad_norm": gradient_norm, **measured}
+        if self.is_skipped:
+            found = {name: value for name, value in found.items() if math.isfinite(value)}
+            found["train/skipped"] = self.num_skipped
+        return found, stopping > 0
 
     def sum_over_ranks(self, numbers: Tensor) -> Tensor:
         """Return the sums over all ranks; in float64, tokens are counted exactly."""

@@ -44,7 +44,7 @@ def pretrain(
     run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used. `score` gives a
     task's figures as training goes on.
 
-    Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied.
+    Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied; NonFinite.
     """
     ranks.check_devices(config.trainer)
     noise.check(config)
@@ -132,6 +132,7 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         parameters=sum(p.numel() for p in module.parameters()),
         plan=data.micro_batches.plans.plan(0).counts,
         metrics={name: value for name, value in validation.items() if name.startswith("val/") and name not in common},
+        num_skipped=module.num_skipped,
         declared=module.objective.declared,
         common_bits_per_byte=common[COMMON_BITS],
         common_perplexity=common[COMMON_PPL],

@@ -104,6 +104,7 @@ class PretrainingResult:
     common_perplexity: float | None = None  # per masked token: compares between rows of one tokenizer
     common_text: str = ""  # hash of that text and of what is masked in it: rows where it is equal compare
     cuts: tuple[Cut, ...] = ()  # in order, each from its `start` on; empty in runs of older code
+    num_skipped: int = 0  # steps left out, since their gradients were no numbers (trainer.on_nonfinite=skip)
     # what tables show of them; runs of older code did not note it
     declared: tuple[Metric, ...] = (PERPLEXITY, BITS_PER_BYTE, accuracy("nsp"))
 

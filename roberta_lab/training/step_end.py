@@ -12,7 +12,7 @@ from typing import TypeAlias
 import lightning.pytorch as L
 from tqdm import tqdm
 
-from roberta_lab.config import Config
+from roberta_lab.config import Config, NonFinite
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
@@ -84,26 +84,26 @@ class StepEnd(L.Callback):
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
         found = module.validate(self.data) | module.score_common(self.data)
+        if odd := [name for name, value in found.items() if not math.isfinite(value)]:
+            raise NonFinite(f"{odd[0]} after step {step} is {found[odd[0]]}; the last checkpoint is from before it")
         self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
         first = f"val/{module.objective.declared[0].name}"
         self.bar.set_postfix({first: f"{found[first]:.1f}"}, refresh=False)
 
     def _save(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> None:
-        """Save a checkpoint, after the rows. Raises FloatingPointError for weights that would break each later attempt."""
+        """Save a checkpoint, after the rows. Raises NonFinite for weights that would break each later attempt."""
         if not all(bool(p.isfinite().all()) for p in module.parameters()):
-            raise FloatingPointError(
-                f"the weights after step {step} are not finite; the last checkpoint is from before"
-            )
+            raise NonFinite(f"the weights after step {step} are no numbers; the last checkpoint is from before it")
         self.rows.flush()
         trainer.save_checkpoint(self.checkpoints / f"step-{step:09d}.ckpt")
         if trainer.is_global_zero:
             checkpoint.keep_newest(self.checkpoints)
 
     def _row(self, module: PretrainingModule, step: int, losses: dict[str, float]) -> Row:
-        """Return the row of a step. Raises FloatingPointError when its loss is not finite."""
+        """Return the row of a step. Raises NonFinite when its loss is no number, unless the step was left out."""
         total = sum(value for name, value in losses.items() if name.endswith("_loss"))
         if not math.isfinite(total):
-            raise FloatingPointError(f"the loss of step {step} is {total}; the last checkpoint is from before it")
+            raise NonFinite(f"the loss of step {step} is {total}; the last checkpoint is from before it")
         epoch = self.data.micro_batches.batches.epochs(step)
         lr = self.config.batch_size.peak_lr * module.lr_factor(step - 1)
         return Row(step, {"tokens_seen": module.tokens_seen, "epoch": epoch, "lr": lr, **losses})

@@ -41,14 +41,15 @@ class RetryingHalfPrecision(MixedPrecision):
     def optimizer_step(  # type: ignore[override]  # as MixedPrecision's own
         self, optimizer: Optimizer, model: Any, closure: Callable[[], Any], **kwargs: Any
     ) -> Any:
-        """Take a step. Raises FloatingPointError when the gradients are not finite with any scale."""
+        """Take a step; give it up (`leave_out_step` of the module) when its gradients are not finite with any scale."""
         assert self.scaler is not None
-        self.scale = scale = self.scaler.get_scale()
+        self.scale = scale = first = self.scaler.get_scale()
         result = super().optimizer_step(optimizer, model, closure, **kwargs)
         while self.scaler.get_scale() < scale:  # the gradients were not finite, and nothing has been changed by them
             if scale < SMALLEST_SCALE:
-                step = model.trainer.global_step + 1
-                raise FloatingPointError(f"the gradients of step {step} are not finite with any loss scale")
+                model.leave_out_step()
+                self.scaler.update(first)  # the scale says nothing of the steps to come
+                return result
             model.gradients_again()
             self.scale = scale = self.scaler.get_scale()
             if not getattr(optimizer, "_step_supports_amp_scaling", False):

@@ -21,6 +21,7 @@ from wandb_runs import (
 )
 from wandb_server import Server
 
+from roberta_lab.config import NonFinite
 from roberta_lab.runs.tracking import read
 from roberta_lab.runs.wandb import environment, tables
 from roberta_lab.training.rows import Cut, Row
@@ -221,8 +222,8 @@ def test_an_attempt_that_goes_on_has_all_rows_once_and_is_marked(table: Table, t
     for step in (2, 3, 4):
         second.write(Row(step, {"tokens_seen": 10 * step, "train/mlm_loss": 0.1}))
     try:
-        raise FloatingPointError("the loss of step 5 is nan")
-    except FloatingPointError:
+        raise NonFinite("the loss of step 5 is nan")
+    except NonFinite:
         second.close()
     found = OfflineRun(tmp_path, one.path.name)  # which takes the place of the first: none of it was uploaded
     assert found.steps == [1, 2, 4], "step 1 has a validation, 3 has none"

@@ -159,6 +159,8 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     weights = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
     if odd := {name for name, tensor in weights.items() if tensor.dtype not in _EXACT_IN_FLOAT32}:
         raise ConfigError(f"{names.join_names(odd)}: no float32, float16 or bfloat16.")
+    if odd := {name for name, tensor in weights.items() if not tensor.isfinite().all()}:
+        raise ConfigError(f"{names.join_names(odd)}: not all values are numbers; such a model predicts nothing.")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 

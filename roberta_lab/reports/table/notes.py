@@ -50,6 +50,7 @@ WHY = {  # unigram perplexities differ, by whether rows predict the same tokens
     False: "they predict other tokens, so compare bits per byte",
 }
 PAIRS = "A run with nsp.copies=1 draws its pairs of texts once, and each pass sees the same."
+SKIPPED = "of its steps were left out, since their gradients were no numbers (trainer.on_nonfinite=skip)."
 SHARED = "Columns with the same stand-in are the same runs."
 
 
@@ -76,7 +77,13 @@ def notes(table: Table) -> list[str]:
     damage = dict.fromkeys(record.damage for record in table.records if record.damage)
     left_out = [f"{', '.join(table.left_out)}: {LEFT_OUT}"] if table.left_out else []
     said = (text for text, is_true in holds.items() if is_true)
-    return [*damage, *left_out, *unlike_rows(table), *recipes(table), *said]
+    return [*damage, *left_out, *_skipping(complete), *unlike_rows(table), *recipes(table), *said]
+
+
+def _skipping(complete: Sequence[Record]) -> list[str]:
+    """Return which runs of pretraining left steps out, and how many."""
+    results = [record.result for record in complete if record.result is not None and record.kind == "pretrain"]
+    return [f"{r.label}: {n} {SKIPPED}" for r in results if (n := r.pretraining.num_skipped)]
 
 
 def draws_pairs_once(config: Config) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from roberta_lab.config import Config, one_line
+from roberta_lab.config import Config, NonFinite, one_line
 from roberta_lab.runs.wandb import environment, offline
 from roberta_lab.runs.wandb.environment import run_within
 from roberta_lab.runs.wandb.names import TRAIN, Keys, attempt_settings, best_of, project, run_name, run_settings, tags
@@ -130,7 +130,7 @@ class Mirror:
 
         After a failure of W&B, give up its process too, so that the next job starts its own.
         """
-        if isinstance(error, FloatingPointError):
+        if isinstance(error, NonFinite):
             self.alert("diverged", str(error))
         if error is not None and not isinstance(error, Exception):  # Ctrl-C, or a signal of a scheduler
             self.attempt(lambda: self.run.mark_preempting())
