@@ -7,10 +7,11 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(VENV)/bin/roberta-lab reproduce sweep=table1_masking
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock torch.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=python3.x"'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --requirement requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(VENV)/bin/pip install --quiet --requirement torch.lock
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
