@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 demo: $(STAMP)
 	$(VENV)/bin/roberta-lab reproduce sweep=table1_masking
@@ -17,6 +17,9 @@ $(STAMP): requirements.lock torch.lock pyproject.toml
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -n auto
+
+faults: $(STAMP)
+	PYTHONPATH=tests:tests/support OMP_NUM_THREADS=1 $(VENV)/bin/python -m faults
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,105 @@
+"""Injects every fault that is promised to do no harm, and prints fault x tries x survived x exit codes x message.
+
+    make faults                                     # all of it, under 15 minutes on two cores
+    python -m faults --short                        # a few of each, under a minute: part of `make test`
+    python -m faults --only kills,flips --tries 50  # some
+
+Exits non-zero on any loss, and prints each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from faults import numbers, stops
+from faults.world import Row, World
+
+
+class Fault(NamedTuple):
+    """A kind of fault: what injects it so many times, and how often in the whole suite and in the short one."""
+
+    inject: Callable[[World, int], list[Row]]
+    tries: int
+    short: int
+
+
+FAULTS = {
+    "kills": Fault(stops.kills, 20, 1),
+    "signals": Fault(stops.signals, 20, 2),
+    "checkpoint_kills": Fault(stops.checkpoint_kills, 20, 2),
+    "full_disks": Fault(stops.full_disks, 10, 1),
+    "small_files": Fault(stops.small_files, 8, 1),
+    "no_flock": Fault(stops.no_flock, 5, 1),
+    "deleted_folder": Fault(stops.deleted_folder, 3, 0),
+    "nan_gradients": Fault(numbers.nan_gradients, 6, 1),
+    "nan_checkpoints": Fault(numbers.nan_checkpoints, 3, 1),
+    "nan_weights": Fault(numbers.nan_weights, 4, 1),
+}
+WIDTH = 150  # of a message in the table
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return a Markdown table with a line for each kind of fault, and one of its messages."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(row.what, []).append(row)
+    lines = ["| fault | tries | survived | exit codes | message |", "|---|---:|---:|---|---|"]
+    for what, found in kinds.items():
+        codes = ", ".join(sorted({"-" if row.code is None else str(row.code) for row in found}))
+        said = next((row.message for row in found if row.message), "").replace("|", "\\|")
+        survived = sum(row.survived for row in found)
+        lines.append(f"| {what} | {len(found)} | {survived} | {codes} | {said[:WIDTH]} |")
+    return "\n".join(lines)
+
+
+def run(names: Iterable[str], tries: Callable[[Fault], int], folder: Path, seed: int) -> list[Row]:
+    """Inject these faults and return a row for each injection; say what is at work and how long each kind took."""
+    world, rows = World(folder, seed), list[Row]()
+    for name in names:
+        number = tries(FAULTS[name])
+        if not number:
+            continue
+        start = time.monotonic()
+        found = FAULTS[name].inject(world, number)
+        lost = sum(not row.survived for row in found)
+        print(f"{name}: {len(found)} tries, {lost} lost, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        assert found, f"{name} injected nothing"
+        rows += found
+    return rows
+
+
+def main() -> int:
+    """Run the suite. Returns 1 if anything was lost, or nothing false noticed."""
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few of each kind")
+    parser.add_argument("--only", default=",".join(FAULTS), help="kinds, with commas between them")
+    parser.add_argument("--tries", type=int, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments, bits and inputs")
+    options = parser.parse_args()
+    folder, start = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic()
+    try:
+        rows = run(
+            options.only.split(","),
+            lambda fault: options.tries or (fault.short if options.short else fault.tries),
+            folder / "world",
+            options.seed,
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(table(rows))
+    lost = [row for row in rows if not row.survived]
+    for row in lost:
+        print(f"LOST: {row.what}: exit code {row.code}: {row.message}")
+    print(f"{len(rows)} faults, {len(rows) - len(lost)} survived, {time.monotonic() - start:.0f} s, seed {options.seed}")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
