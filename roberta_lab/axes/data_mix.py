@@ -13,13 +13,9 @@ from roberta_lab.config.later_keys import settings
 
 
 def check(config: DataMixConfig) -> None:
-    """Raise ConfigError if only some sources have weights, one has both keys, or a number is not positive."""
+    """Raise ConfigError if only some sources have weights, or one has both keys."""
     weighted = [name for name, source in config.sources.items() if source.weight is not None]
     for name, source in config.sources.items():
-        for key in ("weight", "repeats"):
-            value = getattr(source, key)
-            if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(f"data_mix.{name}.{key}={value}: allowed are numbers above 0.")
         if weighted and (source.weight is None or source.repeats is not None):
             has = "no weight" if source.weight is None else "repeats too"
             raise ConfigError(

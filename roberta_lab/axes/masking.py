@@ -55,11 +55,9 @@ def validate(config: MaskingConfig) -> None:
         raise ConfigError(f"masking.name={config.name!r} is unknown; allowed: {', '.join(PATTERNS)}")
     if config.selection not in SELECTIONS:
         raise ConfigError(f"masking.selection={config.selection!r} is unknown; allowed: {', '.join(SELECTIONS)}")
-    if not 0.0 <= config.mask_prob <= 1.0:
-        raise ConfigError(f"masking.mask_prob={config.mask_prob} is not a probability; allowed: 0 to 1")
-    if min(config.mask_share, config.random_share) < 0 or config.mask_share + config.random_share > 1 + 1e-9:
+    if config.mask_share + config.random_share > 1 + 1e-9:
         shares = f"masking.mask_share={config.mask_share} and masking.random_share={config.random_share}"
-        raise ConfigError(f"{shares} are no shares of a whole; allowed: both at least 0, their sum at most 1")
+        raise ConfigError(f"{shares} are no shares of a whole; allowed: their sum at most 1")
     if config.positions not in POSITIONS:
         hint = nearest(config.positions, list(POSITIONS))
         raise ConfigError(f"masking.positions={config.positions!r} is unknown.{hint} Allowed: {', '.join(POSITIONS)}.")
@@ -67,14 +65,6 @@ def validate(config: MaskingConfig) -> None:
         raise ConfigError(
             f"masking.whole_words=true contradicts masking.positions={config.positions}; set one of the two."
         )
-    if not 0 < config.span_p <= 1:
-        raise ConfigError(
-            f"masking.span_p={config.span_p} is no geometric distribution's; allowed: more than 0, up to 1"
-        )
-    if config.max_span < 1:
-        raise ConfigError(f"masking.max_span={config.max_span} gives no span; allowed: 1 and more")
-    if config.num_patterns < 1:
-        raise ConfigError(f"masking.num_patterns={config.num_patterns} gives no pattern; allowed: 1 and more")
 
 
 def rule_of(config: MaskingConfig) -> str:

@@ -6,12 +6,10 @@ from roberta_lab.config import Config, ConfigError, NspConfig, nearest
 
 
 def validate(config: NspConfig) -> None:
-    """Raise ConfigError for an unknown rule of pairs, or a weight that is none."""
+    """Raise ConfigError for an unknown rule of pairs."""
     if config.pairs not in PAIRINGS:
         hint = nearest(config.pairs, list(PAIRINGS))
         raise ConfigError(f"nsp.pairs={config.pairs}: unknown.{hint} Allowed: {', '.join(PAIRINGS)}.")
-    if not 0 < config.weight < float("inf"):
-        raise ConfigError(f"nsp.weight={config.weight}: allowed is more than 0; nsp=off is without the loss.")
 
 
 def nsp_is_on(config: Config) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.formatting import visible
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
@@ -41,7 +42,7 @@ def main(job: Job) -> Json:
 
         start, result, model = time.monotonic(), None, _model(config, source, prepared)
         if model.note:
-            print(f"pretrained.path={config.pretrained.path}: {model.note}")
+            print(visible(f"pretrained.path={config.pretrained.path}: {model.note}"))
         for note in items.notes(model.encoding, model.max_length):
             print(f"{config.task.name}: {note}")
         log = Tracker(config, path, "evaluate", name, identity.evaluate_science(config))

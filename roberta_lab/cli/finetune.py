@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.config.formatting import visible
 from roberta_lab.data import storage
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.data.storage import Json
@@ -135,10 +136,10 @@ def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name
 
     start_time = time.monotonic()
     for note in data.notes:
-        print(note)
+        print(visible(note))
     start = _start(config, sources)
     if start.note:
-        print(f"pretrained.path={config.pretrained.path}: {start.note}")
+        print(visible(f"pretrained.path={config.pretrained.path}: {start.note}"))
     print(_input_sizes(config.task, data, start.max_length))
     (path / "result.json").unlink(missing_ok=True)  # of a complete run that lacks the weights which are asked for now
     log, result = Tracker(config, path, "finetune", name, identity.finetune_science(config)), None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.cli import answer
 from roberta_lab.config import ANSWERED, ConfigError, RankDied
+from roberta_lab.config.formatting import visible
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -79,7 +80,7 @@ def _compare(runs: list[str], overrides: Sequence[Override]) -> None:
     try:
         main_of("table")(Job("table", config, own))
     except ConfigError as error:  # the runs are there
-        print(f"no table of these runs: {error}", file=sys.stderr)
+        print(f"no table of these runs: {visible(str(error))}", file=sys.stderr)
 
 
 class InWorkers:

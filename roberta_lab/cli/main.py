@@ -17,6 +17,7 @@ from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
 from roberta_lab.cli.launched import run_hydra
 from roberta_lab.config import ANSWERED, ConfigError, Unfinished, one_line
+from roberta_lab.config.formatting import visible
 
 if TYPE_CHECKING:
     from roberta_lab.data.storage import Json
@@ -72,7 +73,7 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
 
 
 def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:
-    print(f"roberta-lab: {message}", file=sys.stderr)
+    print(f"roberta-lab: {visible(message)}", file=sys.stderr)
     return code, answer.error(message, code, found)
 
 
@@ -139,7 +140,7 @@ def _of_one_job(flags: list[str], overrides: Sequence[Override]) -> tuple[list[s
         for o in overrides
     ]
     said = " ".join(o.input_line or "" for o, own in zip(chosen, overrides, strict=True) if o is not own)
-    print(f"of the first job: {said}", file=sys.stderr)
+    print(f"of the first job: {visible(said)}", file=sys.stderr)
     return kept, chosen
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.formatting import visible
 from roberta_lab.config.paths import user_path
 from roberta_lab.data import prediction_files
 from roberta_lab.data.corpus.preparation import prepared_for
@@ -76,7 +77,7 @@ def _predictor(job: Job) -> Predictor:
     if config.pretrained.path:
         found = model_folder.read(path, heads=config.predict.what == "fill_mask")
         if found.note:
-            print(f"pretrained.path={config.pretrained.path}: {found.note}", file=sys.stderr)
+            print(visible(f"pretrained.path={config.pretrained.path}: {found.note}"), file=sys.stderr)
         encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
     else:
         encoding = tokenizer.load(prepared.tokenizer)
@@ -166,7 +167,7 @@ def _show_masks(record: Record) -> None:
         if len(masks) > 1:
             print(f"   mask {which}")
         for candidate in candidates:
-            print(f"   {candidate['probability']:8.4f}  {json.dumps(candidate['token'], ensure_ascii=False)}")
+            print(f"   {candidate['probability']:8.4f}  {visible(json.dumps(candidate['token'], ensure_ascii=False))}")
 
 
 def _embed(config: Config, predictor: Predictor) -> Iterator[Record]:

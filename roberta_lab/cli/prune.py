@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from roberta_lab.config import RunInUse
-from roberta_lab.config.formatting import counted, in_bytes
+from roberta_lab.config.formatting import counted, in_bytes, visible
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import disk
 from roberta_lab.runs.command_line import folded
@@ -22,7 +22,7 @@ def main(job: Job) -> Json:
         by_reason[one.why].append(one.path)
     for why, paths in by_reason.items():
         print(f"{why}: {in_bytes(sum(sizes[path] for path in paths))}")
-        print("\n".join(f"  {path} ({in_bytes(sizes[path])})" for path in paths))
+        print("\n".join(visible(f"  {path} ({in_bytes(sizes[path])})") for path in paths))
     if disk.is_shared(config):
         print(f"kept: {config.paths.cache}, which lies outside {config.paths.outputs}: other outputs may use it")
     whole = in_bytes(sum(sizes.values()))
@@ -37,7 +37,7 @@ def main(job: Job) -> Json:
             try:
                 disk.remove(one)
             except RunInUse as error:
-                print(f"kept {one.path}: {error}")
+                print(visible(f"kept {one.path}: {error}"))
             else:
                 removed.append(one.path)
         print(f"removed {len(removed)} of {len(found)}, {in_bytes(sum(sizes[path] for path in removed))}")

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from roberta_lab.config.formatting import counted, in_bytes
+from roberta_lab.config.formatting import counted, in_bytes, visible
 from roberta_lab.data.storage import Json
 from roberta_lab.reports.page.known import STATES, Known, all_known
 from roberta_lab.reports.page.summaries import summaries
@@ -22,7 +22,7 @@ def main(job: Job) -> Json:
             print(_kind(kind, own, sum(sizes[run.folder] for run in own)))
     for run in runs:
         if run.state != "complete":
-            print(f"  {run.state}: {run.name}, {run.detail}" + (f": {run.resume}" if run.resume else ""))
+            print(visible(f"  {run.state}: {run.name}, {run.detail}" + (f": {run.resume}" if run.resume else "")))
     if not runs:
         print(f"no runs in {outputs}")
     tables = summaries(outputs)

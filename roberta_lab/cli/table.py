@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roberta_lab.config import ConfigError
-from roberta_lab.config.formatting import counted
+from roberta_lab.config.formatting import counted, visible
 from roberta_lab.data.storage import Json, read_json, recall
 from roberta_lab.reports.ending import end_of_several, ending
 from roberta_lab.reports.grid import grid_of
@@ -119,7 +119,7 @@ def _list(job: Job) -> Json:
     outputs = Path(job.config.paths.outputs)
     found = summaries(outputs)
     for folder, table in found.items():
-        print(f"{outputs / folder}/index.html: {table.title}; {table.state}. {table.seen}")
+        print(visible(f"{outputs / folder}/index.html: {table.title}; {table.state}. {table.seen}"))
     if not found:
         print(f"no tables in {outputs}")
     print("next: roberta-lab table sweep=NAME, or roberta-lab table table.runs=[ID,ID] for any runs")

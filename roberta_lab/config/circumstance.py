@@ -6,7 +6,22 @@ from typing import Any
 from omegaconf import MISSING
 
 from roberta_lab.config.later_keys import later
-from roberta_lab.config.ranges import EACH_ABOVE_ZERO, above_zero, at_least, one_of
+from roberta_lab.config.ranges import (
+    ANY_TEXT,
+    BY_NAME,
+    EACH_ABOVE_ZERO,
+    EACH_NAME,
+    LABEL,
+    NAMED,
+    SEED,
+    above_zero,
+    at_least,
+    between,
+    name,
+    one_of,
+    path,
+    share,
+)
 
 # what each kind of prediction can be written to
 FIGURES = (".svg", ".png")  # what `predict.figure` can be
@@ -17,15 +32,15 @@ PREDICTIONS = {"fill_mask": (".jsonl",), "embed": (".jsonl", ".npy"), "task": ("
 class ScaleConfig:
     """The divisors of the paper's numbers, and replacements for settings that are too large for the machine."""
 
-    name: str = MISSING
-    batch_divisor: int = 1
-    steps_divisor: int = 1
-    text_divisor: int = 1  # of the training text that a scale gives each mix
-    lr_factor: float = 1.0
+    name: str = name()
+    batch_divisor: int = at_least(1, 1)
+    steps_divisor: int = at_least(1, 1)
+    text_divisor: int = at_least(1, 1)  # of the training text that a scale gives each mix
+    lr_factor: float = above_zero(1.0)
     largest_lr: float | None = above_zero(None, null="no limit")  # rates of large batches are cut to it
     # of sweeps that ask for them as ${scale.seeds}, ${scale.finetune_seeds} and ${scale.finetune_grid}
-    seeds: list[int] = field(default_factory=lambda: [1])
-    finetune_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    seeds: list[int] = field(default_factory=lambda: [1], metadata=SEED)
+    finetune_seeds: list[int] = field(default_factory=lambda: [1, 2, 3], metadata=SEED)
     finetune_grid: bool = False
     # override in a sweep file -> what replaces it: an override, or several with blanks between them
     stands_for: dict[str, str] = field(default_factory=dict)
@@ -45,18 +60,20 @@ class TrainerConfig:
     cut of a step (devices and micro-batch) decides which units are dropped, so it changes a run as another seed does.
     """
 
-    accelerator: str = "auto"
-    devices: int = at_least(1, 1)  # processes of one pretraining run, with an accelerator each; other commands use one
+    accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps", default="auto")
+    devices: int = between(
+        1, 4096, 1
+    )  # processes of one pretraining run, with an accelerator each; other commands use one
     micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
     # set by a sweep: a number that divides the batches of all rows, and that micro-batches divide, so that rows share one cut
     common_batch: int | None = at_least(1, None, null="the run's own batch")
-    workers: int | None = at_least(
-        0, None, null="4 beside a GPU, else none"
+    workers: int | None = between(
+        0, 1024, None, null="4 beside a GPU, else none"
     )  # processes that make batches ahead of time; None: 4 beside a GPU, else none
     compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
-    threads: int | None = at_least(1, None, null="what torch decides")  # CPU threads of torch; None: torch decides
-    jobs: int = at_least(1, 1)  # runs of a sweep that go side by side
+    threads: int | None = between(1, 4096, None, null="what torch decides")  # CPU threads of torch; None: torch decides
+    jobs: int = between(1, 1024, 1)  # runs of a sweep that go side by side
     checkpoint_every_steps: int = at_least(1, 500)
     num_validations: int = at_least(1, 10)
     # gradient noise (training/noise.py) is measured at every so many steps, each at the cost of a step
@@ -88,8 +105,8 @@ class SizeConfig:
     """The columns and seeds that a sweep has at one scale; None: those of every scale."""
 
     tasks: list[str] | None = None
-    seeds: list[int] | None = None
-    finetune_seeds: list[int] | None = None
+    seeds: list[int] | None = field(default=None, metadata=SEED)
+    finetune_seeds: list[int] | None = field(default=None, metadata=SEED)
     spreads: dict[str, float] | None = field(default=None, metadata=EACH_ABOVE_ZERO)
 
 
@@ -110,17 +127,17 @@ class ClaimConfig:
 class SweepConfig:
     """A table of the paper, or a question: named rows, each a list of overrides, and the columns beside them."""
 
-    name: str = MISSING
+    name: str = name()
     title: str = MISSING
     question: str = MISSING
     base: list[str] = field(default_factory=list)  # overrides that every row shares
-    rows: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, list[str]] = field(default_factory=dict, metadata=NAMED)
     tasks: list[str] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=lambda: [1])
-    finetune_seeds: list[int] = field(default_factory=lambda: [1])
+    seeds: list[int] = field(default_factory=lambda: [1], metadata=SEED)
+    finetune_seeds: list[int] = field(default_factory=lambda: [1], metadata=SEED)
     finetune_grid: bool = False  # every setting of each recipe's grid (finetune.grid); a cell shows the best one
     # by scale, in place of `tasks`, `seeds` and `finetune_seeds`, unless those are asked for
-    at_scale: dict[str, SizeConfig] = field(default_factory=dict)
+    at_scale: dict[str, SizeConfig] = field(default_factory=dict, metadata=BY_NAME)
     claims: list[ClaimConfig] = field(default_factory=list)
     margins: dict[str, float] = field(
         default_factory=dict, metadata=EACH_ABOVE_ZERO
@@ -128,24 +145,26 @@ class SweepConfig:
     # by figure or task: the standard deviation of paired differences over seeds that was measured, for plans before any run
     spreads: dict[str, float] = field(default_factory=dict, metadata=EACH_ABOVE_ZERO)
     published: str | None = None  # key in reports/published.yaml
-    reference: str | None = None  # the row that the others are compared with; None: the first
+    reference: str | None = field(
+        default=None, metadata={"allowed": LABEL}
+    )  # the row that the others are compared with; None: the first
     only: list[str] | None = None  # some of the rows
-    row: str | None = None  # set by the sweeper in each job
+    row: str | None = field(default=None, metadata={"allowed": LABEL})  # set by the sweeper in each job
 
 
 @dataclass
 class PathsConfig:
     """The folders of results and of prepared data."""
 
-    outputs: str = "outputs"
-    cache: str = "${paths.outputs}/cache"
+    outputs: str = path("outputs")
+    cache: str = path("${paths.outputs}/cache")
 
 
 @dataclass
 class PrepareConfig:
     """The settings of preparation; they do not change what is made of the text."""
 
-    workers: int | None = at_least(1, None, null="one a core")  # processes
+    workers: int | None = between(1, 1024, None, null="one a core")  # processes
 
 
 @dataclass
@@ -162,7 +181,7 @@ class InspectConfig:
 class ExportConfig:
     """The options of `roberta-lab export`."""
 
-    path: str = ""  # a folder that is new, empty or an earlier export; empty: <paths.outputs>/export/<run id>
+    path: str = path("")  # a folder that is new, empty or an earlier export; empty: <paths.outputs>/export/<run id>
 
 
 @dataclass
@@ -171,13 +190,15 @@ class PredictConfig:
 
     # fill_mask: tokens for each mask | embed: a vector per text | task: what a run was finetuned for
     what: str = one_of(*PREDICTIONS, default="fill_mask")
-    text: Any = None  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
-    file: str = ""  # in place of `text`: UTF-8, a text (of `task` also a JSON object) a line; -: standard input
+    text: Any = field(
+        default=None, metadata=ANY_TEXT
+    )  # a text or a list of texts; in fill_mask, <mask> in it is the mask token
+    file: str = path("")  # in place of `text`: UTF-8, a text (of `task` also a JSON object) a line; -: standard input
     top_k: int = at_least(1, 5)  # tokens per mask
     # the vector of a text: the final hidden state of <s> (bos), or the mean over all tokens
     pooling: str = one_of("bos", "mean", default="bos")
-    output: str = ""  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
-    figure: str = ""  # of embed: a file, .svg or .png, with a map of the texts and their similarity
+    output: str = path("")  # a file to write as well: .jsonl, or .npy (embed only: float32, a row per text)
+    figure: str = path("")  # of embed: a file, .svg or .png, with a map of the texts and their similarity
 
 
 @dataclass
@@ -196,11 +217,13 @@ class PlanConfig:
     """The machine that `roberta-lab plan` reckons with; each scale has its own."""
 
     hardware: str = "cpu"  # v100 | a100 | h100 | h200 | cpu (model/hardware.py)
-    devices: int = at_least(1, 1)  # that a run is spread over; of a CPU, cores
-    mfu: float | None = None  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
+    devices: int = between(1, 1_000_000, 1)  # that a run is spread over; of a CPU, cores
+    mfu: float | None = share(
+        None
+    )  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
     tokens_per_second: float | None = above_zero(None)  # of one device, measured; in place of the peak and the share
     price_per_hour: float | None = at_least(0, None)  # of one device, in any currency
-    output: str = ""  # a Markdown file to write as well
+    output: str = path("")  # a Markdown file to write as well
     difference: float | None = above_zero(None, null="no question")  # how many seeds would see it in the column?
     column: str | None = None  # a figure or task of the table; None: that of the first claim
     spread: float | None = above_zero(
@@ -215,7 +238,7 @@ class DiffConfig:
     a: str = ""  # a run's id or folder | SWEEP/ROW | ROW with sweep=NAME | 'overrides in quotes'
     b: str = ""
     items: int = at_least(0, 20)  # of each direction in which predictions flip, that are shown
-    output: str = ""  # a folder for text, JSON and page; empty: <paths.outputs>/diffs/A--B
+    output: str = path("")  # a folder for text, JSON and page; empty: <paths.outputs>/diffs/A--B
 
 
 @dataclass
@@ -238,9 +261,11 @@ class PruneConfig:
 class ReproduceConfig:
     """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 
-    sweeps: list[str] = field(default_factory=list)  # several tables; set by sweep=all and by sweep=[NAME,NAME]
+    sweeps: list[str] = field(
+        default_factory=list, metadata=EACH_NAME
+    )  # several tables; set by sweep=all and by sweep=[NAME,NAME]
     # pretraining seeds are added until half the width of the intervals is at most this, in the unit of the column
     until: float | None = above_zero(None, null="the seeds of the sweep")
     column: str | None = None  # a figure or task of the table; None: that of the first claim
-    most_seeds: int = at_least(2, 20)
+    most_seeds: int = between(2, 10_000, 20)
     hours: float | None = above_zero(None, null="no limit")  # of the clock: no seed is begun that would end later

@@ -2,6 +2,8 @@
 
 import difflib
 
+from roberta_lab.config.formatting import visible
+
 
 class ConfigError(ValueError):
     """A user's mistake: one line that says what is wrong, where, and what is allowed. Commands print it and exit with 2."""
@@ -42,7 +44,7 @@ def nearest(name: str, allowed: list[str]) -> str:
 
 def one_line(error: BaseException | None) -> str:
     """Return the kind of an error and the first line of its message."""
-    text = next(iter(str(error).strip().splitlines()), "")
+    text = visible(next(iter(str(error).strip().splitlines()), ""))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

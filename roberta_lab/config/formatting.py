@@ -1,10 +1,33 @@
-"""Numbers as people read them: on the console, in tables and on pages."""
+"""Numbers and texts as people read them: on the console, in tables and on pages."""
 
 import math
+import re
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+# what a terminal obeys (C0 and C1 controls, but for tab and line feed), what turns the direction of text, halves of surrogates
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA = re.compile(r"\s*[=+\-@\t\r\uff0b\uff0d\uff1d\uff20]")  # how a cell begins that spreadsheets compute
 _SIZES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
+
+
+def visible(text: str) -> str:
+    """Return a text of unknown origin for a console or a page: what would act on a terminal is spelled out, `\\x1b`."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def csv_cell(value: object) -> object:
+    """Return a cell of a file that people may open in a spreadsheet: a text that it would compute gets an apostrophe in front.
+
+    Numbers stay numbers, also those in texts, as `-0.5`.
+    """
+    if not isinstance(value, str) or not _FORMULA.match(value):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def number(value: float | None, digits: int = 1) -> str:

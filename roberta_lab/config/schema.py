@@ -10,9 +10,24 @@ from omegaconf import MISSING
 
 from roberta_lab.config import circumstance
 from roberta_lab.config.later_keys import later
-from roberta_lab.config.ranges import above_zero, at_least, below_one, one_of
+from roberta_lab.config.ranges import (
+    BY_NAME,
+    EACH_NAME,
+    above_zero,
+    at_least,
+    below_one,
+    between,
+    name,
+    one_of,
+    path,
+    share,
+)
 
 DTYPES = ("fp32", "bf16", "fp16")
+# What memory sets a limit to; a published model that is read may be larger than one that is made here.
+LONGEST_INPUT = 8192  # tokens: the position table grows with it, and attention with its square
+MAX_VOCABULARY = 2**22  # ids, of which each is a row of a table
+MAX_CLASSES = 100_000  # of a task
 SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiextractor", "hub")
 
 
@@ -20,10 +35,10 @@ SOURCE_KINDS = ("pydoc", "text", "jsonl", "csv", "parquet", "gutenberg", "wikiex
 class ModelConfig:
     """BERT's encoder (Devlin et al. 2019); sizes as in RoBERTa, Table 9."""
 
-    layers: int = at_least(1)
-    hidden: int = at_least(1)
-    heads: int = at_least(1)
-    ffn: int = at_least(1)
+    layers: int = between(1, 1024)
+    hidden: int = between(1, 65_536)
+    heads: int = between(1, 65_536)
+    ffn: int = between(1, 262_144)
     dropout: float = below_one(0.1)
     attention_dropout: float = below_one(0.1)
     layer_norm_eps: float = above_zero(1e-5)
@@ -35,9 +50,11 @@ class TokenizerConfig:
     """A text encoding (RoBERTa, Section 4.4), trained on the data mix in use or published."""
 
     kind: str = MISSING
-    vocab_size: int = MISSING  # of a tokenizer that is trained; a published one has its own
-    path: str = ""  # a folder with published files (roberta_lab/data/tokenizer_files.py), in place of training
-    train_characters: int | None = 100_000_000  # of the mix, in documents drawn at random; None: all of it
+    vocab_size: int = between(1, MAX_VOCABULARY)  # of a tokenizer that is trained; a published one has its own
+    path: str = path("")  # a folder with published files (roberta_lab/data/tokenizer_files.py), in place of training
+    train_characters: int | None = at_least(
+        1, 100_000_000, null="all of it"
+    )  # of the mix, in documents drawn at random; None: all of it
 
 
 @dataclass
@@ -59,17 +76,19 @@ class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/data/corpus/sources/files.py)."""
 
     kind: str = one_of(*SOURCE_KINDS)  # pydoc is embedded and has no path
-    path: str = ""  # a file, a folder (all files of the kind in it, recursively) or a glob
+    path: str = path("")  # a file, a folder (all files of the kind in it, recursively) or a glob
     hub: HubConfig | None = None  # read in place of files when kind is hub
-    repeats: float | None = None  # times that each document is read in a pass; None: once
-    weight: float | None = None  # in place of `repeats`: share of a pass's tokens, in proportion to other weights
+    repeats: float | None = above_zero(None)  # times that each document is read in a pass; None: once
+    weight: float | None = above_zero(
+        None
+    )  # in place of `repeats`: share of a pass's tokens, in proportion to other weights
     text_field: str = "text"
     id_field: str | None = None  # None: the file's relative path and the position in it
     title_field: str | None = None
     # of text: None (a file is a document) | blank_line | line | the line between two
     document_separator: str | None = None
-    min_characters: int | None = None
-    max_characters: int | None = None
+    min_characters: int | None = at_least(1, None)
+    max_characters: int | None = at_least(1, None)
     stands_for: str = ""  # the paper's corpus in whose place it is read
     licence: str = ""
 
@@ -78,13 +97,15 @@ class SourceConfig:
 class DataMixConfig:
     """The sources of text, and how much of it pretraining reads."""
 
-    sources: dict[str, Any] = field(default_factory=dict)  # name -> SourceConfig, typed when the config is built
+    sources: dict[str, Any] = field(
+        default_factory=dict, metadata=BY_NAME
+    )  # name -> SourceConfig, typed when the config is built
     deduplicate: bool = True  # keep only the first of documents with the same text
     held_out_share: float = below_one(0.1)
-    train_tokens: int | None = None  # None: everything outside the held-out documents
-    validation_tokens: int = 65536
+    train_tokens: int | None = at_least(1, None)  # None: everything outside the held-out documents
+    validation_tokens: int = at_least(1, 65536)
     # whose held-out text makes the common set (data/common_set.py); [] is all of them
-    common_sources: list[str] = field(default_factory=list, metadata={"neutral": []})
+    common_sources: list[str] = field(default_factory=list, metadata={**EACH_NAME, "neutral": []})
 
 
 @dataclass
@@ -92,7 +113,9 @@ class InputFormatConfig:
     """The rule by which sentences become model inputs (RoBERTa, Section 4.2)."""
 
     name: str = MISSING
-    max_length: int = at_least(8, 512)
+    max_length: int = between(
+        8, LONGEST_INPUT, 512, why="the position table grows with it, and attention with its square"
+    )
     # of formats of short inputs, what a batch holds: real_tokens of a batch of the format that they are compared with, or
     # max_length, as many as batch_size.sequences full inputs
     matched_to: str = later("max_length", one_of("real_tokens", "max_length"), default="real_tokens")
@@ -103,24 +126,24 @@ class MaskingConfig:
     """The choice of the tokens that are predicted, and of what the model sees in their place (RoBERTa, Section 4.1)."""
 
     name: str = MISSING
-    num_patterns: int = 10  # read by `static` only
+    num_patterns: int = between(1, 1_000_000, 10)  # read by `static` only
     selection: str = "exact"  # exact | bernoulli (Hugging Face) | fairseq (specials count and may be selected)
     whole_words: bool = False  # the older name of positions=whole_words
-    mask_prob: float = 0.15
-    mask_share: float = 0.8
-    random_share: float = 0.1
+    mask_prob: float = share(0.15)
+    mask_share: float = between(0, 1, 0.8)
+    random_share: float = between(0, 1, 0.1)
     positions: str = later("uniform")  # a rule of axes/mask_positions.py: uniform | whole_words | span
-    span_p: float = later(0.2)  # of span: the parameter of the geometric distribution of lengths, in words
-    max_span: int = later(10)  # of span: the longest span, in words
+    span_p: float = later(0.2, share())  # of span: the parameter of the geometric distribution of lengths, in words
+    max_span: int = later(10, between(1, LONGEST_INPUT))  # of span: the longest span, in words
 
 
 @dataclass
 class NspConfig:
     """Prediction of how two texts belong together: `auto` is on exactly when the input format yields pairs."""
 
-    mode: str = MISSING
+    mode: str = one_of("auto", "on", "off")
     pairs: str = later("random")  # a rule of axes/pairs.py for the other half: random (BERT) | swapped (ALBERT)
-    weight: float = later(1.0)  # of its loss beside that of MLM
+    weight: float = later(1.0, above_zero())  # of its loss beside that of MLM
     # pairs are drawn anew in each of so many copies of the data, copy = epoch mod copies (BERT: 10); 1: once for a run
     copies: int = later(1, at_least(1), default=10)
 
@@ -129,8 +152,8 @@ class NspConfig:
 class BatchSizeConfig:
     """One optimizer step, over all ranks and micro-batches (RoBERTa, Section 4.3)."""
 
-    sequences: int = at_least(1)
-    steps: int = at_least(1)
+    sequences: int = between(1, 1_048_576)
+    steps: int = between(1, 1_000_000_000)
     peak_lr: float = above_zero()
 
 
@@ -173,30 +196,32 @@ class PretrainedConfig:
 
     # run: that the overrides address, or the folder at `path` | none: random weights
     start: str = one_of("run", "none", default="run")
-    path: str = ""  # a Hugging Face folder of RoBERTa or BERT type, in place of a run
+    path: str = path("")  # a Hugging Face folder of RoBERTa or BERT type, in place of a run
 
 
 @dataclass
 class TaskConfig:
     """One downstream task. `head` names the shape of its input and of its prediction."""
 
-    name: str = MISSING
+    name: str = name()
     family: str = MISSING  # the module under roberta_lab/tasks
     head: str = MISSING  # classification | regression | span | choice | tagging; mlm: scored without finetuning
-    num_labels: int = 2  # classes; 0: as many as the files have
+    num_labels: int = between(0, MAX_CLASSES, 2)  # classes; 0: as many as the files have
     metric: str = MISSING  # the score that chooses the best epoch and that the table shows
-    path: str = ""  # a folder with the task's original files
-    files: dict[str, str] = field(default_factory=dict)  # split -> file there, or split of the hub's, of another name
+    path: str = path("")  # a folder with the task's original files
+    files: dict[str, str] = field(
+        default_factory=dict, metadata=BY_NAME
+    )  # split -> file there, or split of the hub's, of another name
     # what is read from which column: text_a, text_b, label, id; ner: word, label
     columns: dict[str, str] = field(default_factory=dict)
     hub: HubConfig | None = None  # a dataset of the Hugging Face hub, in place of files once its revision is given
-    max_length: int = 128
+    max_length: int = between(8, LONGEST_INPUT, 128)
     # of spans, tokens from one window to the next (128 of 512 in the paper)
     stride: int | None = at_least(1, None, null="a quarter of the input's length")
-    max_answer_tokens: int = 30  # of spans, as in BERT's run_squad.py
+    max_answer_tokens: int = between(1, LONGEST_INPUT, 30)  # of spans, as in BERT's run_squad.py
     num_train: int | None = at_least(1, None, null="all")
     # of dev and what is scored beside it, then test is predicted for a submission only; of minimal pairs, of each paradigm
-    num_dev: int | None = None
+    num_dev: int | None = at_least(1, None, null="all")
     stands_for: str = ""  # the paper's task in whose column it is shown
     caution: str = ""  # what a reader of its scores must know; shown below the table
 
@@ -206,9 +231,9 @@ class FinetuneConfig:
     """A recipe of downstream training: RoBERTa's own or BERT's (RoBERTa, Sections 3.3 and 5, Table 10)."""
 
     seed: int = at_least(0, 1)
-    batch: int = at_least(1)
+    batch: int = between(1, 65_536)
     lr: float = above_zero()
-    epochs: int = at_least(1)
+    epochs: int = between(1, 100_000)
     patience: int | None = at_least(
         0, None, null="all epochs"
     )  # epochs without a better dev score after which training stops; None: all epochs

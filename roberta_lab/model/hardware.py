@@ -51,8 +51,6 @@ HARDWARE = {
 
 
 def check(plan: PlanConfig) -> None:
-    """Raise ConfigError for unknown hardware and for a share that is none."""
+    """Raise ConfigError for unknown hardware."""
     if plan.hardware not in HARDWARE:
         raise ConfigError(f"plan.hardware={plan.hardware}: unknown. Allowed: {', '.join(HARDWARE)}.")
-    if plan.mfu is not None and not 0 < plan.mfu <= 1:
-        raise ConfigError(f"plan.mfu={plan.mfu:g}: a share of the peak; allowed is more than 0 and up to 1.")

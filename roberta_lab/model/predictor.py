@@ -13,6 +13,7 @@ from torch import Tensor
 
 from roberta_lab.axes.tokenizer import MASK, Encoding
 from roberta_lab.config import ConfigError
+from roberta_lab.config.formatting import visible
 from roberta_lab.model.encoder import PretrainingModel
 
 BATCH_TOKENS = 4096  # of a batch, with padding
@@ -159,6 +160,6 @@ def nearest(vectors: np.ndarray, rows_at_once: int = 1024) -> tuple[np.ndarray, 
 
 
 def printable(text: str, width: int | None = None) -> str:
-    """Return a text in one line, of at most `width` characters if given, without control characters for a terminal."""
-    line = "".join(c if c.isprintable() else " " for c in text)
+    """Return a text in one line, of at most `width` characters if given, with control characters spelled out."""
+    line = "".join(c if c.isprintable() else " " for c in visible(text))
     return line if width is None or len(line) <= width else line[: width - 1] + "…"

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from roberta_lab.config.formatting import visible
+
 WIDTH = 10_000  # characters: lines are never broken or cut; a terminal breaks its own
 _JUSTIFY: dict[str, Literal["left", "right"]] = {"l": "left", "r": "right"}
 
@@ -20,9 +22,9 @@ def aligned(rows: Sequence[Sequence[str]], alignment: str, head: bool = False) -
     """
     table = Table(box=None, show_header=head, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for number, side in enumerate(alignment):
-        table.add_column(Text(rows[0][number]) if head else "", justify=_JUSTIFY[side], no_wrap=True)
+        table.add_column(Text(visible(rows[0][number])) if head else "", justify=_JUSTIFY[side], no_wrap=True)
     for row in rows[1:] if head else rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     written = io.StringIO()
     Console(file=written, width=WIDTH, force_terminal=head and sys.stdout.isatty()).print(table)
     return [line.rstrip() for line in written.getvalue().splitlines()]

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.config.formatting import csv_cell
 from roberta_lab.config.paths import user_path
 from roberta_lab.reports.table.alike import cut_text
 from roberta_lab.reports.table.rows import Record, read_record
@@ -169,9 +170,15 @@ def _setting(key: str, sweep: SweepConfig, record: Record) -> Value:
 
 
 # ---------------------------------------------------------------- files
+def _safe(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame without texts that a spreadsheet would compute."""
+    texts = [name for name, kind in found.dtypes.items() if kind.kind not in "biuf"]
+    return found.assign(**{str(name): list(map(csv_cell, found[name])) for name in texts})
+
+
 def forms(found: pd.DataFrame) -> dict[str, str | bytes]:
     """Return the frame as files by name: `results.csv`, and, where pyarrow is there, `results.parquet` with the types."""
-    made: dict[str, str | bytes] = {"results.csv": found.to_csv(index=False, lineterminator="\n")}
+    made: dict[str, str | bytes] = {"results.csv": _safe(found).to_csv(index=False, lineterminator="\n")}
     if find_spec("pyarrow") is not None:
         written = io.BytesIO()
         found.to_parquet(written, engine="pyarrow", index=False)

@@ -23,6 +23,7 @@ from roberta_lab.config import (
     SourceConfig,
     TaskConfig,
     nearest,
+    one_line,
     ranges,
     schema,
 )
@@ -32,6 +33,7 @@ from roberta_lab.runs.options import content, files
 from roberta_lab.tasks import families, zero_shot
 
 _AMBIGUOUS = "Ambiguous value for argument"  # how Hydra says that -m is missing
+_TEMPLATE = re.compile(r"\$(VALUE|KEY|FULL_KEY|OBJECT_TYPE)")  # of OmegaConf's messages, before they are filled in
 _VALUE = re.compile(r"Value '(.*)' (?:of type|is not a valid bool)", re.DOTALL)
 _TYPES = {  # by how OmegaConf says that a value is of another type
     "to Integer": "a whole number",
@@ -124,8 +126,9 @@ def reason(error: BaseException) -> str:
             return str(link)
     where = next((at for link in chain for name in ("full_key", "override") if (at := getattr(link, name, None))), None)
     libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
-    said = [text for link in libraries if (text := str(link).strip()) and "$" not in text]
-    first = said[-1].splitlines()[0]
+    said = [text for link in libraries if (text := str(link).strip())]
+    filled = [text for text in said if not _TEMPLATE.search(text)]
+    first = [*said, *filled][-1].splitlines()[0] if said else one_line(error)
     if first.startswith(_AMBIGUOUS):
         word = first.removeprefix(_AMBIGUOUS).strip(" '")
         return f"{word}: several values make several runs. Allowed: the same with -m; a list is [A,B], a text with commas 'A,B'."

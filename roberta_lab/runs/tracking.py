@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from roberta_lab.config import Config
+from roberta_lab.config.formatting import csv_cell
 from roberta_lab.data.storage import write
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.results import RunResult
@@ -67,8 +68,8 @@ def write_csv(path: Path, rows: list[Row]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+        writer.writerow({name: csv_cell(name) for name in names})
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
 
 
 def show_again(config: Config, directory: Path, kind: str, label: str, science: Mapping[str, object]) -> None:

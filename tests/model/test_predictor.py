@@ -227,7 +227,7 @@ def test_cosines_by_hand() -> None:
 
 
 def test_what_a_terminal_would_obey_is_not_shown() -> None:
-    assert printable("a\x1b[2J\nb", 20) == "a [2J b" and printable("abcdef", 4) == "abc…"
+    assert printable("a\x1b[2J\nb", 20) == "a\\x1b[2J b" and printable("abcdef", 4) == "abc…"
 
 
 # ---------------------------------------------------------------- files

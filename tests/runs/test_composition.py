@@ -177,7 +177,7 @@ def test_where_a_corpus_lies_is_circumstance_and_how_it_is_read_is_science() -> 
             ["data_mix.books.weight=1", "data_mix.wikipedia={kind: text, weight: 1, repeats: 2}"],
             "wikipedia repeats too",
         ),
-        (["data_mix.books.repeats=0"], r"data_mix\.books\.repeats=0\.0: allowed are numbers above 0"),
+        (["data_mix.books.repeats=0"], r"data_mix\.books\.repeats=0\.0: allowed is more than 0"),
     ],
 )
 def test_a_mistake_in_a_source_is_one_line(overrides: list[str], said: str) -> None:

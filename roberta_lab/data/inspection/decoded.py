@@ -9,6 +9,7 @@ import numpy as np
 from roberta_lab.axes.examples import IGNORED, Rows
 from roberta_lab.axes.pairs import PAIRINGS
 from roberta_lab.axes.tokenizer import Encoding
+from roberta_lab.config.formatting import visible
 
 STYLES = {"special": "2", "masked": "1;31", "random": "1;33", "kept": "1;32", "text": "", "segment B": "36"}
 
@@ -47,11 +48,12 @@ def decoded(
 
 
 def _token(encoding: Encoding, seen: int, label: int, is_special: int, segment: int) -> Token:
+    text = visible(encoding.spelled(seen))
     if label == IGNORED:
-        return Token("special" if is_special else "segment B" if segment else "text", encoding.spelled(seen))
+        return Token("special" if is_special else "segment B" if segment else "text", text)
     if seen == label and seen != encoding.mask_id:
-        return Token("kept", encoding.spelled(seen))
-    return Token("masked" if seen == encoding.mask_id else "random", encoding.spelled(seen), encoding.spelled(label))
+        return Token("kept", text)
+    return Token("masked" if seen == encoding.mask_id else "random", text, visible(encoding.spelled(label)))
 
 
 # ---------------------------------------------------------------- on the console

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from roberta_lab.config.formatting import DASH, compact, counted, number, signed
+from roberta_lab.config.formatting import DASH, compact, counted, number, signed, visible
 from roberta_lab.reports.console import aligned
 from roberta_lab.reports.diff.comparison import Comparison, Cost, ItemsDifference, MetricDifference, Parting
 
@@ -65,7 +65,7 @@ def lines(found: Comparison) -> Iterator[str]:
     a, b = found.a.name, found.b.name
     for letter, side in (("A", found.a), ("B", found.b)):
         several = f", {len(side.runs)} runs" if len(side.runs) > 1 else ""
-        yield f"{letter}: {side.name}, {side.what}{several}"
+        yield visible(f"{letter}: {side.name}, {side.what}{several}")
     yield f"compared: {named(found.pairs)}. Differences are B - A."
     yield from _block("settings that differ", [("", a, b), *((s.key, shown(s.a), shown(s.b)) for s in found.science)])
     rows = [("", a, b), *((s.key, shown(s.a), shown(s.b)) for s in found.circumstance)]
@@ -81,7 +81,7 @@ def lines(found: Comparison) -> Iterator[str]:
     yield from _block("what it took", [("", a, b), *cost_rows(found.a.cost, found.b.cost)])
     if found.notes:
         yield ""
-        yield from found.notes
+        yield from map(visible, found.notes)
 
 
 def _block(title: str, rows: Sequence[Sequence[str]], alignment: str = "lll") -> Iterator[str]:
@@ -123,11 +123,11 @@ def _items(items: ItemsDifference) -> Iterator[str]:
         yield f"  {flips.direction}: {', '.join(map(str, flips.counts))}"
         for flip in flips.items[:FEW_LINES]:
             times = f", in {flip.times} of {len(items.pairs)}" if len(items.pairs) > 1 else ""
-            yield f"    {flip.id} (gold {_cut(flip.gold)}; A {_cut(flip.a)}, B {_cut(flip.b)}{times})"
+            yield f"    {_cut(flip.id)} (gold {_cut(flip.gold)}; A {_cut(flip.a)}, B {_cut(flip.b)}{times})"
             for name, text in flip.texts.items():
                 yield f"      {name}: {_cut(text)}"
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return text if len(text) <= LONG else text[:LONG].rstrip() + " …"

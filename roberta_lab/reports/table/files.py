@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from roberta_lab.config import Config
+from roberta_lab.config.formatting import csv_cell
 from roberta_lab.data.storage import write
 from roberta_lab.reports import tidy
 from roberta_lab.reports.diff import files as diff
@@ -129,5 +130,5 @@ def csv_text(table: Table) -> str:
             }
             if compared:
                 line |= {"reference": table.reference, **difference_fields(compared)}
-            writer.writerow(line)
+            writer.writerow({key: csv_cell(value) for key, value in line.items()})
     return written.getvalue()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from roberta_lab.config.formatting import number
+from roberta_lab.config.formatting import number, visible
 from roberta_lab.reports.table import row_facts, wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.first_sentence import first_sentence
@@ -88,5 +88,5 @@ def grid(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
 
 def escaped(text: str) -> str:
     """Return text that is literal in a line of Markdown: no cell, tag, entity, link, image or emphasis begins in it."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    flat = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\|`*\[\]])", r"\\\1", flat)
