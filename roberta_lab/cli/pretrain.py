@@ -49,7 +49,7 @@ def main(job: Job) -> Json:
             log.show(partial(media.filled_masks, config, prepared, path))
         finally:
             log.close(result)
-        run_folder.finish(path, result)
+        run_folder.finish(path, config, result)
     from roberta_lab.reports.page import landing, run_page  # jinja: only when there is work
 
     run_page.write_own(path)
