@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 from torch.serialization import MAP_LOCATION
 
-from roberta_lab.config import Damaged
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.data.storage import replacing
 from roberta_lab.data.verified import SEAL_BYTES, with_seal, without_seal
 
@@ -49,11 +49,13 @@ def newest(directory: Path) -> Path | None:
 
 
 def final(run: Path, steps: int) -> Saved:
-    """Return the last checkpoint of a complete run in its folder. Raises Damaged if it is absent or not whole."""
+    """Return the last checkpoint of a complete run in its folder. Raises ConfigError if it was removed, Damaged if it is not whole."""
     found = next(whole(run / "checkpoints"), None)
     if found is None or step_of(found[0]) != steps:
-        way_out = f"delete {run}/result.json, and the same pretrain makes it again"
-        raise Damaged.at(run, "has no whole final checkpoint", way_out)
+        way_out = f"delete its result.json and pretrain it again ({run}/result.json)"
+        if (run / "checkpoints" / f"step-{steps:09d}.ckpt").exists():
+            raise Damaged.at(run, "has no whole final checkpoint", way_out)
+        raise ConfigError(f"{run} has no whole final checkpoint; {way_out}.")
     return found[1]
 
 

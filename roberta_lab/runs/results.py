@@ -124,7 +124,7 @@ def read(run: Path) -> RunResult | None:
     if not is_complete(run):
         return None
     verified.check_folder(run, leave_out=(f"{MODEL_FOLDER}/",), may_lack=MAY_LACK)
-    way_out = f"delete {run / NAME}, and the same command makes it again"
+    way_out = "delete it, and the same command makes it again"
     try:
         result = RunResult.from_json(read_json(run / NAME))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -129,7 +129,7 @@ def state_of(folder: Path) -> tuple[str, str]:
     if is_complete(folder):
         return "complete", ""
     owner = claims.owner(folder / claims.NOTE)
-    if owner is not None and not owner.is_gone:
+    if owner is not None and owner.pid and not owner.is_gone:
         return "in progress", f"{_progress(folder)}; process {owner.pid} on {owner.host}"
     return "interrupted", _progress(folder)
 
