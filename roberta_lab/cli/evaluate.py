@@ -54,7 +54,7 @@ def main(job: Job) -> Json:
             result = RunResult(path.name, name, time.monotonic() - start, found, made_from)
         finally:
             log.close(result)
-        run_folder.finish(path, replace(result, seconds=time.monotonic() - start))
+        run_folder.finish(path, config, replace(result, seconds=time.monotonic() - start))
     from roberta_lab.reports.page import landing, run_page  # jinja: only when there is work
 
     run_page.write_own(path)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError, TaskConfig
 from roberta_lab.config.formatting import visible
-from roberta_lab.data import storage
+from roberta_lab.data import claims, verified
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.data.storage import Json
-from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.overrides import without_sweep
@@ -73,8 +73,11 @@ def _complete_submission(config: Config, path: Path) -> bool:
     data = _data(config)
     if not all(predictions_file(path, s).is_file() for s in submission.splits(config.task, data)):
         return False
-    with storage.claim(path):
+    with claims.claim(path):
+        results.read(path)
         submission.write_all(path, config.task, data)
+        if (path / verified.HASHES).is_file():
+            verified.seal(path, results.SEALED)
     return True
 
 
@@ -158,7 +161,7 @@ def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name
     finally:
         log.close(result)
     result = replace(result, seconds=time.monotonic() - start_time)
-    run_folder.finish(path, result)
+    run_folder.finish(path, config, result)
     run_page.write_own(path, data, config.task)
     return result
 

@@ -15,11 +15,11 @@ from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
-from roberta_lab.data.corpus.preparation import counts_of, prepared_for
+from roberta_lab.data.corpus.preparation import counts_of, manifest_of, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics
-from roberta_lab.data.storage import Json, read_json, write
+from roberta_lab.data.storage import Json, write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity
 from roberta_lab.runs.jobs import Job
@@ -44,7 +44,7 @@ def main(job: Job) -> Json:
     print(f"{title}: {decoded.legend()}" if examples else title)
     for example in examples:
         print(f"\n{decoded.painted(example)}")
-    manifests = {folder.parent.name: report.manifest_lines(read_json(folder / "manifest.json")) for folder in prepared}
+    manifests = {folder.parent.name: report.manifest_lines(manifest_of(folder)) for folder in prepared}
     for name, lines in manifests.items():
         print("\n".join([f"\nprepared {name}", *report.lines_text(lines)]))
     shares = tokens_by_source(store)

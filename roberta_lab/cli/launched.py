@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.cli import answer
-from roberta_lab.config import ANSWERED, ConfigError, RankDied
+from roberta_lab.config import ANSWERED, ConfigError, RankDied, of_the_machine
 from roberta_lab.config.formatting import visible
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from roberta_lab.data import verified
     from roberta_lab.runs import compose, jobs, options, registration
     from roberta_lab.runs.overrides import sweep_names, texts
     from roberta_lab.runs.wandb import environment
@@ -43,6 +44,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
     registration.register()
     jobs.forget()
     environment.forget()
+    verified.forget()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     # argparse wants the flags first and the overrides in one piece
     before, sys.argv = sys.argv, ["roberta-lab", *flags, *texts(overrides), f"hydra.job.name={name}"]
@@ -136,6 +138,11 @@ class Task(InWorkers):
             return error
         except BrokenPipeError:
             answer.close_stdout()
+        except OSError as error:
+            if of_the_machine(error) is None:
+                raise
+            self.failures.append(error)
+            return error
         return self.answer
 
     def returned(self, found: list[Json]) -> None:

@@ -5,7 +5,6 @@ Heavy imports wait until a command needs them, so that help and mistakes answer 
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -16,14 +15,13 @@ from typing import TYPE_CHECKING
 from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
 from roberta_lab.cli.launched import run_hydra
-from roberta_lab.config import ANSWERED, ConfigError, Unfinished, one_line
+from roberta_lab.config import ANSWERED, ConfigError, Unfinished, of_the_machine, one_line
 from roberta_lab.config.formatting import visible
 
 if TYPE_CHECKING:
     from roberta_lab.data.storage import Json
     from roberta_lab.runs.overrides import Override
 
-OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 _COMPLETION = ("-sc", "--shell-completion")
 _HELP = {"-h", "--help", "help"}
 _VERSION = {"-V", "--version", "version"}
@@ -65,9 +63,9 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
         found = error.found if isinstance(error, Unfinished) else None
         return _failed(str(error), 2 if isinstance(error, ConfigError) else 1, found)
     except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
+        if (said := of_the_machine(error)) is None:
             raise
-        return _failed(f"{error}; see paths.outputs and paths.cache.", 1)
+        return _failed(said, 1)
     except KeyboardInterrupt:
         return _failed("interrupted; the same command goes on from what is finished or saved.", 130)
 

@@ -69,7 +69,7 @@ def _train(job: Job, config: Config) -> Json:
             log.show(partial(media.filled_masks, config, prepared, path))
         finally:
             log.close(result)
-        run_folder.finish(path, result)
+        run_folder.finish(path, config, result)
     from roberta_lab.reports.page import landing, run_page  # jinja: only when there is work
 
     run_page.write_own(path)

@@ -20,11 +20,11 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from roberta_lab.cli.launched import InWorkers, Task, main_of
-from roberta_lab.config import Config, ConfigError, RunInUse, Unfinished, one_line
+from roberta_lab.config import Config, ConfigError, Damaged, RunInUse, Unfinished, of_the_machine, one_line
 from roberta_lab.config.formatting import counted, elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
-from roberta_lab.reports import until
+from roberta_lab.reports import run_notes, until
 from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.ending import end_of_several
 from roberta_lab.reports.page.claims import counted_outcomes
@@ -94,6 +94,8 @@ class QuietJob(InWorkers):
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
                 found = Task()(cfg)
+                if isinstance(found, OSError):
+                    return of_the_machine(found)
                 return str(found) if isinstance(found, Exception) else None
             except Exception as error:
                 traceback.print_exc()
@@ -125,8 +127,9 @@ def main(job: Job) -> Json:
     if len(tables) > 1:
         print("\n".join(_end(work, tables, job)))
     found = {**as_json(work), "seconds": seconds, "tables": tables}
-    if work.failures:
-        raise Unfinished(failed(work), found)
+    said = [*([failed(work)] if work.failures else []), *damaged(work)]
+    if said:
+        raise Unfinished("\n".join(said), found)
     return found
 
 
@@ -213,6 +216,12 @@ def failed(work: Work) -> str:
     return "\n".join(lines)
 
 
+def damaged(work: Work) -> list[str]:
+    """Return the complete runs of which a file is not as it was written, each with the way out. None of them is made over."""
+    found = [damage for path in work.runs if (damage := run_notes.result(path)[1]) is not None]
+    return [f"{len(found)} of {len(work.runs)} runs are damaged:", *(f"  {line}" for line in found)] if found else []
+
+
 def _more_seeds(work: Work, config: Config, start: float) -> list[int] | None:
     """Return the pretraining seeds with one more, where `reproduce.until` asks for it; print how far the intervals are."""
     if config.reproduce.until is None:
@@ -245,7 +254,7 @@ def _prepare(work: Work) -> None:
             try:
                 prepared_for(config)
                 prepared[key] = None
-            except (ConfigError, RunInUse) as error:
+            except (ConfigError, Damaged, RunInUse) as error:
                 prepared[key] = str(error)
         if (message := prepared[key]) is not None:
             work.failures[job.path] = message

@@ -8,12 +8,13 @@ from typing import Any
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.formatting import counted, visible
-from roberta_lab.data.storage import Json, read_json, recall
+from roberta_lab.data.storage import Json
 from roberta_lab.reports.ending import end_of_several, ending
 from roberta_lab.reports.grid import grid_of
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.page.summaries import summaries
-from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
+from roberta_lab.reports.table import as_json
+from roberta_lab.reports.table.as_json import LANDING
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Record, Table, read_record
@@ -54,7 +55,7 @@ def main(job: Job) -> Json:
 
 
 def _answer(files: list[Path]) -> dict[str, Any]:
-    content = read_json(files[0].parent / JSON_FILE)
+    content = as_json.read(files[0].parent)
     return {**{key: content[key] for key in content if key != LANDING}, "files": [*map(str, files)]}
 
 
@@ -78,7 +79,7 @@ def _written(sweep: Sweep) -> tuple[Table, list[Path]]:
 
 def _beside_a_larger(folder: Path, records: list[Record]) -> Path:
     """Return the folder, or another one where a table lies in it that has more complete runs than these, and say so."""
-    there = recall(folder / JSON_FILE)
+    there = as_json.read(folder)
     own = len({record.run_id for record in records if record.result is not None})
     runs, missing = there.get("runs"), there.get("missing")
     other = runs - missing if isinstance(runs, int) and isinstance(missing, int) else 0

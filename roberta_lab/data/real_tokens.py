@@ -16,7 +16,7 @@ from roberta_lab.axes.epochs import epochs_of
 from roberta_lab.axes.input_format import format_of
 from roberta_lab.config import Config, DataMixConfig, TokenizerConfig
 from roberta_lab.data import token_store
-from roberta_lab.data.storage import read_json
+from roberta_lab.data.verified import read_json
 
 SAMPLE_TOKENS = 2_000_000  # of the store: planning 1.35M tokens of segment pairs takes 10 ms
 # Gigabytes of text of each corpus (RoBERTa, Section 3.2; BookCorpus and Wikipedia are 16 together), and bytes of a token of

@@ -1,61 +1,100 @@
-"""Write files and folders that are whole or absent even when a process is killed; make things once; lock; hash values."""
+"""Write files and folders that are whole or absent even when a process is killed; make things once; hash values."""
 
+import fnmatch
+import glob
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from filelock import FileLock, Timeout
-
-from roberta_lab.config import RunInUse
+from roberta_lab.config import naming
+from roberta_lab.data import claims
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 
 # ---------------------------------------------------------------- atomic writes
+_LEFT = re.compile(
+    r"\.(?P<name>.+?)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<pid>[0-9]+)(?:\.before)?"
+)  # older code: no machine
+
+
+def beside(path: Path) -> Path:
+    """Return the hidden neighbour of a path that this process fills before it takes the path's place."""
+    return path.with_name(f".{path.name}.{claims.this_machine()}-{os.getpid()}")
+
+
+def sweep(folder: Path, *names: str) -> None:
+    """Remove what processes that are gone left half-written of files and folders of these names. Nothing else is touched.
+
+    Names may have wildcards.
+    """
+    for path in [*folder.glob(".*[0-9e]")]:
+        found = _LEFT.fullmatch(path.name)
+        if found is None or not any(fnmatch.fnmatchcase(found["name"], name) for name in names):
+            continue
+        if found["machine"] not in (None, claims.this_machine()) or claims.start_of(int(found["pid"])) is not None:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
+def replacing(path: Path, durable: bool = False, size: int | None = None) -> Iterator[IO[bytes]]:
     """Yield a new file beside `path`, which takes its place when the block ends; after an error nothing has changed.
 
-    With `durable`, wait until the disk has the bytes and the name, so that a loss of power cannot take them.
+    With `durable`, wait until the disk has the bytes and the name, so that a loss of power cannot take them. `size` are the
+    bytes that will be written, if known: an error of the system says them, and the path.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    new = beside(path)
     if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
+        sweep(path.parent, glob.escape(path.name))
+    with naming(path, size):
         try:
-            os.fsync(folder)
+            with open(new, "wb") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(new, path)
         finally:
-            os.close(folder)
+            with suppress(OSError):
+                new.unlink()
+        if durable:
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def write(path: Path, content: str | bytes, durable: bool = False) -> None:
     """Write a whole file atomically; a file that already holds the content is left alone."""
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     if path.is_file() and path.read_bytes() == data:
+        sweep(path.parent, glob.escape(path.name))
         return
-    with replacing(path, durable) as file:
+    with replacing(path, durable, len(data)) as file:
         file.write(data)
+
+
+def as_json(value: object) -> str:
+    """Return a value as the text of a JSON file."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
 def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, atomically and durably."""
-    write(path, json.dumps(value, indent=2, sort_keys=True) + "\n", durable=True)
+    write(path, as_json(value), durable=True)
 
 
 def finite(value: Json) -> Json:
@@ -77,19 +116,34 @@ def read_json(path: Path) -> Any:
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed."""
-    beside, before = (folder.with_name(f".{folder.name}.{os.getpid()}{end}") for end in ("", ".before"))
-    shutil.rmtree(beside, ignore_errors=True)  # left by a killed process with the same number
-    try:
-        beside.mkdir(parents=True)
-        yield beside
-        if folder.exists():
-            os.replace(folder, before)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        if before.exists() and not folder.exists():
-            os.replace(before, folder)
-        shutil.rmtree(before, ignore_errors=True)
+    new = beside(folder)
+    before = new.with_name(f"{new.name}.before")
+    if not folder.exists():
+        _bring_back(folder)
+    shutil.rmtree(new, ignore_errors=True)  # left by a killed process with the same number
+    sweep(folder.parent, glob.escape(folder.name))
+    with naming(folder):
+        try:
+            new.mkdir(parents=True)
+            yield new
+            if folder.exists():
+                os.replace(folder, before)
+            os.replace(new, folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            if before.exists() and not folder.exists():
+                os.replace(before, folder)
+            shutil.rmtree(before, ignore_errors=True)
+
+
+def _bring_back(folder: Path) -> None:
+    """Put a folder back that a process had moved aside when it was killed, before it put the new one in its place."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.before"):
+        found = _LEFT.fullmatch(path.name)
+        if found is not None and found["name"] == folder.name and claims.start_of(int(found["pid"])) is None:
+            with suppress(OSError):
+                os.replace(path, folder)
+            return
 
 
 # ---------------------------------------------------------------- things that are made once
@@ -107,60 +161,10 @@ def make_once(path: Path, make: Callable[[Path], object], on_wait: Callable[[], 
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_name(f".{path.name}.lock"), on_wait):
+    with claims.locked(path.with_name(f".{path.name}.lock"), on_wait):
         if path.exists():
             return False
         making = path.with_name(f".{path.name}.making")
         make(making)
         os.replace(making, path)
     return True
-
-
-def recall(path: Path) -> dict[str, Any]:
-    """Return what `remember` wrote; an empty dictionary when there is nothing that can be read."""
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def remember(path: Path, values: Mapping[str, object]) -> None:
-    """Write values for later runs as JSON, in a folder that is made if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, values)
-
-
-# ---------------------------------------------------------------- locks, which end with the process that holds them
-@contextmanager
-def locked(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file, after a call of `on_wait` when another process holds it."""
-    lock = FileLock(path)
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        held = lock.acquire()
-    with held:
-        yield
-
-
-@contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, and note that in its `owner.json`; raise RunInUse with the process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    note = folder / "owner.json"
-
-    def refuse() -> None:
-        owner = recall(note)
-        who = "process {pid} on {host} since {since}".format(**owner) if owner else "another process"
-        message = f"{folder} is in use by {who}; wait for it or stop it, then type the same command again."
-        raise RunInUse(message) from None
-
-    with locked(folder / ".lock", on_wait=refuse):
-        try:
-            since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
-            yield
-        finally:
-            note.unlink(missing_ok=True)

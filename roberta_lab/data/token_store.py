@@ -4,17 +4,18 @@ Text is tokenized once per tokenizer and data mix; every input format is a plan 
 addresses sentences by their place in the tokens, so a selection of documents copies addresses and no tokens.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from roberta_lab.axes.sentence_store import Shard, TokenStore
+from roberta_lab.axes.sentence_store import Manifest, Shard, TokenStore
+from roberta_lab.config import Damaged
 from roberta_lab.data.growing_array import GrowingArray
+from roberta_lab.data.verified import load_array, read_json, sha256_of, way_out
 
 SHARD_TOKENS = 1 << 30  # 2 GB of uint16
 
@@ -87,15 +88,26 @@ _COLUMNS: dict[str, np.dtype] = {
 
 def _described(shard: GrowingArray) -> Shard:
     path = Path(shard.file.name)
-    with open(path, "rb") as file:
-        return Shard(file=path.name, tokens=shard.size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    return Shard(file=path.name, tokens=shard.size, sha256=sha256_of(path))
 
 
 def open_store(path: Path) -> TokenStore:
-    """Return the store in a folder that `write` made. Its tokens stay on disk until they are read."""
-    manifest = json.loads((path / "manifest.json").read_text())
-    shards = tuple(np.load(path / shard["file"], mmap_mode="r") for shard in manifest["shards"])
-    lengths = np.load(path / "sentence_lengths.npy")
+    """Return the store in a folder that `write` made. Its tokens stay on disk until they are read.
+
+    Raises: Damaged for a file that is not as it was written; each is hashed once in a process.
+    """
+    manifest = cast(Manifest, read_json(path / "manifest.json"))
+    shards = tuple(_shard(path, shard) for shard in manifest["shards"])
+    lengths = load_array(path / "sentence_lengths.npy")
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    ends, hashes, sources = (np.load(path / f"document_{name}.npy") for name in ("ends", "hashes", "sources"))
+    ends, hashes, sources = (load_array(path / f"document_{name}.npy") for name in ("ends", "hashes", "sources"))
     return TokenStore(shards, starts, lengths, ends, hashes, sources, manifest)
+
+
+def _shard(path: Path, shard: Shard) -> np.ndarray:
+    """Return a shard on disk. Its hash stands in the manifest, also in stores of older code."""
+    file = path / shard["file"]
+    found = load_array(file, "r")
+    if sha256_of(file) != shard["sha256"]:
+        raise Damaged.at(file, "is damaged: its SHA-256 is not the one in the manifest", way_out(file))
+    return found

@@ -3,27 +3,23 @@
 Lightning's own saving loses the earlier checkpoint when the disk is full; here it stays until the new one is in place.
 """
 
-import hashlib
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch import Tensor
 from torch.serialization import MAP_LOCATION
 
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.data.storage import replacing
+from roberta_lab.data.verified import SEAL_BYTES, with_seal, without_seal
 
+ROWS = "roberta_lab_rows"  # the key of the rows of metrics
 Saved: TypeAlias = dict[str, Any]  # what torch.save writes: tensors, numbers and texts in nested dictionaries
-
-_MAGIC = b"roberta_lab sha256 "
-_SEAL = len(_MAGIC) + 32
-
-
-class CorruptCheckpoint(RuntimeError):
-    """An error of a file whose bytes are not those that were saved."""
 
 
 def save(value: Saved, path: Path) -> None:
@@ -32,48 +28,49 @@ def save(value: Saved, path: Path) -> None:
     torch.save(value, buffer)
     body = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, durable=True) as file:
+    with replacing(path, durable=True, size=len(body) + SEAL_BYTES) as file:
         file.write(body)
-        file.write(_MAGIC + hashlib.sha256(body).digest())
+        file.write(with_seal(body))
 
 
 def load(path: Path, map_location: MAP_LOCATION = "cpu") -> Saved:
     """Return what was saved; no code from the file is run (`weights_only=True`).
 
-    Raises: CorruptCheckpoint when the SHA-256 does not fit.
+    Raises: Damaged when the SHA-256 does not fit.
     """
-    data = path.read_bytes()
-    body, seal = data[:-_SEAL], data[-_SEAL:]
-    if seal != _MAGIC + hashlib.sha256(body).digest():
-        raise CorruptCheckpoint(f"{path}: the SHA-256 at its end does not fit its bytes; it was cut short or changed")
+    body = without_seal(path, f"delete it and {path.parent}/result.json, and the same command makes both again")
     value: Saved = torch.load(io.BytesIO(body), map_location=map_location, weights_only=True)
     return value
 
 
 def newest(directory: Path) -> Path | None:
     """Return the newest whole checkpoint `step-*.ckpt` whose weights are numbers, or None."""
-    return next((path for path, _ in _whole(directory)), None)
+    return next((path for path, _ in whole(directory)), None)
 
 
 def final(run: Path, steps: int) -> Saved:
-    """Return the last checkpoint of a complete run in its folder. Raises ConfigError if it is absent or not whole."""
-    found = next(_whole(run / "checkpoints"), None)
+    """Return the last checkpoint of a complete run in its folder. Raises ConfigError if it was removed, Damaged if it is not whole."""
+    found = next(whole(run / "checkpoints"), None)
     if found is None or step_of(found[0]) != steps:
-        raise ConfigError(f"{run} has no whole final checkpoint; delete its result.json and pretrain it again.")
+        way_out = f"delete its result.json and pretrain it again ({run}/result.json)"
+        if (run / "checkpoints" / f"step-{steps:09d}.ckpt").exists():
+            raise Damaged.at(run, "has no whole final checkpoint", way_out)
+        raise ConfigError(f"{run} has no whole final checkpoint; {way_out}.")
     return found[1]
 
 
-def _whole(directory: Path) -> Iterator[tuple[Path, Saved]]:
+def whole(directory: Path) -> Iterator[tuple[Path, Saved]]:
+    """Yield the checkpoints that are as they were saved, the newest first, with what they hold; of another one, say so."""
     for path in sorted(directory.glob("step-*.ckpt"), reverse=True):
         try:
             saved = load(path)
-        except CorruptCheckpoint as error:
-            print(f"{error}; taking the one before it")
+        except Damaged as error:
+            print(f"{str(error).partition(';')[0]}; taking the one before it", flush=True)
             continue
         if is_finite(saved.get("state_dict")) and is_finite(saved.get("optimizer_states")):
             yield path, saved
         else:
-            print(f"{path}: its weights are no numbers; taking the one before it")
+            print(f"{path}: its weights are no numbers; taking the one before it", flush=True)
 
 
 def is_finite(saved: object) -> bool:
@@ -84,6 +81,16 @@ def is_finite(saved: object) -> bool:
     return all(map(is_finite, parts))
 
 
+def packed(rows: bytes) -> Tensor:
+    """Return the rows of metrics as a checkpoint keeps them, uint8 (n,)."""
+    return torch.frombuffer(bytearray(zlib.compress(rows, 1)), dtype=torch.uint8)
+
+
+def rows_of(saved: Saved) -> bytes | None:
+    """Return the rows of metrics up to a checkpoint's step; None in one of older code."""
+    return zlib.decompress(saved[ROWS].numpy().tobytes()) if ROWS in saved else None
+
+
 def step_of(path: Path) -> int:
     """Return the number of optimizer steps before a checkpoint, from its name."""
     return int(path.stem.removeprefix("step-"))
@@ -92,7 +99,7 @@ def step_of(path: Path) -> int:
 def remove_unfinished(directory: Path) -> None:
     """Delete what a killed process left half-written. Only the process that has claimed the run may call it."""
     for path in directory.glob(".step-*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def keep_newest(directory: Path, number: int = 2) -> None:

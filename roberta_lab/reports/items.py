@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.config import Config, ConfigError, Damaged, TaskConfig
 from roberta_lab.config.errors import one_line
 from roberta_lab.data.corpus.preparation import find_embedded
 from roberta_lab.reports.statistics.multi_bootstrap import mean
@@ -50,7 +50,7 @@ def scored_items(run: Path, result: RunResult, config: Config) -> tuple[ScoredIt
         found = _compared(lines, task) if is_yardstick else _items(lines, _data(config), task)
     except FileNotFoundError:
         return None, f"{file} is not there"
-    except ConfigError as error:
+    except (ConfigError, Damaged) as error:
         return None, str(error).rstrip(".")
     except (OSError, ValueError, LookupError, TypeError) as error:  # damaged predictions, or those of other items
         return None, f"{file} does not fit the items of {config.task.name} ({one_line(error)})"

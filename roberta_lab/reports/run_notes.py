@@ -1,22 +1,23 @@
-"""What a run left in its folder: its result, settings, overrides, owner and provenance. Damaged notes read as missing ones."""
+"""What a run left in its folder: its result, settings, overrides and provenance. Damaged notes read as missing ones."""
 
 from pathlib import Path
 
 import yaml
 
-from roberta_lab.data.storage import recall
+from roberta_lab.config import Damaged
+from roberta_lab.data.verified import recall
 from roberta_lab.runs import results
 from roberta_lab.runs.provenance import NAME, Provenance
-from roberta_lab.runs.results import DamagedResult, RunResult
+from roberta_lab.runs.results import RunResult
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast; not every build has it
 
 
 def result(folder: Path) -> tuple[RunResult | None, str | None]:
-    """Return the result of a run, if it has one; and where that is damaged, why and how to mend it."""
+    """Return the result of a run, if it has one; and where a file of the run is damaged, which, and the way out."""
     try:
         return results.read(folder), None
-    except DamagedResult as damage:
+    except Damaged as damage:
         return None, str(damage)
 
 
@@ -25,12 +26,6 @@ def provenance(folder: Path) -> Provenance | None:
     found = recall(folder / NAME)
     known = found.keys() >= {"data", "attempts"}
     return Provenance(data=found["data"], attempts=found["attempts"]) if known else None
-
-
-def owner(folder: Path) -> tuple[str, str] | None:
-    """Return number and host of the process that works on the run, or did when it was killed."""
-    found = recall(folder / "owner.json")
-    return (str(found.get("pid")), str(found.get("host"))) if found else None
 
 
 def overrides(folder: Path) -> list[str] | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from roberta_lab.config import Config, ConfigError, SweepConfig
+from roberta_lab.config import Config, ConfigError, Damaged, SweepConfig
 from roberta_lab.config.formatting import csv_cell
 from roberta_lab.config.paths import user_path
 from roberta_lab.reports.table.alike import cut_text
@@ -61,7 +61,8 @@ def results(
         outputs: the folder (`paths.outputs`) in which the runs lie.
         overrides: what was typed beside `sweep` and `scale` when the runs were made, each `key=value`.
 
-    Raises: ConfigError in one line for unknown names and values, a folder that is not there, and a result that cannot be read.
+    Raises: ConfigError in one line for unknown names and values, or a folder that is not there; Damaged for a file of a run that is
+    not as it was written.
     """
     import pandas as pd
 
@@ -88,7 +89,7 @@ def _read(sweep: str, outputs: Path, words: Iterable[str]) -> tuple[Config, list
         raise ConfigError(reason(error)) from None
     for record in records:
         if record.damage is not None:
-            raise ConfigError(record.damage)
+            raise Damaged(record.damage)
     return config, records
 
 

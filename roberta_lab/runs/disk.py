@@ -6,9 +6,9 @@ from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roberta_lab.config import Config
+from roberta_lab.config import Config, Damaged
+from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.preparation import MANIFEST, content_of
-from roberta_lab.data.storage import claim
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 
@@ -16,7 +16,7 @@ PREPARED = ("corpus", "tokenizer", "tokens")  # folders of the cache, which runs
 FEATURES = "features"  # of the cache: inputs of tasks, which only runs that are not complete read
 CHECKPOINTS = "checkpoints"
 REMOVED = ".removed"  # how a hidden folder of the cache ends that is being removed
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+UNREADABLE = (Damaged, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra._internal.callbacks import Callbacks  # HydraContext asks for it, and no public module has it
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -16,6 +14,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
 from roberta_lab.config import one_line
+from roberta_lab.data import claims
 from roberta_lab.runs.composition import composing
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, texts, without
@@ -82,7 +81,7 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
 
 def _owner(path: Path) -> bytes | None:
     try:
-        return (path / "owner.json").read_bytes()
+        return (path / claims.NOTE).read_bytes()
     except OSError:
         return None
 
@@ -90,6 +89,5 @@ def _owner(path: Path) -> bytes | None:
 def _wait_until_free(runs: Sequence[Job], seconds: float = 10.0) -> None:
     """Wait until the processes that had the runs are gone: their claims go with them."""
     deadline = time.monotonic() + seconds
-    for one in runs:
-        with suppress(Timeout), FileLock(one.path / ".lock", timeout=max(0.0, deadline - time.monotonic())):
-            pass
+    while time.monotonic() < deadline and not all(claims.is_free(one.path) for one in runs):
+        time.sleep(0.05)

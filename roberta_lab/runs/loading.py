@@ -24,7 +24,7 @@ from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import reason, typed_config
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.overrides import parse, without_sweep
-from roberta_lab.runs.results import DamagedResult, RunResult
+from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks.result import MODEL_FOLDER
 
 if TYPE_CHECKING:
@@ -173,13 +173,12 @@ def load_run(path_or_id: str | Path, outputs: str | Path = "outputs") -> Run:
         path_or_id: the run's folder, or its id: 12 hex digits, or so many of the first that no other run begins with them.
         outputs: the folder (`paths.outputs`) in which runs are looked up by id.
 
-    Raises: ConfigError in one line when there is no such run, when several ids begin so, and for files that cannot be read.
+    Raises: ConfigError in one line when there is no such run, or when several ids begin so; Damaged for a file of a complete run
+    that is not as it was written.
     """
     path = find_run(path_or_id, user_path(outputs))
-    try:
-        return Run(path.parent.name, path, read_config(path), results.read(path))
-    except DamagedResult as damage:
-        raise ConfigError(str(damage)) from None
+    result = results.read(path)  # which checks the config too
+    return Run(path.parent.name, path, read_config(path), result)
 
 
 def read_config(run: Path) -> Config:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from roberta_lab.config import Damaged
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data.storage import read_json
 from roberta_lab.runs import results, tracking
@@ -77,9 +78,12 @@ class Overview:
         self.done |= {job.path for job in finished}
         running = [job for job in self.runs if job.path not in self.done and (job.path / "owner.json").is_file()]
         for job in finished:
-            result = results.read(job.path)
-            assert result is not None
-            self.console.print(f"{job.name}: {result.summary()}, {elapsed(result.seconds)}, {job.path}")
+            try:
+                result = results.read(job.path)
+                said = "removed" if result is None else f"{result.summary()}, {elapsed(result.seconds)}, {job.path}"
+            except Damaged as damage:
+                said = str(damage)
+            self.console.print(f"{job.name}: {said}")
         lines = [f"{job.name}: {self._progress(job)}" for job in running][:MOST_LINES]
         counts = f"{len(self.done)} of {len(self.runs)} done, {len(running)} running"
         summary = f"{self.title}: {counts}, {elapsed(time.monotonic() - self.start)}"

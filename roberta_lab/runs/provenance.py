@@ -10,9 +10,11 @@ from dataclasses import asdict, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
-from roberta_lab.data.storage import read_json, write_json
+from roberta_lab.config import Damaged
+from roberta_lab.data import verified
+from roberta_lab.data.storage import write_json
 from roberta_lab.runs.options import ROOT
 from roberta_lab.training.rows import Cut
 
@@ -52,9 +54,18 @@ class Provenance(TypedDict):
 
 
 def read(run: Path) -> Provenance | None:
-    """Return the provenance of the run in a folder; None where none is noted."""
+    """Return the provenance of the run in a folder; None where none is noted. Raises Damaged."""
     file = run / NAME
-    return cast(Provenance, read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    found = verified.read_sealed(file, verified.way_out(file))
+    if not found.keys() >= {"data", "attempts"}:
+        raise Damaged.at(file, "is damaged: it has not what a run notes", verified.way_out(file))
+    return {"data": found["data"], "attempts": found["attempts"]}
+
+
+def _write(run: Path, noted: Provenance) -> None:
+    write_json(run / NAME, verified.sealed(noted))
 
 
 def begin_attempt(run: Path, data: dict[str, str], command: list[str]) -> None:
@@ -68,7 +79,7 @@ def begin_attempt(run: Path, data: dict[str, str], command: list[str]) -> None:
         "command": command,
         "start": now(),
     }
-    write_json(run / NAME, {"data": data, "attempts": [*(earlier["attempts"] if earlier else []), attempt]})
+    _write(run, {"data": data, "attempts": [*(earlier["attempts"] if earlier else []), attempt]})
 
 
 def _version(package: str) -> str | None:
@@ -84,7 +95,7 @@ def note_cut(run: Path, cut: Cut) -> None:
     found = read(run)
     assert found is not None
     found["attempts"][-1]["cut"] = asdict(cut)
-    write_json(run / NAME, found)
+    _write(run, found)
 
 
 def cuts(attempts: Iterable[Attempt]) -> tuple[Cut, ...]:
@@ -105,16 +116,16 @@ def end_attempt(run: Path, seconds: float) -> list[Attempt]:
     found = read(run)
     assert found is not None
     found["attempts"][-1] |= {"end": now(), "seconds": seconds}
-    write_json(run / NAME, found)
+    _write(run, found)
     return found["attempts"]
 
 
 def code_since(run: Path) -> str | None:
     """Return what code made a run, if it is not that of now; None if it is, or if that is not known."""
     try:
-        git = read_json(run / NAME)["attempts"][-1]["git"]
+        git = verified.read_sealed(run / NAME, "")["attempts"][-1]["git"]
         commit, dirty = git["commit"], git["dirty"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (Damaged, OSError, LookupError, TypeError):
         return None
     if not commit or not _git()["commit"]:
         return None

@@ -1,13 +1,17 @@
 """`result.json`: what a complete run found, written last and atomically, so that a run which has it has everything."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from roberta_lab.data.storage import read_json, write_json
+from roberta_lab.config import Damaged
+from roberta_lab.data import claims, verified
+from roberta_lab.data.storage import as_json, read_json
+from roberta_lab.data.storage import write as write_file
 from roberta_lab.model.metrics import Metric
-from roberta_lab.tasks.result import EvaluationResult, FinetuningResult, TaskResult
+from roberta_lab.tasks.result import MODEL_FOLDER, EvaluationResult, FinetuningResult, TaskResult
 from roberta_lab.training.rows import Cut, PretrainingResult
 
 NAME = "result.json"
@@ -16,11 +20,13 @@ FOUND: dict[str, type[PretrainingResult | FinetuningResult | EvaluationResult]] 
     "finetune": FinetuningResult,
     "evaluate": EvaluationResult,
 }
+SEALED = (  # how the names of the files begin that have hashes; checkpoints and examples seal themselves
+    *("config.yaml", "overrides.yaml", "provenance.json", "metrics.", "predictions", NAME),
+    *("submission/", f"{MODEL_FOLDER}/"),
+)
+MAY_LACK = ("predictions", "metrics.csv", "submission/")  # files that may be removed to save room
+_STEPS = re.compile(r"^batch_size:\n(?:  .*\n)*?  steps: (\d+)$", re.MULTILINE)  # as `OmegaConf.to_yaml` writes it
 VALIDATION = "val/"  # how the names of held-out metrics begin
-
-
-class DamagedResult(ValueError):
-    """A `result.json` that cannot be read; the message names the file and the way out."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,14 @@ class RunResult:
 
 
 def write(run: Path, result: RunResult) -> None:
-    """Write the result into the run's folder: from here on the run is complete."""
-    write_json(run / NAME, result.to_json())
+    """Write the hashes of the run's files, then the result: from here on the run is complete.
+
+    Raises RunInUse and Damaged when its folder is not this process's any more.
+    """
+    claims.check(run)
+    text = as_json(result.to_json())
+    verified.seal(run, SEALED, {NAME: text.encode()})
+    write_file(run / NAME, text, durable=True)
 
 
 def is_complete(run: Path) -> bool:
@@ -105,11 +117,28 @@ def is_complete(run: Path) -> bool:
 
 
 def read(run: Path) -> RunResult | None:
-    """Return the result of the run in a folder; None while it is not complete. Raises DamagedResult."""
+    """Return the result of the run in a folder; None while it is not complete.
+
+    All files of the run that say what it is and what it found are checked. Raises Damaged for any that is not as it was written.
+    """
     if not is_complete(run):
         return None
+    verified.check_folder(run, leave_out=(f"{MODEL_FOLDER}/",), may_lack=MAY_LACK)
+    way_out = "delete it, and the same command makes it again"
     try:
-        return RunResult.from_json(read_json(run / NAME))
+        result = RunResult.from_json(read_json(run / NAME))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"{run / NAME} cannot be read ({type(error).__name__}: {error})"
-        raise DamagedResult(f"{said}; delete it, and the same command makes it again.") from None
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Damaged.at(run / NAME, f"cannot be read ({said})", way_out) from None
+    if isinstance(result.found, PretrainingResult) and (steps := _steps(run)) not in (None, result.found.steps):
+        raise Damaged.at(run / NAME, f"is of {result.found.steps:,} steps, its config of {steps:,}", way_out)
+    return result
+
+
+def _steps(run: Path) -> int | None:
+    """Return the steps of a pretraining run by its config; None where that does not say."""
+    try:
+        found = _STEPS.search((run / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return int(found[1]) if found is not None else None

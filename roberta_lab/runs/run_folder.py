@@ -1,20 +1,25 @@
 """The folder of a run: claimed by one process, opened with its config and provenance, and finished with its result."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from roberta_lab.config import Config, ConfigError
-from roberta_lab.data.storage import Json, claim, read_json
-from roberta_lab.runs import outside, provenance, results
+from roberta_lab.config import Config, ConfigError, Damaged, RunInUse
+from roberta_lab.data import claims, verified
+from roberta_lab.data.claims import claim
+from roberta_lab.data.storage import Json, read_json, sweep, write
+from roberta_lab.runs import outside, provenance, results, tracking
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
-from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE
-from roberta_lab.training.rows import PretrainingResult
+from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE, FinetuningResult
+from roberta_lab.training.rows import METRICS, PretrainingResult
+
+# what a run's folder holds, by name: of these, what killed processes left half-written is removed
+WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.yaml", "*.ckpt", "*.html", MODEL_FOLDER, submission.FOLDER)
 
 
 def complete_line(label: str, path: Path) -> str:
@@ -24,14 +29,16 @@ def complete_line(label: str, path: Path) -> str:
 
 
 def answer(path: Path) -> dict[str, Json]:
-    """Return what a command answers of a complete run: its `result.json`, and where it lies."""
+    """Return what a command answers of a complete run: its `result.json`, and where it lies. Raises Damaged."""
+    results.read(path)
     return {**read_json(path / results.NAME), "directory": str(path)}
 
 
 def found_complete(label: str, path: Path) -> dict[str, Json]:
     """Say that a run is complete, and return its answer."""
+    found = answer(path)
     print(complete_line(label, path))
-    return answer(path)
+    return found
 
 
 def is_finetuned(config: Config, path: Path) -> bool:
@@ -67,16 +74,26 @@ def opened(
             yield False
             return
         check_data(path, data)
-        (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
-        (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
+        sweep(path, *WRITTEN)
+        (path / verified.HASHES).unlink(missing_ok=True)
+        write(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+        write(path / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        verified.seal(path, ("config.yaml", "overrides.yaml"))
         provenance.begin_attempt(path, data, ["roberta-lab", path.parent.name, *overrides])
         start = time.monotonic()
         try:
             yield True
         finally:
-            noted = provenance.read(path)
-            if noted is not None and "end" not in noted["attempts"][-1]:
-                provenance.end_attempt(path, time.monotonic() - start)
+            _end_attempt(path, time.monotonic() - start)
+
+
+def _end_attempt(path: Path, seconds: float) -> None:
+    """Note the end of an attempt that did not finish; nothing where the folder is not this process's any more."""
+    with suppress(Damaged, RunInUse, OSError):  # the error at hand is said
+        claims.check(path)
+        noted = provenance.read(path)
+        if noted is not None and "end" not in noted["attempts"][-1]:
+            provenance.end_attempt(path, seconds)
 
 
 def check_data(path: Path, data: dict[str, str]) -> None:
@@ -87,11 +104,31 @@ def check_data(path: Path, data: dict[str, str]) -> None:
         raise ConfigError(f"{started}; move it away to start anew.")
 
 
-def finish(path: Path, result: RunResult) -> None:
-    """Note the end of the attempt, which took `result.seconds`, and write the result with the seconds and cuts of all attempts."""
+def finish(path: Path, config: Config, result: RunResult) -> None:
+    """Note the end of the attempt, which took `result.seconds`, and write the result with the seconds and cuts of all attempts.
+
+    Raises Damaged unless the last row of its metrics is the run's last one.
+    """
+    _check_end(path, config, result)
+    claims.check(path)
     attempts = provenance.end_attempt(path, result.seconds)
     found = result.found
     if isinstance(found, PretrainingResult):
         found = replace(found, cuts=provenance.cuts(attempts))
     seconds = sum(attempt.get("seconds", 0.0) for attempt in attempts)
     results.write(path, replace(result, seconds=seconds, found=found))
+
+
+def _check_end(path: Path, config: Config, result: RunResult) -> None:
+    rows, found = tracking.read(path / METRICS), result.found
+    last: Mapping[str, float] = rows[-1] if rows else {"step": 0}
+    if isinstance(found, PretrainingResult):
+        said, steps = f"ends at step {last['step']:,} of {config.batch_size.steps:,}", config.batch_size.steps
+        is_end = last["step"] == found.steps == steps
+    elif isinstance(found, FinetuningResult):
+        said = f"ends at epoch {last.get('epoch', 0):g} of {found.epochs}"
+        is_end = last.get("epoch") == found.epochs
+    else:
+        said, is_end = "has no row", bool(rows)
+    if not is_end:
+        raise Damaged.at(path / METRICS, f"{said}: no result is written", "the same command goes on")

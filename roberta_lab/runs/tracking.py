@@ -5,45 +5,81 @@ is set, so it needs no account, asks no question and uses no network.
 """
 
 import csv
+import hashlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from roberta_lab.config import Config
+from roberta_lab.config import Config, Damaged, naming
 from roberta_lab.config.formatting import csv_cell
-from roberta_lab.data.storage import write
+from roberta_lab.data import claims
+from roberta_lab.data.storage import replacing, write
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.wandb import mirror
-from roberta_lab.training.rows import Cut, Row
+from roberta_lab.training.rows import METRICS, Cut, Row
 
 
 class MetricsFile:
     """A file of rows as JSON lines. Training flushes it before saving a checkpoint, so no saved step lacks its row."""
 
-    def __init__(self, path: Path, up_to_step: int = 0) -> None:
-        """Keep the rows of an earlier attempt up to `up_to_step`; drop later rows and a line that was cut short."""
+    def __init__(self, path: Path, up_to_step: int = 0, saved: bytes | None = None) -> None:
+        """Keep the rows of an earlier attempt up to `up_to_step`: `saved`, or where that is None those in the file.
+
+        A new file takes the place of the earlier one, so that a process which had that open writes nothing here.
+        Raises Damaged, before anything is changed, when the rows are not whole.
+        """
         self.path = path
-        kept = [line for line, row in complete_rows(_content(path)) if row.step <= up_to_step]
-        write(path, b"".join(kept))
+        kept = _rows_up_to(path, up_to_step) if saved is None else saved
+        if saved and not _content(path).startswith(saved):
+            print(f"{path} was damaged; its rows are taken from the checkpoint of step {up_to_step:,}", flush=True)
+        with replacing(path, size=len(kept)) as file:
+            file.write(kept)
+        self._written = hashlib.sha256(kept)
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (`close` ends it)
 
     def write(self, row: Row) -> None:
         """Append a row."""
-        self._file.write(row.to_json() + "\n")
+        line = row.to_json() + "\n"
+        with naming(self.path, len(line)):
+            self._file.write(line)
+        self._written.update(line.encode())
 
     def flush(self) -> None:
         """Wait until the disk has all rows."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def content(self) -> bytes:
+        """Return all that was written. Raises Damaged when the file holds anything else."""
+        found = _content(self.path)
+        if hashlib.sha256(found).digest() != self._written.digest():
+            what = "was changed while the run was going on"
+            raise Damaged.at(self.path, what, "the same command goes on from the last checkpoint")
+        return found
 
     def close(self) -> None:
         """Flush and close the file."""
-        self.flush()
-        self._file.close()
+        with closing(self._file):
+            self.flush()
+
+
+def _rows_up_to(path: Path, step: int) -> bytes:
+    """Return the lines of a file up to a step. Raises Damaged unless each step has its row, in order and each once."""
+    content = _content(path)
+    found = [*complete_rows(content)]
+    kept = [(line, row) for line, row in found if row.step <= step]
+    steps, trained = [row.step for _, row in kept], [row.step for _, row in kept if "lr" in row]
+    torn = sum(line.endswith(b"\n") for line in content.splitlines(keepends=True)) - len(found)
+    is_whole = {*steps} >= {*range(1, step + 1)} and steps == sorted(steps) and len(trained) == len({*trained})
+    if step > 0 and (torn or not is_whole):
+        raise Damaged.at(path, f"has not one row for each of the steps 1 to {step:,}", "they are lost")
+    return b"".join(line for line, _ in kept)
 
 
 def complete_rows(text: bytes) -> Iterator[tuple[bytes, Row]]:
@@ -66,10 +102,11 @@ def _content(path: Path) -> bytes:
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write rows as a CSV table with a column per metric; a cell is empty where its row lacks the metric."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writerow({name: csv_cell(name) for name in names})
-        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+    written = io.StringIO(newline="")
+    writer = csv.DictWriter(written, names)
+    writer.writerow({name: csv_cell(name) for name in names})
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+    write(path, written.getvalue())
 
 
 def show_again(config: Config, directory: Path, kind: str, label: str, science: Mapping[str, object]) -> None:
@@ -78,7 +115,7 @@ def show_again(config: Config, directory: Path, kind: str, label: str, science: 
     shown = mirror.start(config, directory, kind, label, science, 0)
     if shown is None or result is None:
         return
-    shown.log_again(read(directory / "metrics.jsonl"))
+    shown.log_again(read(directory / METRICS))
     shown.summarize(shown.keys.summary(config, kind, result.to_json()))
     shown.finish()
 
@@ -91,9 +128,9 @@ class Tracker:
         self.file: MetricsFile | None = None
         self.mirror: mirror.Mirror | None = None
 
-    def resume(self, step: int) -> None:
+    def resume(self, step: int, saved: bytes | None = None) -> None:
         """Open the file, keep the rows of an earlier attempt up to `step`, and start W&B. Call it before `write`."""
-        self.file = MetricsFile(self.directory / "metrics.jsonl", step)
+        self.file = MetricsFile(self.directory / METRICS, step, saved)
         self.mirror = mirror.start(self.config, self.directory, self.kind, self.label, self.science, step)
         if self.mirror is not None:
             self.mirror.log_again(self.read())
@@ -107,12 +144,18 @@ class Tracker:
 
     def read(self) -> list[Row]:
         """Return all rows of the run, those of earlier attempts too."""
-        return read(self.directory / "metrics.jsonl")
+        return read(self.directory / METRICS)
 
     def flush(self) -> None:
         """Wait until the disk has all rows."""
         assert self.file is not None, "call resume first"
+        claims.check(self.directory)
         self.file.flush()
+
+    def saved(self) -> bytes:
+        """Return all rows as they stand in the file."""
+        assert self.file is not None, "call resume first"
+        return self.file.content()
 
     def note_cut(self, cut: Cut) -> None:
         """Note how steps are cut, and on what device."""
@@ -141,7 +184,9 @@ class Tracker:
         """
         if self.file is not None:
             self.file.close()
-        if result is not None:
+        if result is not None and self.file is not None:
+            claims.check(self.directory)
+            self.file.content()
             write_csv(self.directory / "metrics.csv", self.read())
         if self.mirror is None:
             return

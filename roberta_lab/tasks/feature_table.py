@@ -1,7 +1,7 @@
 """Features as flat arrays: a batch is a gather, a split is a file. Made once for items, tokenizer and lengths, whatever the seed."""
 
 import hashlib
-import zipfile
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ import numpy as np
 
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
-from roberta_lab.config import ConfigError
-from roberta_lab.data.storage import replacing
+from roberta_lab.config import ConfigError, Damaged
+from roberta_lab.data.storage import sweep
+from roberta_lab.data.verified import load_arrays, save_arrays
 from roberta_lab.tasks.features import Feature, PairFormat, generate
 from roberta_lab.tasks.items import Item
 
@@ -132,15 +133,20 @@ def cached(head: str, items: Sequence[Item], encoding: Encoding, pairs: PairForm
     """Return the features of some items, from `cache/features/` if they were ever made there."""
     path = cache / "features" / f"{key_of(head, items, encoding, pairs)}.npz"
     try:
-        return _read(str(path), path.stat().st_mtime_ns)
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError, TypeError, EOFError):  # not there, or cut, or changed
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            np.savez(file, **vars(packed(generate(head, items, encoding, pairs))))
-    return _read(str(path), path.stat().st_mtime_ns)
+        return _read(path, path.stat().st_size, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        pass
+    except Damaged as damage:
+        print(damage, file=sys.stderr)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, path.name)
+    save_arrays(path, vars(packed(generate(head, items, encoding, pairs))))
+    return _read(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)  # train, dev and what is evaluated beside it, when seeds run in a row
-def _read(path: str, changed: int) -> FeatureTable:
-    with np.load(path, allow_pickle=False) as arrays:
-        return FeatureTable(**arrays)
+def _read(path: Path, size: int, changed: int) -> FeatureTable:
+    found = load_arrays(path, "it is made again")
+    if found.keys() != FeatureTable.__dataclass_fields__.keys():
+        raise Damaged.at(path, "is damaged: it has other arrays", "it is made again")
+    return FeatureTable(**found)

@@ -7,8 +7,8 @@ predictions. Computed in float32 without dropout.
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.config import ConfigError, TaskConfig
-from roberta_lab.data import tokenizer_files
+from roberta_lab.config import TaskConfig
+from roberta_lab.data import tokenizer_files, verified
 from roberta_lab.data.prediction_files import TRUNCATED
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import POSITION_OFFSET
@@ -23,13 +23,11 @@ from roberta_lab.tasks.task_model import TaskModel, predict
 
 
 class TaskPredictor:
-    """The best epoch's model of a finetuning run that kept its weights. Raises ConfigError when its files are not whole."""
+    """The best epoch's model of a finetuning run that kept its weights. Raises Damaged when its files are not whole."""
 
     def __init__(self, folder: Path, task: TaskConfig, device: str = "cpu") -> None:
-        try:
-            saved = checkpoint.load(folder / WEIGHTS_FILE)
-        except checkpoint.CorruptCheckpoint as error:
-            raise ConfigError(f"{error}; delete the run's result.json and finetune it again.") from None
+        saved = checkpoint.load(folder / WEIGHTS_FILE)
+        verified.check_folder(folder)
         weights, model = encoder_weights(saved["weights"], "encoder."), folder / MODEL_FOLDER
         sizes = [len(weights.get(f"embeddings.{name}.weight", ())) for name in ("tokens", "positions", "token_types")]
         spec, longest = tokenizer_files.load_of_model(model), sizes[1] - POSITION_OFFSET

@@ -24,7 +24,8 @@ from roberta_lab.config import Config, ConfigError
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import pack, to_batch, to_device
-from roberta_lab.data.storage import digest, recall, remember
+from roberta_lab.data.storage import digest
+from roberta_lab.data.verified import recall, remember
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import Objective, own_counts
 from roberta_lab.model.objectives import objective_of

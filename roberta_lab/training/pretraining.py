@@ -12,12 +12,12 @@ from tqdm import tqdm
 from roberta_lab.axes import tokenizer
 from roberta_lab.axes.batch_size import Rank, accumulation, micro_batch_size
 from roberta_lab.axes.data_mix import training_documents
-from roberta_lab.config import Config
+from roberta_lab.config import Config, Damaged
 from roberta_lab.data import token_store
 from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
-from roberta_lab.data.storage import write_json
+from roberta_lab.data.verified import remember
 from roberta_lab.model import checkpoint
 from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
 from roberta_lab.model.objectives import objective_of
@@ -53,11 +53,10 @@ def pretrain(
         size, pad_id = encoding.vocab_size, encoding.pad_id
         config = micro_batch.resolve_auto(config, size, lambda: PretrainingModule(config, size, pad_id).model)
     checkpoint.remove_unfinished(directory / "checkpoints")
-    newest = checkpoint.newest(directory / "checkpoints")
+    newest = resume(directory / "checkpoints", rows)
     start = checkpoint.step_of(newest) if newest else 0
     if start:
         print(f"{label}: goes on from step {start:,}")
-    rows.resume(start)
     note_cut(cut_of(config, start))
     job = config, prepared, directory, newest
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
@@ -68,13 +67,26 @@ def pretrain(
     return result
 
 
+def resume(checkpoints: Path, rows: RowLog) -> Path | None:
+    """Return the newest whole checkpoint whose rows are whole too, and resume the log there; None: the run starts anew."""
+    for path, saved in checkpoint.whole(checkpoints):
+        try:
+            rows.resume(checkpoint.step_of(path), checkpoint.rows_of(saved))
+        except Damaged as damage:
+            print(f"{damage} Not going on from {path.name}.", flush=True)
+        else:
+            return path
+    rows.resume(0, b"")
+    return None
+
+
 def write_examples(directory: Path, config: Config, prepared: Prepared, module: PretrainingModule) -> None:
     """Write `examples.json` for the run's page: what the model fills in for masks; nothing where it learned none."""
     text = common_text(prepared.corpus, config.data_mix)
     if "mlm" in objective_of(config).reads and text.num_bytes:
         encoding = tokenizer.load(prepared.tokenizer)
         found = filled(module.model, encoding, config.input_format.max_length, text)
-        write_json(directory / EXAMPLES, {"fill_mask": found})
+        remember(directory / EXAMPLES, {"fill_mask": found})
 
 
 def cut_of(config: Config, start: int) -> Cut:

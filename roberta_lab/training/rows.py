@@ -8,6 +8,7 @@ from typing import Protocol, Self
 from roberta_lab.config.formatting import number
 from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric, accuracy
 
+METRICS = "metrics.jsonl"  # in the folder of a run: its rows
 EXAMPLES = "examples.json"  # in the folder of a run: what its page shows of its predictions
 
 
@@ -43,14 +44,21 @@ class Row(Mapping[str, float]):
 class RowLog(Protocol):
     """A log of the rows of one run, in order."""
 
-    def resume(self, step: int) -> None:
-        """Drop the rows of an earlier attempt that come after `step`. Called once, before the first row."""
+    def resume(self, step: int, saved: bytes | None = None) -> None:
+        """Keep the rows of an earlier attempt up to `step`, and drop later ones. Called before the first row.
+
+        `saved` are those rows as `saved` gave them at that step; None where that is not known, of older code. Rows that are
+        not the same are replaced by them. Raises Damaged where nothing gives them back, and nothing is changed.
+        """
 
     def write(self, row: Row) -> None:
         """Add a row."""
 
     def flush(self) -> None:
-        """Wait until the disk has all rows."""
+        """Wait until the disk has all rows. Raises RunInUse and Damaged when the run's folder is not this process's any more."""
+
+    def saved(self) -> bytes:
+        """Return all rows as they stand in the log, to be kept in a checkpoint. Raises Damaged where they were changed."""
 
     def read(self) -> list[Row]:
         """Return all rows of the run, with those of earlier attempts."""
@@ -59,7 +67,7 @@ class RowLog(Protocol):
 class NoRows:
     """A row log that keeps nothing, for the ranks after the first."""
 
-    def resume(self, step: int) -> None:
+    def resume(self, step: int, saved: bytes | None = None) -> None:
         pass
 
     def write(self, row: Row) -> None:
@@ -67,6 +75,9 @@ class NoRows:
 
     def flush(self) -> None:
         pass
+
+    def saved(self) -> bytes:
+        return b""
 
     def read(self) -> list[Row]:
         return []

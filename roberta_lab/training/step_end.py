@@ -99,6 +99,10 @@ class StepEnd(L.Callback):
         if trainer.is_global_zero:
             checkpoint.keep_newest(self.checkpoints)
 
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, saved: checkpoint.Saved) -> None:
+        """Put the rows so far into a checkpoint, so that damage to their file costs nothing."""
+        saved[checkpoint.ROWS] = checkpoint.packed(self.rows.saved())
+
     def _row(self, module: PretrainingModule, step: int, losses: dict[str, float]) -> Row:
         """Return the row of a step. Raises NonFinite when its loss is no number, unless the step was left out."""
         total = sum(value for name, value in losses.items() if name.endswith("_loss"))

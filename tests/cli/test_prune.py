@@ -9,7 +9,8 @@ import pytest
 import report_runs
 
 from roberta_lab.cli import main
-from roberta_lab.data.storage import claim, write_json
+from roberta_lab.data.claims import claim
+from roberta_lab.data.storage import write_json
 from roberta_lab.runs import disk
 
 OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)
@@ -99,15 +100,15 @@ def test_a_cache_outside_the_outputs_and_a_run_in_use_are_kept(
     assert (files(outputs), files(outputs.parent / "cache")) == (before, kept)
 
 
-def test_status_counts_what_is_there(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_counts_what_is_there_and_says_what_is_damaged(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["status", "--json"]) == 0
     out, said = capsys.readouterr()
     found = json.loads(out)
     states = {run["run_id"]: (run["kind"], run["state"]) for run in found["runs"]}
     assert states == {
-        OWN[0]: ("pretrain", "complete"),
+        OWN[0]: ("pretrain", "damaged"),
         OWN[1]: ("pretrain", "interrupted"),
-        OWN[2]: ("finetune", "complete"),
+        OWN[2]: ("finetune", "damaged"),
     }
     for run in found["runs"]:
         folder = outputs / run["kind"] / run["run_id"]
@@ -115,7 +116,7 @@ def test_status_counts_what_is_there(outputs: Path, capsys: pytest.CaptureFixtur
     manifests = sum(path.stat().st_size for path in outputs.glob("cache/corpus/[!.]*/manifest.json"))
     assert found["caches"]["corpus"] == 15_000 + manifests and found["caches"]["features"] == 700
     assert found["prunable"] == sum((outputs / path).stat().st_size for path in GOES)
-    assert "pretrain  2 runs: 1 complete, 1 interrupted; " in said and ": roberta-lab pretrain seed=1" in said
+    assert "pretrain  2 runs: 1 interrupted, 1 damaged; " in said and ": roberta-lab pretrain seed=1" in said
 
 
 @pytest.mark.parametrize("note", ["{", "[]", "{}"])

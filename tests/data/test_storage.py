@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from roberta_lab.config import RunInUse
-from roberta_lab.data import storage
+from roberta_lab.data import claims, storage, verified
 
-HOLD = "import sys; from pathlib import Path; from roberta_lab.data import storage\nwith storage.{}(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from roberta_lab.data import claims\nwith claims.{}(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
 def holder(function: str, path: Path) -> "subprocess.Popen[str]":
@@ -69,17 +69,17 @@ def test_what_cannot_be_read_is_nothing_remembered(tmp_path: Path, content: str 
     if content is not None:
         path.parent.mkdir()
         path.write_text(content)
-    assert storage.recall(path) == {}
-    storage.remember(path, {"fits": 4})
-    assert storage.recall(path) == {"fits": 4}
+    assert verified.recall(path) == {}
+    verified.remember(path, {"fits": 4})
+    assert verified.recall(path) == {"fits": 4}
 
 
 def test_a_folder_is_claimed_by_one_process_and_free_after_a_kill(tmp_path: Path) -> None:
     process = holder("claim", tmp_path / "run")
     with pytest.raises(RunInUse, match=f"process {process.pid} on .*type the same command again"):
-        storage.claim(tmp_path / "run").__enter__()
+        claims.claim(tmp_path / "run").__enter__()
     process.kill()
     process.communicate()
-    with storage.claim(tmp_path / "run"):
-        assert storage.recall(tmp_path / "run" / "owner.json")["host"]
+    with claims.claim(tmp_path / "run"):
+        assert claims.owner(tmp_path / "run" / "owner.json") is not None
     assert not (tmp_path / "run" / "owner.json").exists()

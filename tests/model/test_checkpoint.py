@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from roberta_lab.config import Damaged
 from roberta_lab.model import checkpoint
 
 
@@ -22,7 +23,7 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path, position: int) -> None:
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
-    with pytest.raises(checkpoint.CorruptCheckpoint, match=r"step-1\.ckpt"):
+    with pytest.raises(Damaged, match=r"step-1\.ckpt"):
         checkpoint.load(path)
 
 

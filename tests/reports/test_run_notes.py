@@ -9,11 +9,10 @@ from roberta_lab.reports import run_notes
 def test_notes_are_read(tmp_path: Path) -> None:
     noted = {"data": {"corpus": "c"}, "attempts": [{"start": "2026"}], "more": 1}
     (tmp_path / "provenance.json").write_text(json.dumps(noted))
-    (tmp_path / "owner.json").write_text(json.dumps({"pid": 7, "host": "here", "since": "now"}))
     (tmp_path / "overrides.yaml").write_text("- seed=1\n- 3\n")
     (tmp_path / "config.yaml").write_text("batch_size: {steps: 9}\nseed: 1\n")
     assert run_notes.provenance(tmp_path) == {"data": {"corpus": "c"}, "attempts": [{"start": "2026"}]}
-    assert run_notes.owner(tmp_path) == ("7", "here") and run_notes.overrides(tmp_path) == ["seed=1", "3"]
+    assert run_notes.overrides(tmp_path) == ["seed=1", "3"]
     assert run_notes.setting(tmp_path, "batch_size", "steps") == 9
     assert run_notes.setting(tmp_path, "seed", "steps") is None is run_notes.setting(tmp_path, "nothing", "steps")
 
@@ -21,11 +20,10 @@ def test_notes_are_read(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
     readers = (
         run_notes.provenance,
-        run_notes.owner,
         run_notes.overrides,
         lambda folder: run_notes.setting(folder, "a"),
     )
-    assert [read(tmp_path) for read in readers] == [None] * 4
-    for name in ("provenance.json", "owner.json", "overrides.yaml", "config.yaml"):
+    assert [read(tmp_path) for read in readers] == [None] * 3
+    for name in ("provenance.json", "overrides.yaml", "config.yaml"):
         (tmp_path / name).write_text("{: [")
-    assert [read(tmp_path) for read in readers] == [None] * 4
+    assert [read(tmp_path) for read in readers] == [None] * 3

@@ -190,11 +190,11 @@ def test_a_damaged_result_costs_its_cell_and_says_how_to_mend_it(tmp_path: Path)
     found[0] = read_record(run, tmp_path / "tables" / "t" / "smoke")
     assert found[0].result is None and "delete it" in (found[0].damage or "")
     made = assemble(replace(SWEEP, tasks=[]), "smoke", found)
-    assert made.rows[0].perplexity.marks == ("1 of 1 runs unreadable",) and made.rows[1].perplexity.median == 5.0
+    assert made.rows[0].perplexity.marks == ("1 of 1 runs damaged",) and made.rows[1].perplexity.median == 5.0
     page, landing = Page(table_page.html(made, [], META)), Page(write_landing(tmp_path).read_text())
     for text in (markdown.document(made, META), page.text, landing.text):
-        assert "unreadable" in text and "result.json cannot be read" in text and "makes it again" in text
-    assert "unreadable" in latex.tabular(made) and "delete it" in latex.document(made, META)
+        assert "damaged" in text and "result.json cannot be read" in text and "makes it again" in text
+    assert "damaged" in latex.tabular(made) and "delete it" in latex.document(made, META)
 
 
 def test_an_empty_sweep_still_renders(tmp_path: Path) -> None:

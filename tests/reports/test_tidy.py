@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from report_runs import SWEEP, changed, config, finetuned, pretrained, write_run
 
 import roberta_lab
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.reports import tidy
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.rows import Record
@@ -159,7 +159,7 @@ def test_a_damaged_result_is_an_error_and_hydra_is_left_as_it_was(tmp_path: Path
     [run] = [job.path for job in jobs_of("pretrain", parse(words))]
     run.mkdir(parents=True)
     (run / "result.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"result\.json cannot be read .*; delete it"):
+    with pytest.raises(Damaged, match=r"result\.json cannot be read .*; delete it"):
         roberta_lab.results("table1_masking", outputs=tmp_path, overrides=only)
 
 

@@ -12,7 +12,7 @@ from small_run import SMALL
 
 import roberta_lab
 from roberta_lab.cli import main
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.runs import composition
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
@@ -184,7 +184,7 @@ def test_digits_that_two_runs_begin_with_are_not_enough(broken: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_result_says_how_to_mend_it(text: str, broken: Path) -> None:
     (broken / "result.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"result\.json cannot be read .*; delete it"):
+    with pytest.raises(Damaged, match=r"result\.json cannot be read .*; delete it"):
         roberta_lab.load_run(broken)
 
 

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 from example_results import pretrained
 
-from roberta_lab.config import Config, ConfigError, RunInUse
-from roberta_lab.data import storage
+from roberta_lab.config import BatchSizeConfig, Config, ConfigError, RunInUse
+from roberta_lab.data import claims, storage
 from roberta_lab.runs import provenance, results, run_folder
 
-HOLD = "import sys; from pathlib import Path; from roberta_lab.data import storage\nwith storage.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from roberta_lab.data import claims\nwith claims.claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+
+
+CONFIG = Config(batch_size=BatchSizeConfig(steps=2))
+
+
+def finish(run: Path) -> None:
+    """End a run of two steps, whose rows are there."""
+    (run / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "val/ppl": 9.0}\n')
+    run_folder.finish(run, CONFIG, pretrained())
 
 
 def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> None:
@@ -22,11 +31,11 @@ def test_a_live_owner_is_respected_and_a_killed_one_is_not(tmp_path: Path) -> No
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == "held\n"
-        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), storage.claim(tmp_path):
+        with pytest.raises(RunInUse, match=f"process {owner.pid} on"), claims.claim(tmp_path):
             pass
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
-    with storage.claim(tmp_path):
+    with claims.claim(tmp_path):
         assert json.loads((tmp_path / "owner.json").read_text())["pid"] == os.getpid()
     assert not (tmp_path / "owner.json").exists()
 
@@ -41,9 +50,9 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
 
 def test_a_complete_run_names_its_code_packages_and_data(tmp_path: Path) -> None:
     path = tmp_path / "pretrain" / "a1"
-    with run_folder.opened(path, Config(), ["masking=static"], {"tokens": "abc"}):
+    with run_folder.opened(path, CONFIG, ["masking=static"], {"tokens": "abc"}):
         assert not results.is_complete(path)
-        run_folder.finish(path, pretrained())
+        finish(path)
     found = json.loads((path / "provenance.json").read_text())
     [attempt] = found["attempts"]
     assert attempt["command"] == ["roberta-lab", "pretrain", "masking=static"]
@@ -59,8 +68,8 @@ def test_a_complete_run_says_when_the_code_has_changed_since(tmp_path: Path, mon
         monkeypatch.setattr(provenance, "_differs", lambda made: made != commit)
 
     code("a" * 40, False)
-    with run_folder.opened(tmp_path, Config(), [], {}):
-        run_folder.finish(tmp_path, pretrained())
+    with run_folder.opened(tmp_path, CONFIG, [], {}):
+        finish(tmp_path)
     same = f"static: complete, {tmp_path}"
     assert run_folder.complete_line("static", tmp_path) == same
     code(None, None)  # installed without a repository: nothing is known
@@ -111,19 +120,19 @@ def test_only_what_can_change_a_result_counts_as_changed_code(tmp_path: Path, mo
 
 def test_every_attempt_is_noted_and_other_data_are_refused(tmp_path: Path) -> None:
     for _ in range(2):
-        with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}):
+        with run_folder.opened(tmp_path, CONFIG, [], {"tokens": "abc"}):
             pass
     assert len(json.loads((tmp_path / "provenance.json").read_text())["attempts"]) == 2
-    with pytest.raises(ConfigError, match="other data"), run_folder.opened(tmp_path, Config(), [], {"tokens": "xyz"}):
+    with pytest.raises(ConfigError, match="other data"), run_folder.opened(tmp_path, CONFIG, [], {"tokens": "xyz"}):
         pass
 
 
 def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tmp_path: Path) -> None:
     """It was incomplete when it was looked at, and complete when the claim was had."""
-    with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
+    with run_folder.opened(tmp_path, CONFIG, [], {"tokens": "abc"}) as is_mine:
         assert is_mine
-        run_folder.finish(tmp_path, pretrained())
+        finish(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with run_folder.opened(tmp_path, Config(), [], {"tokens": "abc"}) as is_mine:
+    with run_folder.opened(tmp_path, CONFIG, [], {"tokens": "abc"}) as is_mine:
         assert not is_mine
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}

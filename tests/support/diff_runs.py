@@ -71,7 +71,7 @@ def _pretrained(job: Job) -> RunResult:
     attempt = {"git": {"commit": commit, "dirty": False}, "cut": asdict(cut), **same}
     (job.path / "provenance.json").write_text(json.dumps({"data": {"tokens": "abc"}, "attempts": [attempt]}))
     metrics = {"val/ppl": 9.0 + job.seed + (0.0 if is_static else draw.normal())}
-    found = PretrainingResult(STEPS, 1000 * job.seed, 1.5, 30.0, 1000, {}, metrics, cuts=(cut,))
+    found = PretrainingResult(job.config.batch_size.steps, 1000 * job.seed, 1.5, 30.0, 1000, {}, metrics, cuts=(cut,))
     return RunResult(job.path.name, job.label, 10.0 * job.seed, found)
 
 

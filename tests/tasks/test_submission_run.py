@@ -14,7 +14,7 @@ from test_real_tasks import load
 
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError
-from roberta_lab.data import storage
+from roberta_lab.data import claims
 from roberta_lab.reports.page import examples
 from roberta_lab.runs.command_line import typed
 from roberta_lab.tasks import finetuning, heads, records
@@ -229,7 +229,7 @@ def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
     with monkeypatch.context() as patch:
         patch.setattr("roberta_lab.tasks.initial_model.InitialModel.from_folder", refused)
         assert main.main([*command, "finetune.save_model=true"]) == 2
-    with storage.claim(folder):
+    with claims.claim(folder):
         assert main.main([*command, "finetune.save_model=true"]) == 1
     assert (folder / "result.json").read_bytes() == before and not (folder / "model").exists()
     assert main.main([*command, "finetune.save_model=true"]) == 0

@@ -12,23 +12,27 @@ A unit counts as written when its own file is there, which comes last.
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
-from roberta_lab.config import DataMixConfig
+from roberta_lab.config import Damaged, DataMixConfig
 from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import Unit, documents, is_held_out
 from roberta_lab.data.storage import replacing, write
+from roberta_lab.data.verified import check, load_array, read_sealed, remember, sha256_of
 
 SPLITS = ("train", "validation")
 PART_CHARACTERS = 1 << 24
+DUPLICATES = "*.duplicates.npy"  # made when all units are written
+AGAIN = "the same command makes it again"
 DUPLICATES_AT_ONCE = 1 << 22  # documents whose texts are compared in one pass, some 200 MB
 RECORD = np.dtype(
     [
@@ -70,12 +74,39 @@ def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
         number += 1
     if docstrings:
         write(folder / "docstrings" / f"{unit.number:06d}.jsonl", "".join(docstrings))
-    write(folder / "units" / f"{unit.number:06d}.json", json.dumps({"counts": dict(counts), "parts": number}))
+    made = [*folder.glob(f"parts/{unit.number:06d}-*"), *folder.glob(f"docstrings/{unit.number:06d}.jsonl")]
+    files = {file.relative_to(folder).as_posix(): sha256_of(file) for file in made if not file.match(DUPLICATES)}
+    remember(_unit_file(folder, unit.number), {"counts": dict(counts), "parts": number, "files": files})
 
 
 def is_written(folder: Path, unit: Unit) -> bool:
-    """Return whether a unit was finished, by this process or an earlier one."""
-    return (folder / "units" / f"{unit.number:06d}.json").is_file()
+    """Return whether a unit was finished, by this process or an earlier one, and its files are as they were written.
+
+    One with damaged files is not, and is written again.
+    """
+    file = _unit_file(folder, unit.number)
+    if not file.is_file():
+        return False
+    try:
+        _check_unit(folder, file)
+    except Damaged as damage:
+        print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
+        file.unlink()
+        return False
+    return True
+
+
+def _unit_file(folder: Path, number: int) -> Path:
+    return folder / "units" / f"{number:06d}.json"
+
+
+def _check_unit(folder: Path, file: Path) -> dict[str, Any]:
+    """Return what a unit's file says, once the files that it names are as they were written. Raises Damaged."""
+    found = read_sealed(file, AGAIN)
+    for name, sha256 in found.get("files", {}).items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != sha256:
+            raise Damaged.at(folder / name, "is damaged or missing", AGAIN)
+    return found
 
 
 def _with_text(found: Iterable[Document], counts: Counter[str]) -> Iterator[tuple[Document, list[str]]]:
@@ -126,7 +157,7 @@ def mark_duplicates(folder: Path) -> None:
     All documents are compared in bounded memory: each pass compares the texts whose hashes fall into one range.
     """
     stems = names(folder)
-    sizes = [len(np.load(folder / "parts" / f"{stem}.records.npy", mmap_mode="r")) for stem in stems]
+    sizes = [len(load_array(folder / "parts" / f"{stem}.records.npy", "r")) for stem in stems]
     borders = np.cumsum([0, *sizes])
     found = np.zeros(borders[-1], bool)
     passes = -(-len(found) // DUPLICATES_AT_ONCE)
@@ -155,14 +186,13 @@ def names(folder: Path) -> list[str]:
 
 def records(folder: Path, stem: str) -> np.ndarray:
     """Return the RECORD of each document of a part, duplicates included."""
-    found: np.ndarray = np.load(folder / "parts" / f"{stem}.records.npy")
-    return found
+    return load_array(folder / "parts" / f"{stem}.records.npy")
 
 
 def kept(folder: Path, stem: str) -> np.ndarray:
     """Return which documents of a part are no duplicates, bool."""
     duplicates = folder / "parts" / f"{stem}.duplicates.npy"
-    return ~np.load(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
+    return ~load_array(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
 
 
 def lines(folder: Path, stem: str, split: str, only: Collection[int] | None = None) -> Iterator[Line]:
@@ -171,7 +201,7 @@ def lines(folder: Path, stem: str, split: str, only: Collection[int] | None = No
     if only is not None:
         stays &= np.isin(found["name"], np.array([*only], np.uint64))
     stays = stays[found["held_out"] == SPLITS.index(split)]
-    with open(folder / "parts" / f"{stem}.{split}.jsonl", encoding="utf-8") as file:
+    with open(check(folder / "parts" / f"{stem}.{split}.jsonl"), encoding="utf-8") as file:
         for line, is_kept in zip(file, stays, strict=True):
             if is_kept:
                 yield json.loads(line)
@@ -187,7 +217,7 @@ def finish(folder: Path) -> Manifest:
     counts: Counter[str] = Counter()
     content = hashlib.sha256()
     for file in sorted((folder / "units").glob("*.json")):
-        unit = json.loads(file.read_text(encoding="utf-8"))
+        unit = _check_unit(folder, file)
         counts.update(unit["counts"])
         for number in range(unit["parts"]):
             stem = f"{file.stem}-{number:06d}"
@@ -201,7 +231,7 @@ def finish(folder: Path) -> Manifest:
             counts["characters held out"] += int((found["characters"] * found["held_out"]).sum())
             counts["held out"] += int(found["held_out"].sum())
     docstrings = b"".join(file.read_bytes() for file in sorted((folder / "docstrings").glob("*.jsonl")))
-    (folder / "docstrings.jsonl").write_bytes(docstrings)
+    write(folder / "docstrings.jsonl", docstrings)
     content.update(docstrings)
     counted = {name: number for name, number in sorted(counts.items()) if number}
     return {"content": content.hexdigest()[:16], "counts": counted}

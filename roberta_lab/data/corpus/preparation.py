@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.config.later_keys import settings
+from roberta_lab.data import verified
 from roberta_lab.data.corpus import parts, tokens, units, workers
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
 from roberta_lab.data.corpus.sources.scanning import Scan
-from roberta_lab.data.storage import digest, make_once, read_json
+from roberta_lab.data.storage import digest, make_once
+from roberta_lab.data.storage import write as write_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,10 +84,14 @@ def prepared_for(config: Config) -> Prepared:
     return prepare(config.data_mix, config.tokenizer, cache, progress, config.prepare.workers)
 
 
+def manifest_of(path: Path) -> Manifest:
+    """Return what a prepared folder notes of itself. Raises Damaged."""
+    return cast(Manifest, verified.read_json(path / MANIFEST))
+
+
 def content_of(path: Path) -> str:
-    """Return the hash of what a prepared folder holds, noted when it was made."""
-    content: str = read_json(path / MANIFEST)["content"]
-    return content
+    """Return the hash of what a prepared folder holds, noted when it was made. Raises Damaged."""
+    return manifest_of(path)["content"]
 
 
 def find_tokenizer(cache: Path, content: str) -> Path | None:
@@ -96,8 +102,7 @@ def find_tokenizer(cache: Path, content: str) -> Path | None:
 
 def counts_of(path: Path) -> dict[str, int]:
     """Return what a prepared folder holds, by name."""
-    counts: dict[str, int] = read_json(path / MANIFEST)["counts"]
-    return counts
+    return manifest_of(path)["counts"]
 
 
 def counts_text(path: Path) -> str:
@@ -182,7 +187,9 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
         encoding = load(path)
         return {"content": encoding.fingerprint[:16], "counts": {"pieces": encoding.vocab_size}}
 
-    return _prepare_folder(cache / "tokenizer", inputs, make, progress)
+    path = _prepare_folder(cache / "tokenizer", inputs, make, progress)
+    verified.check_folder(path)
+    return path
 
 
 def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
@@ -190,7 +197,7 @@ def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
 
     if config.kind not in tokenizer.KINDS:
         raise ConfigError(f"tokenizer.kind={config.kind!r} is unknown. Allowed: {', '.join(tokenizer.KINDS)}.")
-    counts = read_json(corpus / MANIFEST)["counts"]
+    counts = counts_of(corpus)
     characters = counts["characters kept"] - counts["characters held out"]
     wanted = min(config.train_characters or characters, characters)
     if wanted < characters:
@@ -232,11 +239,14 @@ def _prepare_folder(
         for unfinished in making.glob("*/.*"):  # of processes that were killed
             unfinished.unlink(missing_ok=True)
         content = json.dumps({"inputs": inputs, **manifest}, indent=2)
-        (making / MANIFEST).write_text(content + "\n", encoding="utf-8")
+        write_file(making / MANIFEST, content + "\n")
+        verified.seal(making)
 
     waiting = f"waiting for another process that prepares {path} ..."  # printed even without progress
     if make_once(path, fill, on_wait=lambda: _print(waiting)) and progress:
         _print(f"prepared {parent.name}: {counts_text(path)}; {time.monotonic() - start:.1f} s; {path}")
+    verified.check_sizes(path)
+    verified.check(path / MANIFEST)
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -14,12 +15,12 @@ import numpy as np
 
 from roberta_lab.axes import Ints
 from roberta_lab.axes.data_mix import training_documents
-from roberta_lab.config import DataMixConfig
+from roberta_lab.config import Damaged, DataMixConfig, naming
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
-from roberta_lab.data.storage import replacing
 from roberta_lab.data.token_store import Part
+from roberta_lab.data.verified import load_arrays, save_arrays
 
 if TYPE_CHECKING:
     from roberta_lab.axes.tokenizer import Encoding
@@ -34,15 +35,16 @@ def write_stores(
     stems = parts.names(corpus)
     (path / "parts").mkdir(exist_ok=True)
     sizes = {stem: int(parts.records(corpus, stem)["characters"].sum()) for stem in stems}
-    finished = {stem for stem in stems if all(_encoded(path, stem, split).is_file() for split in parts.SPLITS)}
+    finished = {stem for stem in stems if all(_is_whole(_encoded(path, stem, split)) for split in parts.SPLITS)}
     workers.run(partial(encode_part, path, corpus, tokenizer), sizes, finished, num_workers, "tokens", progress)
     encoding = _load(tokenizer)
     counts, contents = {}, []
     for split in parts.SPLITS:
         shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
-        encoded = (Part(**np.load(_encoded(path, stem, split))) for stem in stems)
+        encoded = (_part(_encoded(path, stem, split)) for stem in stems)
         meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": sources}
-        token_store.write(path / split, encoded, encoding.vocab_size, meta)
+        with naming(path / split):
+            token_store.write(path / split, encoded, encoding.vocab_size, meta)
         store = token_store.open_store(path / split)
         counts[f"{split} tokens"] = store.num_tokens
         contents.append(store.fingerprint)
@@ -85,8 +87,23 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
             lengths.append(sizes)
         columns = (documents["sentences"].astype(np.int64), documents["name"], documents["source"])
         part = Part(np.concatenate(tokens), np.concatenate(lengths), *columns)
-        with replacing(_encoded(path, stem, split)) as file:
-            np.savez(file, **part._asdict())
+        save_arrays(_encoded(path, stem, split), part._asdict())
+
+
+def _part(file: Path) -> Part:
+    return Part(**load_arrays(file, "delete it, and the same command goes on"))
+
+
+def _is_whole(file: Path) -> bool:
+    """Return whether an earlier attempt has made a part, and it is as it was written; a damaged one is made again."""
+    try:
+        _part(file)
+    except FileNotFoundError:
+        return False
+    except Damaged as damage:
+        print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
+        return False
+    return True
 
 
 def _encoded(path: Path, stem: str, split: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roberta_lab.config import Config, ConfigError, nearest
+from roberta_lab.config import Config, ConfigError, Damaged, nearest
 from roberta_lab.config.paths import user_path
 from roberta_lab.reports.table import assembly
 from roberta_lab.reports.table.rows import Record, Row, read_record
@@ -195,7 +195,7 @@ def _addressed(word: str, overrides: Sequence[Override]) -> Side:
     [job] = jobs_of(kind, every, config)
     record = read_record(job, Path.cwd())
     if record.damage is not None:
-        raise ConfigError(record.damage)
+        raise Damaged(record.damage)
     member = _member(record, Path.cwd())
     if member is None:
         raise ConfigError(f"{word}: the run {job.path} is not complete: {typed(kind, job.overrides)}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.data.storage import read_json, write
+from roberta_lab.data.storage import write
 from roberta_lab.reports.page.table_page import rendered
-from roberta_lab.reports.table import wording
+from roberta_lab.reports.table import as_json, wording
 from roberta_lab.reports.table.as_json import JSON_FILE
 from roberta_lab.reports.table.markdown import escaped, grid
 from roberta_lab.reports.table.verdict import Outcome
@@ -37,7 +37,7 @@ def claims_in(outputs: Path) -> list[Claim]:
     files = outputs.glob(f"tables/*/*/{JSON_FILE}")
     for file in sorted(files, key=lambda file: (reading_order(file.parts[-3]), file)):
         try:
-            table = read_json(file)
+            table = as_json.read(file.parent)
             title, said = table["title"], {_key(claim): claim for claim in table["claims"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue

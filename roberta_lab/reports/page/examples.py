@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from roberta_lab.config import ConfigError
-from roberta_lab.data.storage import Json, recall, write_json
+from roberta_lab.config import ConfigError, Damaged
+from roberta_lab.data.storage import Json
+from roberta_lab.data.verified import SEAL, read_sealed, remember
 from roberta_lab.reports.diff.flips import cut
 from roberta_lab.reports.items import ScoredItems, scored_items
 from roberta_lab.runs.loading import load_run
@@ -23,16 +24,17 @@ NUM_EACH = 12  # of right and of wrong ones
 
 def examples_of(folder: Path, result: RunResult | None) -> tuple[dict[str, Any], str]:
     """Return the examples of a run, and in a line why there are none; those of a task are written when they are first asked for."""
-    if (found := recall(folder / EXAMPLES)) or result is None:
+    found, why = _kept(folder)
+    if found or result is None:
         return found, ""
     if result.kind == "pretrain":
-        return (
-            {},
-            "This run kept none: it is of older code, has no common held-out text, or trains no head that fills masks.",
+        none = (
+            "This run kept none: it is of older code, has no common held-out text, or trains no head that fills masks."
         )
+        return {}, why or none
     try:
         config = load_run(folder).config_here
-    except ConfigError as error:
+    except (ConfigError, Damaged) as error:
         return {}, str(error)
     items, why = scored_items(folder, result, config)
     if items is None:
@@ -42,10 +44,22 @@ def examples_of(folder: Path, result: RunResult | None) -> tuple[dict[str, Any],
     return keep(folder, items, items.right), ""
 
 
+def _kept(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return the examples that a run kept; where they are damaged nothing, and in a line why."""
+    file = folder / EXAMPLES
+    try:
+        found = read_sealed(file, f"without it and {folder}/result.json the same command makes both again")
+    except FileNotFoundError:
+        return {}, ""
+    except Damaged as damage:
+        return {}, str(damage)
+    return {name: value for name, value in found.items() if name != SEAL}, ""
+
+
 def keep(folder: Path, items: ScoredItems, right: np.ndarray) -> dict[str, Json]:
     """Write the examples of a run of a task, and return them."""
     found = chosen(items, right)
-    write_json(folder / EXAMPLES, found)
+    remember(folder / EXAMPLES, found)
     return found
 
 

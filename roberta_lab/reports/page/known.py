@@ -1,7 +1,5 @@
 """A run as pages know it: its state, its result, what it is called, and which tables hold it."""
 
-import os
-import socket
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,13 +7,15 @@ from pathlib import Path
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.formatting import number
+from roberta_lab.data import claims
 from roberta_lab.reports import run_notes
 from roberta_lab.runs import identity, names, tracking
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.overrides import parse, texts, without_sweep
 from roberta_lab.runs.results import RunResult, is_complete
 
-STATES = ("complete", "in progress", "interrupted")
+DAMAGED = "damaged"  # complete, but a file is not as it was written
+STATES = ("complete", "in progress", "interrupted", DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,18 @@ def known(folder: Path) -> Known:
     overrides = run_notes.overrides(folder)
     state, detail = state_of(folder)
     result, damage = run_notes.result(folder)
-    marks: tuple[str, ...] = ("unreadable",) if damage else ()
+    if damage is not None:
+        state, detail = DAMAGED, damage
+    marks: tuple[str, ...] = (DAMAGED,) if damage else ()
     if result is not None and result.kind != "pretrain":
         marks = result.scored.marks
     words = _without_sweep(overrides or [])
-    resume = state != "complete" and overrides is not None
+    resume = state not in ("complete", DAMAGED) and overrides is not None
     return Known(
         folder=folder,
         name=name_of(folder, result, overrides),
         state=state,
-        detail=damage or detail,
+        detail=detail,
         result=result,
         marks=marks,
         words=words,
@@ -122,27 +124,14 @@ def _name(overrides: list[str] | None) -> str:
 def state_of(folder: Path) -> tuple[str, str]:
     """Return one of `STATES`, and how far the run is and which process works on it.
 
-    A run is in progress when its owner is noted and, if that is a process of this machine, alive. The lock itself is not
-    touched: trying it would hold it for a moment, and a run that starts in that moment would be refused.
+    A run is in progress when its owner is noted and, if that is a process of this machine, alive.
     """
     if is_complete(folder):
         return "complete", ""
-    owner = run_notes.owner(folder)
-    if owner is not None and _is_alive(*owner):
-        return "in progress", f"{_progress(folder)}; process {owner[0]} on {owner[1]}"
+    owner = claims.owner(folder / claims.NOTE)
+    if owner is not None and owner.pid and not owner.is_gone:
+        return "in progress", f"{_progress(folder)}; process {owner.pid} on {owner.host}"
     return "interrupted", _progress(folder)
-
-
-def _is_alive(pid: str, host: str) -> bool:
-    if host != socket.gethostname():
-        return True  # a process on another machine cannot be checked: it is taken for alive
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:  # of another user
-        pass
-    return True
 
 
 def _progress(folder: Path) -> str:

@@ -10,7 +10,7 @@ from roberta_lab.model.metrics import COMMON_BITS
 from roberta_lab.reports.figures.run_curves import held_out
 from roberta_lab.reports.figures.small import spark
 from roberta_lab.reports.page.claims import write_claims
-from roberta_lab.reports.page.known import STATES, Holder, Known, all_known, holders_of
+from roberta_lab.reports.page.known import DAMAGED, STATES, Holder, Known, all_known, holders_of
 from roberta_lab.reports.page.run_page import write_page
 from roberta_lab.reports.page.summaries import holders_of_tables, summaries
 from roberta_lab.reports.page.table_page import rendered
@@ -67,7 +67,7 @@ def _multiples(runs: Sequence[Known], holders: Sequence[Holder], pages: Mapping[
     groups: dict[str, list[Known]] = {"": []}
     groups |= {holder.folder: [] for holder in holders}
     for run in runs:
-        if run.kind == "pretrain":
+        if run.kind == "pretrain" and run.state != DAMAGED:
             first = next((holder.folder for holder in holders_of(run, holders)), "")
             groups[first].append(run)
     titles = {holder.folder: f"{holder.title}, {holder.scale} scale" for holder in holders}

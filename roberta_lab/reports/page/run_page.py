@@ -19,7 +19,7 @@ from roberta_lab.reports.figures.run_curves import curves
 from roberta_lab.reports.figures.small import small
 from roberta_lab.reports.items import own_items
 from roberta_lab.reports.page.examples import examples_of, keep
-from roberta_lab.reports.page.known import Holder, Known, holders_of, known
+from roberta_lab.reports.page.known import DAMAGED, Holder, Known, holders_of, known
 from roberta_lab.reports.page.summaries import holders_in
 from roberta_lab.reports.page.table_page import HERE, rendered
 from roberta_lab.runs.provenance import Attempt
@@ -60,7 +60,7 @@ def write_page(run: Known, holders: Sequence[Holder], relatives: Mapping[str, Kn
         tables=tables,
         parents=parents,
         children=children,
-        figures=[small(figure) for figure in curves(run.folder, run.result)],
+        figures=[small(figure) for figure in curves(run.folder, run.result)] if run.state != DAMAGED else [],
         examples=found,
         why_no_examples=why,
         facts=_facts(run),

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from roberta_lab.data.storage import Json, read_json
+from roberta_lab.data.storage import Json
 from roberta_lab.reports.figures.figure import Figure
 from roberta_lab.reports.figures.inline_svg import inline
 from roberta_lab.reports.page.known import Holder
+from roberta_lab.reports.table import as_json
 from roberta_lab.reports.table.as_json import JSON_FILE, LANDING
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Table
@@ -53,7 +54,7 @@ def summary(table: Table, command: str, main: Figure | None) -> dict[str, Json]:
 def _read_summary(file: Path) -> Summary | None:
     """Return a table's summary; None where it cannot be read or has other fields."""
     try:
-        content = read_json(file)
+        content = as_json.read(file.parent)
         return Summary(**content.get(LANDING, content))  # older code kept nothing else there
     except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from roberta_lab.data.storage import Json, finite
+from roberta_lab.data.verified import recall, sealed
 from roberta_lab.reports.table import row_facts, wording
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.differences import Difference
@@ -20,7 +23,14 @@ LANDING = "landing"  # its key with what the landing page shows
 def document(table: Table, meta: Mapping[str, str], landing: Json) -> str:
     """Return the file `table.json`; `meta` names where the numbers come from, `landing` is what the landing page shows."""
     found = finite({**content(table, meta), LANDING: landing})
-    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    assert isinstance(found, dict)
+    return json.dumps(sealed(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the `table.json` of a table's folder; nothing where there is none, or where it is damaged, which is said."""
+    name = f"sweep={folder.parent.name}" if not folder.parent.name.startswith("runs-") else "table.runs=[...]"
+    return recall(folder / JSON_FILE, f"roberta-lab table {name} makes it again")
 
 
 def content(table: Table, meta: Mapping[str, str]) -> dict[str, Json]:

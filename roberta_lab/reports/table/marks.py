@@ -23,7 +23,7 @@ def unusable(
     """Yield marks of runs without a result that can be read, and of values that cannot be shown."""
     damaged = sum(record.damage is not None for record in records)
     missing = sum(record.result is None for record in records) - damaged
-    for count, what in ((missing, "missing"), (damaged, "unreadable")):
+    for count, what in ((missing, "missing"), (damaged, "damaged")):
         if count:
             yield f"{count} of {len(records)} runs {what}"
     unmeasured = sum(value is None for value in values) if column.optional or not column.principal else 0

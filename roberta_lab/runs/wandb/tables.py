@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config
-from roberta_lab.data.storage import digest, read_json, write_json
+from roberta_lab.data.storage import digest
+from roberta_lab.data.verified import recall, remember
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.wandb import environment, offline, views
 from roberta_lab.runs.wandb.mirror import Mirror, start_run
@@ -37,7 +38,7 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
     if not complete or environment.mode(config) == "off" or environment.under_agent():  # whose run is not the table's
         return
     note = folder / NOTE
-    known: dict[str, Any] = read_json(note) if note.is_file() else {}
+    known = recall(note)
     facts = {"digest": _digest(folder, complete), "online": environment.ready(config) == "online"}
     if known.get("digest") == facts["digest"] and (known.get("online") or not facts["online"]):
         return
@@ -51,7 +52,7 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
         mirror.attempt(lambda: views.show(mirror, config, folder, runs, known))
     mirror.finish()
     if not mirror.failed:
-        write_json(note, known | facts)
+        remember(note, known | facts)
 
 
 def _digest(folder: Path, complete: Sequence[Job]) -> str:
@@ -120,8 +121,7 @@ def _staging(config: Config) -> Iterator[None]:
 
 def _claims(folder: Path) -> list[dict[str, object]]:
     """Return the verdicts on the sweep's claims, as the table's JSON has them; none for a table of older code."""
-    file = folder / "table.json"
-    return list(read_json(file).get("claims", [])) if file.is_file() else []
+    return list(recall(folder / "table.json").get("claims", []))
 
 
 def _content(folder: Path, claims: Sequence[dict[str, object]]) -> dict[str, object]:

@@ -19,6 +19,7 @@ from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus.parts import SPLITS, read_documents
 from roberta_lab.data.corpus.sources.pydoc import prose
 from roberta_lab.data.corpus.sources.text import segment
+from roberta_lab.data.verified import check
 from roberta_lab.tasks.families.base import Family
 from roberta_lab.tasks.families.reading import Fields, known
 from roberta_lab.tasks.items import Choice, Item, Span, TaskData, TextItem
@@ -107,7 +108,7 @@ def _described(corpus: Path) -> dict[tuple[str, bool], list[Described]]:
 
 def _docstrings(corpus: Path) -> list[Fields]:
     """Return the docstrings, those of dev first: a text in both splits stays there."""
-    with open(corpus / "docstrings.jsonl", encoding="utf-8") as lines:
+    with open(check(corpus / "docstrings.jsonl"), encoding="utf-8") as lines:
         return sorted(map(json.loads, lines), key=lambda record: not record["held_out"])
 
 

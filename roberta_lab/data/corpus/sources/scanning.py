@@ -14,7 +14,7 @@ from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
 from roberta_lab.data.corpus.sources.marks import LONGEST_MARK, encoding_of
-from roberta_lab.data.storage import recall, remember
+from roberta_lab.data.verified import recall, remember
 
 RANGE_BYTES = 1 << 25  # a larger plain file of JSON lines is read in ranges of about this size
 # keys of SourceConfig that do not decide what is read of files

@@ -1,0 +1,270 @@
+"""Claims: who works on a folder, or makes a thing, as a note that only one process can place.
+
+No lock of the file system is needed (`flock` does nothing on some network file systems). The note is placed by a hard link,
+which fails where there is one. It goes with its process: one that ended on this machine, however it ended, holds nothing, and
+one on another machine holds nothing once its note was not touched for STALE seconds. Times are compared as one file system
+notes them, so clocks need not agree.
+
+A process that succeeds a dead one places a second note, named by the dead one's token, before it replaces the first: of several
+that try, one succeeds. Whoever lost its claim without knowing (a machine that slept) sees another token in `check`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from roberta_lab.config import Damaged, RunInUse, naming
+
+NOTE = "owner.json"  # in a folder that is claimed
+BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
+POLL = 0.05
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process as its note tells of it. Notes of older code have no machine and no token."""
+
+    pid: int
+    host: str
+    since: str = "?"
+    machine: str = ""
+    start: str = ""  # of the process, by the machine's own count: a number may be given again
+    token: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+    @property
+    def is_here(self) -> bool:
+        """Return whether it is a process of this machine, which can be asked whether it lives."""
+        return self.machine == this_machine() if self.machine else self.host == socket.gethostname()
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether it surely ended: a process of this machine that is not there any more."""
+        if not self.is_here:
+            return False
+        start = start_of(self.pid)
+        return start is None or bool(self.start and start != self.start)
+
+
+@cache
+def this_machine() -> str:
+    """Return 8 hex digits for the machine since it was started, and for this part of it whose processes see each other."""
+    try:
+        said = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux
+        said = socket.gethostname()
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def start_of(pid: int) -> str | None:
+    """Return when a process of this machine started, empty where that is not known; None for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except (OSError, IndexError):
+        pass
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:  # of another user
+        pass
+    return ""
+
+
+def owner(note: Path) -> Owner | None:
+    """Return who placed a note; None where there is none. One that cannot be read is that of nobody known."""
+    try:
+        content = note.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        found = json.loads(content)
+        known = {name: found[name] for name in Owner.__dataclass_fields__ if name in found}
+        return Owner(**{**known, "pid": int(found["pid"]), "host": str(found["host"])})
+    except (ValueError, TypeError, KeyError):
+        return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
+
+
+def is_free(folder: Path) -> bool:
+    """Return whether no live process holds a folder; one on another machine counts as alive."""
+    found = owner(folder / NOTE)
+    return found is None or found.is_gone
+
+
+# ---------------------------------------------------------------- placing a note
+class _Held:
+    """A note that this process has placed. A thread touches it until it is let go."""
+
+    def __init__(self, note: Path, own: Owner) -> None:
+        self.note, self.own, self._ended = note, own, threading.Event()
+        self._file = os.open(note, os.O_RDONLY)  # of this very note, whatever takes its place
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT):
+            with suppress(OSError):
+                os.utime(self._file)
+
+    def is_ours(self) -> bool:
+        """Return whether the note is still the one that was placed."""
+        return owner(self.note) == self.own
+
+    def let_go(self) -> None:
+        """Take the note away, unless it is another's."""
+        self._ended.set()
+        with suppress(OSError):
+            if self.is_ours():
+                self.note.unlink()
+        os.close(self._file)
+
+
+def _own() -> Owner:
+    since, pid = time.strftime("%Y-%m-%dT%H:%M:%S%z"), os.getpid()
+    return Owner(pid, socket.gethostname(), since, this_machine(), start_of(pid) or "", secrets.token_hex(8))
+
+
+def _place(note: Path) -> _Held | tuple[Owner, float]:
+    """Place a note of this process. Where there is one that counts, return whose it is, and for how many seconds it was silent."""
+    own = _own()
+    beside = note.with_name(f".{note.name.lstrip('.')}.{own.token}")
+    content = json.dumps(asdict(own)).encode()
+    try:
+        with naming(note, len(content)):
+            beside.write_bytes(content)
+        at, first = note, None
+        while not _linked(beside, at, content):
+            there = owner(at)
+            if there == own:  # it was placed, and only the answer was lost
+                break
+            if there is None:  # let go meanwhile
+                at, first = note, None
+                continue
+            silent = _silent(at, beside)
+            if not there.is_gone and (there.is_here or silent < STALE):
+                return there, silent
+            first = first or there
+            at = note.with_name(f".{note.name.lstrip('.')}.after-{there.token or there.pid}")
+        if first is not None:
+            if owner(note) != first:  # another one succeeded it, and is done with the notes between
+                at.unlink(missing_ok=True)
+                return owner(note) or own, 0.0
+            os.replace(beside, note)
+            _forget(note, first)
+        return _Held(note, own)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _linked(beside: Path, at: Path, content: bytes) -> bool:
+    """Return whether a note could be placed; it cannot where there is one."""
+    try:
+        os.link(beside, at)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            file = os.open(at, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with open(file, "wb") as note:
+            note.write(content)
+    return True
+
+
+def _silent(at: Path, beside: Path) -> float:
+    """Return for how many seconds a note was not touched, by the clock of its file system."""
+    try:
+        os.utime(beside)
+        return beside.stat().st_mtime - at.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _forget(note: Path, first: Owner) -> None:
+    """Remove the notes by which dead processes were succeeded, from the first one on."""
+    gone: Owner | None = first
+    while gone is not None:
+        file = note.with_name(f".{note.name.lstrip('.')}.after-{gone.token or gone.pid}")
+        gone = owner(file)
+        file.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- holding
+_held: dict[Path, _Held] = {}  # by folder, as it is called from everywhere
+
+
+@contextmanager
+def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold a note while the block runs. Wait for another process that holds it, after a call of `on_wait`."""
+    found, waits = _place(note), False
+    while not isinstance(found, _Held):
+        if not waits:
+            on_wait()
+            waits = True
+        time.sleep(POLL)
+        found = _place(note)
+    try:
+        yield
+    finally:
+        found.let_go()
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process by its `owner.json`; raise RunInUse with the process that holds it.
+
+    A process of another machine that was silent for some time is waited for, until it is heard of or does not count any more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found, waits = _place(folder / NOTE), False
+    while not isinstance(found, _Held):
+        there, silent = found
+        if there.is_here or silent < 2.5 * BEAT:
+            message = f"{folder} is in use by {there}; wait for it or stop it, then type the same command again."
+            raise RunInUse(message) from None
+        if not waits:
+            print(f"{folder}: waiting for a sign of {there}, up to {STALE - silent:.0f} s", flush=True)
+            waits = True
+        time.sleep(1.0)
+        found = _place(folder / NOTE)
+    for left in folder.glob(f".{NOTE}.*"):  # of processes that were killed while they placed a note
+        if (by := owner(left)) is not None and by.is_gone:
+            left.unlink(missing_ok=True)
+    place = Path(os.path.abspath(folder))
+    _held[place] = found
+    try:
+        yield
+    finally:
+        del _held[place]
+        found.let_go()
+
+
+def check(folder: Path) -> None:
+    """Do nothing while a folder that this process has claimed is there and still its own, or where it has claimed none.
+
+    Raises: RunInUse when another process has taken it; Damaged when it was removed. Nothing may be written there any more.
+    """
+    held = _held.get(Path(os.path.abspath(folder)))
+    if held is None or held.own.pid != os.getpid() or held.is_ours():
+        return
+    if not folder.is_dir():
+        raise Damaged.at(folder, "was removed while this process worked on it", "the same command makes it again")
+    other = owner(folder / NOTE)
+    who = f"was taken by {other}" if other is not None else "lost its owner.json, so another process may take it"
+    raise RunInUse(f"{folder} {who}; this process stops and writes nothing more there.")

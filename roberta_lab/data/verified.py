@@ -1,0 +1,291 @@
+"""Notice damage: every file that this program wrote is compared with its hash when it is opened.
+
+A folder that is made has one `hashes.json`, with name, size and SHA-256 of each of its files, written last. It seals itself, as
+do single files: JSON by a key `sha256`, others by bytes at their end. A file is hashed once in a process; while it is the same
+file of the same size and time of change, the result is remembered. Folders of older code have no hashes: they are read with
+one note.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import struct
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from roberta_lab.config import Damaged
+from roberta_lab.data.storage import replacing, write_json
+
+HASHES = "hashes.json"
+MANIFEST = "manifest.json"  # of folders of the cache, also those of older code
+SEAL = "sha256"  # the key of a JSON file that seals it
+MAGIC = b"roberta_lab sha256 "  # before the hash at the end of another file
+SEAL_BYTES = len(MAGIC) + 32
+YOUNG_SECONDS = 2.0  # a younger file could change again within its time stamp's resolution
+LEVELS = 3  # of folders above a file, of which one has its hash
+
+Entry = tuple[int, str]  # size in bytes, SHA-256
+_known: dict[tuple[int, ...], str] = {}  # file, size, time of change -> SHA-256
+_said: set[str] = set()
+
+
+def forget() -> None:
+    """Say of older folders once more that they have no hashes: a new command begins."""
+    _said.clear()
+
+
+# ---------------------------------------------------------------- hashes
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read once in a process unless it changes. Raises OSError."""
+    with open(path, "rb") as file:
+        key = _key(path)
+        found = _known.get(key) or hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time() - path.stat().st_mtime > YOUNG_SECONDS and _key(path) == key:
+            _known[key] = found
+    return found
+
+
+def _key(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def seal(folder: Path, only: tuple[str, ...] = ("",), coming: Mapping[str, bytes] = MappingProxyType({})) -> None:
+    """Write the hashes of a folder's files, and of those that are written next; a hash that it has stays as it is.
+
+    So what was damaged before stays damaged. Only files have one whose names begin with one of `only`, none that are hidden.
+    Raises Damaged for hashes that cannot be read.
+    """
+    earlier = _entries(folder) or {}
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = (file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts))
+    chosen = [name for name in names if name.startswith(only) and name != HASHES]
+    found = {name: earlier.get(name) or _entry(folder / name) for name in chosen}
+    found |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in coming.items()}
+    entries = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in sorted({**earlier, **found}.items())}
+    write_json(folder / HASHES, sealed({"files": entries}))
+
+
+def _entry(path: Path) -> Entry:
+    return path.stat().st_size, sha256_of(path)
+
+
+def _entries(folder: Path) -> Mapping[str, Entry] | None:
+    """Return the hashes of a folder's files; None in one of older code. Raises Damaged."""
+    path = folder / HASHES
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if time.time() - stat.st_mtime < YOUNG_SECONDS:
+        return _parsed.__wrapped__(path)
+    return _parsed(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _parsed(path: Path, *stat: int) -> Mapping[str, Entry]:
+    found = read_sealed(path, way_out(path))
+    if SEAL not in found:
+        raise Damaged.at(path, "has no seal: it was changed", way_out(path))
+    return {name: (entry["size"], entry["sha256"]) for name, entry in found["files"].items()}
+
+
+def way_out(file: Path) -> str:
+    """Return what to do about a damaged file of a made folder."""
+    made = [folder for folder in [*file.parents][:LEVELS] if (folder / HASHES).exists() or (folder / MANIFEST).exists()]
+    folder = made[-1] if made else file.parent
+    if (folder / "overrides.yaml").exists() or (folder / "provenance.json").exists():  # a run's
+        both = f"delete it and {folder}/result.json, and the same command makes both again"
+        return f"{both} (from the last checkpoint, where there is one); an unchanged copy in its place is as good"
+    return f"delete the folder {folder}, and the same command makes it again"
+
+
+# ---------------------------------------------------------------- checks
+def check(path: Path) -> Path:
+    """Return a file of a made folder, once its bytes are those that were written. Raises Damaged, FileNotFoundError."""
+    for folder in [*path.parents][:LEVELS]:
+        entries = _entries(folder)
+        if entries is not None:
+            _compare(folder, path, entries.get(path.relative_to(folder).as_posix()))
+            return path
+        if folder.name.startswith("."):  # it is being made
+            return path
+    _note(path.parent)
+    return path
+
+
+def check_folder(folder: Path, leave_out: tuple[str, ...] = (), may_lack: tuple[str, ...] = ()) -> None:
+    """Check the files of a folder that has hashes, but those whose names begin with `leave_out`. Raises Damaged.
+
+    Files whose names begin with one of `may_lack` may have been removed.
+    """
+    entries = _entries(folder)
+    if entries is None:
+        _note(folder)
+        return
+    for name, entry in entries.items():
+        is_left_out = name.startswith(leave_out) or (name.startswith(may_lack) and not (folder / name).exists())
+        if not is_left_out:
+            _compare(folder, folder / name, entry)
+
+
+def check_sizes(folder: Path) -> None:
+    """Check that all files of a folder are there and of their sizes, without reading them. Raises Damaged."""
+    for name, (size, _) in (_entries(folder) or {}).items():
+        _compare_size(folder / name, size)
+
+
+def _compare(folder: Path, path: Path, entry: Entry | None) -> None:
+    if entry is None:
+        return  # made later, of what is verified
+    _compare_size(path, entry[0])
+    if sha256_of(path) != entry[1]:
+        raise Damaged.at(path, f"is damaged: its SHA-256 is not the one in {folder / HASHES}", way_out(path))
+
+
+def _compare_size(path: Path, size: int) -> None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        raise Damaged.at(path, "is missing", way_out(path)) from None
+    if found != size:
+        raise Damaged.at(path, f"is damaged: it has {found:,} bytes of {size:,}", way_out(path))
+
+
+def _note(path: Path) -> None:
+    """Say once that a folder or file has no hashes."""
+    _say("no hashes", f"{path} is of older code and has no hash: it is read unverified, as are others like it")
+
+
+def _say(key: str, line: str) -> None:
+    """Say something once in a command."""
+    if key not in _said:
+        print(line, file=sys.stderr)
+    _said.add(key)
+
+
+# ---------------------------------------------------------------- files that seal themselves
+def sealed(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return values with their seal, to be written as JSON."""
+    plain = {name: value for name, value in json.loads(json.dumps(values)).items() if name != SEAL}
+    return {**plain, SEAL: _hash_values(plain)}
+
+
+def _hash_values(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read_sealed(path: Path, way_out: str) -> dict[str, Any]:
+    """Return what a JSON file holds, its seal too, which one of older code lacks. Raises Damaged, OSError."""
+    try:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise Damaged.at(path, f"is damaged: {' '.join(str(error).split())}", way_out) from None
+    if SEAL in found and found[SEAL] != _hash_values({k: v for k, v in found.items() if k != SEAL}):
+        raise Damaged.at(path, f"is damaged: its {SEAL} is not that of its values", way_out)
+    return found
+
+
+def recall(path: Path, way_out: str = "it is made again") -> dict[str, Any]:
+    """Return what `remember` wrote; nothing where there is nothing, or where it is damaged, which is said in a line."""
+    try:
+        found = read_sealed(path, way_out)
+    except Damaged as damage:
+        _say(str(damage), str(damage))
+        return {}
+    except OSError:
+        return {}
+    found.pop(SEAL, None)
+    return found
+
+
+def remember(path: Path, values: Mapping[str, object]) -> None:
+    """Write values for later runs as sealed JSON, in a folder that is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, sealed(values))
+
+
+def with_seal(body: bytes | memoryview) -> bytes:
+    """Return the seal that stands behind the bytes of a file."""
+    return MAGIC + hashlib.sha256(body).digest()
+
+
+def without_seal(path: Path, way_out: str) -> bytes:
+    """Return the bytes of a file before its seal. Raises Damaged where it does not fit, OSError."""
+    data = path.read_bytes()
+    body = data[:-SEAL_BYTES]
+    if data[-SEAL_BYTES:] != with_seal(body):
+        what = f"is damaged: the SHA-256 at its end does not fit its {len(data):,} bytes; it was cut short or changed"
+        raise Damaged.at(path, what, way_out)
+    return body
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name as `.npz`, sealed."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    body = buffer.getbuffer()
+    with replacing(path, size=len(body) + SEAL_BYTES) as file:
+        file.write(body)
+        file.write(with_seal(body))
+
+
+def load_arrays(path: Path, way_out: str) -> dict[str, np.ndarray]:
+    """Return what `save_arrays` wrote; a file of older code has no seal. Raises Damaged, FileNotFoundError."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - SEAL_BYTES))
+        is_older = not file.read().startswith(MAGIC)
+    place = path if is_older else io.BytesIO(without_seal(path, way_out))
+    with _readable(path, way_out), np.load(place, allow_pickle=False) as found:
+        arrays = dict(found)
+    if is_older:
+        _note(path)
+    return arrays
+
+
+# ---------------------------------------------------------------- reading files of made folders
+@contextmanager
+def _readable(path: Path, way_out: str) -> Iterator[None]:
+    """Raise Damaged for what numpy and json raise of a file that they cannot read."""
+    wrong = (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        TypeError,
+        EOFError,
+        LookupError,
+        NotImplementedError,
+        struct.error,
+    )
+    try:
+        yield
+    except wrong as error:
+        raise Damaged.at(path, f"is damaged ({type(error).__name__})", way_out) from None
+
+
+def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """Return the array of a file of a made folder. Raises Damaged, FileNotFoundError."""
+    with _readable(check(path), way_out(path)):
+        found: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file of a made folder. Raises Damaged, FileNotFoundError."""
+    with _readable(check(path), way_out(path)):
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise TypeError
+    return found
