@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from roberta_lab.config import RunInUse
 
+WAIT_SECONDS = 0.5  # between two looks at what another process holds
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 
@@ -152,9 +153,7 @@ def claim(folder: Path) -> Iterator[None]:
     note = folder / "owner.json"
 
     def refuse() -> None:
-        owner = recall(note)
-        who = "process {pid} on {host} since {since}".format(**owner) if owner else "another process"
-        message = f"{folder} is in use by {who}; wait for it or stop it, then type the same command again."
+        message = f"{folder} is in use by {owner_of(folder)}; wait for it or stop it, then type the same command again."
         raise RunInUse(message) from None
 
     with locked(folder / ".lock", on_wait=refuse):
@@ -164,3 +163,33 @@ def claim(folder: Path) -> Iterator[None]:
             yield
         finally:
             note.unlink(missing_ok=True)
+
+
+def owner_of(folder: Path) -> str:
+    """Return who holds a folder, for the console."""
+    owner = recall(folder / "owner.json")
+    return "process {pid} on {host} since {since}".format(**owner) if owner else "another process"
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether a live process holds a folder; this one does not count as one."""
+    if not (folder / "owner.json").exists():
+        return False
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def wait_until_free(folder: Path, say: Callable[[str], object], seconds: float = math.inf) -> bool:
+    """Wait while a live process holds a folder, after a line that says so. Return whether there was anything to wait for."""
+    if not is_held(folder):
+        return False
+    say(f"waiting for {owner_of(folder)}, which makes {folder} ...")
+    deadline = time.monotonic() + seconds
+    while is_held(folder) and time.monotonic() < deadline:
+        time.sleep(WAIT_SECONDS)
+    return True
