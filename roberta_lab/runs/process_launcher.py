@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from hydra.version import setbase
 from omegaconf import DictConfig, open_dict
 
 from roberta_lab.config import ProcessDied, Stopped, stopping
@@ -76,6 +77,7 @@ def _run(
     context: HydraContext, config: DictConfig, task: TaskFunction, words: list[str], number: int
 ) -> tuple[JobStatus, Any]:
     """Run one job in this process as Hydra's own launchers do, and return its status and what it returned or raised."""
+    setbase("1.3")
     setup_globals()
     own = context.config_loader.load_sweep_config(config, words)
     with open_dict(own):

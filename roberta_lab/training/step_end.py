@@ -50,8 +50,8 @@ class StepEnd(L.Callback):
         assert isinstance(module, PretrainingModule)
         step, steps = trainer.global_step, self.config.batch_size.steps
         self.stop_asked |= stopping.asked() > 0
-        losses, stopping = module.end_step(self.stop_asked)
-        self.stop_asked |= stopping
+        losses, stops = module.end_step(self.stop_asked)
+        self.stop_asked |= stops
         self.rows.write(self._row(module, step, losses))
         self.bar.update(step - self.bar.n)
         last = step == steps
@@ -59,9 +59,9 @@ class StepEnd(L.Callback):
             self._validate(module, step)
         if self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0):
             self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
-        if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
+        if last or stops or step % self.config.trainer.checkpoint_every_steps == 0:
             self._save(trainer, module, step)
-        trainer.should_stop = trainer.should_stop or stopping
+        trainer.should_stop = trainer.should_stop or stops
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
         found = module.validate(self.data) | module.score_common(self.data)
