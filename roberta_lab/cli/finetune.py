@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roberta_lab.config import Config, ConfigError, TaskConfig
+from roberta_lab.config import Config, ConfigError, TaskConfig, stopping
 from roberta_lab.config.formatting import visible
 from roberta_lab.data import claims, verified
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import typed
+from roberta_lab.runs.held import say
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.overrides import without_sweep
 from roberta_lab.runs.results import RunResult
@@ -56,7 +57,8 @@ def main(job: Job) -> Json:
     with run_folder.opened(path, config, job.words, sources.fingerprints(), has_all) as is_mine:
         if not is_mine:
             return run_folder.found_complete(name, path)
-        result = _finetune(config, sources, data or _data(config), path, name)
+        with stopping.finishing():  # what is trained is scored and written
+            result = _finetune(config, sources, data or _data(config), path, name)
     from roberta_lab.reports.page import landing
 
     print(f"{name}: {result.summary()}, {path}")
@@ -93,7 +95,10 @@ def _sources(job: Job) -> Sources:
     """Return the inputs of the run. Raises ConfigError when a run that it starts from is missing or has other data."""
     config = job.config
     source = pretrained_run(job) if identity.starts_from_run(config) else None
-    if (encoder := job.encoder) is not None and not encoder.is_trained:
+    encoder = job.encoder
+    if encoder is not None and not encoder.is_trained:
+        claims.wait_until_free(encoder.path, say)
+    if encoder is not None and not encoder.is_trained:
         missing = f"the run of finetune.init_from={encoder.config.task.name} is not there with its weights"
         raise ConfigError(f"{missing}: {typed('finetune', without_sweep(encoder.overrides))}")
     prepared = prepared_for(config) if identity.reads_mix(config) else None

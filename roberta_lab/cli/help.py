@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import yaml
 
+from roberta_lab.config.errors import EXIT_CODES
+
 
 class Command(NamedTuple):
     """What `--help` says of a command; its `main(job)` is in `roberta_lab/cli/<name>.py`."""
@@ -44,7 +46,8 @@ _YOUR_OWN = "(your own: DIR/experiment/NAME.yaml)"
 def usage() -> str:
     """Return what `roberta-lab --help` prints."""
     commands = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
-    return f"roberta-lab COMMAND [hydra overrides]\n\n{commands}\n\n{_FIRST_STEPS}\n"
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    return f"roberta-lab COMMAND [hydra overrides]\n\n{commands}\n\n{_FIRST_STEPS}\n\nExit codes:\n{codes}\n"
 
 
 def help_of(name: str) -> str:

@@ -37,7 +37,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
     from yaml import YAMLError
 
     from roberta_lab.data import verified
-    from roberta_lab.runs import compose, jobs, options, registration
+    from roberta_lab.runs import compose, jobs, options, process_launcher, registration
     from roberta_lab.runs.overrides import sweep_names, texts
     from roberta_lab.runs.wandb import environment
 
@@ -56,6 +56,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
     except YAMLError as error:  # of a file in conf/; others are checked before Hydra reads them
         raise ConfigError(" ".join(str(error).split())) from error
     finally:
+        process_launcher.close()
         sys.argv = before
         if isinstance(task.answer, list) and not sweep_names(overrides):
             answered = [found for found in task.answer if isinstance(found, dict) and "run_id" in found]
@@ -148,6 +149,7 @@ class Task(InWorkers):
     def returned(self, found: list[Json]) -> None:
         """Take the answers of all jobs of a multirun, None for a failed one: those of other processes are not noted here."""
         self.answer = found
+        self.failures.clear()  # the sweeper raises the first of those that are left
 
 
 def main_of(name: str) -> Callable[[Job], Json]:

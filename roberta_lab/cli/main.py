@@ -6,6 +6,7 @@ Heavy imports wait until a command needs them, so that help and mistakes answer 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
 from roberta_lab.cli.launched import run_hydra
-from roberta_lab.config import ANSWERED, ConfigError, Unfinished, of_the_machine, one_line
+from roberta_lab.config import ANSWERED, ConfigError, Stopped, Unfinished, exit_code, of_the_machine, one_line, stopping
 from roberta_lab.config.formatting import visible
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ _ASKS = {*_MULTIRUN, *_SHOWS}  # flags with which Hydra does not run a sweep by 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the console script. Returns 0, 2 for a user's mistake, 1 or 130 for a run that ended early; our own faults raise."""
+    """Run the console script. Returns one of `EXIT_CODES`; our own faults raise."""
+    with stopping.listening():
+        return _answered(argv)
+
+
+def _answered(argv: list[str] | None) -> int:
     given = sys.argv[1:] if argv is None else argv
     arguments = [word for word in given if word != answer.FLAG]
     if not arguments or arguments == given or not _HELP.isdisjoint(arguments):
@@ -61,13 +67,14 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
         return 0, None
     except ANSWERED as error:
         found = error.found if isinstance(error, Unfinished) else None
-        return _failed(str(error), 2 if isinstance(error, ConfigError) else 1, found)
+        return _failed(str(error), exit_code(error), found)
     except OSError as error:
         if (said := of_the_machine(error)) is None:
             raise
         return _failed(said, 1)
-    except KeyboardInterrupt:
-        return _failed("interrupted; the same command goes on from what is finished or saved.", 130)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(stopping.asked() or signal.SIGINT)
+        return _failed(str(stopped), exit_code(stopped))
 
 
 def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roberta_lab.config import Config, ConfigError, NonFiniteStep
+from roberta_lab.config import Config, ConfigError, NonFiniteStep, stopping
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json, replacing_folder
@@ -17,6 +17,7 @@ from roberta_lab.model.objectives import objective_of
 from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -52,24 +53,8 @@ def _train(job: Job, config: Config) -> Json:
     with run_folder.opened(path, config, job.words, prepared.fingerprints()) as is_mine:
         if not is_mine:
             return run_folder.found_complete(name, path)
-        from roberta_lab.runs.results import RunResult
-        from roberta_lab.runs.tracking import Tracker
-        from roberta_lab.runs.wandb import media
-        from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
-
-        start = time.monotonic()
-        if cut := cut_of(prepared.store, config.data_mix):
-            print(f"{name} {cut}", flush=True)
-        score = _score(config, prepared)
-        result = None
-        log = Tracker(config, path, "pretrain", name, identity.science(config))
-        try:
-            found = pretrain(config, prepared, path, log, name, log.note_cut, score)
-            result = RunResult(path.name, name, time.monotonic() - start, found)
-            log.show(partial(media.filled_masks, config, prepared, path))
-        finally:
-            log.close(result)
-        run_folder.finish(path, config, result)
+        with stopping.finishing():  # what is trained is written
+            result = _pretrain(config, prepared, path, name)
     from roberta_lab.reports.page import landing, run_page  # jinja: only when there is work
 
     run_page.write_own(path)
@@ -78,6 +63,27 @@ def _train(job: Job, config: Config) -> Json:
         landing.write_landing(Path(config.paths.outputs))
         print(f"next: {folded('finetune', [*job.overrides, 'task=pydoc_topic'])}")
     return run_folder.answer(path)
+
+
+def _pretrain(config: Config, prepared: Prepared, path: Path, name: str) -> RunResult:
+    """Train the run in its claimed folder, write `result.json`, and return the result."""
+    from roberta_lab.runs.tracking import Tracker
+    from roberta_lab.runs.wandb import media
+    from roberta_lab.training.pretraining import pretrain  # torch and Lightning: only when there is work
+
+    start = time.monotonic()
+    if cut := cut_of(prepared.store, config.data_mix):
+        print(f"{name} {cut}", flush=True)
+    score, result = _score(config, prepared), None
+    log = Tracker(config, path, "pretrain", name, identity.science(config))
+    try:
+        found = pretrain(config, prepared, path, log, name, log.note_cut, score)
+        result = RunResult(path.name, name, time.monotonic() - start, found)
+        log.show(partial(media.filled_masks, config, prepared, path))
+    finally:
+        log.close(result)
+    run_folder.finish(path, config, result)
+    return result
 
 
 def _check_task(config: Config) -> None:

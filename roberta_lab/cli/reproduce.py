@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from roberta_lab.cli.launched import InWorkers, Task, main_of
-from roberta_lab.config import Config, ConfigError, Damaged, RunInUse, Unfinished, of_the_machine, one_line
+from roberta_lab.config import Config, ConfigError, Damaged, RunInUse, Unfinished, of_the_machine, one_line, stopping
 from roberta_lab.config.formatting import counted, elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
@@ -88,15 +88,15 @@ class QuietJob(InWorkers):
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __call__(self, cfg: DictConfig) -> str | None:  # Hydra's name of the argument
-        """Run one job of Hydra. Return the failure message, or None."""
+    def __call__(self, cfg: DictConfig) -> str | RunInUse | None:  # Hydra's name of the argument
+        """Run one job of Hydra. Return the failure message, or None; RunInUse itself, for such a run is waited for."""
         tqdm.set_lock(threading.RLock())  # the default lock is shared with other processes: a killed one would keep it
         with open(self.log, "a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
             try:
                 found = Task()(cfg)
                 if isinstance(found, OSError):
                     return of_the_machine(found)
-                return str(found) if isinstance(found, Exception) else None
+                return found if isinstance(found, RunInUse) else str(found) if isinstance(found, Exception) else None
             except Exception as error:
                 traceback.print_exc()
                 return one_line(error)
@@ -123,7 +123,8 @@ def main(job: Job) -> Json:
         sys.stdout.flush()
     seconds = time.monotonic() - start
     print(totals(work, seconds))
-    tables = _tables(work)
+    with stopping.finishing():  # the tables of what is there
+        tables = _tables(work)
     if len(tables) > 1:
         print("\n".join(_end(work, tables, job)))
     found = {**as_json(work), "seconds": seconds, "tables": tables}

@@ -6,7 +6,7 @@ Without a sweep it lists the tables that are there; with `table.runs` it compare
 from pathlib import Path
 from typing import Any
 
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, stopping
 from roberta_lab.config.formatting import counted, visible
 from roberta_lab.data.storage import Json
 from roberta_lab.reports.ending import end_of_several, ending
@@ -31,6 +31,11 @@ def main(job: Job) -> Json:
 
     Return the content of `table.json` with the files; of several tables a list.
     """
+    with stopping.finishing():  # files that belong together
+        return _tables(job)
+
+
+def _tables(job: Job) -> Json:
     if job.config.sweep is None:
         return _compare(job) if job.config.table.runs else _list(job)
     if job.config.table.runs:

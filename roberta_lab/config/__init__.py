@@ -2,4 +2,5 @@
 
 from roberta_lab.config.circumstance import *  # noqa: F403
 from roberta_lab.config.errors import *  # noqa: F403
+from roberta_lab.config.machine import *  # noqa: F403
 from roberta_lab.config.schema import *  # noqa: F403

@@ -1,12 +1,24 @@
-"""Exceptions that commands answer in one line: a user's mistake, a damaged file, a run in use, a lost process, failed runs."""
+"""Exceptions that commands answer in one line: a mistake, a damaged file, a run in use, a lost process; and exit codes."""
 
 import difflib
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
 from pathlib import Path
 
 from roberta_lab.config.formatting import visible
+
+# signals that end a command: what is in progress is finished and saved after the first, a second one ends at once
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+EXIT_CODES = {
+    0: "done",
+    1: "failed: a run, the machine, another process; what is finished or saved stays",
+    2: "a mistake in what was typed or in a file, found before the work",
+    **{
+        128 + number: f"stopped by {number.name}: after the first signal saved, after a second at once"
+        for number in STOPPING
+    },
+}  # of every command, in a shell and under a scheduler alike
 
 
 class ConfigError(ValueError):
@@ -41,12 +53,35 @@ class NonFiniteStep(NonFinite):
     """The error of a step that was not taken, since its gradients are no numbers; it can be left out."""
 
 
+class ProcessDied(RuntimeError):
+    """The error of work whose process ended before it answered: killed, by the machine perhaps for want of memory."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has asked this command to stop. `said` is what is lost, or how to go on; empty where nothing special is."""
+
+    def __init__(self, number: int, said: str = "") -> None:
+        super().__init__(number, said)
+        self.number, self.said = number, said
+
+    def __str__(self) -> str:
+        said = self.said or "the same command goes on from what is finished or saved"
+        return f"stopped by {signal.Signals(self.number).name}; {said}."
+
+
 class Unfinished(RuntimeError):
     """The error of a sweep with failed runs, which its message lists; all others were made. `found` is what the command answers."""
 
     def __init__(self, message: str, found: object = None) -> None:
         super().__init__(message)
         self.found = found
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of a command that ended with an error: of `EXIT_CODES`."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def nearest(name: str, allowed: list[str]) -> str:
@@ -61,41 +96,12 @@ def one_line(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-ANSWERED = (ConfigError, Damaged, RunInUse, RankDied, NonFinite, Unfinished)  # in one line, by the console script
-
-_FULL = "the disk or its quota is full"
-_FILES = "the file system fails, or its server does"
-OF_THE_MACHINE = {  # errors of the system that no code can mend -> what a user can do about them; empty: the error says it
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP), ""),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"{_FULL}: free some, and the same command goes on"),
-    errno.EFBIG: "a limit on the size of files (ulimit -f) is too low; raise it, and the same command goes on",
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "the limit on open files (ulimit -n) is too low; raise it"),
-    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT), _FILES),
-    **dict.fromkeys((errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS), f"{_FILES}, or cannot do this"),
-    errno.ENOENT: "it was removed, perhaps while the command was going on; the same command makes it again",
-    errno.ENOMEM: "the machine's memory is full",
-}
-
-
-@contextmanager
-def naming(path: Path, size: int | None = None) -> Iterator[None]:
-    """Give an error of the system in the block the path, and the bytes that were to be written: writing itself names neither."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        said = "" if size is None else f" ({size:,} bytes are needed)"
-        raise OSError(error.errno, f"{error.strerror}{said}", str(path)) from error
-
-
-def of_the_machine(error: OSError, places: str = "see paths.outputs and paths.cache") -> str | None:
-    """Return an error of disk, file system or limits as one line with its path; None for one that only our code can cause.
-
-    `places` says where the command writes, for an error without a path.
-    """
-    if error.errno not in OF_THE_MACHINE:
-        return None
-    way_out = OF_THE_MACHINE[error.errno]
-    where = f": {error.filename}" if error.filename is not None else ""
-    return "; ".join(part for part in (f"{error.strerror}{where}", way_out, "" if where else places) if part) + "."
+ANSWERED = (
+    ConfigError,
+    Damaged,
+    RunInUse,
+    RankDied,
+    ProcessDied,
+    NonFinite,
+    Unfinished,
+)  # in one line, by the console script

@@ -12,9 +12,11 @@ that try, one succeeds. Whoever lost its claim without knowing (a machine that s
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ from roberta_lab.config import Damaged, RunInUse, naming
 NOTE = "owner.json"  # in a folder that is claimed
 BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
 POLL = 0.05
+WAIT = 0.5  # between two looks at what another process holds
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
 
 
@@ -103,6 +106,30 @@ def is_free(folder: Path) -> bool:
     """Return whether no live process holds a folder; one on another machine counts as alive."""
     found = owner(folder / NOTE)
     return found is None or found.is_gone
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether another process holds a folder: one that lives here, or one elsewhere that was heard of lately."""
+    note = folder / NOTE
+    found = owner(note)
+    if found is None or found.is_gone or (found.is_here and found.pid == os.getpid()):
+        return False
+    if found.is_here:
+        return True
+    with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
+        return os.stat(now.name).st_mtime - note.stat().st_mtime < STALE  # by the clock of their file system
+    return False
+
+
+def wait_until_free(folder: Path, say: Callable[[str], object], seconds: float = math.inf) -> bool:
+    """Wait while another process holds a folder, after a line that says so. Return whether there was anything to wait for."""
+    if not is_held(folder):
+        return False
+    say(f"waiting for {owner(folder / NOTE)}, which makes {folder} ...")
+    deadline = time.monotonic() + seconds
+    while is_held(folder) and time.monotonic() < deadline:
+        time.sleep(WAIT)
+    return True
 
 
 # ---------------------------------------------------------------- placing a note

@@ -3,6 +3,7 @@
 The position in the data is the number of micro-batches so far; the loader derives everything from it.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
@@ -23,7 +24,8 @@ from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked, positions_of
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
-from roberta_lab.config import Config, MaskingConfig
+from roberta_lab.config import STOPPING, Config, MaskingConfig
+from roberta_lab.config.processes import end_with
 from roberta_lab.data.batch import Batch
 
 if TYPE_CHECKING:
@@ -168,9 +170,13 @@ class MicroBatches(Dataset[Batch]):
 
 
 def leave_signals_to_the_run(worker: int) -> None:
-    """Ignore signals in a worker: Ctrl-C reaches all processes, and the step in progress still needs its batches."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore signals in a worker: Ctrl-C reaches all processes, and the step in progress still needs its batches.
+
+    It ends with the run, whatever ends that.
+    """
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    end_with(os.getppid())
 
 
 class PositionLoader(DataLoader[Batch]):

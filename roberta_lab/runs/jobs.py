@@ -14,11 +14,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from roberta_lab.config import Config, ConfigError, ranges
+from roberta_lab.data.claims import wait_until_free
 from roberta_lab.runs import identity, names, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, encoder_config
 from roberta_lab.runs.composition import COMMON_BATCH, common_batch, composed, config_of
 from roberta_lab.runs.experiments import spelled_out
+from roberta_lab.runs.held import say
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without, without_sweep
 from roberta_lab.runs.sweeps import expand
 
@@ -157,9 +159,12 @@ class Job:
 
 
 def pretrained_run(job: Job) -> Path:
-    """Return the folder of a job's complete pretraining run. Raises ConfigError with the command that makes it."""
+    """Return the folder of a job's complete pretraining run, after waiting where another process makes it.
+
+    Raises ConfigError with the command that makes it.
+    """
     path = identity.directory(job.config, "pretrain")
-    if not results.is_complete(path):
+    if not results.is_complete(path) and not (wait_until_free(path, say) and results.is_complete(path)):
         kept = without(job.overrides, "task", "finetune", "pretrained", "evaluate", "sweep.row", "export", "predict")
         raise ConfigError(f"the pretrained run {path} is not complete: {typed('pretrain', kept)}")
     return path

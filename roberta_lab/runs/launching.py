@@ -1,7 +1,5 @@
 """Jobs through the chosen Hydra launcher: a job that fails, or that the machine kills, costs no other job."""
 
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,12 @@ from omegaconf import open_dict
 from roberta_lab.config import one_line
 from roberta_lab.data import claims
 from roberta_lab.runs.composition import composing
+from roberta_lab.runs.held import launched
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, texts, without
 from roberta_lab.runs.registration import set_jobs
 
-ATTEMPTS = 2  # at a job that was running when the launcher broke off: another one may have used up the memory
-KILLED = "its process was killed, by the machine perhaps for want of memory; trainer.jobs=1 runs one at a time"
+KILLED = "its process was killed, by the machine perhaps for want of memory"
 Launch = Callable[[list[list[str]]], Sequence[Any]]  # jobs, each as overrides -> what Hydra's launcher returns
 
 
@@ -49,33 +47,34 @@ def launcher(kind: str, hydra_overrides: Sequence[str], task_function: Any, user
 def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> dict[Path, str]:
     """Run every job, and return the messages of those that failed, by folder.
 
-    A launcher that loses a process gives up all its jobs. Of these, those that were running are tried once more and go on
-    from what they had saved; those that had not started simply start.
+    The launcher of this project loses no job but the one whose process died. Another one may give up all its jobs then: those
+    that had not started simply start, and those that were running, which go on from what they had saved, run alone at the end.
     """
     failures: dict[Path, str] = {}
-    cut: Counter[Path] = Counter()
-    todo = list(runs)
-    while todo:
-        before = {one.path: _owner(one.path) for one in todo}
+    todo, suspects, alone = list(runs), list[Job](), set[Path]()
+    while todo or suspects:
+        batch = todo or [suspects.pop(0)]
+        alone |= {one.path for one in batch if not todo}
+        before = {one.path: _owner(one.path) for one in batch}
         try:
-            results = launch([[*one.words, "trainer.progress=false"] for one in todo])
+            results = launched(lambda jobs: launch([[*one.words, "trainer.progress=false"] for one in jobs]), batch)
         except Exception as error:
-            left = [one for one in todo if not one.is_complete]
+            left = [one for one in batch if not one.is_complete]
             running = [one for one in left if _owner(one.path) not in (None, before[one.path])]
             if not running:  # it is not a job that broke it
-                return failures | {one.path: f"the launcher failed: {one_line(error)}" for one in left}
+                return failures | {one.path: f"the launcher failed: {one_line(error)}" for one in [*left, *suspects]}
             _wait_until_free(running)
-            cut.update(one.path for one in running)
-            failures |= {one.path: KILLED for one in running if cut[one.path] >= ATTEMPTS}
-            todo = [one for one in left if one.path not in failures]
-            if todo:
-                say(f"{type(error).__name__}: {', '.join(one.name for one in running)} cut off; going on")
+            failures |= {one.path: KILLED for one in running if one.path in alone}
+            suspects += [one for one in running if one.path not in alone]
+            todo = [one for one in left if one not in running]
+            said = f"{type(error).__name__}: {', '.join(one.name for one in running)} cut off"
+            say(f"{said}; going on, with each of them alone at the end" if todo or suspects else said)
             continue
-        for one, result in zip(todo, results, strict=True):
-            said = result._return_value
-            if said is not None or result.status == JobStatus.FAILED:
-                failures[one.path] = said if isinstance(said, str) else one_line(said)
-        return failures
+        for one, result in zip(batch, results, strict=True):
+            value = result._return_value
+            if value is not None or result.status == JobStatus.FAILED:
+                failures[one.path] = value if isinstance(value, str) else one_line(value)
+        todo = []
     return failures
 
 
@@ -88,6 +87,5 @@ def _owner(path: Path) -> bytes | None:
 
 def _wait_until_free(runs: Sequence[Job], seconds: float = 10.0) -> None:
     """Wait until the processes that had the runs are gone: their claims go with them."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not all(claims.is_free(one.path) for one in runs):
-        time.sleep(0.05)
+    for one in runs:
+        claims.wait_until_free(one.path, lambda line: None, seconds)

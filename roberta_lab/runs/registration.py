@@ -1,7 +1,6 @@
 """What Hydra must know before it composes a config: the schema, the search path, the resolvers, and the sweeper of rows."""
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,15 +14,19 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from roberta_lab.config import Config
+from roberta_lab.data.corpus.workers import cores
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import names, search_path
 from roberta_lab.runs.compose import divide, of_stand_ins, rate
+from roberta_lab.runs.held import launched
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
 from roberta_lab.runs.overrides import parse
+from roberta_lab.runs.process_launcher import ProcessLauncher
 from roberta_lab.runs.wandb import environment
 
-_SWEEPER = "hydra_plugins.roberta_lab.RowSweeper"  # Hydra takes plugins by a name in this namespace only
+# Hydra takes plugins by a name in this namespace only
+_SWEEPER, _LAUNCHER = "hydra_plugins.roberta_lab.RowSweeper", "hydra_plugins.roberta_lab.ProcessLauncher"
 
 
 def register() -> None:
@@ -33,7 +36,8 @@ def register() -> None:
     search_path.register()
     sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
-    Plugins.instance().class_name_to_class[_SWEEPER] = RowSweeper
+    store.store(group="hydra/launcher", name="processes", node={"_target_": _LAUNCHER, "n_jobs": 1})
+    Plugins.instance().class_name_to_class |= {_SWEEPER: RowSweeper, _LAUNCHER: ProcessLauncher}
     resolvers: dict[str, Callable[..., object]] = {
         "divide": divide,
         "of_stand_ins": of_stand_ins,
@@ -47,8 +51,7 @@ def register() -> None:
 
 def _num_cpus(devices: int = 1) -> int:
     """Return how many jobs of so many processes each the cores have room for: four processes at most, for each has its memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores) // max(1, devices))
+    return max(1, min(4, cores()) // max(1, devices))
 
 
 def _run_directory(*, _root_: DictConfig) -> str:
@@ -58,7 +61,7 @@ def _run_directory(*, _root_: DictConfig) -> str:
 
 
 def set_jobs(config: DictConfig) -> None:
-    """Hand `trainer.jobs` to a launcher that counts jobs (joblib), unless `hydra.launcher.n_jobs` is given."""
+    """Hand `trainer.jobs` to a launcher that counts jobs, as that of this project, unless `hydra.launcher.n_jobs` is given."""
     given = any(word.lstrip("+").startswith("hydra.launcher.n_jobs=") for word in config.hydra.overrides.hydra)
     if "n_jobs" in config.hydra.launcher and not given:  # other launchers have no such key, so YAML cannot say it
         with flag_override(config, ["readonly", "struct"], False):
@@ -71,9 +74,7 @@ def side_by_side(num_runs: int, launcher: DictConfig) -> str:
     if jobs is None:  # Hydra's own runs one after the other; a cluster's queue decides for itself
         return f"{num_runs} runs" + (", one after the other" if "BasicLauncher" in launcher._target_ else "")
     if jobs < 0:
-        from joblib import effective_n_jobs
-
-        jobs = effective_n_jobs(jobs)
+        jobs = cores()
     jobs = min(num_runs, jobs)
     return f"{num_runs} runs, " + (f"{jobs} side by side" if jobs > 1 else "one after the other")
 
@@ -114,7 +115,7 @@ class RowSweeper(Sweeper):
                 called = names.told_apart([job.overrides for job in jobs])
                 self.task.called = {job.path: name for job, name in zip(jobs, called, strict=True)}
             environment.ready(jobs[0].config)  # once, and not in each process of a job
-        results = self.launcher.launch([job.words for job in jobs], initial_job_idx=0)
+        results = launched(lambda some: self.launcher.launch([job.words for job in some], initial_job_idx=0), jobs)
         found = [result._return_value for result in results]  # Hydra's `return_value` would raise the first failure
         if isinstance(self.task, Answering):
             self.task.returned([None if isinstance(value, Exception) else value for value in found])

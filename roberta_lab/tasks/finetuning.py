@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes.rng import generator, stream_key
-from roberta_lab.config import Config, TaskConfig
+from roberta_lab.config import Config, Stopped, TaskConfig, stopping
 from roberta_lab.model import schedule
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.tasks import heads
@@ -149,6 +149,8 @@ class EpochEnd(L.Callback):
     ) -> None:
         assert isinstance(module, FinetuningModule)
         step = trainer.global_step
+        if (number := stopping.asked()) and step < module.num_steps:
+            stopping.stop(number)
         if step % LOG_EVERY == 0:
             recent = torch.stack(module.losses[-LOG_EVERY:]).tolist()
             lr = self.config.finetune.lr * module.lr_factor(step - 1)
@@ -205,7 +207,11 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
     trainer = build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback])
     with threads(config.trainer.threads or torch.get_num_threads()):
         begin = time.monotonic()
-        fit(trainer, module, loader)
+        try:
+            fit(trainer, module, loader)
+        except Stopped as error:
+            lost = f"{trainer.global_step} of {len(batches)} steps of finetuning on {task.name}, which keeps no checkpoints, are lost"
+            stopping.stop(error.number, f"{lost}; the same command starts that run anew")
         seconds = time.monotonic() - begin - callback.seconds
         best = callback.best
         assert best is not None, "there is an epoch"

@@ -1,6 +1,6 @@
 """One pretraining run, from its newest checkpoint to its result, on one process or several."""
 
-import multiprocessing
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ from tqdm import tqdm
 from roberta_lab.axes import tokenizer
 from roberta_lab.axes.batch_size import Rank, accumulation, micro_batch_size
 from roberta_lab.axes.data_mix import training_documents
-from roberta_lab.config import Config, Damaged
-from roberta_lab.data import token_store
+from roberta_lab.config import Config, Damaged, stopping
+from roberta_lab.data import pool, token_store
 from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
@@ -44,7 +44,7 @@ def pretrain(
     run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used. `score` gives a
     task's figures as training goes on.
 
-    Raises: KeyboardInterrupt after SIGINT or SIGTERM, when the step they fell in is finished and saved; RankDied; NonFinite.
+    Raises: Stopped after a signal, when the step it fell in is finished and saved; RankDied; NonFinite.
     """
     ranks.check_devices(config.trainer)
     noise.check(config)
@@ -107,7 +107,7 @@ def train(
     bar: tqdm | None,
     score: Score | None = None,
 ) -> tuple[PretrainingModule, PretrainingData]:
-    """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises KeyboardInterrupt."""
+    """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises Stopped."""
     encoding = tokenizer.load(prepared.tokenizer)
     stores = [token_store.open_store(prepared.store / split) for split in ("train", "validation")]
     with threads(config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)):
@@ -121,9 +121,10 @@ def train(
 
         data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields, common)
         step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score)
-        fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
-    if step_end.stop_asked:
-        raise KeyboardInterrupt
+        with stopping.finishing():
+            fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
+            if step_end.stop_asked:
+                stopping.stop(stopping.asked() or signal.SIGINT)
     return module, data
 
 
@@ -154,6 +155,6 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
 
 def progress_bar(config: Config, start: int, label: str) -> tqdm:
     """Return a bar over optimizer steps; in a file, or beside other runs, it is a line every ten seconds."""
-    every = 0.2 if sys.stderr.isatty() and multiprocessing.parent_process() is None else 10.0
+    every = 0.2 if sys.stderr.isatty() and not pool.is_one() else 10.0
     steps, hidden = config.batch_size.steps, not config.trainer.progress
     return tqdm(desc=label, initial=start, total=steps, unit="step", mininterval=every, disable=hidden)

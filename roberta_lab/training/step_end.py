@@ -1,10 +1,6 @@
 """The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
 import math
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +8,7 @@ from typing import TypeAlias
 import lightning.pytorch as L
 from tqdm import tqdm
 
-from roberta_lab.config import Config, NonFinite
+from roberta_lab.config import Config, NonFinite, stopping
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
@@ -44,20 +40,6 @@ class StepEnd(L.Callback):
         self.config, self.data, self.rows, self.checkpoints, self.score = config, data, rows, checkpoints, score
         self.bar = tqdm(disable=True) if bar is None else bar
         self.stop_asked = False
-        self.parent = multiprocessing.parent_process()  # of a job in a sweep: the command, without which it stops
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Let SIGINT and SIGTERM only set a flag, so that the step in progress is finished and saved.
-
-        Lightning sets handlers of its own before this, and restores those of its caller when `fit` ends.
-        """
-
-        def ask(number: int, frame: object) -> None:
-            self.stop_asked = True
-
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, ask)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: object, batch: object, batch_idx: int
@@ -67,10 +49,9 @@ class StepEnd(L.Callback):
             return
         assert isinstance(module, PretrainingModule)
         step, steps = trainer.global_step, self.config.batch_size.steps
-        if self.parent is not None and os.getppid() != self.parent.pid:
-            self.stop_asked = True
-        losses, stopping = module.end_step(self.stop_asked)
-        self.stop_asked |= stopping
+        self.stop_asked |= stopping.asked() > 0
+        losses, stops = module.end_step(self.stop_asked)
+        self.stop_asked |= stops
         self.rows.write(self._row(module, step, losses))
         self.bar.update(step - self.bar.n)
         last = step == steps
@@ -78,9 +59,9 @@ class StepEnd(L.Callback):
             self._validate(module, step)
         if self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0):
             self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
-        if last or stopping or step % self.config.trainer.checkpoint_every_steps == 0:
+        if last or stops or step % self.config.trainer.checkpoint_every_steps == 0:
             self._save(trainer, module, step)
-        trainer.should_stop = trainer.should_stop or stopping
+        trainer.should_stop = trainer.should_stop or stops
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
         found = module.validate(self.data) | module.score_common(self.data)

@@ -1,6 +1,8 @@
 """Lightning's Trainer without what this project does itself; what remains is devices, precision and accumulation."""
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from roberta_lab.axes.batch_size import ALONE, Rank
-from roberta_lab.config import Config
+from roberta_lab.config import Config, stopping
 from roberta_lab.model.checkpoint import SealedCheckpointIO
 from roberta_lab.training.ranks import on_cuda
 
@@ -131,15 +133,23 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     # Before each micro-batch Lightning broadcasts whether rank 0 got SIGTERM, and waits for the device. Here the ranks agree
     # on that at the end of a step. There is no public switch yet (Lightning-AI/pytorch-lightning, issue 21487, pull 21640).
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]  # see above
+    # Its handler of SIGTERM ends training in the middle of a step, and it knows no other signal: `config/stopping.py` has
+    # them all. There is no public switch (Lightning-AI/pytorch-lightning, issue 21487).
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # see above
     return trainer
 
 
 def fit(trainer: L.Trainer, *arguments: Any, **options: Any) -> None:
-    """Call `Trainer.fit`. Lightning turns Ctrl-C and SIGTERM into an exit of its own; here both are KeyboardInterrupt."""
+    """Call `Trainer.fit`. Lightning turns KeyboardInterrupt into an exit of its own and ignores SIGINT from then on; here
+    that is Stopped, and SIGINT stays as it was.
+    """
+    before = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(*arguments, **options)
     except SystemExit:
-        raise KeyboardInterrupt from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+        stopping.stop(stopping.asked() or signal.SIGINT)
 
 
 @contextmanager

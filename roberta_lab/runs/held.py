@@ -1,0 +1,39 @@
+"""Runs that another process holds: they are waited for, and made here if it ends without them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn
+
+from roberta_lab.config import RunInUse
+from roberta_lab.data.claims import NOTE, WAIT, is_held, owner
+
+if TYPE_CHECKING:
+    from roberta_lab.runs.jobs import Job
+
+
+def say(line: str) -> None:
+    """Print a line beside what the command answers."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def launched(launch: Callable[[list[Job]], Sequence[Any]], jobs: Sequence[Job]) -> list[JobReturn]:
+    """Return what `launch` returns for the jobs. Those that another process holds are launched again when it has ended."""
+    found = list(launch([*jobs]))
+    is_said = False
+    while waiting := [i for i, one in enumerate(found) if isinstance(one._return_value, RunInUse)]:
+        if not is_said:
+            first = jobs[waiting[0]].path
+            say(
+                f"waiting for {len(waiting)} of {len(jobs)} runs that other processes make: {first} by {owner(first / NOTE)}"
+            )
+            is_said = True
+        time.sleep(WAIT)
+        free = [i for i in waiting if not is_held(jobs[i].path)]
+        for i, one in zip(free, launch([jobs[i] for i in free]) if free else (), strict=True):
+            found[i] = one
+    return found

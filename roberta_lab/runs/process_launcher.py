@@ -1,0 +1,107 @@
+"""Hydra's launcher of this project: jobs in processes of their own, `trainer.jobs` side by side.
+
+A job whose process dies takes no other with it. It is tried once more when the others are done, alone: another one may have
+used up the memory. A signal that only this process got is passed on, and the jobs are waited for.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from hydra.version import setbase
+from omegaconf import DictConfig, open_dict
+
+from roberta_lab.config import ProcessDied, Stopped, stopping
+from roberta_lab.data.corpus.workers import cores
+from roberta_lab.data.pool import Outcome, Pool, Work
+
+_pool: Pool | None = None  # kept from one launch to the next: a process takes seconds to start
+
+
+def close() -> None:
+    """End the processes that were kept."""
+    global _pool
+    if _pool is not None:
+        _pool.close()
+        _pool = None
+
+
+def _pool_of(most: int) -> Pool:
+    global _pool
+    if _pool is None or _pool.most != most:
+        close()
+        _pool = Pool(most)
+    return _pool
+
+
+class ProcessLauncher(Launcher):
+    """`hydra/launcher=processes`, of which `n_jobs` is `trainer.jobs` unless it is given."""
+
+    context: HydraContext
+    config: DictConfig
+    task: TaskFunction
+
+    def __init__(self, n_jobs: int = 1) -> None:
+        self.most = max(1, n_jobs) if n_jobs >= 0 else cores()
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config, self.task = hydra_context, config, task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all jobs and return what came of each. Raises Stopped after a signal, when those at work have saved."""
+        shared = self.context, self.config, self.task
+        works: list[Work] = [
+            (_run, (*shared, list(words), initial_job_idx + i)) for i, words in enumerate(job_overrides)
+        ]
+        pool, found = _pool_of(self.most), dict[int, Outcome]()
+        with stopping.finishing():
+            for number, outcome in pool.outcomes(works):
+                found[number] = outcome
+                if isinstance(outcome.error, ProcessDied) and not stopping.asked():
+                    words = " ".join(job_overrides[number])
+                    print(
+                        f"job {number} ({words}): {outcome.error}; once more, alone, after the others", file=sys.stderr
+                    )
+            again = [number for number in found if isinstance(found[number].error, ProcessDied)]
+            for i, outcome in pool.outcomes([works[number] for number in again], most=1):
+                found[again[i]] = outcome
+            if number := stopping.asked():
+                lost = [one.error.said for one in found.values() if isinstance(one.error, Stopped) and one.error.said]
+                stopping.stop(number, "; ".join(lost))
+        return [_returned(found[number]) for number in range(len(works))]
+
+
+def _run(
+    context: HydraContext, config: DictConfig, task: TaskFunction, words: list[str], number: int
+) -> tuple[JobStatus, Any]:
+    """Run one job in this process as Hydra's own launchers do, and return its status and what it returned or raised."""
+    setbase("1.3")
+    setup_globals()
+    own = context.config_loader.load_sweep_config(config, words)
+    with open_dict(own):
+        own.hydra.job.id = f"{own.hydra.job.name}_{number}"
+        own.hydra.job.num = number
+    HydraConfig.instance().set_config(own)
+    done = run_job(
+        hydra_context=context,
+        config=own,
+        task_function=task,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    return done.status, done._return_value
+
+
+def _returned(outcome: Outcome) -> JobReturn:
+    """Return what Hydra expects of a launcher."""
+    if outcome.error is None:
+        status, value = outcome.value  # type: ignore[misc]  # of `_run`
+        return JobReturn(_return_value=value, status=status)
+    error = outcome.error
+    if isinstance(error, Stopped):  # its process alone got the signal
+        error = ProcessDied(str(error).rstrip("."))
+    return JobReturn(_return_value=error, status=JobStatus.FAILED)
