@@ -101,10 +101,9 @@ def full_disks(world: World, tries: int) -> list[Row]:
     rows = []
     for index in range(tries):
         outputs = world.outputs()
-        code, child = world.run(world.pretrain(outputs), at_call(index * 9 + 1, _full))
-        if code == 0:
-            break
+        code, child = world.run(world.pretrain(outputs), at_call(index * 4 + 1, _full))
         right = code == 1 and is_one_line(child) and str(outputs) in child.message
+        right |= code == 0 and world.is_same(outputs)  # a file that the run can do without
         rows.append(Row("disk full", right and world.ends_whole(outputs), code, child.message))
         world.discard(outputs)
     return rows
@@ -156,10 +155,12 @@ def deleted_folder(world: World, tries: int) -> list[Row]:
     import shutil
 
     rows = []
-    for moment in moments(tries, world.seconds * 0.8, world.draw):
+    for moment in moments(tries, 1.0, world.draw):
         outputs = world.outputs()
         child = world.child(world.pretrain(outputs, "batch_size.steps=2000", "trainer.checkpoint_every_steps=20"))
-        time.sleep(world.seconds / 3 + moment / 3)
+        while not [*outputs.rglob("step-*.ckpt")]:
+            time.sleep(0.01)
+        time.sleep(moment)
         for run in Path(outputs / "pretrain").glob("[!.]*"):
             shutil.rmtree(run, ignore_errors=True)
         code = child.wait(30)
