@@ -105,8 +105,8 @@ def way_out(file: Path) -> str:
     made = [folder for folder in [*file.parents][:LEVELS] if (folder / HASHES).exists() or (folder / MANIFEST).exists()]
     folder = made[-1] if made else file.parent
     if (folder / "overrides.yaml").exists() or (folder / "provenance.json").exists():  # a run's
-        both = f"delete it and {folder}/result.json, and the same command makes both again"
-        return f"{both} (from the last checkpoint, where there is one); an unchanged copy in its place is as good"
+        what = "it" if file.name == "result.json" else f"it and {folder}/result.json"
+        return f"delete {what}, and the same command makes that again, from the last checkpoint where there is one"
     return f"delete the folder {folder}, and the same command makes it again"
 
 
