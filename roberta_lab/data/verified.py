@@ -105,8 +105,9 @@ def way_out(file: Path) -> str:
     made = [folder for folder in [*file.parents][:LEVELS] if (folder / HASHES).exists() or (folder / MANIFEST).exists()]
     folder = made[-1] if made else file.parent
     if (folder / "overrides.yaml").exists() or (folder / "provenance.json").exists():  # a run's
-        what = "it" if file.name == "result.json" else f"it and {folder}/result.json"
-        return f"delete {what}, and the same command makes that again, from the last checkpoint where there is one"
+        result = folder / "result.json"
+        what = f"it and {result}" if result.exists() and file != result else "it"
+        return f"delete {what}, and the same command goes on from the last checkpoint, or from the start without one"
     return f"delete the folder {folder}, and the same command makes it again"
 
 

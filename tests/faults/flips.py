@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from collections import Counter
@@ -29,13 +30,13 @@ from small_run import SMALL, patch_source
 from roberta_lab.axes import tokenizer
 from roberta_lab.cli import main
 from roberta_lab.cli.launched import main_of
-from roberta_lab.config import ANSWERED, of_the_machine
+from roberta_lab.config import ANSWERED, Unfinished, of_the_machine
 from roberta_lab.data import token_store, verified
 from roberta_lab.data.common_set import common_text
 from roberta_lab.data.corpus.preparation import embedded, prepared_for
 from roberta_lab.model import checkpoint
 from roberta_lab.reports import items, tidy
-from roberta_lab.runs import identity, jobs, loading
+from roberta_lab.runs import identity, jobs, loading, results
 from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
@@ -44,11 +45,13 @@ from roberta_lab.tasks import families, feature_table
 from roberta_lab.tasks.features import PairFormat
 from roberta_lab.tasks.initial_model import InitialModel
 from roberta_lab.tasks.predictor import TaskPredictor
+from roberta_lab.training.step_end import StepEnd
 
 SWEEP = [
     *("sweep=table1_masking", "sweep.only=[static,dynamic]", "sweep.seeds=[1]", "sweep.tasks=[sst2]"),
     *("sweep.finetune_seeds=[1]", "finetune.save_model=true", "paths.outputs=outputs", *SMALL),
 ]
+OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
 REMADE = ("index.html", "claims.", "tables/", ".lock", "reproduce.log", "wandb/")  # written anew by each `table`, and not read
 
 
@@ -105,6 +108,49 @@ def flips(made: World, number: int, seed: int) -> list[Outcome]:
     return found
 
 
+def interrupted_flips(made: World, number: int, seed: int) -> list[Outcome]:
+    """Return the outcomes of so many faults in the folder of an interrupted run, each resumed to its end after it."""
+    draw, job = random.Random(seed), made.runs[0]
+    expected, saved = _end_of(job.path), Path("interrupted")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StepEnd, "_save", _interrupting(StepEnd._save, 15))
+        shutil.rmtree(job.path)
+        assert "interrupted" in _tried(lambda: main_of("pretrain")(job))[1]
+    shutil.copytree(job.path, saved, dirs_exist_ok=True)
+    names = sorted(path.relative_to(saved) for path in saved.rglob("*") if path.is_file())
+    found = []
+    for _ in range(number):
+        shutil.rmtree(job.path)
+        shutil.copytree(saved, job.path)
+        path = job.path / draw.choice(names)
+        fault, changed = _fault(path.read_bytes(), draw)
+        path.write_bytes(changed)
+        forget()
+        _, said, is_answered = _tried(lambda: main_of("pretrain")(job))
+        line = next((line for line in said.splitlines() if path.name in line or str(path) in line), "")
+        same = results.is_complete(job.path) and _end_of(job.path) == expected
+        outcome = "traceback" if not is_answered else "detected" if line else "identical" if same else "silent"
+        if line and results.is_complete(job.path) and not same:
+            outcome = "silent"  # it was said, and what is wrong is in the result all the same
+        found.append(Outcome(path.as_posix(), fault, outcome, line or said[-300:]))
+    return found
+
+
+def _interrupting(save: Callable[..., None], at: int) -> Callable[..., None]:
+    def stop(self: StepEnd, trainer: object, module: object, step: int) -> None:
+        if step == at:
+            raise Unfinished("interrupted")
+        save(self, trainer, module, step)
+
+    return stop
+
+
+def _end_of(run: Path) -> tuple[bytes, dict[str, object]]:
+    """Return what a run found: its rows and its result, without its time."""
+    result = json.loads((run / "result.json").read_bytes())
+    return (run / "metrics.jsonl").read_bytes(), {name: value for name, value in result.items() if name != "seconds"}
+
+
 def _is_remade(path: Path) -> bool:
     return path.relative_to("outputs").as_posix().startswith(REMADE) or path.name in ("index.html", ".lock")
 
@@ -120,7 +166,10 @@ def _fault(content: bytes, draw: random.Random) -> tuple[str, bytes]:
 def _outcome(made: World, path: Path, fault: str, expected: dict[str, str]) -> Outcome:
     forget()
     name, detected, wrong = path.as_posix(), "", ""
+    in_cache = path.is_relative_to("outputs/cache")
     for step_name, step in _steps(made):
+        if (step_name in OF_CACHES) != in_cache:
+            continue
         digest, said, is_answered = _tried(step)
         line = next((line for line in said.splitlines() if name in line or str(path.parent) in line), "")
         detected = detected or line
@@ -228,7 +277,9 @@ if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patched:
         patch_source(patched)
         begin = time.monotonic()
-        outcomes = flips(world(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
+        made = world(Path(sys.argv[1]))
+        inject = interrupted_flips if "--interrupted" in sys.argv else flips
+        outcomes = inject(made, int(sys.argv[2]), int(sys.argv[3]))
     for one in outcomes:
         if one.outcome in ("silent", "traceback") or "-v" in sys.argv:
             print(f"{one.outcome}: {one.file}, {one.fault}: {one.said}")
