@@ -10,11 +10,8 @@ import functools
 import hashlib
 import io
 import json
-import struct
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -259,20 +256,12 @@ def load_arrays(path: Path, way_out: str) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------- reading files of made folders
 @contextmanager
 def _readable(path: Path, way_out: str) -> Iterator[None]:
-    """Raise Damaged for what numpy and json raise of a file that they cannot read."""
-    wrong = (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        TypeError,
-        EOFError,
-        LookupError,
-        NotImplementedError,
-        struct.error,
-    )
+    """Raise Damaged for whatever numpy and json raise of a file that they cannot read, but errors of the system."""
     try:
         yield
-    except wrong as error:
+    except (OSError, Damaged):
+        raise
+    except Exception as error:
         raise Damaged.at(path, f"is damaged ({type(error).__name__})", way_out) from None
 
 

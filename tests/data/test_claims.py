@@ -113,7 +113,7 @@ def test_who_lost_its_claim_is_told_and_takes_nothing_away(tmp_path: Path) -> No
     with claims.claim(tmp_path):
         claims.check(tmp_path)
         note(tmp_path)
-        with pytest.raises(RunInUse, match="taken by process 1 on elsewhere.*; this process stops"):
+        with pytest.raises(RunInUse, match=r"taken by process 1 on elsewhere.*; this process stops"):
             claims.check(tmp_path)
     assert names(tmp_path) == [claims.NOTE], "it is the other one's"
 

@@ -52,7 +52,14 @@ SWEEP = [
     *("sweep.finetune_seeds=[1]", "finetune.save_model=true", "paths.outputs=outputs", *SMALL),
 ]
 OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
-REMADE = ("index.html", "claims.", "tables/", ".lock", "reproduce.log", "wandb/")  # written anew by each `table`, and not read
+REMADE = (
+    "index.html",
+    "claims.",
+    "tables/",
+    ".lock",
+    "reproduce.log",
+    "wandb/",
+)  # written anew by each `table`, and not read
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ def flips(made: World, number: int, seed: int) -> list[Outcome]:
     files = sorted(path for path in Path("outputs").rglob("*") if path.is_file() and not _is_remade(path))
     expected = {name: _tried(step)[0] for name, step in _steps(made)}
     found = []
-    order = [draw.choice(files) for _ in range(max(0, number - len(files)))] + draw.sample(files, min(number, len(files)))
+    order = [draw.choice(files) for _ in range(max(0, number - len(files)))] + draw.sample(
+        files, min(number, len(files))
+    )
     for path in order:
         before = path.read_bytes()
         fault, changed = _fault(before, draw)
@@ -240,7 +249,11 @@ def _data(job: Job) -> object:
         [*store.shards, store.sentence_starts, store.document_ends, store.document_hashes, store.document_sources]
         for store in stores
     ]
-    return [arrays, common_text(prepared.corpus, job.config.data_mix).digest, tokenizer.load(prepared.tokenizer).fingerprint]
+    return [
+        arrays,
+        common_text(prepared.corpus, job.config.data_mix).digest,
+        tokenizer.load(prepared.tokenizer).fingerprint,
+    ]
 
 
 def _task(job: Job) -> object:

@@ -140,7 +140,7 @@ def test_no_result_is_written_into_a_folder_that_another_process_took(tmp_path: 
 def test_a_result_of_fewer_steps_than_its_config_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("batch_size:\n  sequences: 4\n  steps: 200\n  peak_lr: 0.1\n")
     results.write(tmp_path, pretrained())
-    with pytest.raises(Damaged, match="result.json is of 2 steps, its config of 200; delete it"):
+    with pytest.raises(Damaged, match=r"result\.json is of 2 steps, its config of 200; delete it"):
         results.read(tmp_path)
 
 
