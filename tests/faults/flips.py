@@ -1,4 +1,4 @@
-"""Flip a bit of a file, or cut it short, and see whether a command notices: many times in one process.
+"""Flip a bit of a file, cut it short or remove it, and see whether a command notices: many times in one process.
 
 `world` makes a small complete world of runs, tables and caches; `flips` injects faults into it, one at a time, reads
 everything as commands do, and puts the file back. Run alone, it prints what came of it:
@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -52,14 +53,9 @@ SWEEP = [
     *("sweep.finetune_seeds=[1]", "finetune.save_model=true", "paths.outputs=outputs", *SMALL),
 ]
 OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
-REMADE = (
-    "index.html",
-    "claims.",
-    "tables/",
-    ".lock",
-    "reproduce.log",
-    "wandb/",
-)  # written anew by each `table`, and not read
+_REMADE = re.compile(
+    r"index\.html$|outputs/(claims\.|tables/|wandb/|reproduce\.log)"
+)  # written anew by each `table`, not read
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class Outcome:
     """What came of one fault."""
 
     file: str
-    fault: str  # bit 3 of byte 17, cut at byte 9
+    fault: str  # bit 3 of byte 17, cut at byte 9, removed
     outcome: str  # detected | identical | silent | traceback
     said: str  # the line that names it, or what went wrong
 
@@ -99,7 +95,9 @@ def world(folder: Path) -> World:
 def flips(made: World, number: int, seed: int) -> list[Outcome]:
     """Return the outcomes of so many faults, each in a random file, and at a random place of it."""
     draw = random.Random(seed)
-    files = sorted(path for path in Path("outputs").rglob("*") if path.is_file() and not _is_remade(path))
+    files = sorted(
+        path for path in Path("outputs").rglob("*") if path.is_file() and not _REMADE.search(path.as_posix())
+    )
     expected = {name: _tried(step)[0] for name, step in _steps(made)}
     found = []
     order = [draw.choice(files) for _ in range(max(0, number - len(files)))] + draw.sample(
@@ -107,8 +105,7 @@ def flips(made: World, number: int, seed: int) -> list[Outcome]:
     )
     for path in order:
         before = path.read_bytes()
-        fault, changed = _fault(before, draw)
-        path.write_bytes(changed)
+        fault = _inject(path, draw)
         try:
             found.append(_outcome(made, path, fault, expected))
         finally:
@@ -132,8 +129,7 @@ def interrupted_flips(made: World, number: int, seed: int) -> list[Outcome]:
         shutil.rmtree(job.path)
         shutil.copytree(saved, job.path)
         path = job.path / draw.choice(names)
-        fault, changed = _fault(path.read_bytes(), draw)
-        path.write_bytes(changed)
+        fault = _inject(path, draw)
         forget()
         _, said, is_answered = _tried(lambda: main_of("pretrain")(job))
         line = next((line for line in said.splitlines() if path.name in line or str(path) in line), "")
@@ -160,16 +156,22 @@ def _end_of(run: Path) -> tuple[bytes, dict[str, object]]:
     return (run / "metrics.jsonl").read_bytes(), {name: value for name, value in result.items() if name != "seconds"}
 
 
-def _is_remade(path: Path) -> bool:
-    return path.relative_to("outputs").as_posix().startswith(REMADE) or path.name in ("index.html", ".lock")
-
-
-def _fault(content: bytes, draw: random.Random) -> tuple[str, bytes]:
-    if content and draw.random() < 0.7:
-        place, bit = draw.randrange(len(content)), draw.randrange(8)
-        return f"bit {bit} of byte {place}", content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
-    end = draw.randrange(len(content) + 1) if content else 0
-    return f"cut at byte {end} of {len(content)}", content[:end]
+def _inject(path: Path, draw: random.Random) -> str:
+    """Damage a file: most often a bit, else its end, a block of zeros as a loss of power leaves it, or all of it."""
+    content, kind = path.read_bytes(), draw.random()
+    place, end = draw.randrange(len(content) or 1), draw.randrange(len(content) + 1)
+    if kind < 0.6 and content:
+        bit = draw.randrange(8)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        return f"bit {bit} of byte {place}"
+    if kind < 0.8:
+        path.write_bytes(content[:end])
+        return f"cut at byte {end} of {len(content)}"
+    if kind < 0.9:
+        path.write_bytes(content[:place] + bytes(len(content[place : place + 512])) + content[place + 512 :])
+        return f"zeros from byte {place}"
+    path.unlink()
+    return "removed"
 
 
 def _outcome(made: World, path: Path, fault: str, expected: dict[str, str]) -> Outcome:
