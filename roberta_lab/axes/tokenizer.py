@@ -16,7 +16,7 @@ from roberta_lab.axes import Ints
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.spelling import BPE, INSIDE, WORDPIECE, Spelling
 from roberta_lab.axes.word_encoder import WordEncoder
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, Damaged
 
 BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 FIRST_SPECIALS = (BOS, PAD, EOS, UNK)  # ids 0 to 3; <mask> has the last id
@@ -185,5 +185,14 @@ class Encoding:
 
 
 def load(path: Path) -> Encoding:
-    """Return the encoding of a folder with a `tokenizer.json`."""
-    return Encoding(Tokenizer.from_file(str(path / "tokenizer.json")))
+    """Return the encoding of a folder with a `tokenizer.json`. Raises Damaged for one that cannot be read."""
+    file = path / "tokenizer.json"
+    try:
+        return Encoding(Tokenizer.from_file(str(file)))
+    except ConfigError:
+        raise
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        said = " ".join(str(error).split())
+        raise Damaged.at(
+            file, f"cannot be read ({said})", f"delete the folder {path}, and the same command makes it again"
+        ) from None

@@ -20,12 +20,15 @@ OF_THE_MACHINE = {  # errors of the system that no code can mend -> what a user 
 
 
 @contextmanager
-def naming(path: Path, size: int | None = None) -> Iterator[None]:
-    """Give an error of the system in the block the path, and the bytes that were to be written: writing itself names neither."""
+def naming(path: Path, size: int | None = None, beside: Path | None = None) -> Iterator[None]:
+    """Give an error of the system in the block the path, and the bytes that were to be written: writing itself names neither.
+
+    An error of `beside`, which is to take the path's place, is given the path too.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if error.errno is None or error.filename not in (None, str(beside)):
             raise
         said = "" if size is None else f" ({size:,} bytes are needed)"
         raise OSError(error.errno, f"{error.strerror}{said}", str(path)) from error

@@ -170,7 +170,7 @@ def _place(note: Path) -> _Held | tuple[Owner, float]:
     beside = note.with_name(f".{note.name.lstrip('.')}.{own.token}")
     content = json.dumps(asdict(own)).encode()
     try:
-        with naming(note, len(content)):
+        with naming(note, len(content), beside):
             beside.write_bytes(content)
         at, first = note, None
         while not _linked(beside, at, content):
@@ -199,7 +199,8 @@ def _place(note: Path) -> _Held | tuple[Owner, float]:
 def _linked(beside: Path, at: Path, content: bytes) -> bool:
     """Return whether a note could be placed; it cannot where there is one."""
     try:
-        os.link(beside, at)
+        with naming(at, beside=beside):
+            os.link(beside, at)
     except FileExistsError:
         return False
     except OSError as error:

@@ -58,7 +58,7 @@ def replacing(path: Path, durable: bool = False, size: int | None = None) -> Ite
     new = beside(path)
     if durable:
         sweep(path.parent, glob.escape(path.name))
-    with naming(path, size):
+    with naming(path, size, new):
         try:
             with open(new, "wb") as file:
                 yield file
@@ -122,7 +122,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         _bring_back(folder)
     shutil.rmtree(new, ignore_errors=True)  # left by a killed process with the same number
     sweep(folder.parent, glob.escape(folder.name))
-    with naming(folder):
+    with naming(folder, beside=new):
         try:
             new.mkdir(parents=True)
             yield new

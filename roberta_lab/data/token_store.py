@@ -101,6 +101,15 @@ def open_store(path: Path) -> TokenStore:
     lengths = load_array(path / "sentence_lengths.npy")
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
     ends, hashes, sources = (load_array(path / f"document_{name}.npy") for name in ("ends", "hashes", "sources"))
+    number, tokens = len(lengths), sum(map(len, shards))
+    fits = [len(ends) == len(hashes) == len(sources), not number or starts[-1] + lengths[-1] == tokens]
+    fits += [
+        ends[-1] == number if len(ends) else not number,
+        (np.diff(ends, prepend=0) >= 0).all(),
+        (lengths >= 0).all(),
+    ]
+    if not all(fits):  # of older code, without hashes
+        raise Damaged.at(path, "is damaged: its parts do not fit together", way_out(path / "manifest.json"))
     return TokenStore(shards, starts, lengths, ends, hashes, sources, manifest)
 
 

@@ -10,11 +10,8 @@ import functools
 import hashlib
 import io
 import json
-import struct
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,8 +102,9 @@ def way_out(file: Path) -> str:
     made = [folder for folder in [*file.parents][:LEVELS] if (folder / HASHES).exists() or (folder / MANIFEST).exists()]
     folder = made[-1] if made else file.parent
     if (folder / "overrides.yaml").exists() or (folder / "provenance.json").exists():  # a run's
-        both = f"delete it and {folder}/result.json, and the same command makes both again"
-        return f"{both} (from the last checkpoint, where there is one); an unchanged copy in its place is as good"
+        result = folder / "result.json"
+        what = f"it and {result}" if result.exists() and file != result else "it"
+        return f"delete {what}, and the same command goes on from the last checkpoint, or from the start without one"
     return f"delete the folder {folder}, and the same command makes it again"
 
 
@@ -258,20 +256,12 @@ def load_arrays(path: Path, way_out: str) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------- reading files of made folders
 @contextmanager
 def _readable(path: Path, way_out: str) -> Iterator[None]:
-    """Raise Damaged for what numpy and json raise of a file that they cannot read."""
-    wrong = (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        TypeError,
-        EOFError,
-        LookupError,
-        NotImplementedError,
-        struct.error,
-    )
+    """Raise Damaged for whatever numpy and json raise of a file that they cannot read, but errors of the system."""
     try:
         yield
-    except wrong as error:
+    except (OSError, Damaged):
+        raise
+    except Exception as error:
         raise Damaged.at(path, f"is damaged ({type(error).__name__})", way_out) from None
 
 

@@ -18,6 +18,7 @@ from roberta_lab.axes.input_format import format_of
 from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import counted
 from roberta_lab.config.paths import user_path
+from roberta_lab.data import verified
 from roberta_lab.data.corpus.preparation import find_tokenizer
 from roberta_lab.runs import composition, provenance, registration, results, run_folder, tracking
 from roberta_lab.runs.command_line import typed
@@ -119,7 +120,7 @@ class Run:
         from roberta_lab.data import tokenizer_files
 
         if self.kind == "finetune" and run_folder.has_model(self.path):
-            return Tokenizer.from_file(str(self.path / MODEL_FOLDER / "tokenizer.json"))
+            return Tokenizer.from_file(str(verified.check(self.path / MODEL_FOLDER / "tokenizer.json")))
         if KINDS[self.kind].has_task and self.config.pretrained.path:
             return tokenizer_files.load_of_model(self._place(self.config.pretrained.path))
         noted = provenance.read(self.path)
@@ -130,7 +131,7 @@ class Run:
             raise ConfigError(f"the tokenizer of {self.path} is not in {self._cache}/tokenizer; to make it: {command}")
         from roberta_lab.axes.tokenizer import Encoding
 
-        tokenizer = Tokenizer.from_file(str(found / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(verified.check(found / "tokenizer.json")))
         tokenizer_files.make_inputs(tokenizer, Encoding(tokenizer), format_of(self.config.input_format).pairs)
         return tokenizer
 

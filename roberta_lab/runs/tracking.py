@@ -72,14 +72,13 @@ class MetricsFile:
 def _rows_up_to(path: Path, step: int) -> bytes:
     """Return the lines of a file up to a step. Raises Damaged unless each step has its row, in order and each once."""
     content = _content(path)
-    found = [*complete_rows(content)]
-    kept = [(line, row) for line, row in found if row.step <= step]
+    kept = [(line, row) for line, row in complete_rows(content) if row.step <= step]
     steps, trained = [row.step for _, row in kept], [row.step for _, row in kept if "lr" in row]
-    torn = sum(line.endswith(b"\n") for line in content.splitlines(keepends=True)) - len(found)
-    is_whole = {*steps} >= {*range(1, step + 1)} and steps == sorted(steps) and len(trained) == len({*trained})
-    if step > 0 and (torn or not is_whole):
+    lines = b"".join(line for line, _ in kept)
+    each_once = steps == sorted(steps) and len(trained) == len({*trained}) and {*steps} >= {*range(1, step + 1)}
+    if step > 0 and not (each_once and content.startswith(lines)):
         raise Damaged.at(path, f"has not one row for each of the steps 1 to {step:,}", "they are lost")
-    return b"".join(line for line, _ in kept)
+    return lines
 
 
 def complete_rows(text: bytes) -> Iterator[tuple[bytes, Row]]:

@@ -100,7 +100,9 @@ def test_a_cache_outside_the_outputs_and_a_run_in_use_are_kept(
     assert (files(outputs), files(outputs.parent / "cache")) == (before, kept)
 
 
-def test_status_counts_what_is_there_and_says_what_is_damaged(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_counts_what_is_there_and_says_what_is_damaged(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main.main(["status", "--json"]) == 0
     out, said = capsys.readouterr()
     found = json.loads(out)
