@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import lightning.pytorch as L
 import numpy as np
@@ -27,6 +27,7 @@ from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import STOPPING, Config, MaskingConfig
 from roberta_lab.config.processes import end_with
 from roberta_lab.data.batch import Batch
+from roberta_lab.data.loader_watch import watched_batches
 
 if TYPE_CHECKING:
     from roberta_lab.data.common_set import CommonSet
@@ -186,6 +187,10 @@ class PositionLoader(DataLoader[Batch]):
 
     def __len__(self) -> int:  # Lightning counts the steps of the run in it
         return len(self.dataset)
+
+    def __iter__(self) -> Any:  # of processes, a process that hangs is named
+        batches = super().__iter__()
+        return watched_batches(batches) if self.num_workers else batches
 
     def state_dict(self) -> dict[str, object]:
         return {}

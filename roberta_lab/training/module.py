@@ -22,7 +22,7 @@ from roberta_lab.model.encoder import Layers, PretrainingModel, initialize
 from roberta_lab.model.objective import Counts, Sums, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
-from roberta_lab.training import noise, nonfinite
+from roberta_lab.training import liveness, noise, nonfinite
 from roberta_lab.training.trainer import RetryingHalfPrecision, joint_norm, scale_of, seed_dropout
 
 
@@ -176,6 +176,7 @@ class PretrainingModule(L.LightningModule):
         """Return the sums over all ranks; in float64, tokens are counted exactly."""
         if self.trainer.world_size == 1:
             return numbers
+        liveness.beat()  # before it waits for the others
         return self.trainer.strategy.reduce(numbers.to(self.device), reduce_op="sum")
 
     @torch.no_grad()

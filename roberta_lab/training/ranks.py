@@ -23,15 +23,18 @@ import torch
 import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import ALONE, Rank
-from roberta_lab.config import ConfigError, RankDied, TrainerConfig
+from roberta_lab.config import ConfigError, RankDied, TrainerConfig, stopping
+from roberta_lab.config.processes import end_with, kill_children, stat
+from roberta_lab.data import loader_watch
+from roberta_lab.training import liveness
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 10.0  # for a collective to notice that a rank is dead; with NCCL it may wait for ever
 END_SECONDS = 30.0  # for the other ranks to leave after a run that went well
-# A Ctrl-C reaches all ranks. From their first moment the others ignore it, and rank 0 decides what it means.
+# A Ctrl-C reaches all ranks. From their first moment the others ignore it, and in training they tell the others.
 _FOLLOW = (
-    "import signal as s; s.signal(s.SIGINT, s.SIG_IGN); s.signal(s.SIGTERM, s.SIG_IGN); "
+    "import signal as s, sys; [s.signal(int(n), s.SIG_IGN) for n in sys.argv[1:]]; "
     "from roberta_lab.training import ranks; ranks.follow()"
 )
 
@@ -43,6 +46,8 @@ class _Meeting(NamedTuple):
     port: int
     parent: int  # process id of rank 0
     cuda: bool
+    listened: tuple[int, ...]  # signals
+    beats: int  # the file of `liveness.Beats`
 
 
 def on_cuda(accelerator: str) -> bool:
@@ -94,14 +99,18 @@ def start(trainer: TrainerConfig, function: Callable[..., object], *arguments: o
         return
     store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # port 0: a free one, held from here on
     cuda = on_cuda(trainer.accelerator)
-    meetings = [_Meeting(Rank(i, trainer.devices), store.port, os.getpid(), cuda) for i in range(trainer.devices)]
-    followers = Followers(meetings[1:], pickle.dumps((function, arguments)))
+    beats = liveness.Beats(trainer.devices)
+    shared = store.port, os.getpid(), cuda, tuple(stopping.numbers()), beats.file
+    meetings = [_Meeting(Rank(i, trainer.devices), *shared) for i in range(trainer.devices)]
+    followers = Followers(meetings[1:], pickle.dumps((function, arguments)), beats)
+    liveness.join(beats, 0)
     try:
         followers.wait_for(lambda: store.check([str(m.rank) for m in meetings[1:]]))  # keys that they set
         _join(store, meetings[0])
         yield meetings[0].rank
         dist.destroy_process_group()  # together with the others: NCCL waits for all
         followers.end(END_SECONDS)
+        liveness.join(liveness.Beats(1), 0)
     except RuntimeError as error:  # what a collective raises when a rank does not answer
         followers.raise_if_dead(error)
         raise
@@ -127,8 +136,10 @@ def _join(store: dist.TCPStore, meeting: _Meeting) -> None:
 class Followers:
     """The processes of the other ranks, and a thread that watches them."""
 
-    def __init__(self, meetings: list[_Meeting], job: bytes) -> None:
+    def __init__(self, meetings: list[_Meeting], job: bytes, beats: liveness.Beats) -> None:
         self.processes = {m.rank: self._start(m, job) for m in meetings}
+        self.beats = beats
+        self.judge = liveness.RankJudge([os.getpid(), *(process.pid for process in self.processes.values())])
         self.ended = threading.Event()
         self.dead: str | None = None
         self.watch = threading.Thread(target=self._watch, daemon=True)
@@ -138,8 +149,9 @@ class Followers:
     def _start(meeting: _Meeting, job: bytes) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)  # the same code, wherever this one found it
         process = subprocess.Popen(
-            [sys.executable, "-c", _FOLLOW],
+            [sys.executable, "-c", _FOLLOW, *map(str, map(int, meeting.listened))],
             stdin=subprocess.PIPE,
+            pass_fds=[meeting.beats],
             stdout=subprocess.DEVNULL,  # rank 0 prints for all
             env={**os.environ, "PYTHONPATH": path, "LOCAL_RANK": str(meeting.rank.number)},
         )
@@ -149,17 +161,29 @@ class Followers:
         return process
 
     def _watch(self) -> None:
-        """Note the first rank that ends with an error, kill the others, and end this process if it does not notice."""
+        """Note the first rank that ends with an error or hangs, kill the others, and end this process if it does not notice."""
+        looked = time.monotonic()
         while not self.ended.wait(POLL_SECONDS):
-            for rank, process in self.processes.items():
-                if not process.poll():
-                    continue
-                self.dead = f"rank {rank.number} of {rank.world_size} ended with exit code {process.returncode}"
-                self._kill()
-                if not self.ended.wait(GRACE_SECONDS):
-                    print(f"roberta-lab: {RankDied(self.dead)}", file=sys.stderr, flush=True)
-                    os._exit(1)
-                return
+            self.dead = self._dead()
+            if self.dead is None and time.monotonic() - looked >= loader_watch.LOOK_SECONDS:
+                looked = time.monotonic()
+                states = [stat(process) for process in self.judge.processes]
+                self.dead = self.judge.look(self.beats.read(), states, loader_watch.LOOK_SECONDS)
+            if self.dead is None:
+                continue
+            self._kill()
+            if not self.ended.wait(GRACE_SECONDS):
+                print(f"roberta-lab: {RankDied(self.dead)}", file=sys.stderr, flush=True)
+                kill_children()
+                os._exit(1)
+            return
+
+    def _dead(self) -> str | None:
+        """Return which rank has ended with an error, and how."""
+        for rank, process in self.processes.items():
+            if process.poll():
+                return f"rank {rank.number} of {rank.world_size} ended with exit code {process.returncode}"
+        return None
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds. Raises RankDied when a rank ends before."""
@@ -202,25 +226,38 @@ def follow() -> None:
     ends this one meanwhile.
     """
     meeting: _Meeting = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with, args=(meeting.parent,), daemon=True).start()
+    end_with(meeting.parent)
+    threading.Thread(target=_watch_first, args=(meeting,), daemon=True).start()
+    liveness.join(liveness.Beats(meeting.rank.world_size, meeting.beats), meeting.rank.number)
     try:
         function, arguments = pickle.load(sys.stdin.buffer)
         store = dist.TCPStore(HOST, meeting.port, is_master=False)
         store.set(str(meeting.rank), "")
         _join(store, meeting)
-        function(meeting.rank, *arguments)
+        with stopping.listening(meeting.listened, ends_at_once=False), stopping.finishing():
+            function(meeting.rank, *arguments)
     except KeyboardInterrupt:
         pass
-    except Exception:
+    except Exception as error:
         time.sleep(6 * POLL_SECONDS)
-        traceback.print_exc()
+        if isinstance(error, RankDied):
+            print(f"roberta-lab: rank {meeting.rank.number}: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         sys.stderr.flush()
+        kill_children()
         os._exit(1)
     dist.destroy_process_group()
 
 
-def _end_with(parent: int) -> None:
-    """End this process when rank 0 is gone, also while it waits in a collective."""
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+def _watch_first(meeting: _Meeting) -> None:
+    """End the run when rank 0, which watches the others, was stopped and is not continued."""
+    own = loader_watch.Watched()
+    while own.stopped < loader_watch.HUNG_SECONDS:
+        time.sleep(loader_watch.LOOK_SECONDS)
+        own.look(stat(meeting.parent), loader_watch.LOOK_SECONDS)
+    first = f"rank 0 of {meeting.rank.world_size} (process {meeting.parent}) was stopped and not continued"
+    if meeting.rank.number == 1:
+        print(f"roberta-lab: {RankDied(first)}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        os.kill(meeting.parent, signal.SIGKILL)

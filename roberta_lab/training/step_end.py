@@ -1,17 +1,20 @@
 """The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
 import math
+from contextlib import nullcontext
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import lightning.pytorch as L
+from torch import Tensor
 from tqdm import tqdm
 
 from roberta_lab.config import Config, NonFinite, stopping
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
+from roberta_lab.training import liveness
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Row, RowLog
 
@@ -41,6 +44,14 @@ class StepEnd(L.Callback):
         self.bar = tqdm(disable=True) if bar is None else bar
         self.stop_asked = False
 
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: object, batch_idx: int) -> None:
+        """Count that there is a batch."""
+        liveness.beat()
+
+    def on_before_backward(self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor) -> None:
+        """Count a forward pass."""
+        liveness.beat()
+
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
@@ -57,10 +68,11 @@ class StepEnd(L.Callback):
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
-        if self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0):
-            self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
-        if last or stops or step % self.config.trainer.checkpoint_every_steps == 0:
-            self._save(trainer, module, step)
+        with liveness.alone() if trainer.is_global_zero else nullcontext():
+            if self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0):
+                self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
+            if last or stops or step % self.config.trainer.checkpoint_every_steps == 0:
+                self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stops
 
     def _validate(self, module: PretrainingModule, step: int) -> None:

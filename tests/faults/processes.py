@@ -36,18 +36,17 @@ def small(folder: Path, outputs: str) -> list[str]:
     return [*SMALL, f"paths.outputs={folder / outputs}", f"paths.cache={folder / 'cache'}"]
 
 
-def start(words: list[str], fault: str = "", **options: object) -> subprocess.Popen[str]:
+def start(words: list[str], fault: str = "", limit: float = 60.0) -> subprocess.Popen[str]:
     """Start a command in a group of its own, in whose processes the fault happens."""
     path = [str(INJECTED), *sys.path] if fault else sys.path
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in path), "FAULT": fault}
     return subprocess.Popen(
         [sys.executable, "-m", "roberta_lab", *words],
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        env=environment | {"OMP_NUM_THREADS": "1", "FAULT_LIMIT": str(limit)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **options,  # type: ignore[call-overload]
     )
 
 
@@ -208,11 +207,12 @@ def hangs(tries: int, folder: Path, seed: int, limit: float = 5.0) -> list[Found
     rows = []
     ranks = ["pretrain", "trainer=ddp", "trainer.devices=2", "trainer.micro_batch_size=2"]
     names = [f"{which} {what}" for what in ("stop", "sleep", "loop") for which in ("rank1", "rank0", "loader")]
-    for name in names[:tries]:
+    draw = random.Random(seed)
+    for name in draw.sample(names, min(tries, len(names))):
         which, what = name.split()
         words = ["pretrain", "trainer.workers=2"] if which == "loader" else ranks
         begin = time.monotonic()
-        process = start([*words, *small(folder, f"hang-{which}-{what}")], f"{which} 5 {what}")
+        process = start([*words, *small(folder, f"hang-{which}-{what}")], f"{which} 5 {what}", limit)
         children: list[int] = []
         while process.poll() is None and time.monotonic() - begin < limit + 60:
             children = children_of(process.pid) or children

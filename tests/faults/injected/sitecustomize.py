@@ -31,7 +31,7 @@ def patch_steps(module) -> None:
         if which.startswith("rank"):
             is_it = which == f"rank{trainer.global_rank}" and trainer.world_size > 1
         else:
-            is_it = int(which) in (0, self.config.seed)
+            is_it = which in ("0", str(self.config.seed))
         if is_it and trainer.global_step == int(at):
             act(what)
         return end(self, trainer, own, outputs, batch, batch_idx)
@@ -53,7 +53,15 @@ def patch_loader(module) -> None:
     module.MicroBatches.__getitem__ = faulty
 
 
-PATCHES = {"roberta_lab.training.step_end": patch_steps, "roberta_lab.data.datamodule": patch_loader}
+def patch_limit(module) -> None:
+    module.HUNG_SECONDS = float(os.environ.get("FAULT_LIMIT", module.HUNG_SECONDS))
+
+
+PATCHES = {
+    "roberta_lab.data.loader_watch": patch_limit,
+    "roberta_lab.training.step_end": patch_steps,
+    "roberta_lab.data.datamodule": patch_loader,
+}
 
 
 class Finder(importlib.abc.MetaPathFinder):
