@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from roberta_lab.cli import answer
 from roberta_lab.config import ANSWERED, ConfigError, RankDied
 from roberta_lab.config.formatting import visible
+from roberta_lab.config.secrets import masked_words
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -123,6 +124,7 @@ class Task(InWorkers):
         try:
             job = job_of(hydra.job.name, compose.words_of(hydra.overrides.task), tree)
             called = self.called[job.path] if self.called else None
+            sys.argv = masked_words(sys.argv)  # which W&B notes, if it is asked to
             was_there = environment.under_agent() and job.kind in KINDS and job.is_complete
             self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json, called=called))
             if was_there:

@@ -3,6 +3,7 @@
 import difflib
 
 from roberta_lab.config.formatting import visible
+from roberta_lab.config.secrets import masked
 
 
 class ConfigError(ValueError):
@@ -36,7 +37,7 @@ def nearest(name: str, allowed: list[str]) -> str:
 
 def one_line(error: BaseException | None) -> str:
     """Return the kind of an error and the first line of its message."""
-    text = visible(next(iter(str(error).strip().splitlines()), ""))
+    text = visible(masked(next(iter(str(error).strip().splitlines()), "")))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

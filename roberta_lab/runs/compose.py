@@ -77,9 +77,9 @@ def build(cfg: DictConfig) -> Config:
 
 def words_of(task: Sequence[str]) -> list[str]:
     """Return the overrides of a job as they were typed (`hydra.overrides.task`): a `${...}` in them is looked up in the config."""
-    return (
-        [str(word) for word in OmegaConf.to_container(task, resolve=False)] if isinstance(task, ListConfig) else [*task]
-    )
+    plain = OmegaConf.to_container(task, resolve=False) if isinstance(task, ListConfig) else task
+    assert isinstance(plain, Sequence)
+    return [*map(str, plain)]
 
 
 def typed_config(cfg: DictConfig) -> Config:

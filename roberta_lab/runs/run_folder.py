@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.secrets import masked_values, masked_words
 from roberta_lab.data.storage import Json, claim, read_json
 from roberta_lab.runs import outside, provenance, results
 from roberta_lab.runs.results import RunResult
@@ -67,9 +68,10 @@ def opened(
             yield False
             return
         check_data(path, data)
-        (path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
-        (path / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
-        provenance.begin_attempt(path, data, ["roberta-lab", path.parent.name, *overrides])
+        noted = masked_values(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+        (path / "config.yaml").write_text(OmegaConf.to_yaml(noted))
+        (path / "overrides.yaml").write_text(OmegaConf.to_yaml(masked_words(overrides)))
+        provenance.begin_attempt(path, data, masked_words(["roberta-lab", path.parent.name, *overrides]))
         start = time.monotonic()
         try:
             yield True
