@@ -16,6 +16,7 @@ from roberta_lab.data.corpus.sources.extras import import_extra
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what a file raises that was cut off or changed
 MOST_TIMES = 200  # as many bytes; text becomes 3 to 10 times as many, the dullest logs about 100 times
 SMALL = 1 << 26  # bytes that any file may become
 MOST_MEMORY = (
@@ -73,7 +74,7 @@ class _Zstd:
     def __init__(self, path: Path) -> None:
         self._zstandard = import_extra("zstandard", path)
         self._own = self._zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY).decompressobj(write_size=1 << 14)
-        self._held = b""
+        self._held = memoryview(b"")
 
     @property
     def eof(self) -> bool:
@@ -89,10 +90,11 @@ class _Zstd:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         try:
-            self._held += self._own.decompress(data) if data else b""
+            if data:  # only when nothing is held
+                self._held = memoryview(self._own.decompress(data))
         except self._zstandard.ZstdError as error:
             raise OSError(str(error)) from None
-        given, self._held = self._held[:max_length], self._held[max_length:]
+        given, self._held = bytes(self._held[:max_length]), self._held[max_length:]
         return given
 
 
