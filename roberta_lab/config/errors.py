@@ -9,6 +9,9 @@ from roberta_lab.config.secrets import masked
 class ConfigError(ValueError):
     """A user's mistake: one line that says what is wrong, where, and what is allowed. Commands print it and exit with 2."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split("\n"))  # what libraries say of a file may have several lines
+
 
 class RunInUse(RuntimeError):
     """The error of a run whose folder another live process holds."""

@@ -106,23 +106,23 @@ def corpus_reader(path: Path, kind: str = "text") -> Callable[[], object]:
     return read
 
 
-def _task(
+def task_reader(
     folder: Path, family: str = "text_classification", name: str = "own", head: str = "classification"
 ) -> Callable[[], object]:
     task = TaskConfig(name=name, family=family, head=head, metric="acc", path=str(folder), num_labels=0)
     return lambda: families.load(task, folder)
 
 
-def _yaml(path: Path) -> Callable[[], object]:
+def yaml_reader(path: Path) -> Callable[[], object]:
     return lambda: yaml_file.read(path)
 
 
-def _tokenizer(folder: Path) -> Callable[[], object]:
-    return lambda: tokenizer_files.load(TokenizerConfig(kind="bytelevel_bpe", path=str(folder)))
+def tokenizer_reader(folder: Path, kind: str = "bytelevel_bpe") -> Callable[[], object]:
+    return lambda: tokenizer_files.load(TokenizerConfig(kind=kind, path=str(folder)))
 
 
-def _model(folder: Path) -> Callable[[], object]:
-    return lambda: model_folder.read(folder)
+def model_reader(folder: Path, heads: bool = True) -> Callable[[], object]:
+    return lambda: model_folder.read(folder, heads)
 
 
 # ---------------------------------------------------------------- no regular files
@@ -151,7 +151,12 @@ def special_files(tries: int, folder: Path, seed: int) -> list[Outcome]:
             beside.mkdir()
             for file in names:
                 (beside / file).symlink_to(place)
-        readers = {"sweep": _yaml(place), "task": _task(task), "weights": _model(model), "tokenizer": _tokenizer(model)}
+        readers = {
+            "sweep": yaml_reader(place),
+            "task": task_reader(task),
+            "weights": model_reader(model),
+            "tokenizer": tokenizer_reader(model),
+        }
         if name != "folder":  # which a corpus may be
             readers["corpus"] = corpus_reader(place)
         for reader, read in readers.items():
@@ -265,7 +270,7 @@ def yaml_bombs(tries: int, folder: Path, seed: int) -> list[Outcome]:
             path = folder / "bomb.yaml"
             path.write_text(texts[name])
             os.utime(path, ns=(time.time_ns(), time.time_ns()))
-            found = outcome(name, _yaml(path))
+            found = outcome(name, yaml_reader(path))
             return found._replace(survived=found.survived and not (Path.cwd() / "executed").exists())
 
         return write
@@ -371,7 +376,7 @@ def tokenizers(tries: int, folder: Path, seed: int) -> list[Outcome]:
             own.mkdir(exist_ok=True)
             for file, content in files[name].items():
                 (own / file).write_text(content if isinstance(content, str) else json.dumps(content))
-            return outcome(name, _tokenizer(own))
+            return outcome(name, tokenizer_reader(own))
 
         return write
 
@@ -419,7 +424,7 @@ def weights(tries: int, folder: Path, seed: int) -> list[Outcome]:
                 (own / "pytorch_model.bin").write_bytes(tensors["pickle as safetensors"])
             else:
                 (own / "model.safetensors").write_bytes(tensors.get(what, header({})))
-            found = outcome(what, _model(own))
+            found = outcome(what, model_reader(own))
             return found._replace(survived=found.survived and not Path("executed").exists())
 
         return write
@@ -468,7 +473,7 @@ def task_files(tries: int, folder: Path, seed: int) -> list[Outcome]:
             for name in (file, file.replace("train", "dev")):
                 (own / name).parent.mkdir(parents=True, exist_ok=True)
                 (own / name).write_text(contents[family, what, file])
-            return outcome(f"{family}: {what}", _task(own, family, *names[family]))
+            return outcome(f"{family}: {what}", task_reader(own, family, *names[family]))
 
         return write
 
