@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from roberta_lab.cli import answer
 from roberta_lab.config import ANSWERED, ConfigError, RankDied, of_the_machine
 from roberta_lab.config.formatting import visible
+from roberta_lab.config.secrets import masked_words
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -115,6 +116,7 @@ class Task(InWorkers):
         """Run one job; return its answer. A failure that a user can mend is returned too, for Hydra would add lines of its own."""
         from hydra.core.hydra_config import HydraConfig
 
+        from roberta_lab.runs import compose
         from roberta_lab.runs.identity import KINDS
         from roberta_lab.runs.jobs import job_of
         from roberta_lab.runs.wandb import environment
@@ -123,8 +125,9 @@ class Task(InWorkers):
             return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
         try:
-            job = job_of(hydra.job.name, hydra.overrides.task, tree)
+            job = job_of(hydra.job.name, compose.words_of(hydra.overrides.task), tree)
             called = self.called[job.path] if self.called else None
+            sys.argv = masked_words(sys.argv)  # which W&B notes, if it is asked to
             was_there = environment.under_agent() and job.kind in KINDS and job.is_complete
             self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json, called=called))
             if was_there:

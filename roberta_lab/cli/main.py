@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from roberta_lab.cli import answer
@@ -18,6 +20,7 @@ from roberta_lab.cli.help import COMMANDS, help_of, usage
 from roberta_lab.cli.launched import run_hydra
 from roberta_lab.config import ANSWERED, ConfigError, Stopped, Unfinished, exit_code, of_the_machine, one_line, stopping
 from roberta_lab.config.formatting import visible
+from roberta_lab.config.secrets import masked
 
 if TYPE_CHECKING:
     from roberta_lab.data.storage import Json
@@ -33,6 +36,8 @@ _ASKS = {*_MULTIRUN, *_SHOWS}  # flags with which Hydra does not run a sweep by 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the console script. Returns one of `EXIT_CODES`; our own faults raise."""
+    if argv is None:
+        sys.excepthook = _crashed
     with stopping.listening():
         return _answered(argv)
 
@@ -77,7 +82,13 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
         return _failed(str(stopped), exit_code(stopped))
 
 
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show the traceback of a fault of ours, without the secrets of the command."""
+    print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:
+    message = masked(message)
     print(f"roberta-lab: {visible(message)}", file=sys.stderr)
     return code, answer.error(message, code, found)
 
@@ -104,10 +115,11 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
     flags, words = split_flags(arguments)
     if as_json and (shows := [flag for flag in flags if flag.partition("=")[0] in _SHOWS]):
         raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
-    from roberta_lab.runs.overrides import assign, check_names, parse, sweep_names
+    from roberta_lab.runs.overrides import assign, check_names, expect_unmasked, parse, sweep_names
     from roberta_lab.runs.surroundings import check_alone
 
     overrides = _one_sweep(name, [*parse(words), *(assign(key, word) for key, word in named.items())])
+    expect_unmasked(overrides)
     check_names(overrides)
     if COMMANDS[name].trains:
         check_alone(name, overrides)

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from roberta_lab.config.formatting import visible
+from roberta_lab.config.secrets import masked
 
 # signals that end a command: what is in progress is finished and saved after the first, a second one ends at once
 STOPPING = tuple(
@@ -23,6 +24,9 @@ EXIT_CODES = {
 
 class ConfigError(ValueError):
     """A user's mistake: one line that says what is wrong, where, and what is allowed. Commands print it and exit with 2."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split("\n"))  # what libraries say of a file may have several lines
 
 
 class Damaged(RuntimeError):
@@ -92,7 +96,7 @@ def nearest(name: str, allowed: list[str]) -> str:
 
 def one_line(error: BaseException | None) -> str:
     """Return the kind of an error and the first line of its message."""
-    text = visible(next(iter(str(error).strip().splitlines()), ""))
+    text = visible(masked(next(iter(str(error).strip().splitlines()), "")))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

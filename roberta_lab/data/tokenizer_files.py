@@ -14,6 +14,8 @@ from roberta_lab.axes.spelling import Spelling, kind_of
 from roberta_lab.axes.tokenizer import SPECIALS, Encoding, bytelevel_bpe, wordpiece
 from roberta_lab.config import ConfigError, TokenizerConfig
 from roberta_lab.config.paths import user_path
+from roberta_lab.data import tokenizer_limits
+from roberta_lab.data.foreign import expect_regular
 from roberta_lab.data.tokenizer_settings import CONFIG, GPT2_END, TokenizerSettings
 
 LAYOUTS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.txt",))
@@ -38,10 +40,16 @@ def fingerprint(path: str) -> str:
     found = find(path)
     beside = found[0].with_name(CONFIG)
     files = [*found, *([beside] if found[0].name == "vocab.txt" and beside.is_file() else [])]
-    hashes = [hashlib.sha256(file.read_bytes()).digest() for file in files]
+    hashes = [_sha256(file) for file in files]
     if found[0].name != "tokenizer.json" and (changes := _settings(found, f"tokenizer.path={path}").changes):
         hashes.append(hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).digest())
     return hashlib.sha256(b"".join(hashes)).hexdigest()
+
+
+def _sha256(path: Path) -> bytes:
+    expect_regular(path)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def load(config: TokenizerConfig) -> Tokenizer:
@@ -79,11 +87,15 @@ def _open(path: str, where: str) -> Tokenizer:
     files = find(path)
     settings = _settings(files, where)
     try:
+        tokenizer_limits.check_files(files)
+        tokenizer_limits.check_added(settings.added or {}, CONFIG)
         tokenizer = _built(files, settings)
         Spelling.of(tokenizer)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    except Exception as error:  # `tokenizers` raises nothing narrower
+    except BaseException as error:  # `tokenizers` raises nothing narrower, and its panics are no `Exception`
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise ConfigError(f"{where}: {files[0].name} cannot be read: {error}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer
 from roberta_lab.axes.spelling import steps
 from roberta_lab.axes.tokenizer import SPECIALS
 from roberta_lab.config import ConfigError
-from roberta_lab.data.storage import read_json
+from roberta_lab.data.foreign import json_of
 
 CONFIG, ADDED, SPECIAL, MODEL = (
     *("tokenizer_config.json", "added_tokens.json"),
@@ -134,13 +134,7 @@ def _added(config: Mapping[str, Any], plain: Mapping[str, Any], special: set[str
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = read_json(file) if file.is_file() else {}
-    except ValueError as error:
-        raise ConfigError(f"{file.name} cannot be read: {error}.") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file.name} is no JSON object.")
-    return values
+    return json_of(file) if file.is_file() else {}
 
 
 def _content(token: object) -> str | None:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 
+from roberta_lab.config.secrets import masked
 from roberta_lab.runs import options, outside
 from roberta_lab.runs.overrides import Override, assign
 
@@ -11,11 +12,11 @@ WIDTH = 120  # of the lines of a longer one, unless one override is longer
 
 
 def typed(command: str, overrides: Iterable[Override | str]) -> str:
-    """Return `roberta-lab COMMAND OVERRIDES` in one line, each word quoted where a shell needs it.
+    """Return `roberta-lab COMMAND OVERRIDES` in one line, each word quoted where a shell needs it, and without its secrets.
 
     What lies outside the package is named by its path, unless the overrides name it themselves (`hydra.searchpath`).
     """
-    words = [_text(override) for override in overrides]
+    words = [masked(_text(override)) for override in overrides]
     places = [] if any(word.startswith("hydra.searchpath=") for word in words) else outside.flags()
     return " ".join(["roberta-lab", command, *map(shlex.quote, [*places, *words])])
 
@@ -26,7 +27,7 @@ def folded(command: str, overrides: Iterable[Override | str]) -> str:
     if len(line := typed(command, overrides)) <= LONGEST:
         return line
     lines = [typed(command, [])]
-    for word in map(shlex.quote, map(_text, overrides)):
+    for word in (shlex.quote(masked(_text(override))) for override in overrides):
         if len(lines[-1]) + len(word) + 3 > WIDTH:
             lines.append(f"  {word}")
         else:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from roberta_lab.axes import data_mix, masking, nsp
@@ -55,6 +56,8 @@ def rate(published: str | float, *, _root_: DictConfig) -> float:
 
 def divide(number: int, divisor: int) -> int:
     """Return a number of the paper at a smaller scale: the nearest whole number, at least 1."""
+    if divisor < 1:
+        raise ConfigError(f"a divisor of the scale is {divisor}: allowed is 1 or more.")
     return max(1, round(number / divisor))
 
 
@@ -70,6 +73,13 @@ def build(cfg: DictConfig) -> Config:
     config = typed_config(cfg)
     check(config)
     return config
+
+
+def words_of(task: Sequence[str]) -> list[str]:
+    """Return the overrides of a job as they were typed (`hydra.overrides.task`): a `${...}` in them is looked up in the config."""
+    plain = OmegaConf.to_container(task, resolve=False) if isinstance(task, ListConfig) else task
+    assert isinstance(plain, Sequence)
+    return [*map(str, plain)]
 
 
 def typed_config(cfg: DictConfig) -> Config:
@@ -124,7 +134,8 @@ def reason(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, ConfigError):
             return str(link)
-    where = next((at for link in chain for name in ("full_key", "override") if (at := getattr(link, name, None))), None)
+    places = [at for link in chain for name in ("full_key", "override") if (at := getattr(link, name, None))]
+    where = next((at for at in places if not str(at).startswith("hydra.")), next(iter(places), None))
     libraries = [link for link in chain if isinstance(link, HydraException | OmegaConfBaseException)]
     said = [text for link in libraries if (text := str(link).strip())]
     filled = [text for text in said if not _TEMPLATE.search(text)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.config.paths import user_path
 from roberta_lab.data import tokenizer_files
+from roberta_lab.data.foreign import expect_regular
 from roberta_lab.tasks import families, zero_shot
 
 
@@ -15,6 +16,7 @@ def _hash_by_name(files: Mapping[str, Path]) -> str:
     """Return hex digits for the content of files and their names."""
     found = hashlib.sha256()
     for name, file in sorted(files.items()):
+        expect_regular(file)
         status = file.stat()
         found.update(f"{name}\0{_hash_file(str(file), status.st_size, status.st_mtime_ns)}\n".encode())
     return found.hexdigest()[:16]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from roberta_lab.config import Config, circumstance
+from roberta_lab.config.secrets import masked, masked_values
 from roberta_lab.data.storage import digest
 from roberta_lab.runs.options import default_options
 from roberta_lab.runs.overrides import Override, room, value_text
@@ -74,7 +75,7 @@ def differing(runs: Sequence[Sequence[Override]]) -> list[dict[str, str]]:
     varied = [key for key in keys if _is_varied(key, values, tasks)]
     last = [key.rpartition(".")[2] for key in varied]
     short = {key: end if last.count(end) == 1 else key for key, end in zip(varied, last, strict=True)}
-    return [{short[key]: own[key] for key in varied} for own in values]
+    return [{short[key]: masked_values(own[key], key) for key in varied} for own in values]
 
 
 def _meant(override: Override) -> object:
@@ -104,7 +105,7 @@ def typed(overrides: Iterable[Override]) -> list[str]:
     left_out = ("input_format", "masking", "scale")  # said by every name, or with the scale's numbers
     last = {o.key_or_group: o for o in overrides}  # of a key that was typed twice, the last counts
     said = [
-        f"{o.key_or_group.rpartition('.')[2]}={value_text(o)}"
+        masked(f"{o.key_or_group.rpartition('.')[2]}={value_text(o)}")
         for o in last.values()
         if is_told(o) and o.key_or_group not in left_out and room(o) != "pretrained"
     ]
@@ -125,7 +126,7 @@ def shown(override: Override) -> str:
     """Return an override as a table's title shows it, `data_mix.own.path=texts/mine`."""
     value, key = override.value(), override.key_or_group.replace("data_mix.sources.", "data_mix.")
     said = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{'~' if override.is_delete() else ''}{key}={said}"
+    return masked(f"{'~' if override.is_delete() else ''}{key}={said}")
 
 
 def folder_name(scale: str, settings: Sequence[Override]) -> str:

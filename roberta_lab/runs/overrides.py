@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.core.override_parser.types import Override as Override
 from hydra.errors import HydraException
 
-from roberta_lab.config import Config, ConfigError, DataMixConfig, nearest
+from roberta_lab.config import Config, ConfigError, DataMixConfig, nearest, secrets
 from roberta_lab.runs import known_words
 from roberta_lab.runs.options import groups
 
@@ -64,6 +64,13 @@ def _parsed(word: str) -> Override:
 @cache
 def _parser() -> OverridesParser:
     return OverridesParser.create()
+
+
+def expect_unmasked(overrides: Iterable[Override]) -> None:
+    """Raise ConfigError for an override from which a secret was taken: as it stands it would mean another thing."""
+    for override in overrides:
+        if secrets.MASK in (word := override.input_line or ""):
+            raise ConfigError(f"{word}: *** stands for a secret, which was not kept. Allowed: the secret itself.")
 
 
 def assign(key: str, value: object) -> Override:

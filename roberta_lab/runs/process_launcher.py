@@ -6,7 +6,7 @@ used up the memory. A signal that only this process got is passed on, and the jo
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -99,7 +99,7 @@ def _run(
 def _returned(outcome: Outcome) -> JobReturn:
     """Return what Hydra expects of a launcher."""
     if outcome.error is None:
-        status, value = outcome.value  # type: ignore[misc]  # of `_run`
+        status, value = cast(tuple[JobStatus, Any], outcome.value)  # of `_run`
         return JobReturn(_return_value=value, status=status)
     error = outcome.error
     if isinstance(error, Stopped):  # its process alone got the signal

@@ -17,7 +17,7 @@ from roberta_lab.config import Config
 from roberta_lab.data.corpus.workers import cores
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import names, search_path
-from roberta_lab.runs.compose import divide, of_stand_ins, rate
+from roberta_lab.runs.compose import divide, of_stand_ins, rate, words_of
 from roberta_lab.runs.held import launched
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
@@ -57,7 +57,7 @@ def _num_cpus(devices: int = 1) -> int:
 def _run_directory(*, _root_: DictConfig) -> str:
     """Return the run's folder, so that single runs, multiruns and every launcher agree on Hydra's own folder of a job."""
     kind = _root_.hydra.job.name
-    return str(job_of(kind, _root_.hydra.overrides.task, _root_).path) if kind in KINDS else "."
+    return str(job_of(kind, words_of(_root_.hydra.overrides.task), _root_).path) if kind in KINDS else "."
 
 
 def set_jobs(config: DictConfig) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from roberta_lab.config import Config, ConfigError, Damaged, RunInUse
+from roberta_lab.config.secrets import masked_values, masked_words
 from roberta_lab.data import claims, verified
 from roberta_lab.data.claims import claim
 from roberta_lab.data.storage import Json, read_json, sweep, write
@@ -76,10 +77,11 @@ def opened(
         check_data(path, data)
         sweep(path, *WRITTEN)
         (path / verified.HASHES).unlink(missing_ok=True)
-        write(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
-        write(path / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        noted = masked_values(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+        write(path / "config.yaml", OmegaConf.to_yaml(noted))
+        write(path / "overrides.yaml", OmegaConf.to_yaml(masked_words(overrides)))
         verified.seal(path, ("config.yaml", "overrides.yaml"))
-        provenance.begin_attempt(path, data, ["roberta-lab", path.parent.name, *overrides])
+        provenance.begin_attempt(path, data, masked_words(["roberta-lab", path.parent.name, *overrides]))
         start = time.monotonic()
         try:
             yield True

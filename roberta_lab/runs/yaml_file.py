@@ -1,7 +1,6 @@
 """Read a YAML file that somebody wrote: what cannot be a config is refused in one line, quickly and before it takes memory."""
 
 import copy
-import stat
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 
 from roberta_lab.config import ConfigError
+from roberta_lab.data.foreign import expect_regular
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 65_536, 5_000, 30  # the largest file of ours: 3,256 bytes, 90 nodes, 3 deep
 MAX_REFERENCES = 20  # `${...}`: OmegaConf parses them slowly, and what refers to another twice may grow as aliases do
@@ -20,9 +20,8 @@ _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def read(path: Path) -> DictConfig:
     """Return the mapping in a YAML file; an empty file is an empty one. Raises: ConfigError for anything else in it."""
     try:
+        expect_regular(path, "a YAML file")
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path}: this is no file. Allowed: a YAML file.")
         if status.st_size > MAX_BYTES:
             raise ConfigError(f"{path}: {status.st_size:,} bytes. Allowed: a YAML file of at most {MAX_BYTES:,} bytes.")
         return copy.deepcopy(_read(path, status.st_mtime_ns, status.st_size))

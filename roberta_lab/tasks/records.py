@@ -57,7 +57,7 @@ def item(head: str, line: str, number: int, is_pair: bool | None = None) -> Item
     if line.lstrip().startswith("{"):
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"line {number} begins with {{ and is no JSON ({error}).") from None
     else:
         fields = kind.plain_text(line)

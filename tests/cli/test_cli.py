@@ -131,7 +131,7 @@ def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture
         (["pretrain", "optimizer.weight_decay=-1"], ["optimizer.weight_decay=-1.0", "0 or more"]),
         (["finetune", "finetune.lr=-1"], ["finetune.lr=-1.0", "more than 0"]),
         (["pretrain", "seed=-1"], ["seed=-1", "0 or more"]),
-        (["pretrain", "trainer.jobs=0"], ["trainer.jobs=0", "1 or more"]),
+        (["pretrain", "trainer.jobs=0"], ["trainer.jobs=0", "1 to 1,024"]),
         (["pretrain", "trainer.threads=0"], ["trainer.threads=0", "1 to 4,096"]),
         (["pretrain", "seed=1,2"], ["seed=1,2", "-m"]),
         (["predict", "predict.texts=a"], ["'texts' in 'predict'", "'text'"]),

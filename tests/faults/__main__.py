@@ -97,7 +97,9 @@ def main() -> int:
     lost = [row for row in rows if not row.survived]
     for row in lost:
         print(f"LOST: {row.what}: exit code {row.code}: {row.message}")
-    print(f"{len(rows)} faults, {len(rows) - len(lost)} survived, {time.monotonic() - start:.0f} s, seed {options.seed}")
+    print(
+        f"{len(rows)} faults, {len(rows) - len(lost)} survived, {time.monotonic() - start:.0f} s, seed {options.seed}"
+    )
     return 1 if lost else 0
 
 

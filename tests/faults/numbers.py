@@ -50,9 +50,7 @@ def nan_gradients(world: World, tries: int) -> list[Row]:
         right = code == 1 and is_one_line(child) and f"step {step}: " in child.message
         [file] = outputs.glob("pretrain/*/nonfinite-*.json")
         right &= bool(json.loads(file.read_text())["examples"]) and _all_finite(outputs)
-        skipped, _ = world.run(
-            world.pretrain(outputs, "trainer.on_nonfinite=skip"), breaking(step, bool(index % 2))
-        )
+        skipped, _ = world.run(world.pretrain(outputs, "trainer.on_nonfinite=skip"), breaking(step, bool(index % 2)))
         results = [json.loads(file.read_text()) for file in outputs.glob("pretrain/*/result.json")]
         right &= skipped == 0 and [one["num_skipped"] for one in results] == [1] and _all_finite(outputs)
         for run in {file.parent for file in outputs.glob("pretrain/*/result.json")}:
@@ -64,7 +62,9 @@ def nan_gradients(world: World, tries: int) -> list[Row]:
 
 def _all_finite(outputs: Path) -> bool:
     saved = map(checkpoint.load, outputs.rglob("step-*.ckpt"))
-    return all(checkpoint.is_finite(one["state_dict"]) and checkpoint.is_finite(one["optimizer_states"]) for one in saved)
+    return all(
+        checkpoint.is_finite(one["state_dict"]) and checkpoint.is_finite(one["optimizer_states"]) for one in saved
+    )
 
 
 def nan_checkpoints(world: World, tries: int) -> list[Row]:

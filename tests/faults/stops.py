@@ -69,7 +69,11 @@ def at_call(number: int, act: Callable[[str], Any]) -> Callable[[], None]:
         opened = counted("open", open)
 
         def opening(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-            return opened(file, mode, *arguments, **options) if set(mode) & set("wax+") else open_(file, mode, *arguments, **options)
+            return (
+                opened(file, mode, *arguments, **options)
+                if set(mode) & set("wax+")
+                else open_(file, mode, *arguments, **options)
+            )
 
         import builtins
 
@@ -84,7 +88,9 @@ def checkpoint_kills(world: World, tries: int) -> list[Row]:
     rows = []
     for index in range(tries):
         outputs = world.outputs()
-        code, _ = world.run(world.pretrain(outputs), at_call(index * 5 + 1, lambda _: os.kill(os.getpid(), signal.SIGKILL)))
+        code, _ = world.run(
+            world.pretrain(outputs), at_call(index * 5 + 1, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        )
         if code == 0:  # fewer calls than that
             break
         rows.append(Row("kill -9 within a write", world.ends_whole(outputs), code, "the same command goes on"))

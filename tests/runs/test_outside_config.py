@@ -260,7 +260,7 @@ def test_a_broken_sweep_of_the_clone_costs_no_other_command(
 def test_what_is_no_file_is_not_waited_for(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(lab / "masking" / "pipe.yaml")
     (lab / "masking" / "gone.yaml").symlink_to("nowhere")
-    for name, said in (("pipe", "this is no file"), ("gone", "cannot be read")):
+    for name, said in (("pipe", "this is a named pipe"), ("gone", "a link that leads nowhere")):
         assert main.main(["plan", "--config-dir", "../lab", f"masking={name}"]) == 2
         assert f"{name}.yaml: {said}" in capsys.readouterr().err
 

@@ -217,7 +217,7 @@ def test_a_grid_is_searched_when_asked_for_and_a_job_of_it_is_addressed_alone() 
         ("{rate:[1]}", r"finetune\.grid\.rate=\[1\]: no key of a grid\..* Allowed: "),
         ("{seed:[1]}", "finetune.grid.seed=.*: no key"),
         ("{lr:[x]}", "finetune.grid.lr=.*: no list of numbers"),
-        ("{batch:[0]}", "finetune.batch=0: allowed is 1 or more"),
+        ("{batch:[0]}", "finetune.batch=0: allowed is 1 to 65,536"),
     ],
 )
 def test_a_grid_that_cannot_be_searched_is_refused_in_one_line(grid: str, said: str) -> None:

@@ -19,10 +19,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from roberta_lab.axes.tokenizer import Encoding
-from roberta_lab.config import ConfigError, ModelConfig
+from roberta_lab.config import ConfigError, ModelConfig, ranges
 from roberta_lab.config.paths import user_path
 from roberta_lab.data import tokenizer_files
-from roberta_lab.data.storage import read_json, replacing_folder
+from roberta_lab.data.foreign import expect_regular, json_of
+from roberta_lab.data.storage import replacing_folder
 from roberta_lab.model.encoder import PAD_ID, POSITION_OFFSET, PretrainingModel
 from roberta_lab.model.huggingface import names
 from roberta_lab.model.huggingface.names import POSITIONS, TOKEN_TYPES, TYPES
@@ -112,18 +113,12 @@ def model_config(folder: Path) -> ModelConfig:
 def _read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     if not (folder / name).is_file():
         raise ConfigError(f"there is no {name}. Allowed: a folder with config.json and model.safetensors.")
-    try:
-        values = read_json(folder / name)
-    except ValueError as error:
-        raise ConfigError(f"{name} cannot be read: {error}.") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{name} is no JSON object.")
-    return values
+    return json_of(folder / name)
 
 
 def _model_config(values: Mapping[str, Any]) -> ModelConfig:
     """Return the sizes of a config.json. Raises ConfigError for a model that computes something else."""
-    if values.get("model_type") not in TYPES:
+    if str(values.get("model_type")) not in TYPES:
         raise ConfigError(f"model_type={values.get('model_type')} is not read. Allowed: {', '.join(TYPES)}.")
     for key, value in {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}.items():
         if values.get(key, value) != value:
@@ -133,13 +128,15 @@ def _model_config(values: Mapping[str, Any]) -> ModelConfig:
             raise ConfigError(f"config.json has {key}={values.get(key)}; allowed is 1 or more.")
     if values["hidden_size"] % values["num_attention_heads"]:
         raise ConfigError("config.json has a hidden_size that does not divide by num_attention_heads.")
-    return ModelConfig(
+    found = ModelConfig(
         **{ours: values[key] for ours, key in _SIZES.items()},
         dropout=values.get("hidden_dropout_prob", 0.1),
         attention_dropout=values.get("attention_probs_dropout_prob", 0.1),
         layer_norm_eps=values.get("layer_norm_eps", 1e-12),  # Hugging Face's default
         init_std=values.get("initializer_range", 0.02),
     )
+    ranges.check(found, "config.json")
+    return found
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -147,14 +144,19 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     index = "model.safetensors.index.json"
     files = ["model.safetensors"]
     if not (folder / files[0]).is_file() and (folder / index).is_file():
-        files = sorted({Path(name).name for name in _read_config(folder, index).get("weight_map", {}).values()})
+        listed = _read_config(folder, index).get("weight_map", {})
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            raise ConfigError(f"{index}: weight_map is no object of names of files.")
+        files = sorted({Path(name).name for name in listed.values()})
     tensors: dict[str, Tensor] = {}
     for name in files:
         if not (folder / name).is_file():
-            raise ConfigError(f"there is no {name}; transformers' save_pretrained writes it.")
+            pickled = " A pickle, pytorch_model.bin, could run code and is not read." if _has_pickle(folder) else ""
+            raise ConfigError(f"there is no {name}; transformers' save_pretrained writes it.{pickled}")
+        expect_regular(folder / name)
         try:
             tensors |= load_file(folder / name)
-        except SafetensorError as error:
+        except (SafetensorError, OSError, ValueError, OverflowError, TypeError, KeyError) as error:
             raise ConfigError(f"{name} cannot be read: {error}.") from None
     weights = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
     if odd := {name for name, tensor in weights.items() if tensor.dtype not in _EXACT_IN_FLOAT32}:
@@ -162,6 +164,10 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     if odd := {name for name, tensor in weights.items() if not tensor.isfinite().all()}:
         raise ConfigError(f"{names.join_names(odd)}: not all values are numbers; such a model predicts nothing.")
     return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def _has_pickle(folder: Path) -> bool:
+    return any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
 
 
 # ---------------------------------------------------------------- writing

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, NonFinite, one_line
+from roberta_lab.config.secrets import masked, masked_values, masked_words
 from roberta_lab.runs.wandb import environment, offline
 from roberta_lab.runs.wandb.environment import run_within
 from roberta_lab.runs.wandb.names import TRAIN, Keys, attempt_settings, best_of, project, run_name, run_settings, tags
@@ -226,12 +227,12 @@ def _init(
         entity=logger.entity,
         project=project(logger),
         id=run_id,  # under W&B's agent, its own id takes the place of ours, which stands in the config
-        name=name,
+        name=masked(name),
         group=sweep.name if sweep is not None else None,
         job_type=kind,
-        notes=logger.notes or (sweep.question if sweep is not None else None),
-        tags=tags,
-        config=settings,
+        notes=masked_values(logger.notes or (sweep.question if sweep is not None else None)),
+        tags=masked_words(tags),
+        config=masked_values(settings),
         dir=home,
         mode=mode,  # type: ignore[arg-type]  # a str; wandb checks it, and refuses other modes
         resume="allow" if mode == "online" else None,

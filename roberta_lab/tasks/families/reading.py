@@ -17,6 +17,7 @@ import numpy as np
 from roberta_lab.axes.rng import generator
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.config.paths import user_path
+from roberta_lab.data.corpus.sources.compressed import BROKEN
 from roberta_lab.data.corpus.sources.files import open_plain
 from roberta_lab.data.corpus.sources.rows import Twice, expect_distinct, object_of
 from roberta_lab.tasks.items import Item, TaskData
@@ -102,8 +103,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise malformed(path, number, f"not UTF-8 (byte {error.start} of the line: {error.reason}).") from None
-    except OSError as error:
-        raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
+    except BROKEN as error:
+        raise malformed(path, None, f"cannot be read ({getattr(error, 'strerror', None) or error}).") from None
 
 
 def tsv_rows(path: Path, header: Sequence[str] = (), fewer: list[int] | None = None) -> Iterator[Row]:
@@ -148,8 +149,8 @@ def csv_rows(path: Path) -> Iterator[Row]:
                     )
                 if fields:
                     yield reader.line_num, dict(zip(columns, fields, strict=True))
-    except OSError as error:
-        raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
+    except BROKEN as error:
+        raise malformed(path, None, f"cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     except csv.Error as error:
         raise malformed(path, reader.line_num, f"no CSV ({error}).") from None
     except UnicodeDecodeError as error:
@@ -165,6 +166,8 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line, object_pairs_hook=object_of)
+        except RecursionError:
+            raise malformed(path, number, "no JSON that is read: nested too deeply.") from None
         except ValueError as error:
             raise malformed(path, number, f"no JSON ({error}).") from None
         if isinstance(row, Twice):
@@ -191,12 +194,16 @@ def json_object(path: Path) -> Fields:
     try:
         with open_plain(path) as file:
             found = json.loads(file.read().decode("utf-8-sig"))
-    except OSError as error:
-        raise malformed(path, None, f"cannot be read ({error.strerror}).") from None
+    except BROKEN as error:
+        raise malformed(path, None, f"cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     except UnicodeDecodeError as error:
         raise malformed(path, None, f"not UTF-8 (byte {error.start}: {error.reason}).") from None
     except json.JSONDecodeError as error:
         raise malformed(path, error.lineno, f"no JSON ({error.msg}).") from None
+    except RecursionError:
+        raise malformed(path, None, "no JSON that is read: nested too deeply.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise malformed(path, None, f"no JSON ({error}).") from None
     if not isinstance(found, dict):
         raise malformed(path, None, "no JSON object.")
     return found

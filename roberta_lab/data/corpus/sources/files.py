@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
-import importlib
 import io
-import lzma
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.config.paths import user_path
+from roberta_lab.data.corpus.sources.compressed import decompressed
 from roberta_lab.data.corpus.sources.marks import as_utf8
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-    from zstandard import ZstdDecompressionObj
+from roberta_lab.data.foreign import expect_regular
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _PATTERNS = {
@@ -52,8 +45,9 @@ def find(source: SourceConfig) -> list[SourceFile]:
     path = user_path(source.path)
     if path.is_dir():
         root, found = path, _files_of_kind(path, source.kind)
-    elif path.exists():
-        root, found = path.parent, [path]
+    elif os.path.lexists(path):
+        expect_regular(path, "a file, a folder or a glob")
+        return [SourceFile(_plain_name(Path(path.name)), path)]
     elif glob.has_magic(str(path)):
         root = _before_magic(path)
         found = _globbed(root, path.relative_to(root), source.kind)
@@ -64,13 +58,32 @@ def find(source: SourceConfig) -> list[SourceFile]:
         raise ConfigError(f"{path}: no {looked_for}. {_listed(root)}")
     files: dict[str, SourceFile] = {}
     for file in sorted(set(found)):
-        relative = file.relative_to(root)
-        plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
-        name = plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")  # names need not be UTF-8
+        name = _plain_name(file.relative_to(root))
         if name in files:
             raise ConfigError(f"{file} and {files[name].path} hold the same file twice; keep one of them.")
+        expect_regular(file, f"a file of kind {source.kind}")
+        _expect_inside(root, file)
         files[name] = SourceFile(name, file)
     return [files[name] for name in sorted(files)]
+
+
+def _plain_name(relative: Path) -> str:
+    """Return the name of a file, without the ending of a compression; names on a disk need not be UTF-8."""
+    plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
+    return plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _expect_inside(root: Path, file: Path) -> None:
+    """Raise ConfigError for a file that links lead to from a folder that does not hold it.
+
+    Who names a folder asks for what is in it. A cache of the Hugging Face hub keeps its files beside its folders of links.
+    """
+    top, place = Path(os.path.realpath(root)), Path(os.path.realpath(file))
+    blobs = [folder.parent / "blobs" for folder in (top, *top.parents) if folder.name == "snapshots"]
+    if not any(place.is_relative_to(folder) for folder in (top, *blobs)):
+        raise ConfigError(
+            f"{file}: a link leads out of {root}, to {place}. Allowed: links within it, or that path itself."
+        )
 
 
 def _files_of_kind(folder: Path, kind: str) -> list[Path]:
@@ -133,62 +146,12 @@ def _listed(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- opening
-def import_extra(package: str, path: Path) -> ModuleType:
-    """Return a package that only some sources need. Raise ConfigError if it is not installed."""
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        name = package.split(".")[0]
-        raise ConfigError(f"{path} needs the package {name}: pip install 'roberta_lab[data]'") from None
-
-
 def open_plain(path: Path) -> BinaryIO:
     """Open a file as plain UTF-8: by the ending of its name (compressions), then by its byte order mark (UTF-16, UTF-32).
 
-    Broken files raise OSError, EOFError, zlib.error, LZMAError here or when they are read.
+    Broken files raise OSError, EOFError, zlib.error, LZMAError here or when they are read; ConfigError for what is no file.
     """
-    return as_utf8(_open_bytes(path))
-
-
-def _open_bytes(path: Path) -> BinaryIO:
-    if path.suffix == ".zst":
-        return io.BufferedReader(_Zstd(path), 1 << 17)
-    openers: dict[str, Callable[[Path, str], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    return cast(BinaryIO, openers.get(path.suffix, open)(path, "rb"))
-
-
-class _Zstd(io.RawIOBase):
-    """The frames of a .zst file. Unlike zstandard's own reader it notices that a file was cut off."""
-
-    def __init__(self, path: Path) -> None:
-        self._zstandard = import_extra("zstandard", path)
-        self._file = open(path, "rb")  # noqa: SIM115
-        self._decompressor = self._zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: ZstdDecompressionObj | None = None
-        self._plain = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        while not self._plain:
-            raw = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
-            raw = raw or self._file.read(1 << 11)  # 2 KB, since they may become a thousand times as many
-            if not raw:
-                if self._frame is not None and not self._frame.eof:
-                    raise EOFError("the file ends within a zstd frame")
-                return 0
-            if self._frame is None or self._frame.eof:
-                self._frame = self._decompressor.decompressobj(write_size=1 << 14)
-            try:
-                self._plain = memoryview(self._frame.decompress(raw))
-            except self._zstandard.ZstdError as error:
-                raise OSError(str(error)) from None
-        free = memoryview(buffer)
-        size = min(len(free), len(self._plain))
-        free[:size], self._plain = self._plain[:size], self._plain[size:]
-        return size
+    size = expect_regular(path)
+    if path.suffix not in COMPRESSIONS:
+        return as_utf8(open(path, "rb"))
+    return as_utf8(cast(BinaryIO, io.BufferedReader(decompressed(path, size), 1 << 17)))

@@ -7,8 +7,6 @@ of a range of a large file), or all of them, cannot be read.
 """
 
 import io
-import lzma
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,13 +16,13 @@ from typing import cast
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
+from roberta_lab.data.corpus.sources.compressed import BROKEN
 from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
 
 ALLOWED_BAD, ALLOWED_SHARE = 10, 0.01  # malformed records in a file
 _EARLY = 1 << 22  # characters
 _WITH_FIELDS = ("jsonl", "csv", "parquet")
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass
@@ -49,7 +47,7 @@ def documents(
                 yield from _kept(record, source, counts, name)
                 if counts[text.READ] > _EARLY:  # so that a large file in another encoding is refused soon
                     text.expect_decodable(file.path, counts, counts[text.INVALID] - before)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
         replaced = counts[text.INVALID] - before
         text.expect_decodable(file.path, counts, replaced)
@@ -64,7 +62,7 @@ def look(source: SourceConfig, file: SourceFile) -> None:
         for record in _READERS[source.kind](file, source, Counter()):
             next(iter(record.paragraphs), None)
             return
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ConfigError(f"{file.path} cannot be read: {error}") from None
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from roberta_lab.config import ConfigError
-from roberta_lab.data.corpus.sources import files, text
+from roberta_lab.data.corpus.sources import text
+from roberta_lab.data.corpus.sources.extras import import_extra
 from roberta_lab.data.corpus.sources.files import SourceFile
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _without_mark(line: str, counts: Counter[str]) -> str:
 
 def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> Iterator[Row]:
     """Yield rows of the wanted columns, a batch at a time, in the memory of a row group of these columns."""
-    parquet, pyarrow = files.import_extra("pyarrow.parquet", file.path), files.import_extra("pyarrow", file.path)
+    parquet, pyarrow = import_extra("pyarrow.parquet", file.path), import_extra("pyarrow", file.path)
     wanted, start = list(dict.fromkeys(wanted)), 0
     try:
         with parquet.ParquetFile(file.path) as table:
