@@ -16,18 +16,51 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from faults import numbers, stops
-from faults.world import Row, World
+import pytest
+from faults import flips, inputs, numbers, processes, stops
+from faults.world import Row, World, apart
+
+Inject = Callable[[World, int], list[Row]]
 
 
 class Fault(NamedTuple):
     """A kind of fault: what injects it so many times, and how often in the whole suite and in the short one."""
 
-    inject: Callable[[World, int], list[Row]]
+    inject: Inject
     tries: int
     short: int
+
+
+def in_folder(function: Callable[[int, Path, int], Iterable[Iterable[Any]]], what: str = "") -> Inject:
+    """Return a function of a folder and a seed as one of a world. Where a kind has a name of its own, its rows are of that kind."""
+
+    def inject(world: World, tries: int) -> list[Row]:
+        folder, seed = world.folder / function.__qualname__, world.draw.randrange(1 << 31)
+        folder.mkdir(exist_ok=True)
+        rows = apart(lambda: [Row(*found) for found in function(tries, folder, seed)])
+        return [row._replace(what=what, message=row.message) for row in rows] if what else rows
+
+    return inject
+
+
+def of_files(inject_flips: Callable[[flips.World, int, int], list[flips.Outcome]], what: str) -> Inject:
+    """Return the flips of bits in files as a function of a world."""
+
+    def inject(world: World, tries: int) -> list[Row]:
+        seed = world.draw.randrange(1 << 31)
+
+        def flipped() -> list[Row]:
+            with pytest.MonkeyPatch.context() as patched:
+                flips.patch_source(patched)
+                made = flips.world(world.folder / what.replace(" ", "-"))
+                found = inject_flips(made, tries, seed)
+            return [Row(f"{what}: {one.outcome}", one.outcome in flips.HARMLESS, None, one.said) for one in found]
+
+        return apart(flipped)
+
+    return inject
 
 
 FAULTS = {
@@ -35,12 +68,31 @@ FAULTS = {
     "signals": Fault(stops.signals, 20, 2),
     "checkpoint_kills": Fault(stops.checkpoint_kills, 20, 2),
     "full_disks": Fault(stops.full_disks, 10, 1),
-    "small_files": Fault(stops.small_files, 8, 1),
+    "small_files": Fault(stops.small_files, 6, 1),
     "no_flock": Fault(stops.no_flock, 5, 1),
     "deleted_folder": Fault(stops.deleted_folder, 3, 0),
     "nan_gradients": Fault(numbers.nan_gradients, 6, 1),
     "nan_checkpoints": Fault(numbers.nan_checkpoints, 3, 1),
     "nan_weights": Fault(numbers.nan_weights, 4, 1),
+    "flips": Fault(of_files(flips.flips, "a file of outputs or cache damaged"), 200, 10),
+    "interrupted_flips": Fault(of_files(flips.interrupted_flips, "a file of an interrupted run damaged"), 20, 1),
+    "special_files": Fault(
+        in_folder(inputs.special_files, "pipe, socket, device, folder, link in place of a file"), 20, 4
+    ),
+    "bombs": Fault(in_folder(inputs.bombs, "bomb or broken archive"), 12, 1),
+    "links": Fault(in_folder(inputs.links, "link out of a corpus"), 8, 2),
+    "yaml_bombs": Fault(in_folder(inputs.yaml_bombs, "bomb, tag or nesting in YAML"), 8, 3),
+    "values": Fault(in_folder(inputs.values, "value that no setting has"), 30, 3),
+    "tokenizers": Fault(in_folder(inputs.tokenizers, "hostile tokenizer"), 12, 3),
+    "weights": Fault(in_folder(inputs.weights, "hostile folder of a model"), 12, 3),
+    "task_files": Fault(in_folder(inputs.task_files, "hostile file of a task"), 12, 3),
+    "shown": Fault(in_folder(inputs.shown, "text that would act on a terminal or spreadsheet"), 10, 3),
+    "commands_signalled": Fault(in_folder(processes.signals, "signal to a command, its group, or reproduce"), 8, 0),
+    "commands_killed": Fault(in_folder(processes.kills, "kill -9 of reproduce"), 4, 0),
+    "dying_jobs": Fault(in_folder(processes.dying_jobs, "job that always dies"), 2, 0),
+    "second_signals": Fault(in_folder(processes.second_signals, "second signal to a run that hangs"), 6, 0),
+    "hangs": Fault(in_folder(processes.hangs, "rank or loader worker that hangs"), 4, 0),
+    "several_at_once": Fault(in_folder(processes.several_at_once, "three reproduce at once"), 2, 0),
 }
 WIDTH = 150  # of a message in the table
 

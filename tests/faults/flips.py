@@ -52,6 +52,7 @@ SWEEP = [
     *("sweep=table1_masking", "sweep.only=[static,dynamic]", "sweep.seeds=[1]", "sweep.tasks=[sst2]"),
     *("sweep.finetune_seeds=[1]", "finetune.save_model=true", "paths.outputs=outputs", *SMALL),
 ]
+HARMLESS = ("detected", "identical")  # outcomes of a fault
 OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
 _REMADE = re.compile(
     r"index\.html$|outputs/(claims\.|tables/|wandb/|reproduce\.log)"
