@@ -94,7 +94,7 @@ def owner(note: Path) -> Owner | None:
     try:
         found = json.loads(content)
         known = {name: found[name] for name in Owner.__dataclass_fields__ if name in found}
-        return Owner(**{**known, "pid": int(found["pid"]), "host": str(found["host"])})
+        return Owner(**{**known, "pid": int(found["pid"]), "host": str(found.get("host", socket.gethostname()))})
     except (ValueError, TypeError, KeyError):
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
 
