@@ -97,7 +97,7 @@ def owner(note: Path) -> Owner | None:
     try:
         found = json.loads(content)
         known = {name: found[name] for name in Owner.__dataclass_fields__ if name in found}
-        return Owner(**{**known, "pid": int(found["pid"]), "host": str(found["host"])})
+        return Owner(**{**known, "pid": int(found["pid"]), "host": str(found.get("host", socket.gethostname()))})
     except (ValueError, TypeError, KeyError):
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
 
@@ -172,28 +172,35 @@ def _place(note: Path) -> _Held | tuple[Owner, float]:
     try:
         with naming(note, len(content), beside):
             beside.write_bytes(content)
-        at, first = note, None
-        while not _linked(beside, at, content):
-            there = owner(at)
-            if there == own:  # it was placed, and only the answer was lost
+        while True:
+            at, first = note, None
+            while not _linked(beside, at, content):
+                there = owner(at)
+                if there == own:  # it was placed, and only the answer was lost
+                    break
+                if there is None:  # let go meanwhile
+                    at, first = note, None
+                    continue
+                silent = _silent(at, beside)
+                if not there.is_gone and (there.is_here or silent < STALE):
+                    return there, silent
+                first = first or there
+                at = _succession(note, there)
+            if first is None:
                 break
-            if there is None:  # let go meanwhile
-                at, first = note, None
-                continue
-            silent = _silent(at, beside)
-            if not there.is_gone and (there.is_here or silent < STALE):
-                return there, silent
-            first = first or there
-            at = note.with_name(f".{note.name.lstrip('.')}.after-{there.token or there.pid}")
-        if first is not None:
-            if owner(note) != first:  # another one succeeded it, and is done with the notes between
-                at.unlink(missing_ok=True)
-                return owner(note) or own, 0.0
-            os.replace(beside, note)
-            _forget(note, first)
+            if owner(note) == first:
+                os.replace(beside, note)
+                _forget(note, first)
+                break
+            at.unlink(missing_ok=True)  # another one succeeded it, and is done with the notes between
         return _Held(note, own)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _succession(note: Path, gone: Owner) -> Path:
+    """Return the note that only one process can place: the one that succeeds this owner."""
+    return note.with_name(f".{note.name.lstrip('.')}.after-{gone.token or gone.pid}")
 
 
 def _linked(beside: Path, at: Path, content: bytes) -> bool:
@@ -228,7 +235,7 @@ def _forget(note: Path, first: Owner) -> None:
     """Remove the notes by which dead processes were succeeded, from the first one on."""
     gone: Owner | None = first
     while gone is not None:
-        file = note.with_name(f".{note.name.lstrip('.')}.after-{gone.token or gone.pid}")
+        file = _succession(note, gone)
         gone = owner(file)
         file.unlink(missing_ok=True)
 

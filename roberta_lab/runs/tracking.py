@@ -55,7 +55,7 @@ class MetricsFile:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def content(self) -> bytes:
+    def saved(self) -> bytes:
         """Return all that was written. Raises Damaged when the file holds anything else."""
         found = _content(self.path)
         if hashlib.sha256(found).digest() != self._written.digest():
@@ -154,7 +154,7 @@ class Tracker:
     def saved(self) -> bytes:
         """Return all rows as they stand in the file."""
         assert self.file is not None, "call resume first"
-        return self.file.content()
+        return self.file.saved()
 
     def note_cut(self, cut: Cut) -> None:
         """Note how steps are cut, and on what device."""
@@ -185,7 +185,7 @@ class Tracker:
             self.file.close()
         if result is not None and self.file is not None:
             claims.check(self.directory)
-            self.file.content()
+            self.file.saved()
             write_csv(self.directory / "metrics.csv", self.read())
         if self.mirror is None:
             return

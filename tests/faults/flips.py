@@ -1,8 +1,6 @@
 """Flip a bit of a file, cut it short or remove it, and see whether a command notices: many times in one process.
 
-`world` makes a small complete world of runs, tables and caches; `flips` injects faults into it, one at a time, reads
-everything as commands do, and puts the file back. Run alone, it prints what came of it:
-`python tests/faults/flips.py FOLDER NUMBER SEED`.
+Run alone, it prints what came of it: `python tests/faults/flips.py FOLDER NUMBER SEED [--interrupted] [-v]`.
 """
 
 import contextlib
@@ -26,6 +24,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # where it is run alone
 
+import composed_once
 from small_run import SMALL, patch_source
 
 from roberta_lab.axes import tokenizer
@@ -278,8 +277,7 @@ def _run(job: Job) -> object:
         found += [TaskPredictor(job.path, job.config.task).model.state_dict()]
         scored, why = items.scored_items(job.path, run.result, run.config_here)
         found += [scored.table if scored is not None else why, why]
-        if why:
-            print(why)
+        print(why)
     return found
 
 
@@ -292,6 +290,7 @@ def _table(made: World) -> object:
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patched:
         patch_source(patched)
+        composed_once.patch(patched)
         begin = time.monotonic()
         made = world(Path(sys.argv[1]))
         inject = interrupted_flips if "--interrupted" in sys.argv else flips

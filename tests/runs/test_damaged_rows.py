@@ -34,7 +34,7 @@ def interrupted(folder: Path, is_older: bool = False) -> Path:
         file.write(Row(step, {"lr": 0.5, "loss": 1.25 * step}))
         if step % 3 == 0:
             file.write(Row(step, {"val/ppl": 9.0}))
-            saved = {} if is_older else {checkpoint.ROWS: checkpoint.packed(file.content())}
+            saved = {} if is_older else {checkpoint.ROWS: checkpoint.packed(file.saved())}
             checkpoint.save(saved, folder / "checkpoints" / f"step-{step:09d}.ckpt")
     file.close()
     return folder / "metrics.jsonl"
@@ -100,7 +100,7 @@ def test_rows_that_change_while_the_run_goes_on_are_noticed_before_they_are_save
     file.flush()
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.4}\n')
     with pytest.raises(Damaged, match=r"metrics\.jsonl was changed while the run was going on; the same command"):
-        file.content()
+        file.saved()
     file.close()
 
 

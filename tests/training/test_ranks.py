@@ -51,6 +51,9 @@ class Kept:
     def flush(self) -> None:
         pass
 
+    def saved(self) -> bytes:
+        return b""
+
 
 class FirstGradients(L.Callback):
     """Those of the first step, as the optimizer gets them; and how often DDP exchanged some."""
