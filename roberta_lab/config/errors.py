@@ -11,7 +11,10 @@ EXIT_CODES = {
     0: "done",
     1: "failed: a run, the machine, another process; what is finished or saved stays",
     2: "a mistake in what was typed or in a file, found before the work",
-    **{128 + number: f"stopped by {number.name}: after the first signal saved, after a second at once" for number in STOPPING},
+    **{
+        128 + number: f"stopped by {number.name}: after the first signal saved, after a second at once"
+        for number in STOPPING
+    },
 }  # of every command, in a shell and under a scheduler alike
 
 

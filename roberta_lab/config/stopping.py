@@ -19,7 +19,9 @@ from typing import NoReturn
 from roberta_lab.config.errors import STOPPING, Stopped
 from roberta_lab.config.processes import kill_children
 
-SAME_SECONDS = 0.25  # signals so near each other are one request: a terminal or `timeout` signals the process and its group
+SAME_SECONDS = (
+    0.25  # signals so near each other are one request: a terminal or `timeout` signals the process and its group
+)
 QUIET_SECONDS = 1.0  # after that a line says that the command has not forgotten
 
 
@@ -80,7 +82,7 @@ class _Listener:
         elif self.has_raised:
             self.has_raised = False
             self._not_sent += 1
-            _thread.interrupt_main(self.first)
+            _thread.interrupt_main(signal.Signals(self.first))
 
     def _count(self) -> None:
         begin, has_said = 0.0, False
@@ -170,7 +172,7 @@ def stop(number: int, said: str = "") -> NoReturn:
 def ask(number: int) -> None:
     """Do in any thread as if this process had got the signal."""
     if _listener is not None:
-        _thread.interrupt_main(number)
+        _thread.interrupt_main(signal.Signals(number))
 
 
 def end_at_once(number: int) -> None:

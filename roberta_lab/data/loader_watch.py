@@ -26,7 +26,9 @@ class Watched:
     """What is known of one process over time. Seconds are counted look by look: a machine that sleeps counts none."""
 
     def __init__(self) -> None:
-        self.stopped = self.idle = self.stood = 0.0  # seconds: stopped, without using the processor, with the same count
+        self.stopped = self.idle = self.stood = (
+            0.0  # seconds: stopped, without using the processor, with the same count
+        )
         self.count = 0
         self._cpu: float | None = None
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from roberta_lab.runs.jobs import Job
 
 
-
 def say(line: str) -> None:
     """Print a line beside what the command answers."""
     print(line, file=sys.stderr, flush=True)
@@ -29,7 +28,9 @@ def launched(launch: Callable[[list[Job]], Sequence[Any]], jobs: Sequence[Job]) 
     while waiting := [i for i, one in enumerate(found) if isinstance(one._return_value, RunInUse)]:
         if not is_said:
             first = jobs[waiting[0]].path
-            say(f"waiting for {len(waiting)} of {len(jobs)} runs that other processes make: {first} by {owner_of(first)}")
+            say(
+                f"waiting for {len(waiting)} of {len(jobs)} runs that other processes make: {first} by {owner_of(first)}"
+            )
             is_said = True
         time.sleep(WAIT_SECONDS)
         free = [i for i in waiting if not is_held(jobs[i].path)]

@@ -63,7 +63,9 @@ class ProcessLauncher(Launcher):
                 found[number] = outcome
                 if isinstance(outcome.error, ProcessDied) and not stopping.asked():
                     words = " ".join(job_overrides[number])
-                    print(f"job {number} ({words}): {outcome.error}; once more, alone, after the others", file=sys.stderr)
+                    print(
+                        f"job {number} ({words}): {outcome.error}; once more, alone, after the others", file=sys.stderr
+                    )
             again = [number for number in found if isinstance(found[number].error, ProcessDied)]
             for i, outcome in pool.outcomes([works[number] for number in again], most=1):
                 found[again[i]] = outcome
@@ -97,8 +99,8 @@ def _run(
 def _returned(outcome: Outcome) -> JobReturn:
     """Return what Hydra expects of a launcher."""
     if outcome.error is None:
-        status, value = outcome.value  # type: ignore[misc]  # of `_run`
-        return JobReturn(_return_value=value, status=status)
+        done: Any = outcome.value  # of `_run`
+        return JobReturn(status=done[0], _return_value=done[1])
     error = outcome.error
     if isinstance(error, Stopped):  # its process alone got the signal
         error = ProcessDied(str(error).rstrip("."))

@@ -1,8 +1,8 @@
 """The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
 import math
-from contextlib import nullcontext
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeAlias
 
@@ -44,7 +44,9 @@ class StepEnd(L.Callback):
         self.bar = tqdm(disable=True) if bar is None else bar
         self.stop_asked = False
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: object, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: object, batch_idx: int
+    ) -> None:
         """Count that there is a batch."""
         liveness.beat()
 
