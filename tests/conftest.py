@@ -9,8 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the proc
 import composed_once
 import pytest
 import torch
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from roberta_lab.runs import composition
+from roberta_lab.runs.process_launcher import ProcessLauncher
 from roberta_lab.runs.registration import register
 
 torch.set_num_threads(1)
@@ -26,6 +28,23 @@ def composing_once() -> Iterator[None]:
     """Each tree of a config composed once for all tests of a process."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         composed_once.patch(monkeypatch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_job_at_a_time_in_this_process() -> Iterator[None]:
+    """With `trainer.jobs=1` jobs run where tests can patch what they do, and without the seconds that a process takes to start."""
+    launch = ProcessLauncher.launch
+
+    def launched(self: ProcessLauncher, jobs: Any, initial_job_idx: int) -> Any:
+        if self.most > 1:
+            return launch(self, jobs, initial_job_idx)
+        basic = BasicLauncher()
+        basic.setup(hydra_context=self.context, task_function=self.task, config=self.config)
+        return basic.launch(jobs, initial_job_idx)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(ProcessLauncher, "launch", launched)
         yield
 
 

@@ -172,7 +172,7 @@ def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(
             wait_for_a_new_checkpoint(outputs, known, process)
             process.send_signal(number)
             error = process.communicate()[1].decode()
-            assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL), error
+            assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL), error
         assert main.main(long_run(outputs, cache)) == 0
         [path] = outputs.rglob("metrics.jsonl")
         metrics[name] = path.read_bytes()

@@ -37,8 +37,8 @@ def register() -> None:
     sweeper = {"_target_": _SWEEPER, "max_batch_size": None, "params": None}
     store.store(group="hydra/sweeper", name="rows", node=sweeper)
     store.store(group="hydra/launcher", name="processes", node={"_target_": _LAUNCHER, "n_jobs": 1})
-    plugins: dict[str, type[Any]] = {_SWEEPER: RowSweeper, _LAUNCHER: ProcessLauncher}
-    Plugins.instance().class_name_to_class.update(plugins)
+    plugins = Plugins.instance().class_name_to_class
+    plugins[_SWEEPER], plugins[_LAUNCHER] = RowSweeper, ProcessLauncher
     resolvers: dict[str, Callable[..., object]] = {
         "divide": divide,
         "of_stand_ins": of_stand_ins,

@@ -262,9 +262,10 @@ def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
     config.trainer.workers = 1
     data = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59)))
     data.trainer = mock.Mock(global_step=0)
-    loader = iter(data.train_dataloader())
-    first = next(loader)
-    for worker in loader._workers:
+    made = data.train_dataloader()
+    loader = iter(made)
+    first, workers = next(loader), made._iterator._workers
+    for worker in workers:
         os.kill(worker.pid, signal.SIGINT)
         os.kill(worker.pid, signal.SIGTERM)
     time.sleep(0.1)
