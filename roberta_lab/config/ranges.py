@@ -1,6 +1,6 @@
 """What a setting may be, declared beside its field in the schema and checked in one place.
 
-Beside what a field declares, every number is finite and at most `LARGEST`, and no text has control characters or is longer
+Beside what a field declares, every number is finite and at most `LARGEST` or `LARGEST_FLOAT`, and no text has control characters or is longer
 than `LONGEST`.
 """
 
@@ -16,7 +16,8 @@ from omegaconf import MISSING
 from roberta_lab.config.errors import ConfigError, nearest
 from roberta_lab.config.paths import wrong_path
 
-LARGEST = 2**53  # what JSON and float64 hold exactly
+LARGEST = 2**53  # of whole numbers: what JSON and float64 hold exactly
+LARGEST_FLOAT = 3e38  # what float32 holds
 LONGEST = 4096  # characters of a text
 MOST = 10_000  # values of a list
 LONGEST_NAME = 100  # bytes of a name: files are called after it
@@ -39,7 +40,9 @@ class Range:
             return f"{key}: too large, a number of {_digits(value)} digits; allowed is {self.words}, up to 2**53."
         if not math.isfinite(value) or not self.holds(value) or (value == 0 and math.copysign(1, value) < 0):
             return f"{key}={value}: allowed is {self.words}."
-        return "" if abs(value) <= LARGEST else f"{key}={value}: too large; allowed is {self.words}, up to 2**53."
+        if abs(value) > LARGEST_FLOAT:
+            return f"{key}={value}: too large; allowed is {self.words}, up to {LARGEST_FLOAT:g}."
+        return ""
 
 
 @dataclass(frozen=True)

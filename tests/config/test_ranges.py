@@ -123,7 +123,7 @@ class Named:
         ),
         *(("path", path) for path in ("a\0b", "x" * 256, "a/" * 3000, "\ud800", "a\x1b[31m")),
         *(("text", text) for text in ("\x1b]0;x\x07", "\0", "\x9b31m", "a\rb", "x" * 5000)),
-        *(("number", number) for number in (float("nan"), float("inf"), -0.0, -1, True, 2.0**54, 10**400)),
+        *(("number", number) for number in (float("nan"), float("inf"), -0.0, -1, True, 1e39, 2**54, 10**400)),
         *(("rows", {name: []}) for name in ("", " ", "../x", "a\\b", "a\x1bb", "a\u202eb", "x" * 101)),
         *(("rows", {"a": [text]}) for text in ("a\0b", "\x1b[2J")),
         *(("seeds", seeds) for seeds in ([-1], [1] * 10_001, [2**64])),

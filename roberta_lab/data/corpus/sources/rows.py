@@ -146,7 +146,9 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):
                 yield from batch_rows(batch, wanted, start, counts)
                 start += batch.num_rows
-    except pyarrow.ArrowException as error:
+    except ConfigError:
+        raise
+    except (pyarrow.ArrowException, ValueError, OverflowError, MemoryError) as error:  # also names that are not UTF-8
         raise ConfigError(f"{file.path} cannot be read as Parquet: {error}") from None
 
 
