@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import inputs
+import outcomes
 import pytest
 
 from roberta_lab.data.corpus.sources import compressed
@@ -12,7 +13,7 @@ from roberta_lab.data.corpus.sources import compressed
 
 @pytest.mark.parametrize("kind", [kind for kind in inputs.KINDS if kind not in (inputs.bombs, inputs.values)])
 def test_hostile_inputs_are_refused_in_one_line(
-    kind: Callable[[int, Path, int], list[inputs.Outcome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[int, Path, int], list[outcomes.Outcome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = kind(16, tmp_path, 0)
@@ -33,6 +34,6 @@ def test_a_bomb_is_refused_and_plain_text_of_the_same_size_is_read(
     monkeypatch.setattr(compressed, "SMALL", 1 << 20)
     for name, text in {"bomb": b"a" * (1 << 22), "text": random.Random(0).randbytes(1 << 19).hex().encode()}.items():
         path = tmp_path / f"{name}.txt{pack}"
-        path.write_bytes(inputs.PACKERS[pack](text))
-        row = inputs.outcome(name, inputs.corpus_reader(path), refused=name == "bomb")
+        path.write_bytes(outcomes.PACKERS[pack](text))
+        row = outcomes.outcome(name, outcomes.corpus_reader(path), refused=name == "bomb")
         assert row.survived and ("200 times" in row.message) == (name == "bomb"), row
