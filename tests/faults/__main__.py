@@ -10,6 +10,7 @@ Exits non-zero on any loss, and prints each.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from faults import flips, inputs, numbers, processes, stops
+from faults import flips, inputs, not_numbers, processes, stops
 from faults.world import Row, World, apart
 
 Inject = Callable[[World, int], list[Row]]
@@ -39,7 +40,12 @@ def in_folder(function: Callable[[int, Path, int], Iterable[Iterable[Any]]], wha
     def inject(world: World, tries: int) -> list[Row]:
         folder, seed = world.folder / function.__qualname__, world.draw.randrange(1 << 31)
         folder.mkdir(exist_ok=True)
-        rows = apart(lambda: [Row(*found) for found in function(tries, folder, seed)])
+
+        def injected() -> list[Row]:
+            os.chdir(folder)  # where a payload that is executed leaves its trace
+            return [Row(*found) for found in function(tries, folder, seed)]
+
+        rows = apart(injected)
         return [row._replace(what=what, message=row.message) for row in rows] if what else rows
 
     return inject
@@ -71,9 +77,9 @@ FAULTS = {
     "small_files": Fault(stops.small_files, 6, 1),
     "no_flock": Fault(stops.no_flock, 5, 1),
     "deleted_folder": Fault(stops.deleted_folder, 3, 0),
-    "nan_gradients": Fault(numbers.nan_gradients, 6, 1),
-    "nan_checkpoints": Fault(numbers.nan_checkpoints, 3, 1),
-    "nan_weights": Fault(numbers.nan_weights, 4, 1),
+    "nan_gradients": Fault(not_numbers.nan_gradients, 6, 1),
+    "nan_checkpoints": Fault(not_numbers.nan_checkpoints, 3, 1),
+    "nan_weights": Fault(not_numbers.nan_weights, 4, 1),
     "flips": Fault(of_files(flips.flips, "a file of outputs or cache damaged"), 200, 10),
     "interrupted_flips": Fault(of_files(flips.interrupted_flips, "a file of an interrupted run damaged"), 20, 1),
     "special_files": Fault(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import outcomes
+from faults import outcomes
 from hypothesis import strategies as st
 
 from roberta_lab.config import ANSWERED

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from outcomes import Outcome, chosen, model_reader, outcome, task_reader, tokenizer_reader
+from faults.outcomes import Outcome, chosen, model_reader, outcome, task_reader, tokenizer_reader
 
 from roberta_lab.config.formatting import csv_cell, visible
 from roberta_lab.config.secrets import masked

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from input_models import shown, task_files, tokenizers, weights
-from outcomes import (
+from faults.input_models import shown, task_files, tokenizers, weights
+from faults.outcomes import (
     LONG,
     PACKERS,
     Outcome,

@@ -6,9 +6,10 @@ Inputs are drawn: texts of the kind, changed at places, and bytes. ROBERTA_LAB_E
 import io
 
 import numpy as np
-import outcomes
 import pytest
-from drawn import (
+from fake_store import FIRST
+from faults import outcomes
+from faults.drawn import (
     BOOK,
     CONLL,
     CSV,
@@ -23,7 +24,6 @@ from drawn import (
     expect_answer,
     folder,
 )
-from fake_store import FIRST
 from hypothesis import given
 from hypothesis import strategies as st
 from test_input_format import SLOW, full_faults, make, pair_faults, unpadded

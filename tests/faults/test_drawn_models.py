@@ -3,9 +3,9 @@
 import json
 import struct
 
-import outcomes
 import pytest
-from drawn import (
+from faults import outcomes
+from faults.drawn import (
     SCALARS,
     TEXTS,
     VALUES,

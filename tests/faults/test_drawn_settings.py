@@ -1,7 +1,7 @@
 """The same of config, of files of runs and of what is shown: one line, soon, in bounded memory."""
 
 import yaml
-from drawn import (
+from faults.drawn import (
     PLAIN,
     SCALARS,
     TEXTS,

@@ -4,9 +4,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import inputs
-import outcomes
 import pytest
+from faults import inputs, outcomes
 
 from roberta_lab.data.corpus.sources import compressed
 
