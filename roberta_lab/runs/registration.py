@@ -120,7 +120,7 @@ class RowSweeper(Sweeper):
         found = [result._return_value for result in results]  # Hydra's `return_value` would raise the first failure
         if isinstance(self.task, Answering):
             self.task.returned([None if isinstance(value, Exception) else value for value in found])
-        for job, value in zip(jobs, found, strict=True):
+        for job, value in zip(jobs, found, strict=False):
             if isinstance(value, ProcessDied):
                 raise ProcessDied(f"{job.path} ({' '.join(job.words)}): {value}; the others were made.") from value
             if isinstance(value, Exception):
