@@ -13,7 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from roberta_lab.config import Config
+from roberta_lab.config import Config, ProcessDied
 from roberta_lab.data.corpus.workers import cores
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import names, search_path
@@ -120,7 +120,9 @@ class RowSweeper(Sweeper):
         found = [result._return_value for result in results]  # Hydra's `return_value` would raise the first failure
         if isinstance(self.task, Answering):
             self.task.returned([None if isinstance(value, Exception) else value for value in found])
-        for value in found:
+        for job, value in zip(jobs, found, strict=False):
+            if isinstance(value, ProcessDied):
+                raise ProcessDied(f"{job.path} ({' '.join(job.words)}): {value}; the others were made.") from value
             if isinstance(value, Exception):
                 raise value
         return results

@@ -294,24 +294,23 @@ def pretraining(folder: Path, outputs: str, devices: int, *overrides: str) -> li
 
 @needs_proc
 def test_a_multirun_on_two_ranks_each_and_killed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two rows are two runs, not four sweeps. A dead rank ends all, and soon; the same command then ends as one rank does."""
+    """Two rows are two runs, not four sweeps. A dead rank ends its run, and soon; the same command then ends as one rank does."""
     assert main.main(pretraining(tmp_path, "whole", 1, "masking=static")) == 0
     multirun = pretraining(tmp_path, "cut", 2, "-m", "masking=static,dynamic")
     command = [sys.executable, "-m", "roberta_lab", *multirun]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for_a_new_checkpoint(tmp_path / "cut", set(), process)
-    [other] = children(process.pid)
+    [job] = children(process.pid)
+    [other] = children(job)
     os.kill(other, signal.SIGKILL)
-    error = process.communicate(timeout=30)[1]
+    error = process.communicate(timeout=90)[1]
     assert process.returncode == 1 and not is_there(other)
     assert error.startswith("roberta-lab: rank 1 of 2 ended with exit code -9;") and error.count("\n") == 1
     capsys.readouterr()
     assert main.main(multirun) == 0
-    assert (
-        capsys.readouterr().out.count("held-out perplexity")
-        == len(list((tmp_path / "cut" / "pretrain").iterdir()))
-        == 2
-    )
+    out = capsys.readouterr().out
+    assert out.count(": held-out perplexity") == out.count(": complete, ") == 1, "the other run was made meanwhile"
+    assert len(list((tmp_path / "cut" / "pretrain").iterdir())) == 2
     [whole] = (tmp_path / "whole").rglob("metrics.jsonl")
     cut = tmp_path / "cut" / "pretrain" / whole.parent.name / "metrics.jsonl"
     expected = read(whole)
