@@ -152,7 +152,7 @@ def unquoted(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 def room(override: Override) -> str:

@@ -125,6 +125,8 @@ def read_sweep(path: Path) -> DictConfig:
     if path.parent != options.SWEEPS:  # those of the package are tested
         try:
             for row in [sweep.get("base", []), *sweep.rows.values()]:
+                if odd := [word for word in row if not isinstance(word, str)]:
+                    raise ConfigError(f"{odd[0]}: no override. Allowed: key=value.")
                 check_names(parse(row))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
