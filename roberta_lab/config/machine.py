@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PLACES = "see paths.outputs and paths.cache"
 _FULL = "the disk or its quota is full"
 _FILES = "the file system fails, or its server does"
 OF_THE_MACHINE = {  # errors of the system that no code can mend -> what a user can do about them; empty: the error says it
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP), ""),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP), _PLACES),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"{_FULL}: free some, and the same command goes on"),
     errno.EFBIG: "a limit on the size of files (ulimit -f) is too low; raise it, and the same command goes on",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "the limit on open files (ulimit -n) is too low; raise it"),
@@ -34,7 +35,7 @@ def naming(path: Path, size: int | None = None, beside: Path | None = None) -> I
         raise OSError(error.errno, f"{error.strerror}{said}", str(path)) from error
 
 
-def of_the_machine(error: OSError, places: str = "see paths.outputs and paths.cache") -> str | None:
+def of_the_machine(error: OSError, places: str = _PLACES) -> str | None:
     """Return an error of disk, file system or limits as one line with its path; None for one that only our code can cause.
 
     `places` says where the command writes, for an error without a path.

@@ -245,7 +245,7 @@ def load_arrays(path: Path, way_out: str) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - SEAL_BYTES))
         is_older = not file.read().startswith(MAGIC)
-    place = path if is_older else io.BytesIO(without_seal(path, way_out))
+    place = io.BytesIO(path.read_bytes() if is_older else without_seal(path, way_out))
     with _readable(path, way_out), np.load(place, allow_pickle=False) as found:
         arrays = dict(found)
     if is_older:

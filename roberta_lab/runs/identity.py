@@ -10,7 +10,7 @@ from roberta_lab.axes.input_format import format_of
 from roberta_lab.axes.mask_positions import POSITIONS
 from roberta_lab.axes.masking import positions_of, rule_of
 from roberta_lab.axes.nsp import nsp_is_on
-from roberta_lab.config import Config, ConfigError, MaskingConfig
+from roberta_lab.config import Config, ConfigError, MaskingConfig, TrainerConfig
 from roberta_lab.config.later_keys import Settings, is_later, settings
 from roberta_lab.data.storage import digest
 from roberta_lab.runs import fingerprints
@@ -33,8 +33,9 @@ def science(config: Config) -> Settings:
 
     `trainer.on_nonfinite=skip` is one once a step was left out: the folder of that run is there.
     """
-    values, run = _science(config), without_steps(config)
-    return values | LEAVES_OUT if config.trainer.on_nonfinite == "skip" and run.is_dir() else values
+    values = _science(config)
+    may_skip = isinstance(config.trainer, TrainerConfig) and config.trainer.on_nonfinite == "skip"
+    return values | LEAVES_OUT if may_skip and without_steps(config).is_dir() else values
 
 
 def without_steps(config: Config) -> Path:

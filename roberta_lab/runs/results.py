@@ -80,6 +80,8 @@ class RunResult:
         common = {"kind": self.kind, "run_id": self.run_id, "label": self.label, "seconds": self.seconds}
         if isinstance(self.found, PretrainingResult):
             metrics = found.pop("metrics")
+            if not found["num_skipped"]:
+                del found["num_skipped"]
             return {**common, **found, **metrics}
         if found.get("unreachable", ...) is None:
             del found["unreachable"]

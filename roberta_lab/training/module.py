@@ -143,7 +143,9 @@ class PretrainingModule(L.LightningModule):
         return schedule.factor(config.schedule.name, step, config.optimizer.warmup_steps, config.batch_size.steps)
 
     def on_save_checkpoint(self, saved: dict[str, Any]) -> None:
-        saved |= {"tokens_seen": self.tokens_seen, "num_skipped": self.num_skipped}
+        saved["tokens_seen"] = self.tokens_seen
+        if self.num_skipped:
+            saved["num_skipped"] = self.num_skipped
 
     def on_load_checkpoint(self, saved: dict[str, Any]) -> None:
         self.tokens_seen, self.num_skipped = saved["tokens_seen"], saved.get("num_skipped", 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_lab.config.errors import OF_THE_MACHINE, naming, of_the_machine
+from roberta_lab.config.machine import OF_THE_MACHINE, naming, of_the_machine
 from roberta_lab.data import storage
 
 

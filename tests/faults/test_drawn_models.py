@@ -17,6 +17,7 @@ from faults.drawn import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roberta_lab.config import Damaged
 from roberta_lab.model import checkpoint
 
 # ---------------------------------------------------------------- models and tokenizers
@@ -154,5 +155,5 @@ def test_model_folders(config: object, content: bytes, heads: bool) -> None:
 def test_checkpoints(content: bytes) -> None:
     with folder() as place:
         (place / "step-00000001.ckpt").write_bytes(content)
-        with pytest.raises(checkpoint.CorruptCheckpoint):
+        with pytest.raises(Damaged):
             checkpoint.load(place / "step-00000001.ckpt")

@@ -83,7 +83,7 @@ def test_a_step_that_is_left_out_changes_neither_weights_nor_averages(
     assert [row["step"] for row in trained] == [*range(1, 13)] and checkpoint.is_finite(weights)
     skipped = {row["step"]: row["train/skipped"] for row in trained if "train/skipped" in row}
     assert skipped == {6: 1} and "train/mlm_loss" not in trained[5]
-    assert (kept[5]["num_skipped"], kept[7]["num_skipped"]) == (0, 1)
+    assert "num_skipped" not in kept[5] and kept[7]["num_skipped"] == 1
 
 
 def test_a_checkpoint_of_nan_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
