@@ -28,7 +28,7 @@ from roberta_lab.reports import run_notes, until
 from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.ending import end_of_several
 from roberta_lab.reports.page.claims import counted_outcomes
-from roberta_lab.runs import data_checks, identity, launching, progress, results
+from roberta_lab.runs import data_checks, identity, jobs, launching, progress, results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
@@ -152,15 +152,15 @@ def plan(work: Work, config: Config) -> str:
     if not any(todo.values()):
         return "\n".join([*lines, "nothing is missing"])
     shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
-    jobs = config.trainer.jobs
+    at_once = config.trainer.jobs
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
     encoders = sum(job.is_encoder for runs in todo.values() for job in runs)
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = progress.measured(Path(config.paths.outputs))
     known, unknown = progress.seconds([job for runs in todo.values() for job in runs], rates)
-    took = f"about {elapsed(known / jobs)}" if known or not unknown else NO_TIME
+    took = f"about {elapsed(known / at_once)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
-    return "\n".join([*lines, f"missing: {missing} runs, {jobs} side by side{shared}; {took}"])
+    return "\n".join([*lines, f"missing: {missing} runs, {at_once} side by side{shared}; {took}"])
 
 
 def _undecided(sweep: Sweep) -> str:
@@ -241,6 +241,11 @@ def _make_all(work: Work, config: Config, hydra: list[str]) -> None:
         environment.ready(config)  # once, and not in each process of a job
     for kind in work.kinds:
         _make(work, kind, config, hydra)
+        if config.trainer.on_nonfinite == "skip":  # a run that left a step out is another one now
+            jobs.forget()
+            before = work.trained_before.copy()
+            work.take([again for one in work.sweeps for again in sweeps_of(one.config, one.overrides)])
+            work.trained_before = before
     if seeds:
         work.hours_of_a_seed = (time.monotonic() - start) / 3600 / len(seeds)
 
