@@ -162,14 +162,14 @@ def _compare_size(path: Path, size: int) -> None:
 
 def _note(path: Path) -> None:
     """Say once that a folder or file has no hashes."""
-    _say("no hashes", f"{path} is of older code and has no hash: it is read unverified, as are others like it")
+    say(f"{path} is of older code and has no hash: it is read unverified, as are others like it", "no hash")
 
 
-def _say(key: str, line: str) -> None:
-    """Say something once in a command."""
-    if key not in _said:
+def say(line: str, key: str = "") -> None:
+    """Say something once in a command; of lines with one key the first."""
+    if (key or line) not in _said:
         print(line, file=sys.stderr)
-    _said.add(key)
+    _said.add(key or line)
 
 
 # ---------------------------------------------------------------- files that seal themselves
@@ -201,7 +201,7 @@ def recall(path: Path, way_out: str = "it is made again") -> dict[str, Any]:
     try:
         found = read_sealed(path, way_out)
     except Damaged as damage:
-        _say(str(damage), str(damage))
+        say(str(damage))
         return {}
     except OSError:
         return {}

@@ -236,4 +236,4 @@ def find_run(path_or_id: str | Path, outputs: Path) -> Path:
 
 
 def _is_run(path: Path) -> bool:
-    return path.parent.name in KINDS and (path / "config.yaml").is_file()
+    return path.parent.name in KINDS and any((path / name).is_file() for name in ("config.yaml", verified.HASHES))

@@ -47,7 +47,14 @@ def test_a_run_becomes_another_at_its_first_step_that_is_left_out(
     assert main(again) == 0 and json.loads(capsys.readouterr().out)["run_id"] == found["run_id"]
     assert main(["pretrain", *words]) == 1, "which is not the run that leaves the step out"
 
-    table = ["reproduce", "sweep=table1_masking", "sweep.only=[static]", "sweep.seeds=[3]", "sweep.tasks=[]", "trainer.jobs=1"]
+    table = [
+        "reproduce",
+        "sweep=table1_masking",
+        "sweep.only=[static]",
+        "sweep.seeds=[3]",
+        "sweep.tasks=[]",
+        "trainer.jobs=1",
+    ]
     assert main([*table, *words[:-1], "trainer.on_nonfinite=skip"]) == 0
     out = capsys.readouterr().out
     assert "1 pretrain runs trained, 0 were there" in out and "static seed 3: 1 of its steps were left out" in out, out

@@ -128,6 +128,9 @@ def run(names: Iterable[str], tries: Callable[[Fault], int], folder: Path, seed:
         found = FAULTS[name].inject(world, number)
         lost = sum(not row.survived for row in found)
         print(f"{name}: {len(found)} tries, {lost} lost, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        for row in found:
+            if not row.survived:
+                print(f"LOST: {row.what}: exit code {row.code}: {row.message}", file=sys.stderr, flush=True)
         assert found, f"{name} injected nothing"
         rows += found
     return rows
@@ -153,8 +156,6 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(table(rows))
     lost = [row for row in rows if not row.survived]
-    for row in lost:
-        print(f"LOST: {row.what}: exit code {row.code}: {row.message}")
     print(
         f"{len(rows)} faults, {len(rows) - len(lost)} survived, {time.monotonic() - start:.0f} s, seed {options.seed}"
     )

@@ -36,6 +36,7 @@ from roberta_lab.data.common_set import common_text
 from roberta_lab.data.corpus.preparation import embedded, prepared_for
 from roberta_lab.model import checkpoint
 from roberta_lab.reports import items, tidy
+from roberta_lab.reports.page.examples import examples_of
 from roberta_lab.runs import identity, jobs, loading, results
 from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.jobs import Job
@@ -52,6 +53,7 @@ SWEEP = [
     *("sweep.finetune_seeds=[1]", "finetune.save_model=true", "paths.outputs=outputs", *SMALL),
 ]
 HARMLESS = ("detected", "identical")  # outcomes of a fault
+_DAMAGE = re.compile(r"damaged|is missing|cannot be read|is not there|has no whole|has no weights|is of older code")
 OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
 _REMADE = re.compile(
     r"index\.html$|outputs/(claims\.|tables/|wandb/|reproduce\.log)"
@@ -70,9 +72,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class World:
-    """A folder with complete runs, and the jobs that read it."""
+    """The jobs that read the complete runs in the current folder."""
 
-    folder: Path
     table: Job
     runs: tuple[Job, ...]
 
@@ -89,7 +90,7 @@ def world(folder: Path) -> World:
     with composing():
         config = composed(words)
         found = [job for kind in ("pretrain", "finetune") for job in jobs.jobs_of(kind, words, config)]
-    return World(folder, Job("table", config, words), tuple(found))
+    return World(Job("table", config, words), tuple(found))
 
 
 def flips(made: World, number: int, seed: int) -> list[Outcome]:
@@ -118,8 +119,15 @@ def interrupted_flips(made: World, number: int, seed: int) -> list[Outcome]:
     """Return the outcomes of so many faults in the folder of an interrupted run, each resumed to its end after it."""
     draw, job = random.Random(seed), made.runs[0]
     expected, saved = _end_of(job.path), Path("interrupted")
+    save = StepEnd._save
+
+    def stop(self: StepEnd, trainer: Any, module: Any, step: int) -> None:
+        if step == 15:
+            raise Unfinished("interrupted")
+        save(self, trainer, module, step)
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(StepEnd, "_save", _interrupting(StepEnd._save, 15))
+        patched.setattr(StepEnd, "_save", stop)
         shutil.rmtree(job.path)
         assert "interrupted" in _tried(lambda: main_of("pretrain")(job))[1]
     shutil.copytree(job.path, saved, dirs_exist_ok=True)
@@ -132,22 +140,13 @@ def interrupted_flips(made: World, number: int, seed: int) -> list[Outcome]:
         fault = _inject(path, draw)
         forget()
         _, said, is_answered = _tried(lambda: main_of("pretrain")(job))
-        line = next((line for line in said.splitlines() if path.name in line or str(path) in line), "")
+        line = next((line for line in said.splitlines() if path.name in line and _DAMAGE.search(line)), "")
         same = results.is_complete(job.path) and _end_of(job.path) == expected
         outcome = "traceback" if not is_answered else "detected" if line else "identical" if same else "silent"
         if line and results.is_complete(job.path) and not same:
             outcome = "silent"  # it was said, and what is wrong is in the result all the same
         found.append(Outcome(path.as_posix(), fault, outcome, line or said[-300:]))
     return found
-
-
-def _interrupting(save: Callable[..., None], at: int) -> Callable[..., None]:
-    def stop(self: StepEnd, trainer: object, module: object, step: int) -> None:
-        if step == at:
-            raise Unfinished("interrupted")
-        save(self, trainer, module, step)
-
-    return stop
 
 
 def _end_of(run: Path) -> tuple[bytes, dict[str, object]]:
@@ -175,22 +174,21 @@ def _inject(path: Path, draw: random.Random) -> str:
 
 
 def _outcome(made: World, path: Path, fault: str, expected: dict[str, str]) -> Outcome:
+    """Return what came of a fault: silent where any step gives something else and does not say itself what is wrong."""
     forget()
-    name, detected, wrong = path.as_posix(), "", ""
-    in_cache = path.is_relative_to("outputs/cache")
+    in_cache, said_of = path.is_relative_to("outputs/cache"), ""
+    folder = "/".join(path.parts[: 4 if in_cache else 3])  # the made folder that holds the file
     for step_name, step in _steps(made):
         if (step_name in OF_CACHES) != in_cache:
             continue
         digest, said, is_answered = _tried(step)
-        line = next((line for line in said.splitlines() if name in line or str(path.parent) in line), "")
-        detected = detected or line
+        line = next((line for line in said.splitlines() if folder in line and _DAMAGE.search(line)), "")
         if not is_answered:
-            return Outcome(name, fault, "traceback", f"{step_name}: {said}")
+            return Outcome(path.as_posix(), fault, "traceback", f"{step_name}: {said}")
         if digest != expected[step_name] and not line:
-            wrong = wrong or f"{step_name} differs: {said[-300:]}"
-    if wrong and not detected:
-        return Outcome(name, fault, "silent", wrong)
-    return Outcome(name, fault, "detected" if detected else "identical", detected)
+            return Outcome(path.as_posix(), fault, "silent", f"{step_name} differs: {said[-300:]}")
+        said_of = said_of or line
+    return Outcome(path.as_posix(), fault, "detected" if said_of else "identical", said_of)
 
 
 def forget() -> None:
@@ -204,7 +202,7 @@ def forget() -> None:
 
 
 def _tried(step: Callable[[], object]) -> tuple[str, str, bool]:
-    """Return a digest of what a step gives, what it said, and whether it is an answer: neither a bug nor a traceback."""
+    """Return a digest of what a step gives, what it said, and whether it is an answer: no traceback."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
@@ -212,26 +210,21 @@ def _tried(step: Callable[[], object]) -> tuple[str, str, bool]:
         except ANSWERED as error:
             return "", f"{said.getvalue()}\n{error}", True
         except OSError as error:
-            line = of_the_machine(error)
-            return "", f"{said.getvalue()}\n{line or repr(error)}", line is not None
+            return "", f"{said.getvalue()}\n{of_the_machine(error) or error!r}", of_the_machine(error) is not None
         except Exception as error:
             return "", f"{type(error).__name__}: {error}", False
     return hashlib.sha256(_bytes(value)).hexdigest(), said.getvalue(), True
 
 
 def _bytes(value: Any) -> bytes:
-    if hasattr(value, "numpy"):
-        value = value.detach().numpy()
-    if isinstance(value, np.ndarray):
-        return str((value.dtype, value.shape)).encode() + value.tobytes()
+    if isinstance(value, np.ndarray) or hasattr(value, "detach"):
+        array = np.asarray(value)
+        return str((array.dtype, array.shape)).encode() + array.tobytes()
     if isinstance(value, dict):
         return b"".join(str(name).encode() + _bytes(part) for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return b"".join(map(_bytes, value))
-    return value if isinstance(value, bytes) else repr(value).encode()
+    return b"".join(map(_bytes, value)) if isinstance(value, list | tuple) else repr(value).encode()
 
 
-# ---------------------------------------------------------------- what commands read
 def _steps(made: World) -> Iterator[tuple[str, Callable[[], object]]]:
     first = made.runs[0]
     yield "prepare", lambda: json.dumps(main_of("prepare")(Job("prepare", first.config, first.overrides)))
@@ -239,6 +232,7 @@ def _steps(made: World) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "task", lambda: _task(made.runs[-1])
     for job in made.runs:
         yield f"run {job.name}", lambda job=job: _run(job)
+        yield f"page of {job.name}", lambda job=job: _page(job)
         yield f"again {job.name}", lambda job=job: json.dumps(main_of(job.kind)(job))
     yield "table", lambda: _table(made)
     yield "results", lambda: tidy.results("table1_masking", outputs="outputs", overrides=SWEEP[1:]).to_csv()
@@ -281,9 +275,14 @@ def _run(job: Job) -> object:
     return found
 
 
+def _page(job: Job) -> object:
+    found, why = examples_of(job.path, results.read(job.path))
+    print(why)
+    return json.dumps(found, sort_keys=True)
+
+
 def _table(made: World) -> object:
-    answer = main_of("table")(made.table)
-    assert isinstance(answer, dict)
+    answer: Any = main_of("table")(made.table)
     return json.dumps({name: value for name, value in answer.items() if name not in ("files", "origins")})
 
 

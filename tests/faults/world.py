@@ -163,7 +163,10 @@ class World:
 
     def is_same(self, outputs: Path) -> bool:
         """Return whether the run in these outputs is the reference, to the last bit of its rows and weights."""
-        [run], [whole] = (list((place / "pretrain").glob("[!.]*")) for place in (outputs, self.reference))
+        [whole] = self.reference.glob("pretrain/[!.]*")
+        if [run.name for run in outputs.glob("pretrain/[!.]*")] != [whole.name]:
+            return False
+        run = outputs / "pretrain" / whole.name
         last = sorted((whole / "checkpoints").glob("step-*.ckpt"))[-1]
         rows = all((run / name).read_bytes() == (whole / name).read_bytes() for name in SAME)
         return rows and weights(run / "checkpoints" / last.name) == weights(last)

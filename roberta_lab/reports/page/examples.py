@@ -12,7 +12,7 @@ import numpy as np
 
 from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.data.storage import Json
-from roberta_lab.data.verified import SEAL, read_sealed, remember
+from roberta_lab.data.verified import SEAL, read_sealed, remember, say
 from roberta_lab.reports.diff.flips import cut
 from roberta_lab.reports.items import ScoredItems, scored_items
 from roberta_lab.runs.loading import load_run
@@ -28,10 +28,8 @@ def examples_of(folder: Path, result: RunResult | None) -> tuple[dict[str, Any],
     if found or result is None:
         return found, ""
     if result.kind == "pretrain":
-        none = (
-            "This run kept none: it is of older code, has no common held-out text, or trains no head that fills masks."
-        )
-        return {}, why or none
+        none = "the run is of older code, has no common held-out text, or trains no head that fills masks"
+        return {}, why or f"{folder / EXAMPLES} is not there: {none}."
     try:
         config = load_run(folder).config_here
     except (ConfigError, Damaged) as error:
@@ -52,6 +50,7 @@ def _kept(folder: Path) -> tuple[dict[str, Any], str]:
     except FileNotFoundError:
         return {}, ""
     except Damaged as damage:
+        say(str(damage))
         return {}, str(damage)
     return {name: value for name, value in found.items() if name != SEAL}, ""
 
