@@ -46,9 +46,9 @@ def describe(module: PretrainingModule) -> NonFiniteStep:
         write_json(file, values)
     named = ", ".join(str(example) for example, _ in examples[:NAMED])
     named += f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
-    what = "the loss of some" if suspects else "the gradient, not the loss,"
+    what = "the loss of some examples is no number" if suspects else "its gradient is no number, though its loss is one"
     return NonFiniteStep(
-        f"step {step + 1}: {what} of its examples is no number, so the step was not taken: {named} ({file}). "
+        f"step {step + 1} was not taken: {what}. Examples {named}, all of them in {file}. "
         f"The last checkpoint is from before it; {WAY_OUT}."
     )
 

@@ -16,12 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from faults import flips, inputs, not_numbers, processes, stops
-from faults.world import Row, World, apart
+from faults.world import Row, World, apart, side_by_side
 
 Inject = Callable[[World, int], list[Row]]
 
@@ -80,8 +81,8 @@ FAULTS = {
     "nan_gradients": Fault(not_numbers.nan_gradients, 6, 1),
     "nan_checkpoints": Fault(not_numbers.nan_checkpoints, 3, 1),
     "nan_weights": Fault(not_numbers.nan_weights, 4, 1),
-    "flips": Fault(of_files(flips.flips, "a file of outputs or cache damaged"), 200, 10),
-    "interrupted_flips": Fault(of_files(flips.interrupted_flips, "a file of an interrupted run damaged"), 20, 1),
+    "flips": Fault(of_files(flips.flips, "a file of outputs or cache damaged"), 200, 4),
+    "interrupted_flips": Fault(of_files(flips.interrupted_flips, "a file of an interrupted run damaged"), 20, 0),
     "special_files": Fault(
         in_folder(inputs.special_files, "pipe, socket, device, folder, link in place of a file"), 20, 4
     ),
@@ -100,6 +101,14 @@ FAULTS = {
     "hangs": Fault(in_folder(processes.hangs, "rank or loader worker that hangs"), 4, 0),
     "several_at_once": Fault(in_folder(processes.several_at_once, "three reproduce at once"), 2, 0),
 }
+# that start whole commands: beside all others, on the second core
+OF_COMMANDS = [
+    FAULTS[name].inject
+    for name in (
+        *("commands_signalled", "commands_killed", "dying_jobs"),
+        *("second_signals", "hangs", "several_at_once"),
+    )
+]
 WIDTH = 150  # of a message in the table
 
 
@@ -144,13 +153,19 @@ def main() -> int:
     parser.add_argument("--tries", type=int, help="of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments, bits and inputs")
     options = parser.parse_args()
-    folder, start = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic()
+    folder, start, names = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic(), options.only.split(",")
+
+    def tries(fault: Fault) -> int:
+        return options.tries or (fault.short if options.short else fault.tries)
+
+    halves = [[name for name in names if (FAULTS[name].inject in OF_COMMANDS) == half] for half in (False, True)]
     try:
-        rows = run(
-            options.only.split(","),
-            lambda fault: options.tries or (fault.short if options.short else fault.tries),
-            folder / "world",
-            options.seed,
+        rows = side_by_side(
+            [
+                partial(run, half, tries, folder / f"world-{number}", options.seed)
+                for number, half in enumerate(halves)
+                if any(map(tries, map(FAULTS.__getitem__, half)))
+            ]
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -59,7 +59,7 @@ def at_call(number: int, act: Callable[[str], Any]) -> Callable[[], None]:
                 if any("/pretrain/" in str(argument) for argument in arguments) or name == "fsync":
                     count += 1
                     if count == number:
-                        act(str(arguments[0]))
+                        act("" if name == "fsync" else str(arguments[0]))
                 return real(*arguments, **options)
 
             return call
@@ -99,7 +99,7 @@ def checkpoint_kills(world: World, tries: int) -> list[Row]:
 
 
 def _full(path: str) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([path] if path else []))  # of a descriptor it names none
 
 
 def full_disks(world: World, tries: int) -> list[Row]:

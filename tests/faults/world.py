@@ -106,20 +106,35 @@ def fork(words: Sequence[str], said: Path, before: Callable[[], object] = lambda
 
 def apart(inject: Callable[[], list[Row]]) -> list[Row]:
     """Return what an injection finds in a fork of this process, whose limits, folder and patches end with it."""
-    reading, writing = os.pipe()
-    if pid := os.fork():
-        os.close(writing)
+    return side_by_side([inject])
+
+
+def side_by_side(injections: Sequence[Callable[[], list[Row]]]) -> list[Row]:
+    """Return what injections find, each in a fork of this process, all at once."""
+    started = [_started(inject) for inject in injections]
+    rows: list[Row] = []
+    for pid, reading in started:
         with os.fdopen(reading, "rb") as found:
             data = found.read()
         os.waitpid(pid, 0)
         assert data, "the injection itself failed: see above"
-        rows: list[Row] = pickle.loads(data)
-        return rows
+        rows += pickle.loads(data)
+    return rows
+
+
+def _started(inject: Callable[[], list[Row]]) -> tuple[int, int]:
+    """Fork this process for an injection; return the fork's number and a file from which its rows can be read."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    if pid := os.fork():
+        os.close(writing)
+        return pid, reading
     os.close(reading)
     try:
-        found_rows = pickle.dumps(inject())
+        rows = pickle.dumps(inject())
         with os.fdopen(writing, "wb") as file:
-            file.write(found_rows)
+            file.write(rows)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -112,8 +112,15 @@ def model_config(folder: Path) -> ModelConfig:
 
 def _read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     if not (folder / name).is_file():
+        _expect_nothing(folder / name)
         raise ConfigError(f"there is no {name}. Allowed: a folder with config.json and model.safetensors.")
     return json_of(folder / name)
+
+
+def _expect_nothing(path: Path) -> None:
+    """Raise ConfigError for a pipe, a device, a folder or a link that leads nowhere: something is there, but no file."""
+    if os.path.lexists(path):
+        expect_regular(path)
 
 
 def _model_config(values: Mapping[str, Any]) -> ModelConfig:
