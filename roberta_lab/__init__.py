@@ -4,7 +4,7 @@ For notebooks: `load_run` takes one run, `results` those of a sweep (docs/notebo
 nothing: what a name needs is imported when the name is first used.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # for type checkers it is true; without `typing` a command takes signals sooner
 
 if TYPE_CHECKING:
     from roberta_lab.config import ConfigError

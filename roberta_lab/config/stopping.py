@@ -22,6 +22,8 @@ from roberta_lab.config.processes import kill_children
 SAME_SECONDS = (
     0.25  # signals so near each other are one request: a terminal or `timeout` signals the process and its group
 )
+_AGAIN = b"\xff"  # beside the numbers of signals: raise Stopped again
+_AGAIN_SECONDS = 0.01  # in which the main thread has left what dropped it
 QUIET_SECONDS = 1.0  # after that a line says that the command has not forgotten
 
 
@@ -81,8 +83,7 @@ class _Listener:
             self._hook(lost)
         elif self.has_raised:
             self.has_raised = False
-            self._not_sent += 1
-            _thread.interrupt_main(signal.Signals(self.first))
+            os.write(self._write, _AGAIN)  # not here: what is raised within this function is dropped, too
 
     def _count(self) -> None:
         begin, has_said = 0.0, False
@@ -96,6 +97,11 @@ class _Listener:
             for number in os.read(self._read, 64):
                 if not number:
                     return
+                if number == _AGAIN[0]:
+                    time.sleep(_AGAIN_SECONDS)
+                    self._not_sent += 1
+                    _thread.interrupt_main(signal.Signals(self.first))
+                    continue
                 if number not in self._before:
                     continue
                 if self._not_sent:

@@ -70,11 +70,14 @@ class StepEnd(L.Callback):
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
             self._validate(module, step)
-        with liveness.alone() if trainer.is_global_zero else nullcontext():
-            if self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0):
-                self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
-            if last or stops or step % self.config.trainer.checkpoint_every_steps == 0:
-                self._save(trainer, module, step)
+        scores = self.score is not None and (last or step % (self.config.evaluate.every or steps) == 0)
+        saves = last or stops or step % self.config.trainer.checkpoint_every_steps == 0
+        if scores or saves:
+            with liveness.alone() if trainer.is_global_zero else nullcontext():
+                if self.score is not None and scores:
+                    self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **self.score(module.model)}))
+                if saves:
+                    self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stops
 
     def _validate(self, module: PretrainingModule, step: int) -> None:

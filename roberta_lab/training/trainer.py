@@ -133,8 +133,8 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     # Before each micro-batch Lightning broadcasts whether rank 0 got SIGTERM, and waits for the device. Here the ranks agree
     # on that at the end of a step. There is no public switch yet (Lightning-AI/pytorch-lightning, issue 21487, pull 21640).
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]  # see above
-    # Its handler of SIGTERM ends training in the middle of a step, and it knows no other signal: `config/stopping.py` has
-    # them all. There is no public switch (Lightning-AI/pytorch-lightning, issue 21487).
+    # Its handler of SIGTERM may end ranks at different steps (Lightning-AI/pytorch-lightning, issue 20806), and it takes no
+    # other signal unless SLURM is there: `config/stopping.py` takes all. There is no public switch (asked for in issue 5225).
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # see above
     return trainer
 

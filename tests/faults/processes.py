@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from roberta_lab.config.processes import children_of, stat
+from roberta_lab.data.loader_watch import PATIENCE
 from roberta_lab.data.storage import read_json
 from roberta_lab.runs.tracking import read
 
@@ -203,7 +204,10 @@ def second_signals(tries: int, folder: Path, seed: int) -> list[Found]:
 
 
 def hangs(tries: int, folder: Path, seed: int, limit: float = 5.0) -> list[Found]:
-    """A rank or loader worker that stops, sleeps or loops: the run ends by itself, and names it."""
+    """A rank or loader worker that stops, sleeps or loops: the run ends by itself, and names it.
+
+    One that works for too long is given ten times as long as one that does nothing (`loader_watch.PATIENCE`).
+    """
     rows = []
     ranks = ["pretrain", "trainer=ddp", "trainer.devices=2", "trainer.micro_batch_size=2"]
     names = [f"{which} {what}" for what in ("stop", "sleep", "loop") for which in ("rank1", "rank0", "loader")]
@@ -214,7 +218,7 @@ def hangs(tries: int, folder: Path, seed: int, limit: float = 5.0) -> list[Found
         begin = time.monotonic()
         process = start([*words, *small(folder, f"hang-{which}-{what}")], f"{which} 5 {what}", limit)
         children: list[int] = []
-        while process.poll() is None and time.monotonic() - begin < limit + 60:
+        while process.poll() is None and time.monotonic() - begin < (PATIENCE if what == "loop" else 1) * limit + 60:
             children = children_of(process.pid) or children
             time.sleep(0.5)
         process.kill()
