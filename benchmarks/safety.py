@@ -2,7 +2,7 @@
 
     python benchmarks/safety.py [--steps 1500] [--turns 5] [--tokens 12_000_000]
 
-The loop of `overhead.py` is run with the check and without it, in turns: on a model whose step takes about a millisecond, so
+The loop of `overhead.py` is run with the check and without it, in turns: on a model whose step takes a few milliseconds, so
 that its share is the largest that there is. A store is opened with and without hashing its files, as in a new process; beside
 it stands the time in which that loop would train on its tokens once, which no run of a larger model is faster than.
 """
