@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from faults import flips, inputs, not_numbers, processes, stops
+from faults import flips, inputs, not_numbers, processes, stops, tracking
 from faults.world import Row, World, apart, side_by_side
 
 Inject = Callable[[World, int], list[Row]]
@@ -81,6 +81,9 @@ FAULTS = {
     "nan_gradients": Fault(not_numbers.nan_gradients, 6, 1),
     "nan_checkpoints": Fault(not_numbers.nan_checkpoints, 3, 1),
     "nan_weights": Fault(not_numbers.nan_weights, 4, 1),
+    "bad_servers": Fault(tracking.bad_servers, 6, 1),
+    "killed_core": Fault(tracking.killed_core, 4, 0),
+    "not_installed": Fault(tracking.not_installed, 2, 1),
     "flips": Fault(of_files(flips.flips, "a file of outputs or cache damaged"), 200, 4),
     "interrupted_flips": Fault(of_files(flips.interrupted_flips, "a file of an interrupted run damaged"), 20, 0),
     "special_files": Fault(

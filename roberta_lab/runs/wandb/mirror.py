@@ -204,7 +204,7 @@ def start_run(
     chosen = environment.ready(config)
     while chosen != "off":
         try:
-            run = _init(config, kind, run_id, name, settings, tags, chosen)
+            run = _in_time(partial(_init, config, kind, run_id, name, settings, tags, chosen))
         except Exception as error:  # a dead process of W&B causes errors of many types
             chosen = "offline" if chosen == "online" else "off"
             environment.fall_back(chosen, f"it did not start ({one_line(error)})")
@@ -213,6 +213,15 @@ def start_run(
         offline.remove_earlier(offline.home(config), run_id, Path(run.dir).parent)
         return Mirror(run, offline.home(config), keys, config.logger.every)
     return None
+
+
+def _in_time(start: Callable[[], wandb.Run]) -> wandb.Run:
+    """Return the run that `start` makes. The timeout of `wandb.init` does not cover a process of W&B that hangs before it."""
+    found: list[wandb.Run] = []
+    error = run_within(INIT_SECONDS + GRACE_SECONDS, lambda: found.append(start()))
+    if error is not None:
+        raise error
+    return found[0]
 
 
 def _init(
