@@ -7,6 +7,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the processes that tests start have it too
 
 import composed_once
+import own_signals
 import pytest
 import torch
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -16,6 +17,7 @@ from roberta_lab.runs.process_launcher import ProcessLauncher
 from roberta_lab.runs.registration import register
 
 torch.set_num_threads(1)
+own_signals.as_in_a_shell()
 
 LONGEST = (  # about a minute each, then half a minute
     *("test_ranks.py", "test_reproduce.py", "test_end_to_end.py", "test_sweeps.py"),

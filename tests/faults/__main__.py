@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 from faults import flips, inputs, not_numbers, processes, stops, tracking
 from faults.world import Row, World, apart, side_by_side
+from own_signals import as_in_a_shell
 
 Inject = Callable[[World, int], list[Row]]
 
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--tries", type=int, help="of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments, bits and inputs")
     options = parser.parse_args()
+    as_in_a_shell()
     folder, start, names = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic(), options.only.split(",")
 
     def tries(fault: Fault) -> int:
