@@ -52,7 +52,7 @@ def final(run: Path, steps: int) -> Saved:
     """Return the last checkpoint of a complete run in its folder. Raises ConfigError if it was removed, Damaged if it is not whole."""
     found = next(whole(run / "checkpoints"), None)
     if found is None or step_of(found[0]) != steps:
-        way_out = f"delete its result.json and pretrain it again ({run}/result.json)"
+        way_out = f"delete {run}/result.json; the command that made the run goes on from the checkpoint before, or from the start"
         if (run / "checkpoints" / f"step-{steps:09d}.ckpt").exists():
             raise Damaged.at(run, "has no whole final checkpoint", way_out)
         raise ConfigError(f"{run} has no whole final checkpoint; {way_out}.")

@@ -41,7 +41,7 @@ class InitialModel:
             ids = f"the tokenizer has ids up to {self.encoding.vocab_size - 1:,}"
             raise ConfigError(f"{ids}, but the embedding has {self.vocab_size:,} rows: they are not of one model.")
         if odd := {name for name, tensor in (self.weights or {}).items() if not tensor.isfinite().all()}:
-            raise ConfigError(f"the pretrained weights are no numbers: {join_names(odd)}.")
+            raise ConfigError(f"the pretrained weights have NaN or infinite values: {join_names(odd)}.")
 
     @classmethod
     def from_run(cls, config: Config, run: Path | None, tokenizer: Path) -> Self:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from roberta_lab.training.module import PretrainingModule
 
 FILE = "nonfinite-step-{step:09d}.json"  # in the folder of a run
-WAY_OUT = "a smaller batch_size.peak_lr may avoid it, trainer.on_nonfinite=skip leaves such steps out"
+WAY_OUT = (
+    "trainer.on_nonfinite=skip goes on from the last checkpoint without such steps; "
+    "another peak rate (batch_size.peak_lr) makes a new run."
+)
 NAMED = 8  # examples in the one line; the file has all
 
 
@@ -46,10 +49,10 @@ def describe(module: PretrainingModule) -> NonFiniteStep:
         write_json(file, values)
     named = ", ".join(str(example) for example, _ in examples[:NAMED])
     named += f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
-    what = "the loss of some examples is no number" if suspects else "its gradient is no number, though its loss is one"
+    is_loss = "the loss of some of its examples is NaN or infinite"
+    what = is_loss if suspects else "its gradient is NaN or infinite, though its loss is finite"
     return NonFiniteStep(
-        f"step {step + 1} was not taken: {what}. Examples {named}, all of them in {file}. "
-        f"The last checkpoint is from before it; {WAY_OUT}."
+        f"step {step + 1} was not taken: {what}. The run ends here. Training examples {named}: listed in {file}. {WAY_OUT}"
     )
 
 

@@ -129,7 +129,7 @@ def test_a_run_that_fails_costs_the_others_no_table(capsys: pytest.CaptureFixtur
     rates = "0.001,9e30,0.003"
     assert main.main(["pretrain", "-m", *SHORT, "hydra/launcher=basic", f"batch_size.peak_lr={rates}"]) == 1
     out, err = capsys.readouterr()
-    assert "step 2 was not taken: the loss of some examples is no number" in err
+    assert "step 2 was not taken: the loss of some of its examples is NaN or infinite" in err
     assert "\n# 2 settings: peak_lr=0.001 to peak_lr=0.003\n" in out and out.splitlines()[-1].startswith("next: ")
 
 

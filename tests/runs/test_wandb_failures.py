@@ -194,7 +194,10 @@ def test_without_the_package_there_is_one_line_and_none_where_it_is_off(
     for job in (other, third):
         directory = tracked(tmp_path, job, "auto")
         assert read(directory / "metrics.jsonl") == ROWS
-    assert capsys.readouterr().err == "W&B: it is not installed (pip install wandb); metrics.jsonl has everything.\n"
+    assert (
+        capsys.readouterr().err
+        == "W&B: it is not installed (pip install wandb); runs go on without it, their metrics.jsonl has everything.\n"
+    )
     noted = provenance.read(directory)
     assert noted is not None and "wandb" not in noted["attempts"][-1]["packages"]
 

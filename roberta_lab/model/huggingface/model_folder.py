@@ -169,7 +169,9 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     if odd := {name for name, tensor in weights.items() if tensor.dtype not in _EXACT_IN_FLOAT32}:
         raise ConfigError(f"{names.join_names(odd)}: no float32, float16 or bfloat16.")
     if odd := {name for name, tensor in weights.items() if not tensor.isfinite().all()}:
-        raise ConfigError(f"{names.join_names(odd)}: not all values are numbers; such a model predicts nothing.")
+        raise ConfigError(
+            f"{names.join_names(odd)}: NaN or infinite values, so the model is of no use; copy or export it again."
+        )
     return {name: tensor.float() for name, tensor in weights.items()}
 
 

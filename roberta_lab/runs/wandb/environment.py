@@ -60,7 +60,11 @@ def ready(config: Config) -> str:
 def fall_back(verdict: str, why: str) -> None:
     """Note that W&B is offline, or off, for the rest of this command, and say why in one line."""
     os.environ[VERDICT] = verdict
-    later = "offline, `roberta-lab sync` uploads it later" if verdict == "offline" else "metrics.jsonl has everything"
+    later = (
+        "offline, `roberta-lab sync` uploads it later"
+        if verdict == "offline"
+        else "runs go on without it, their metrics.jsonl has everything"
+    )
     print(f"W&B: {why}; {later}.", file=sys.stderr)
 
 

@@ -152,7 +152,6 @@ class _Plain(io.RawIOBase):
     def _count(self, number: int) -> None:
         self._given += number
         if self._given > self._most:
-            what = (
-                f"it becomes more than {MOST_TIMES} times as many bytes, which no text does ({in_bytes(self._given)})"
-            )
-            raise ConfigError(f"{self._path}: {what}. If it is meant, unpack it and name the plain file.")
+            what = f"it unpacks to more than {MOST_TIMES} times its size (stopped after {in_bytes(self._given)})"
+            way_out = "If it is right all the same, unpack it, and give the path of what it holds"
+            raise ConfigError(f"{self._path}: {what}, so it is damaged or no text. {way_out}.")
