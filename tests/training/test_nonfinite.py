@@ -49,7 +49,7 @@ def test_a_step_whose_gradients_are_no_numbers_is_not_taken_and_named(
     config = make()
     config.optimizer.name, config.trainer.checkpoint_every_steps = optimizer, 5
     broken_at(monkeypatch, 11, in_loss)
-    with pytest.raises(NonFiniteStep, match="step 6 was not taken: .* is NaN or infinite") as error:
+    with pytest.raises(NonFiniteStep, match=r"step 6 was not taken: .* is NaN or infinite") as error:
         train(config, tmp_path)
     written = json.loads((tmp_path / "nonfinite-step-000000006.json").read_text())
     batches = PretrainingData(config, Store(), Store(), VOCABULARY).micro_batches.batches
