@@ -203,7 +203,7 @@ def second_signals(tries: int, folder: Path, seed: int) -> list[Found]:
     return rows
 
 
-def hangs(tries: int, folder: Path, seed: int, limit: float = 5.0) -> list[Found]:
+def hangs(tries: int, folder: Path, seed: int, limit: float = 3.0) -> list[Found]:
     """A rank or loader worker that stops, sleeps or loops: the run ends by itself, and names it.
 
     One that works for too long is given ten times as long as one that does nothing (`loader_watch.PATIENCE`).
