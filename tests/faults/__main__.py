@@ -124,7 +124,7 @@ def table(rows: Iterable[Row]) -> str:
     lines = ["| fault | tries | survived | exit codes | message |", "|---|---:|---:|---|---|"]
     for what, found in kinds.items():
         codes = ", ".join(sorted({"-" if row.code is None else str(row.code) for row in found}))
-        said = next((row.message for row in found if row.message), "").replace("|", "\\|")
+        said = " ".join(next((row.message for row in found if row.message), "").split()).replace("|", "\\|")
         survived = sum(row.survived for row in found)
         lines.append(f"| {what} | {len(found)} | {survived} | {codes} | {said[:WIDTH]} |")
     return "\n".join(lines)
