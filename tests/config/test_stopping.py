@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import own_signals
 import pytest
 
 from roberta_lab.config import EXIT_CODES, Stopped, exit_code, stopping
@@ -36,6 +37,7 @@ STUCK = "ready(); hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"  # minutes, in
 
 @pytest.fixture(autouse=True)
 def handlers_as_before() -> Iterator[None]:
+    own_signals.as_in_a_shell()
     before = {number: signal.getsignal(number) for number in STOPPING}
     yield
     after = {number: signal.getsignal(number) for number in STOPPING}
