@@ -22,6 +22,7 @@ class Stat(NamedTuple):
     state: str  # a letter, as ps shows it: R runs, S sleeps, T stopped, Z dead
     parent: int
     cpu_seconds: float  # of all its threads since it started
+    start: str = ""  # when it started, by the machine's own count
 
     @property
     def is_stopped(self) -> bool:
@@ -41,7 +42,7 @@ def stat(process: int) -> Stat | None:
     except OSError:
         return None
     ticks = int(fields[11]) + int(fields[12])
-    return Stat(fields[0], int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"))
+    return Stat(fields[0], int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"), fields[19])
 
 
 def _parents() -> dict[int, int]:

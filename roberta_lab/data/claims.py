@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 
 from roberta_lab.config import Damaged, RunInUse, naming
+from roberta_lab.config.processes import stat
 
 NOTE = "owner.json"  # in a folder that is claimed
 BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
@@ -74,11 +75,8 @@ def this_machine() -> str:
 
 def start_of(pid: int) -> str | None:
     """Return when a process of this machine started, empty where that is not known; None for one that has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    except (OSError, IndexError):
-        pass
+    if (found := stat(pid)) is not None:
+        return None if found.is_dead else found.start
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -100,12 +98,6 @@ def owner(note: Path) -> Owner | None:
         return Owner(**{**known, "pid": int(found["pid"]), "host": str(found.get("host", socket.gethostname()))})
     except (ValueError, TypeError, KeyError):
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
-
-
-def is_free(folder: Path) -> bool:
-    """Return whether no live process holds a folder; one on another machine counts as alive."""
-    found = owner(folder / NOTE)
-    return found is None or found.is_gone
 
 
 def is_held(folder: Path) -> bool:

@@ -51,7 +51,7 @@ def test_only_one_of_two_has_it(tmp_path: Path) -> None:
 
 def test_one_that_died_on_this_machine_holds_nothing(tmp_path: Path) -> None:
     died = subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], capture_output=True, text=True)
-    assert died.stdout == "held\n" and names(tmp_path) == [claims.NOTE] and claims.is_free(tmp_path)
+    assert died.stdout == "held\n" and names(tmp_path) == [claims.NOTE] and not claims.is_held(tmp_path)
     with claims.claim(tmp_path):
         assert claims.owner(tmp_path / claims.NOTE) != claims.Owner(0, "")
         claims.check(tmp_path)

@@ -8,20 +8,11 @@ from pathlib import Path
 
 import torch
 from faults.world import Row, World, is_one_line
+from nan_gradient import NanGradient
 
 from roberta_lab.data.batch import Batch
 from roberta_lab.model import checkpoint
 from roberta_lab.training.module import PretrainingModule
-
-
-class _NanGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(context: object, loss: torch.Tensor) -> torch.Tensor:
-        return loss.clone()
-
-    @staticmethod
-    def backward(context: object, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient * float("nan")
 
 
 def breaking(step: int, in_loss: bool) -> Callable[[], None]:
@@ -34,7 +25,7 @@ def breaking(step: int, in_loss: bool) -> Callable[[], None]:
             loss = whole(module, batch, batch_idx)
             if module.trainer.global_step + 1 != step:
                 return loss
-            return loss * float("nan") if in_loss else _NanGradient.apply(loss)
+            return loss * float("nan") if in_loss else NanGradient.apply(loss)
 
         PretrainingModule.training_step = broken  # type: ignore[method-assign]
 

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from nan_gradient import NanGradient
 from small_pretraining import VOCABULARY, Store, make, train
 
 from roberta_lab.config import NonFiniteStep
@@ -28,16 +28,6 @@ def broken_at(monkeypatch: pytest.MonkeyPatch, position: int, in_loss: bool = Fa
         return loss * float("nan") if in_loss else NanGradient.apply(loss)
 
     monkeypatch.setattr(PretrainingModule, "training_step", step)
-
-
-class NanGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, loss: torch.Tensor) -> torch.Tensor:
-        return loss.clone()
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient * float("nan")
 
 
 @pytest.mark.parametrize("in_loss", [False, True])
