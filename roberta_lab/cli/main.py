@@ -6,7 +6,6 @@ Heavy imports wait until a command needs them, so that help and mistakes answer 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
 from roberta_lab.cli.launched import run_hydra
-from roberta_lab.config import ANSWERED, ConfigError, Stopped, Unfinished, exit_code, of_the_machine, one_line, stopping
+from roberta_lab.config import ANSWERED, ConfigError, Unfinished, exit_code, of_the_machine, one_line, stopping
 from roberta_lab.config.formatting import visible
 from roberta_lab.config.secrets import masked
 
@@ -70,16 +69,20 @@ def _outcome(arguments: list[str], as_json: bool) -> tuple[int, Json]:
             return 0, _run(arguments[0], arguments[1:], as_json)
         _complete(arguments)
         return 0, None
-    except ANSWERED as error:
-        found = error.found if isinstance(error, Unfinished) else None
-        return _failed(str(error), exit_code(error), found)
-    except OSError as error:
-        if (said := of_the_machine(error)) is None:
-            raise
-        return _failed(said, 1)
-    except KeyboardInterrupt as error:
-        stopped = error if isinstance(error, Stopped) else Stopped(stopping.asked() or signal.SIGINT)
+    except (Exception, KeyboardInterrupt) as error:
+        return _refused(error)
+
+
+def _refused(error: Exception | KeyboardInterrupt) -> tuple[int, Json]:
+    """Say in one line why the command ended early; raise a fault of ours again."""
+    if (stopped := stopping.behind(error)) is not None:
         return _failed(str(stopped), exit_code(stopped))
+    if isinstance(error, ANSWERED):
+        return _failed(str(error), exit_code(error), error.found if isinstance(error, Unfinished) else None)
+    said = of_the_machine(error) if isinstance(error, OSError) else None
+    if said is None:
+        raise error
+    return _failed(said, 1)
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

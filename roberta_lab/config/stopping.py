@@ -175,6 +175,16 @@ def stop(number: int, said: str = "") -> NoReturn:
     raise Stopped(number, said)
 
 
+def behind(error: BaseException) -> Stopped | None:
+    """Return the Stopped that an error is or follows from: what a library was in the midst of may fail once that is raised."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__cause__ or found.__context__
+    if found is None or isinstance(found, Stopped):
+        return found
+    return Stopped(asked() or signal.SIGINT)
+
+
 def ask(number: int) -> None:
     """Do in any thread as if this process had got the signal."""
     if _listener is not None:

@@ -197,3 +197,20 @@ main()"""
     name = signal.Signals(number).name
     assert done.stderr == f"roberta-lab: stopped by {name}; nothing was in progress.\n"
     assert done.returncode == 128 + number
+
+
+def test_an_error_that_follows_from_a_signal_is_the_signal_s() -> None:
+    """A library's own clean-up may fail when it was interrupted; other errors are none of a signal's."""
+    with pytest.raises(ValueError) as caught:
+        try:
+            try:
+                raise Stopped(signal.SIGTERM)
+            finally:
+                raise AttributeError("half done")
+        except AttributeError as error:
+            raise ValueError("no config") from error
+    found = stopping.behind(caught.value)
+    assert found is not None and found.number == signal.SIGTERM
+    assert stopping.behind(ValueError("no config")) is None
+    interrupted = stopping.behind(KeyboardInterrupt())
+    assert interrupted is not None and interrupted.number == signal.SIGINT

@@ -115,7 +115,9 @@ def _ends(name: str, words: list[str], folder: Path, tries: int, seed: int, long
             error = f"HANGS: {process.communicate()[1]}"
         children = [*children, *children_of(process.pid)]
         over = process.returncode == 0 and wait > longest / 2  # it was done before
-        good = all_gone(children) and (over or process.returncode == 128 + sent) and nothing_lost(outputs)
+        # while Python itself starts, the system ends it; a shell says 128 + the number for that, too
+        ended = process.returncode == 128 + sent or (process.returncode == -sent and wait < 0.3 and not error)
+        good = all_gone(children) and (over or ended) and nothing_lost(outputs)
         said = [line for line in error.splitlines() if line]
         good = good and "Traceback" not in error and "leaked" not in error and len(said) <= 4
         what = f"{name}: {sent.name} to the {'group' if group else 'process'} after {wait:.2f} s"

@@ -170,6 +170,8 @@ def deleted_folder(world: World, tries: int) -> list[Row]:
         for run in Path(outputs / "pretrain").glob("[!.]*"):
             shutil.rmtree(run, ignore_errors=True)
         code = child.wait(30)
+        for run in Path(outputs / "pretrain").glob("[!.]*"):  # what was written as it was removed
+            shutil.rmtree(run)
         right = code == 1 and is_one_line(child)
         rows.append(Row("run folder deleted", right and world.ends_whole(outputs), code, child.message))
         world.discard(outputs)
