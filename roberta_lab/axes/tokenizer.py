@@ -5,7 +5,7 @@ add special tokens. They are never recognised in text: `<mask>` in a corpus is s
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -49,31 +49,53 @@ def wordpiece(
     return tokenizer
 
 
-def train_bytelevel_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Train byte-level BPE with `vocab_size` ids, special tokens included."""
+def train_bytelevel_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train byte-level BPE with `vocab_size` ids, special tokens included. The same texts give the same tokenizer."""
     if vocab_size < (least := NUM_BYTES + len(FIRST_SPECIALS) + 1):
         raise ConfigError(f"tokenizer.vocab_size={vocab_size}: a byte-level vocabulary has {least} ids or more.")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1, special_tokens=list(FIRST_SPECIALS), initial_alphabet=alphabet, show_progress=False
     )
-    return _trained(bytelevel_bpe(models.BPE()), trainer, texts, vocab_size)
+    tokenizer = bytelevel_bpe(models.BPE())
+    tokenizer.train_from_iterator(texts, trainer)
+    return _complete(tokenizer, vocab_size)
 
 
-def train_wordpiece(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Train BERT's WordPiece with `vocab_size` ids, special tokens included."""
+def train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train BERT's WordPiece with `vocab_size` ids, special tokens included. The same texts give the same tokenizer.
+
+    `texts` is read twice. The library gives the characters inside words their ids in the order of a hash map, another one
+    in each process, and breaks ties between pieces by ids (tokenizers, issue 1794). Named beforehand, in order, they keep theirs.
+    """
+    learning = wordpiece(models.WordPiece(unk_token=UNK))
+    inside = [INSIDE + character for character in _inside_words(learning, texts)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size - 1,
-        special_tokens=list(FIRST_SPECIALS),
+        special_tokens=[*FIRST_SPECIALS, *inside],
         continuing_subword_prefix=INSIDE,
         show_progress=False,
     )
-    return _trained(wordpiece(models.WordPiece(unk_token=UNK)), trainer, texts, vocab_size)
+    learning.train_from_iterator(texts, trainer)
+    tokenizer = wordpiece(models.WordPiece(learning.get_vocab(), unk_token=UNK))  # `inside` are not special in this one
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in FIRST_SPECIALS])
+    return _complete(tokenizer, vocab_size)
 
 
-def _trained(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Train and give `<mask>` the last id. Raise ConfigError for a vocabulary of another size than the config's."""
-    tokenizer.train_from_iterator(texts, trainer)
+def _inside_words(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """Return in order all characters that stand in a word of these texts, and not only at its start."""
+    normalized, words = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    inside: set[str] = set()
+    never: set[str] = set()  # these part words: white space, punctuation, Chinese characters
+    for text in map(normalized, texts):
+        if open_ones := {*text} - inside - never:
+            inside.update(*(word[1:] for word, _ in words(text)))
+            never.update(character for character in open_ones if len(words(f"a{character}b")) != 1)
+    return sorted(inside)
+
+
+def _complete(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
+    """Give `<mask>` the last id. Raise ConfigError for a vocabulary of another size than the config's."""
     if (found := tokenizer.get_vocab_size() + 1) != vocab_size:
         limit = "no more" if found < vocab_size else "no fewer"
         fits = f"the data mix yields {found} pieces and {limit}; tokenizer.vocab_size={found} fits"
@@ -82,7 +104,7 @@ def _trained(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: Iterator[st
     return tokenizer
 
 
-KINDS: dict[str, Callable[[Iterator[str], int], Tokenizer]] = {
+KINDS: dict[str, Callable[[Iterable[str], int], Tokenizer]] = {
     BPE: train_bytelevel_bpe,
     WORDPIECE: train_wordpiece,
 }

@@ -25,7 +25,7 @@ KINDS = {"bytelevel_bpe": train_bytelevel_bpe, "wordpiece": train_wordpiece}
 @pytest.fixture(scope="module", params=KINDS)
 def encoding(request: pytest.FixtureRequest) -> Encoding:
     size = {"bytelevel_bpe": 330, "wordpiece": 120}[request.param]
-    return Encoding(KINDS[request.param](iter(TEXTS), size))
+    return Encoding(KINDS[request.param](TEXTS, size))
 
 
 def agree(encoding: Encoding, texts: list[str]) -> bool:

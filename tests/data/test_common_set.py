@@ -35,7 +35,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> CommonText:
 ENCODINGS = {
     "bytes": Encoding(train_bytelevel_bpe(iter(TEXTS), 300)),
     "merged": Encoding(train_bytelevel_bpe(iter(TEXTS), 400)),
-    "wordpiece": Encoding(train_wordpiece(iter(TEXTS), 150)),
+    "wordpiece": Encoding(train_wordpiece(TEXTS, 150)),
 }
 
 

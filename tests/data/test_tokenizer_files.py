@@ -73,7 +73,7 @@ def test_berts_file_has_berts_ids_and_is_lower_cased_unless_it_has_capitals(tmp_
     ("kind", "train", "size"), [("bytelevel_bpe", train_bytelevel_bpe, 270), ("wordpiece", train_wordpiece, 44)]
 )
 def test_a_tokenizer_json_is_read_back(tmp_path: Path, kind: str, train: object, size: int) -> None:
-    trained = train(iter(TEXTS), size)  # type: ignore[operator]
+    trained = train(TEXTS, size)  # type: ignore[operator]
     trained.enable_truncation(3)
     trained.save(str(tmp_path / "tokenizer.json"))
     encoding = load(tmp_path, kind)

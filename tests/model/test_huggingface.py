@@ -61,7 +61,7 @@ def bert_like() -> Tokenizer:
 
 RUNS: dict[str, tuple[Callable[[], Tokenizer], int, bool, str, str]] = {  # tokenizer, token types, NSP; kind, class
     "full_sentences": (lambda: train_bytelevel_bpe(iter(TEXTS * 9), 280), 0, False, "roberta", "RobertaForMaskedLM"),
-    "wordpiece": (lambda: train_wordpiece(iter(TEXTS * 9), 60), 0, False, "roberta", "RobertaForMaskedLM"),
+    "wordpiece": (lambda: train_wordpiece(TEXTS * 9, 60), 0, False, "roberta", "RobertaForMaskedLM"),
     "segment_pair": (lambda: train_bytelevel_bpe(iter(TEXTS * 9), 280), 2, True, "bert", "BertForPreTraining"),
     "bert's own": (bert_like, 2, True, "bert", "BertForPreTraining"),
     "nsp=off": (bert_like, 2, False, "bert", "BertForMaskedLM"),

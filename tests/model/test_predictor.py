@@ -43,7 +43,7 @@ def bert_like() -> Tokenizer:
 KINDS: dict[str, tuple[Callable[[], Tokenizer], int]] = {  # tokenizer, token types; 0 makes RoBERTa's type, if pad is 1
     "roberta": (lambda: train_bytelevel_bpe(iter(TEXTS * 9), 290), 0),
     "bert": (bert_like, 2),
-    "roberta with WordPiece": (lambda: train_wordpiece(iter(TEXTS * 9), 48), 0),
+    "roberta with WordPiece": (lambda: train_wordpiece(TEXTS * 9, 48), 0),
 }
 
 

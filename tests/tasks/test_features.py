@@ -55,7 +55,7 @@ def encoding() -> Encoding:
 
 @pytest.fixture(scope="module")
 def pieces() -> Encoding:
-    return Encoding(train_wordpiece(iter([WORDS] * 5), 50))
+    return Encoding(train_wordpiece([WORDS] * 5, 50))
 
 
 # ---------------------------------------------------------------- texts

@@ -33,7 +33,7 @@ TEXTS = [
 ]
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "bytelevel_bpe": lambda: train_bytelevel_bpe(iter(TEXTS[1:4] * 3), 290),
-    "wordpiece": lambda: train_wordpiece(iter(TEXTS[1:4] * 3), 55),
+    "wordpiece": lambda: train_wordpiece(TEXTS[1:4] * 3, 55),
 }
 
 

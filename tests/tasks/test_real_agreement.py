@@ -56,7 +56,7 @@ def run(path: Path, task: str, place: Path, number: int | None = None, paired: b
     cfg = replace(cfg, model=MODEL, task=settings)
     texts = [text for item in data.train for text in vars(item).values() if isinstance(text, str)]
     texts += [" ".join(item.words) for item in data.train if settings.head == "tagging"]
-    tokenizer = (train_wordpiece if paired else train_bytelevel_bpe)(iter(texts), VOCABULARY)
+    tokenizer = (train_wordpiece if paired else train_bytelevel_bpe)(texts, VOCABULARY)
     size = Encoding(tokenizer).vocab_size
     start = InitialModel(MODEL, None, tokenizer, size, settings.max_length, 2 if paired else 0)
     found = finetune(cfg, start, data, path, lambda row: None)

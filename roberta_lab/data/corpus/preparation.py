@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -202,17 +203,30 @@ def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
     wanted = min(config.train_characters or characters, characters)
     if wanted < characters:
         _print(f"tokenizer: of {wanted:,} of {characters:,} characters (tokenizer.train_characters)")
-    with tqdm(total=wanted, unit="B", unit_scale=True, desc="tokenizer", mininterval=0.5, disable=not progress) as bar:
-        return tokenizer.KINDS[config.kind](_sample(corpus, wanted, characters, bar.update), config.vocab_size)
+    return tokenizer.KINDS[config.kind](_Sample(corpus, wanted, characters, progress), config.vocab_size)
 
 
-def _sample(corpus: Path, wanted: int, characters: int, count: Callable[[int], object]) -> Iterator[str]:
-    """Yield the sentences of about `wanted` of all training characters; the name of a document decides whether it is in."""
-    for document in read_documents(corpus, "train"):
-        if wanted == characters or units.is_held_out(f"tokenizer:{document['id']}", wanted / characters):
-            for sentence in document["sentences"]:
-                count(len(sentence))
-                yield sentence
+@dataclass(frozen=True)
+class _Sample:
+    """The sentences of about `wanted` of all training characters; the name of a document decides whether it is in."""
+
+    corpus: Path
+    wanted: int
+    characters: int
+    progress: bool
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield them, from the first on each time, with a bar of the characters that were read."""
+        bar = tqdm(
+            total=self.wanted, unit="B", unit_scale=True, desc="tokenizer", mininterval=0.5, disable=not self.progress
+        )
+        share = self.wanted / self.characters
+        with bar:
+            for document in read_documents(self.corpus, "train"):
+                if share == 1 or units.is_held_out(f"tokenizer:{document['id']}", share):
+                    for sentence in document["sentences"]:
+                        bar.update(len(sentence))
+                        yield sentence
 
 
 # ---------------------------------------------------------------- made once
