@@ -8,6 +8,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import index
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,7 +124,7 @@ def _added(config: Mapping[str, Any], plain: Mapping[str, Any], special: set[str
     try:
         if decoder is None:
             tokens = {name: {"special": name in special, "normalized": name not in special} for name in plain}
-            return {int(i): AddedToken(name, **tokens[name]) for name, i in plain.items()}
+            return {index(i): AddedToken(name, **tokens[name]) for name, i in plain.items()}  # no int(): 2.5 is no id
         return {
             int(i): AddedToken(token["content"], **{flag: token[flag] for flag in _FLAGS if flag in token})
             for i, token in decoder.items()

@@ -109,6 +109,19 @@ def test_the_identity_is_that_of_the_files_and_of_what_is_said_beside_them(tmp_p
     assert len(seen) == 4, "the same token, wherever it is said"
 
 
+@pytest.mark.parametrize("number", ["263", "1e999", "263.5", "263.0", "null", '"263"'])
+def test_ids_of_added_tokens_are_whole_numbers(tmp_path: Path, number: str) -> None:
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    roberta = bytelevel_folder(tmp_path / "r", ("vocab.json", "merges.txt"), names)
+    last = len(json.loads((roberta / "vocab.json").read_text()))
+    (roberta / "added_tokens.json").write_text(f'{{"<f>": {number.replace("263", str(last))}}}')
+    if number == "263":
+        load(roberta, "bytelevel_bpe")
+        return
+    with pytest.raises(ConfigError, match=r"added_tokens\.json: allowed is a number for each token"):
+        load(roberta, "bytelevel_bpe")
+
+
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no published vocabulary. Allowed: .*vocab.json \+ merges.txt"):
         load(tmp_path, "wordpiece")
