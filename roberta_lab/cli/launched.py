@@ -88,18 +88,21 @@ def _compare(runs: list[str], overrides: Sequence[Override]) -> None:
 
 
 class InWorkers:
-    """A function that launchers may call in another process, which then learns what this one registered and opened."""
+    """A function that launchers may call in another process, which then learns what this one registered, opened, found of W&B."""
 
-    def __getstate__(self) -> tuple[dict[str, object], Outside]:
+    def __getstate__(self) -> tuple[dict[str, object], Outside, str | None]:
         from roberta_lab.runs import options
+        from roberta_lab.runs.wandb import environment
 
-        return self.__dict__, options.outside()
+        return self.__dict__, options.outside(), environment.failed()
 
-    def __setstate__(self, state: tuple[dict[str, object], Outside]) -> None:
+    def __setstate__(self, state: tuple[dict[str, object], Outside, str | None]) -> None:
         from roberta_lab.runs import options, registration
+        from roberta_lab.runs.wandb import environment
 
         registration.register()
         options.use(state[1])
+        environment.learn(state[2])
         self.__dict__ |= state[0]
 
 

@@ -19,8 +19,8 @@ def main(job: Job) -> Json:
     if not todo:
         print(f"W&B has everything: {counted(there, 'offline run')} uploaded before")
         return {"uploaded": [], "failed": [], "before": there}
-    if not environment.is_installed():
-        raise ConfigError("W&B is not installed. Allowed: after pip install wandb.")
+    if why := environment.missing():
+        raise ConfigError(f"W&B: {why}.")
     environment.drop_wrong_variables()
     url = upload.server()
     if reason := environment.unanswered(url):

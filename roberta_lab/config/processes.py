@@ -23,6 +23,7 @@ class Stat(NamedTuple):
     parent: int
     cpu_seconds: float  # of all its threads since it started
     start: str = ""  # when it started, by the machine's own count
+    name: str = ""  # of its program, its first 15 letters
 
     @property
     def is_stopped(self) -> bool:
@@ -38,11 +39,12 @@ class Stat(NamedTuple):
 def stat(process: int) -> Stat | None:
     """Return the state of a process; None for one that is gone, and on systems without /proc."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        known, _, rest = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
     except OSError:
         return None
+    fields = rest.split()
     ticks = int(fields[11]) + int(fields[12])
-    return Stat(fields[0], int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"), fields[19])
+    return Stat(fields[0], int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"), fields[19], known.partition("(")[2])
 
 
 def _parents() -> dict[int, int]:

@@ -6,7 +6,7 @@ used up the memory. A signal that only this process got is passed on, and the jo
 
 import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -18,7 +18,9 @@ from omegaconf import DictConfig, open_dict
 from roberta_lab.config import ProcessDied, Stopped, stopping
 from roberta_lab.data.corpus.workers import cores
 from roberta_lab.data.pool import Outcome, Pool, Work
+from roberta_lab.runs.wandb import environment
 
+Done: TypeAlias = tuple[JobStatus, Any, str | None]  # of a job: status, what it returned or raised, what is left of W&B
 _pool: Pool | None = None  # kept from one launch to the next: a process takes seconds to start
 
 
@@ -61,6 +63,8 @@ class ProcessLauncher(Launcher):
         with stopping.finishing():
             for number, outcome in pool.outcomes(works):
                 found[number] = outcome
+                if outcome.error is None:
+                    environment.learn(_done(outcome)[2])
                 if isinstance(outcome.error, ProcessDied) and not stopping.asked():
                     words = " ".join(job_overrides[number])
                     print(
@@ -75,10 +79,8 @@ class ProcessLauncher(Launcher):
         return [_returned(found[number]) for number in range(len(works))]
 
 
-def _run(
-    context: HydraContext, config: DictConfig, task: TaskFunction, words: list[str], number: int
-) -> tuple[JobStatus, Any]:
-    """Run one job in this process as Hydra's own launchers do, and return its status and what it returned or raised."""
+def _run(context: HydraContext, config: DictConfig, task: TaskFunction, words: list[str], number: int) -> Done:
+    """Run one job in this process as Hydra's own launchers do."""
     setbase("1.3")
     setup_globals()
     own = context.config_loader.load_sweep_config(config, words)
@@ -93,13 +95,17 @@ def _run(
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
-    return done.status, done._return_value
+    return done.status, done._return_value, environment.failed()
+
+
+def _done(outcome: Outcome) -> Done:
+    return cast(Done, outcome.value)
 
 
 def _returned(outcome: Outcome) -> JobReturn:
     """Return what Hydra expects of a launcher."""
     if outcome.error is None:
-        status, value = cast(tuple[JobStatus, Any], outcome.value)  # of `_run`
+        status, value, _ = _done(outcome)
         return JobReturn(_return_value=value, status=status)
     error = outcome.error
     if isinstance(error, Stopped):  # its process alone got the signal

@@ -116,7 +116,7 @@ def show_again(config: Config, directory: Path, kind: str, label: str, science: 
         return
     shown.log_again(read(directory / METRICS))
     shown.summarize(shown.keys.summary(config, kind, result.to_json()))
-    shown.finish()
+    shown.finish(seconds=mirror.FINISH_SECONDS)
 
 
 class Tracker:

@@ -18,7 +18,7 @@ from wandb_server import Server
 
 from roberta_lab.cli import main
 from roberta_lab.reports.figures import drawing
-from roberta_lab.runs.wandb import mirror
+from roberta_lab.runs.wandb import service
 
 SAID = [word for word in SHORT if word != "logger.wandb=off"] + ["logger.wandb=offline", "logger.examples=5"]
 
@@ -34,7 +34,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(drawing, "files", lambda figure: {})
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)
-        mirror.give_up()
+        service.give_up()
         for command in (
             ["pretrain", *SAID],
             ["finetune", *TOPIC, *SAID, "logger.examples=1000"],
@@ -97,7 +97,7 @@ def test_what_is_not_uploaded_is_uploaded_once(
     with Server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
-        mirror.give_up()
+        service.give_up()
         found = answered(capfd, "sync", *SAID)
         ids = {next(Path("outputs", kind).iterdir()).name for kind in ("pretrain", "finetune")}
         [table] = [name for name in found["uploaded"] if name.startswith("table-own-smoke")]
@@ -120,6 +120,6 @@ def test_without_a_server_one_line_says_so(
     monkeypatch.setenv("WANDB_BASE_URL", gone.url)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    mirror.give_up()
+    service.give_up()
     found = answered(capfd, "sync", *SAID, code=2)
     assert said in found["error"] and gone.url in found["error"]

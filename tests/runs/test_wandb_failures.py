@@ -20,7 +20,7 @@ from wandb_server import Server
 from roberta_lab.cli import main
 from roberta_lab.runs import provenance
 from roberta_lab.runs.tracking import read
-from roberta_lab.runs.wandb import environment, offline
+from roberta_lab.runs.wandb import environment, offline, service
 from roberta_lab.runs.wandb import mirror as wandb_mirror
 from roberta_lab.runs.wandb.names import Keys
 
@@ -153,7 +153,7 @@ def test_wrong_variables_cost_one_line_and_not_the_run(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    wandb_mirror.give_up()
+    service.give_up()
     for number in (1, 2):
         log = tracker(tmp_path / str(number), table[1][0], "auto")
         log.resume(0)
@@ -207,7 +207,7 @@ def test_a_server_that_dies_in_the_middle_costs_one_line(
 ) -> None:
     """And the next run starts as if nothing had been."""
     monkeypatch.setattr(wandb_mirror, "FINISH_SECONDS", 0.5)
-    monkeypatch.setattr(wandb_mirror, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(wandb_mirror, "CALL_SECONDS", 0.5)
     one, other = table[1][:2]
     log = tracker(tmp_path, one, "auto")
     log.resume(0)
@@ -263,7 +263,7 @@ def test_a_dead_process_of_wandbs_costs_one_line_and_is_not_asked_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_up: list[bool] = []
-    monkeypatch.setattr(wandb_mirror, "give_up", lambda: given_up.append(True))
+    monkeypatch.setattr(service, "give_up", lambda: given_up.append(True))
     mirror = wandb_mirror.Mirror(BrokenRun(), tmp_path, Keys("pretrain/"))
     for row in ROWS:
         mirror.log(row)

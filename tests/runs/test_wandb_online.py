@@ -24,8 +24,7 @@ from wandb_server import Server
 
 from roberta_lab.runs import results
 from roberta_lab.runs.tracking import show_again
-from roberta_lab.runs.wandb import environment, tables, views
-from roberta_lab.runs.wandb import mirror as wandb_mirror
+from roberta_lab.runs.wandb import environment, service, tables, views
 from roberta_lab.training.rows import Row
 
 TABLE_ID = "table-table1_masking-smoke"
@@ -148,7 +147,7 @@ def test_under_wandbs_agent_a_run_keeps_the_agents_id(
     tracked(tmp_path, one, "auto")
     assert set(server.runs) == {"agents1"} and len(server.rows["agents1"]) == 2
     assert json.loads(server.runs["agents1"]["config"])["run_id"]["value"] == one.path.name
-    wandb_mirror.give_up()
+    service.give_up()
     monkeypatch.setenv("WANDB_RUN_ID", "agents2")  # for the same settings again: the run is complete
     environment.forget()
     directory = tmp_path / one.kind / one.path.name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roberta_lab.config import Config, LoggerConfig, PathsConfig, ScaleConfig
 from roberta_lab.runs.tracking import Tracker
-from roberta_lab.runs.wandb import mirror
+from roberta_lab.runs.wandb import mirror, service
 from roberta_lab.training.rows import Row
 
 ROWS = [Row(step, {"tokens_seen": step, "train/mlm_loss": 1.0}) for step in range(1, 3001)]
@@ -27,7 +27,7 @@ def children(name: str) -> list[int]:
 
 
 def main(outputs: Path, signals: list[signal.Signals]) -> None:
-    mirror.FINISH_SECONDS, mirror.GRACE_SECONDS = 0.5, 0.2
+    mirror.CALL_SECONDS, service.GRACE_SECONDS = 0.5, 0.2
     for number in signals:
         directory = outputs / "pretrain" / number.name
         directory.mkdir(parents=True)

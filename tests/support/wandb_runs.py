@@ -21,8 +21,7 @@ from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.registration import register
 from roberta_lab.runs.tables import runs_of
 from roberta_lab.runs.tracking import Tracker
-from roberta_lab.runs.wandb import environment, tables
-from roberta_lab.runs.wandb import mirror as wandb_mirror
+from roberta_lab.runs.wandb import environment, service, tables
 from roberta_lab.training.rows import Row
 
 KEY = "k" * 40
@@ -45,7 +44,7 @@ def table_one() -> Table:
 def address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B reads its environment once in a process."""
     environment.forget()
-    wandb_mirror.give_up()
+    service.give_up()
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 

@@ -6,7 +6,6 @@ that hangs costs its wait once and not once per job.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import ssl
@@ -21,6 +20,7 @@ from roberta_lab.config import Config, ConfigError, one_line
 ANSWER_SECONDS = 10.0  # that a server may take for its first answer
 VERDICT = "ROBERTA_LAB_WANDB"  # a variable with what this command found: offline, off, or AS_ASKED
 AS_ASKED = "as asked"
+NOT_INSTALLED = "it is not installed (pip install wandb)"
 DISABLED = {"disabled": "off", "dryrun": "offline", "run": "online", "shared": "online"}  # W&B's other names of modes
 _SECRETS = ("KEY", "TOKEN", "PASSWORD", "HEADERS")  # in the names of variables whose values are never shown
 _HYDRA = ("--cfg", "--config-", "--info", "--package", "--multirun", "--shell-completion", "--resolve", "--run")
@@ -57,6 +57,18 @@ def ready(config: Config) -> str:
     return mode(config) if verdict == AS_ASKED else verdict
 
 
+def failed() -> str | None:
+    """Return offline or off where this command found, in this process, that it must be; else None."""
+    verdict = os.environ.get(VERDICT)
+    return None if verdict == AS_ASKED else verdict
+
+
+def learn(verdict: str | None) -> None:
+    """Take what another process of this command found: its `failed`."""
+    if verdict is not None:
+        os.environ[VERDICT] = verdict
+
+
 def fall_back(verdict: str, why: str) -> None:
     """Note that W&B is offline, or off, for the rest of this command, and say why in one line."""
     os.environ[VERDICT] = verdict
@@ -69,8 +81,8 @@ def fall_back(verdict: str, why: str) -> None:
 
 
 def _found_out(config: Config) -> str:
-    if not is_installed():
-        fall_back("off", "it is not installed (pip install wandb)")
+    if why := missing():
+        fall_back("off", why)
         return "off"
     drop_wrong_variables()
     os.environ.setdefault("WANDB_SILENT", "true")  # where it was wrong
@@ -83,18 +95,24 @@ def _found_out(config: Config) -> str:
     except Exception as error:  # a settings file of its own that is broken
         fall_back("off", f"it did not start ({one_line(error)})")
         return "off"
+    os.environ.pop("WANDB_SERVICE", None)  # its process is not for the processes of jobs
     if reason := unanswered(url):
         fall_back("offline", f"{url} does not answer ({reason})")
         return "offline"
     return AS_ASKED
 
 
-def is_installed() -> bool:
-    """Return whether the package wandb is there."""
+def missing() -> str | None:
+    """Return why the package wandb is not there, or None if it is."""
     try:
-        return importlib.util.find_spec("wandb") is not None
-    except ValueError:  # what stands in its place has no spec
-        return False
+        import wandb
+    except ModuleNotFoundError as error:
+        if error.name == "wandb":
+            return NOT_INSTALLED
+        return f"it cannot be imported ({one_line(error)})"
+    except Exception as error:  # a broken installation
+        return f"it cannot be imported ({one_line(error)})"
+    return NOT_INSTALLED if wandb.__file__ is None else None  # a folder of that name, such as its own in outputs
 
 
 def drop_wrong_variables() -> None:

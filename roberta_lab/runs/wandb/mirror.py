@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, NonFinite, one_line
 from roberta_lab.config.secrets import masked, masked_values, masked_words
-from roberta_lab.runs.wandb import environment, offline
+from roberta_lab.runs.wandb import environment, offline, service
 from roberta_lab.runs.wandb.environment import run_within
 from roberta_lab.runs.wandb.names import TRAIN, Keys, attempt_settings, best_of, project, run_name, run_settings, tags
 from roberta_lab.training.rows import Row
@@ -25,17 +26,12 @@ from roberta_lab.training.rows import Row
 if TYPE_CHECKING:
     import wandb
 
-INIT_SECONDS, FINISH_SECONDS = 30.0, 30.0
-GRACE_SECONDS = 3.0  # added to W&B's own timeouts; also the time for W&B's process to end
+INIT_SECONDS, OFFLINE_INIT_SECONDS = 30.0, 10.0
+CALL_SECONDS = 4.0  # for a call, which is only handed over; with W&B's end, less than a tenth of a run of a minute
+FINISH_SECONDS, SHARE = 30.0, 1 / 15  # at most, to send the rest at the end; of a run's time, from CALL_SECONDS on
+PROBE_SECONDS = 2.0  # for a server's answer at the end of a run
 MOST_WAITING = 100_000  # calls that W&B's process has not taken yet: then it hangs
-AT_ONCE = 10_000  # rows of an earlier attempt, within the time limit
-
-
-def give_up() -> None:
-    """Disconnect from W&B's own process, which may be dead or waiting, so that the next job starts a new one."""
-    import wandb
-
-    run_within(GRACE_SECONDS, lambda: wandb.teardown(1))
+AT_ONCE = 1_000  # rows of an earlier attempt, within the time limit
 
 
 class Mirror:
@@ -44,9 +40,13 @@ class Mirror:
     A thread makes the calls in their order: `run.log` waits for ever where W&B's own process hangs.
     """
 
-    def __init__(self, run: wandb.Run, folder: Path, keys: Keys, every: int = 1) -> None:
-        """`folder` is where W&B keeps its files; rows of training are logged at each step that `every` divides."""
-        self.run, self.folder, self.keys, self.every = run, folder, keys, every
+    def __init__(self, run: wandb.Run, folder: Path, keys: Keys, every: int = 1, url: str | None = None) -> None:
+        """`folder` is where W&B keeps its files; rows of training are logged at each step that `every` divides.
+
+        `url` is the address of the server, None offline.
+        """
+        self.run, self.folder, self.keys, self.every, self.url = run, folder, keys, every, url
+        self.begun = time.monotonic()
         self.failed = False
         self.chance: dict[str, float] = {}  # by the name of a score: what a constant prediction scores
         self._known: set[str] = set()  # metrics for which W&B was told what its summary keeps
@@ -126,34 +126,41 @@ class Mirror:
         """Send a warning to where the user lets W&B send them: a mail, a chat."""
         self.attempt(lambda: self.run.alert(title, text, level="WARN"))
 
-    def finish(self, error: BaseException | None = None) -> None:
+    def finish(self, error: BaseException | None = None, seconds: float | None = None) -> None:
         """End the run in W&B: finished, failed, or preempted where it was only stopped and will go on.
 
-        After a failure of W&B, give up its process too, so that the next job starts its own.
+        W&B may send the rest in so many seconds; without that, in a share of the time that the run took. After a failure of
+        W&B, give up its process too, so that the next job starts its own.
         """
         if isinstance(error, NonFinite):
             self.alert("diverged", str(error))
         if error is not None and not isinstance(error, Exception):  # Ctrl-C, or a signal of a scheduler
             self.attempt(lambda: self.run.mark_preempting())
-        self.attempt(lambda: self.run.finish(exit_code=0 if error is None else 1))
+        if self.url is not None and not self.failed and (reason := environment.unanswered(self.url, PROBE_SECONDS)):
+            self._drop(ConnectionError(f"{self.url} does not answer: {reason}"))
+        took = time.monotonic() - self.begun
+        seconds = max(CALL_SECONDS, min(FINISH_SECONDS, took * SHARE)) if seconds is None else seconds
+        self.attempt(lambda: self.run.finish(exit_code=0 if error is None else 1), seconds)
         self._calls.put(None)
         if self.failed:
-            run_within(GRACE_SECONDS, lambda: self.run.finish(exit_code=1))  # ends W&B's own threads at least
-            give_up()
+            service.give_up()
+            run_within(service.GRACE_SECONDS, lambda: self.run.finish(exit_code=1))  # ends W&B's own threads at least
 
-    def attempt(self, work: Callable[[], object]) -> None:
-        """Make a call after the earlier ones, within the time limit. The first error is printed and ends all logging."""
+    def attempt(self, work: Callable[[], object], seconds: float | None = None) -> None:
+        """Make a call after the earlier ones, within a time limit. The first error is printed and ends all logging."""
         if self.failed:
             return
         done = threading.Event()
         self._calls.put((work, done))
-        if not done.wait(FINISH_SECONDS + GRACE_SECONDS):
+        if not done.wait(CALL_SECONDS if seconds is None else seconds):
             self._drop(TimeoutError("it does not answer"))
 
     def _drop(self, error: BaseException) -> None:
         if self.failed:
             return
         self.failed = True
+        if self.url is not None:
+            environment.forget()  # the next job of this command asks its server again
         with suppress(OSError, AttributeError):
             (Path(self.run.dir).parent / offline.CUT_OFF).touch()  # for `sync`
         where = f"metrics.jsonl has everything, {self.folder / offline.FOLDER} what W&B knew"
@@ -203,25 +210,21 @@ def start_run(
     """
     chosen = environment.ready(config)
     while chosen != "off":
+        is_online = chosen == "online"
         try:
-            run = _in_time(partial(_init, config, kind, run_id, name, settings, tags, chosen))
+            service.give_up_if_lost()
+            seconds = service.GRACE_SECONDS + (INIT_SECONDS if is_online else OFFLINE_INIT_SECONDS)
+            run = service.in_time(seconds, partial(_init, config, kind, run_id, name, settings, tags, chosen))
         except Exception as error:  # a dead process of W&B causes errors of many types
-            chosen = "offline" if chosen == "online" else "off"
+            chosen = "offline" if is_online else "off"
             environment.fall_back(chosen, f"it did not start ({one_line(error)})")
-            give_up()
+            service.give_up()
             continue
+        service.own()
         offline.remove_earlier(offline.home(config), run_id, Path(run.dir).parent)
-        return Mirror(run, offline.home(config), keys, config.logger.every)
+        url = str(run.settings.base_url) if is_online else None
+        return Mirror(run, offline.home(config), keys, config.logger.every, url)
     return None
-
-
-def _in_time(start: Callable[[], wandb.Run]) -> wandb.Run:
-    """Return the run that `start` makes. The timeout of `wandb.init` does not cover a process of W&B that hangs before it."""
-    found: list[wandb.Run] = []
-    error = run_within(INIT_SECONDS + GRACE_SECONDS, lambda: found.append(start()))
-    if error is not None:
-        raise error
-    return found[0]
 
 
 def _init(

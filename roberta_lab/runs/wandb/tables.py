@@ -20,7 +20,7 @@ from roberta_lab.data.storage import digest
 from roberta_lab.data.verified import recall, remember
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.wandb import environment, offline, views
-from roberta_lab.runs.wandb.mirror import Mirror, start_run
+from roberta_lab.runs.wandb.mirror import FINISH_SECONDS, Mirror, start_run
 from roberta_lab.runs.wandb.names import Keys, row_key, run_name, sweep_tag, with_own
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
     with _staging(config):
         _log(mirror, folder, complete, len(runs))
     if facts["online"]:
-        mirror.attempt(lambda: _name_rows(mirror, config, complete))
-        mirror.attempt(lambda: views.show(mirror, config, folder, runs, known))
-    mirror.finish()
+        mirror.attempt(lambda: _name_rows(mirror, config, complete), FINISH_SECONDS)
+        mirror.attempt(lambda: views.show(mirror, config, folder, runs, known), FINISH_SECONDS)
+    mirror.finish(seconds=FINISH_SECONDS)
     if not mirror.failed:
         remember(note, known | facts)
 
