@@ -6,6 +6,7 @@ second. What a child prints goes into a file.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import random
@@ -90,6 +91,7 @@ def fork(words: Sequence[str], said: Path, before: Callable[[], object] = lambda
         os.dup2(file, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         environment.forget()
+        atexit._clear()  # of this process
         before()
         code = main(list(words))
     except SystemExit as error:
@@ -98,6 +100,7 @@ def fork(words: Sequence[str], said: Path, before: Callable[[], object] = lambda
         with suppress(OSError):
             traceback.print_exc()
     finally:  # whatever happens: this process must not go on as the suite
+        atexit._run_exitfuncs()
         with suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -176,15 +179,12 @@ class World:
         """Return the command of the reference run, in other outputs."""
         return ["pretrain", *self.words, f"paths.outputs={outputs}", *more]
 
-    def is_same(self, outputs: Path) -> bool:
-        """Return whether the run in these outputs is the reference, to the last bit of its rows and weights."""
-        [whole] = self.reference.glob("pretrain/[!.]*")
-        if [run.name for run in outputs.glob("pretrain/[!.]*")] != [whole.name]:
+    def is_same(self, outputs: Path, reference: Path | None = None) -> bool:
+        """Return whether the runs in these outputs are the reference's, to the last bit of their rows and weights."""
+        runs, whole = (sorted(one.glob("pretrain/[!.]*")) for one in (outputs, reference or self.reference))
+        if [run.name for run in runs] != [run.name for run in whole]:
             return False
-        run = outputs / "pretrain" / whole.name
-        last = sorted((whole / "checkpoints").glob("step-*.ckpt"))[-1]
-        rows = all((run / name).read_bytes() == (whole / name).read_bytes() for name in SAME)
-        return rows and weights(run / "checkpoints" / last.name) == weights(last)
+        return all(_is_same(*pair) for pair in zip(runs, whole, strict=True))
 
     def ends_whole(self, outputs: Path) -> bool:
         """Return whether the same command, typed again, ends with the reference's result and leaves nothing behind."""
@@ -194,6 +194,12 @@ class World:
     def discard(self, outputs: Path) -> None:
         """Delete outputs that were looked at."""
         shutil.rmtree(outputs, ignore_errors=True)
+
+
+def _is_same(run: Path, whole: Path) -> bool:
+    last = sorted((whole / "checkpoints").glob("step-*.ckpt"))[-1]
+    rows = all((run / name).read_bytes() == (whole / name).read_bytes() for name in SAME)
+    return rows and weights(run / "checkpoints" / last.name) == weights(last)
 
 
 def weights(path: Path) -> dict[str, bytes]:

@@ -50,8 +50,15 @@ def own() -> None:
             process.wait(GRACE_SECONDS)
         process.kill()
 
+    def end() -> None:
+        import wandb
+
+        exiting.set()
+        with suppress(Exception, SystemExit):
+            wandb.teardown(1)
+
     threading.Thread(target=watch, daemon=True).start()
-    atexit.register(exiting.set)  # called before W&B's own, which waits
+    atexit.register(end)  # called before W&B's own, which waits, and shows what fails
 
 
 _watched: list[subprocess.Popen[bytes]] = []
