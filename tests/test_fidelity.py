@@ -109,7 +109,7 @@ def our_logits(model: PretrainingModel, inputs: Mapping[str, Tensor], packed: bo
         tokens = pack(dict(inputs), LENGTH)
         attention = Packed(tokens["cu_seq_lens"], LENGTH)
         types = tokens.get("token_type_ids")
-        hidden = model.encoder.packed(tokens["input_ids"], tokens["position_ids"], attention, types)
+        hidden = model.encoder.hidden_states(tokens["input_ids"], tokens["position_ids"], types, attention)
         real, firsts = hidden, hidden[tokens["cu_seq_lens"][:-1].long()]
     else:
         hidden = model.encoder(inputs["input_ids"], inputs.get("attention_mask"), inputs.get("token_type_ids"))

@@ -70,7 +70,10 @@ class TrainerConfig:
     workers: int | None = between(
         0, 1024, None, null="4 beside a GPU, else none"
     )  # processes that make batches ahead of time; None: 4 beside a GPU, else none
-    compile: bool = False  # torch.compile, layer by layer: the first steps take a minute
+    # torch.compile, which takes the first steps a minute: true | false | auto: on GPUs, for runs that are long enough
+    compile: Any = "auto"
+    # kernels that repeat their bits, some of them slower: true | false | auto: yes. CPUs always do
+    deterministic: Any = "auto"
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
     threads: int | None = between(1, 4096, None, null="what torch decides")  # CPU threads of torch; None: torch decides
     jobs: int = between(1, 1024, 1)  # runs of a sweep that go side by side

@@ -29,4 +29,6 @@ class Batch(TypedDict, total=False):
     batch_sequences: int  # inputs of the whole step, over all ranks
     batch_tokens: int  # real tokens of the whole step, over all ranks
     num_tokens: int  # real tokens of this micro-batch
+    num_inputs: int  # in a fixed shape alone: real inputs, which come first
+    num_masked: int  # in a fixed shape alone: masked tokens that are real, which come first
     position: int  # number of this micro-batch among those of all ranks and steps

@@ -28,6 +28,7 @@ from roberta_lab.config import STOPPING, Config, MaskingConfig
 from roberta_lab.config.processes import end_with
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.loader_watch import watched_batches
+from roberta_lab.data.static_shapes import Shape, filled, shape_of
 
 if TYPE_CHECKING:
     from roberta_lab.data.common_set import CommonSet
@@ -126,11 +127,13 @@ class MicroBatches(Dataset[Batch]):
         self.rank = rank
         self.per_step = self.batches.passes(self.size, rank.world_size)
         self._counts: dict[int, tuple[int, int, int]] = {}  # of the current step
+        self.shape: Shape | None = None  # of all micro-batches; None: as large as their inputs
 
     def cut_into(self, size: int) -> Self:
         """Return the same steps in micro-batches of another size."""
         other = copy(self)
         other.size, other.per_step = size, self.batches.passes(size, self.rank.world_size)
+        other.shape = None
         return other
 
     def __len__(self) -> int:
@@ -149,7 +152,7 @@ class MicroBatches(Dataset[Batch]):
         batch["batch_masked"], batch["batch_sequences"], batch["batch_tokens"] = self.counts(step)
         batch["num_tokens"] = int(rows.lengths.sum())
         batch["position"] = i * self.rank.world_size + self.rank.number  # the share's place among those of all ranks
-        return batch
+        return batch if self.shape is None else filled(batch, self.shape, self.vocabulary.pad_id)
 
     def counts(self, step: int) -> tuple[int, int, int]:
         """Return the masked tokens, sequences and tokens of a whole step, by which its losses are divided."""
@@ -211,6 +214,7 @@ class PretrainingData(L.LightningDataModule):
         rank: Rank = ALONE,
         fields: Fields = no_fields,
         make_common: "Callable[[], CommonSet | None] | None" = None,
+        has_fixed_shapes: bool = False,
     ) -> None:
         super().__init__()
         self.config, self.vocabulary, self.validation_store, self.fields = config, vocabulary, validation, fields
@@ -218,6 +222,8 @@ class PretrainingData(L.LightningDataModule):
         key = stream_key(VALIDATION_SEED, "validation")
         self.validation_plan = input_format.plan(validation, config.input_format, key, config.nsp.pairs)
         self.micro_batches = MicroBatches(train, epochs_of(train, config), config, vocabulary, rank, fields)
+        if has_fixed_shapes:
+            self.micro_batches.shape = shape_of(self.micro_batches)
 
     @cached_property
     def common(self) -> "CommonSet | None":

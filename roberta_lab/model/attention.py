@@ -33,20 +33,14 @@ class Packed(NamedTuple):
 
     cu_seq_lens: Tensor  # (B + 1,) int32, where each input starts, and the end of the last
     max_length: int  # of any input of the run
+    has_fixed_shape: bool = False  # that of all micro-batches of the run, for which code may be compiled
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        bounds = self.cu_seq_lens, self.cu_seq_lens, self.max_length, self.max_length
         context: Tensor
-        # The private kernels behind PyTorch's nested tensors: the public torch.nn.attention.varlen.varlen_attn has no
-        # dropout (pytorch/pytorch, issue 179382 and pull 179390), no float32 and nothing for GPUs before Ampere.
-        if not self._is_joined(query):
-            context = self._by_length(query, key, value, dropout)
-        elif _flash_takes(query):
-            context = torch.ops.aten._flash_attention_forward(query, key, value, *bounds, dropout, False, False)[0]
+        if self._is_joined(query):
+            context = joined(query, key, value, self.cu_seq_lens, self.max_length, dropout)
         else:
-            parts = (x.unsqueeze(0) for x in (query, key, value))
-            kernel, saves = torch.ops.aten._efficient_attention_forward, torch.is_grad_enabled()
-            context = kernel(*parts, None, *bounds, dropout, 0, saves)[0].squeeze(0)
+            context = self._by_length(query, key, value, dropout)
         return context
 
     def _is_joined(self, query: Tensor) -> bool:  # by a kernel over all inputs at once
@@ -67,7 +61,29 @@ class Packed(NamedTuple):
 Attention: TypeAlias = Padded | Packed
 
 
+def joined(query: Tensor, key: Tensor, value: Tensor, cu_seq_lens: Tensor, max_length: int, dropout: float) -> Tensor:
+    """Return the contexts, (N, A, D), of inputs joined end to end, by one kernel of a GPU.
+
+    These are the private kernels behind PyTorch's nested tensors: the public torch.nn.attention.varlen.varlen_attn has no
+    dropout (pytorch/pytorch, issue 179382 and pull 179390), no float32 and nothing for GPUs before Ampere.
+    """
+    bounds = cu_seq_lens, cu_seq_lens, max_length, max_length
+    context: Tensor
+    if _flash_takes(query):
+        context = torch.ops.aten._flash_attention_forward(query, key, value, *bounds, dropout, False, False)[0]
+        return context
+    parts = (x.unsqueeze(0) for x in (query, key, value))
+    kernel, saves = torch.ops.aten._efficient_attention_forward, torch.is_grad_enabled()
+    context = kernel(*parts, None, *bounds, dropout, 0, saves)[0].squeeze(0)
+    return context
+
+
 def _flash_takes(query: Tensor) -> bool:
     """Return whether FlashAttention-2 takes these queries: half precision, on Ampere GPUs and newer."""
     half = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= FLASH_HEAD_SIZE
-    return half and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
+    return half and _is_ampere_or_newer()
+
+
+@torch.compiler.assume_constant_result  # one kind of GPU a process: no compiled code asks again
+def _is_ampere_or_newer() -> bool:
+    return torch.cuda.get_device_capability() >= FLASH_CAPABILITY

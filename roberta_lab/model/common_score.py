@@ -21,7 +21,7 @@ def negative_log_likelihood(model: PretrainingModel, batches: Iterable[Batch]) -
     model.eval()
     for batch in batches:
         there = to_device(batch, device)
-        states = encode(model.encoder.embeddings, model.encoder.layers, there)
+        states = encode(model.encoder.hidden_states, there)
         nats += float(MaskedTokens().sums(model, states, there)["loss"])
         masked += len(batch["masked_labels"])
     model.train(was_training)

@@ -1,10 +1,11 @@
 """BERT in plain torch (Devlin et al. 2019, Section 3; RoBERTa, Section 2): the encoder and its two pretraining heads.
 
 LayerNorm comes after each residual sum, positions are learned and begin at row pad + 1 = 2, GELU is exact. Nothing need be
-computed for padding: `Encoder.packed` takes the real tokens of a batch.
+computed for padding: `Encoder.hidden_states` takes the real tokens of a batch.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,9 @@ class Layers(nn.ModuleList):
 
 
 class Encoder(nn.Module):
-    """The embeddings and layers, for padded rows (`forward`) or inputs joined end to end (`packed`)."""
+    """The embeddings and layers, for padded rows (`forward`) or inputs joined end to end (`hidden_states`)."""
+
+    compiled: Callable[[Tensor, Tensor | None, Tensor | None, Attention], Tensor] | None = None
 
     def __init__(
         self, config: ModelConfig, vocab_size: int, max_positions: int, token_types: int = 0, pad_id: int = PAD_ID
@@ -132,15 +135,30 @@ class Encoder(nn.Module):
         The mask is bool (B, T), True on real tokens, and None when there is no padding, which is faster.
         """
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        hidden: Tensor = self.layers(self.embeddings(input_ids, None, token_type_ids), Padded(mask))
-        return hidden
+        return self._run(input_ids, None, token_type_ids, Padded(mask))
 
-    def packed(
-        self, input_ids: Tensor, position_ids: Tensor, attention: Packed, token_type_ids: Tensor | None = None
+    def hidden_states(
+        self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None, attention: Attention
     ) -> Tensor:
-        """Return hidden states, float (N, H), of the tokens of all inputs; all ids are int64 (N,)."""
+        """Return hidden states of the shape of the ids, float (..., H): rows (B, T), or the tokens of all inputs, (N,).
+
+        All ids are int64. Positions are those in a row where None. Batches of the fixed shape are taken by compiled code, if there is any.
+        """
+        compiled = self.compiled if isinstance(attention, Packed) and attention.has_fixed_shape else None
+        return (compiled or self._run)(input_ids, position_ids, token_type_ids, attention)
+
+    def _run(
+        self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None, attention: Attention
+    ) -> Tensor:
         hidden: Tensor = self.layers(self.embeddings(input_ids, position_ids, token_type_ids), attention)
         return hidden
+
+    def compile_for_one_shape(self, **options: Any) -> None:
+        """Compile embeddings and layers as one, for packed batches of one shape; another shape is compiled anew.
+
+        Options are those of torch.compile.
+        """
+        self.compiled = torch.compile(self._run, dynamic=False, **options)
 
     def at(self, input_ids: Tensor, places: Tensor) -> Tensor:
         """Return the hidden states at one place of each row, float (B, H).

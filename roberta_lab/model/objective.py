@@ -24,12 +24,16 @@ T = TypeVar("T")
 # Names of what is counted in a batch: masked tokens, sequences, (real) tokens; of held-out text also bytes.
 Counts: TypeAlias = Mapping[str, float]
 Sums: TypeAlias = dict[str, Tensor]  # () float32 each; they add up over micro-batches and ranks
-Embed: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]  # ids, positions, token types -> (..., H)
-Run: TypeAlias = Callable[[Tensor, Attention], Tensor]
+# ids, positions, token types, attention -> hidden states (..., H)
+Run: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None, Attention], Tensor]
 
 
 class States(NamedTuple):
-    """Hidden states of a micro-batch of B inputs with N tokens, M of them masked, and where what is predicted stands."""
+    """Hidden states of a micro-batch of B inputs with N tokens, M of them masked, and where what is predicted stands.
+
+    In a batch of fixed shape (`data.static_shapes`) dummies follow what is real, in all of these. Only an objective that says
+    `leaves_dummies_out` gets such batches.
+    """
 
     hidden: Tensor  # float (N, H); of padded rows all places
     masked: Tensor  # int64 (M,), places among the N
@@ -71,18 +75,20 @@ class Term:
 
 def own_counts(batch: Batch) -> Counts:
     """Return the counts of one packed batch alone; a step is divided by those of all its batches."""
+    if "num_inputs" in batch:
+        return {"masked": batch["num_masked"], "sequences": batch["num_inputs"], "tokens": batch["num_tokens"]}
     sequences = len(batch["cu_seq_lens"]) - 1
     return {"masked": len(batch["masked_labels"]), "sequences": sequences, "tokens": len(batch["input_ids"])}
 
 
-def encode(embeddings: Embed, layers: Run, batch: Batch) -> States:
-    """Return the hidden states of a micro-batch, packed or padded: by the parts of the model's encoder, or by others."""
-    embedded = embeddings(batch["input_ids"], batch.get("position_ids"), batch.get("token_type_ids"))
+def encode(run: Run, batch: Batch) -> States:
+    """Return the hidden states of a micro-batch, packed or padded: by the model's encoder, or by another one."""
+    inputs = batch["input_ids"], batch.get("position_ids"), batch.get("token_type_ids")
     if "cu_seq_lens" in batch:
-        hidden = layers(embedded, Packed(batch["cu_seq_lens"], batch["max_length"]))
+        hidden = run(*inputs, Packed(batch["cu_seq_lens"], batch["max_length"], "num_inputs" in batch))
         return States(hidden, batch["masked_positions"], batch["masked_labels"], batch["cu_seq_lens"][:-1])
     mask = batch.get("attention_mask")
-    hidden = layers(embedded, Padded(None if mask is None else mask.bool()[:, None, None, :]))
+    hidden = run(*inputs, Padded(None if mask is None else mask.bool()[:, None, None, :]))
     masked = (batch["labels"].flatten() != IGNORED).nonzero().squeeze(1)
     firsts = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
     return States(hidden.flatten(0, 1), masked, batch["labels"].flatten().index_select(0, masked), firsts)
@@ -93,13 +99,14 @@ class Objective:
     """The terms of a loss, over one forward pass of the encoder. Another way to compute the states overrides `states`."""
 
     terms: tuple[Term, ...]
+    leaves_dummies_out: bool = False  # its terms read `masked`, `firsts` and labels that are not IGNORED, nothing else
 
     def __post_init__(self) -> None:
         assert len({term.name for term in self.terms}) == len(self.terms), "terms of one name would share their sums"
 
     def states(self, model: PretrainingModel, batch: Batch) -> States:
         """Return what the terms read."""
-        return encode(model.encoder.embeddings, model.encoder.layers, batch)
+        return encode(model.encoder.hidden_states, batch)
 
     def sums(self, model: PretrainingModel, batch: Batch) -> Sums:
         """Return the sums of all terms over one micro-batch, each under `term/name`."""

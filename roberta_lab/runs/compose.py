@@ -33,6 +33,7 @@ from roberta_lab.model import hardware, objectives, optimizer, schedule
 from roberta_lab.runs.options import content, files
 from roberta_lab.tasks import families, zero_shot
 
+CHOICES = (True, False, "auto")  # of what a machine may decide
 _AMBIGUOUS = "Ambiguous value for argument"  # how Hydra says that -m is missing
 _TEMPLATE = re.compile(r"\$(VALUE|KEY|FULL_KEY|OBJECT_TYPE)")  # of OmegaConf's messages, before they are filled in
 _VALUE = re.compile(r"Value '(.*)' (?:of type|is not a valid bool)", re.DOTALL)
@@ -197,6 +198,9 @@ def check(config: Config) -> None:
     size = config.trainer.micro_batch_size
     if size not in (None, "auto") and type(size) is not int:
         raise ConfigError(f"trainer.micro_batch_size={size}: allowed is 1 and more, null or auto.")
+    for key in ("compile", "deterministic"):
+        if (choice := getattr(config.trainer, key)) not in CHOICES:
+            raise ConfigError(f"trainer.{key}={choice}: allowed is true, false or auto.")
     sequences = config.batch_size.sequences
     accumulation(sequences, config.trainer.devices, micro_batch_size(sequences, config.trainer))
     warmup, steps = config.optimizer.warmup_steps, config.batch_size.steps

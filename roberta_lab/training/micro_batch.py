@@ -102,7 +102,7 @@ def cache_key(config: Config, vocab_size: int) -> dict[str, object]:
         "nsp": nsp_is_on(config),
         "mask_prob": config.masking.mask_prob,
         "precision": config.precision.dtype,
-        "trainer": {name: getattr(config.trainer, name) for name in ("compile", "activation_checkpointing")},
+        "trainer": {name: getattr(config.trainer, name) for name in ("activation_checkpointing",)},
         "device": device_facts(),
         "torch": torch.__version__,
     }

@@ -44,9 +44,7 @@ class PretrainingModule(L.LightningModule):
         self.model.freeze_heads(self.objective.reads)
         for layers in (part for part in self.model.modules() if isinstance(part, Layers)):  # those of heads too
             layers.checkpointing = config.trainer.activation_checkpointing
-            if config.trainer.compile:  # layer by layer: all have the same code, so it is compiled once
-                for layer in layers:
-                    layer.compile(dynamic=True)
+        self.is_graph = False  # the encoder's kernels are launched as one, into memory that is always the same
         self.tokens_seen = 0  # by all ranks
         self.step_tokens = 0  # of this step so far, by this rank
         self.sums: list[Sums] = []  # of this step's micro-batches so far; read at its end, to wait for the GPU once
@@ -70,6 +68,8 @@ class PretrainingModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the micro-batch's share of the loss of its step, () float32."""
+        if self.is_graph:
+            torch.compiler.cudagraph_mark_step_begin()
         sums = self.objective.sums(self.model, batch)
         self.counts = counts_of_step(batch)
         loss = self.objective.loss(sums, self.counts)
@@ -92,6 +92,18 @@ class PretrainingModule(L.LightningModule):
             self.leave_out_step()
         elif every is not None and (step + 1) % every == 0 and math.isfinite(norm):
             self.noise = noise.measure(self, self.data, step, norm)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the gradients."""
+        self.forget_gradients()
+
+    def forget_gradients(self) -> None:
+        """Forget the gradients; those of a graph are summed up in memory of their own, since its results are overwritten."""
+        self.zero_grad(set_to_none=not self.is_graph)
+        if self.is_graph:
+            for parameter in self.all_parameters:
+                if parameter.grad is None and parameter.requires_grad:
+                    parameter.grad = torch.zeros_like(parameter)
 
     def leave_out_step(self) -> None:
         """Leave out the step at hand, whose gradients are no numbers: weights and averages of the optimizer stay as they are.
@@ -117,7 +129,7 @@ class PretrainingModule(L.LightningModule):
         data = self.data
         sums, step_tokens, strategy = self.sums.copy(), self.step_tokens, self.trainer.strategy
         per_step = data.micro_batches.per_step
-        self.zero_grad()
+        self.forget_gradients()
         for i in range(per_step):
             number = self.trainer.global_step * per_step + i
             batch = data.transfer_batch_to_device(data.micro_batches[number], self.device, 0)

@@ -21,7 +21,7 @@ from roberta_lab.data.verified import remember
 from roberta_lab.model import checkpoint
 from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
 from roberta_lab.model.objectives import objective_of
-from roberta_lab.training import micro_batch, noise, ranks
+from roberta_lab.training import gpu_code, micro_batch, noise, ranks
 from roberta_lab.training.fill_mask import filled
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import EXAMPLES, Cut, NoRows, PretrainingResult, Row, RowLog
@@ -94,7 +94,8 @@ def cut_of(config: Config, start: int) -> Cut:
     sequences, trainer = config.batch_size.sequences, config.trainer
     size = micro_batch_size(sequences, trainer)
     passes = accumulation(sequences, trainer.devices, size)
-    return Cut(start, size, trainer.devices, passes, ranks.device_name(trainer.accelerator))
+    compiled, deterministic = gpu_code.is_compiled(config), gpu_code.is_deterministic(trainer)
+    return Cut(start, size, trainer.devices, passes, ranks.device_name(trainer.accelerator), compiled, deterministic)
 
 
 def train(
@@ -110,7 +111,8 @@ def train(
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises Stopped."""
     encoding = tokenizer.load(prepared.tokenizer)
     stores = [token_store.open_store(prepared.store / split) for split in ("train", "validation")]
-    with threads(config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)):
+    num_threads = config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)
+    with threads(num_threads), gpu_code.kernels(config):
         documents = training_documents(stores[0], config.data_mix)
         held_out = stores[1].select(config.data_mix.validation_tokens)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
@@ -119,7 +121,12 @@ def train(
             text = common_text(prepared.corpus, config.data_mix)
             return CommonSet(text, encoding, config.input_format.max_length) if text.num_bytes else None
 
-        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, module.objective.fields, common)
+        fixed = gpu_code.has_fixed_shapes(config, module.objective)
+        fields = module.objective.fields
+        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, fields, common, fixed)
+        if (shape := data.micro_batches.shape) is not None and rank.number == 0:
+            print(f"micro-batches of {shape}", flush=True)
+        module.is_graph = gpu_code.compile_model(module.model, config, fixed, encoding.vocab_size)
         step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score)
         with stopping.finishing():
             fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)

@@ -92,11 +92,16 @@ class Cut:
     devices: int
     accumulation: int  # forward passes of each device per step
     device: str  # the model of GPU or CPU; another one gives other last bits
+    compiled: bool = False  # then dropout drops other units; runs of older code did not note it, nor what follows
+    deterministic: bool | None = None  # whether a GPU's kernels repeat their bits; None on CPUs
 
     @property
     def shape(self) -> str:
         """Return the cut in words: `micro-batches of 16`, `micro-batches of 16 on 4 devices`. How many is the batch's matter."""
-        return f"micro-batches of {self.micro_batch_size}" + (f" on {self.devices} devices" if self.devices > 1 else "")
+        devices = f" on {self.devices} devices" if self.devices > 1 else ""
+        compiled = ", compiled" if self.compiled else ""
+        varying = ", by kernels that do not repeat their bits" if self.deterministic is False else ""
+        return f"micro-batches of {self.micro_batch_size}{devices}{compiled}{varying}"
 
 
 @dataclass(frozen=True)

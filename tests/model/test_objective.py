@@ -7,19 +7,20 @@ from unittest import mock
 import pytest
 import torch
 from test_pretraining import Store, make
-from torch import nn
+from torch import Tensor, nn
 
 from roberta_lab.axes.examples import IGNORED, Vocabulary
 from roberta_lab.config import ModelConfig
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import PretrainingData, pack
 from roberta_lab.model import encoder
-from roberta_lab.model.attention import Packed
+from roberta_lab.model.attention import Attention, Packed
 from roberta_lab.model.encoder import Layers, PretrainingModel
 from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric, accuracy
 from roberta_lab.model.objective import Objective, States, Sums, Term, encode, own_counts
 from roberta_lab.model.objectives.mlm import MaskedTokens, PairLabels, mlm_and
 from roberta_lab.training import module
+from roberta_lab.training.gpu_code import compile_model
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=32)
 
@@ -87,6 +88,7 @@ def test_layers_of_heads_are_compiled_and_checkpointed_too(
     config = make(8)
     config.trainer.compile, config.trainer.activation_checkpointing = True, checkpointing
     made = module.PretrainingModule(config, 60, 1)
+    compile_model(made.model, config, False, 60)
     assert compiled.call_count == config.model.layers + 3
     batch = PretrainingData(config, Store(), Store(), Vocabulary(60, 59, (0, 1, 2, 3, 59))).micro_batches[0]
     sums = made.objective.sums(made.model, batch)
@@ -100,11 +102,16 @@ def test_another_stack_of_layers_reads_a_batch_packed_or_padded(lengths: tuple[i
     """By the model's embeddings and narrower layers, as a second encoder of an objective may."""
     model = tiny()
     narrow, down = Layers(replace(CONFIG, hidden=8, heads=1)).eval(), nn.Linear(16, 8)
+
+    def second(ids: Tensor, positions: Tensor | None, types: Tensor | None, attention: Attention) -> Tensor:
+        found: Tensor = narrow(down(model.encoder.embeddings(ids, positions, types)), attention)
+        return found
+
     real = torch.arange(10) < torch.tensor(lengths)[:, None]
     padded = {key: tensor[:2] for key, tensor in micro_batch(4, 6).items()}
     padded |= {"labels": torch.where(real, padded["labels"], IGNORED), "attention_mask": real}
-    found = encode(lambda *ids: down(model.encoder.embeddings(*ids)), narrow, padded)
-    one = encode(lambda *ids: down(model.encoder.embeddings(*ids)), narrow, pack(padded, 10))
+    found = encode(second, padded)
+    one = encode(second, pack(padded, 10))
     assert found.hidden.shape == (20, 8) and len(found.masked) == len(one.masked) > 0
     assert torch.equal(found.labels, one.labels)
     for name in ("masked", "firsts"):

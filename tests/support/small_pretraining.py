@@ -21,6 +21,7 @@ from roberta_lab.config import (
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.runs.tracking import MetricsFile, read
+from roberta_lab.training import gpu_code
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import Row
@@ -73,14 +74,20 @@ class Rows(MetricsFile):
 
 
 def train(
-    config: Config, directory: Path, stop_after: int | None = None, score: Score | None = None
+    config: Config,
+    directory: Path,
+    stop_after: int | None = None,
+    score: Score | None = None,
+    has_fixed_shapes: bool = False,
 ) -> tuple[list[dict], dict]:
     """Runs to the end, or dies after some rows; returns the rows in the file and the final weights."""
     directory.mkdir(exist_ok=True)
     newest = checkpoint.newest(directory / "checkpoints")
     rows = Rows(directory / "metrics.jsonl", checkpoint.step_of(newest) if newest else 0, stop_after)
     module = PretrainingModule(config, 60, 1)
-    data = PretrainingData(config, Store(), Store(), VOCABULARY, fields=module.objective.fields)
+    fields = module.objective.fields
+    data = PretrainingData(config, Store(), Store(), VOCABULARY, fields=fields, has_fixed_shapes=has_fixed_shapes)
+    gpu_code.compile_model(module.model, config, has_fixed_shapes, 60)
     callback = StepEnd(config, data, rows, directory / "checkpoints", score=score)
     try:
         build_pretraining_trainer(config, data, callback, directory).fit(module, datamodule=data, ckpt_path=newest)

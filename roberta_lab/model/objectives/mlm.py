@@ -28,7 +28,8 @@ class MaskedTokens(Term):
 
     def sums(self, model: PretrainingModel, states: States, batch: Batch) -> Sums:
         features = model.mlm_features(states.hidden.index_select(0, states.masked))
-        return {"loss": summed_cross_entropy(features, *model.output_layer, states.labels)}
+        has_dummies = "num_masked" in batch
+        return {"loss": summed_cross_entropy(features, *model.output_layer, states.labels, has_dummies)}
 
     def metrics(self, sums: Mapping[str, float], counts: Counts, held_out: bool) -> dict[str, float]:
         found = super().metrics(sums, counts, held_out)
@@ -60,7 +61,8 @@ class PairLabels(Term):
 
 def mlm_and(pair_task: str | None = None, weight: float = 1.0) -> Objective:
     """Return MLM and, with the name of a task of pairs (nsp, sop), the prediction of their label."""
-    return Objective((MaskedTokens(), *([PairLabels(pair_task, weight)] if pair_task else [])))
+    terms = (MaskedTokens(), *([PairLabels(pair_task, weight)] if pair_task else []))
+    return Objective(terms, leaves_dummies_out=True)
 
 
 def objective(config: Config) -> Objective:
