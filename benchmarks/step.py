@@ -28,11 +28,14 @@ from roberta_lab.axes.examples import Rows, Vocabulary
 from roberta_lab.axes.masking import masked_rows
 from roberta_lab.config import MaskingConfig, ModelConfig
 from roberta_lab.data.datamodule import pack, to_batch
+from roberta_lab.data.static_shapes import TOKENS, Shape, filled
 from roberta_lab.model.encoder import PretrainingModel
+from roberta_lab.model.flops import forward_flops
 from roberta_lab.model.objective import own_counts
 from roberta_lab.model.objectives.mlm import mlm_and
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.runs.options import CONF
+from roberta_lab.training.gpu_code import LAUNCHED_AS_GRAPH
 
 VOCAB_SIZE = 50_265
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,13 +65,17 @@ def model_config(name: str) -> ModelConfig:
     return ModelConfig(**yaml.safe_load((Path(CONF) / "model" / f"{name}.yaml").read_text()))
 
 
+def _multiple(size: float) -> int:
+    return -int(-size // TOKENS) * TOKENS
+
+
 def synchronized() -> None:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
 class Ours:
-    """The step of a run, without Lightning."""
+    """The step of a run, without Lightning. Compiled on a GPU, its batches have one shape, as those of a run have there."""
 
     def __init__(
         self, config: ModelConfig, dtype: str, rows: Rows, vocab_size: int = VOCAB_SIZE, compiled: bool = False
@@ -77,18 +84,37 @@ class Ours:
         self.vocabulary = vocabulary(vocab_size)
         self.model = PretrainingModel(config, vocab_size, rows.input_ids.shape[1], 0, nsp=False).to(DEVICE)
         self.optimizer = build_optimizer(self.model.named_parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01)
-        if compiled:
+        self.length, self.shape, self.is_graph = rows.input_ids.shape[1], None, False
+        if compiled and DEVICE.type == "cuda":
+            tokens = int(rows.lengths.sum())
+            flops = forward_flops(config, vocab_size, 1, False, attended=self.length).training * tokens
+            self.is_graph = flops < LAUNCHED_AS_GRAPH
+            self.shape = Shape(_multiple(tokens + 1), len(rows.lengths) + 2, _multiple(0.155 * tokens), 1.0)
+            self.model.encoder.compile_for_one_shape(mode="reduce-overhead" if self.is_graph else None)
+        elif compiled:
             for layer in self.model.encoder.layers:
                 layer.compile(dynamic=True)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, as a run does."""
+        self.optimizer.zero_grad(set_to_none=not self.is_graph)
+        for parameter in self.model.parameters() if self.is_graph else ():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     def data(self) -> dict[str, Any]:
         examples = np.arange(len(self.rows.lengths))
         epochs = np.full_like(examples, next(self.epochs))
         masked, labels = masked_rows(self.rows, examples, epochs, MaskingConfig("dynamic"), 1, self.vocabulary)
-        batch = pack(to_batch(self.rows, masked, labels), self.rows.input_ids.shape[1])
+        batch = pack(to_batch(self.rows, masked, labels), self.length)
+        batch["num_tokens"] = int(self.rows.lengths.sum())
+        if self.shape is not None:
+            batch = filled(batch, self.shape, 1)
         return {k: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
     def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        if self.is_graph:
+            torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(DEVICE.type, self.dtype, enabled=self.dtype != torch.float32):
             return OBJECTIVE.loss(OBJECTIVE.sums(self.model, batch), own_counts(batch))
 
@@ -113,6 +139,10 @@ class Theirs:
         self.call = torch.compile(self.model, dynamic=None) if compiled else self.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01, fused=True)
 
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
     def data(self) -> dict[str, torch.Tensor]:
         return {key: value.to(DEVICE) for key, value in self.collate(self.features).items()}
 
@@ -126,7 +156,7 @@ def step_of(side: Ours | Theirs, ready: bool) -> Callable[[], None]:
     batches = cycle([side.data() for _ in range(4)]) if ready else None
 
     def step() -> None:
-        side.optimizer.zero_grad(set_to_none=True)
+        side.zero_grad()
         batch = side.data() if batches is None else next(batches)
         side.forward(batch).backward()
         side.optimizer.step()

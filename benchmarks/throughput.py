@@ -70,7 +70,7 @@ class Step:
         self.flops = number * forward_flops(self.config, vocab_size, length, nsp=False, masked_share=share).training
 
     def __call__(self) -> None:
-        self.ours.optimizer.zero_grad(set_to_none=True)
+        self.ours.zero_grad()
         self.ours.forward(next(self.batches)).backward()
         self.ours.optimizer.step()
 

@@ -57,7 +57,7 @@ def test_a_part_is_checked_under_the_key_that_it_has_in_the_tree() -> None:
 
 
 # numbers whose field is of no type: a function of the name of the key checks them
-CHECKED_ELSEWHERE = {"micro_batch_size", "sources"}
+CHECKED_ELSEWHERE = {"micro_batch_size", "compile", "deterministic", "sources"}
 NAMES_OF_FILES = {
     *("sweep.name", "scale.name", "task.name", "sweep.rows", "sweep.row", "sweep.at_scale", "data_mix.sources"),
     *("reproduce.sweeps", "data_mix.common_sources", "task.files"),
