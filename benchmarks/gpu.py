@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -77,10 +78,8 @@ def run(section: Section, quick: bool, seconds: float) -> tuple[list[Line], str]
             wrong = f"not done after {seconds:.0f} s"
     except EOFError:
         pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     os.waitpid(child, 0)
     return lines, wrong
 

