@@ -46,6 +46,9 @@ def main(job: Job) -> Json:
     """Finetune once, or report that the run is complete. An interrupted run starts again from its first step."""
     config, path, name = job.config, job.path, job.label
     _check(config)
+    if job.is_alone and config.trainer.devices > 1:
+        several = f"trainer.devices={config.trainer.devices}: a task is finetuned on one device. Allowed: 1;"
+        raise ConfigError(f"{several} several runs go side by side with -m and trainer.jobs.")
     if run_folder.has_all(config, path) or _complete_submission(config, path):
         return run_folder.found_complete(name, path)
     # a mistake in the task's files is said before anything is prepared; what is made of the corpus has none

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from roberta_lab.config import ModelConfig
+
 HEAD_SIZES = 8  # the kernels for packed batches take multiples of it
 FLASH_HEAD_SIZE, FLASH_CAPABILITY = 256, (8, 0)  # the largest head of FlashAttention-2, and the oldest GPUs (Ampere)
 
@@ -59,6 +61,11 @@ class Packed(NamedTuple):
 
 
 Attention: TypeAlias = Padded | Packed
+
+
+def takes_joined(config: ModelConfig, device: torch.device) -> bool:
+    """Return whether one kernel takes inputs joined end to end, so that nothing is computed for padding."""
+    return device.type == "cuda" and config.hidden // config.heads % HEAD_SIZES == 0
 
 
 def joined(query: Tensor, key: Tensor, value: Tensor, cu_seq_lens: Tensor, max_length: int, dropout: float) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from roberta_lab.axes.rng import stream_key
 from roberta_lab.config import ModelConfig
-from roberta_lab.model.attention import Attention, Packed, Padded
+from roberta_lab.model.attention import Attention, Packed, Padded, takes_joined
 
 PAD_ID = 1  # RoBERTa's; a published tokenizer may have another
 POSITION_OFFSET = 2  # RoBERTa's first position, pad + 1
@@ -134,8 +134,21 @@ class Encoder(nn.Module):
 
         The mask is bool (B, T), True on real tokens, and None when there is no padding, which is faster.
         """
-        mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        return self._run(input_ids, None, token_type_ids, Padded(mask))
+        mask = None if attention_mask is None else attention_mask.bool()
+        if mask is not None and takes_joined(self.config, input_ids.device):
+            return self._joined(input_ids, mask, token_type_ids)
+        return self._run(input_ids, None, token_type_ids, Padded(None if mask is None else mask[:, None, None, :]))
+
+    def _joined(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """Return the hidden states of padded rows, (B, T, H), zeros on padding, for which nothing is computed."""
+        places = mask.flatten().nonzero().squeeze(1)
+        ends = F.pad(mask.sum(1).cumsum(0), (1, 0)).int()
+        columns = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        types = None if token_type_ids is None else token_type_ids.flatten()[places]
+        ids = input_ids.flatten()[places]
+        hidden = self._run(ids, columns.flatten()[places], types, Packed(ends, mask.shape[1]))
+        rows = hidden.new_zeros(mask.numel(), hidden.shape[-1]).index_copy(0, places, hidden)
+        return rows.view(*mask.shape, -1)
 
     def hidden_states(
         self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None, attention: Attention

@@ -32,6 +32,7 @@ from roberta_lab.tasks.items import Item, Predictions, TaskData
 from roberta_lab.tasks.metrics import constant_predictions, score, share_no_better
 from roberta_lab.tasks.result import FinetuningResult, at_chance, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
+from roberta_lab.training import gpu_code
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import RetryingHalfPrecision, build_trainer, fit, joint_norm, seed_dropout, threads
 
@@ -205,7 +206,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
     callback = EpochEnd(config, evaluate, batches.per_epoch, write, config.finetune.save_model or bool(data.others))
     loader = DataLoader(batches, batch_size=None, shuffle=False, generator=torch.Generator().manual_seed(0))
     trainer = build_trainer(config, directory, max_steps=len(batches), max_epochs=1, callbacks=[callback])
-    with threads(config.trainer.threads or torch.get_num_threads()):
+    with threads(config.trainer.threads or torch.get_num_threads()), gpu_code.kernels(config):
         begin = time.monotonic()
         try:
             fit(trainer, module, loader)

@@ -73,7 +73,7 @@ def is_deterministic(trainer: TrainerConfig) -> bool | None:
 @contextmanager
 def kernels(config: Config) -> Iterator[None]:
     """Use the kernels that the run asks for within the block, and keep compiled code in the cache for the next run."""
-    if is_compiled(config):
+    if config.trainer.compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(config.paths.cache).absolute() / "compiled"))
     wanted = is_deterministic(config.trainer)
     if wanted is None:
