@@ -71,6 +71,19 @@ def test_with_dropout_another_cut_is_another_run_and_the_table_marks_it(tmp_path
     assert marks(made) == {"static": (), "dynamic": ("cut into micro-batches of 2, not micro-batches of 8",)}
 
 
+def test_compiled_code_and_kernels_that_do_not_repeat_their_bits_are_marked() -> None:
+    """Compiled code drops other units; runs of older code noted neither."""
+    plain = cut()
+    compiled, varying = replace(plain, compiled=True, deterministic=True), replace(plain, deterministic=False)
+    assert marks(table((plain,), (replace(plain, deterministic=True),))) == {"static": (), "dynamic": ()}
+    assert marks(table((plain,), (compiled,)))["dynamic"] == (
+        "cut into micro-batches of 16, compiled, not micro-batches of 16",
+    )
+    assert marks(table((plain,), (varying,)))["dynamic"] == (
+        "cut into micro-batches of 16, by kernels that do not repeat their bits, not micro-batches of 16",
+    )
+
+
 # ---------------------------------------------------------------- rows of a table share it
 def cuts_of(kind: str, *words: str) -> dict[str, tuple[int, int, int]]:
     """Row -> its batch, micro-batch, and accumulation."""

@@ -25,7 +25,7 @@ TOKENS, MASKED = 128, 64  # tokens and masked positions of a shape are multiples
 DEVIATIONS = (
     5  # standard deviations above the mean: fewer than one micro-batch in a million is larger, if they are normal
 )
-SAMPLED = 1 << 14  # examples, of steps from the first to the last
+SAMPLED = 1 << 14  # examples, of steps all over the first epoch
 
 
 class Shape(NamedTuple):
@@ -73,6 +73,7 @@ def _sizes(batches: "MicroBatches") -> Iterator[tuple[int, int, float]]:
     """Yield the tokens, inputs and masked tokens of the micro-batches of some steps, of all ranks."""
     config, world_size = batches.config, batches.rank.world_size
     masking, steps = config.masking, config.batch_size.steps
+    steps = max(1, min(steps, int(1 / batches.batches.epochs(1))))  # later ones would need other orders of all examples
     number = min(steps, max(4, SAMPLED // config.batch_size.sequences))
     for step in np.linspace(0, steps - 1, number).astype(int).tolist():
         for share in range(batches.per_step * world_size):

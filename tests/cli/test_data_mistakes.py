@@ -121,3 +121,8 @@ def test_the_last_of_many_files_is_looked_at_before_the_first_is_read(
     words = ["data_mix=own", "data_mix.own.path=data", "data_mix.own.kind=csv", "prepare.workers=1"]
     assert main.main(["prepare", *words]) == 2
     assert "data/30.csv has no field 'text'. It has: body." in capsys.readouterr().err
+
+
+def test_a_task_is_finetuned_on_one_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["finetune", "task=pydoc_pair", "trainer=ddp", "trainer.devices=2"]) == 2
+    assert "trainer.devices=2: a task is finetuned on one device. Allowed: 1; " in capsys.readouterr().err
