@@ -3,6 +3,7 @@
 The position in the data is the number of micro-batches so far; the loader derives everything from it.
 """
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from weakref import ref
 
 import lightning.pytorch as L
 import numpy as np
@@ -183,6 +185,13 @@ def leave_signals_to_the_run(worker: int) -> None:
     end_with(os.getppid())
 
 
+def end_workers(left: ref[Any]) -> None:
+    """End the workers of batches that are left when this process ends: it would ask them by a signal, which they ignore, and
+    wait for ever. The method is private: PyTorch calls it when nothing refers to the batches any more."""
+    if (batches := left()) is not None:
+        batches._shutdown_workers()
+
+
 class PositionLoader(DataLoader[Batch]):
     """A loader without a state: its position is derived from the step. Its length is that of the whole run."""
 
@@ -193,7 +202,10 @@ class PositionLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Any:  # of processes, a process that hangs is named
         batches = super().__iter__()
-        return watched_batches(batches) if self.num_workers else batches
+        if not self.num_workers:
+            return batches
+        atexit.register(end_workers, ref(batches))
+        return watched_batches(batches)
 
     def state_dict(self) -> dict[str, object]:
         return {}

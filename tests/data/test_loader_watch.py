@@ -1,7 +1,9 @@
 """Of the processes that make batches the one that hangs is named and killed, and none that only takes its time."""
 
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -104,3 +106,22 @@ def test_torch_still_says_whose_turn_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     loader = DataLoader([10, 11, 12, 13], batch_size=None, num_workers=2)
     assert [int(batch) for batch in watched_batches(iter(loader))] == [10, 11, 12, 13]
     assert turns[:4] == [0, 1, 0, 1] and len(made[0].processes) == 2
+
+
+def test_workers_that_are_left_do_not_hold_up_the_end() -> None:
+    """Their iterator is referred to until the interpreter ends, as by the traceback of an error that is kept."""
+    code = (
+        "import builtins, gc\n"
+        "from small_pretraining import Store, VOCABULARY, make\n"
+        "from roberta_lab.data.datamodule import PositionLoader, PretrainingData, leave_signals_to_the_run\n"
+        "batches = PretrainingData(make(), Store(), Store(), VOCABULARY).micro_batches\n"
+        "options = dict(worker_init_fn=leave_signals_to_the_run, persistent_workers=True)\n"
+        "loader = PositionLoader(batches, batch_size=None, sampler=range(9), num_workers=1, **options)\n"
+        "builtins.kept = iter(loader)\n"
+        "next(builtins.kept)\n"
+        "gc.freeze()\n"
+    )
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, stderr=subprocess.PIPE, check=True)
+    assert done.stderr == b""
