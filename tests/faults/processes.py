@@ -220,7 +220,7 @@ def hangs(tries: int, folder: Path, seed: int, limit: float = 3.0) -> list[Found
         begin = time.monotonic()
         process = start([*words, *small(folder, f"hang-{which}-{what}")], f"{which} 5 {what}", limit)
         children: list[int] = []
-        while process.poll() is None and time.monotonic() - begin < (PATIENCE if what == "loop" else 1) * limit + 60:
+        while process.poll() is None and time.monotonic() - begin < (PATIENCE if what == "loop" else 1) * limit + 150:
             children = children_of(process.pid) or children
             time.sleep(0.5)
         process.kill()
