@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 from weakref import ref
 
@@ -196,6 +197,7 @@ class PositionLoader(DataLoader[Batch]):
     """A loader without a state: its position is derived from the step. Its length is that of the whole run."""
 
     dataset: MicroBatches
+    waited = 0.0  # seconds that batches were waited for
 
     def __len__(self) -> int:  # Lightning counts the steps of the run in it
         return len(self.dataset)
@@ -203,9 +205,17 @@ class PositionLoader(DataLoader[Batch]):
     def __iter__(self) -> Any:  # of processes, a process that hangs is named
         batches = super().__iter__()
         if not self.num_workers:
-            return batches
+            return self._timed(batches)
         atexit.register(end_workers, ref(batches))
-        return watched_batches(batches)
+        return self._timed(watched_batches(batches))
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the batches, and add up how long each was waited for."""
+        start = perf_counter()
+        for batch in batches:
+            self.waited += perf_counter() - start
+            yield batch
+            start = perf_counter()
 
     def state_dict(self) -> dict[str, object]:
         return {}
