@@ -105,10 +105,13 @@ class PerfFile:
         with suppress(Damaged, RunInUse):  # which is said by whoever closes the run
             claims.check(self.directory)
             self.flush()
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-        self._file = None
+        self._end()
+
+    def _end(self) -> None:
+        file, self._file = self._file, None
+        with suppress(OSError):
+            if file is not None:
+                file.close()
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -117,7 +120,7 @@ class PerfFile:
             yield
         except OSError as error:
             print(f"{self.directory / PERF}: {error.strerror}; the speed is measured no more", file=sys.stderr)
-            self._file = None
+            self._end()
 
 
 def _noted(run: Path) -> dict[str, Any]:
