@@ -203,6 +203,16 @@ def memory_of(config: Config, num_parameters: int, tokens: int) -> Memory:
     )
 
 
+def memory_on_gpu(config: Config, tokens: int = 0) -> float:
+    """Return the bytes that a run takes on each of its GPUs; `tokens` in a pass, if these are not those of a micro-batch."""
+    length, nsp = config.input_format.max_length, nsp_is_on(config)
+    micro = micro_batch_size(config.batch_size.sequences, config.trainer)
+    token_types = 2 if format_of(config.input_format).pairs else 0
+    number = parameters(config.model, config.tokenizer.vocab_size, length, token_types, nsp).total
+    there = replace(config, plan=replace(config.plan, hardware="h200"))  # of GPUs the formula has one form
+    return memory_of(there, number, tokens or micro * length).total
+
+
 # ---------------------------------------------------------------- what would not work as asked
 def _warnings(config: Config, memory: Memory, micro: int, accumulation: int) -> Iterator[str]:
     """Yield what stands in the way of the run on this hardware, and what would help."""
