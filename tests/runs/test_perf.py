@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF
 from roberta_lab.runs.perf import PerfFile, Speed, costs_with, speeds_in
 from roberta_lab.runs.registration import register
-from roberta_lab.runs.tracking import MetricsFile
+from roberta_lab.runs.tracking import MetricsFile, with_speed
+from roberta_lab.runs.wandb.mirror import Mirror
+from roberta_lab.runs.wandb.names import Keys
 from roberta_lab.training import perf as measuring
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
@@ -220,3 +223,17 @@ def test_what_a_run_notes_is_what_a_plan_looks_for(tmp_path: Path) -> None:
     assert rate is not None and rate.per_second == 60 / int(str(speed.setup["threads"]))
     assert perf.rate_of(replace(own, model=replace(own.model, layers=2)), [speed], 4) is None
     assert np.isclose(speed.per_device, rate.per_second) and speed.facts() == {"tokens per second": "60"}
+
+
+def test_wandb_gets_the_speed_of_a_step_at_the_step_of_its_losses() -> None:
+    """Neither as a score, of which the best is kept, nor at steps that `logger.every` leaves out; again after a break."""
+    logged: list[tuple[int, dict[str, float]]] = []
+    run: Any = mock.Mock()
+    run.log = lambda values, step: logged.append((step, values))
+    shown = Mirror(run, Path(), Keys("pretrain/"), every=2)
+    losses = [Row(step, {"tokens_seen": 10 * step, "train/grad_norm": 1.0}) for step in (1, 2)]
+    speeds = [Row(step, {"perf/mfu": 0.3}) for step in (1, 2)]
+    shown.log_again(with_speed(losses, speeds))
+    shown.finish()
+    assert [step for step, _ in logged] == [2, 2] and "pretrain/train/grad_norm" in logged[0][1]
+    assert len(logged) == 2 and "pretrain/perf/mfu" in logged[1][1] and not run.define_metric.called
