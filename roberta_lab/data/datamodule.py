@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 from weakref import ref
 
@@ -30,7 +29,7 @@ from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import STOPPING, Config, MaskingConfig
 from roberta_lab.config.processes import end_with
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.loader_watch import watched_batches
+from roberta_lab.data.loader_watch import Timed, watched_batches
 from roberta_lab.data.static_shapes import Shape, filled, shape_of
 
 if TYPE_CHECKING:
@@ -193,11 +192,10 @@ def end_workers(left: ref[Any]) -> None:
         batches._shutdown_workers()
 
 
-class PositionLoader(DataLoader[Batch]):
+class PositionLoader(DataLoader[Batch], Timed):
     """A loader without a state: its position is derived from the step. Its length is that of the whole run."""
 
     dataset: MicroBatches
-    waited = 0.0  # seconds that batches were waited for
 
     def __len__(self) -> int:  # Lightning counts the steps of the run in it
         return len(self.dataset)
@@ -205,17 +203,9 @@ class PositionLoader(DataLoader[Batch]):
     def __iter__(self) -> Any:  # of processes, a process that hangs is named
         batches = super().__iter__()
         if not self.num_workers:
-            return self._timed(batches)
+            return self.timed(batches)
         atexit.register(end_workers, ref(batches))
-        return self._timed(watched_batches(batches))
-
-    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield the batches, and add up how long each was waited for."""
-        start = perf_counter()
-        for batch in batches:
-            self.waited += perf_counter() - start
-            yield batch
-            start = perf_counter()
+        return self.timed(watched_batches(batches))
 
     def state_dict(self) -> dict[str, object]:
         return {}

@@ -129,7 +129,8 @@ def trained(folder: Path, stop: int | None = None) -> tuple[bytes, list[Row]]:
     return (folder / "metrics.jsonl").read_bytes(), perf.read(folder)
 
 
-def test_each_step_is_measured_once_and_metrics_have_no_times(tmp_path: Path) -> None:
+def test_each_step_is_measured_once_and_metrics_have_no_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")  # without SLURM's programs, of which Lightning would warn
     (whole := tmp_path / "whole").mkdir()
     (cut := tmp_path / "cut").mkdir()
     metrics, speeds = trained(whole)
