@@ -84,7 +84,7 @@ def looped(config: Config, store: TokenStore) -> float:
         log = Tracker(config, Path(folder), "pretrain", "overhead", science(config))
         log.resume(0)
         with progress_bar(config, 0, "overhead") as bar:
-            callback = StepEnd(config, data, log, Path(folder) / "checkpoints", bar)
+            callback = StepEnd(config, data, log, Path(folder) / "checkpoints", bar, speed=log.speed)
             loop = build_pretraining_trainer(config, data, callback, Path(folder))
             loop.callbacks.insert(0, clock)  # its last batch ends before the run is validated and saved
             fit(loop, module, datamodule=data)

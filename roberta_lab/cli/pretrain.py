@@ -77,7 +77,7 @@ def _pretrain(config: Config, prepared: Prepared, path: Path, name: str) -> RunR
     score, result = _score(config, prepared), None
     log = Tracker(config, path, "pretrain", name, identity.science(config))
     try:
-        found = pretrain(config, prepared, path, log, name, log.note_cut, score)
+        found = pretrain(config, prepared, path, log, name, log.note_cut, score, log.speed)
         result = RunResult(path.name, name, time.monotonic() - start, found)
         log.show(partial(media.filled_masks, config, prepared, path))
     finally:

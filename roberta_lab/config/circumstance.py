@@ -76,7 +76,7 @@ class TrainerConfig:
     deterministic: Any = "auto"
     activation_checkpointing: bool = False  # less memory, a third more arithmetic: for large models
     threads: int | None = between(1, 4096, None, null="what torch decides")  # CPU threads of torch; None: torch decides
-    jobs: int = between(1, 1024, 1)  # runs of a sweep that go side by side
+    jobs: int = between(1, 1024, 1)  # runs of a sweep that go side by side; on each GPU, where there are some
     checkpoint_every_steps: int = at_least(1, 500)
     num_validations: int = at_least(1, 10)
     # gradient noise (training/noise.py) is measured at every so many steps, each at the cost of a step

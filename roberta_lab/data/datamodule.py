@@ -29,7 +29,7 @@ from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import STOPPING, Config, MaskingConfig
 from roberta_lab.config.processes import end_with
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.loader_watch import watched_batches
+from roberta_lab.data.loader_watch import Timed, watched_batches
 from roberta_lab.data.static_shapes import Shape, filled, shape_of
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def end_workers(left: ref[Any]) -> None:
         batches._shutdown_workers()
 
 
-class PositionLoader(DataLoader[Batch]):
+class PositionLoader(DataLoader[Batch], Timed):
     """A loader without a state: its position is derived from the step. Its length is that of the whole run."""
 
     dataset: MicroBatches
@@ -203,9 +203,9 @@ class PositionLoader(DataLoader[Batch]):
     def __iter__(self) -> Any:  # of processes, a process that hangs is named
         batches = super().__iter__()
         if not self.num_workers:
-            return batches
+            return self.timed(batches)
         atexit.register(end_workers, ref(batches))
-        return watched_batches(batches)
+        return self.timed(watched_batches(batches))
 
     def state_dict(self) -> dict[str, object]:
         return {}

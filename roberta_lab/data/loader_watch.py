@@ -126,3 +126,17 @@ def watched_batches(batches: Any) -> Iterator[Any]:
         except StopIteration:
             return
         yield batch
+
+
+class Timed:
+    """A loader that knows how long its batches were waited for."""
+
+    waited = 0.0  # seconds
+
+    def timed(self, batches: Iterator[_T]) -> Iterator[_T]:
+        """Yield the batches, and add up how long each was waited for."""
+        start = time.perf_counter()
+        for batch in batches:
+            self.waited += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()

@@ -10,11 +10,11 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 from roberta_lab.config import ProcessDied, Stopped, one_line, stopping
 from roberta_lab.config.processes import POLL_SECONDS, end_with
@@ -36,10 +36,34 @@ class Outcome:
     error: BaseException | None = None
 
 
+class Places(Protocol):
+    """What work needs beside a process, such as a GPU: given before it begins, and taken back when it has ended."""
+
+    def take(self, number: int) -> Mapping[str, str] | None:
+        """Return the variables of the environment in which a piece of work may begin now; None while it must wait."""
+
+    def free(self, number: int) -> None:
+        """Take back what a piece of work had."""
+
+
+class Anywhere:
+    """No need of anything."""
+
+    def take(self, number: int) -> Mapping[str, str]:
+        return {}
+
+    def free(self, number: int) -> None:
+        pass
+
+
+ANYWHERE = Anywhere()
+
+
 class _Process:
     """One process and the connection to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables  # of its environment, beside those of this process
         self.connection, theirs = Pipe()
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)  # the same code, wherever this one found it
         words = [theirs.fileno(), os.getpid(), *stopping.numbers()]
@@ -47,11 +71,17 @@ class _Process:
             [sys.executable, "-c", _MAIN, *(str(int(word)) for word in words)],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **variables},
         )
         theirs.close()
         self.is_ready = False  # it has started and listens to signals
         self.work: int | None = None  # the number of what it does
+        self.promised: tuple[int, Work] | None = None  # what it gets when it is ready
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether it has work, or will have some."""
+        return self.work is not None or self.promised is not None
 
     def send(self, number: int, work: Work) -> None:
         """Give it work."""
@@ -106,37 +136,52 @@ class Pool:
         while self.processes:
             self.processes.pop().end()
 
-    def outcomes(self, works: Sequence[Work], most: int | None = None) -> Iterator[tuple[int, Outcome]]:
-        """Yield the number of each piece of work and what came of it, as they end; `most` go side by side.
+    def outcomes(
+        self, works: Sequence[Work], most: int | None = None, places: Places = ANYWHERE
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yield the number of each piece of work and what came of it, as they end; `most` go side by side, as `places` lets them.
 
         While this process finishes first (`stopping.finishing`), a signal is passed on to those that work; what has not
         begun then is left out.
         """
         waiting, most, passed_on = deque(enumerate(works)), min(most or self.most, self.most), False
         try:
-            while waiting or any(process.work is not None for process in self.processes):
+            while waiting or any(process.is_busy for process in self.processes):
                 if (number := stopping.asked()) and not passed_on:
                     passed_on = True
                     waiting.clear()
-                    self._pass_on(number)
-                self._hand_out(waiting, works, most)
+                    self._pass_on(number, places)
+                self._hand_out(waiting, most, places)
                 ready: list[Connection] = [process.connection for process in self.processes]
                 wait(ready, POLL_SECONDS)
-                yield from self._answers()
+                for number, found in self._answers():
+                    places.free(number)
+                    yield number, found
         finally:  # also where nobody wants the rest
-            for process in [p for p in self.processes if p.work is not None]:
+            for process in [p for p in self.processes if p.is_busy]:
                 self._drop(process)
 
-    def _hand_out(self, waiting: deque[tuple[int, Work]], works: Sequence[Work], most: int) -> None:
-        """Give work to those that wait for some, and start as many as are wanted."""
-        busy = sum(process.work is not None for process in self.processes)
+    def _hand_out(self, waiting: deque[tuple[int, Work]], most: int, places: Places) -> None:
+        """Give work, in its order, to processes that wait for some in its environment; start one where there is none."""
         for process in self.processes:
-            if process.is_ready and process.work is None and waiting and busy < most:
-                process.send(*waiting.popleft())
-                busy += 1
-        idle = sum(process.work is None for process in self.processes)
-        for _ in range(min(most - busy, len(waiting)) - idle):
-            self.processes.append(_Process())
+            if process.is_ready and process.promised is not None:
+                promised, process.promised = process.promised, None
+                process.send(*promised)
+        while waiting and sum(process.is_busy for process in self.processes) < most:
+            variables = places.take(waiting[0][0])
+            if variables is None:
+                return
+            idle = [process for process in self.processes if not process.is_busy]
+            fitting = [process for process in idle if process.variables == variables]
+            if fitting and fitting[0].is_ready:
+                fitting[0].send(*waiting.popleft())
+                continue
+            if not fitting:
+                if len(self.processes) >= self.most and idle:
+                    self._drop(idle[0])
+                fitting = [_Process(variables)]
+                self.processes += fitting
+            fitting[0].promised = waiting.popleft()
 
     def _answers(self) -> Iterator[tuple[int, Outcome]]:
         for process in [*self.processes]:
@@ -157,8 +202,11 @@ class Pool:
         self.processes.remove(process)
         process.end()
 
-    def _pass_on(self, number: int) -> None:
+    def _pass_on(self, number: int, places: Places) -> None:
         for process in self.processes:
+            if process.promised is not None:
+                places.free(process.promised[0])
+                process.promised = None
             if process.work is not None and process.popen.poll() is None:
                 process.popen.send_signal(number)
 

@@ -21,8 +21,8 @@ nothing was measured.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 
 from roberta_lab.axes.batch_size import micro_batch_size
 from roberta_lab.axes.input_format import format_of
@@ -33,6 +33,14 @@ from roberta_lab.model.flops import forward_flops, parameters
 from roberta_lab.model.hardware import HARDWARE
 
 AT_WORK = 0.5
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Real tokens per second of one device in training, and where the number comes from."""
+
+    per_second: float
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -94,15 +102,18 @@ class Costs:
         return None if self.price_per_hour is None else self.device_hours * self.price_per_hour
 
 
-def costs_of(config: Config) -> Costs:
-    """Return the costs of the pretraining run of a config, on the hardware of `config.plan`."""
+def costs_of(config: Config, measured: Callable[[int], Rate | None] = lambda micro_batch: None) -> Costs:
+    """Return the costs of the pretraining run of a config, on the hardware of `config.plan`.
+
+    `measured` gives the rate of a run like this one with such micro-batches, if there is one; what the plan states counts first.
+    """
     plan, batch = config.plan, config.batch_size
     length, nsp, vocab_size = config.input_format.max_length, nsp_is_on(config), config.tokenizer.vocab_size
     micro, accumulation, used = _cut(config)
     token_types = 2 if format_of(config.input_format).pairs else 0
     number = parameters(config.model, vocab_size, length, token_types, nsp).total
     per_input = forward_flops(config.model, vocab_size, length, nsp, config.masking.mask_prob).training
-    per_second, basis = _throughput(config, per_input / length)
+    rate = _rate(config, per_input / length, measured(micro))
     real = real_tokens(config)
     tokens = real.per_step * batch.steps
     memory = memory_of(config, number, micro * length)
@@ -117,8 +128,8 @@ def costs_of(config: Config) -> Costs:
         accumulation=accumulation,
         flops=per_input / length * tokens,
         memory=memory,
-        seconds=tokens / (per_second * used),
-        basis=basis,
+        seconds=tokens / (rate.per_second * used),
+        basis=rate.basis,
         price_per_hour=plan.price_per_hour,
         warnings=tuple(_warnings(config, memory, micro, accumulation)),
     )
@@ -132,14 +143,33 @@ def _cut(config: Config) -> tuple[int, int, int]:
     return size, math.ceil(sequences / (used * size)), used
 
 
-def _throughput(config: Config, flops_per_token: float) -> tuple[float, str]:
-    """Return the tokens per second of one device, and where the number comes from."""
+def _rate(config: Config, flops_per_token: float, measured: Rate | None) -> Rate:
+    """Return the rate that the plan states, else the measured one, else one by the hardware's peak and usual share of it."""
     plan, dtype, device = config.plan, config.precision.dtype, HARDWARE[config.plan.hardware]
-    if plan.tokens_per_second is not None:
-        return plan.tokens_per_second, f"measured: plan.tokens_per_second={plan.tokens_per_second:g} a {device.unit}"
+    if (rate := plan.tokens_per_second) is not None:
+        return Rate(rate, f"measured: plan.tokens_per_second={rate:g} a {device.unit}")
+    if measured is not None and plan.mfu is None:
+        return measured
     peak = device.flops_per_second(dtype)
     mfu, source = (device.mfu, device.mfu_source) if plan.mfu is None else (plan.mfu, "plan.mfu")
-    return peak * mfu / flops_per_token, f"stated: {peak / 1e12:g} TFLOP/s ({dtype}) x MFU {mfu:g} ({source})"
+    return Rate(peak * mfu / flops_per_token, f"stated: {peak / 1e12:g} TFLOP/s ({dtype}) x MFU {mfu:g} ({source})")
+
+
+def shape_of(config: Config) -> dict[str, object]:
+    """Return what the tokens per second depend on beside device and cut: in plans a run stands for others of this shape.
+
+    The size of the vocabulary is beside it: a tokenizer may find fewer tokens than it is asked for.
+    """
+    return {
+        "model": {name: value for name, value in asdict(config.model).items() if name != "init_std"},
+        "format": config.input_format.name,
+        "max_length": config.input_format.max_length,
+        "nsp": nsp_is_on(config),
+        "mask_prob": config.masking.mask_prob,
+        "objective": config.objective.name,
+        "precision": config.precision.dtype,
+        "activation_checkpointing": config.trainer.activation_checkpointing,
+    }
 
 
 def layer_bytes(model: ModelConfig, length: int, dtype: str, cpu: bool) -> float:
@@ -171,6 +201,16 @@ def memory_of(config: Config, num_parameters: int, tokens: int) -> Memory:
         activations=tokens * (layers + (8 + mask) * model.hidden),
         logits=config.masking.mask_prob * tokens * config.tokenizer.vocab_size * e,
     )
+
+
+def memory_on_gpu(config: Config, tokens: int = 0) -> float:
+    """Return the bytes that a run takes on each of its GPUs; `tokens` in a pass, if these are not those of a micro-batch."""
+    length, nsp = config.input_format.max_length, nsp_is_on(config)
+    micro = micro_batch_size(config.batch_size.sequences, config.trainer)
+    token_types = 2 if format_of(config.input_format).pairs else 0
+    number = parameters(config.model, config.tokenizer.vocab_size, length, token_types, nsp).total
+    there = replace(config, plan=replace(config.plan, hardware="h200"))  # of GPUs the formula has one form
+    return memory_of(there, number, tokens or micro * length).total
 
 
 # ---------------------------------------------------------------- what would not work as asked

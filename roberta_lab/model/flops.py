@@ -85,7 +85,7 @@ def parameters(model: ModelConfig, vocab_size: int, max_length: int, token_types
 def forward_flops(
     model: ModelConfig,
     vocab_size: int,
-    length: int,
+    length: float,
     nsp: bool,
     masked_share: float = 0.15,
     attended: float | None = None,

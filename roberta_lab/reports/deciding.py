@@ -8,7 +8,6 @@ from pathlib import Path
 from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import compact, counted, short
 from roberta_lab.data.storage import Json
-from roberta_lab.model.costs import costs_of
 from roberta_lab.reports.statistics.claims import power_to_decide, seeds_to_decide
 from roberta_lab.reports.statistics.paired import LEVEL
 from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
@@ -18,6 +17,7 @@ from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.perf import costs_with, speeds_in
 from roberta_lab.runs.sweeps import at_scale
 from roberta_lab.runs.tables import each_once
 from roberta_lab.tasks.costs import finetune_seconds
@@ -197,7 +197,9 @@ def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:
     """Return the device-hours that a pretraining seed takes, at most; None where a task's size is not known."""
     each = each_once(runs).values()
     seeds = {run.seed for run in each}
-    pretraining = sum(costs_of(run.config).device_hours for run in each if run.kind == "pretrain")
+    trained = [run.config for run in each if run.kind == "pretrain"]
+    speeds = speeds_in(Path(trained[0].paths.outputs)) if trained else []
+    pretraining = sum(costs_with(config, speeds).device_hours for config in trained)
     seconds = [finetune_seconds(run.config) for run in each if run.kind == "finetune"]
     known = [one for one in seconds if one is not None]
     return (pretraining + sum(known) / 3600) / len(seeds) if seeds and len(known) == len(seconds) else None

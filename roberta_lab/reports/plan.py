@@ -8,13 +8,14 @@ from pathlib import Path
 from roberta_lab.config import Config, ConfigError
 from roberta_lab.config.formatting import counted, duration, short
 from roberta_lab.data.storage import Json
-from roberta_lab.model.costs import Costs, costs_of
+from roberta_lab.model.costs import Costs
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.reports.console import aligned
 from roberta_lab.reports.deciding import Deciding, deciding
 from roberta_lab.reports.deciding import lines as deciding_lines
 from roberta_lab.reports.table.markdown import grid
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.perf import Speed, costs_with, speeds_in
 from roberta_lab.runs.results import is_complete
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of
 from roberta_lab.tasks.costs import finetune_seconds
@@ -82,7 +83,10 @@ def plans_of(job: Job) -> list[Plan]:
         if config.plan.difference is not None:
             raise ConfigError("plan.difference: it is one between rows of a table, so it needs sweep=NAME.")
         run = replace(job, kind="pretrain")
-        planned, title = _planned(run.label, config, run.path, {}), f"{run.label} at scale={config.scale.name}"
+        planned, title = (
+            _planned(run.label, config, run.path, {}, speeds_in(Path(config.paths.outputs))),
+            f"{run.label} at scale={config.scale.name}",
+        )
         return [Plan(title, (planned,), None, config.plan.hardware, jobs=1)]
     sweeps = sweeps_of(config, job.overrides)
     plans = [
@@ -95,7 +99,8 @@ def plan_of_runs(config: Config, runs: Sequence[Job]) -> Plan:
     """Return the plan of a sweep whose runs are composed."""
     assert config.sweep is not None
     seen: dict[str, str] = {}
-    planned = tuple(_planned(run.row, run.config, run.path, seen) for run in runs if run.kind == "pretrain")
+    speeds = speeds_in(Path(config.paths.outputs))
+    planned = tuple(_planned(run.row, run.config, run.path, seen, speeds) for run in runs if run.kind == "pretrain")
     title = f"{config.sweep.title} ({config.sweep.name}) at scale={config.scale.name}"
     return Plan(title, planned, _finetuning(runs), config.plan.hardware, config.trainer.jobs)
 
@@ -110,10 +115,10 @@ def _total(sweeps: Sequence[Sweep], plans: Sequence[Plan]) -> Plan:
     return Plan(title, tuple(each.values()), finetuning, config.plan.hardware, config.trainer.jobs, is_total=True)
 
 
-def _planned(row: str, config: Config, path: Path, seen: dict[str, str]) -> PlannedRun:
+def _planned(row: str, config: Config, path: Path, seen: dict[str, str], speeds: Sequence[Speed]) -> PlannedRun:
     earlier = seen.get(path.name)
     seen.setdefault(path.name, row)
-    return PlannedRun(row, config.seed, path.name, is_complete(path), earlier, costs_of(config))
+    return PlannedRun(row, config.seed, path.name, is_complete(path), earlier, costs_with(config, speeds))
 
 
 def _finetuning(runs: Iterable[Job]) -> Finetuning:

@@ -1,11 +1,13 @@
 """Hydra's launcher of this project: jobs in processes of their own, `trainer.jobs` side by side.
 
-A job whose process dies takes no other with it. It is tried once more when the others are done, alone: another one may have
-used up the memory. A signal that only this process got is passed on, and the jobs are waited for.
+With GPUs that many go on each of them (`leases`). A job whose process dies, or whose GPU has no memory left, takes no other with
+it. It is tried once more when the others are done, alone: another one may have used up the memory. A signal that only this process got is passed on, and the jobs are waited for.
 """
 
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeAlias, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,10 +16,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra.version import setbase
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from roberta_lab.config import ProcessDied, Stopped, stopping
+from roberta_lab.config import ConfigError, ProcessDied, Stopped, one_line, stopping
 from roberta_lab.data.corpus.workers import cores
-from roberta_lab.data.pool import Outcome, Pool, Work
+from roberta_lab.data.pool import ANYWHERE, Outcome, Places, Pool, Work
+from roberta_lab.runs import leases
+from roberta_lab.runs.compose import build
+from roberta_lab.runs.leases import Leases, Need
 from roberta_lab.runs.wandb import environment
 
 Done: TypeAlias = tuple[JobStatus, Any, str | None]  # of a job: status, what it returned or raised, what is left of W&B
@@ -59,24 +65,51 @@ class ProcessLauncher(Launcher):
         works: list[Work] = [
             (_run, (*shared, list(words), initial_job_idx + i)) for i, words in enumerate(job_overrides)
         ]
-        pool, found = _pool_of(self.most), dict[int, Outcome]()
+        found, gpus = dict[int, Outcome](), leases.devices()
+        pool = _pool_of(self.most * max(1, len(gpus)))
+        places: Places = Leases(gpus, self.most, self._needs(job_overrides)) if gpus else ANYWHERE
+        if gpus and len(works) > 1:
+            names = ", ".join(gpu.name for gpu in gpus)
+            print(f"on GPU {names}: at most {self.most} side by side on each, as their memory allows", file=sys.stderr)
         with stopping.finishing():
-            for number, outcome in pool.outcomes(works):
+            for number, outcome in pool.outcomes(works, places=places):
                 found[number] = outcome
                 if outcome.error is None:
                     environment.learn(_done(outcome)[2])
-                if isinstance(outcome.error, ProcessDied) and not stopping.asked():
+                if (lost := _lost(outcome)) and not stopping.asked():
                     words = " ".join(job_overrides[number])
-                    print(
-                        f"job {number} ({words}): {outcome.error}; once more, alone, after the others", file=sys.stderr
-                    )
-            again = [number for number in found if isinstance(found[number].error, ProcessDied)]
-            for i, outcome in pool.outcomes([works[number] for number in again], most=1):
+                    print(f"job {number} ({words}): {lost}; once more, alone, after the others", file=sys.stderr)
+            again = [number for number in found if _lost(found[number])]
+            if again and gpus:
+                pool.close()  # a process that waits has memory of its GPU
+            alone = Leases(gpus, 1, self._needs([job_overrides[number] for number in again])) if gpus else ANYWHERE
+            for i, outcome in pool.outcomes([works[number] for number in again], most=1, places=alone):
                 found[again[i]] = outcome
             if number := stopping.asked():
-                lost = [one.error.said for one in found.values() if isinstance(one.error, Stopped) and one.error.said]
-                stopping.stop(number, "; ".join(lost))
+                said = [one.error.said for one in found.values() if isinstance(one.error, Stopped) and one.error.said]
+                stopping.stop(number, "; ".join(said))
         return [_returned(found[number]) for number in range(len(works))]
+
+    def _needs(self, job_overrides: Sequence[Sequence[str]]) -> Callable[[int], Need]:
+        """Return what says what a job needs of GPUs, by its number. A job that cannot be composed says so where it runs."""
+
+        @cache
+        def need(number: int) -> Need:
+            own = self.context.config_loader.load_sweep_config(self.config, list(job_overrides[number]))
+            try:
+                return leases.need_of(build(own), own.hydra.job.name)
+            except (ConfigError, OmegaConfBaseException):
+                return Need(1)
+
+        return need
+
+
+def _lost(outcome: Outcome) -> str:
+    """Return why a job was lost that alone may succeed; empty for others. torch's error has its name, torch need not be here."""
+    if isinstance(outcome.error, ProcessDied):
+        return str(outcome.error)
+    value = outcome.value[1] if isinstance(outcome.value, tuple) else outcome.error
+    return one_line(value) if isinstance(value, Exception) and type(value).__name__ == "OutOfMemoryError" else ""
 
 
 def _run(context: HydraContext, config: DictConfig, task: TaskFunction, words: list[str], number: int) -> Done:
@@ -95,6 +128,10 @@ def _run(context: HydraContext, config: DictConfig, task: TaskFunction, words: l
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():  # others on this GPU may need what the job has left
+        gc.collect()
+        torch.cuda.empty_cache()
     return done.status, done._return_value, environment.failed()
 
 

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,8 @@ from roberta_lab.config import Config, Damaged, naming
 from roberta_lab.config.formatting import csv_cell
 from roberta_lab.data import claims
 from roberta_lab.data.storage import replacing, write
-from roberta_lab.runs import provenance, results
+from roberta_lab.runs import perf, provenance, results
+from roberta_lab.runs.perf import PerfFile
 from roberta_lab.runs.results import RunResult
 from roberta_lab.runs.wandb import mirror
 from roberta_lab.training.rows import METRICS, Cut, Row
@@ -98,6 +99,11 @@ def _content(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
+def with_speed(rows: Sequence[Row], speed: Sequence[Row]) -> list[Row]:
+    """Return rows of metrics and of speed in the order of their steps, as they were written."""
+    return sorted([*rows, *speed], key=lambda row: row.step)
+
+
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write rows as a CSV table with a column per metric; a cell is empty where its row lacks the metric."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -114,7 +120,7 @@ def show_again(config: Config, directory: Path, kind: str, label: str, science: 
     shown = mirror.start(config, directory, kind, label, science, 0)
     if shown is None or result is None:
         return
-    shown.log_again(read(directory / METRICS))
+    shown.log_again(with_speed(read(directory / METRICS), perf.read(directory)))
     shown.summarize(shown.keys.summary(config, kind, result.to_json()))
     shown.finish(seconds=mirror.FINISH_SECONDS)
 
@@ -125,19 +131,25 @@ class Tracker:
     def __init__(self, config: Config, directory: Path, kind: str, label: str, science: Mapping[str, object]) -> None:
         self.config, self.directory, self.kind, self.label, self.science = config, directory, kind, label, science
         self.file: MetricsFile | None = None
+        self.speed = PerfFile(directory, self._send)  # of pretraining
         self.mirror: mirror.Mirror | None = None
 
     def resume(self, step: int, saved: bytes | None = None) -> None:
         """Open the file, keep the rows of an earlier attempt up to `step`, and start W&B. Call it before `write`."""
         self.file = MetricsFile(self.directory / METRICS, step, saved)
         self.mirror = mirror.start(self.config, self.directory, self.kind, self.label, self.science, step)
+        if self.kind == "pretrain":
+            self.speed.resume(step)
         if self.mirror is not None:
-            self.mirror.log_again(self.read())
+            self.mirror.log_again(with_speed(self.read(), self.speed.rows()))
 
     def write(self, row: Row) -> None:
         """Append a row to the file, and send it to W&B."""
         assert self.file is not None, "call resume first"
         self.file.write(row)
+        self._send(row)
+
+    def _send(self, row: Row) -> None:
         if self.mirror is not None:
             self.mirror.log(row)
 
@@ -150,6 +162,7 @@ class Tracker:
         assert self.file is not None, "call resume first"
         claims.check(self.directory)
         self.file.flush()
+        self.speed.flush()
 
     def saved(self) -> bytes:
         """Return all rows as they stand in the file."""
@@ -183,6 +196,7 @@ class Tracker:
         """
         if self.file is not None:
             self.file.close()
+        self.speed.close()
         if result is not None and self.file is not None:
             claims.check(self.directory)
             self.file.saved()

@@ -24,6 +24,7 @@ from roberta_lab.model.objectives import objective_of
 from roberta_lab.training import gpu_code, micro_batch, noise, ranks
 from roberta_lab.training.fill_mask import filled
 from roberta_lab.training.module import PretrainingModule
+from roberta_lab.training.perf import PerfLog
 from roberta_lab.training.rows import EXAMPLES, Cut, NoRows, PretrainingResult, Row, RowLog
 from roberta_lab.training.step_end import Score, StepEnd
 from roberta_lab.training.trainer import build_trainer, fit, threads
@@ -37,12 +38,13 @@ def pretrain(
     label: str,
     note_cut: Callable[[Cut], None] = lambda cut: None,
     score: Score | None = None,
+    speed: PerfLog | None = None,
 ) -> PretrainingResult:
     """Train in `directory` from its newest whole checkpoint to the end, and return the run's result.
 
     This process writes everything; with several devices it is rank 0, and the others only train. `label` is the name of the
     run in the progress bar. `note_cut` is called once, before the first step, with the cut that is really used. `score` gives a
-    task's figures as training goes on.
+    task's figures as training goes on; `speed` keeps how fast that is.
 
     Raises: Stopped after a signal, when the step it fell in is finished and saved; RankDied; NonFinite.
     """
@@ -60,7 +62,7 @@ def pretrain(
     note_cut(cut_of(config, start))
     job = config, prepared, directory, newest
     with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
-        module, data = train(rank, *job, rows, bar, score)
+        module, data = train(rank, *job, rows, bar, score, speed)
     rows.flush()
     result = _result(module, data, rows.read())
     write_examples(directory, config, prepared, module)
@@ -107,6 +109,7 @@ def train(
     rows: RowLog,
     bar: tqdm | None,
     score: Score | None = None,
+    speed: PerfLog | None = None,
 ) -> tuple[PretrainingModule, PretrainingData]:
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises Stopped."""
     encoding = tokenizer.load(prepared.tokenizer)
@@ -127,7 +130,7 @@ def train(
         if (shape := data.micro_batches.shape) is not None and rank.number == 0:
             print(f"micro-batches of {shape}", flush=True)
         module.is_graph = gpu_code.compile_model(module.model, config, fixed, encoding.vocab_size)
-        step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score)
+        step_end = StepEnd(config, data, rows, directory / "checkpoints", bar, score, speed)
         with stopping.finishing():
             fit(build_pretraining_trainer(config, data, step_end, directory), module, datamodule=data, ckpt_path=newest)
             if step_end.stop_asked:

@@ -9,6 +9,10 @@ from roberta_lab.config.formatting import number
 from roberta_lab.model.metrics import BITS_PER_BYTE, PERPLEXITY, Metric, accuracy
 
 METRICS = "metrics.jsonl"  # in the folder of a run: its rows
+PERF = (
+    "perf.jsonl"  # beside it: what was measured of each step's speed, with times in it, so apart from what must repeat
+)
+PERF_SUMMARY = "perf.json"  # and the medians of that, with what they depend on
 EXAMPLES = "examples.json"  # in the folder of a run: what its page shows of its predictions
 
 

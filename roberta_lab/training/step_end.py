@@ -1,6 +1,7 @@
 """The end of an optimizer step of pretraining: its row, validation, checkpoint, and a stop if one was asked for."""
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,10 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from roberta_lab.config import Config, NonFinite, stopping
-from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.config.formatting import short
+from roberta_lab.data.datamodule import PositionLoader, PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
-from roberta_lab.training import liveness
+from roberta_lab.training import liveness, perf
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.rows import Row, RowLog
 
@@ -39,10 +41,20 @@ class StepEnd(L.Callback):
         checkpoints: Path,
         bar: tqdm | None = None,
         score: Score | None = None,
+        speed: perf.PerfLog | None = None,
     ) -> None:
         self.config, self.data, self.rows, self.checkpoints, self.score = config, data, rows, checkpoints, score
         self.bar = tqdm(disable=True) if bar is None else bar
+        self.speed, self.meter = speed or perf.NoPerf(), perf.Meter(config, data)
+        self.shown: dict[str, str] = {}  # in the bar
         self.stop_asked = False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Start the clock: the first step has the start of the loader in it."""
+        assert isinstance(module, PretrainingModule)
+        self.speed.begin(perf.setup_of(self.config, self.data))
+        self.meter.reset()
+        self.meter.begin(module.tokens_seen, 0.0)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: L.LightningModule, batch: object, batch_idx: int
@@ -66,6 +78,8 @@ class StepEnd(L.Callback):
         losses, stops = module.end_step(self.stop_asked)
         self.stop_asked |= stops
         self.rows.write(self._row(module, step, losses))
+        waited = waited_of(trainer)
+        self._measure(module, step, waited)
         self.bar.update(step - self.bar.n)
         last = step == steps
         if last or step % max(1, steps // self.config.trainer.num_validations) == 0:
@@ -79,6 +93,17 @@ class StepEnd(L.Callback):
                 if saves:
                     self._save(trainer, module, step)
         trainer.should_stop = trainer.should_stop or stops
+        self.meter.begin(module.tokens_seen, waited)
+
+    def _measure(self, module: PretrainingModule, step: int, waited: float) -> None:
+        """Keep the speed of a step, and show it in the bar when that is drawn."""
+        found = self.meter.end(module.tokens_seen, waited)
+        self.speed.write(Row(step, found))
+        if not self.bar.disable and time.time() - self.bar.last_print_t >= self.bar.mininterval:
+            self.shown["tok/s"] = short(found[perf.TOKENS_PER_SECOND])
+            if perf.MFU in found:
+                self.shown["mfu"] = f"{found[perf.MFU]:.0%}"
+            self.bar.set_postfix(self.shown, refresh=False)
 
     def _validate(self, module: PretrainingModule, step: int) -> None:
         found = module.validate(self.data) | module.score_common(self.data)
@@ -86,7 +111,8 @@ class StepEnd(L.Callback):
             raise NonFinite(f"{odd[0]} after step {step} is {found[odd[0]]}; the last checkpoint is from before it")
         self.rows.write(Row(step, {"tokens_seen": module.tokens_seen, **found}))
         first = f"val/{module.objective.declared[0].name}"
-        self.bar.set_postfix({first: f"{found[first]:.1f}"}, refresh=False)
+        self.shown[first] = f"{found[first]:.1f}"
+        self.bar.set_postfix(self.shown, refresh=False)
 
     def _save(self, trainer: L.Trainer, module: PretrainingModule, step: int) -> None:
         """Save a checkpoint, after the rows. Raises NonFinite for weights that would break each later attempt."""
@@ -109,3 +135,9 @@ class StepEnd(L.Callback):
         epoch = self.data.micro_batches.batches.epochs(step)
         lr = self.config.batch_size.peak_lr * module.lr_factor(step - 1)
         return Row(step, {"tokens_seen": module.tokens_seen, "epoch": epoch, "lr": lr, **losses})
+
+
+def waited_of(trainer: L.Trainer) -> float:
+    """Return the seconds that the loop has waited for its loader."""
+    loader = trainer.train_dataloader
+    return loader.waited if isinstance(loader, PositionLoader) else 0.0

@@ -22,13 +22,14 @@ from roberta_lab.reports.page.examples import examples_of, keep
 from roberta_lab.reports.page.known import DAMAGED, Holder, Known, holders_of, known
 from roberta_lab.reports.page.summaries import holders_in
 from roberta_lab.reports.page.table_page import HERE, rendered
+from roberta_lab.runs.perf import Speed
 from roberta_lab.runs.provenance import Attempt
 from roberta_lab.tasks.items import TaskData
-from roberta_lab.training.rows import EXAMPLES
+from roberta_lab.training.rows import EXAMPLES, METRICS, PERF, PERF_SUMMARY
 
 PAGE = "index.html"
-READ = ("result.json", "metrics.jsonl", "config.yaml", "overrides.yaml", "provenance.json", "predictions.jsonl")
-FILES = (*READ, "metrics.csv", EXAMPLES)
+READ = ("result.json", METRICS, "config.yaml", "overrides.yaml", "provenance.json", "predictions.jsonl", PERF_SUMMARY)
+FILES = (*READ, "metrics.csv", PERF, EXAMPLES)
 START = 4096  # bytes of a page in which the hash of what it was made of stands
 
 
@@ -145,6 +146,8 @@ def _facts(run: Known) -> dict[str, str]:
         own |= {"unigram perplexity": number(found.unigram_ppl), "steps": number(found.steps, 0)}
         own |= {"tokens seen": number(found.tokens_seen, 0), "passes over the data": number(found.epochs)}
         own |= {"parameters": number(found.parameters, 0)}
+        speed = Speed.of(run.folder)
+        own |= {} if speed is None else speed.facts()
     else:
         scored = result.scored
         own = {name.replace("_", " "): number(v) for name, v in scored.metrics.items()}

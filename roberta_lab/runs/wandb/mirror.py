@@ -20,7 +20,16 @@ from roberta_lab.config import Config, NonFinite, one_line
 from roberta_lab.config.secrets import masked, masked_values, masked_words
 from roberta_lab.runs.wandb import environment, offline, service
 from roberta_lab.runs.wandb.environment import run_within
-from roberta_lab.runs.wandb.names import TRAIN, Keys, attempt_settings, best_of, project, run_name, run_settings, tags
+from roberta_lab.runs.wandb.names import (
+    OF_A_STEP,
+    Keys,
+    attempt_settings,
+    best_of,
+    project,
+    run_name,
+    run_settings,
+    tags,
+)
 from roberta_lab.training.rows import Row
 
 if TYPE_CHECKING:
@@ -82,7 +91,7 @@ class Mirror:
 
     def _log(self, row: Row) -> None:
         """Log a row at its own step, unless it is one of training that `every` leaves out."""
-        if row.step % self.every and any(name.startswith(TRAIN) for name in row) and not scores_of(row):
+        if row.step % self.every and any(name.startswith(OF_A_STEP) for name in row) and not scores_of(row):
             return
         for name in scores_of(row) - self._known:
             self.run.define_metric(self.keys.name(name), step_metric=axis_of(row), summary=best_of(name))
@@ -169,7 +178,7 @@ class Mirror:
 
 def scores_of(row: Row) -> set[str]:
     """Return the names of what a row says of held-out text or of a task."""
-    return {name for name in row if "/" in name and not name.startswith(TRAIN)}
+    return {name for name in row if "/" in name and not name.startswith(OF_A_STEP)}
 
 
 def axis_of(row: Mapping[str, float]) -> str:

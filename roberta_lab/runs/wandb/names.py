@@ -17,7 +17,7 @@ from roberta_lab.training.rows import Row
 
 LONGEST_TAG, LONGEST_NAME = 64, 128  # characters; W&B refuses longer tags
 AXES = ("step", "tokens_seen")  # keys without a prefix: what curves are drawn over
-TRAIN = "train/"  # how the names of the figures of a single step begin
+OF_A_STEP = ("train/", "perf/")  # how the names of the figures of a single step begin, and of its speed
 LOWER_IS_BETTER = ("loss", "ppl", "bits_per_byte", "bits_per_nonspace_byte")  # ends of names; of all others higher is
 CHANCE = "_chance"  # end of the name of what a constant prediction scores
 
