@@ -111,6 +111,9 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the user's choice: `trainer.workers`
+    warnings.filterwarnings(
+        "ignore", message="The `srun` command is available"
+    )  # nothing is taken from SLURM, see JoinedRanks
     device = "cuda" if on_cuda(config.trainer.accelerator) else "cpu"
     half = [RetryingHalfPrecision(device)] if config.precision.dtype == "fp16" else []
     if rank.world_size > 1:
