@@ -53,7 +53,9 @@ SWEEP = [
     *("sweep.finetune_seeds=[1]", "finetune.save_model=true", "paths.outputs=outputs", *SMALL),
 ]
 HARMLESS = ("detected", "identical")  # outcomes of a fault
-_DAMAGE = re.compile(r"damaged|is missing|cannot be read|is not there|has no whole|has no weights|is of older code")
+_DAMAGE = re.compile(
+    r"damaged|is missing|cannot be read|is not there|has no whole|has no weights|is of older code|was removed"
+)
 OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
 _REMADE = re.compile(
     r"index\.html$|outputs/(claims\.|tables/|wandb/|reproduce\.log)"
@@ -264,10 +266,12 @@ def _task(job: Job) -> object:
 def _run(job: Job) -> object:
     run = loading.load_run(job.path)
     found: list[object] = [run.result, repr(run.config), run.metrics.to_csv()]
+    if run.result is None:  # the answer for a run that is not complete, which is what one without this file is
+        print(f"{job.path}/result.json is missing")
+        return found
     if job.kind == "pretrain":
         found.append(checkpoint.final(job.path, job.config.batch_size.steps)["state_dict"])
     else:
-        assert run.result is not None
         found += [TaskPredictor(job.path, job.config.task).model.state_dict()]
         scored, why = items.scored_items(job.path, run.result, run.config_here)
         found += [scored.table if scored is not None else why, why]
