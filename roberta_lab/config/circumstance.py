@@ -225,6 +225,8 @@ class PlanConfig:
         None
     )  # share of the peak FLOP/s that training reaches; None: what is stated for the hardware
     tokens_per_second: float | None = above_zero(None)  # of one device, measured; in place of the peak and the share
+    # GB a second that a device sends to others while all do; None: the exchange of gradients is not reckoned in
+    bandwidth: float | None = above_zero(None, null="not reckoned in")
     price_per_hour: float | None = at_least(0, None)  # of one device, in any currency
     output: str = path("")  # a Markdown file to write as well
     difference: float | None = above_zero(None, null="no question")  # how many seeds would see it in the column?

@@ -31,6 +31,7 @@ from roberta_lab.config import Config, ModelConfig
 from roberta_lab.data.real_tokens import RealTokens, real_tokens
 from roberta_lab.model.flops import forward_flops, parameters
 from roberta_lab.model.hardware import HARDWARE
+from roberta_lab.model.network import Exchange, exchange_of
 
 AT_WORK = 0.5
 
@@ -76,6 +77,7 @@ class Costs:
     seconds: float
     basis: str  # where the throughput comes from
     price_per_hour: float | None  # of a device
+    exchange: Exchange | None  # of gradients, by each device at each step; None for one device
     warnings: tuple[str, ...]
 
     @property
@@ -117,6 +119,10 @@ def costs_of(config: Config, measured: Callable[[int], Rate | None] = lambda mic
     real = real_tokens(config)
     tokens = real.per_step * batch.steps
     memory = memory_of(config, number, micro * length)
+    computing = real.per_step / (rate.per_second * used)  # seconds of a step
+    bandwidth = None if plan.bandwidth is None else plan.bandwidth * 1e9
+    exchange = exchange_of(number, used, bandwidth, computing)
+    waiting = exchange.seconds if exchange is not None and exchange.seconds is not None else 0.0
     return Costs(
         parameters=number,
         sequences=batch.sequences,
@@ -128,9 +134,10 @@ def costs_of(config: Config, measured: Callable[[int], Rate | None] = lambda mic
         accumulation=accumulation,
         flops=per_input / length * tokens,
         memory=memory,
-        seconds=tokens / (rate.per_second * used),
+        seconds=tokens / (rate.per_second * used) + batch.steps * waiting,
         basis=rate.basis,
         price_per_hour=plan.price_per_hour,
+        exchange=exchange,
         warnings=tuple(_warnings(config, memory, micro, accumulation)),
     )
 

@@ -208,9 +208,32 @@ def _notes(plan: Plan) -> list[str]:
         f"tokens: real ones, without padding; {' or '.join(step_bases)}",
         f"passes over the inputs: {' or '.join(pass_bases)}",
         ACCUMULATED,
+        *_exchanged(plan),
         *_sums(plan),
         *(f"WARNING {warning}" for warning in warnings),
     ]
+
+
+def _exchanged(plan: Plan) -> list[str]:
+    """Return what devices exchange, the most and the least of all runs; nothing for runs on one device."""
+    found = [run.costs.exchange for run in plan.runs if run.costs.exchange is not None]
+    if not found:
+        return []
+    text = (
+        f"exchange of gradients: {_range([one.bytes / 1e9 for one in found], '.2g')} GB sent by a device at each step"
+    )
+    seconds = [one.seconds for one in found if one.seconds is not None]
+    if not seconds:
+        return [f"{text}, not reckoned in; plan.bandwidth=GB_PER_SECOND of a device reckons it in"]
+    shares = [100 * one.efficiency for one in found if one.efficiency is not None]
+    return [
+        f"{text}, {_range(seconds, '.2g')} s, so {_range(shares, '.0f')}% of a step is computing (no overlap is reckoned)"
+    ]
+
+
+def _range(values: Sequence[float], digits: str) -> str:
+    least, most = f"{min(values):{digits}}", f"{max(values):{digits}}"
+    return least if least == most else f"{least} to {most}"
 
 
 def _sums(plan: Plan) -> list[str]:

@@ -191,3 +191,22 @@ def test_text_of_unknown_size_has_no_passes() -> None:
 def test_a_mistake_in_the_plan_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match=override.partition("=")[0]):
         config(override)
+
+
+def test_the_exchange_of_gradients_by_hand_and_by_walking_the_ring() -> None:
+    """Four devices pass a quarter each on, six times; with a bandwidth its seconds are added to those of a step."""
+    cluster = [
+        "plan.devices=4",
+        "plan.tokens_per_second=1e4",
+        "batch_size.sequences=64",
+        "batch_size.steps=10",
+        "optimizer.warmup_steps=1",
+    ]
+    alone, stated = costs(*cluster), costs(*cluster, "plan.bandwidth=0.5")
+    sent = sum(4 * alone.parameters / 4 for _ in range(4 - 1)) * 2  # three times to sum up, three to tell all
+    assert alone.exchange is not None and alone.exchange.bytes == pytest.approx(sent) and alone.exchange.seconds is None
+    assert stated.exchange is not None and stated.exchange.seconds == pytest.approx(sent / 0.5e9)
+    computing = alone.seconds / 10
+    assert stated.seconds == pytest.approx(10 * (computing + sent / 0.5e9))
+    assert stated.exchange.efficiency == pytest.approx(alone.seconds / stated.seconds)
+    assert costs("plan.devices=1", "plan.bandwidth=1").exchange is None

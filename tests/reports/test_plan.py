@@ -1,6 +1,7 @@
 """`plan`: a row for each run, what is there, the sum of the rest; cheap, and from any folder without data."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,15 @@ def test_a_difference_is_one_between_rows(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == (
         "roberta-lab: plan.difference: it is one between rows of a table, so it needs sweep=NAME.\n"
     )
+
+
+def test_a_cluster_is_told_what_it_exchanges_and_what_does_not_divide(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sweep=table3_batch_size", "scale=paper", "plan.hardware=h100", "plan.devices=1024"]
+    assert cli.main(["plan", *words, "plan.bandwidth=25"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(
+        r"exchange of gradients: 0\.99 to 1 GB sent by a device at each step, 0\.04 s, so \d+ to \d+% ", out
+    )
+    assert "WARNING 256: 1024 devices for 256 sequences: 768 have no work" in out
+    assert cli.main(["plan", *words]) == 0
+    assert "not reckoned in; plan.bandwidth=GB_PER_SECOND" in capsys.readouterr().out
