@@ -6,6 +6,7 @@ All of it is circumstance, and is noted beside the cut of the steps. On a CPU no
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -26,13 +27,18 @@ CUBLAS_WORKSPACE = ":4096:8"  # with which products repeat their bits (CUDA, cuB
 
 
 def is_compiled(config: Config) -> bool:
-    """Return whether the run is compiled; `auto` is yes on a GPU, if it has enough micro-batches to repay it."""
+    """Return whether the run is compiled; `auto` is yes on a GPU with a compiler, if there are enough micro-batches to repay it."""
     trainer = config.trainer
     if trainer.compile != "auto":
         return bool(trainer.compile)
     sequences = config.batch_size.sequences
     passes = accumulation(sequences, trainer.devices, micro_batch_size(sequences, trainer))
-    return on_cuda(trainer.accelerator) and passes * config.batch_size.steps >= REPAID_AFTER
+    return on_cuda(trainer.accelerator) and passes * config.batch_size.steps >= REPAID_AFTER and has_compiler()
+
+
+def has_compiler() -> bool:
+    """Return whether PyTorch's compiler for GPUs is installed: a package of its own, which some builds lack."""
+    return find_spec("triton") is not None
 
 
 def has_fixed_shapes(config: Config, objective: Objective) -> bool:

@@ -20,6 +20,7 @@ from roberta_lab.training.module import PretrainingModule
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_code, "on_cuda", lambda accelerator: accelerator != "cpu")
+    monkeypatch.setattr(gpu_code, "has_compiler", lambda: True)
 
 
 def asked(steps: int = 12, **trainer: Any) -> Config:
@@ -28,10 +29,13 @@ def asked(steps: int = 12, **trainer: Any) -> Config:
     return config
 
 
-def test_auto_compiles_long_runs_on_a_gpu(gpu: None) -> None:
+def test_auto_compiles_long_runs_on_a_gpu(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     enough = gpu_code.REPAID_AFTER // 2  # two micro-batches a step
     assert gpu_code.is_compiled(asked(enough)) and not gpu_code.is_compiled(asked(enough - 1))
     assert gpu_code.is_compiled(asked(compile=True)) and not gpu_code.is_compiled(asked(enough, compile=False))
+    monkeypatch.setattr(gpu_code, "has_compiler", lambda: False)
+    assert not gpu_code.is_compiled(asked(enough)) and gpu_code.is_compiled(asked(compile=True))
+    monkeypatch.setattr(gpu_code, "has_compiler", lambda: True)
     on_cpu = asked(enough)
     on_cpu.trainer.accelerator = "cpu"
     assert not gpu_code.is_compiled(on_cpu)
