@@ -231,7 +231,7 @@ def hangs(tries: int, folder: Path, seed: int, limit: float = 3.0) -> list[Found
     return rows
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
