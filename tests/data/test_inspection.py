@@ -56,7 +56,7 @@ def counted(corpus: Corpus, name: str, max_length: int, config: MaskingConfig, e
         epoch,
         plan_statistics(store, plan, number, max_length),
         row_statistics(store, plan, number, epoch, config, 1, vocabulary_of(store)),
-        batch_statistics(BatchPlan(Epochs(lambda copy: plan), 2, seed=1), 10, micro_batch_size=2),
+        batch_statistics(BatchPlan(Epochs(lambda copy, block: plan), 2, seed=1), 10, micro_batch_size=2),
     )
 
 
