@@ -183,28 +183,25 @@ def mixing(num_sentences: int, names: list[str], shrink: int) -> str:
             config = config_of(name, SEQUENCES // shrink)
             plans = epochs_of(store, config)
             batches = batch_plan(plans, store, config)
-            number, per_step = plans.size(0)[0], config.batch_size.sequences
+            number = plans.size(0)[0]
             steps = int(1 / batches.epochs(1)) + 2
-            seen = [(step, batches.batch(step)) for step in range(steps)]
-            step_of = np.concatenate([np.full(len(e), s) for s, (e, _) in seen])
-            examples, epochs = (np.concatenate([found[i] for _, found in seen]) for i in (0, 1))
-            times = np.bincount(examples[epochs == 0], minlength=number)
+            found = [batches.batch(step) for step in range(steps)]
+            step_of = np.repeat(np.arange(steps), [len(examples) for examples, _ in found])
+            examples, epochs = (np.concatenate(column) for column in zip(*found, strict=True))
+            examples, step_of = examples[epochs == 0], step_of[epochs == 0]
             place, step_at = np.empty(number, np.int64), np.empty(number, np.int64)
-            place[examples[epochs == 0]] = np.arange(number)
-            step_at[examples[epochs == 0]] = step_of[epochs == 0]
+            place[examples], step_at[examples] = np.arange(len(examples)), step_of
             apart = np.abs(np.diff(place)) / number
-            tenth = examples[epochs == 0] * 10 // number
-            last = step_of[epochs == 0].max()
-            shares = np.array([np.bincount(tenth[step_of[epochs == 0] == s], minlength=10) for s in range(last)])
-            shares = shares / shares.sum(axis=1, keepdims=True)
+            shares = np.bincount(10 * step_of + examples * 10 // number, minlength=10 * steps).reshape(-1, 10)
+            shares = shares[: step_of[-1]] / shares[: step_of[-1]].sum(axis=1, keepdims=True)
             rows.append(
                 [
                     name,
                     f"{label} ({plans.num_blocks:,} / {len(batches.windows(0).ends)})",
-                    "yes" if (times == 1).all() else "NO",
+                    "yes" if (np.bincount(examples, minlength=number) == 1).all() else "NO",
                     *(f"{np.quantile(apart, q):.3%}" for q in (0.05, 0.5, 0.95)),
                     f"{(np.diff(step_at) == 0).mean():.3%}",
-                    f"{per_step / number:.3%}",
+                    f"{1 / (steps - 2):.3%}",
                     f"{shares.std(axis=0).mean():.4f}",
                 ]
             )
@@ -225,8 +222,8 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
     parser.add_argument("--folder", type=Path, help="of the large corpus, kept; else a temporary one")
     parser.add_argument("--whole", type=int, nargs="+", default=[1_000_000, 8_000_000], help="sentences of one plan")
-    parser.add_argument("--mixing", type=int, default=23_440_000, help="sentences of the walked epoch")
-    parser.add_argument("--shrink", type=int, default=64, help="how many times smaller its blocks are")
+    parser.add_argument("--mixing", type=int, default=11_720_000, help="sentences of the walked epoch")
+    parser.add_argument("--shrink", type=int, default=128, help="how many times smaller its blocks are")
     parser.add_argument("--only", nargs="+", default=["mixing", "whole", "large"])
     parser.add_argument("--planned", help=argparse.SUPPRESS)
     parser.add_argument("--uncut", nargs=2, help=argparse.SUPPRESS)
