@@ -40,6 +40,13 @@ class Sentences:
     def gather_tokens(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         raise NotImplementedError("a plan reads no token")
 
+    def documents(self, first: int, last: int) -> Sentences:
+        ends = (
+            np.concatenate([[0], self.document_ends[first:last]]) if not first else self.document_ends[first - 1 : last]
+        )
+        some = slice(ends[0], ends[-1])
+        return Sentences(self.sentence_starts[some], self.sentence_lengths[some], ends[1:] - ends[0])
+
 
 def corpus(num_sentences: int) -> Sentences:
     draw = np.random.default_rng(0)

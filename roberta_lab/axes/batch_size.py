@@ -6,33 +6,49 @@ cut does change, with dropout on, is which units are dropped: so the rows of a t
 """
 
 import math
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from roberta_lab.axes import Ints, input_format
-from roberta_lab.axes.epochs import Epochs
+from roberta_lab.axes import Ints, blocks
+from roberta_lab.axes.epochs import KEPT, Counting, Epochs, count_all, epochs_of
 from roberta_lab.axes.input_format import format_of
-from roberta_lab.axes.rng import generator, stream_key
+from roberta_lab.axes.rng import generator
 from roberta_lab.axes.sentence_store import SentenceStore
 from roberta_lab.config import Config, ConfigError, TrainerConfig
 
 LARGEST_BY_DEFAULT = 32
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @lru_cache(maxsize=4)
-def _epoch_order(num_examples: int, seed: int, epoch: int) -> Ints:
-    """Return a permutation of the examples, (N,) int64, new for each epoch; read-only since callers share it."""
-    order = generator(seed, "order", epoch).permutation(num_examples)
+def _epoch_order(num_examples: int, seed: int, epoch: int, *window: int) -> Ints:
+    """Return a permutation of the examples, (N,) int64, new for each epoch; read-only since callers share it.
+
+    Of an epoch of several windows, `window` is the number of one: its examples are permuted.
+    """
+    order = generator(seed, "order", epoch, *window).permutation(num_examples)
     order.setflags(write=False)
     return order
+
+
+class Windows(NamedTuple):
+    """The windows of an epoch, one after the other; a corpus of one block has one window."""
+
+    blocks: list[Ints]  # of each window
+    sizes: Ints  # (W,) int64, examples
+    ends: Ints  # (W,) int64, on the line, counted from where the epoch begins
 
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
     """The examples of a run as one endless line, cut into batches: a permutation per epoch, joined end to end.
+
+    Of a corpus of many blocks, an epoch is windows of blocks (`axes/blocks.py`) with a permutation of each.
 
     A batch is `sequences` examples or, with `tokens`, the examples that begin within so many tokens of the line: formats of
     short inputs then see as many tokens per step as the others (RoBERTa, Section 4.2).
@@ -43,7 +59,9 @@ class BatchPlan:
     seed: int
     tokens: int | None = None  # of a batch
     longest: int = 1  # input that there may be, in tokens
-    _starts: dict[int, Ints] = field(default_factory=dict, init=False)  # of the examples of recent epochs, on the line
+    _windows: dict[int, Windows] = field(default_factory=dict, init=False)  # of recent epochs
+    # where the examples of recent windows of epochs start on the line, counted from where the window begins
+    _starts: dict[tuple[int, int], Ints] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.plans.size(0)[0] < 1:
@@ -84,23 +102,42 @@ class BatchPlan:
         epoch, begin = self._epoch_at(start)
         examples, epochs = [], []
         while begin < end:
-            order = _epoch_order(self.plans.size(epoch)[0], self.seed, epoch)
-            first, last = (self._place(epoch, order, edge - begin) for edge in (start, end))
-            examples.append(order[first:last])
-            epochs.append(np.full(last - first, epoch, np.int64))
+            windows = self.windows(epoch)
+            for window in range(int(np.searchsorted(windows.ends, start - begin, side="right")), len(windows.ends)):
+                edge = begin + (int(windows.ends[window - 1]) if window else 0)
+                if edge >= end:
+                    break
+                order = self._order(epoch, window)
+                first, last = (self._place(epoch, window, order, position - edge) for position in (start, end))
+                examples.append(self.plans.numbers(epoch, windows.blocks[window], order[first:last]))
+                epochs.append(np.full(last - first, epoch, np.int64))
             begin, epoch = begin + self._length(epoch), epoch + 1
         return np.concatenate(examples), np.concatenate(epochs)
 
-    def _place(self, epoch: int, order: Ints, position: int) -> int:
-        """Return how many examples of the epoch begin before `position`, counted from the epoch's start."""
+    def windows(self, epoch: int) -> Windows:
+        """Return the windows of an epoch."""
+        if epoch not in self._windows:
+            of_each = blocks.windows(self.plans.num_blocks, self.seed, epoch)
+            counts = self.plans.counts(epoch)
+            sizes, tokens = (np.array([counts[name][w].sum() for w in of_each]) for name in ("examples", "tokens"))
+            self._windows[epoch] = Windows(of_each, sizes, np.cumsum(sizes if self.tokens is None else tokens))
+            _forget(self._windows)
+        return self._windows[epoch]
+
+    def _order(self, epoch: int, window: int) -> Ints:
+        sizes = self.windows(epoch).sizes
+        return _epoch_order(int(sizes[window]), self.seed, epoch, *([window] if len(sizes) > 1 else []))
+
+    def _place(self, epoch: int, window: int, order: Ints, position: int) -> int:
+        """Return how many examples of the window begin before `position`, counted from the window's start."""
         if self.tokens is None:
             return min(max(position, 0), len(order))
-        if epoch not in self._starts:
-            for old in [e for e in self._starts if e < epoch - 1]:
-                del self._starts[old]
-            lengths = self.plans.plan(epoch).lengths[order].astype(np.int64)
-            self._starts[epoch] = np.cumsum(lengths) - lengths
-        return int(np.searchsorted(self._starts[epoch], position))
+        if (epoch, window) not in self._starts:
+            of_blocks = [self.plans.plan(epoch, int(block)).lengths for block in self.windows(epoch).blocks[window]]
+            lengths = np.concatenate(of_blocks)[order].astype(np.int64)
+            self._starts[epoch, window] = np.cumsum(lengths) - lengths
+            _forget(self._starts)
+        return int(np.searchsorted(self._starts[epoch, window], position))
 
     def passes(self, micro_batch_size: int, world_size: int) -> int:
         """Return the number of forward passes of each rank in a step: as few as micro-batches of this size need.
@@ -141,10 +178,10 @@ class BatchPlan:
 def batch_plan(plans: Epochs, store: SentenceStore, config: Config) -> BatchPlan:
     """Return the batches of a run over the examples of its epochs; `store` has its training documents."""
     sequences, longest = config.batch_size.sequences, config.input_format.max_length
-    return BatchPlan(plans, sequences, config.seed, batch_tokens(store, config), longest)
+    return BatchPlan(plans, sequences, config.seed, batch_tokens(store, config, plans.counting), longest)
 
 
-def batch_tokens(store: SentenceStore, config: Config) -> int | None:
+def batch_tokens(store: SentenceStore, config: Config, counting: Counting = count_all) -> int | None:
     """Return the tokens at which a batch aims, special ones too; None for formats whose batches are counted in inputs.
 
     Formats of short inputs have the real tokens of a batch of the format that they are compared with (`matched_to` of
@@ -155,9 +192,14 @@ def batch_tokens(store: SentenceStore, config: Config) -> int | None:
         return None
     if form.matched_to == "max_length":
         return sequences * form.max_length
-    key = stream_key(config.seed, "plan")
-    lengths = input_format.plan(store, replace(form, name=partner), key, config.nsp.pairs).lengths
-    return round(sequences * float(lengths.mean(dtype=np.float64)))
+    examples, tokens = epochs_of(store, replace(config, input_format=replace(form, name=partner)), counting).size(0)
+    return round(sequences * (tokens / examples))
+
+
+def _forget(kept: MutableMapping[_Key, _Value]) -> None:
+    """Remove the oldest entry where there is one too many."""
+    if len(kept) > KEPT:
+        del kept[next(iter(kept))]
 
 
 def _equal_shares(lengths: Ints, number: int) -> Ints:

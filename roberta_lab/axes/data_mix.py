@@ -7,7 +7,7 @@ import numpy as np
 
 from roberta_lab.axes import Ints
 from roberta_lab.axes.rng import hashed, stream_key
-from roberta_lab.axes.sentence_store import TokenStore, ranges
+from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import ConfigError, DataMixConfig
 from roberta_lab.config.later_keys import settings
 
@@ -71,27 +71,21 @@ def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
     mixed = repeated(store, times)
     if config.train_tokens is None or config.train_tokens >= mixed.num_tokens or (times == times[0]).all():
         return mixed.select(config.train_tokens)
-    sentences = [
-        mixed.first_sentences(
+    parts = [
+        mixed.first_documents(
             np.flatnonzero(mixed.document_sources == source), config.train_tokens * number // mixed.num_tokens
         )
         for source, number in enumerate(tokens_by_source(mixed).values())
         if number
     ]
-    return mixed.keep(np.concatenate(sentences))
+    return mixed.keep(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def tokens_by_source(store: TokenStore) -> dict[str, int]:
     """Return the number of tokens of each source of the mix."""
     names = store.manifest["sources"]
-    found = np.bincount(store.document_sources, _tokens_by_document(store), len(names))
+    found = np.bincount(store.document_sources, store.document_tokens, len(names))
     return dict(zip(names, found.astype(int).tolist(), strict=True))
-
-
-def _tokens_by_document(store: TokenStore) -> Ints:
-    before = np.concatenate([[0], np.cumsum(store.sentence_lengths, dtype=np.int64)])
-    sizes: Ints = np.diff(before[np.concatenate([[0], store.document_ends])])
-    return sizes
 
 
 def repeated(store: TokenStore, times: Ints) -> TokenStore:
@@ -102,7 +96,7 @@ def repeated(store: TokenStore, times: Ints) -> TokenStore:
     """
     if (times == 1).all():
         return store
-    tokens = _tokens_by_document(store)
+    tokens = store.document_tokens
     order = np.argsort(hashed(stream_key(0, "repeats"), store.document_hashes), kind="stable")
     copies = np.floor(times).astype(np.int64)[store.document_sources]
     for source, number in enumerate(times):
@@ -112,6 +106,4 @@ def repeated(store: TokenStore, times: Ints) -> TokenStore:
         copies[own[: max(int(nearest), int(number < 1))]] += 1  # at least one document of each source
     passes = [np.flatnonzero(copies > done) for done in range(int(copies.max(initial=0)))]
     documents = np.concatenate(passes or [copies])
-    first = np.concatenate([[0], store.document_ends])
-    sizes = np.diff(first)[documents]
-    return store.subset(ranges(first[documents], sizes), documents, sizes)
+    return store.subset(documents, np.diff(store.document_ends, prepend=0)[documents])

@@ -49,9 +49,9 @@ class Plan:
 
     def take(self, examples: Ints) -> Self:
         """Return a plan of these examples alone, (B,) integers, in this order; the counts stay those of the whole."""
-        ends = np.concatenate([[0], self.example_ends])
-        sizes = ends[examples + 1] - ends[examples]
-        spans, label = ranges(ends[examples], sizes), self.next_sentence_label
+        firsts = np.where(examples > 0, self.example_ends[examples - 1], 0)
+        sizes = self.example_ends[examples] - firsts
+        spans, label = ranges(firsts, sizes), self.next_sentence_label
         return replace(
             self,
             num_examples=len(examples),

@@ -10,6 +10,7 @@ import numpy as np
 
 from roberta_lab.axes import Ints
 
+CHUNK = 1 << 24  # sentences whose lengths are read at once
 _LONG_RUN = 128  # tokens; copying longer runs is faster than indexing their tokens
 
 
@@ -29,22 +30,70 @@ class Manifest(TypedDict):
     sources: list[str]  # of the data mix, in its order
 
 
+class Lengths(Protocol):
+    """The lengths of all sentences of a store, int32, in memory or on disk: what is asked for is read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice | Ints, /) -> Ints: ...
+
+
 @dataclass(frozen=True)
 class TokenStore:
-    """The sentences of some documents, as places in the shards' tokens; a `SentenceStore`."""
+    """Some documents as places in the shards' tokens; a `SentenceStore`.
+
+    In memory are 42 bytes a document. Starts and lengths of sentences are read when they are asked for: of a corpus that is
+    large, ask for those of some `documents`.
+    """
 
     shards: tuple[Ints, ...]  # memory maps, uint16 or uint32
-    sentence_starts: Ints  # (S,) int64, offset in the shards joined end to end
-    sentence_lengths: Ints  # (S,) int32
+    lengths: Lengths  # of all sentences on disk, those of documents that are not selected too
+    document_firsts: Ints  # (D,) int64, the place of each document's first sentence in `lengths`
+    document_starts: Ints  # (D,) int64, offset in the shards joined end to end
+    document_tokens: Ints  # (D,) int64
     document_ends: Ints  # (D,) int64, cumulative, in sentences
     document_hashes: Ints  # (D,) uint64
     document_sources: Ints  # (D,) uint16, places in manifest["sources"]
     manifest: Manifest
 
+    @classmethod
+    def whole(
+        cls, shards: tuple[Ints, ...], lengths: Lengths, ends: Ints, hashes: Ints, sources: Ints, manifest: Manifest
+    ) -> Self:
+        """Return the store of all documents, by the ends of each in sentences (D,). Raise ValueError for a negative length."""
+        before = _tokens_before(lengths, ends)
+        firsts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: len(ends)]
+        return cls(shards, lengths, firsts, before[:-1], np.diff(before), ends, hashes, sources, manifest)
+
     @property
     def num_tokens(self) -> int:
         """Return the number of tokens of the documents in this store or selection."""
-        return int(self.sentence_lengths.sum(dtype=np.int64))
+        return int(self.document_tokens.sum())
+
+    @cached_property
+    def sentence_lengths(self) -> Ints:
+        """Return the tokens of each sentence, (S,) int32."""
+        sizes, firsts = np.diff(self.document_ends, prepend=0), self.document_firsts
+        if (firsts[1:] == firsts[:-1] + sizes[:-1]).all():  # as on disk
+            first = int(firsts[0]) if len(firsts) else 0
+            return self.lengths[first : first + int(sizes.sum())]
+        return self.lengths[ranges(firsts, sizes)]
+
+    @cached_property
+    def sentence_starts(self) -> Ints:
+        """Return the offset of each sentence in the shards joined end to end, (S,) int64."""
+        lengths, tokens = self.sentence_lengths, self.document_tokens
+        within = self.document_starts - (np.cumsum(tokens) - tokens)
+        within = np.repeat(within, np.diff(self.document_ends, prepend=0))
+        starts: Ints = np.cumsum(lengths, dtype=np.int64) - lengths + within
+        return starts
+
+    def documents(self, first: int, last: int) -> Self:
+        """Return a store of the documents `first` to `last` - 1."""
+        before = self.document_ends[first - 1] if first else 0
+        columns = ("firsts", "starts", "tokens", "hashes", "sources")
+        some = {f"document_{name}": getattr(self, f"document_{name}")[first:last] for name in columns}
+        return replace(self, document_ends=self.document_ends[first:last] - before, **some)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,33 +140,60 @@ class TokenStore:
         """
         if num_tokens is None or num_tokens >= self.num_tokens:
             return self
-        return self.keep(self.first_sentences(np.arange(len(self.document_ends)), num_tokens))
+        return self.keep(*self.first_documents(np.arange(len(self.document_ends)), num_tokens))
 
-    def first_sentences(self, documents: Ints, num_tokens: int) -> Ints:
-        """Return the sentences of the first `num_tokens` tokens of these documents in the order of their hashes, (S,) int64."""
-        firsts = np.concatenate([[0], self.document_ends])
+    def first_documents(self, documents: Ints, num_tokens: int) -> tuple[Ints, Ints]:
+        """Return those of these documents that hold the first `num_tokens` tokens in the order of their hashes.
+
+        Beside them, how many sentences of each: of the last one only those that begin within the limit. (D,) int64 each.
+        """
+        sizes = np.diff(self.document_ends, prepend=0)
         order = documents[np.argsort(self.document_hashes[documents], kind="stable")]
-        shuffled = ranges(firsts[order], np.diff(firsts)[order])  # sentences, document by document
-        enough = np.searchsorted(np.cumsum(self.sentence_lengths[shuffled], dtype=np.int64), num_tokens) + 1
-        return shuffled[:enough]
+        order = order[sizes[order] > 0]
+        reached = np.cumsum(self.document_tokens[order])
+        last = int(np.searchsorted(reached, num_tokens))
+        order, taken = order[: last + 1], sizes[order[: last + 1]]
+        if last < len(reached):
+            rest = num_tokens - (reached[last] - self.document_tokens[order[-1]])
+            taken[-1] = np.searchsorted(np.cumsum(self._lengths_of(order[-1]), dtype=np.int64), rest) + 1
+        return order, taken
 
-    def keep(self, sentences: Ints) -> Self:
-        """Return a store of these sentences alone, in their order in the store, without documents that have none."""
-        sentences = np.sort(sentences)
-        counts = np.diff(np.searchsorted(sentences, np.concatenate([[0], self.document_ends])))
-        documents = np.flatnonzero(counts)
-        return self.subset(sentences, documents, counts[documents])
+    def keep(self, documents: Ints, sizes: Ints) -> Self:
+        """Return a store of these documents alone, in their order in the store; of each, the first `sizes[i]` sentences."""
+        order = np.argsort(documents, kind="stable")
+        return self.subset(documents[order], sizes[order])
 
-    def subset(self, sentences: Ints, documents: Ints, sizes: Ints) -> Self:
-        """Return a store of these sentences, which are `sizes[i]` of the i-th of these documents."""
+    def subset(self, documents: Ints, sizes: Ints) -> Self:
+        """Return a store of these documents, which may repeat, in this order; of each, the first `sizes[i]` sentences."""
+        tokens = self.document_tokens[documents]
+        for i in np.flatnonzero(sizes < np.diff(self.document_ends, prepend=0)[documents]):
+            tokens[i] = self._lengths_of(documents[i])[: sizes[i]].sum(dtype=np.int64)
         return replace(
             self,
-            sentence_starts=self.sentence_starts[sentences],
-            sentence_lengths=self.sentence_lengths[sentences],
+            document_firsts=self.document_firsts[documents],
+            document_starts=self.document_starts[documents],
+            document_tokens=tokens,
             document_ends=np.cumsum(sizes),
             document_hashes=self.document_hashes[documents],
             document_sources=self.document_sources[documents],
         )
+
+    def _lengths_of(self, document: int) -> Ints:
+        return self.documents(int(document), int(document) + 1).sentence_lengths
+
+
+def _tokens_before(lengths: Lengths, ends: Ints) -> Ints:
+    """Return the tokens before each document and at the end, (D + 1,) int64, in the memory of some million sentences."""
+    before, done = np.zeros(len(ends) + 1, np.int64), 0
+    for first in range(0, len(lengths), CHUNK):
+        some = lengths[first : first + CHUNK]
+        if some.min() < 0:
+            raise ValueError("a sentence has a negative length")
+        sums = np.cumsum(some, dtype=np.int64)
+        inside = slice(*np.searchsorted(ends, [first, first + len(sums)], side="right"))
+        before[1:][inside] = done + sums[ends[inside] - first - 1]
+        done += int(sums[-1])
+    return before
 
 
 def ranges(starts: Ints, lengths: Ints) -> Ints:
@@ -141,3 +217,5 @@ class SentenceStore(Protocol):
     def document_ends(self) -> Ints: ...  # (D,) int64, cumulative, in sentences
 
     def gather_tokens(self, starts: Ints, lengths: Ints) -> Ints: ...  # the runs, joined
+
+    def documents(self, first: int, last: int) -> "SentenceStore": ...  # those alone; asked for of large stores only

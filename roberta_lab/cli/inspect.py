@@ -1,12 +1,12 @@
 """`inspect`: show training examples as the model reads them, and statistics of an epoch. Use it to check new data."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from roberta_lab.axes import tokenizer
+from roberta_lab.axes import blocks, tokenizer
 from roberta_lab.axes.batch_size import batch_plan, micro_batch_size
 from roberta_lab.axes.data_mix import tokens_by_source, training_documents
 from roberta_lab.axes.epochs import Epochs, epochs_of
@@ -19,6 +19,7 @@ from roberta_lab.data.corpus.preparation import counts_of, manifest_of, prepared
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics
+from roberta_lab.data.plan_counts import KeptCounts
 from roberta_lab.data.storage import Json, write
 from roberta_lab.reports.page import inspection as report
 from roberta_lab.runs import identity
@@ -31,7 +32,7 @@ def main(job: Job) -> Json:
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
     store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
-    plans = epochs_of(store, config)
+    plans = epochs_of(store, config, KeptCounts(store, Path(config.paths.cache), config.trainer.progress))
     plan = plans.plan(config.inspect.epoch)
     numbers = np.arange(min(config.inspect.examples, plan.num_examples))
     rows = gather(store, plan, numbers, encoding.vocabulary)
@@ -73,13 +74,14 @@ def main(job: Job) -> Json:
 
 
 def _counted(config: Config, store: TokenStore, plans: Epochs, vocabulary: Vocabulary) -> statistics.EpochStatistics:
-    """Return the statistics of the epoch, or of its first `inspect.max_examples` examples."""
-    plan = plans.plan(config.inspect.epoch)
+    """Return the statistics of the epoch, or of its first `inspect.max_examples` examples; of a large corpus, of its first block."""
+    plan, first_block = plans.plan(config.inspect.epoch), next(blocks.stores(store))
     number = min(config.inspect.max_examples or plan.num_examples, plan.num_examples)
     epoch, size = config.inspect.epoch, micro_batch_size(config.batch_size.sequences, config.trainer)
+    planned = statistics.plan_statistics(first_block, plan, number, config.input_format.max_length, config.nsp.pairs)
     return statistics.EpochStatistics(
         epoch,
-        statistics.plan_statistics(store, plan, number, config.input_format.max_length, config.nsp.pairs),
+        replace(planned, num_planned=plans.size(epoch)[0], counts=plans.totals(epoch)),
         statistics.row_statistics(
             store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
         ),

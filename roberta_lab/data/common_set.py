@@ -157,10 +157,8 @@ def _encoded(text: CommonText, encoding: Encoding) -> tuple[TokenStore, Bools]:
     before = np.concatenate([[0], np.cumsum(lengths)])
     sentence_lengths = np.diff(before[np.concatenate([[0], ends])])
     zeros = np.zeros(len(sizes), np.uint64)
-    starts = np.cumsum(sentence_lengths) - sentence_lengths
-    store = TokenStore(
+    store = TokenStore.whole(
         (ids,),
-        starts,
         sentence_lengths,
         np.cumsum(sizes),
         zeros,

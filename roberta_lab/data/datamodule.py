@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from roberta_lab.axes import input_format
+from roberta_lab.axes import blocks, input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, batch_plan, micro_batch_size
-from roberta_lab.axes.epochs import Epochs, epochs_of
+from roberta_lab.axes.epochs import Counting, Epochs, count_all, epochs_of
 from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked, positions_of
 from roberta_lab.axes.rng import hashed, stream_key
@@ -125,6 +125,9 @@ class MicroBatches(Dataset[Batch]):
         self.store, self.plans, self.config, self.vocabulary = store, plans, config, vocabulary
         self.fields = fields
         self.batches = batch_plan(plans, store, config)
+        self.batches.epochs(
+            config.batch_size.steps
+        )  # all copies that the run reaches are counted now, not amid its steps
         self.size = micro_batch_size(config.batch_size.sequences, config.trainer)
         self.rank = rank
         self.per_step = self.batches.passes(self.size, rank.world_size)
@@ -227,13 +230,15 @@ class PretrainingData(L.LightningDataModule):
         fields: Fields = no_fields,
         make_common: "Callable[[], CommonSet | None] | None" = None,
         has_fixed_shapes: bool = False,
+        counting: Counting = count_all,
     ) -> None:
         super().__init__()
         self.config, self.vocabulary, self.validation_store, self.fields = config, vocabulary, validation, fields
         self._make_common = make_common
         key = stream_key(VALIDATION_SEED, "validation")
         self.validation_plan = input_format.plan(validation, config.input_format, key, config.nsp.pairs)
-        self.micro_batches = MicroBatches(train, epochs_of(train, config), config, vocabulary, rank, fields)
+        plans = epochs_of(train, config, counting)
+        self.micro_batches = MicroBatches(train, plans, config, vocabulary, rank, fields)
         if has_fixed_shapes:
             self.micro_batches.shape = shape_of(self.micro_batches)
 
@@ -288,9 +293,10 @@ class PretrainingData(L.LightningDataModule):
 
     def unigram_perplexity(self) -> float:
         """Return the perplexity of validation under the training text's unigram frequencies (add-one smoothed)."""
-        train = self.micro_batches.store
-        tokens = train.gather_tokens(train.sentence_starts, train.sentence_lengths)
-        counts = np.bincount(tokens, minlength=self.vocabulary.size) + 1.0
+        counts = np.ones(self.vocabulary.size)
+        for some in blocks.stores(self.micro_batches.store):
+            tokens = some.gather_tokens(some.sentence_starts, some.sentence_lengths)
+            counts += np.bincount(tokens, minlength=self.vocabulary.size)
         log_share = np.log(counts / counts.sum())
         labels = torch.cat([batch["masked_labels"] for batch in self.validation_batches()])
         return float(np.exp(-log_share[labels.numpy()].mean()))

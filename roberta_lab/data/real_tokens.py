@@ -81,9 +81,9 @@ def _counted(config: Config, folder: Path) -> RealTokens:
     """Return the numbers of a prepared store, planned as in training: all of it, or a sample."""
     store = training_documents(token_store.open_store(folder / "train"), config.data_mix)
     sample = store.select(SAMPLE_TOKENS)
-    plan = epochs_of(sample, config).plan(0)
-    aimed, mean = batch_tokens(sample, config), float(plan.lengths.mean(dtype=np.float64))
-    per_pass = mean * plan.num_examples * store.num_tokens / sample.num_tokens
+    examples, tokens = epochs_of(sample, config).size(0)
+    aimed, mean = batch_tokens(sample, config), tokens / examples
+    per_pass = mean * examples * store.num_tokens / sample.num_tokens
     basis = "counted on the prepared store" if sample is store else "counted on a sample of the prepared store"
     return RealTokens(config.batch_size.sequences * mean if aimed is None else aimed, per_pass, basis, basis)
 

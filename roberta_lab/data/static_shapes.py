@@ -73,7 +73,9 @@ def _sizes(batches: "MicroBatches") -> Iterator[tuple[int, int, float]]:
     """Yield the tokens, inputs and masked tokens of the micro-batches of some steps, of all ranks."""
     config, world_size = batches.config, batches.rank.world_size
     masking, steps = config.masking, config.batch_size.steps
-    steps = max(1, min(steps, int(1 / batches.batches.epochs(1))))  # later ones would need other orders of all examples
+    # later steps would need other orders of all examples, and other plans: of a large corpus, a window is like any other
+    windows = len(batches.batches.windows(0).ends)
+    steps = max(1, min(steps, int(1 / batches.batches.epochs(1)) // windows))
     number = min(steps, max(4, SAMPLED // config.batch_size.sequences))
     for step in np.linspace(0, steps - 1, number).astype(int).tolist():
         for share in range(batches.per_step * world_size):

@@ -5,8 +5,9 @@ addresses sentences by their place in the tokens, so a selection of documents co
 """
 
 import json
+import mmap
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -98,19 +99,39 @@ def open_store(path: Path) -> TokenStore:
     """
     manifest = cast(Manifest, read_json(path / "manifest.json"))
     shards = tuple(_shard(path, shard) for shard in manifest["shards"])
-    lengths = load_array(path / "sentence_lengths.npy")
-    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    lengths = OnDisk(path / "sentence_lengths.npy")
     ends, hashes, sources = (load_array(path / f"document_{name}.npy") for name in ("ends", "hashes", "sources"))
     number, tokens = len(lengths), sum(map(len, shards))
-    fits = [len(ends) == len(hashes) == len(sources), not number or starts[-1] + lengths[-1] == tokens]
-    fits += [
+    fits = [
+        len(ends) == len(hashes) == len(sources),
         ends[-1] == number if len(ends) else not number,
         (np.diff(ends, prepend=0) >= 0).all(),
-        (lengths >= 0).all(),
     ]
-    if not all(fits):  # of older code, without hashes
-        raise Damaged.at(path, "is damaged: its parts do not fit together", way_out(path / "manifest.json"))
-    return TokenStore(shards, starts, lengths, ends, hashes, sources, manifest)
+    with suppress(ValueError):
+        if all(fits):
+            store = TokenStore.whole(shards, lengths, ends, hashes, sources, manifest)
+            if store.num_tokens == tokens:
+                return store
+    # of older code, without hashes
+    raise Damaged.at(path, "is damaged: its parts do not fit together", way_out(path / "manifest.json"))
+
+
+class OnDisk:
+    """An array of a file of a made folder. What is asked for is read, and nothing of the file stays in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._array = load_array(path, "r")
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, places: slice | np.ndarray, /) -> np.ndarray:
+        found = np.array(self._array[places])
+        if isinstance(self._array.base, mmap.mmap) and hasattr(
+            mmap, "MADV_DONTNEED"
+        ):  # else pages stay in this process
+            self._array.base.madvise(mmap.MADV_DONTNEED)
+        return found
 
 
 def _shard(path: Path, shard: Shard) -> np.ndarray:

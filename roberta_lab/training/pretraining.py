@@ -17,6 +17,7 @@ from roberta_lab.data import pool, token_store
 from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.data.plan_counts import KeptCounts
 from roberta_lab.data.verified import remember
 from roberta_lab.model import checkpoint
 from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
@@ -126,7 +127,8 @@ def train(
 
         fixed = gpu_code.has_fixed_shapes(config, module.objective)
         fields = module.objective.fields
-        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, fields, common, fixed)
+        counting = KeptCounts(documents, Path(config.paths.cache), config.trainer.progress and rank.number == 0)
+        data = PretrainingData(config, documents, held_out, encoding.vocabulary, rank, fields, common, fixed, counting)
         if (shape := data.micro_batches.shape) is not None and rank.number == 0:
             print(f"micro-batches of {shape}", flush=True)
         module.is_graph = gpu_code.compile_model(module.model, config, fixed, encoding.vocab_size)
@@ -153,7 +155,7 @@ def _result(module: PretrainingModule, data: PretrainingData, rows: list[Row]) -
         epochs=data.micro_batches.batches.epochs(validation.step),
         unigram_ppl=data.unigram_perplexity(),
         parameters=sum(p.numel() for p in module.parameters()),
-        plan=data.micro_batches.plans.plan(0).counts,
+        plan=data.micro_batches.plans.totals(0),
         metrics={name: value for name, value in validation.items() if name.startswith("val/") and name not in common},
         num_skipped=module.num_skipped,
         declared=module.objective.declared,

@@ -17,7 +17,7 @@ import pytest
 from fake_store import FIRST, Corpus, FakeStore, epochs_of_lengths, store_of
 from report_runs import Page
 
-from roberta_lab.axes import input_format, masking
+from roberta_lab.axes import blocks, input_format, masking
 from roberta_lab.axes.batch_size import BatchPlan
 from roberta_lab.axes.epochs import Epochs
 from roberta_lab.axes.examples import Plan, Vocabulary, gather
@@ -33,6 +33,7 @@ from roberta_lab.data.inspection.statistics import (
     plan_statistics,
     row_statistics,
 )
+from roberta_lab.data.token_store import open_store
 from roberta_lab.reports.page import inspection as report
 
 SPECIAL = (0, 1, 2, 3, 4)
@@ -56,7 +57,7 @@ def counted(corpus: Corpus, name: str, max_length: int, config: MaskingConfig, e
         epoch,
         plan_statistics(store, plan, number, max_length),
         row_statistics(store, plan, number, epoch, config, 1, vocabulary_of(store)),
-        batch_statistics(BatchPlan(Epochs(lambda copy: plan), 2, seed=1), 10, micro_batch_size=2),
+        batch_statistics(BatchPlan(Epochs(lambda copy, block: plan), 2, seed=1), 10, micro_batch_size=2),
     )
 
 
@@ -538,3 +539,20 @@ def test_swapped_pairs_are_counted_by_their_own_labels() -> None:
     flipped = dataclasses.replace(plan, next_sentence_label=1 - plan.next_sentence_label)
     assert plan_statistics(store, flipped, plan.num_examples, 40, "swapped").mislabelled == plan.num_examples
     assert plan_statistics(store, plan, plan.num_examples, 40, "random").mislabelled > 0
+
+
+@pytest.mark.usefixtures("small_source")
+def test_of_a_large_corpus_inspect_shows_the_first_block(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its examples are those of the run, and none looks wrong; the whole is counted."""
+    for name, value in (("WHOLE", 10), ("BLOCK", 12), ("WINDOW", 3)):
+        monkeypatch.setattr(blocks, name, value)
+    assert main.main(["inspect", "inspect.examples=2", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\nexample ") == 2 and "WRONG" not in out
+    planned, whole = (int(n) for n in re.search(r"inputs +(\d+) +the first of (\d+) ", out).groups())
+    assert 0 < 3 * planned < whole
+    counted = int(re.search(r"the plan of the whole corpus\n +sentences +(\d+)", out).group(1))
+    [folder] = Path("outputs/cache/tokens").glob("[!.]*")
+    assert counted == len(open_store(folder / "train").sentence_lengths) > 30, "all is read: 3,000 tokens are more"

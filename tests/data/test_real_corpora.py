@@ -318,7 +318,7 @@ def test_masks_equal_the_slow_reference(made: Made, name: str) -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_ranks_share_a_batch_without_loss(made: Made, form: tuple[str, int], world_size: int) -> None:
     matched = FORMATS[form[0]].matched_to is not None
-    batches = BatchPlan(Epochs(lambda copy: made.plan), 8, SEED, 8 * form[1] if matched else None, form[1])
+    batches = BatchPlan(Epochs(lambda copy, block: made.plan), 8, SEED, 8 * form[1] if matched else None, form[1])
     masking = MaskingConfig("dynamic")
     for step in range(12):
         passes = range(accumulation(8, world_size, 2))
@@ -346,7 +346,9 @@ def loaded(real: Slice, form: tuple[str, int], vocabulary: Vocabulary, workers: 
         batch_size=BatchSizeConfig(8, 4, 1e-3),
         trainer=TrainerConfig("cpu", micro_batch_size=2, workers=workers),
     )
-    data = MicroBatches(real.store, Epochs(lambda copy: plan(real.store, config.input_format, KEY)), config, vocabulary)
+    data = MicroBatches(
+        real.store, Epochs(lambda copy, block: plan(real.store, config.input_format, KEY)), config, vocabulary
+    )
     generator_of_its_own = torch.Generator().manual_seed(0)
     positions = range(3, len(data))
     return list(PositionLoader(data, None, sampler=positions, num_workers=workers, generator=generator_of_its_own))

@@ -26,6 +26,12 @@ class FakeStore:
         runs = [self.tokens[s : s + n] for s, n in zip(starts, lengths, strict=True)]
         return np.concatenate(runs) if runs else self.tokens[:0]
 
+    def documents(self, first: int, last: int) -> FakeStore:
+        ends = np.concatenate([[0], self.document_ends])
+        some = slice(ends[first], ends[last])
+        own = self.document_ends[first:last] - ends[first]
+        return FakeStore(self.tokens, self.sentence_starts[some], self.sentence_lengths[some], own)
+
 
 def store_of(corpus: Corpus) -> FakeStore:
     lengths = np.array([n for document in corpus for n in document], np.int32)
@@ -37,7 +43,7 @@ def store_of(corpus: Corpus) -> FakeStore:
 def epochs_of_lengths(*lengths: np.ndarray | list[int]) -> Epochs:
     """Epochs of examples with these lengths, (N,) tokens each; several are copies in turn."""
 
-    def plan(copy: int) -> Plan:
+    def plan(copy: int, block: int) -> Plan:
         own = np.asarray(lengths[copy], np.int32)
         zeros = np.zeros(len(own), np.int64)
         return Plan(len(own), zeros, own, zeros, np.arange(1, len(own) + 1), own, None, {})

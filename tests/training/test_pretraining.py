@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from mask_configs import EVERY_CONFIG
-from small_pretraining import Store, make, train
+from small_pretraining import VOCABULARY, Store, make, train
 from torch._dynamo.utils import counters
 
+from roberta_lab.axes import blocks
 from roberta_lab.axes.examples import Vocabulary
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import (
@@ -109,6 +110,23 @@ def test_losses_and_norms_do_not_depend_on_the_micro_batch(tmp_path: Path, optio
         for a, b in zip(runs[0], other, strict=True):
             assert a.keys() == b.keys()
             assert all(a[k] == pytest.approx(b[k], rel=1e-4) for k in a)
+
+
+def test_a_corpus_of_many_blocks_is_trained_on_and_gone_on_with_bitwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps lie in several windows and epochs. The unigram counts are those of the whole text."""
+    config = make(input_format="sentence_pair", masking="dynamic")
+    whole = PretrainingData(config, Store(), Store(), VOCABULARY).unigram_perplexity()
+    for constant, value in (("WHOLE", 50), ("BLOCK", 30), ("WINDOW", 3)):
+        monkeypatch.setattr(blocks, constant, value)
+    data = PretrainingData(config, Store(), Store(), VOCABULARY)
+    assert data.micro_batches.plans.num_blocks == 10 and len(data.micro_batches.batches.windows(0).ends) == 4
+    assert data.unigram_perplexity() == whole
+    straight, weights = train(config, tmp_path / "straight")
+    train(config, tmp_path / "cut", stop_after=7)
+    rows, own = train(config, tmp_path / "cut")
+    assert rows == straight and all(torch.equal(weights[key], value) for key, value in own.items())
 
 
 def test_it_learns(tmp_path: Path) -> None:
