@@ -33,6 +33,7 @@ from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
 from roberta_lab.runs.provenance import code_since
+from roberta_lab.runs.slurm.submission import submit
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of, without_table_choice
 from roberta_lab.runs.wandb import environment
 
@@ -110,6 +111,8 @@ def main(job: Job) -> Json:
     until.check(config, work.sweeps[0].runs)
     print(plan(work, config), flush=True)
     data_checks.check(job for kind in work.kinds for job in work.missing(kind))
+    if config.reproduce.launch == "slurm":
+        return submit(config, [*work.runs.values()], work.user, [sweep.name for sweep in work.sweeps])
     try:
         _make_all(work, config, hydra)
         while (seeds := _more_seeds(work, config, start)) is not None:

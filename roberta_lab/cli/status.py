@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from roberta_lab.cli import sweep_status
 from roberta_lab.config.formatting import counted, in_bytes, visible
 from roberta_lab.data.storage import Json
 from roberta_lab.reports.page.known import STATES, Known, all_known
@@ -13,7 +14,9 @@ from roberta_lab.runs.jobs import Job
 
 
 def main(job: Job) -> Json:
-    """Look at everything below `paths.outputs` and at the cache, and print it. Nothing is changed."""
+    """Look at everything below `paths.outputs` and at the cache, or at the runs of a sweep; print it. Nothing is changed."""
+    if job.config.sweep is not None:
+        return sweep_status.show(job)
     outputs, cache = Path(job.config.paths.outputs), Path(job.config.paths.cache)
     runs, removable = all_known(outputs), disk.removable(job.config)
     sizes = {run.folder: disk.size_of(run.folder) for run in runs}

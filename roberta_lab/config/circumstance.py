@@ -11,9 +11,12 @@ from roberta_lab.config.ranges import (
     BY_NAME,
     EACH_ABOVE_ZERO,
     EACH_NAME,
+    EACH_SLURM_LINE,
     LABEL,
     NAMED,
     SEED,
+    SLURM_TIME,
+    SLURM_WORD,
     above_zero,
     at_least,
     between,
@@ -263,6 +266,24 @@ class PruneConfig:
 
 
 @dataclass
+class SlurmConfig:
+    """What one job asks SLURM for; null: what the cluster gives without being asked."""
+
+    partition: str | None = field(default=None, metadata=SLURM_WORD)
+    account: str | None = field(default=None, metadata=SLURM_WORD)
+    constraint: str | None = field(default=None, metadata=SLURM_WORD)  # features of nodes, a100|h100
+    time: str | None = field(default=None, metadata=SLURM_TIME)
+    nodes: int = between(1, 4096, 1)  # of a pretraining run; all other jobs have one
+    gpus: int = between(0, 64, 0)  # of each node; jobs that are not pretraining have one at most
+    cpus: int | None = between(1, 1024, None, null="what the cluster gives")  # of a job, on each node
+    memory: str | None = field(default=None, metadata=SLURM_WORD)  # of each node: 16G
+    throttle: int | None = between(1, 100_000, None, null="all")  # jobs of one array at the same time
+    # before the time limit a run is told to save and asks for another turn; SLURM may be up to a minute early
+    signal_seconds: int = between(1, 65_535, 120)
+    lines: list[str] = field(default_factory=list, metadata=EACH_SLURM_LINE)  # more options of sbatch: --qos=long
+
+
+@dataclass
 class ReproduceConfig:
     """The tables that `roberta-lab reproduce` makes and `plan` estimates."""
 
@@ -272,5 +293,6 @@ class ReproduceConfig:
     # pretraining seeds are added until half the width of the intervals is at most this, in the unit of the column
     until: float | None = above_zero(None, null="the seeds of the sweep")
     column: str | None = None  # a figure or task of the table; None: that of the first claim
+    launch: str = one_of("here", "slurm", default="here")  # slurm: submit what is missing, and return at once
     most_seeds: int = between(2, 10_000, 20)
     hours: float | None = above_zero(None, null="no limit")  # of the clock: no seed is begun that would end later

@@ -49,6 +49,10 @@ class RankDied(RuntimeError):
         return f"{super().__str__()}; the same command goes on from the last checkpoint."
 
 
+class SlurmError(RuntimeError):
+    """The error of a command of SLURM that failed, with what it said."""
+
+
 class NonFinite(FloatingPointError):
     """The error of a run whose loss, gradients or weights are no numbers: at which step, and where its examples are written."""
 
@@ -106,6 +110,7 @@ ANSWERED = (
     RunInUse,
     RankDied,
     ProcessDied,
+    SlurmError,
     NonFinite,
     Unfinished,
 )  # in one line, by the console script

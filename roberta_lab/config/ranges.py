@@ -86,6 +86,10 @@ def _no_name(text: str) -> str:
     return "" if _NAME.fullmatch(text) and ".." not in text else "this is no name"
 
 
+def _unlike(pattern: str, text: str) -> str:
+    return "" if len(text) <= LONGEST_NAME and re.fullmatch(pattern, text) else "it is none"
+
+
 def _no_label(text: str) -> str:
     if not text.strip() or len(text.encode(errors="surrogatepass")) > LONGEST_NAME:
         return f"{len(text)} characters"
@@ -97,6 +101,15 @@ NAME = Text(f"a name of letters, digits and _.+=-, at most {LONGEST_NAME}, witho
 LABEL = Text(f"a name without slashes and control characters, of 1 to {LONGEST_NAME} bytes", _no_label)
 PATH = Text("a path, each part of at most 255 bytes", lambda text: _ill_formed(text) or wrong_path(text))
 ANY_TEXT = {"allowed": Text("a text or a list of texts", lambda text: "")}  # of a field whose texts are data
+# of options of sbatch, which takes `=`, and lines of a script, which a blank or a line feed would end
+SLURM_WORD = {"allowed": Text("a word as SLURM knows it", lambda text: _unlike(r"[\w.,:|&*()\[\]/@+-]+", text))}
+SLURM_TIME = {
+    "allowed": Text(
+        "a time limit as SLURM writes it: 90 (minutes), 1:30:00, 2-12:00:00",
+        lambda text: _unlike(r"[1-9]\d*|\d+(:[0-5]\d){1,2}|\d+-\d+(:[0-5]\d){0,2}", text),
+    )
+}
+EACH_SLURM_LINE = {"allowed": Text("an option of sbatch: --qos=long", lambda text: _unlike(r"--[a-z][\w-]*(=[^\s\x00-\x1f]+)?", text))}
 _PLAIN = Text(f"a text without control characters, of at most {LONGEST:,} characters", _ill_formed)
 _ABOVE_ZERO = Range("more than 0", lambda number: number > 0)
 EACH_ABOVE_ZERO = {"allowed": _ABOVE_ZERO}  # of a field that is a dict of numbers

@@ -284,3 +284,5 @@ class Config:
     table: circumstance.TableConfig = field(default_factory=circumstance.TableConfig)
     prune: circumstance.PruneConfig = field(default_factory=circumstance.PruneConfig)
     reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)
+    slurm: circumstance.SlurmConfig = field(default_factory=circumstance.SlurmConfig)
+    slurm_light: circumstance.SlurmConfig = field(default_factory=circumstance.SlurmConfig)  # of preparation and tables

@@ -16,9 +16,14 @@ def typed(command: str, overrides: Iterable[Override | str]) -> str:
 
     What lies outside the package is named by its path, unless the overrides name it themselves (`hydra.searchpath`).
     """
-    words = [masked(_text(override)) for override in overrides]
-    places = [] if any(word.startswith("hydra.searchpath=") for word in words) else outside.flags()
-    return " ".join(["roberta-lab", command, *map(shlex.quote, [*places, *words])])
+    return " ".join(["roberta-lab", command, *(shlex.quote(masked(word)) for word in words(overrides))])
+
+
+def words(overrides: Iterable[Override | str]) -> list[str]:
+    """Return the words that stand behind a command, as they are, with what names the places outside the package."""
+    found = [_text(override) for override in overrides]
+    places = [] if any(word.startswith("hydra.searchpath=") for word in found) else outside.flags()
+    return [*places, *found]
 
 
 def folded(command: str, overrides: Iterable[Override | str]) -> str:

@@ -138,12 +138,13 @@ class Job:
         overrides = (*without(self.overrides, *keys), *(assign(key, True) for key in keys))
         return replace(self, overrides=overrides, config=replace(self.config, finetune=finetune))
 
-    def command(self, user: Sequence[Override]) -> str:
-        """Return what to type for this run alone; `user` are the overrides of the whole sweep, without `sweep`."""
+    def line(self, user: Sequence[Override]) -> list[Override]:
+        """Return the overrides that make this run alone; `user` are those of the whole sweep, without `sweep`."""
         sweep = self.config.sweep
-        assert sweep is not None
+        if sweep is None:
+            return [*self.overrides]
         if self.is_encoder:  # no column of the sweep is sure to be this run
-            return typed(self.kind, without_sweep(self.overrides))
+            return without_sweep(self.overrides)
         chosen = [assign("sweep", sweep.name), assign("sweep.only", [self.row])]
         if not any(o.key_or_group == "seed" for o in user):
             chosen.append(assign("sweep.seeds", [self.seed]))
@@ -155,7 +156,11 @@ class Job:
             asked = [f"finetune.{name}" for name in identity.ASKED if getattr(self.config.finetune, name)]
             chosen += [assign(key, True) for key in asked if key not in set_by_rows]
         keys = {o.key_or_group for o in chosen}
-        return typed(self.kind, [*chosen, *(o for o in user if o.key_or_group not in keys)])
+        return [*chosen, *(o for o in user if o.key_or_group not in keys)]
+
+    def command(self, user: Sequence[Override]) -> str:
+        """Return what to type for this run alone, as `line` says it."""
+        return typed(self.kind, self.line(user))
 
 
 def pretrained_run(job: Job) -> Path:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Self, TextIO
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from roberta_lab.config import Damaged
 from roberta_lab.config.formatting import elapsed
+from roberta_lab.data import claims
 from roberta_lab.data.storage import read_json
 from roberta_lab.runs import results, tracking
 from roberta_lab.runs.identity import KINDS
@@ -114,6 +116,57 @@ class Overview:
         measured = [name for name in row if name.startswith("val/") and not name.endswith("_loss")]
         shown = measured[:1] if job.kind == "pretrain" else [f"dev/{job.config.task.metric}"]
         return ", ".join([*parts, *(f"{name} {row[name]:.1f}" for name in shown if name in row)])
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is, by its folder alone; None where that is not known."""
+
+    step: int | None = None
+    steps: int | None = None
+    rate: float | None = None  # steps a second, since the process at hand began
+    left: float | None = None  # seconds
+
+    def __str__(self) -> str:
+        if self.step is None:
+            return ""
+        parts = [f"step {self.step:,}" + (f" of {self.steps:,}" if self.steps is not None else "")]
+        parts += [f"{self.rate:.3g} steps/s"] if self.rate is not None else []
+        parts += [f"{elapsed(self.left)} left"] if self.left is not None else []
+        return ", ".join(parts)
+
+
+def standing(job: Job, is_running: bool) -> Standing:
+    """Return how far a run is; of one that runs also how fast, from when its process claimed the folder."""
+    log = job.path / "metrics.jsonl"
+    row = last_row(log)
+    if "step" not in row:
+        return Standing()
+    step = int(row["step"])
+    if job.kind == "pretrain":
+        steps: int | None = job.config.batch_size.steps
+    else:
+        epoch = row.get("epoch", 0.0)
+        steps = round(step / epoch * job.config.finetune.epochs) if epoch else None
+    owner = claims.owner(job.path / claims.NOTE) if is_running else None
+    if owner is None or steps is None:
+        return Standing(step, steps)
+    rate = _rate(job.path, step, owner.since)
+    return Standing(step, steps, rate, (steps - step) / rate if rate else None)
+
+
+def _rate(run: Path, step: int, since: str) -> float | None:
+    """Return the steps a second of the process that claimed a run's folder at a time; None where nothing tells it yet."""
+    try:
+        start = time.mktime(time.strptime(since[:19], "%Y-%m-%dT%H:%M:%S"))
+        files = [*(run / "checkpoints").glob("step-*.ckpt")]
+        saved = sorted((path.stat().st_mtime, int(path.stem.removeprefix("step-"))) for path in files)
+        now = (run / "metrics.jsonl").stat().st_mtime
+    except (OSError, ValueError):
+        return None
+    before = max((number for at, number in saved if at < start), default=0)
+    at, first = next(((at, number) for at, number in saved if at >= start and number < step), (start, before))
+    return (step - first) / (now - at) if step > first and now > at else None
 
 
 def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:

@@ -1,0 +1,60 @@
+"""Which job of SLURM makes which run: a sealed file for each submission, in a folder of its own with scripts and logs."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from roberta_lab.config import Damaged
+from roberta_lab.data import verified
+
+FOLDER = "slurm"  # in paths.outputs
+NAME = "submission.json"
+WAY_OUT = "delete it: its jobs go on, and only status and cancel do not know them any more"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job as it was handed to SLURM."""
+
+    job: str  # 12_0
+    kind: str  # the command
+    name: str  # for people
+    run: str  # its folder, relative to the outputs; empty for preparation and tables
+    log: str  # what it printed, relative to the outputs
+    sweeps: tuple[str, ...]  # of the submission; empty without one
+
+    @property
+    def array(self) -> str:
+        """Return the number by which SLURM knows all jobs of its array."""
+        return self.job.partition("_")[0]
+
+
+def new_folder(outputs: Path) -> Path:
+    """Return a folder for a submission, made. Names sort by time."""
+    folder = outputs / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write(folder: Path, jobs: Sequence[Submitted]) -> None:
+    """Write the jobs of a submission; a later call says all of them again."""
+    verified.remember(folder / NAME, {"jobs": [asdict(job) for job in jobs]})
+
+
+def every(outputs: Path) -> list[Submitted]:
+    """Return all jobs that were submitted, the oldest first. Raises Damaged."""
+    found = []
+    for path in sorted((outputs / FOLDER).glob(f"*/{NAME}")):
+        values = verified.read_sealed(path, WAY_OUT)
+        try:
+            found += [Submitted(**{**job, "sweeps": tuple(job["sweeps"])}) for job in values["jobs"]]
+        except (KeyError, TypeError):
+            raise Damaged.at(path, "is damaged: its jobs cannot be read", WAY_OUT) from None
+    return found
+
+
+def newest(jobs: Sequence[Submitted]) -> dict[str, Submitted]:
+    """Return the last job that was submitted for each run, by the run's folder."""
+    return {job.run: job for job in jobs if job.run}

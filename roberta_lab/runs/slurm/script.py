@@ -1,0 +1,125 @@
+"""The batch script of an array of jobs: each is one command of this project, as a person would type it.
+
+The script hands signals on to the command, which finishes its step and saves. It asks for another turn when the time was up
+and something was saved, so that a time limit too short for anything is said and not looped on.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from roberta_lab.config import SlurmConfig
+
+TOO_SHORT = "the time limit is too short: nothing was saved since the job started, so it asks for no other turn; slurm.time gives more"
+EARLY = 150  # seconds: a signal that comes so much before it is due is none of the time limit
+
+_SCRIPT = """\
+#!/bin/bash
+# {title}. The jobs of an array, a command each; sbatch has kept a copy of this file.
+cd {here} || exit 1
+program=({program})
+case "${{SLURM_ARRAY_TASK_ID:-0}}" in
+{cases}
+*) echo "roberta-lab: no job ${{SLURM_ARRAY_TASK_ID}} in this array" >&2; exit 1 ;;
+esac
+
+saved() {{ find "$folder" -type f -name {pattern} -printf '%P %s %T@\\n' 2>/dev/null | sort; }}
+asked= child=
+hand_on() {{ asked=$1 caught=1; [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null; }}
+for name in USR1 USR2 TERM; do trap "hand_on $name" "$name"; done
+
+before=$(saved)
+"${{program[@]}}" "${{words[@]}}" &
+child=$!
+[ -z "$asked" ] || kill -s "$asked" "$child"
+while :; do  # a signal ends the wait, not the command
+    caught=; wait "$child"; found=$?
+    [ "$found" = 127 ] || code=$found
+    [ -n "$caught" ] || break
+done
+
+job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}}}
+if [ "$code" = 138 ] || [ "$code" = 140 ]; then  # asked to save by SIGUSR1 or SIGUSR2; SIGTERM is SLURM's own business
+    if [ "$(saved)" = "$before" ] && [ "$SECONDS" -ge {due} ]; then
+        echo "roberta-lab: {too_short}." >&2
+    else
+        echo "roberta-lab: asks SLURM for another turn" >&2
+        scontrol requeue "${{job:-$SLURM_JOB_ID}}"
+    fi
+fi
+exit "$code"
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job: a command, and the folder in which it saves what it has."""
+
+    kind: str  # the command
+    name: str  # for people
+    words: tuple[str, ...]  # its arguments, as they are
+    folder: Path
+    is_run: bool = True  # a run, whose checkpoints count as saved; else every file of the folder does
+
+    @property
+    def arguments(self) -> list[str]:
+        return [self.kind, *self.words]
+
+
+def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
+    """Return the script for an array of these tasks; all are runs, or none is."""
+    start = ["srun", "--kill-on-bad-exit=1"] if tasks[0].kind == "pretrain" and config.nodes > 1 else []
+    cases = [
+        f"{number}) folder={shlex.quote(os.path.abspath(task.folder))} words=({shlex.join(task.arguments)}) ;;"
+        for number, task in enumerate(tasks)
+    ]
+    limit = seconds(config.time)
+    return _SCRIPT.format(
+        title=title,
+        here=shlex.quote(os.getcwd()),
+        program=shlex.join([*start, sys.executable, "-m", "roberta_lab"]),
+        cases="\n".join(cases),
+        pattern=shlex.quote("step-*.ckpt" if tasks[0].is_run else "*"),
+        due=0 if limit is None else max(0, limit - config.signal_seconds - EARLY),
+        too_short=TOO_SHORT,
+    )
+
+
+def options(tasks: Sequence[Task], config: SlurmConfig, log: Path) -> list[str]:
+    """Return the options of sbatch for an array of these tasks."""
+    is_wide = tasks[0].kind == "pretrain"
+    nodes, gpus = (config.nodes, config.gpus) if is_wide else (1, min(config.gpus, 1))
+    throttle = f"%{config.throttle}" if config.throttle is not None and len(tasks) > 1 else ""
+    asked = {
+        "partition": config.partition,
+        "account": config.account,
+        "constraint": config.constraint,
+        "time": config.time,
+        "nodes": str(nodes) if nodes > 1 else None,
+        "ntasks-per-node": str(max(1, gpus)) if nodes > 1 else None,
+        "gpus-per-node": str(gpus) if gpus else None,
+        "cpus-per-task": None if config.cpus is None else str(max(1, config.cpus // (max(1, gpus) if nodes > 1 else 1))),
+        "mem": config.memory,
+        "signal": f"B:USR1@{config.signal_seconds}",
+        "array": f"0-{len(tasks) - 1}{throttle}",
+        "job-name": f"roberta-lab-{tasks[0].kind}",
+        "output": str(log),
+    }
+    own = [f"--{name}={value}" for name, value in asked.items() if value is not None]
+    return [*own, "--requeue", "--open-mode=append", "--kill-on-invalid-dep=yes", *config.lines]
+
+
+def seconds(time: str | None) -> int | None:
+    """Return a time limit of SLURM in seconds: 90 are minutes, 1:30 too (with seconds), 1:30:00 hours, 2-12 days and hours."""
+    if time is None:
+        return None
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minutes, secs = [*parts, 0, 0][:3]
+        return int(days) * 86_400 + hours * 3600 + minutes * 60 + secs
+    hours, minutes, secs = (0, *parts, 0) if len(parts) == 1 else (0, *parts) if len(parts) == 2 else parts
+    return hours * 3600 + minutes * 60 + secs

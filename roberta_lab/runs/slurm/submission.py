@@ -1,0 +1,169 @@
+"""Submit what is missing as arrays of jobs that wait for one another in SLURM's queue: preparation, runs by kind, tables."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from roberta_lab.config import Config, ConfigError, SlurmConfig
+from roberta_lab.config.formatting import counted
+from roberta_lab.data import claims
+from roberta_lab.data.storage import Json
+from roberta_lab.runs import data_checks, identity
+from roberta_lab.runs.command_line import words
+from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.overrides import Override, assign, texts, without, without_sweep
+from roberta_lab.runs.slurm import queue, record, script
+from roberta_lab.runs.slurm.record import Submitted
+from roberta_lab.runs.slurm.script import Task
+
+MOST = 1000  # jobs of one array, as many as SLURM allows unless it is told otherwise
+HERE_ONLY = ("reproduce", "slurm", "slurm_light", "hydra", "trainer.jobs", "trainer.progress")  # what jobs are not told
+
+
+@dataclass
+class Submission:
+    """Jobs that are being submitted: which there are, and which run each of them makes."""
+
+    config: Config
+    folder: Path
+    sweeps: tuple[str, ...]
+    jobs: list[Submitted] = field(default_factory=list)
+
+    def array(self, tasks: Sequence[Task], config: SlurmConfig, needs: Iterable[str]) -> list[str]:
+        """Submit tasks of one kind as arrays, and note them. Returns the numbers of the arrays. Raises SlurmError."""
+        kind, outputs, found = tasks[0].kind, Path(self.config.paths.outputs), []
+        depends = [f"--dependency={','.join(needs)}"] if (needs := [*needs]) else []
+        for start in range(0, len(tasks), MOST):
+            part = tasks[start : start + MOST]
+            file = self.folder / f"{kind}-{len(self.jobs)}.sh"
+            file.touch(mode=0o700)  # its commands may name what is not for others
+            file.write_text(script.text(f"roberta_lab: {kind} of {', '.join(self.sweeps) or 'runs'}", part, config))
+            log = self.folder.resolve() / f"{kind}-%A_%a.log"
+            number = queue.submit(file, [*script.options(part, config, log), *depends])
+            self.jobs += [
+                Submitted(
+                    job=f"{number}_{i}",
+                    kind=kind,
+                    name=task.name,
+                    run=task.folder.relative_to(outputs).as_posix() if task.is_run else "",
+                    log=(self.folder / f"{kind}-{number}_{i}.log").relative_to(outputs).as_posix(),
+                    sweeps=self.sweeps,
+                )
+                for i, task in enumerate(part)
+            ]
+            record.write(self.folder, self.jobs)
+            found.append(number)
+        return found
+
+
+def submit(config: Config, runs: Sequence[Job], user: Sequence[Override], tables: Sequence[str] = ()) -> dict[str, Json]:
+    """Submit the runs that are neither complete nor queued, what they need before, and the tables after them; say so.
+
+    `user` are the overrides of the whole command without those that choose tables, `tables` the sweeps to be written. Nothing
+    is waited for. Raises ConfigError where there is no SLURM, SlurmError, Damaged.
+    """
+    queue.expect_slurm()
+    outputs = Path(config.paths.outputs)
+    (outputs / record.FOLDER).mkdir(parents=True, exist_ok=True)
+    _check(config)
+    with claims.locked(outputs / record.FOLDER / ".submitting.json"):
+        known = record.newest(record.every(outputs))
+        before = {run.path: known[key] for run in runs if (key := run.path.relative_to(outputs).as_posix()) in known}
+        alive = queue.queued(job.array for job in before.values())
+        waiting = {path: job for path, job in before.items() if job.job in alive}
+        complete = [run for run in runs if run.is_complete]
+        left = [run for run in runs if run not in complete and run.path not in waiting]
+        todo = [run for run in left if not claims.is_held(run.path)]
+        sent: list[Submitted] = []
+        if todo:
+            sent = _submitted(Submission(config, record.new_folder(outputs), _sweeps(tables, todo)), todo, user, tables, waiting)
+    _say(sent, len(complete), len(waiting), len(left) - len(todo))
+    return {
+        "submitted": [asdict(job) for job in sent],
+        "complete": len(complete),
+        "queued": len(waiting),
+        "elsewhere": len(left) - len(todo),
+    }
+
+
+def _submitted(
+    new: Submission, todo: Sequence[Job], user: Sequence[Override], tables: Sequence[str], waiting: dict[Path, Submitted]
+) -> list[Submitted]:
+    """Submit all arrays in the order in which they wait for one another; return the jobs."""
+    config, made_by = new.config, {path: job.array for path, job in waiting.items()}
+    told = without(user, *HERE_ONLY)
+    prepared = [f"afterok:{number}" for number in _prepare(new, todo)]
+    for batch in layers(todo):
+        needed = sorted({made_by[path] for run in batch for path in run.needs if path in made_by})
+        tasks = [
+            Task(run.kind, run.name if run.row else run.label, (*words(_told(run, told)), "trainer.progress=false"), run.path)
+            for run in batch
+        ]
+        numbers = new.array(tasks, config.slurm, [*prepared, *(f"afterany:{number}" for number in needed)])
+        for i, run in enumerate(batch):
+            made_by[run.path] = numbers[i // MOST]
+    if tables:
+        shown = [Task("table", name, (*words([assign("sweep", name), *told]),), new.folder, is_run=False) for name in tables]
+        new.array(shown, config.slurm_light, [f"afterany:{number}" for number in sorted({*made_by.values()})])
+    return new.jobs
+
+
+def _told(run: Job, user: Sequence[Override]) -> list[Override]:
+    """Return the overrides of a run's own command."""
+    return without(run.line(user), *HERE_ONLY)
+
+
+def _prepare(new: Submission, todo: Sequence[Job]) -> list[str]:
+    """Submit the preparation of each data mix that the runs read; return the numbers of the array."""
+    mixes = {}
+    for run in filter(data_checks.reads_mix, todo):
+        key = json.dumps([asdict(run.config.data_mix), asdict(run.config.tokenizer)], sort_keys=True)
+        mixes.setdefault(key, run)
+    cache = Path(new.config.paths.cache)
+    tasks = [
+        Task("prepare", f"text of {run.row or run.label}", _words_of_data(run), cache, is_run=False) for run in mixes.values()
+    ]
+    return new.array(tasks, new.config.slurm_light, ()) if tasks else []
+
+
+def _words_of_data(run: Job) -> tuple[str, ...]:
+    return (*words(without(without_sweep(run.overrides), *HERE_ONLY)), "trainer.progress=false")
+
+
+def layers(runs: Sequence[Job]) -> list[list[Job]]:
+    """Return runs of one kind together, those that others start from before them."""
+    by_path, depth = {run.path: run for run in runs}, dict[Path, int]()
+
+    def depth_of(path: Path) -> int:
+        if path not in depth:
+            depth[path] = 1 + max((depth_of(own) for own in by_path[path].needs if own in by_path), default=-1)
+        return depth[path]
+
+    found: dict[tuple[int, int], list[Job]] = {}
+    order = [*identity.KINDS]
+    for run in runs:
+        found.setdefault((depth_of(run.path), order.index(run.kind)), []).append(run)
+    return [found[key] for key in sorted(found)]
+
+
+def _sweeps(tables: Sequence[str], runs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(tables) or tuple(dict.fromkeys(run.config.sweep.name for run in runs if run.config.sweep is not None))
+
+
+def _check(config: Config) -> None:
+    """Raise ConfigError where a run has more processes than its job would have GPUs for."""
+    slurm, devices = config.slurm, config.trainer.devices
+    if slurm.gpus and config.trainer.accelerator != "cpu" and devices > slurm.nodes * slurm.gpus:
+        has = f"slurm.nodes={slurm.nodes} slurm.gpus={slurm.gpus}"
+        raise ConfigError(f"trainer.devices={devices}: more than the GPUs of a job ({has}). Allowed: {slurm.nodes * slurm.gpus} or less.")
+
+
+def _say(sent: Sequence[Submitted], complete: int, waiting: int, elsewhere: int) -> None:
+    arrays: dict[tuple[str, str], int] = {}
+    for job in sent:
+        arrays[job.kind, job.array] = arrays.get((job.kind, job.array), 0) + 1
+    parts = [f"{kind} {number} ({counted(count, 'job')})" for (kind, number), count in arrays.items()]
+    print("submitted: " + (", ".join(parts) or "nothing, for nothing is missing that is not queued"))
+    others = f", {elsewhere} made by other processes" if elsewhere else ""
+    print(f"besides: {complete} complete, {waiting} queued before{others}")
