@@ -22,5 +22,9 @@ def main(job: Job) -> Json:
     ended = [one for one in own if one.job in alive]
     queue.cancel([one.job for one in ended])
     running = sum(alive[one.job].is_running for one in ended)
-    print(f"cancelled: {counted(len(ended), 'job')}, {running} of them at work: these save what they have" if ended else "no job is queued or at work")
+    print(
+        f"cancelled: {counted(len(ended), 'job')}, {running} of them at work: these save what they have"
+        if ended
+        else "no job is queued or at work"
+    )
     return {"cancelled": [one.job for one in ended], "running": running}

@@ -131,6 +131,9 @@ class Task(InWorkers):
             job = job_of(hydra.job.name, compose.words_of(hydra.overrides.task), tree)
             called = self.called[job.path] if self.called else None
             sys.argv = masked_words(sys.argv)  # which W&B notes, if it is asked to
+            if job.kind in KINDS and job.config.reproduce.launch == "slurm":
+                self.answer = _submitted(job, hydra.runtime.output_dir)
+                return self.answer
             was_there = environment.under_agent() and job.kind in KINDS and job.is_complete
             self.answer = main_of(hydra.job.name)(replace(job, as_json=self.as_json, called=called))
             if was_there:
@@ -156,6 +159,15 @@ class Task(InWorkers):
         """Take the answers of all jobs of a multirun, None for a failed one: those of other processes are not noted here."""
         self.answer = found
         self.failures.clear()  # the sweeper raises the first of those that are left
+
+
+def _submitted(job: Job, folder: str) -> Json:
+    """Submit a run to SLURM in place of making it. Hydra made its folder beforehand, which goes unless it holds anything."""
+    from roberta_lab.runs.slurm.submission import submit
+
+    with suppress(OSError):
+        os.rmdir(folder)
+    return submit(job.config, [job], ())
 
 
 def main_of(name: str) -> Callable[[Job], Json]:

@@ -109,7 +109,9 @@ SLURM_TIME = {
         lambda text: _unlike(r"[1-9]\d*|\d+(:[0-5]\d){1,2}|\d+-\d+(:[0-5]\d){0,2}", text),
     )
 }
-EACH_SLURM_LINE = {"allowed": Text("an option of sbatch: --qos=long", lambda text: _unlike(r"--[a-z][\w-]*(=[^\s\x00-\x1f]+)?", text))}
+EACH_SLURM_LINE = {
+    "allowed": Text("an option of sbatch: --qos=long", lambda text: _unlike(r"--[a-z][\w-]*(=[^\s\x00-\x1f]+)?", text))
+}
 _PLAIN = Text(f"a text without control characters, of at most {LONGEST:,} characters", _ill_formed)
 _ABOVE_ZERO = Range("more than 0", lambda number: number > 0)
 EACH_ABOVE_ZERO = {"allowed": _ABOVE_ZERO}  # of a field that is a dict of numbers

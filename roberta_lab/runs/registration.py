@@ -23,6 +23,8 @@ from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job, job_of, jobs_of
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.process_launcher import ProcessLauncher
+from roberta_lab.runs.slurm.submission import submit
+from roberta_lab.runs.tables import without_table_choice
 from roberta_lab.runs.wandb import environment
 
 # Hydra takes plugins by a name in this namespace only
@@ -110,6 +112,11 @@ class RowSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every job once all of them compose and pass the checks; then raise the first failure."""
         jobs = self._jobs(arguments)
+        if jobs and jobs[0].kind in KINDS and jobs[0].config.reproduce.launch == "slurm":
+            answer = submit(jobs[0].config, jobs, without_table_choice(parse(arguments)))
+            if isinstance(self.task, Answering):
+                self.task.returned([answer])
+            return []
         if len(jobs) > 1 and self.config.hydra.job.name in KINDS:
             print(side_by_side(len(jobs), self.config.hydra.launcher), flush=True)
             if isinstance(self.task, Answering):

@@ -132,6 +132,11 @@ def is_pruned(found: Any) -> None:
     assert found["removed"] == [] and all(Path(one["path"]).exists() and one["why"] for one in found["removable"])
 
 
+def is_cancelled(found: Any) -> None:
+    """Nothing was submitted here; tests/cli/test_submitting.py has the rest."""
+    assert found == {"cancelled": [], "running": 0}
+
+
 def is_synced(found: Any) -> None:
     """Nothing was logged for W&B here; tests/cli/test_sync.py has the rest."""
     assert found == {"uploaded": [], "failed": [], "before": 0}
@@ -150,6 +155,7 @@ CASES: dict[str, tuple[list[str], Callable[[Any], None]]] = {
     "table": (OWN, is_table),
     "reproduce": (OWN, is_reproduced),
     "status": ([], is_status),
+    "cancel": (["sweep=own.yaml"], is_cancelled),
     "prune": ([], is_pruned),
     "sync": ([], is_synced),
 }

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,14 +67,29 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
     if not (numbers := ",".join(sorted({*jobs}))) or shutil.which("sacct") is None:
         return {}
     try:
-        lines = _said("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={numbers}", "--format=JobID,State")
+        lines = _said(
+            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={numbers}", "--format=JobID,State"
+        )
     except SlurmError:
         return {}
     found = {}
     for line in lines.splitlines():
         name, _, state = line.partition("|")
-        found[name] = state.split()[0] if state.split() else ""  # CANCELLED by 1000
+        for one in _each(name):
+            found[one] = state.split()[0] if state.split() else ""  # CANCELLED by 1000
     return found
+
+
+def _each(name: str) -> Iterator[str]:
+    """Yield the jobs of a name of `sacct`: those of an array that never had a node are one, `12_[0-3,7%2]`."""
+    number, bracket, rest = name.partition("_[")
+    if not bracket:
+        yield name
+        return
+    for part in rest.rstrip("]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit():
+            yield from (f"{number}_{i}" for i in range(int(first), int(last if last.isdigit() else first) + 1))
 
 
 def cancel(jobs: Sequence[str]) -> None:

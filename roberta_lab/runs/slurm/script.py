@@ -101,7 +101,9 @@ def options(tasks: Sequence[Task], config: SlurmConfig, log: Path) -> list[str]:
         "nodes": str(nodes) if nodes > 1 else None,
         "ntasks-per-node": str(max(1, gpus)) if nodes > 1 else None,
         "gpus-per-node": str(gpus) if gpus else None,
-        "cpus-per-task": None if config.cpus is None else str(max(1, config.cpus // (max(1, gpus) if nodes > 1 else 1))),
+        "cpus-per-task": None
+        if config.cpus is None
+        else str(max(1, config.cpus // (max(1, gpus) if nodes > 1 else 1))),
         "mem": config.memory,
         "signal": f"B:USR1@{config.signal_seconds}",
         "array": f"0-{len(tasks) - 1}{throttle}",

@@ -17,6 +17,7 @@ from roberta_lab.runs.slurm.record import Submitted
 
 # preempted: it had a node, and waits for its next turn | submitted: SLURM cannot be asked from this machine
 STATES = ("done", "running", "queued", "preempted", "submitted", "failed", "cancelled", "interrupted", "missing")
+LEFT = ("failed", "cancelled", "interrupted", "missing")  # of which nothing comes unless it is asked for
 TAIL = 16_384  # bytes at the end of what a job printed
 _ERROR = re.compile(r"^roberta-lab: (?!asks )|error|Error|Killed|killed")
 
@@ -34,10 +35,21 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A job that makes no run, preparation or a table, and that is not done."""
+
+    job: Submitted
+    state: str  # one of STATES
+    slurm: str
+    said: str
+
+
+@dataclass(frozen=True)
 class Looked:
-    """All runs of some sweeps, and why SLURM could not be asked, if so."""
+    """All runs of some sweeps, the other jobs of their last submission, and why SLURM could not be asked, if so."""
 
     seen: list[Seen]
+    beside: list[Beside]
     why_not: str = ""
 
     @property
@@ -49,9 +61,12 @@ class Looked:
 
 def look(runs: Sequence[Job], outputs: Path) -> Looked:
     """Look at runs once. Raises Damaged."""
-    jobs = record.newest(record.every(outputs))
+    every = record.every(outputs)
+    jobs = record.newest(every)
     own = {run.path: jobs[key] for run in runs if (key := run.path.relative_to(outputs).as_posix()) in jobs}
-    arrays, why_not = {job.array for job in own.values()}, ""
+    last = max((Path(job.log).parent for job in own.values()), default=None)
+    others = [job for job in every if not job.run and Path(job.log).parent == last]
+    arrays, why_not = {job.array for job in (*own.values(), *others)}, ""
     alive: Mapping[str, Queued] = {}
     ended: Mapping[str, str] = {}
     try:
@@ -59,16 +74,37 @@ def look(runs: Sequence[Job], outputs: Path) -> Looked:
         ended = queue.ended(arrays)
     except SlurmError as error:
         why_not = str(error)
-    return Looked([_seen(run, own.get(run.path), alive, ended, bool(why_not), outputs) for run in runs], why_not)
+    seen = [_seen(run, own.get(run.path), alive, ended, bool(why_not), outputs) for run in runs]
+    beside = [_beside(job, alive.get(job.job), ended.get(job.job, "COMPLETED"), outputs) for job in others]
+    return Looked(seen, [one for one in beside if one.state != "done"], why_not)
+
+
+def _beside(job: Submitted, queued: Queued | None, ended: str, outputs: Path) -> Beside:
+    if queued is not None:
+        return Beside(job, *_in_queue(queued), "")
+    state = "done" if ended == "COMPLETED" else "cancelled" if ended == "CANCELLED" else "failed"
+    return Beside(job, state, ended, last_error(outputs / job.log) if state != "done" else "")
+
+
+def _in_queue(queued: Queued) -> tuple[str, str]:
+    if queued.is_running:
+        return "running", queued.state
+    again = f", turn {queued.restarts + 1}" if queued.restarts else ""
+    return "preempted" if queued.restarts else "queued", f"{queued.reason}{again}"
 
 
 def _seen(
-    run: Job, job: Submitted | None, alive: Mapping[str, Queued], ended: Mapping[str, str], is_blind: bool, outputs: Path
+    run: Job,
+    job: Submitted | None,
+    alive: Mapping[str, Queued],
+    ended: Mapping[str, str],
+    is_blind: bool,
+    outputs: Path,
 ) -> Seen:
     number = job.job if job is not None else ""
     state, slurm = _state(run, number, alive.get(number), ended.get(number, ""), is_blind)
     standing = progress.standing(run, is_running=state == "running")
-    has_failed = job is not None and state in ("failed", "cancelled", "preempted", "submitted")
+    has_failed = job is not None and state in ("failed", "cancelled", "submitted")
     return Seen(run, state, number, slurm, standing, last_error(outputs / job.log) if job and has_failed else "")
 
 
@@ -76,11 +112,8 @@ def _state(run: Job, number: str, queued: Queued | None, ended: str, is_blind: b
     """Return one of `STATES`, and what SLURM says of it."""
     if run.is_complete:
         return "done", ""
-    if queued is not None and queued.is_running:
-        return "running", queued.state
     if queued is not None:
-        again = f", turn {queued.restarts + 1}" if queued.restarts else ""
-        return "preempted" if queued.restarts else "queued", f"{queued.reason}{again}"
+        return _in_queue(queued)
     if claims.is_held(run.path):
         return "running", str(claims.owner(run.path / claims.NOTE))
     if number and is_blind:

@@ -12,7 +12,7 @@ from roberta_lab.data.storage import Json
 from roberta_lab.runs import data_checks, identity
 from roberta_lab.runs.command_line import words
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.overrides import Override, assign, texts, without, without_sweep
+from roberta_lab.runs.overrides import Override, assign, without, without_sweep
 from roberta_lab.runs.slurm import queue, record, script
 from roberta_lab.runs.slurm.record import Submitted
 from roberta_lab.runs.slurm.script import Task
@@ -57,11 +57,13 @@ class Submission:
         return found
 
 
-def submit(config: Config, runs: Sequence[Job], user: Sequence[Override], tables: Sequence[str] = ()) -> dict[str, Json]:
+def submit(
+    config: Config, runs: Sequence[Job], user: Sequence[Override], tables: Sequence[str] = ()
+) -> dict[str, Json]:
     """Submit the runs that are neither complete nor queued, what they need before, and the tables after them; say so.
 
     `user` are the overrides of the whole command without those that choose tables, `tables` the sweeps to be written. Nothing
-    is waited for. Raises ConfigError where there is no SLURM, SlurmError, Damaged.
+    is waited for, and nothing is made here. Raises ConfigError where there is no SLURM, SlurmError, Damaged.
     """
     queue.expect_slurm()
     outputs = Path(config.paths.outputs)
@@ -77,7 +79,9 @@ def submit(config: Config, runs: Sequence[Job], user: Sequence[Override], tables
         todo = [run for run in left if not claims.is_held(run.path)]
         sent: list[Submitted] = []
         if todo:
-            sent = _submitted(Submission(config, record.new_folder(outputs), _sweeps(tables, todo)), todo, user, tables, waiting)
+            sent = _submitted(
+                Submission(config, record.new_folder(outputs), _sweeps(tables, todo)), todo, user, tables, waiting
+            )
     _say(sent, len(complete), len(waiting), len(left) - len(todo))
     return {
         "submitted": [asdict(job) for job in sent],
@@ -88,7 +92,11 @@ def submit(config: Config, runs: Sequence[Job], user: Sequence[Override], tables
 
 
 def _submitted(
-    new: Submission, todo: Sequence[Job], user: Sequence[Override], tables: Sequence[str], waiting: dict[Path, Submitted]
+    new: Submission,
+    todo: Sequence[Job],
+    user: Sequence[Override],
+    tables: Sequence[str],
+    waiting: dict[Path, Submitted],
 ) -> list[Submitted]:
     """Submit all arrays in the order in which they wait for one another; return the jobs."""
     config, made_by = new.config, {path: job.array for path, job in waiting.items()}
@@ -97,32 +105,42 @@ def _submitted(
     for batch in layers(todo):
         needed = sorted({made_by[path] for run in batch for path in run.needs if path in made_by})
         tasks = [
-            Task(run.kind, run.name if run.row else run.label, (*words(_told(run, told)), "trainer.progress=false"), run.path)
+            Task(
+                run.kind,
+                run.name if run.row else run.label,
+                (*words(_told(run, told)), "trainer.progress=false"),
+                run.path,
+            )
             for run in batch
         ]
         numbers = new.array(tasks, config.slurm, [*prepared, *(f"afterany:{number}" for number in needed)])
         for i, run in enumerate(batch):
             made_by[run.path] = numbers[i // MOST]
     if tables:
-        shown = [Task("table", name, (*words([assign("sweep", name), *told]),), new.folder, is_run=False) for name in tables]
+        shown = [
+            Task("table", name, (*words([assign("sweep", name), *told]),), new.folder, is_run=False) for name in tables
+        ]
         new.array(shown, config.slurm_light, [f"afterany:{number}" for number in sorted({*made_by.values()})])
     return new.jobs
 
 
 def _told(run: Job, user: Sequence[Override]) -> list[Override]:
-    """Return the overrides of a run's own command."""
-    return without(run.line(user), *HERE_ONLY)
+    """Return the overrides of a run's own command; of several values that the user gave for a key, those of the run."""
+    own = {o.key_or_group: o for o in run.overrides}
+    one = [own.get(o.key_or_group) if o.is_sweep_override() else o for o in user]
+    return without(run.line([o for o in one if o is not None]), *HERE_ONLY)
 
 
 def _prepare(new: Submission, todo: Sequence[Job]) -> list[str]:
     """Submit the preparation of each data mix that the runs read; return the numbers of the array."""
-    mixes = {}
+    mixes: dict[str, Job] = {}
     for run in filter(data_checks.reads_mix, todo):
         key = json.dumps([asdict(run.config.data_mix), asdict(run.config.tokenizer)], sort_keys=True)
         mixes.setdefault(key, run)
     cache = Path(new.config.paths.cache)
     tasks = [
-        Task("prepare", f"text of {run.row or run.label}", _words_of_data(run), cache, is_run=False) for run in mixes.values()
+        Task("prepare", f"text of {run.row or run.label}", _words_of_data(run), cache, is_run=False)
+        for run in mixes.values()
     ]
     return new.array(tasks, new.config.slurm_light, ()) if tasks else []
 
@@ -156,7 +174,9 @@ def _check(config: Config) -> None:
     slurm, devices = config.slurm, config.trainer.devices
     if slurm.gpus and config.trainer.accelerator != "cpu" and devices > slurm.nodes * slurm.gpus:
         has = f"slurm.nodes={slurm.nodes} slurm.gpus={slurm.gpus}"
-        raise ConfigError(f"trainer.devices={devices}: more than the GPUs of a job ({has}). Allowed: {slurm.nodes * slurm.gpus} or less.")
+        raise ConfigError(
+            f"trainer.devices={devices}: more than the GPUs of a job ({has}). Allowed: {slurm.nodes * slurm.gpus} or less."
+        )
 
 
 def _say(sent: Sequence[Submitted], complete: int, waiting: int, elsewhere: int) -> None:

@@ -1,0 +1,208 @@
+"""Table 1 submitted and left, on commands of SLURM that run nothing: what is handed over, again, shown and cancelled."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_slurm import FakeSlurm, jobs_on_disk
+from fake_slurm import cluster as cluster
+from small_run import SHORT, own_text
+
+from roberta_lab.cli import launched, main
+from roberta_lab.runs import compose
+from roberta_lab.runs.jobs import Job, job_of
+
+TABLE = ["sweep=table1_masking", "sweep.seeds=[1]", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", *SHORT]
+SUBMIT = [
+    "reproduce",
+    *TABLE,
+    "reproduce.launch=slurm",
+    "slurm.partition=gpu",
+    "slurm.throttle=1",
+    "slurm_light.partition=cpu",
+]
+
+
+@pytest.fixture(autouse=True)
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def lines_of(script: str) -> list[list[str]]:
+    """The commands in a script, as words."""
+    return [
+        shlex.split(line)[1:]
+        for line in re.findall(r"^\d+\) folder=.*? (words=\(.*)\) ;;$", script.replace("words=(", "words=( "), re.M)
+    ]
+
+
+def answered(capfd: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    assert main.main([*words, "--json"]) == code
+    return json.loads(capfd.readouterr().out)
+
+
+def made_by(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs that a command line would run."""
+    found: list[Job] = []
+
+    def note(self: launched.Task, tree: Any) -> None:
+        hydra = launched_config()
+        found.append(job_of(hydra.job.name, compose.words_of(hydra.overrides.task), tree))
+
+    def launched_config() -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
+        return HydraConfig.get()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launched.Task, "__call__", note)
+        assert main.main([*words, "trainer.jobs=1"]) == 0
+    return found
+
+
+def test_each_job_is_the_command_of_one_run_and_waits_for_what_it_needs(
+    cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main([*SUBMIT, *own_text(tmp_path)]) == 0
+    assert (
+        "submitted: prepare 100 (1 job), pretrain 101 (2 jobs), finetune 102 (2 jobs), table 103 (1 job)"
+        in capfd.readouterr().out
+    )
+    noted = {job["job"]: job for job in jobs_on_disk(Path("outputs"))}
+    assert list(noted) == ["100_0", "101_0", "101_1", "102_0", "102_1", "103_0"]
+    depends = [cluster.options(number).get("dependency", "") for number in range(100, 104)]
+    assert depends == ["", "afterok:100", "afterok:100,afterany:101", "afterany:101,afterany:102"]
+    assert [cluster.options(number)["partition"] for number in range(100, 104)] == ["cpu", "gpu", "gpu", "cpu"]
+    assert [cluster.options(number)["array"] for number in range(100, 104)] == ["0-0", "0-1%1", "0-1%1", "0-0"]
+    for number in (101, 102):
+        for i, words in enumerate(lines_of(cluster.script(number))):
+            assert not any(word.startswith(("slurm", "reproduce", "hydra/")) for word in words)
+            [job] = made_by(words, monkeypatch)
+            assert job.path.relative_to("outputs").as_posix() == noted[f"{number}_{i}"]["run"]
+            assert job.config.trainer.common_batch == 4 and job.name == noted[f"{number}_{i}"]["name"]
+    [[table, *words]] = lines_of(cluster.script(103))
+    assert (table, words[0]) == ("table", "sweep=table1_masking")
+
+
+def test_the_same_line_again_submits_what_is_neither_done_nor_queued(
+    cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SUBMIT, *own_text(tmp_path)]
+    answered(capfd, *words)
+    cluster.holds(("101_0", "RUNNING"), ("101_1", "PENDING"), ("102_0", "PENDING"), ("102_1", "PENDING"))
+    found = answered(capfd, *words)
+    assert (found["submitted"], found["queued"], len(cluster.calls("sbatch"))) == ([], 4, 4)
+    cluster.holds(("101_1", "PENDING"), ("102_1", "PENDING"))  # one was killed, and with it what needs it
+    done = Path(jobs_on_disk(Path("outputs"))[1]["run"]).name
+    found = answered(capfd, *words)
+    kinds = [job["kind"] for job in found["submitted"]]
+    assert kinds == ["prepare", "pretrain", "finetune", "table"] and found["submitted"][1]["run"] == f"pretrain/{done}"
+    assert cluster.options(107)["dependency"] == "afterany:101,afterany:102,afterany:105,afterany:106"
+    monkeypatch.setattr(Job, "is_complete", property(lambda job: job.path.name == done))
+    cluster.holds(("101_1", "PENDING"), ("102_1", "PENDING"))
+    found = answered(capfd, *words)
+    assert ([job["kind"] for job in found["submitted"]], found["complete"]) == (["finetune", "table"], 1)
+    assert "dependency" not in cluster.options(108)  # what it needs is there, and so is its text
+
+
+def test_status_shows_each_run_and_cancel_ends_what_is_left(
+    cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = own_text(tmp_path)
+    answered(capfd, *SUBMIT, *words)
+    jobs = jobs_on_disk(Path("outputs"))
+    run = Path("outputs") / jobs[1]["run"]
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_text('{"step": 2, "train/mlm_loss": 1.0}\n')
+    (Path("outputs") / jobs[3]["log"]).write_text("starts\nroberta-lab: the pretrained run is not complete.\nbye\n")
+    cluster.holds(("101_0", "RUNNING"), ("101_1", "PENDING"), restarts=1)
+    cluster.has_ended(
+        ("102_0", "FAILED"), ("102_1", "CANCELLED by 7"), ("100_0", "COMPLETED"), ("103_[0]", "CANCELLED")
+    )
+    [found] = answered(capfd, "status", *TABLE, *words)
+    seen = {one["job"]: one for one in found["runs"]}
+    assert {job: one["state"] for job, one in seen.items()} == {
+        **{"101_0": "running", "101_1": "preempted"},
+        **{"102_0": "failed", "102_1": "cancelled"},
+    }
+    assert (seen["101_0"]["step"], seen["101_0"]["steps"]) == (2, 3)
+    assert seen["102_0"]["error"] == "roberta-lab: the pretrained run is not complete."
+    assert main.main(["status", *TABLE, *words]) == 0
+    out = capfd.readouterr().out
+    assert "table1_masking: 4 runs: 1 running, 1 preempted, 1 failed, 1 cancelled" in out
+    assert re.search(r"running +pretrain static seed 1 +job 101_0 +step 2 of 3", out)
+    assert re.search(r"cancelled +table table1_masking +job 103_0", out)
+    assert answered(capfd, "cancel", *TABLE, *words) == {"cancelled": ["101_0", "101_1"], "running": 1}
+    assert cluster.calls("scancel") == [["--quiet", "101_0", "101_1"]]
+
+
+def test_where_slurm_cannot_be_asked_folders_speak(
+    cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = own_text(tmp_path)
+    answered(capfd, *SUBMIT, *words)
+    (cluster.folder / "down").touch()
+    assert main.main(["status", *TABLE, *words]) == 0
+    out = capfd.readouterr().out
+    assert "4 runs: 4 submitted" in out and "SLURM cannot be asked here: squeue failed with 1" in out
+    assert main.main([*SUBMIT, *words]) == 1
+    assert capfd.readouterr().err == "roberta-lab: squeue failed with 1: squeue: error: no controller\n"
+
+
+def test_what_slurm_refuses_is_one_line_and_what_it_took_is_noted(
+    cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (cluster.folder / "refuses").write_text("sbatch: error: invalid partition specified: gpu\n")
+    assert main.main([*SUBMIT, *own_text(tmp_path)]) == 1
+    assert (
+        capfd.readouterr().err == "roberta-lab: sbatch failed with 1: sbatch: error: invalid partition specified: gpu\n"
+    )
+    assert jobs_on_disk(Path("outputs")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [(["pretrain"], ["prepare", "pretrain"]), (["pretrain", "-m", "seed=1,2"], ["prepare", "pretrain", "pretrain"])],
+)
+def test_runs_without_a_table_are_submitted_too(
+    words: list[str],
+    kinds: list[str],
+    cluster: FakeSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main([*words, *SHORT, "reproduce.launch=slurm"]) == 0
+    noted = jobs_on_disk(Path("outputs"))
+    assert [job["kind"] for job in noted] == kinds and not [*Path("outputs").glob("pretrain/*")]
+    runs = [made_by(line, monkeypatch) for line in lines_of(cluster.script(101))]
+    assert [[job.path.relative_to("outputs").as_posix() for job in run] for run in runs] == [
+        [job["run"]] for job in noted[1:]
+    ]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "slurm.partition='a b'",
+        "slurm.time=soon",
+        "slurm.lines=['--qos=a\n#SBATCH --x']",
+        "slurm.nodes=0",
+        "slurm.memory='1G;x'",
+    ],
+)
+def test_what_sbatch_could_misread_is_refused(word: str, cluster: FakeSlurm, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*SUBMIT, word]) == 2
+    assert f"{word.partition('=')[0]}" in capfd.readouterr().err and cluster.calls("sbatch") == []
+
+
+def test_more_processes_than_gpus_are_refused_before_anything_is_submitted(
+    cluster: FakeSlurm, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in SUBMIT if "accelerator" not in word]
+    assert main.main([*words, "slurm=one_gpu", "trainer.devices=2"]) == 2
+    assert "trainer.devices=2: more than the GPUs of a job" in capfd.readouterr().err and cluster.calls("sbatch") == []
