@@ -1,0 +1,158 @@
+"""Runs submitted to a real SLURM and left: they end bitwise as the local launcher's, whatever interrupts them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_slurm import jobs_on_disk
+from real_slurm import RealSlurm
+from small_run import SMALL, own_text
+
+pytestmark = pytest.mark.slurm
+
+TABLE = ["sweep=table1_masking", "sweep.seeds=[1]", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
+ONE = ["sweep=table1_masking", "sweep.only=[dynamic]", "sweep.tasks=[]"]
+SUBMIT = ["reproduce.launch=slurm", "slurm.cpus=1", "slurm_light.cpus=1"]
+MOST = 420.0  # seconds of waiting for anything
+
+
+class Lab:
+    """A folder with a corpus, and commands that are typed in it."""
+
+    def __init__(self, folder: Path, slurm: RealSlurm) -> None:
+        self.folder, self.slurm = folder, slurm
+        self.words = [*SMALL, *own_text(folder)]
+
+    def types(self, command: str, *words: str, code: int = 0) -> Any:
+        """Type a command; return its answer."""
+        line = [sys.executable, "-m", "roberta_lab", command, *self.words, *words, "--json"]
+        done = subprocess.run(line, cwd=self.folder, env=self.slurm.environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    def states(self, *words: str) -> dict[str, Any]:
+        """Return the runs of a sweep as `status` shows them, by kind and name."""
+        [found] = self.types("status", *words)
+        return {f"{run['kind']} {run['run']}": run for run in found["runs"]}
+
+    def waits(self, is_so: Callable[[], bool], poll: float = 0.5) -> None:
+        deadline = time.monotonic() + MOST
+        while not is_so():
+            assert time.monotonic() < deadline, self.slurm.says("squeue") + self.logs()
+            time.sleep(poll)
+
+    def is_empty(self) -> bool:
+        """Whether the queue is; what waits after a requeue may start at once, where SLURM would give it two minutes."""
+        lines = self.slurm.says("squeue", "--noheader", "--array", "--format=%i %r").splitlines()
+        for line in lines:
+            if line.endswith("BeginTime"):
+                subprocess.run(
+                    ["scontrol", "update", f"jobid={line.split()[0]}", "starttime=now"], env=self.slurm.environment
+                )
+        return not lines
+
+    def logs(self) -> str:
+        return "\n".join(f"{log.name}: {log.read_text()}" for log in sorted(self.folder.glob("outputs/slurm/*/*.log")))
+
+
+@pytest.fixture
+def lab(slurm: RealSlurm, tmp_path: Path) -> Lab:
+    return Lab(tmp_path, slurm)
+
+
+def made(outputs: Path) -> dict[str, bytes]:
+    """What runs have found: rows of metrics, final weights, predictions."""
+    patterns = ("*/*/metrics.jsonl", "*/*/checkpoints/*.ckpt", "*/*/predictions*")
+    return {
+        file.relative_to(outputs).as_posix(): file.read_bytes()
+        for pattern in patterns
+        for file in outputs.glob(pattern)
+    }
+
+
+def test_table_1_submitted_and_left_is_that_of_the_local_launcher(lab: Lab) -> None:
+    start = time.monotonic()
+    sent = lab.types("reproduce", *TABLE, *SUBMIT)
+    seconds = time.monotonic() - start
+    print(f"Table 1 was submitted in {seconds:.1f} s")
+    assert seconds < 30 and [job["kind"] for job in sent["submitted"]] == [
+        "prepare", *["pretrain"] * 2, *["finetune"] * 2, "table"
+    ]  # fmt: skip
+    again = lab.types("reproduce", *TABLE, *SUBMIT)
+    assert (again["submitted"], again["queued"] + again["complete"]) == ([], 4)
+    lab.waits(lab.is_empty)
+    assert {run["state"] for run in lab.states(*TABLE).values()} == {"done"}, lab.logs()
+    [table] = lab.folder.glob("outputs/tables/table1_masking/*/table.json")
+    here = lab.folder / "here"
+    lab.types("reproduce", *TABLE, f"paths.outputs={here}")
+    ours, theirs = made(lab.folder / "outputs"), made(here)
+    assert ours.keys() == theirs.keys() and len(ours) > 8
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    nothing = lab.types("reproduce", *TABLE, *SUBMIT)
+    assert (nothing["submitted"], nothing["complete"]) == ([], 4) and table.is_file()
+
+
+def test_requeued_and_out_of_time_a_run_ends_bitwise_as_one_that_went_through(lab: Lab) -> None:
+    """First an administrator puts the job back, then its time is up, once or more often."""
+    trial = lab.types("pretrain", "batch_size.steps=400", f"paths.outputs={lab.folder / 'trial'}")
+    steps = max(400, int(400 / trial["seconds"] * 45))  # so that a minute's limit comes before the end
+    words = [*ONE, "sweep.seeds=[3]", f"batch_size.steps={steps}", f"trainer.checkpoint_every_steps={steps}"]
+    lab.types("reproduce", *words, *SUBMIT, "slurm.time=1", "slurm.signal_seconds=15")
+    [job] = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "pretrain"]
+    metrics, log = lab.folder / "outputs" / job["run"] / "metrics.jsonl", lab.folder / "outputs" / job["log"]
+    lab.waits(lambda: metrics.exists() and metrics.stat().st_size > 0, 0.1)
+    [seen] = lab.states(*words).values()
+    assert (seen["state"], seen["job"]) == ("running", job["job"])
+    lab.slurm.says("scontrol", "requeue", job["job"])
+    lab.waits(lambda: next(iter(lab.states(*words).values()))["state"] == "preempted")
+    lab.waits(lab.is_empty)
+    [seen] = lab.states(*words).values()
+    print(log.read_text())
+    assert seen["state"] == "done" and log.read_text().count("asks SLURM for another turn") >= 1
+    here = lab.folder / "here"
+    lab.types("reproduce", *words, f"paths.outputs={here}")
+    own, other = (made(place)[f"{job['run']}/metrics.jsonl"] for place in (lab.folder / "outputs", here))
+    assert own == other and own.count(b"\n") >= steps
+    name = f"{job['run']}/checkpoints/step-{steps:09d}.ckpt"
+    assert made(lab.folder / "outputs")[name] == made(here)[name]
+
+
+def test_a_time_limit_too_short_for_one_checkpoint_ends_once(lab: Lab) -> None:
+    """The signal comes while the process still starts: nothing is saved, and no turn is asked for."""
+    words = [*ONE, "sweep.seeds=[4]", "batch_size.steps=1000000", "trainer.checkpoint_every_steps=1000000"]
+    lab.types("prepare", *words[3:])
+    lab.types("reproduce", *words, *SUBMIT, "slurm.time=1", "slurm.signal_seconds=59")
+    lab.waits(lab.is_empty)
+    [seen] = lab.states(*words).values()
+    print(lab.logs())
+    assert seen["state"] == "failed" and "time limit is too short" in seen["error"]
+
+
+def test_failing_and_cancelled_jobs_are_shown(lab: Lab) -> None:
+    needs = [*TABLE[:1], "sweep.only=[static]", "sweep.seeds=[5]", *TABLE[2:]]
+    [failing] = lab.types("finetune", *needs, *SUBMIT)
+    assert [job["kind"] for job in failing["submitted"]] == ["finetune"]
+    lab.waits(lab.is_empty)
+    seen = lab.states(*needs)
+    assert seen["finetune static seed 5, sst2 1"]["state"] == "failed"
+    assert "is not complete: roberta-lab pretrain" in seen["finetune static seed 5, sst2 1"]["error"]
+    assert seen["pretrain static seed 5"]["state"] == "missing"
+    words = [*ONE, "sweep.seeds=[6,7]", "batch_size.steps=1000000", "trainer.checkpoint_every_steps=1000000"]
+    lab.types("reproduce", *words, *SUBMIT, "slurm.throttle=1")
+    jobs = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "pretrain"]
+    metrics = lab.folder / "outputs" / jobs[0]["run"] / "metrics.jsonl"
+    lab.waits(lambda: metrics.exists() and metrics.stat().st_size > 0, 0.1)
+    assert [run["state"] for run in lab.states(*words).values()] == ["running", "queued"]
+    assert lab.types("cancel", *words)["running"] == 1
+    lab.waits(lab.is_empty)
+    assert [run["state"] for run in lab.states(*words).values()] == ["cancelled", "cancelled"]
+    assert [*metrics.parent.glob("checkpoints/step-*.ckpt")] and not (metrics.parent / "owner.json").exists()
+    assert re.search(r"stopped by SIGTERM", lab.logs())
