@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test faults lint clean
+.PHONY: demo test faults slurm lint clean
 
 demo: $(STAMP)
 	$(VENV)/bin/roberta-lab reproduce sweep=table1_masking
@@ -20,6 +20,9 @@ test: $(STAMP)
 
 faults: $(STAMP)
 	PYTHONPATH=tests:tests/support OMP_NUM_THREADS=1 $(VENV)/bin/python -m faults
+
+slurm: $(STAMP)
+	$(VENV)/bin/python -m pytest -m slurm tests/slurm
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

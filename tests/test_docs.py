@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_slurm import FakeSlurm
+from fake_slurm import cluster as cluster
 
 from roberta_lab.cli import launched, main
-from roberta_lab.runs import fingerprints
+from roberta_lab.runs import data_checks, fingerprints
 from roberta_lab.runs.compose import build
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SUBMITS = "reproduce.launch=slurm"
 MAP = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
 
 
@@ -23,7 +26,7 @@ def commands() -> Iterator[tuple[str, str]]:
                 yield page.name, line.strip()
 
 
-@pytest.mark.parametrize(("page", "line"), list(commands()))
+@pytest.mark.parametrize(("page", "line"), [pair for pair in commands() if SUBMITS not in pair[1]])
 def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """All of its jobs build; only the work is left out, and the user's files. Of seeds in a sweep, one."""
     monkeypatch.chdir(tmp_path)
@@ -35,6 +38,17 @@ def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.
     if arguments[0] == "finetune" and any(a.startswith("sweep=") for a in arguments):
         arguments.append("sweep.finetune_seeds=[1]")
     assert main.main([*arguments, "trainer.jobs=1"]) == 0 and jobs
+
+
+@pytest.mark.parametrize("line", sorted({line.partition(" #")[0] for _, line in commands() if SUBMITS in line}))
+def test_a_command_that_submits_does(
+    line: str, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a SLURM that runs nothing, and without the user's files."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fingerprints, "hash_task_files", lambda task: {})
+    monkeypatch.setattr(data_checks, "check", lambda jobs: None)
+    assert main.main(shlex.split(line, comments=True)[1:]) == 0 and cluster.calls("sbatch")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -16,6 +16,9 @@ from fake_slurm import jobs_on_disk
 from real_slurm import RealSlurm
 from small_run import SMALL, own_text
 
+from roberta_lab.runs.slurm.script import TOO_SHORT
+from roberta_lab.runs.slurm.states import last_error
+
 pytestmark = pytest.mark.slurm
 
 TABLE = ["sweep=table1_masking", "sweep.seeds=[1]", "sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]"]
@@ -30,6 +33,7 @@ class Lab:
     def __init__(self, folder: Path, slurm: RealSlurm) -> None:
         self.folder, self.slurm = folder, slurm
         self.words = [*SMALL, *own_text(folder)]
+        self.hastened: set[str] = set()
 
     def types(self, command: str, *words: str, code: int = 0) -> Any:
         """Type a command; return its answer."""
@@ -50,13 +54,17 @@ class Lab:
             time.sleep(poll)
 
     def is_empty(self) -> bool:
-        """Whether the queue is; what waits after a requeue may start at once, where SLURM would give it two minutes."""
-        lines = self.slurm.says("squeue", "--noheader", "--array", "--format=%i %r").splitlines()
+        """Whether the queue is. What was put back waits for seconds, where SLURM would give it two minutes.
+
+        Not for less: SLURM revokes the credential of a job that starts again before its node has forgotten it.
+        """
+        lines = self.slurm.says(
+            "squeue", "--noheader", "--array", "--Format=JobArrayID:|,RestartCnt:|,Reason:|"
+        ).splitlines()
         for line in lines:
-            if line.endswith("BeginTime"):
-                subprocess.run(
-                    ["scontrol", "update", f"jobid={line.split()[0]}", "starttime=now"], env=self.slurm.environment
-                )
+            if "BeginTime" in line and line not in self.hastened:
+                self.hastened.add(line)
+                self.slurm.says("scontrol", "update", f"jobid={line.partition('|')[0].strip()}", "starttime=now+8")
         return not lines
 
     def logs(self) -> str:
@@ -103,19 +111,18 @@ def test_table_1_submitted_and_left_is_that_of_the_local_launcher(lab: Lab) -> N
 def test_requeued_and_out_of_time_a_run_ends_bitwise_as_one_that_went_through(lab: Lab) -> None:
     """First an administrator puts the job back, then its time is up, once or more often."""
     trial = lab.types("pretrain", "batch_size.steps=400", f"paths.outputs={lab.folder / 'trial'}")
-    steps = max(400, int(400 / trial["seconds"] * 45))  # so that a minute's limit comes before the end
+    steps = max(400, int(400 / trial["seconds"] * 40))  # so that a minute's limit comes before the end
     words = [*ONE, "sweep.seeds=[3]", f"batch_size.steps={steps}", f"trainer.checkpoint_every_steps={steps}"]
     lab.types("reproduce", *words, *SUBMIT, "slurm.time=1", "slurm.signal_seconds=15")
     [job] = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "pretrain"]
     metrics, log = lab.folder / "outputs" / job["run"] / "metrics.jsonl", lab.folder / "outputs" / job["log"]
     lab.waits(lambda: metrics.exists() and metrics.stat().st_size > 0, 0.1)
     [seen] = lab.states(*words).values()
-    assert (seen["state"], seen["job"]) == ("running", job["job"])
+    assert seen["state"] in ("running", "preempted") and seen["job"] == job["job"]  # on a slow machine its time is up
     lab.slurm.says("scontrol", "requeue", job["job"])
     lab.waits(lambda: next(iter(lab.states(*words).values()))["state"] == "preempted")
     lab.waits(lab.is_empty)
     [seen] = lab.states(*words).values()
-    print(log.read_text())
     assert seen["state"] == "done" and log.read_text().count("asks SLURM for another turn") >= 1
     here = lab.folder / "here"
     lab.types("reproduce", *words, f"paths.outputs={here}")
@@ -125,15 +132,16 @@ def test_requeued_and_out_of_time_a_run_ends_bitwise_as_one_that_went_through(la
     assert made(lab.folder / "outputs")[name] == made(here)[name]
 
 
-def test_a_time_limit_too_short_for_one_checkpoint_ends_once(lab: Lab) -> None:
-    """The signal comes while the process still starts: nothing is saved, and no turn is asked for."""
-    words = [*ONE, "sweep.seeds=[4]", "batch_size.steps=1000000", "trainer.checkpoint_every_steps=1000000"]
-    lab.types("prepare", *words[3:])
-    lab.types("reproduce", *words, *SUBMIT, "slurm.time=1", "slurm.signal_seconds=59")
+def test_a_time_limit_too_short_to_save_anything_ends_the_job(lab: Lab) -> None:
+    """Finetuning has no checkpoints on its way."""
+    words = ["pretrained=none", "task=pydoc_topic", "finetune.epochs=100000", "finetune.patience=null"]
+    lab.types("finetune", *words, *SUBMIT, "slurm.time=1", "slurm.signal_seconds=15")
     lab.waits(lab.is_empty)
-    [seen] = lab.states(*words).values()
-    print(lab.logs())
-    assert seen["state"] == "failed" and "time limit is too short" in seen["error"]
+    [job] = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "finetune"]
+    assert last_error(lab.folder / "outputs" / job["log"]) == f"roberta-lab: {TOO_SHORT}."
+    assert lab.logs().count("stopped by SIGUSR1") == 1
+    account = lab.slurm.says("sacct", "-n", "-P", "-X", "-D", f"--jobs={job['job']}", "--format=State,ExitCode")
+    assert account == "FAILED|138:0\n"
 
 
 def test_failing_and_cancelled_jobs_are_shown(lab: Lab) -> None:
