@@ -20,11 +20,14 @@ STOPPING_LEVEL = 0.03  # of the interval whose width counts
 
 
 def check(config: Config, runs: Sequence[Job]) -> None:
-    """Raise ConfigError where `reproduce.until` is asked of several tables, for its unit is that of a column of one, or of a
-    column that the table of these runs does not have.
+    """Raise ConfigError where `reproduce.until` is asked of several tables, for its unit is that of a column of one, of a
+    column that the table of these runs does not have, or of jobs that nobody waits for.
     """
     if config.reproduce.until is None:
         return
+    if config.reproduce.launch == "slurm":
+        said = "reproduce.until: whether a seed is added depends on results, and with reproduce.launch=slurm nobody waits for them"
+        raise ConfigError(f"{said}. Allowed: more seeds with sweep.seeds=[...].")
     if len(config.reproduce.sweeps) > 1:
         raise ConfigError("reproduce.until: its unit is that of a column, so it needs one table: sweep=NAME.")
     column_called(table_of(config, runs), config.reproduce.column, "reproduce.column")

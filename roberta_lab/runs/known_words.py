@@ -63,8 +63,9 @@ _NUMBERS = {
     "input_format": "input_format.max_length",
 }
 _COMMANDS = {  # that other programs have -> the one that is meant
-    **dict.fromkeys(("list", "ls", "runs", "ps", "info", "show"), "status"),
-    **dict.fromkeys(("run", "sweep", "all", "resume", "start"), "reproduce"),
+    **dict.fromkeys(("list", "ls", "runs", "ps", "info", "show", "queue", "jobs", "squeue"), "status"),
+    **dict.fromkeys(("run", "sweep", "all", "resume", "start", "submit", "sbatch"), "reproduce"),
+    **dict.fromkeys(("stop", "kill", "scancel", "abort"), "cancel"),
     **dict.fromkeys(("clean", "clear", "gc", "rm", "delete"), "prune"),
     **dict.fromkeys(("train", "fit"), "pretrain"),
     **dict.fromkeys(("eval", "test", "score"), "evaluate"),

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Self, TextIO
@@ -158,7 +159,7 @@ def standing(job: Job, is_running: bool) -> Standing:
 def _rate(run: Path, step: int, since: str) -> float | None:
     """Return the steps a second of the process that claimed a run's folder at a time; None where nothing tells it yet."""
     try:
-        start = time.mktime(time.strptime(since[:19], "%Y-%m-%dT%H:%M:%S"))
+        start = datetime.strptime(since, "%Y-%m-%dT%H:%M:%S%z").timestamp()
         files = [*(run / "checkpoints").glob("step-*.ckpt")]
         saved = sorted((path.stat().st_mtime, int(path.stem.removeprefix("step-"))) for path in files)
         now = (run / "metrics.jsonl").stat().st_mtime
