@@ -273,8 +273,7 @@ class SlurmConfig:
     account: str | None = field(default=None, metadata=SLURM_WORD)
     constraint: str | None = field(default=None, metadata=SLURM_WORD)  # features of nodes, a100|h100
     time: str | None = field(default=None, metadata=SLURM_TIME)
-    nodes: int = between(1, 4096, 1)  # of a pretraining run; all other jobs have one
-    gpus: int = between(0, 64, 0)  # of each node; jobs that are not pretraining have one at most
+    gpus: int = between(0, 64, 0)  # of a pretraining run; other jobs have one at most
     cpus: int | None = between(1, 1024, None, null="what the cluster gives")  # of a job, on each node
     memory: str | None = field(default=None, metadata=SLURM_WORD)  # of each node: 16G
     throttle: int | None = between(1, 100_000, None, null="all")  # jobs of one array at the same time

@@ -193,7 +193,7 @@ def test_runs_without_a_table_are_submitted_too(
         "slurm.partition='a b'",
         "slurm.time=soon",
         "slurm.lines=['--qos=a\n#SBATCH --x']",
-        "slurm.nodes=0",
+        "slurm.gpus=-1",
         "slurm.memory='1G;x'",
     ],
 )

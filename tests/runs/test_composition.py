@@ -101,7 +101,7 @@ def test_identity_is_of_values_not_of_option_names() -> None:
         "trainer=ddp",
         "paths.outputs=elsewhere",
         "logger.wandb=off",
-        "slurm=many_nodes",
+        "slurm=one_node",
         "slurm_light.partition=cpu",
         "reproduce.launch=slurm",
         "sweep=table1_masking",

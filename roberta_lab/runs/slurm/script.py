@@ -71,7 +71,6 @@ class Task:
 
 def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
     """Return the script for an array of these tasks; all are runs, or none is."""
-    start = ["srun", "--kill-on-bad-exit=1"] if tasks[0].kind == "pretrain" and config.nodes > 1 else []
     cases = [
         f"{number}) folder={shlex.quote(os.path.abspath(task.folder))} words=({shlex.join(task.arguments)}) ;;"
         for number, task in enumerate(tasks)
@@ -80,7 +79,7 @@ def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
     return _SCRIPT.format(
         title=title,
         here=shlex.quote(os.getcwd()),
-        program=shlex.join([*start, sys.executable, "-m", "roberta_lab"]),
+        program=shlex.join([sys.executable, "-m", "roberta_lab"]),
         cases="\n".join(cases),
         pattern=shlex.quote("step-*.ckpt" if tasks[0].is_run else "*"),
         due=0 if limit is None else max(0, limit - config.signal_seconds - EARLY),
@@ -90,20 +89,15 @@ def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
 
 def options(tasks: Sequence[Task], config: SlurmConfig, log: Path) -> list[str]:
     """Return the options of sbatch for an array of these tasks."""
-    is_wide = tasks[0].kind == "pretrain"
-    nodes, gpus = (config.nodes, config.gpus) if is_wide else (1, min(config.gpus, 1))
+    gpus = config.gpus if tasks[0].kind == "pretrain" else min(config.gpus, 1)
     throttle = f"%{config.throttle}" if config.throttle is not None and len(tasks) > 1 else ""
     asked = {
         "partition": config.partition,
         "account": config.account,
         "constraint": config.constraint,
         "time": config.time,
-        "nodes": str(nodes) if nodes > 1 else None,
-        "ntasks-per-node": str(max(1, gpus)) if nodes > 1 else None,
         "gpus-per-node": str(gpus) if gpus else None,
-        "cpus-per-task": None
-        if config.cpus is None
-        else str(max(1, config.cpus // (max(1, gpus) if nodes > 1 else 1))),
+        "cpus-per-task": None if config.cpus is None else str(config.cpus),
         "mem": config.memory,
         "signal": f"B:USR1@{config.signal_seconds}",
         "array": f"0-{len(tasks) - 1}{throttle}",

@@ -172,10 +172,10 @@ def _sweeps(tables: Sequence[str], runs: Sequence[Job]) -> tuple[str, ...]:
 def _check(config: Config) -> None:
     """Raise ConfigError where a run has more processes than its job would have GPUs for."""
     slurm, devices = config.slurm, config.trainer.devices
-    if slurm.gpus and config.trainer.accelerator != "cpu" and devices > slurm.nodes * slurm.gpus:
-        has = f"slurm.nodes={slurm.nodes} slurm.gpus={slurm.gpus}"
+    if slurm.gpus and config.trainer.accelerator != "cpu" and devices > slurm.gpus:
+        has = f"slurm.gpus={slurm.gpus}"
         raise ConfigError(
-            f"trainer.devices={devices}: more than the GPUs of a job ({has}). Allowed: {slurm.nodes * slurm.gpus} or less."
+            f"trainer.devices={devices}: more than the GPUs of a job ({has}). Allowed: {slurm.gpus} or less."
         )
 
 
