@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -94,7 +94,7 @@ def note_cut(run: Path, cut: Cut) -> None:
     """Note how the newest attempt cuts its steps."""
     found = read(run)
     assert found is not None
-    found["attempts"][-1]["cut"] = asdict(cut)
+    found["attempts"][-1]["cut"] = cut.to_json()
     _write(run, found)
 
 

@@ -80,6 +80,7 @@ class RunResult:
         common = {"kind": self.kind, "run_id": self.run_id, "label": self.label, "seconds": self.seconds}
         if isinstance(self.found, PretrainingResult):
             metrics = found.pop("metrics")
+            found["cuts"] = [cut.to_json() for cut in self.found.cuts]
             if not found["num_skipped"]:
                 del found["num_skipped"]
             return {**common, **found, **metrics}

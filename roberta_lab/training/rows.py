@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol, Self
 
 from roberta_lab.config.formatting import number
@@ -98,6 +98,12 @@ class Cut:
     device: str  # the model of GPU or CPU; another one gives other last bits
     compiled: bool = False  # then dropout drops other units; runs of older code did not note it, nor what follows
     deterministic: bool | None = None  # whether a GPU's kernels repeat their bits; None on CPUs
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as files note it; what older code did not note is left out where it is as it was then."""
+        found = asdict(self)
+        neutral = {"compiled": False, "deterministic": None}
+        return {name: value for name, value in found.items() if name not in neutral or value is not neutral[name]}
 
     @property
     def shape(self) -> str:

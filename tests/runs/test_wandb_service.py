@@ -223,7 +223,7 @@ def test_what_a_job_found_is_known_to_later_jobs_in_other_processes(monkeypatch:
     known: list[str | None] = []
 
     class Jobs:
-        def outcomes(self, works: list[Any], most: int = 2) -> Iterator[tuple[int, Outcome]]:
+        def outcomes(self, works: list[Any], most: int = 2, places: object = None) -> Iterator[tuple[int, Outcome]]:
             for number, verdict in enumerate([None, "offline", None][: len(works)]):
                 known.append(environment.failed())
                 yield number, Outcome(("COMPLETED", number, verdict))
