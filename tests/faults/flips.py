@@ -56,6 +56,7 @@ HARMLESS = ("detected", "identical")  # outcomes of a fault
 _DAMAGE = re.compile(
     r"damaged|is missing|cannot be read|is not there|has no whole|has no weights|is of older code|was removed"
 )
+NOT_COMPLETE_WITHOUT = ("result.json", "finetuned.ckpt")  # a run that lacks one is made anew: never removed here
 OF_CACHES = ("prepare", "data", "task")  # steps that read the cache; the others read runs
 _REMADE = re.compile(
     r"index\.html$|outputs/(claims\.|tables/|wandb/|reproduce\.log)"
@@ -168,7 +169,7 @@ def _inject(path: Path, draw: random.Random) -> str:
     if kind < 0.8:
         path.write_bytes(content[:end])
         return f"cut at byte {end} of {len(content)}"
-    if kind < 0.9 or path.name == "result.json":  # without it a run is not complete, and is made anew
+    if kind < 0.9 or path.name in NOT_COMPLETE_WITHOUT:
         path.write_bytes(content[:place] + bytes(len(content[place : place + 512])) + content[place + 512 :])
         return f"zeros from byte {place}"
     path.unlink()
