@@ -96,7 +96,7 @@ def fixed_shapes(quick: bool) -> Iterator[Line]:
         side = Ours(replace(config, dropout=0.0, attention_dropout=0.0), "fp32", rows, vocab_size, compiled and ON_GPU)
         for _ in range(3):  # a graph is replayed from the third time on
             side.zero_grad()
-            side.epochs = iter([5])  # type: ignore[assignment]  # the same masks again
+            side.epochs = iter([5])  # the same masks again
             loss = side.forward(side.data())
             loss.backward()
         found.append((float(loss.detach()), [p.grad.clone() for p in side.model.parameters() if p.grad is not None]))

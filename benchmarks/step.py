@@ -12,7 +12,7 @@ them on either side; with --compile, both are also compiled. `shares.py` says wh
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ class Ours:
     def __init__(
         self, config: ModelConfig, dtype: str, rows: Rows, vocab_size: int = VOCAB_SIZE, compiled: bool = False
     ) -> None:
-        self.rows, self.dtype, self.epochs = rows, TYPES[dtype], count()
+        self.rows, self.dtype = rows, TYPES[dtype]
+        self.epochs: Iterator[int] = count()
         self.vocabulary = vocabulary(vocab_size)
         self.model = PretrainingModel(config, vocab_size, rows.input_ids.shape[1], 0, nsp=False).to(DEVICE)
         self.optimizer = build_optimizer(self.model.named_parameters(), 1e-4, (0.9, 0.98), 1e-6, 0.01)

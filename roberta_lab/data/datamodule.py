@@ -3,21 +3,17 @@
 The position in the data is the number of micro-batches so far; the loader derives everything from it.
 """
 
-import atexit
-import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
-from weakref import ref
+from typing import TYPE_CHECKING, Self, TypeAlias, cast
 
 import lightning.pytorch as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from roberta_lab.axes import blocks, input_format
 from roberta_lab.axes.batch_size import ALONE, Rank, batch_plan, micro_batch_size
@@ -26,10 +22,9 @@ from roberta_lab.axes.examples import IGNORED, Rows, Vocabulary, gather
 from roberta_lab.axes.masking import masked_rows, num_maskable, num_masked, positions_of
 from roberta_lab.axes.rng import hashed, stream_key
 from roberta_lab.axes.sentence_store import SentenceStore
-from roberta_lab.config import STOPPING, Config, MaskingConfig
-from roberta_lab.config.processes import end_with
+from roberta_lab.config import Config, MaskingConfig
 from roberta_lab.data.batch import Batch
-from roberta_lab.data.loader_watch import Timed, watched_batches
+from roberta_lab.data.position_loader import PositionLoader, leave_signals_to_the_run
 from roberta_lab.data.static_shapes import Shape, filled, shape_of
 
 if TYPE_CHECKING:
@@ -176,45 +171,6 @@ class MicroBatches(Dataset[Batch]):
         plan, places = self.plans.view(examples, epochs)
         rows = gather(self.store, plan, places, self.vocabulary)
         return rows, *masked_rows(rows, examples, epochs, self.config.masking, self.config.seed, self.vocabulary)
-
-
-def leave_signals_to_the_run(worker: int) -> None:
-    """Ignore signals in a worker: Ctrl-C reaches all processes, and the step in progress still needs its batches.
-
-    It ends with the run, whatever ends that.
-    """
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-    end_with(os.getppid())
-
-
-def end_workers(left: ref[Any]) -> None:
-    """End the workers of batches that are left when this process ends: it would ask them by a signal, which they ignore, and
-    wait for ever. The method is private: PyTorch calls it when nothing refers to the batches any more."""
-    if (batches := left()) is not None:
-        batches._shutdown_workers()
-
-
-class PositionLoader(DataLoader[Batch], Timed):
-    """A loader without a state: its position is derived from the step. Its length is that of the whole run."""
-
-    dataset: MicroBatches
-
-    def __len__(self) -> int:  # Lightning counts the steps of the run in it
-        return len(self.dataset)
-
-    def __iter__(self) -> Any:  # of processes, a process that hangs is named
-        batches = super().__iter__()
-        if not self.num_workers:
-            return self.timed(batches)
-        atexit.register(end_workers, ref(batches))
-        return self.timed(watched_batches(batches))
-
-    def state_dict(self) -> dict[str, object]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        assert not state
 
 
 class PretrainingData(L.LightningDataModule):

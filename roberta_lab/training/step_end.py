@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from roberta_lab.config import Config, NonFinite, stopping
 from roberta_lab.config.formatting import short
-from roberta_lab.data.datamodule import PositionLoader, PretrainingData
+from roberta_lab.data.datamodule import PretrainingData
+from roberta_lab.data.position_loader import PositionLoader
 from roberta_lab.model import checkpoint
 from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.training import liveness, perf

@@ -113,7 +113,8 @@ def test_workers_that_are_left_do_not_hold_up_the_end() -> None:
     code = (
         "import builtins, gc\n"
         "from small_pretraining import Store, VOCABULARY, make\n"
-        "from roberta_lab.data.datamodule import PositionLoader, PretrainingData, leave_signals_to_the_run\n"
+        "from roberta_lab.data.datamodule import PretrainingData\n"
+        "from roberta_lab.data.position_loader import PositionLoader, leave_signals_to_the_run\n"
         "batches = PretrainingData(make(), Store(), Store(), VOCABULARY).micro_batches\n"
         "options = dict(worker_init_fn=leave_signals_to_the_run, persistent_workers=True)\n"
         "loader = PositionLoader(batches, batch_size=None, sampler=range(9), num_workers=1, **options)\n"

@@ -56,7 +56,8 @@ from roberta_lab.config import (
 )
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus.sources import files, kinds, text
-from roberta_lab.data.datamodule import MicroBatches, PositionLoader
+from roberta_lab.data.datamodule import MicroBatches
+from roberta_lab.data.position_loader import PositionLoader
 from roberta_lab.data.token_store import Part
 
 NEAR = [parent / "shared" for parent in Path(__file__).parents[2:5]]
