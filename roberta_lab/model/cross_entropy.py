@@ -1,7 +1,7 @@
 """Cross-entropy over a large vocabulary, whose gradient takes the place of the logits.
 
 On a GPU the product runs over a multiple of 64 columns, since tensor cores take no odd number of them: 50,265 columns run on
-kernels four times slower. The columns beyond the vocabulary are in no sum, and their gradient is zero.
+kernels four times slower. The columns beyond the vocabulary are in no sum; their logits are products with zeros, and so stand for a gradient of zero.
 """
 
 from typing import Any
@@ -80,7 +80,6 @@ class _SummedCrossEntropy(torch.autograd.Function):
         features, weight, labels, log_totals, known = ctx.saved_tensors
         gradient, ctx.logits = ctx.logits, None  # overwritten below, so there is no second backward pass
         factors = factor.expand(len(labels)) if known is None else factor * known
-        gradient[:, ctx.size :] = 0
         parts = _in_parts(gradient[:, : ctx.size], labels, log_totals, factors)
         for part, target, total, scale in zip(*parts, strict=True):
             wide = part.float().sub_(total[:, None]).exp_()
