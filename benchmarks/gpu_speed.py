@@ -20,7 +20,7 @@ from throughput import matrix_peak, seconds_of
 from roberta_lab.axes.examples import Rows
 from roberta_lab.model.flops import forward_flops
 from roberta_lab.training import gpu_code
-from roberta_lab.training.ranks import device_name as name_of
+from roberta_lab.training.devices import device_name as name_of
 
 ON_GPU = DEVICE.type == "cuda"
 MASKED = 0.15

@@ -216,7 +216,7 @@ def _equal_shares(lengths: Ints, number: int) -> Ints:
 def accumulation(sequences: int, world_size: int, micro_batch_size: int) -> int:
     """Return the number of forward passes per rank and optimizer step. Raise ConfigError if it is no whole number."""
     if min(sequences, world_size, micro_batch_size) < 1:
-        sizes = f"batch_size.sequences={sequences}, trainer.devices={world_size}, "
+        sizes = f"batch_size.sequences={sequences}, {world_size} rank(s), "
         raise ConfigError(f"{sizes}trainer.micro_batch_size={micro_batch_size}: allowed: 1 and more for each")
     share = world_size * micro_batch_size
     if sequences % share == 0:
@@ -257,7 +257,7 @@ def micro_batch_share(sequences: int, config: TrainerConfig) -> int:
 
 
 def _share(sequences: int, config: TrainerConfig) -> int:
-    return max(1, sequences // max(1, config.devices))
+    return max(1, sequences // max(1, config.world_size))
 
 
 class Rank(NamedTuple):

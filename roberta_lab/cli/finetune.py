@@ -143,7 +143,7 @@ def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name
     from roberta_lab.runs.wandb import media
     from roberta_lab.tasks.finetuning import finetune
     from roberta_lab.tasks.metrics import chance_scores
-    from roberta_lab.training.ranks import device_name
+    from roberta_lab.training.devices import device_name
 
     start_time = time.monotonic()
     for note in data.notes:

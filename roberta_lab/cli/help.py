@@ -17,7 +17,8 @@ class Command(NamedTuple):
     needs_sweep: bool = False
     words: tuple[str, ...] = ()  # keys that the first words of the command are the values of
     many_sweeps: bool = False  # `sweep=all` and `sweep=[NAME,NAME]` too
-    trains: bool = False  # makes runs, on processes that it starts itself
+    trains: bool = False  # makes runs
+    joins: bool = False  # with all the processes that srun or torchrun has started of it
 
 
 _ENTRIES = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text(encoding="utf-8"))

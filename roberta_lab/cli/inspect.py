@@ -85,5 +85,5 @@ def _counted(config: Config, store: TokenStore, plans: Epochs, vocabulary: Vocab
         statistics.row_statistics(
             store, plan, number, epoch, config.masking, config.seed, vocabulary, config.trainer.progress
         ),
-        batch_statistics(batch_plan(plans, store, config), config.batch_size.steps, size, config.trainer.devices),
+        batch_statistics(batch_plan(plans, store, config), config.batch_size.steps, size, config.trainer.world_size),
     )

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING
 from roberta_lab.cli import answer
 from roberta_lab.cli.help import COMMANDS, help_of, usage
 from roberta_lab.cli.launched import run_hydra
-from roberta_lab.config import ANSWERED, ConfigError, Unfinished, exit_code, of_the_machine, one_line, stopping
+from roberta_lab.config import (
+    ANSWERED,
+    ConfigError,
+    Unfinished,
+    exit_code,
+    of_the_machine,
+    one_line,
+    starters,
+    stopping,
+)
 from roberta_lab.config.formatting import visible
 from roberta_lab.config.secrets import masked
 
@@ -37,8 +46,26 @@ def main(argv: list[str] | None = None) -> int:
     """Run the console script. Returns one of `EXIT_CODES`; our own faults raise."""
     if argv is None:
         sys.excepthook = _crashed
+    try:
+        place = _place(sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        return _refused(error)[0]
+    if place is not None and place.rank:
+        from roberta_lab.training.following import follow
+
+        return follow(place)
     with stopping.listening():
-        return _answered(argv)
+        if place is None:
+            return _answered(argv)
+        from roberta_lab.training.started_ranks import lead
+
+        return lead(place, lambda: _answered(argv))
+
+
+def _place(arguments: Sequence[str]) -> starters.Place | None:
+    """Return which of the processes that srun or torchrun has started this one is, where the command makes runs with all of them."""
+    command = COMMANDS.get(next((word for word in arguments if word != answer.FLAG), ""))
+    return starters.place() if command is not None and command.joins else None
 
 
 def _answered(argv: list[str] | None) -> int:
@@ -119,13 +146,12 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
     if as_json and (shows := [flag for flag in flags if flag.partition("=")[0] in _SHOWS]):
         raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
     from roberta_lab.runs.overrides import assign, check_names, expect_unmasked, parse, sweep_names
-    from roberta_lab.runs.surroundings import check_alone
 
     overrides = _one_sweep(name, [*parse(words), *(assign(key, word) for key, word in named.items())])
     expect_unmasked(overrides)
     check_names(overrides)
-    if COMMANDS[name].trains:
-        check_alone(name, overrides)
+    if COMMANDS[name].trains and not COMMANDS[name].joins:
+        starters.check_alone(name)
     if COMMANDS[name].many_sweeps and sweep_names(overrides):
         flags = _of_whole_tables(flags, overrides)
     if not _SHOWS.isdisjoint(flag.partition("=")[0] for flag in flags):

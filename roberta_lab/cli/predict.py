@@ -102,7 +102,7 @@ def _device(config: Config) -> str:
     """Return torch's name for `trainer.accelerator`, and set torch's number of threads to `trainer.threads`."""
     import torch
 
-    from roberta_lab.training.ranks import device_of
+    from roberta_lab.training.devices import device_of
 
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)

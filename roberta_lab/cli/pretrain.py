@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roberta_lab.config import Config, ConfigError, NonFiniteStep, stopping
+from roberta_lab.config import Config, ConfigError, NonFiniteStep, starters, stopping
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json, replacing_folder
@@ -47,6 +47,7 @@ def _train(job: Job, config: Config) -> Json:
     path, name = job.path, job.label
     if results.is_complete(path):
         return run_folder.found_complete(name, path)
+    starters.check(config.trainer)
     if config.evaluate.every is not None:
         _check_task(config)
     prepared = prepared_for(config)

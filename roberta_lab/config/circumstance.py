@@ -66,7 +66,8 @@ class TrainerConfig:
     accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps", default="auto")
     devices: int = between(
         1, 4096, 1
-    )  # processes of one pretraining run, with an accelerator each; other commands use one
+    )  # processes of one pretraining run on each machine, with an accelerator each; other commands use one
+    nodes: int = between(1, 4096, 1)  # machines of one pretraining run, whose processes srun or torchrun has started
     micro_batch_size: Any = None  # a number | None: the largest up to 32 that divides a rank's share | auto: that fits
     # set by a sweep: a number that divides the batches of all rows, and that micro-batches divide, so that rows share one cut
     common_batch: int | None = at_least(1, None, null="the run's own batch")
@@ -88,6 +89,11 @@ class TrainerConfig:
     # makes another run of it, with an id of its own, from there on
     on_nonfinite: str = one_of("stop", "skip", default="stop")
     progress: bool = True
+
+    @property
+    def world_size(self) -> int:
+        """Return the number of processes of a pretraining run, on all machines."""
+        return self.nodes * self.devices
 
 
 @dataclass

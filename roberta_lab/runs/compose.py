@@ -202,7 +202,7 @@ def check(config: Config) -> None:
         if (choice := getattr(config.trainer, key)) not in CHOICES:
             raise ConfigError(f"trainer.{key}={choice}: allowed is true, false or auto.")
     sequences = config.batch_size.sequences
-    accumulation(sequences, config.trainer.devices, micro_batch_size(sequences, config.trainer))
+    accumulation(sequences, config.trainer.world_size, micro_batch_size(sequences, config.trainer))
     warmup, steps = config.optimizer.warmup_steps, config.batch_size.steps
     if warmup > steps:
         never = (

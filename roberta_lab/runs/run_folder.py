@@ -20,7 +20,7 @@ from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE, FinetuningResul
 from roberta_lab.training.rows import METRICS, PretrainingResult
 
 # what a run's folder holds, by name: of these, what killed processes left half-written is removed
-WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.yaml", "*.ckpt", "*.html", MODEL_FOLDER, submission.FOLDER)
+WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.yaml", "*.ckpt", "*.html", MODEL_FOLDER, submission.FOLDER, "ranks.pickle")
 
 
 def complete_line(label: str, path: Path) -> str:

@@ -16,7 +16,7 @@ from roberta_lab.config import Config, TrainerConfig
 from roberta_lab.model.encoder import Layers, PretrainingModel
 from roberta_lab.model.flops import forward_flops
 from roberta_lab.model.objective import Objective
-from roberta_lab.training.ranks import on_cuda
+from roberta_lab.training.devices import on_cuda
 
 # Compiling takes about a minute. It saves some 15 milliseconds of a micro-batch on a GPU of 2022: of a large one by fused code, of a
 # small one by launching it as a graph.
@@ -32,7 +32,7 @@ def is_compiled(config: Config) -> bool:
     if trainer.compile != "auto":
         return bool(trainer.compile)
     sequences = config.batch_size.sequences
-    passes = accumulation(sequences, trainer.devices, micro_batch_size(sequences, trainer))
+    passes = accumulation(sequences, trainer.world_size, micro_batch_size(sequences, trainer))
     return on_cuda(trainer.accelerator) and passes * config.batch_size.steps >= REPAID_AFTER and has_compiler()
 
 

@@ -76,9 +76,11 @@ def alone() -> Iterator[None]:
 class RankJudge:
     """The judgement which rank hangs, from the counts of all and the states of their processes."""
 
-    def __init__(self, processes: Sequence[int], limit: float | None = None) -> None:
-        self.processes, self.limit = processes, loader_watch.HUNG_SECONDS if limit is None else limit
+    def __init__(self, processes: Sequence[str], limit: float | None = None) -> None:
+        """`processes` are those of the ranks, in words; `limit` is in seconds, None for `HUNG_SECONDS`."""
+        self.limit = loader_watch.HUNG_SECONDS if limit is None else limit
         self.ranks = [Watched() for _ in processes]
+        self.names = [f"rank {rank} of {len(processes)} ({name})" for rank, name in enumerate(processes)]
         self.longest: float | None = None  # seconds of a piece of work
 
     def look(self, counts: Sequence[tuple[int, bool]], states: Sequence[Stat | None], seconds: float) -> str | None:
@@ -90,7 +92,7 @@ class RankJudge:
         number = len(self.ranks)
         for rank, own in enumerate(self.ranks):
             if own.stopped >= self.limit:
-                return f"rank {rank} of {number} (process {self.processes[rank]}) was stopped and not continued"
+                return f"{self.names[rank]} was stopped and not continued"
         if self.longest is None or any(is_alone for _, is_alone in counts):
             return None
         least = min(own.count for own in self.ranks)
@@ -104,5 +106,5 @@ class RankJudge:
             return f"the {number} ranks wait for one another: none has done anything for {limit:.0f} seconds"
         if len(behind) == number:
             return None
-        named = " and ".join(f"rank {rank} of {number} (process {self.processes[rank]})" for rank in behind)
+        named = " and ".join(self.names[rank] for rank in behind)
         return f"{named} hangs: the others wait for it, for {limit:.0f} seconds and more"

@@ -30,7 +30,7 @@ from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.objective import Objective, own_counts
 from roberta_lab.model.objectives import objective_of
 from roberta_lab.model.optimizer import build_optimizer
-from roberta_lab.training.ranks import on_cuda
+from roberta_lab.training.devices import on_cuda
 
 ALMOST_ALL = 0.95  # of a GPU's memory, which is free when no other process uses the GPU
 MEMORY_SHARE = 0.92  # of the free memory; the rest is for DDP, validation and fragmentation

@@ -21,7 +21,7 @@ from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model.costs import shape_of
 from roberta_lab.model.flops import forward_flops
 from roberta_lab.model.hardware import HARDWARE, kind_of
-from roberta_lab.training.ranks import device_name, device_of
+from roberta_lab.training.devices import device_name, device_of
 from roberta_lab.training.rows import Row
 
 PREFIX = "perf/"  # how the names of what is measured begin

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as L
-import torch
 from tqdm import tqdm
 
 from roberta_lab.axes import tokenizer
@@ -22,7 +21,7 @@ from roberta_lab.data.verified import remember
 from roberta_lab.model import checkpoint
 from roberta_lab.model.metrics import COMMON_BITS, COMMON_PPL
 from roberta_lab.model.objectives import objective_of
-from roberta_lab.training import gpu_code, micro_batch, noise, ranks
+from roberta_lab.training import devices, gpu_code, micro_batch, noise, ranks
 from roberta_lab.training.fill_mask import filled
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.perf import PerfLog
@@ -49,7 +48,7 @@ def pretrain(
 
     Raises: Stopped after a signal, when the step it fell in is finished and saved; RankDied; NonFinite.
     """
-    ranks.check_devices(config.trainer)
+    devices.check(config.trainer)
     noise.check(config)
     if config.trainer.micro_batch_size == "auto":
         encoding = tokenizer.load(prepared.tokenizer)
@@ -62,7 +61,8 @@ def pretrain(
         print(f"{label}: goes on from step {start:,}")
     note_cut(cut_of(config, start))
     job = config, prepared, directory, newest
-    with progress_bar(config, start, label) as bar, ranks.start(config.trainer, train, *job, NoRows(), None) as rank:
+    others = ranks.start(config.trainer, directory, train, *job, NoRows(), None)
+    with progress_bar(config, start, label) as bar, others as rank:
         module, data = train(rank, *job, rows, bar, score, speed)
     rows.flush()
     result = _result(module, data, rows.read())
@@ -96,9 +96,10 @@ def cut_of(config: Config, start: int) -> Cut:
     """Return how this process cuts the steps after the first `start`; `auto` is resolved before."""
     sequences, trainer = config.batch_size.sequences, config.trainer
     size = micro_batch_size(sequences, trainer)
-    passes = accumulation(sequences, trainer.devices, size)
+    passes = accumulation(sequences, trainer.world_size, size)
     compiled, deterministic = gpu_code.is_compiled(config), gpu_code.is_deterministic(trainer)
-    return Cut(start, size, trainer.devices, passes, ranks.device_name(trainer.accelerator), compiled, deterministic)
+    device = devices.device_name(trainer.accelerator)
+    return Cut(start, size, trainer.world_size, passes, device, compiled, deterministic)
 
 
 def train(
@@ -115,7 +116,7 @@ def train(
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises Stopped."""
     encoding = tokenizer.load(prepared.tokenizer)
     stores = [token_store.open_store(prepared.store / split) for split in ("train", "validation")]
-    num_threads = config.trainer.threads or max(1, torch.get_num_threads() // rank.world_size)
+    num_threads = config.trainer.threads or ranks.threads_of(config.trainer)
     with threads(num_threads), gpu_code.kernels(config):
         documents = training_documents(stores[0], config.data_mix)
         held_out = stores[1].select(config.data_mix.validation_tokens)

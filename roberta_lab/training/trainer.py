@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from roberta_lab.axes.batch_size import ALONE, Rank
 from roberta_lab.config import Config, stopping
 from roberta_lab.model.checkpoint import SealedCheckpointIO
-from roberta_lab.training.ranks import on_cuda
+from roberta_lab.training.devices import on_cuda
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 FIRST_SCALE = 2.0**16
@@ -88,22 +88,25 @@ class NoProfiler(PassThroughProfiler):
 
 
 class JoinedRanks(LightningEnvironment):
-    """An environment of processes that `training.ranks` has started and joined; a run on one device is the only one.
+    """An environment of processes that `training.ranks` has joined; a run on one device is the only one.
 
     Lightning would else look for a scheduler around the run. From SLURM's variables it takes its number of processes, submits
     the job again when time is up and leaves `hpc_ckpt` files; from torchrun's it takes a rank.
     """
 
-    def __init__(self, rank: Rank) -> None:
+    def __init__(self, rank: Rank, devices: int) -> None:
         super().__init__()
-        self.rank = rank
+        self.node, self.local = divmod(rank.number, devices)
 
     @property
     def creates_processes_externally(self) -> bool:
         return True
 
     def local_rank(self) -> int:
-        return self.rank.number
+        return self.local
+
+    def node_rank(self) -> int:
+        return self.node
 
 
 def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options: Any) -> L.Trainer:
@@ -121,9 +124,10 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     trainer = L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
-        devices=rank.world_size,
+        devices=min(rank.world_size, config.trainer.devices),
+        num_nodes=max(1, rank.world_size // config.trainer.devices),
         precision=PRECISIONS.get(config.precision.dtype),
-        plugins=[SealedCheckpointIO(), JoinedRanks(rank), *half],
+        plugins=[SealedCheckpointIO(), JoinedRanks(rank, config.trainer.devices), *half],
         profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from roberta_lab.runs.surroundings import check_alone
 
 from roberta_lab.cli import launched, main
 from roberta_lab.config import ConfigError
@@ -16,7 +17,6 @@ from roberta_lab.runs import fingerprints, known_words
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
 from roberta_lab.runs.overrides import check_key
-from roberta_lab.runs.surroundings import check_alone
 
 
 @pytest.fixture(autouse=True)

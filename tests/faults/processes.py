@@ -70,6 +70,13 @@ def all_gone(processes: list[int], seconds: float = END_SECONDS) -> bool:
     return True
 
 
+def takes(process: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal: before, the system ends it."""
+    status = Path(f"/proc/{process}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 def last_line(error: str) -> str:
     return (error.strip().splitlines() or [""])[-1]
 
@@ -106,7 +113,7 @@ def _ends(name: str, words: list[str], folder: Path, tries: int, seed: int, long
         outputs = folder / f"{name}{number}"
         process = start([*words, *small(folder, outputs.name)])
         time.sleep(wait)
-        children = children_of(process.pid)
+        children, has_begun = children_of(process.pid), takes(process.pid, sent)
         (os.killpg if group else os.kill)(process.pid, sent)
         try:
             error = process.communicate(timeout=60)[1]
@@ -116,7 +123,7 @@ def _ends(name: str, words: list[str], folder: Path, tries: int, seed: int, long
         children = [*children, *children_of(process.pid)]
         over = process.returncode == 0 and wait > longest / 2  # it was done before
         # while Python itself starts, the system ends it; a shell says 128 + the number for that, too
-        ended = process.returncode == 128 + sent or (process.returncode == -sent and wait < 0.3 and not error)
+        ended = process.returncode == 128 + sent or (process.returncode == -sent and not has_begun and not error)
         good = all_gone(children) and (over or ended) and nothing_lost(outputs)
         said = [line for line in error.splitlines() if line]
         good = good and "Traceback" not in error and "leaked" not in error and len(said) <= 4

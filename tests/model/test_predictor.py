@@ -24,7 +24,7 @@ from roberta_lab.model.encoder import PretrainingModel
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.predictor import Predictor, cosine_similarities, nearest, printable
 from roberta_lab.runs import compose
-from roberta_lab.training.ranks import device_of, on_cuda
+from roberta_lab.training.devices import device_of, on_cuda
 
 CONFIG = ModelConfig(layers=2, hidden=16, heads=2, ffn=40, dropout=0.2, attention_dropout=0.3)
 TEXTS = ["the cat sat on the mat", " The Dog's log, naïve", "a log on the mat", "日本 🙂 x", "the dog sat"]

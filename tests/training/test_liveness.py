@@ -16,7 +16,7 @@ class Watching:
     """Looks of a second each at ranks whose processes are 100, 101, and so on."""
 
     def __init__(self, ranks: int) -> None:
-        self.judge = RankJudge(range(100, 100 + ranks), LIMIT)
+        self.judge = RankJudge([f"process {100 + rank}" for rank in range(ranks)], LIMIT)
         self.counts, self.cpu = [0] * ranks, [0.0] * ranks
         self.alone = -1
 

@@ -19,7 +19,7 @@ from roberta_lab.tasks import zero_shot
 from roberta_lab.tasks.result import EvaluationResult, predictions_file
 from roberta_lab.tasks.zero_shot.base import Items
 from roberta_lab.tasks.zero_shot.masked_model import MaskedModel
-from roberta_lab.training.ranks import device_of
+from roberta_lab.training.devices import device_of
 from roberta_lab.training.trainer import threads
 
 

@@ -1,0 +1,173 @@
+"""A rank after the first, of those that srun or torchrun has started: it takes part in one run after the other (`started_ranks`)."""
+
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import torch.distributed as dist
+
+from roberta_lab.axes.batch_size import Rank
+from roberta_lab.config import ConfigError, RankDied, TrainerConfig, one_line, stopping
+from roberta_lab.config.errors import STOPPING
+from roberta_lab.config.processes import kill_children
+from roberta_lab.config.starters import Place
+from roberta_lab.training import liveness, signs
+from roberta_lab.training.devices import on_cuda
+from roberta_lab.training.others import GRACE_SECONDS, join_group, leave_group, poll
+from roberta_lab.training.signs import END, SIGN_SECONDS, Signs, Silence, connect, has, of_rank
+from roberta_lab.training.started_ranks import COME_SECONDS, HANDED, LOST_SECONDS
+
+SEEN_SECONDS = 30.0  # for a new file to be seen by another machine
+WAIT_SECONDS = 0.5  # between two looks for work
+
+
+class _Work(NamedTuple):
+    """What rank 0 has written for the others."""
+
+    call: tuple[Callable[..., object], tuple[object, ...]]
+    trainer: TrainerConfig
+    listened: list[int]  # signals
+
+
+def follow(place: Place) -> int:
+    """Take part in the runs of rank 0's command until that ends; return its exit code, or 1 where it is gone."""
+    for number in STOPPING:  # which rank 0 answers; in training this one tells the others
+        signal.signal(number, signal.SIG_IGN)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # rank 0 prints for all
+    try:
+        follower = _Follower(place)
+    except RuntimeError:
+        said = f"rank 0 was not reached at {place.host}:{place.port} for {COME_SECONDS:.0f} seconds"
+        print(f"roberta-lab: rank {place.rank} of {place.world_size}: {said}", file=sys.stderr)
+        return 1
+    try:
+        return follower.follow()
+    except RuntimeError:  # the store is gone
+        follower.end("rank 0 is gone")
+
+
+class _Follower:
+    """One rank: its connection to the others, its signs of life, and a thread that watches rank 0."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.store = connect(place, COME_SECONDS)
+        self.signs = Signs(place, of_rank(place.rank))
+        self.has_left = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def name(self) -> str:
+        return f"rank {self.place.rank} of {self.place.world_size}"
+
+    def follow(self) -> int:
+        """Take part in one run after the other; return the exit code of rank 0's command at its end."""
+        run = 1
+        while self._has_work(run):
+            self._take_part(run)
+            run += 1
+        code = int(self.store.get(END))
+        self.has_left.set()
+        self.signs.end()
+        self.store.add("left", 1)
+        return code
+
+    def _has_work(self, run: int) -> bool:
+        """Wait for a run; return whether there is one, rather than the end."""
+        poll(lambda: has(self.store, END, f"{run}/work"), every=WAIT_SECONDS)
+        return not has(self.store, END)
+
+    def _take_part(self, run: int) -> None:
+        try:
+            work = _read(Path(json.loads(self.store.get(f"{run}/work"))))
+            self.place.check(work.trainer)
+        except (OSError, ConfigError) as error:
+            self._fail(run, one_line(error))
+        function, arguments = work.call
+        rank, cuda = Rank(self.place.rank, self.place.world_size), on_cuda(work.trainer.accelerator)
+        liveness.join(liveness.Beats(1), 0)
+        self.signs.run = run
+        self.store.set(f"{run}/come/{rank.number}", "")
+        try:
+            group = dist.PrefixStore(f"{run}/group", connect(self.place))
+            join_group(group, rank, self.place.local_rank, cuda)
+            with stopping.listening(work.listened, ends_at_once=False), stopping.finishing():
+                function(rank, *arguments)
+            dist.destroy_process_group()
+        except KeyboardInterrupt:  # all stop at the same step
+            pass
+        except Exception as error:
+            self._expect_end(run, error)
+        leave_group(cuda)
+        self.store.set(f"{run}/left/{rank.number}", "")
+
+    def _expect_end(self, run: int, error: Exception) -> None:
+        """Wait for rank 0 to end the run after an error, which it may have had too; else end this process and say so.
+
+        Where a collective failed, another rank is the cause. Rank 0 names that one, if it has the time.
+        """
+        is_others = isinstance(error, RuntimeError) and not isinstance(error, RankDied)
+        if is_others:
+            self.store.set(f"{run}/failing", "")
+        if poll(lambda: has(self.store, f"{run}/over", END), (4 if is_others else 1) * LOST_SECONDS):
+            return
+        if not isinstance(error, RankDied):
+            traceback.print_exception(error)
+        self._fail(run, one_line(error))
+
+    def _fail(self, run: int, why: str) -> NoReturn:
+        """Tell rank 0 why this rank ends, and end when it has heard that."""
+        self.store.set(f"{run}/failed", f"{self.name} ended: {why}")
+        poll(lambda: has(self.store, END), GRACE_SECONDS + 5 * SIGN_SECONDS)
+        kill_children()
+        os._exit(1)
+
+    def end(self, why: str) -> NoReturn:
+        """End this process, whatever its main thread waits for. The first of the ranks says why."""
+        if self.place.rank == 1:
+            print(f"roberta-lab: {RankDied(why)}", file=sys.stderr, flush=True)
+        kill_children()
+        os._exit(1)
+
+    def _watch(self) -> None:
+        """End this process when rank 0 gives no sign any more, or when its command has ended and this one hangs."""
+        store, command, run = connect(self.place), Silence([of_rank(0)]), Silence([])
+        ended: float | None = None
+        while not self.has_left.wait(SIGN_SECONDS):
+            try:
+                if run.keys != (keys := [f"{self.signs.run}/sign"] * (self.signs.run > 0)):
+                    run = Silence(keys)
+                ended = ended or (time.monotonic() if has(store, END) else None)
+                watched = [command] if has(store, f"{self.signs.run}/over") else [command, run]
+                for one in watched:
+                    one.look(store)
+            except RuntimeError:
+                if not self.has_left.is_set():
+                    self.end("rank 0 is gone")
+                return
+            silent = max(seconds for one in watched for seconds in one.seconds())
+            if silent >= signs.SILENT_SECONDS:
+                self.end(f"rank 0 of {self.place.world_size} gave no sign for {silent:.0f} seconds")
+            if ended is not None and time.monotonic() - ended > 2 * GRACE_SECONDS:
+                kill_children()
+                os._exit(int(store.get(END)) or 1)
+
+
+def _read(file: Path) -> _Work:
+    """Return what rank 0 has written. Raises ConfigError where this machine does not see it, or another user has written it."""
+    if not poll(file.exists, SEEN_SECONDS):
+        shared = "paths.outputs must lie on a file system that all machines of a run share"
+        raise ConfigError(f"{file.parent} is not seen from this machine: {shared}.")
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
+        found = os.fstat(opened.fileno())
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077 or not file.name.startswith(f".{HANDED}."):
+            raise ConfigError(f"{file} is not a file that only this user can read and write.")
+        return _Work(*pickle.load(opened))
