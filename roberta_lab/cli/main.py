@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         place = _place(sys.argv[1:] if argv is None else argv)
     except ConfigError as error:
         return _refused(error)[0]
+    if place is not None:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch shows a stack whenever a connection breaks
     if place is not None and place.rank:
         from roberta_lab.training.following import follow
 

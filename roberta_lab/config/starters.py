@@ -40,8 +40,6 @@ class Place(NamedTuple):
             number = f"process {self.rank} is number {self.local_rank} of its machine"
             allowed = "processes numbered machine by machine (srun --distribution=block)"
             raise ConfigError(f"{have}, of which {number}. Allowed: {allowed}.")
-        if trainer.jobs > 1:
-            raise ConfigError(f"{have}, which make one run at a time: trainer.jobs={trainer.jobs}. Allowed: 1.")
 
 
 def place(said: Mapping[str, str] = os.environ) -> Place | None:

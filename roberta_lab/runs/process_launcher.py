@@ -18,7 +18,7 @@ from hydra.version import setbase
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from roberta_lab.config import ConfigError, ProcessDied, Stopped, one_line, stopping
+from roberta_lab.config import ConfigError, ProcessDied, Stopped, one_line, starters, stopping
 from roberta_lab.data.corpus.workers import cores
 from roberta_lab.data.pool import ANYWHERE, Outcome, Places, Pool, Work
 from roberta_lab.runs import leases
@@ -66,7 +66,8 @@ class ProcessLauncher(Launcher):
             (_run, (*shared, list(words), initial_job_idx + i)) for i, words in enumerate(job_overrides)
         ]
         found, gpus = dict[int, Outcome](), leases.devices()
-        pool = _pool_of(self.most * max(1, len(gpus)))
+        at_once = 1 if starters.place() is not None else self.most * max(1, len(gpus))  # all processes make one run
+        pool = _pool_of(at_once)
         places: Places = Leases(gpus, self.most, self._needs(job_overrides)) if gpus else ANYWHERE
         if gpus and len(works) > 1:
             names = ", ".join(gpu.name for gpu in gpus)

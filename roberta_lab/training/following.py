@@ -62,6 +62,8 @@ class _Follower:
         self.store = connect(place, COME_SECONDS)
         self.signs = Signs(place, of_rank(place.rank))
         self.has_left = threading.Event()
+        self.ended: float | None = None  # since when rank 0's command has ended
+        self._ends = threading.Lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
     @property
@@ -131,8 +133,9 @@ class _Follower:
         os._exit(1)
 
     def end(self, why: str) -> NoReturn:
-        """End this process, whatever its main thread waits for. The first of the ranks says why."""
-        if self.place.rank == 1:
+        """End this process, whatever its main thread waits for. The first of the ranks says why, unless rank 0 has said so."""
+        self._ends.acquire()  # of two threads that notice it one is enough
+        if self.place.rank == 1 and self.ended is None:
             print(f"roberta-lab: {RankDied(why)}", file=sys.stderr, flush=True)
         kill_children()
         os._exit(1)
@@ -140,12 +143,11 @@ class _Follower:
     def _watch(self) -> None:
         """End this process when rank 0 gives no sign any more, or when its command has ended and this one hangs."""
         store, command, run = connect(self.place), Silence([of_rank(0)]), Silence([])
-        ended: float | None = None
         while not self.has_left.wait(SIGN_SECONDS):
             try:
                 if run.keys != (keys := [f"{self.signs.run}/sign"] * (self.signs.run > 0)):
                     run = Silence(keys)
-                ended = ended or (time.monotonic() if has(store, END) else None)
+                self.ended = self.ended or (time.monotonic() if has(store, END) else None)
                 watched = [command] if has(store, f"{self.signs.run}/over") else [command, run]
                 for one in watched:
                     one.look(store)
@@ -156,7 +158,7 @@ class _Follower:
             silent = max(seconds for one in watched for seconds in one.seconds())
             if silent >= signs.SILENT_SECONDS:
                 self.end(f"rank 0 of {self.place.world_size} gave no sign for {silent:.0f} seconds")
-            if ended is not None and time.monotonic() - ended > 2 * GRACE_SECONDS:
+            if self.ended is not None and time.monotonic() - self.ended > 2 * GRACE_SECONDS:
                 kill_children()
                 os._exit(int(store.get(END)) or 1)
 

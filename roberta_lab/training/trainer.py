@@ -108,6 +108,9 @@ class JoinedRanks(LightningEnvironment):
     def node_rank(self) -> int:
         return self.node
 
+    def teardown(self) -> None:
+        """Leave torchrun's variables alone, which the next run of a sweep needs; Lightning would remove one."""
+
 
 def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options: Any) -> L.Trainer:
     """Return a Trainer that prints nothing, logs nothing and saves nothing unasked; with several ranks, one with DDP."""

@@ -99,6 +99,8 @@ def test_identity_is_of_values_not_of_option_names() -> None:
         "trainer.micro_batch_size=auto",
         "trainer.devices=2",
         "trainer=ddp",
+        "trainer.nodes=2",
+        "slurm=many_nodes",
         "paths.outputs=elsewhere",
         "logger.wandb=off",
         "slurm=one_node",

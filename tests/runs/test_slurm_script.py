@@ -108,3 +108,16 @@ def test_only_pretraining_has_several_gpus() -> None:
     )
     assert {"--gpus-per-node=8", "--cpus-per-task=64", "--array=0-9%4"} <= wide
     assert {"--gpus-per-node=1", "--cpus-per-task=64", "--qos=long", "--requeue", "--time=2-00:00:00"} <= small
+
+
+def test_srun_starts_the_processes_of_a_run_on_several_nodes() -> None:
+    """With the CPUs that sbatch's option gives a process; those of one node are started by the command itself."""
+    config, log = SlurmConfig(gpus=8, cpus=64), Path("log")
+    many, one = (Task("pretrain", "a", (), Path("a"), nodes=nodes, devices=8) for nodes in (4, 1))
+    options = {*script.options([many], config, log)}
+    assert {"--nodes=4", "--ntasks-per-node=8", "--cpus-per-task=8", "--gpus-per-node=8"} <= options
+    started = "program=(srun --nodes=4 --ntasks-per-node=8 --cpus-per-task=8 --distribution=block --kill-on-bad-exit=1 "
+    assert started in script.text("", [many], config)
+    options = {*script.options([one], config, log)}
+    assert "--cpus-per-task=64" in options and not [o for o in options if o.startswith(("--nodes", "--ntasks"))]
+    assert "srun" not in script.text("", [one], config)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -176,3 +178,73 @@ def test_failing_and_cancelled_jobs_are_shown(lab: Lab) -> None:
     assert [run["state"] for run in lab.states(*words).values()] == ["cancelled", "cancelled"]
     assert [*metrics.parent.glob("checkpoints/step-*.ckpt")] and not (metrics.parent / "owner.json").exists()
     assert re.search(r"stopped by SIGTERM", lab.logs())
+
+
+# ---------------------------------------------------------------- runs on several processes
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.threads=1"]
+
+
+def by_srun(lab: Lab, *words: str) -> subprocess.Popen[str]:
+    """Start `pretrain` as two tasks of srun on one node, without a job around it."""
+    line = ["srun", "--nodes=1", "--ntasks=2", "--kill-on-bad-exit=1", sys.executable, "-m", "roberta_lab", "pretrain"]
+    return subprocess.Popen(
+        [*line, *lab.words, *TWO, "trainer.devices=2", *words],
+        cwd=lab.folder,
+        env=lab.slurm.environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def ranks_of(words: str) -> list[int]:
+    """The processes of this machine that have these words in their command, without srun's own; the oldest first."""
+    found = subprocess.run(["pgrep", "-f", words], capture_output=True, text=True).stdout.split()
+    return [int(one) for one in found if not Path(f"/proc/{one}/cmdline").read_text().startswith("srun")]
+
+
+def test_two_tasks_of_srun_make_one_run_and_a_submitted_one_on_two_nodes_its_bits(lab: Lab) -> None:
+    """Whatever interrupts them: a signal to the step, to the job of the other, and a rank that is killed."""
+    words = ["batch_size.steps=600", "trainer.checkpoint_every_steps=600"]
+    whole = by_srun(lab, *words, f"paths.outputs={lab.folder / 'whole'}")
+    out, error = whole.communicate(timeout=MOST)
+    assert whole.returncode == 0 and out.count("held-out perplexity") == 1, error
+    [expected] = lab.folder.glob("whole/pretrain/*/metrics.jsonl")
+
+    cut = by_srun(lab, *words, f"paths.outputs={lab.folder / 'cut'}")
+    metrics = lab.folder / "cut" / "pretrain" / expected.parent.name / "metrics.jsonl"
+    lab.waits(lambda: metrics.exists() and metrics.stat().st_size > 0, 0.05)
+    steps = lab.slurm.says("squeue", "--steps", "--noheader", "--format=%i").split()
+    [step] = [one for one in steps if one.endswith(".0")]
+    lab.slurm.says("scancel", "--signal=USR1", step)
+    error = cut.communicate(timeout=MOST)[1]
+    assert cut.returncode == 138 and error.count("roberta-lab: stopped by SIGUSR1") == 1, error
+    again = by_srun(lab, *words, f"paths.outputs={lab.folder / 'cut'}")
+    out, error = again.communicate(timeout=MOST)
+    assert "goes on from step" in out, error
+    assert metrics.read_bytes() == expected.read_bytes(), "bitwise as the run that went through"
+
+    many = [*words, *TWO, "trainer.nodes=2", "trainer.devices=1"]
+    lab.types("pretrain", *many, *SUBMIT)
+    [job] = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "pretrain"]
+    metrics, log = lab.folder / "outputs" / job["run"] / "metrics.jsonl", lab.folder / "outputs" / job["log"]
+    lab.waits(lambda: metrics.exists() and metrics.stat().st_size > 0, 0.05)
+    assert metrics.parent.name == expected.parent.name, "neither nodes nor devices are part of what a run is"
+    lab.slurm.says("scancel", "--batch", "--signal=USR1", job["job"])
+    lab.waits(lambda: "asks SLURM for another turn" in log.read_text(), 0.1)
+    lab.waits(lab.is_empty)
+    assert log.read_text().count("goes on from step") == 1 and metrics.with_name("result.json").exists(), lab.logs()
+    assert metrics.read_bytes() == expected.read_bytes()
+
+    long = ["seed=9", "batch_size.steps=1000000", "trainer.checkpoint_every_steps=1000000", *many[2:]]
+    lab.types("pretrain", *long, *SUBMIT)
+    [job] = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "pretrain" and one != job]
+    metrics = lab.folder / "outputs" / job["run"] / "metrics.jsonl"
+    lab.waits(lambda: metrics.exists() and metrics.stat().st_size > 0, 0.05)
+    start = time.monotonic()
+    os.kill(ranks_of("roberta_lab pretrain.*seed=9")[-1], signal.SIGKILL)
+    lab.waits(lab.is_empty)
+    seconds = time.monotonic() - start
+    print(f"the job of a killed rank ended after {seconds:.1f} s")
+    account = lab.slurm.says("sacct", "-n", "-P", "-X", f"--jobs={job['job']}", "--format=State")
+    assert account.startswith("FAILED") and seconds < 60, (account, lab.logs())

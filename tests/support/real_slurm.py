@@ -1,4 +1,4 @@
-"""A SLURM of one node on the loopback device, from Debian's packages: brought up for tests in a folder, and taken down again."""
+"""A SLURM of two nodes on the loopback device, from Debian's packages: brought up for tests in a folder, and taken down again."""
 
 import getpass
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 NEEDED = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "mariadb-install-db")
 PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
+NODES = ("lab1", "lab2")
 SECONDS = 60.0  # in which a daemon answers
 
 _SLURM = """\
@@ -22,11 +23,10 @@ SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 SlurmctldPort={controller}
-SlurmdPort={node}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -42,8 +42,9 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 KillWait=10
 OverTimeLimit=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=1:00:00 State=UP
+NodeName=lab1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node1} CPUs={cpus} RealMemory=2000 State=UNKNOWN
+NodeName=lab2 NodeHostname={host} NodeAddr=127.0.0.1 Port={node2} CPUs={cpus} RealMemory=2000 State=UNKNOWN
+PartitionName=main Nodes=lab[1-2] Default=YES MaxTime=1:00:00 State=UP
 """
 _ACCOUNTS = """\
 AuthType=auth/munge
@@ -63,13 +64,13 @@ StorageLoc=accounts
 
 
 class RealSlurm:
-    """A controller, a node, accounts and their database, each a process of its own in the foreground."""
+    """A controller, two nodes, accounts and their database, each a process of its own in the foreground."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "MASTER_ADDR": "127.0.0.1"}
         self.daemons: list[subprocess.Popen[bytes]] = []
-        ports = dict(zip(("controller", "node", "accounts", "database"), _free_ports(4), strict=True))
+        ports = dict(zip(("controller", "node1", "node2", "accounts", "database"), _free_ports(5), strict=True))
         self.values = {
             **{"folder": folder, "user": getpass.getuser(), "host": socket.gethostname().partition(".")[0]},
             **{"cpus": max(2, os.cpu_count() or 1), **ports},
@@ -77,7 +78,7 @@ class RealSlurm:
 
     def up(self) -> None:
         """Start all daemons. Raises RuntimeError, with what a daemon said, when one does not answer."""
-        for name in ("state", "spool", "database"):
+        for name in ("state", "spool-lab1", "spool-lab2", "database"):
             (self.folder / name).mkdir()
         (self.folder / "slurm.conf").write_text(_SLURM.format(**self.values))
         (self.folder / "slurmdbd.conf").write_text(_ACCOUNTS.format(**self.values))
@@ -100,7 +101,8 @@ class RealSlurm:
         self._asks("sacctmgr", "-i", "add", "cluster", "lab")
         self._start("slurmctld", "-D", "-i")
         self._wait(lambda: self._asks("scontrol", "ping"))
-        self._start("slurmd", "-D", "-N", str(self.values["host"]))
+        for node in NODES:
+            self._start("slurmd", "-D", "-N", node)
         self._wait(self._is_idle)
 
     def down(self) -> None:
@@ -147,7 +149,7 @@ class RealSlurm:
         self.says(*client, f"create database accounts; {' '.join(grants)}")
 
     def _start(self, *command: str) -> None:
-        with open(self.folder / f"{command[0]}.log", "wb") as log:
+        with open(self.folder / f"{command[0]}.log", "ab") as log:
             daemon = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.daemons.append(daemon)
 
@@ -155,9 +157,9 @@ class RealSlurm:
         return subprocess.run(command, env=self.environment, capture_output=True).returncode == 0
 
     def _is_idle(self) -> bool:
-        if self.says("sinfo", "--noheader", "--format=%T").strip() == "idle":
+        if {*self.says("sinfo", "--noheader", "--Node", "--format=%T").split()} == {"idle"}:
             return True
-        self._asks("scontrol", "update", f"nodename={self.values['host']}", "state=resume")
+        self._asks("scontrol", "update", f"nodename={','.join(NODES)}", "state=resume")
         return False
 
     def _wait(self, is_there: Callable[[], bool]) -> None:

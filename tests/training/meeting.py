@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import TrainerConfig
-from roberta_lab.training import ranks
+from roberta_lab.training import others, ranks
 
 
 def meet(rank: Rank, then: str) -> None:
@@ -27,8 +28,8 @@ def meet(rank: Rank, then: str) -> None:
 
 def main(first: str, second: str) -> None:
     """Two ranks, each with something to do after the first exchange; rank 0 has a second of grace."""
-    ranks.GRACE_SECONDS = 1.0
-    with ranks.start(TrainerConfig("cpu", devices=2), meet, second) as rank:
+    others.GRACE_SECONDS = 1.0
+    with ranks.start(TrainerConfig("cpu", devices=2), Path(), meet, second) as rank:
         meet(rank, first)
 
 

@@ -63,6 +63,8 @@ class Task:
     words: tuple[str, ...]  # its arguments, as they are
     folder: Path
     is_run: bool = True  # a run, whose checkpoints count as saved; else every file of the folder does
+    nodes: int = 1  # where it is several, srun starts `devices` processes on each
+    devices: int = 1
 
     @property
     def arguments(self) -> list[str]:
@@ -79,7 +81,7 @@ def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
     return _SCRIPT.format(
         title=title,
         here=shlex.quote(os.getcwd()),
-        program=shlex.join([sys.executable, "-m", "roberta_lab"]),
+        program=shlex.join([*_srun(tasks[0], config), sys.executable, "-m", "roberta_lab"]),
         cases="\n".join(cases),
         pattern=shlex.quote("step-*.ckpt" if tasks[0].is_run else "*"),
         due=0 if limit is None else max(0, limit - config.signal_seconds - EARLY),
@@ -87,8 +89,26 @@ def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
     )
 
 
+def _srun(task: Task, config: SlurmConfig) -> list[str]:
+    """Return the words that start a task's processes on its nodes; none for one node, where the command starts them itself.
+
+    srun does not take the CPUs of a process from sbatch. A process that ends badly ends all.
+    """
+    if task.nodes == 1:
+        return []
+    cpus = [] if config.cpus is None else [f"--cpus-per-task={_cpus_of_a_process(task, config.cpus)}"]
+    each = f"--ntasks-per-node={task.devices}"
+    return ["srun", f"--nodes={task.nodes}", each, *cpus, "--distribution=block", "--kill-on-bad-exit=1"]
+
+
+def _cpus_of_a_process(task: Task, cpus: int) -> int:
+    """Return how many of a node's CPUs each of SLURM's processes has: all, where the command starts those of the run itself."""
+    return max(1, cpus // task.devices) if task.nodes > 1 else cpus
+
+
 def options(tasks: Sequence[Task], config: SlurmConfig, log: Path) -> list[str]:
-    """Return the options of sbatch for an array of these tasks."""
+    """Return the options of sbatch for an array of these tasks, which have the same nodes and devices."""
+    first = tasks[0]
     gpus = config.gpus if tasks[0].kind == "pretrain" else min(config.gpus, 1)
     throttle = f"%{config.throttle}" if config.throttle is not None and len(tasks) > 1 else ""
     asked = {
@@ -97,7 +117,9 @@ def options(tasks: Sequence[Task], config: SlurmConfig, log: Path) -> list[str]:
         "constraint": config.constraint,
         "time": config.time,
         "gpus-per-node": str(gpus) if gpus else None,
-        "cpus-per-task": None if config.cpus is None else str(config.cpus),
+        "nodes": str(first.nodes) if first.nodes > 1 else None,
+        "ntasks-per-node": str(first.devices) if first.nodes > 1 else None,
+        "cpus-per-task": None if config.cpus is None else str(_cpus_of_a_process(first, config.cpus)),
         "mem": config.memory,
         "signal": f"B:USR1@{config.signal_seconds}",
         "array": f"0-{len(tasks) - 1}{throttle}",

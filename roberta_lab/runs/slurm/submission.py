@@ -110,6 +110,8 @@ def _submitted(
                 run.name if run.row else run.label,
                 (*words(_told(run, told)), "trainer.progress=false"),
                 run.path,
+                nodes=run.config.trainer.nodes if run.kind == "pretrain" else 1,
+                devices=run.config.trainer.devices,
             )
             for run in batch
         ]
@@ -150,7 +152,7 @@ def _words_of_data(run: Job) -> tuple[str, ...]:
 
 
 def layers(runs: Sequence[Job]) -> list[list[Job]]:
-    """Return runs of one kind together, those that others start from before them."""
+    """Return runs of one kind, nodes and devices together, those that others start from before them."""
     by_path, depth = {run.path: run for run in runs}, dict[Path, int]()
 
     def depth_of(path: Path) -> int:
@@ -158,10 +160,12 @@ def layers(runs: Sequence[Job]) -> list[list[Job]]:
             depth[path] = 1 + max((depth_of(own) for own in by_path[path].needs if own in by_path), default=-1)
         return depth[path]
 
-    found: dict[tuple[int, int], list[Job]] = {}
+    found: dict[tuple[int, ...], list[Job]] = {}
     order = [*identity.KINDS]
     for run in runs:
-        found.setdefault((depth_of(run.path), order.index(run.kind)), []).append(run)
+        trainer = run.config.trainer
+        shape = (trainer.nodes, trainer.devices) if run.kind == "pretrain" else (1, 1)
+        found.setdefault((depth_of(run.path), order.index(run.kind), *shape), []).append(run)
     return [found[key] for key in sorted(found)]
 
 
