@@ -22,8 +22,8 @@ MAP = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
 def commands() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for line in page.read_text(encoding="utf-8").splitlines():
-            if line.startswith("    roberta-lab "):
-                yield page.name, line.strip()
+            if found := re.match(r"    (?:(?:srun|torchrun) (?:\S+ )*?)?(?:roberta-lab|-m roberta_lab) (.+)", line):
+                yield page.name, f"roberta-lab {found[1]}"
 
 
 @pytest.mark.parametrize(("page", "line"), [pair for pair in commands() if SUBMITS not in pair[1]])
