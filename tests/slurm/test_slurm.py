@@ -51,8 +51,8 @@ class Lab:
         [found] = self.types("status", *words)
         return {f"{run['kind']} {run['run']}": run for run in found["runs"]}
 
-    def waits(self, is_so: Callable[[], bool], poll: float = 0.5) -> None:
-        deadline = time.monotonic() + MOST
+    def waits(self, is_so: Callable[[], bool], poll: float = 0.5, most: float = MOST) -> None:
+        deadline = time.monotonic() + most
         while not is_so():
             assert time.monotonic() < deadline, self.slurm.says("squeue") + self.logs()
             time.sleep(poll)
@@ -178,6 +178,43 @@ def test_failing_and_cancelled_jobs_are_shown(lab: Lab) -> None:
     assert [run["state"] for run in lab.states(*words).values()] == ["cancelled", "cancelled"]
     assert [*metrics.parent.glob("checkpoints/step-*.ckpt")] and not (metrics.parent / "owner.json").exists()
     assert re.search(r"stopped by SIGTERM", lab.logs())
+
+
+def test_a_job_without_memory_is_shown_as_that_and_another_user_sees_the_same(lab: Lab) -> None:
+    """SLURM ends what takes more than it asked for; a process of Python with torch takes more than 100 MB."""
+    words = [*ONE, "sweep.seeds=[8]", "batch_size.steps=1000000", "slurm.memory=100M"]
+    lab.types("reproduce", *words, *SUBMIT)
+    lab.waits(lab.is_empty, most=120)
+    [run] = lab.states(*words).values()
+    assert run["state"] == "failed" and "memory" in json.dumps(run).lower(), (run, lab.logs())
+    for folder in (lab.folder, *lab.folder.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    before = {path: path.stat().st_mtime_ns for path in lab.folder.rglob("*")}
+    line = [
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        sys.executable,
+        "-m",
+        "roberta_lab",
+        "status",
+    ]
+    asked = [
+        subprocess.Popen(
+            [*(line if is_other else line[4:]), *lab.words, *words, "--json"],
+            cwd=lab.folder,
+            env=lab.slurm.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for is_other in (True, False)
+    ]
+    (theirs, error), (ours, _) = (one.communicate(timeout=MOST) for one in asked)
+    assert asked[0].returncode == 0, error
+    assert json.loads(theirs)[0]["runs"] == json.loads(ours)[0]["runs"]
+    assert {path: path.stat().st_mtime_ns for path in lab.folder.rglob("*")} == before
 
 
 # ---------------------------------------------------------------- runs on several processes
