@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from roberta_lab.runs.surroundings import check_alone
 
 from roberta_lab.cli import launched, main
 from roberta_lab.config import ConfigError
+from roberta_lab.config.starters import check_alone
 from roberta_lab.runs import fingerprints, known_words
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.options import CONF, default_options, groups
@@ -191,21 +191,22 @@ def test_the_version_is_said(word: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     "variables",
     [
-        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "RANK": "1"},
-        {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"},
+        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "GROUP_WORLD_SIZE": "1"}
+        | {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}
+        | {"SLURM_STEP_NUM_NODES": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "a"},
     ],
 )
-def test_a_command_that_is_started_several_times_says_what_to_type(
+def test_a_command_of_one_device_that_is_started_several_times_says_so(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert main.main(["pretrain", "seed=3", "trainer.devices=1"]) == 2
-    said = capsys.readouterr().err
-    assert "roberta-lab pretrain seed=3 trainer=ddp trainer.devices=4" in said and "(this is 1)" in said
+    assert main.main(["finetune", "seed=3"]) == 2
+    assert "has started 4 processes of finetune, which works on one device (this is 1)" in capsys.readouterr().err
     for name in {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"} & variables.keys():
         monkeypatch.setenv(name, "1")
-    check_alone("pretrain", ())  # started once, as without them
+    check_alone("finetune")  # started once, as without them
 
 
 def test_hydras_own_flags_work() -> None:
