@@ -102,13 +102,17 @@ def owner(note: Path) -> Owner | None:
 
 def is_held(folder: Path) -> bool:
     """Return whether another process holds a folder: one that lives here, or one elsewhere that was heard of lately."""
-    note = folder / NOTE
+    return is_taken(folder / NOTE)
+
+
+def is_taken(note: Path) -> bool:
+    """Return whether another process holds a note: one that lives here, or one elsewhere that was heard of lately."""
     found = owner(note)
     if found is None or found.is_gone or (found.is_here and found.pid == os.getpid()):
         return False
     if found.is_here:
         return True
-    with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
+    with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=note.parent, prefix=".now-") as now:
         return os.stat(now.name).st_mtime - note.stat().st_mtime < STALE  # by the clock of their file system
     return False
 
@@ -239,15 +243,28 @@ _held: dict[Path, _Held] = {}  # by folder, as it is called from everywhere
 @contextmanager
 def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Hold a note while the block runs. Wait for another process that holds it, after a call of `on_wait`."""
-    found, waits = _place(note), False
+    found, pause = _place(note), POLL
     while not isinstance(found, _Held):
-        if not waits:
+        if pause == POLL:
             on_wait()
-            waits = True
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(1.5 * pause, WAIT)  # of many that wait, each look is work for the file system
         found = _place(note)
     try:
         yield
+    finally:
+        found.let_go()
+
+
+@contextmanager
+def attempted(note: Path) -> Iterator[bool]:
+    """Hold a note while the block runs, unless another process holds it; yield whether this one does. Nothing is waited for."""
+    found = _place(note)
+    if not isinstance(found, _Held):
+        yield False
+        return
+    try:
+        yield True
     finally:
         found.let_go()
 

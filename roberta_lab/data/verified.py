@@ -12,7 +12,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +50,18 @@ def sha256_of(path: Path) -> str:
         if time.time() - path.stat().st_mtime > YOUNG_SECONDS and _key(path) == key:
             _known[key] = found
     return found
+
+
+def found_of(paths: Collection[Path]) -> dict[tuple[int, ...], str]:
+    """Return the SHA-256 of files that are old enough to keep it, for `learn` in another process of this machine."""
+    for path in paths:
+        sha256_of(path)
+    return {key: found for path in paths if (found := _known.get(key := _key(path)))}
+
+
+def learn(found: Mapping[tuple[int, ...], str]) -> None:
+    """Take the hashes that another process has found by `found_of`, so that this one does not read the files again."""
+    _known.update(found)
 
 
 def _key(path: Path) -> tuple[int, ...]:
