@@ -30,8 +30,7 @@ from roberta_lab.config.processes import stat
 
 NOTE = "owner.json"  # in a folder that is claimed
 BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
-POLL = 0.05
-WAIT = 0.5  # between two looks at what another process holds
+POLL, WAIT = 0.05, 0.5  # between two looks at what another process holds: the first ones, later ones
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
 
 
@@ -100,19 +99,13 @@ def owner(note: Path) -> Owner | None:
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
 
 
-def is_held(folder: Path) -> bool:
-    """Return whether another process holds a folder: one that lives here, or one elsewhere that was heard of lately."""
-    return is_taken(folder / NOTE)
-
-
-def is_taken(note: Path) -> bool:
-    """Return whether another process holds a note: one that lives here, or one elsewhere that was heard of lately."""
+def is_held(folder: Path, name: str = NOTE) -> bool:
+    """Return whether another process holds a folder, or the note of this name: one here, or one elsewhere that was heard of lately."""
+    note = folder / name
     found = owner(note)
-    if found is None or found.is_gone or (found.is_here and found.pid == os.getpid()):
-        return False
-    if found.is_here:
-        return True
-    with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=note.parent, prefix=".now-") as now:
+    if found is None or found.is_here:
+        return found is not None and not found.is_gone and found.pid != os.getpid()
+    with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
         return os.stat(now.name).st_mtime - note.stat().st_mtime < STALE  # by the clock of their file system
     return False
 
@@ -248,8 +241,7 @@ def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
         if pause == POLL:
             on_wait()
         time.sleep(pause)
-        pause = min(1.5 * pause, WAIT)  # of many that wait, each look is work for the file system
-        found = _place(note)
+        found, pause = _place(note), min(1.5 * pause, WAIT)  # a look of each of many is work for the file system
     try:
         yield
     finally:
@@ -260,13 +252,11 @@ def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
 def attempted(note: Path) -> Iterator[bool]:
     """Hold a note while the block runs, unless another process holds it; yield whether this one does. Nothing is waited for."""
     found = _place(note)
-    if not isinstance(found, _Held):
-        yield False
-        return
     try:
-        yield True
+        yield isinstance(found, _Held)
     finally:
-        found.let_go()
+        if isinstance(found, _Held):
+            found.let_go()
 
 
 @contextmanager
@@ -280,8 +270,7 @@ def claim(folder: Path) -> Iterator[None]:
     while not isinstance(found, _Held):
         there, silent = found
         if there.is_here or silent < 2.5 * BEAT:
-            message = f"{folder} is in use by {there}; wait for it or stop it, then type the same command again."
-            raise RunInUse(message) from None
+            raise RunInUse(f"{folder} is in use by {there}; wait for it or stop it, then type the same command again.")
         if not waits:
             print(f"{folder}: waiting for a sign of {there}, up to {STALE - silent:.0f} s", flush=True)
             waits = True

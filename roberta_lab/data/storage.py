@@ -173,7 +173,7 @@ def make_once(path: Path, make: Callable[[Path], object], on_wait: Callable[[], 
 def shared_folder(path: Path) -> Path | None:
     """Return the folder that many processes may fill before `make_once` makes a whole of it; None once that has begun."""
     making = _making(path)
-    if path.exists() or claims.is_taken(_lock(path)):
+    if path.exists() or claims.is_held(path.parent, _lock(path).name):
         return None
     making.mkdir(parents=True, exist_ok=True)
     if not path.exists():

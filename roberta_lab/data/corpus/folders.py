@@ -84,8 +84,8 @@ class Folder:
         try:
             yield
         except ConfigError:
-            notes = making.glob(f"*/{workers.NOTES}")
-            if not any(making.glob("*/[!.]*")) and not any(map(claims.is_taken, notes)):
+            is_alone = not any(claims.is_held(note.parent, note.name) for note in making.glob(f"*/{workers.NOTES}"))
+            if is_alone and not any(making.glob("*/[!.]*")):
                 shutil.rmtree(making, ignore_errors=True)
             raise
 

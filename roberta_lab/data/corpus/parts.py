@@ -31,7 +31,10 @@ from roberta_lab.data.verified import check, found_of, load_array, read_sealed, 
 
 SPLITS = ("train", "validation")
 PART_CHARACTERS = 1 << 24
-PART = (*(f"{split}.jsonl" for split in SPLITS), "records.npy")  # files of a part; its duplicates come when all are written
+PART = (
+    *(f"{split}.jsonl" for split in SPLITS),
+    "records.npy",
+)  # files of a part; its duplicates come when all are written
 AGAIN = "the same command makes it again"
 DUPLICATES_AT_ONCE = 1 << 22  # documents whose texts are compared in one pass, some 200 MB
 RECORD = np.dtype(

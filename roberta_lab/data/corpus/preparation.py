@@ -19,6 +19,7 @@ from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig,
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data import verified
 from roberta_lab.data.corpus import parts, tokens, units, workers
+from roberta_lab.data.corpus import scans as shared_scans
 from roberta_lab.data.corpus.folders import MANIFEST, Folder, content_of, counts_of, say
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
@@ -87,7 +88,7 @@ def check(data_mix: DataMixConfig) -> None:
     """Raise ConfigError for a mix that cannot be read, by the first record of the first file of each source."""
     units.check(data_mix)
     for source in data_mix.sources.values():
-        if source.kind not in ("pydoc", "hub"):
+        if source.kind not in units.WITHOUT_FILES:
             kinds.look(source, files.find(source)[0])
 
 
@@ -128,6 +129,9 @@ def _corpus_inputs(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str,
 
 def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Folder:
     units.check(data_mix)
+    for source in data_mix.sources.values():
+        if source.kind not in units.WITHOUT_FILES:
+            shared_scans.share(source, cache, num_workers, progress)
     scans = {name: units.scan(source, cache, progress) for name, source in data_mix.sources.items()}
 
     @cache_once

@@ -75,7 +75,9 @@ class Encoder:
 @lru_cache(maxsize=1)
 def _sizes(corpus: Path) -> dict[str, int]:
     """Return the bytes of text of each part of a corpus."""
-    texts = {stem: [corpus / "parts" / f"{stem}.{split}.jsonl" for split in parts.SPLITS] for stem in parts.names(corpus)}
+    texts = {
+        stem: [corpus / "parts" / f"{stem}.{split}.jsonl" for split in parts.SPLITS] for stem in parts.names(corpus)
+    }
     return {stem: sum(file.stat().st_size for file in files) for stem, files in texts.items()}
 
 

@@ -9,11 +9,11 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from tqdm import tqdm
 
@@ -80,39 +80,51 @@ def share(pieces: Pieces[_T], workers: int | None, progress: bool, leaves: bool)
     left = _in_order(pieces, leaves)
     if not left:
         return True
-    by_bytes = any(pieces.sizes.values())
-    unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if by_bytes else {"unit": "part"}
-    weigh = pieces.sizes.__getitem__ if by_bytes else lambda _: 1
-    total = sum(map(weigh, pieces.sizes))
     found: dict[_T, Made] = {}
     start, number = time.monotonic(), 1 if pool.is_one() else workers or cores()
-    with tqdm(
-        total=total,
-        initial=total - sum(map(weigh, left)),
-        desc=pieces.name,
-        mininterval=0.5,
-        disable=not progress,
-        **unit,
-    ) as bar:
-        while left:
-            for piece, made in run(partial(_take, pieces.mark, pieces.make), left, workers, pieces.name):
-                if made.is_there:
-                    found[piece] = made
-                    bar.update(weigh(piece))
-            left = [piece for piece in left if piece not in found]
-            if left and leaves:
-                break
-            if left and not _can_go_on(pieces, left):
-                left = []
-    if own := {piece: made for piece, made in found.items() if made.seconds}:
-        print(_rate(pieces, own, min(number, len(own)), time.monotonic() - start), file=sys.stderr, flush=True)
+    try:
+        with _Bar(pieces, progress) as bar:
+            bar.count({*pieces.sizes} - {*left})
+            while left:
+                for piece, made in run(partial(_take, pieces.mark, pieces.make), left, workers, pieces.name):
+                    if made.is_there:
+                        found[piece] = made
+                        bar.count([piece])
+                left = [piece for piece in left if piece not in found]
+                if left and leaves:
+                    break
+                if left and not _can_go_on(pieces, left):
+                    left = []
+    finally:
+        if own := {piece: made for piece, made in found.items() if made.seconds}:
+            print(_rate(pieces, own, min(number, len(own)), time.monotonic() - start), file=sys.stderr, flush=True)
     return not left
+
+
+class _Bar(Generic[_T]):
+    """A bar of the bytes of pieces that are done; of their number, where the bytes are not known."""
+
+    def __init__(self, pieces: Pieces[_T], progress: bool) -> None:
+        self._sizes = pieces.sizes if (by_bytes := any(pieces.sizes.values())) else dict.fromkeys(pieces.sizes, 1)
+        unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if by_bytes else {"unit": pieces.of}
+        total = sum(self._sizes.values())
+        self._bar = tqdm(total=total, desc=pieces.name, mininterval=0.5, disable=not progress, **unit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def count(self, done: Iterable[_T]) -> None:
+        """Move it by some pieces."""
+        self._bar.update(sum(self._sizes[piece] for piece in done))
 
 
 def _in_order(pieces: Pieces[_T], leaves: bool) -> list[_T]:
     """Return the pieces that are not done. Beside others, and in jobs that have some, each process begins at another place."""
     left = [piece for piece in pieces.sizes if not pieces.mark(piece).exists()]
-    if left and (leaves or any(_note(pieces.mark(piece)).exists() for piece in left)):
+    if left and (leaves or any(pieces.mark(left[0]).parent.glob(NOTES))):
         first = random.Random(f"{claims.this_machine()} {os.getpid()}").randrange(len(left))
         return [*left[first:], *left[:first]]
     return left
@@ -145,7 +157,7 @@ def _can_go_on(pieces: Pieces[_T], left: list[_T]) -> bool:
     has_said, turn = False, 0
     while left := [piece for piece in left if not pieces.mark(piece).exists()]:
         note = _note(pieces.mark(left[turn % len(left)]))
-        if not claims.is_taken(note):
+        if not claims.is_held(note.parent, note.name):
             time.sleep(claims.POLL)
             return True
         if not has_said:

@@ -19,7 +19,16 @@ from roberta_lab.runs.slurm.script import Task
 
 MOST = 1000  # jobs of one array, as many as SLURM allows unless it is told otherwise
 # what jobs are not told
-HERE_ONLY = ("reproduce", "slurm", "slurm_light", "hydra", "trainer.jobs", "trainer.progress", "prepare.jobs", "prepare.stage")
+HERE_ONLY = (
+    "reproduce",
+    "slurm",
+    "slurm_light",
+    "hydra",
+    "trainer.jobs",
+    "trainer.progress",
+    "prepare.jobs",
+    "prepare.stage",
+)
 
 
 @dataclass
