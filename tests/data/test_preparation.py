@@ -271,7 +271,7 @@ def test_after_a_kill_among_the_encoded_parts_it_goes_on(tmp_path: Path, monkeyp
     write_lines(tmp_path / "a.jsonl", articles(60))
     mix = mix_of(tmp_path, "a")
     with monkeypatch.context() as patch:
-        patch.setattr(token_store, "write", lambda *_: 1 / 0)
+        patch.setattr(token_store, "write_columns", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(mix, BPE, tmp_path / "c", progress=False, num_workers=1)
     [one] = (tmp_path / "c").glob("tokens/.*.making/parts/*.train.npz")

@@ -14,7 +14,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from pathlib import Path
@@ -207,21 +207,33 @@ def kept(folder: Path, stem: str) -> np.ndarray:
     return ~load_array(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
 
 
-def lines(folder: Path, stem: str, split: str, only: Collection[int] | None = None) -> Iterator[Line]:
-    """Yield the documents of one part and split: all, or those whose names have one of these hashes."""
+def lines(
+    folder: Path,
+    stem: str,
+    split: str,
+    only: Collection[int] | None = None,
+    is_wanted: Callable[[str], bool] | None = None,
+) -> Iterator[Line]:
+    """Yield the documents of one part and split: all, those whose names have one of these hashes, or whose id is wanted."""
     found, stays = records(folder, stem), kept(folder, stem)
     if only is not None:
         stays &= np.isin(found["name"], np.array([*only], np.uint64))
     stays = stays[found["held_out"] == SPLITS.index(split)]
     with open(check(folder / "parts" / f"{stem}.{split}.jsonl"), encoding="utf-8") as file:
         for line, is_kept in zip(file, stays, strict=True):
-            if is_kept:
+            if is_kept and (is_wanted is None or is_wanted(_id_of(line))):
                 yield json.loads(line)
 
 
-def read_documents(corpus: Path, split: str) -> Iterator[Line]:
-    """Yield the documents of one split. The sentences of a paragraph, joined, are its text."""
-    return (line for stem in names(corpus) for line in lines(corpus, stem, split))
+def _id_of(line: str) -> str:
+    """Return the id of a document's line, which comes first; the rest is not read."""
+    found: str = json.JSONDecoder().raw_decode(line, len('{"id": '))[0]
+    return found
+
+
+def read_documents(corpus: Path, split: str, is_wanted: Callable[[str], bool] | None = None) -> Iterator[Line]:
+    """Yield the documents of one split, or those whose id is wanted. The sentences of a paragraph, joined, are its text."""
+    return (line for stem in names(corpus) for line in lines(corpus, stem, split, is_wanted=is_wanted))
 
 
 def finish(folder: Path) -> Manifest:

@@ -228,13 +228,14 @@ class _Sample:
         bar = tqdm(
             total=self.wanted, unit="B", unit_scale=True, desc="tokenizer", mininterval=0.5, disable=not self.progress
         )
-        share = self.wanted / self.characters
         with bar:
-            for document in read_documents(self.corpus, "train"):
-                if share == 1 or units.is_held_out(f"tokenizer:{document['id']}", share):
-                    for sentence in document["sentences"]:
-                        bar.update(len(sentence))
-                        yield sentence
+            for document in read_documents(self.corpus, "train", self._is_drawn):
+                for sentence in document["sentences"]:
+                    bar.update(len(sentence))
+                    yield sentence
+
+    def _is_drawn(self, name: str) -> bool:
+        return self.wanted == self.characters or units.is_held_out(f"tokenizer:{name}", self.wanted / self.characters)
 
 
 # ---------------------------------------------------------------- tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -20,13 +21,15 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.corpus.workers import Pieces
-from roberta_lab.data.token_store import Part
+from roberta_lab.data.token_store import Part, Shard
 from roberta_lab.data.verified import load_arrays, save_arrays
 
 if TYPE_CHECKING:
     from roberta_lab.axes.tokenizer import Encoding
 
 SENTENCES_AT_ONCE = 1 << 13
+ATTEMPTS = 3  # to have all parts as they were written
+WAY_OUT = "delete it, and the same command goes on"
 PARTS = "parts"  # in the folder that is made: the tokens of each part of the corpus, until all are joined
 
 
@@ -49,19 +52,13 @@ class Encoder:
 
     def write_stores(self, path: Path) -> Manifest:
         """Encode what is missing, join it to a store of each split in `path`, and return the manifest."""
-        stems = [*_sizes(self.corpus)]
-        self.share(path, False)
-        for _ in workers.run(partial(_verify, path), stems, self.num_workers, "tokens"):
-            pass
-        self.share(path, False)  # those that were damaged
-        encoding = _load(self.tokenizer)
+        sizes, encoding = self._verified(path), _load(self.tokenizer)
         counts, contents = {}, []
-        for split in parts.SPLITS:
+        for place, split in enumerate(parts.SPLITS):
             shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
-            encoded = (_part(_encoded(path, stem, split)) for stem in stems)
             meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": self.sources}
             with naming(path / split):
-                token_store.write(path / split, encoded, encoding.vocab_size, meta)
+                self._join(path, split, {stem: size[place] for stem, size in sizes.items()}, encoding.vocab_size, meta)
             store = token_store.open_store(path / split)
             counts[f"{split} tokens"] = store.num_tokens
             contents.append(store.fingerprint)
@@ -70,6 +67,37 @@ class Encoder:
         (path / PARTS).rename(joined)
         shutil.rmtree(joined)
         return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
+
+    def _verified(self, path: Path) -> dict[str, list[int]]:
+        """Return the number of tokens of each part, by split, once each is there as it was written. Raises Damaged."""
+        stems, found = [*_sizes(self.corpus)], dict[str, list[int]]()
+        for _ in range(ATTEMPTS):
+            self.share(path, False)
+            missing = [stem for stem in stems if stem not in found]
+            for stem, sizes in workers.run(partial(_verify, path), missing, self.num_workers, "tokens"):
+                if sizes is not None:
+                    found[stem] = sizes
+            if len(found) == len(stems):
+                return {stem: found[stem] for stem in stems}
+        raise Damaged.at(path / PARTS, "is damaged again and again", "look at the disk")
+
+    def _join(self, path: Path, split: str, sizes: dict[str, int], vocab_size: int, meta: Mapping[str, object]) -> None:
+        """Write the store of a split: its shards by all workers, of which each reads the parts that it needs."""
+        (path / split).mkdir()
+        runs = dict(enumerate(token_store.shards_of(sizes.values())))
+        write = partial(_write_shard, path, split, [*sizes], runs, vocab_size)
+        shards = dict(workers.run(write, [*runs], self.num_workers, "tokens"))
+        columns = (
+            Part(np.empty(0), **load_arrays(_encoded(path, stem, split), WAY_OUT, without="tokens")) for stem in sizes
+        )
+        token_store.write_columns(path / split, columns, [shards[number] for number in runs], vocab_size, meta)
+
+
+def _write_shard(
+    path: Path, split: str, stems: list[str], runs: dict[int, list[tuple[int, int, int]]], vocab_size: int, number: int
+) -> Shard:
+    tokens = (_part(_encoded(path, stems[i], split)).tokens[start:end] for i, start, end in runs[number])
+    return token_store.write_shard(path / split, number, tokens, vocab_size)
 
 
 @lru_cache(maxsize=1)
@@ -122,19 +150,19 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> int:
 
 
 def _part(file: Path) -> Part:
-    return Part(**load_arrays(file, "delete it, and the same command goes on"))
+    return Part(**load_arrays(file, WAY_OUT))
 
 
-def _verify(path: Path, stem: str) -> None:
-    """Remove the files of a part that are not as they were written, which is said, or of which one is missing."""
-    for split in parts.SPLITS:
-        try:
-            _part(_encoded(path, stem, split))
-        except FileNotFoundError:
-            _mark(path, stem).unlink(missing_ok=True)
-        except Damaged as damage:
-            print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
-            _mark(path, stem).unlink(missing_ok=True)
+def _verify(path: Path, stem: str) -> list[int] | None:
+    """Return the number of tokens of a part, by split. None where a file is damaged, which is said, or missing: it is unmarked."""
+    try:
+        return [len(_part(_encoded(path, stem, split)).tokens) for split in parts.SPLITS]
+    except FileNotFoundError:
+        pass
+    except Damaged as damage:
+        print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
+    _mark(path, stem).unlink(missing_ok=True)
+    return None
 
 
 def _encoded(path: Path, stem: str, split: str) -> Path:
