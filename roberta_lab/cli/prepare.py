@@ -7,6 +7,7 @@ from roberta_lab.data.corpus.folders import counts_of, counts_text
 from roberta_lab.data.corpus.preparation import prepare_stage, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json
+from roberta_lab.runs import data_checks
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import without
@@ -16,6 +17,7 @@ from roberta_lab.runs.slurm.submission import submit_preparation
 def main(job: Job) -> Json:
     """Prepare what is missing, one stage of it, or submit that; print each folder that is whole, with its counts."""
     if job.config.reproduce.launch == "slurm":
+        data_checks.check([job])
         return submit_preparation(job)
     if job.config.prepare.stage != "all":
         return _said(prepare_stage(job.config))

@@ -126,6 +126,8 @@ def test_preparation_is_submitted_alone(cluster: FakeSlurm, tmp_path: Path, capf
     words = ["prepare", *SHORT, *own_text(tmp_path), "reproduce.launch=slurm"]
     assert [job["kind"] for job in answered(capfd, *words)["submitted"]] == ["prepare"]
     assert "dependency" not in cluster.options(100) and not Path("outputs/cache").exists()
+    cluster.holds(("100_0", "PENDING"))
+    assert answered(capfd, "cancel", *TABLE) == {"cancelled": [], "running": 0}, "it is no table's"
     found = answered(capfd, *words, "prepare.jobs=1024")["submitted"]
     assert len(found) == 2 * 1024 + 2  # in arrays of 1,000 at most
     assert [cluster.options(number).get("dependency", "") for number in range(101, 107)] == [

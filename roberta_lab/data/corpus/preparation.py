@@ -160,7 +160,7 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
 
 def _verify_units(path: Path, every: list[Unit], num_workers: int | None) -> None:
     """Read all units' files on all cores; remove the marks of units whose files are not as they were written."""
-    for _, hashes in workers.run(partial(parts.verify, path), every, num_workers, "corpus"):
+    for _, hashes in workers.run(partial(parts.verify, path), every, num_workers, "corpus", workers.QUICK):
         verified.learn(hashes or {})
 
 

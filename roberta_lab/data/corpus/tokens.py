@@ -74,7 +74,7 @@ class Encoder:
         for _ in range(ATTEMPTS):
             self.share(path, False)
             missing = [stem for stem in stems if stem not in found]
-            for stem, sizes in workers.run(partial(_verify, path), missing, self.num_workers, "tokens"):
+            for stem, sizes in workers.run(partial(_verify, path), missing, self.num_workers, "tokens", workers.QUICK):
                 if sizes is not None:
                     found[stem] = sizes
             if len(found) == len(stems):

@@ -22,6 +22,7 @@ from roberta_lab.data import claims, pool
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+QUICK = 32  # pieces that are hashed while a process starts
 NOTES = ".*.taken"  # the notes of those who work on a piece
 
 
@@ -30,13 +31,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[[_T], _R], items: Sequence[_T], workers: int | None, name: str) -> Iterator[tuple[_T, _R]]:
+def run(
+    function: Callable[[_T], _R], items: Sequence[_T], workers: int | None, name: str, each: int = 1
+) -> Iterator[tuple[_T, _R]]:
     """Yield each item with `function(item)`, as they end; what has not begun is not begun when nobody asks for more.
 
-    `workers` processes do the work, None for one per core; with one, with one item, or within a worker, this process does.
-    Raises the first error of an item; ProcessDied when a process was killed, after which the same call goes on.
+    `workers` processes do the work, None for one per core, but none for less than `each` items; with one, or within a worker,
+    this process does. Raises the first error of an item; ProcessDied when a process was killed, after which the same call goes on.
     """
-    number = 1 if pool.is_one() else max(1, min(workers or cores(), len(items)))
+    number = 1 if pool.is_one() else max(1, min(workers or cores(), len(items) // each))
     if number == 1:
         for item in items:
             yield item, function(item)
