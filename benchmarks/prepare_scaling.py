@@ -27,7 +27,7 @@ from typing import Any
 from side_by_side import one_thread, setting, short, table
 
 from roberta_lab.config import DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.data import token_store, verified
+from roberta_lab.data import verified
 from roberta_lab.data.corpus import parts, preparation, scans, tokens, workers
 from roberta_lab.data.corpus.sources import pydoc, scanning
 
@@ -104,7 +104,6 @@ def one(stage: str, text: Path, cache: Path, vocabulary: int) -> dict[str, float
     lap.around(verified, "seal", "seal")
     lap.around(tokens.Encoder, "_verified", "verify")
     lap.around(tokens.Encoder, "_join", "join")
-    lap.around(token_store, "open_store", "seal")
 
     def timed(*arguments: Any) -> workers.Made:
         start = time.process_time()
@@ -119,14 +118,17 @@ def one(stage: str, text: Path, cache: Path, vocabulary: int) -> dict[str, float
     if stage == "corpus":
         corpus.help_out()
     elif stage == "merge":
+        time.sleep(2 * verified.YOUNG_SECONDS)  # files of this minute are hashed again, which those of hours are not
         corpus.made()
-    elif stage == "tokenizer":
+        begin = time.process_time()
         counts = preparation.counts_of(corpus.path)
         few = preparation._Sample(corpus.path, 1000, counts["characters kept"], False)
         assert sum(map(len, few)) < 1e6
         drawn = min(TRAIN_CHARACTERS, counts["characters kept"])
-        lap.seconds |= {"read": time.process_time() - start[0], "drawn": drawn}
+        lap.seconds |= {"read": time.process_time() - begin, "drawn": drawn}
+        begin = time.process_time()
         preparation._tokenizer(encoding, corpus.path, cache, False).made()
+        lap.seconds["train"] = time.process_time() - begin - lap.seconds["read"]
     elif stage in ("tokens", "join"):
         tokenizer = preparation._tokenizer(encoding, corpus.path, cache, False).path
         store = preparation._store(["own"], corpus.path, tokenizer, cache, False, 1)
@@ -161,7 +163,6 @@ def measured(text: Path, number: int, vocabulary: int) -> dict[str, float]:
             ("hashing", 1),
             ("corpus", number),
             ("merge", 1),
-            ("tokenizer", 1),
             ("tokens", number),
             ("join", 1),
         ):
@@ -204,8 +205,7 @@ def predicted(known: dict[str, float], size: float, cores: int) -> dict[str, flo
 
     documents = known["documents"] * times
     passes = max(1, math.ceil(documents / parts.DUPLICATES_AT_ONCE))
-    drawn = min(1.0, TRAIN_CHARACTERS / (known["tokenizer drawn"] * times))
-    train = known["tokenizer cpu"] - 2 * known["tokenizer read"]
+    drawn = min(1.0, TRAIN_CHARACTERS / (known["merge drawn"] * times))
     shards = math.ceil(known["tokens"] * times / SHARD)
     return {
         "hashing": shared("hashing cpu", GROUP),
@@ -213,8 +213,8 @@ def predicted(known: dict[str, float], size: float, cores: int) -> dict[str, flo
         "corpus, verified": known["merge verify"] * times / inside,
         "duplicates": known["merge duplicates"] * times * passes,
         "manifest, hashes": (known["merge manifest"] + known["merge seal"]) * times,
-        "tokenizer, sample read": known["tokenizer read"] * times,
-        "tokenizer, trained": train * times * drawn,
+        "tokenizer, sample read": known["merge read"] * times,
+        "tokenizer, trained": known["merge train"] * times * drawn,
         "token units": shared("tokens shared", part),
         "tokens, verified": known["join verify"] * times / inside,
         "tokens, joined": known["join join"] * times / min(inside, shards),

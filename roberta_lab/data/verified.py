@@ -12,7 +12,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -52,7 +52,7 @@ def sha256_of(path: Path) -> str:
     return found
 
 
-def found_of(paths: Collection[Path]) -> dict[tuple[int, ...], str]:
+def hashes_of(*paths: Path) -> dict[tuple[int, ...], str]:
     """Return the SHA-256 of files that are old enough to keep it, for `learn` in another process of this machine."""
     for path in paths:
         sha256_of(path)
@@ -60,7 +60,7 @@ def found_of(paths: Collection[Path]) -> dict[tuple[int, ...], str]:
 
 
 def learn(found: Mapping[tuple[int, ...], str]) -> None:
-    """Take the hashes that another process has found by `found_of`, so that this one does not read the files again."""
+    """Take the hashes that another process has found by `hashes_of`, so that this one does not read the files again."""
     _known.update(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def and_hang(*arguments):
     time.sleep(60)
 if hangs: parts._write_part = and_hang
 mix = DataMixConfig({n: SourceConfig('jsonl', str(text / f'{n}.jsonl')) for n in 'abcdef'}, held_out_share=0.2)
-prepare(mix, TokenizerConfig('bytelevel_bpe', 300), text / 'shared', False, 1)
+prepare(mix, TokenizerConfig('bytelevel_bpe', 300), text / 'shared', True, 1)
 """
 
 
@@ -96,12 +97,7 @@ def test_three_share_and_the_unit_of_one_that_was_killed_is_taken_over(text: Pat
     assert [process.returncode for process in others] == [0, 0], said
     assert first.wait() == -signal.SIGKILL
     first.communicate()
-    made = [
-        int(line.split()[1])
-        for one in said
-        for line in one.splitlines()
-        if line.startswith("corpus: ") and "here" in line
-    ]
+    made = [int(line.split()[1]) for one in said for line in one.splitlines() if re.match("corpus: .* here", line)]
     assert sum(made) == len(NAMES)
     assert content_of(text / "shared") == alone(text)
     assert not [*(text / "shared").rglob("*.making")] and not [*(text / "shared").glob("*/*/**/.*")]
@@ -128,6 +124,7 @@ def test_who_finds_nothing_to_take_waits_and_takes_what_a_lost_machine_had(
     text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note, sleeps = take(text, 2), Counter[float]()
+    monkeypatch.setattr(workers, "LONG_SECONDS", 0.0)
 
     def sleep(seconds: float) -> None:
         sleeps[seconds] += 1
@@ -169,8 +166,9 @@ def test_a_unit_of_another_process_is_not_made_here(text: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", ["000002-000000.train.jsonl", "000002-000000.records.npy"])
 def test_a_damaged_unit_is_noticed_before_the_merge_and_made_again(
-    text: Path, name: str, capsys: pytest.CaptureFixture[str]
+    text: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(workers, "LONG_SECONDS", 0.0)
     prepare_stage(config(text, "corpus"))
     [file] = (text / "shared").glob(f"corpus/.*.making/parts/{name}")
     flip(file, 40)

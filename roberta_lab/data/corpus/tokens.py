@@ -16,13 +16,14 @@ import numpy as np
 
 from roberta_lab.axes import Ints
 from roberta_lab.axes.data_mix import training_documents
+from roberta_lab.axes.sentence_store import fingerprint_of
 from roberta_lab.config import Damaged, DataMixConfig, naming
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.corpus.workers import Pieces
 from roberta_lab.data.token_store import Part, Shard
-from roberta_lab.data.verified import load_arrays, save_arrays
+from roberta_lab.data.verified import hashes_of, learn, load_arrays, save_arrays
 
 if TYPE_CHECKING:
     from roberta_lab.axes.tokenizer import Encoding
@@ -58,10 +59,10 @@ class Encoder:
             shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
             meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": self.sources}
             with naming(path / split):
-                self._join(path, split, {stem: size[place] for stem, size in sizes.items()}, encoding.vocab_size, meta)
-            store = token_store.open_store(path / split)
-            counts[f"{split} tokens"] = store.num_tokens
-            contents.append(store.fingerprint)
+                own = {stem: size[place] for stem, size in sizes.items()}
+                shards = self._join(path, split, own, encoding.vocab_size, meta)
+            counts[f"{split} tokens"] = sum(shard["tokens"] for shard in shards)
+            contents.append(fingerprint_of(shards))
         joined = path / f".{PARTS}"  # at once: no process takes a part that was removed for one that is missing
         shutil.rmtree(joined, ignore_errors=True)
         (path / PARTS).rename(joined)
@@ -81,16 +82,23 @@ class Encoder:
                 return {stem: found[stem] for stem in stems}
         raise Damaged.at(path / PARTS, "is damaged again and again", "look at the disk")
 
-    def _join(self, path: Path, split: str, sizes: dict[str, int], vocab_size: int, meta: Mapping[str, object]) -> None:
-        """Write the store of a split: its shards by all workers, of which each reads the parts that it needs."""
+    def _join(
+        self, path: Path, split: str, sizes: dict[str, int], vocab_size: int, meta: Mapping[str, object]
+    ) -> list[Shard]:
+        """Write the store of a split and return its shards, written by all workers: each reads the parts that it needs."""
         (path / split).mkdir()
         runs = dict(enumerate(token_store.shards_of(sizes.values())))
         write = partial(_write_shard, path, split, [*sizes], runs, vocab_size)
-        shards = dict(workers.run(write, [*runs], self.num_workers, "tokens"))
+        written = dict(workers.run(write, [*runs], self.num_workers, "tokens"))
+        shards = [written[number] for number in runs]
         columns = (
             Part(np.empty(0), **load_arrays(_encoded(path, stem, split), WAY_OUT, without="tokens")) for stem in sizes
         )
-        token_store.write_columns(path / split, columns, [shards[number] for number in runs], vocab_size, meta)
+        token_store.write_columns(path / split, columns, shards, vocab_size, meta)
+        files = [path / split / shard["file"] for shard in shards]
+        for _, found in workers.run(hashes_of, files, self.num_workers, "tokens"):  # of what lies on the disk now
+            learn(found)
+        return shards
 
 
 def _write_shard(

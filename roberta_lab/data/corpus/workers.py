@@ -23,6 +23,7 @@ from roberta_lab.data import claims, pool
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 QUICK = 32  # pieces that are hashed while a process starts
+LONG_SECONDS = 10.0  # of work whose speed is said even without a bar
 NOTES = ".*.taken"  # the notes of those who work on a piece
 
 
@@ -99,8 +100,9 @@ def share(pieces: Pieces[_T], workers: int | None, progress: bool, leaves: bool)
                 if left and not _can_go_on(pieces, left):
                     left = []
     finally:
-        if own := {piece: made for piece, made in found.items() if made.seconds}:
-            print(_rate(pieces, own, min(number, len(own)), time.monotonic() - start), file=sys.stderr, flush=True)
+        own, seconds = {piece: made for piece, made in found.items() if made.seconds}, time.monotonic() - start
+        if own and (progress or leaves or seconds > LONG_SECONDS):
+            print(_rate(pieces, own, min(number, len(own)), seconds), file=sys.stderr, flush=True)
     return not left
 
 
