@@ -126,9 +126,9 @@ def test_preparation_by_an_array_of_three_is_that_of_one_machine(lab: Lab) -> No
         "sacct", "-n", "-P", "-X", f"--jobs={','.join(job['job'] for job in sent)}", "--format=State"
     )
     assert account.split() == ["COMPLETED"] * 8, lab.logs()
-    for name in ("corpus: .* units", "tokens: .* parts"):
-        made = [int(line.split()[1]) for line in lab.logs().splitlines() if re.match(f"{name} here", line)]
-        print(f"{name[:6]}: jobs made {made} of 5")
+    for name, piece in (("corpus", "units"), ("tokens", "parts")):
+        made = [int(number) for number in re.findall(rf"{name}: (\d+) of 5 {piece} here", lab.logs())]
+        print(f"{name}: {piece} that the jobs made: {made}")
         assert sum(made) == 5
     here = lab.folder / "here"
     lab.types("prepare", *mix, f"paths.outputs={here}")
