@@ -133,7 +133,7 @@ def one(stage: str, text: Path, cache: Path, vocabulary: int) -> dict[str, float
         tokenizer = preparation._tokenizer(encoding, corpus.path, cache, False).path
         store = preparation._store(["own"], corpus.path, tokenizer, cache, False, 1)
         store.help_out() if stage == "tokens" else store.made()
-    found = {"cpu": time.process_time() - start[0], "wall": time.perf_counter() - start[1]}
+    found = {"start": start[0], "cpu": time.process_time() - start[0], "wall": time.perf_counter() - start[1]}
     status = Path("/proc/self/status")
     peak = (
         int(status.read_text().partition("VmHWM:")[2].split()[0])
@@ -208,6 +208,7 @@ def predicted(known: dict[str, float], size: float, cores: int) -> dict[str, flo
     drawn = min(1.0, TRAIN_CHARACTERS / (known["merge drawn"] * times))
     shards = math.ceil(known["tokens"] * times / SHARD)
     return {
+        "starts of programs": known["hashing start"] * (1 if cores == 1 else 4),
         "hashing": shared("hashing cpu", GROUP),
         "corpus units": shared("corpus shared", UNIT),
         "corpus, verified": known["merge verify"] * times / inside,
@@ -257,7 +258,7 @@ def simulated(known: dict[str, float], goal: float) -> str:
     rows.append(["times one core", *(f"{totals[1] / totals[cores]:,.0f}" for cores in CORES)])
     rows.append(
         [
-            "MB/s read and written in the corpus stage",
+            "MB/s that files move in the corpus stage",
             *(f"{2 * goal / every[c]['corpus units'] / 1e6:,.0f}" for c in CORES),
         ]
     )

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_claimed_folders import ELSEWHERE
 from test_preparation import BPE, articles, content_of, mix_of, write_lines
 from test_verified import flip
 
 from roberta_lab.config import Config, PathsConfig, PrepareConfig, SourceConfig, TrainerConfig
-from roberta_lab.data import claims
+from roberta_lab.data import claims, token_store
 from roberta_lab.data.corpus import folders, parts, preparation, scans, tokens, workers
 from roberta_lab.data.corpus.preparation import prepare, prepare_stage
 from roberta_lab.data.corpus.sources import scanning
@@ -188,17 +190,29 @@ def test_who_comes_late_writes_nothing(text: Path) -> None:
     """Another process makes a whole of the folder while this one is about to take a piece; or has just done so."""
     path = text / "shared" / "made"
 
+    calls = []
+
     def share(making: Path, leaves: bool) -> bool:
+        calls.append(making)
         making.rename(folder.path)  # by the other one
         tokens.Encoder(text, text, [], False, 1).share(making, leaves)
         return True
 
     folder = folders.Folder(path, {}, share, lambda _: pytest.fail("made twice"), False)
     assert folder.help_out() and [*path.iterdir()] == [folder.path]
-    with claims.locked(path / f".{folder.path.name}.lock"):
-        folder.path.rename(path / "away")
+    folder.path.rename(path / "away")
     (path / f".{folder.path.name}.lock").write_text(json.dumps(ELSEWHERE))  # it is at work
-    assert folder.help_out() and not [*path.glob("*.making")]
+    assert folder.help_out() and not [*path.glob("*.making")] and len(calls) == 1
+
+
+def test_a_store_of_many_shards_holds_the_same_tokens(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mix = mix_of(text, *NAMES)
+    whole = token_store.open_store(prepare(mix, BPE, text / "one", False, 1).store / "train")
+    monkeypatch.setattr(token_store, "shards_of", partial(token_store.shards_of, shard_tokens=500))
+    apart = token_store.open_store(prepare(mix, BPE, text / "many", False, 1).store / "train")
+    assert len(whole.shards) == 1 < 5 < len(apart.shards)
+    assert np.concatenate(apart.shards).tolist() == whole.shards[0].tolist()
+    assert apart.document_tokens.tolist() == whole.document_tokens.tolist()
 
 
 def test_where_processes_begin_differs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
