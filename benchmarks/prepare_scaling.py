@@ -2,7 +2,7 @@
 
     python benchmarks/prepare_scaling.py [CORPUS.jsonl ...] [--megabytes 60 240] [--goal 160] [--write]
 
-Prints Markdown, with `--write` also into benchmarks/results/prepare_scaling.md. Text comes from the files in turn; without
+Prints Markdown, with `--write` also into benchmarks/results/prepare_scaling_cpu.md. Text comes from the files in turn; without
 files, from the documentation that Python holds. Where it does not suffice it is repeated with other words in it, so that no
 document is a duplicate and the memory of words does not help. Each process is one `prepare` of one worker, as on machines of
 their own: they share by the cache alone. A core's seconds are those of the processor (`CPU`), since other work may share it.
@@ -28,12 +28,12 @@ from side_by_side import one_thread, setting, short, table
 
 from roberta_lab.config import DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.data import verified
-from roberta_lab.data.corpus import parts, preparation, scans, tokens, workers
+from roberta_lab.data.corpus import hashing, parts, preparation, tokens, workers
 from roberta_lab.data.corpus.sources import pydoc, scanning
 
 FILE_BYTES = 29_000_000  # a unit each, which is at most 34 MB
 TRAIN_CHARACTERS, VOCABULARY = 100_000_000, 50_264
-GROUP, UNIT, PART = scans.GROUP_BYTES, scanning.RANGE_BYTES, parts.PART_CHARACTERS
+GROUP, UNIT, PART = hashing.GROUP_BYTES, scanning.RANGE_BYTES, parts.PART_CHARACTERS
 STAGES = ("hashing", "corpus", "tokens")  # that processes share; all others are of one process
 CORES = (1, 32, 1024)
 SHARD = 1 << 30
@@ -276,8 +276,8 @@ def sizes(known: dict[str, float], goal: float) -> str:
             f"- {goal / 1e9:.0f} GB: {short(number['documents'])} documents, {short(number['sentences'])} sentences, {short(number['tokens'])} tokens;",
             f"  {goal / UNIT:,.0f} units, {corpus / PART:,.0f} parts, four files each.",
             f"- Disk: the corpus {corpus / 1e9:.0f} GB, the store {store / 1e9:.0f} GB; tokens of parts, until they are joined, {parts_ / 1e9:.0f} GB.",
-            f"- Memory: {most / 1e6:.0f} MB a worker, whatever the size of the corpus; the job that merges duplicates a byte a document and",
-            f"  200 MB, the one that joins tokens 42 bytes a document: {merge / 1e9:.1f} GB.",
+            f"- Memory: {most / 1e6:.0f} MB a worker, whatever the size of the corpus. The job that merges takes a byte a document and 200 MB for",
+            f"  duplicates, {known['merge peak'] / 1e6:.0f} MB to train the tokenizer; the last one 42 bytes a document, as it opens the store: {merge / 1e9:.1f} GB.",
         )
     )
 
@@ -302,19 +302,31 @@ def main() -> None:
             write(text, options.corpus, megabytes)
             found[megabytes] = {number: measured(text, number, options.vocabulary) for number in (1, 2)}
             print(json.dumps({"megabytes": megabytes, **found[megabytes]}), file=sys.stderr, flush=True)
-    small, large = (found[megabytes][1] for megabytes in options.megabytes)
-    goal, what = options.goal * 1e9, " ".join(file.name for file in options.corpus) or "Python's documentation"
-    said = [
-        "# Preparation over many machines: rates, scaling, 160 GB",
-        f"`python benchmarks/prepare_scaling.py --megabytes {small['bytes'] / 1e6:.0f} {large['bytes'] / 1e6:.0f}`, text: {what}.",
-        f"## Strong scaling\n\n{scaling(found)}",
-        f"## The larger size, predicted from the smaller one\n\n{checked(small, large)}",
-        f"## {options.goal:.0f} GB, simulated from the larger size\n\n{simulated(large, goal)}\n\n{sizes(large, goal)}",
-        setting("tokenizers", "numpy", "sentencex"),
-    ]
-    print("\n\n".join(said))
+    what = " ".join(file.name for file in options.corpus) or "Python's documentation"
+    said = page(found, options.goal * 1e9, what)
+    print(said)
     if options.write:
-        (Path(__file__).parent / "results" / "prepare_scaling.md").write_text("\n\n".join(said) + "\n")
+        (Path(__file__).parent / "results" / "prepare_scaling_cpu.md").write_text(said)
+
+
+def page(found: dict[int, dict[int, dict[str, float]]], goal: float, what: str) -> str:
+    small, large = (runs[1] for runs in found.values())
+    megabytes = " ".join(map(str, found))
+    return "\n\n".join(
+        (
+            "# Preparation over many machines: rates, scaling, 160 GB",
+            f"`python benchmarks/prepare_scaling.py CORPUS.jsonl ... --megabytes {megabytes}`, of {what}. A process is one `prepare`\n"
+            "with one worker; two share by the cache alone. CPU seconds are those of the processor; by the clock other work counts too.",
+            f"## Strong scaling\n\n{scaling(found)}",
+            f"## The larger size, predicted from the smaller one\n\n{checked(small, large)}",
+            f"## {goal / 1e9:.0f} GB, simulated from the larger size\n\n{simulated(large, goal)}\n\n{sizes(large, goal)}",
+            f"Inputs: the rates of the larger size, one process; units of {UNIT / 1e6:.0f} MB, parts of {PART / 1e6:.0f} million characters, "
+            f"groups of {GROUP / 1e6:.0f} MB for hashing;\nfiles that can be cut so; up to 32 workers in the jobs that merge; a vocabulary of "
+            f"{VOCABULARY:,} trained on {TRAIN_CHARACTERS:,} characters by one thread.\nNot reckoned in: waiting in a queue, and a file system "
+            "that is slower than its share of the last row.",
+            setting("tokenizers", "numpy", "sentencex") + "\n",
+        )
+    )
 
 
 if __name__ == "__main__":

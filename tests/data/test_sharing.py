@@ -21,7 +21,7 @@ from test_verified import flip
 
 from roberta_lab.config import Config, PathsConfig, PrepareConfig, SourceConfig, TrainerConfig
 from roberta_lab.data import claims, token_store
-from roberta_lab.data.corpus import folders, parts, preparation, scans, tokens, workers
+from roberta_lab.data.corpus import folders, hashing, parts, preparation, tokens, workers
 from roberta_lab.data.corpus.preparation import prepare, prepare_stage
 from roberta_lab.data.corpus.sources import scanning
 
@@ -233,16 +233,16 @@ def test_files_of_a_large_source_are_hashed_once_by_all(text: Path, monkeypatch:
     for path in text.glob("*.jsonl"):
         os.utime(path, (1e9, 1e9))
     plain = scanning.scan(source, text / "plain")
-    monkeypatch.setattr(scans, "GROUP_BYTES", 15_000)
+    monkeypatch.setattr(hashing, "GROUP_BYTES", 15_000)
     read, scan_file = Counter[str](), scanning._scan_file
     monkeypatch.setattr(scanning, "_scan_file", lambda path, count: read.update([path.name]) or scan_file(path, count))
-    number = len([*scans._grouped(source)])
+    number = len([*hashing._grouped(source)])
     assert 1 < number < 6
-    scans.share(source, cache, 1, False)
+    hashing.share(source, cache, 1, False)
     assert scanning.scan(source, cache) == plain and set(read.values()) == {1} and len(read) == 6
     assert [path.name for path in cache.iterdir()] == [scanning.MEMORY], "nothing is left"
-    scans.share(source, cache, 1, False)
+    hashing.share(source, cache, 1, False)
     (text / "a.jsonl").write_text('{"text": "Other. Text."}\n' * 800)
     os.utime(text / "a.jsonl", (1e9, 1e9))
-    scans.share(source, cache, 1, False)
+    hashing.share(source, cache, 1, False)
     assert read["a.jsonl"] == 2 and scanning.scan(source, cache) != plain

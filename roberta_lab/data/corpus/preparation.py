@@ -18,8 +18,7 @@ from tqdm import tqdm
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data import verified
-from roberta_lab.data.corpus import parts, tokens, units, workers
-from roberta_lab.data.corpus import scans as shared_scans
+from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
 from roberta_lab.data.corpus.folders import MANIFEST, Folder, content_of, counts_of, say
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
@@ -131,7 +130,7 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
     units.check(data_mix)
     for source in data_mix.sources.values():
         if source.kind not in units.WITHOUT_FILES:
-            shared_scans.share(source, cache, num_workers, progress)
+            hashing.share(source, cache, num_workers, progress)
     scans = {name: units.scan(source, cache, progress) for name, source in data_mix.sources.items()}
 
     @cache_once
