@@ -15,6 +15,7 @@ import json
 import math
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,7 @@ from roberta_lab.data.corpus.sources import pydoc, scanning
 FILE_BYTES = 29_000_000  # a unit each, which is at most 34 MB
 TRAIN_CHARACTERS, VOCABULARY = 100_000_000, 50_264
 GROUP, UNIT, PART = hashing.GROUP_BYTES, scanning.RANGE_BYTES, parts.PART_CHARACTERS
-STAGES = ("hashing", "corpus", "tokens")  # that processes share; all others are of one process
+STAGES = ("corpus", "tokens")  # that processes share, which is measured in some turns
 CORES = (1, 32, 1024)
 SHARD = 1 << 30
 
@@ -154,7 +155,7 @@ def processes(number: int, stage: str, text: Path, cache: Path, vocabulary: int)
 
 
 # ---------------------------------------------------------------- one size
-def measured(text: Path, number: int, vocabulary: int) -> dict[str, float]:
+def measured(text: Path, number: int, vocabulary: int, turns: int) -> dict[str, float]:
     """Prepare a text by so many processes, stage by stage, in an empty cache; return seconds, bytes and counts."""
     found: dict[str, float] = {"bytes": sum(file.stat().st_size for file in text.iterdir())}
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +167,11 @@ def measured(text: Path, number: int, vocabulary: int) -> dict[str, float]:
             ("tokens", number),
             ("join", 1),
         ):
-            each = processes(many, stage, text, cache, vocabulary)
+            tries = []
+            for _ in range(turns if stage in STAGES else 1):
+                shutil.rmtree(cache / stage, ignore_errors=True)
+                tries.append(processes(many, stage, text, cache, vocabulary))
+            each = min(tries, key=lambda found: max(one["wall"] for one in found))
             for key in {key for one in each for key in one}:
                 add: Callable[[list[float]], float] = max if key in ("wall", "peak") else sum
                 found[f"{stage} {key}"] = add([one.get(key, 0.0) for one in each])
@@ -287,6 +292,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, nargs="*")
     parser.add_argument("--megabytes", type=int, nargs=2, default=[60, 240])
     parser.add_argument("--goal", type=float, default=160.0, help="GB of text")
+    parser.add_argument("--turns", type=int, default=3, help="of the shared stages; the quickest counts")
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="ids of the byte-level BPE that is trained")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
@@ -300,7 +306,7 @@ def main() -> None:
         for megabytes in options.megabytes:
             text = Path(folder) / str(megabytes)
             write(text, options.corpus, megabytes)
-            found[megabytes] = {number: measured(text, number, options.vocabulary) for number in (1, 2)}
+            found[megabytes] = {number: measured(text, number, options.vocabulary, options.turns) for number in (1, 2)}
             print(json.dumps({"megabytes": megabytes, **found[megabytes]}), file=sys.stderr, flush=True)
     what = " ".join(file.name for file in options.corpus) or "Python's documentation"
     said = page(found, options.goal * 1e9, what)
@@ -316,7 +322,8 @@ def page(found: dict[int, dict[int, dict[str, float]]], goal: float, what: str) 
         (
             "# Preparation over many machines: rates, scaling, 160 GB",
             f"`python benchmarks/prepare_scaling.py CORPUS.jsonl ... --megabytes {megabytes}`, of {what}. A process is one `prepare`\n"
-            "with one worker; two share by the cache alone. CPU seconds are those of the processor; by the clock other work counts too.",
+            "with one worker; two share by the cache alone. CPU seconds are those of the processor; by the clock other work counts too, so of some turns the\n"
+            "quickest is shown.",
             f"## Strong scaling\n\n{scaling(found)}",
             f"## The larger size, predicted from the smaller one\n\n{checked(small, large)}",
             f"## {goal / 1e9:.0f} GB, simulated from the larger size\n\n{simulated(large, goal)}\n\n{sizes(large, goal)}",
