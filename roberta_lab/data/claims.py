@@ -56,9 +56,7 @@ class Owner:
     @property
     def is_gone(self) -> bool:
         """Return whether it surely ended: a process of this machine that is not there any more."""
-        if not self.is_here:
-            return False
-        start = start_of(self.pid)
+        start = start_of(self.pid) if self.is_here else self.start
         return start is None or bool(self.start and start != self.start)
 
 
@@ -93,7 +91,7 @@ def owner(note: Path) -> Owner | None:
         return None
     try:
         found = json.loads(content)
-        known = {name: found[name] for name in Owner.__dataclass_fields__ if name in found}
+        known = {name: found[name] for name in {*Owner.__dataclass_fields__} & {*found}}
         return Owner(**{**known, "pid": int(found["pid"]), "host": str(found.get("host", socket.gethostname()))})
     except (ValueError, TypeError, KeyError):
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
@@ -101,8 +99,7 @@ def owner(note: Path) -> Owner | None:
 
 def is_held(folder: Path, name: str = NOTE) -> bool:
     """Return whether another process holds a folder, or the note of this name: one here, or one elsewhere that was heard of lately."""
-    note = folder / name
-    found = owner(note)
+    found = owner(note := folder / name)
     if found is None or found.is_here:
         return found is not None and not found.is_gone and found.pid != os.getpid()
     with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
