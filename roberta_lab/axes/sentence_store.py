@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, Self, TypedDict
@@ -36,6 +37,11 @@ class Lengths(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, places: slice | Ints, /) -> Ints: ...
+
+
+def fingerprint_of(shards: Sequence[Shard]) -> str:
+    """Return the SHA-256 over the hashes of shards: the identity of their tokens."""
+    return hashlib.sha256(json.dumps([shard["sha256"] for shard in shards]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,8 @@ class TokenStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return the SHA-256 over the hashes of the shards: the identity of the tokens."""
-        return hashlib.sha256(json.dumps([s["sha256"] for s in self.manifest["shards"]]).encode()).hexdigest()
+        """Return the identity of the tokens."""
+        return fingerprint_of(self.manifest["shards"])
 
     @cached_property
     def _arrays(self) -> tuple[Ints, ...]:

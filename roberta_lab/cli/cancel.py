@@ -17,7 +17,11 @@ def main(job: Job) -> Json:
     outputs, sweeps = Path(job.config.paths.outputs), sweeps_of(job.config, job.overrides)
     names = {sweep.name for sweep in sweeps}
     runs = {run.path.relative_to(outputs).as_posix() for sweep in sweeps for run in sweep.runs}
-    own = [one for one in record.every(outputs) if one.run in runs or (not one.run and {*one.sweeps} <= names)]
+    own = [
+        one
+        for one in record.every(outputs)
+        if one.run in runs or (not one.run and one.sweeps and {*one.sweeps} <= names)
+    ]
     alive = queue.queued(one.array for one in own)
     ended = [one for one in own if one.job in alive]
     queue.cancel([one.job for one in ended])

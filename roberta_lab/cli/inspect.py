@@ -15,7 +15,8 @@ from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
 from roberta_lab.data import token_store
-from roberta_lab.data.corpus.preparation import counts_of, manifest_of, prepared_for
+from roberta_lab.data.corpus.folders import counts_of, manifest_of
+from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.inspection import decoded, statistics
 from roberta_lab.data.inspection.statistics import batch_statistics

@@ -177,6 +177,11 @@ class PrepareConfig:
     """The settings of preparation; they do not change what is made of the text."""
 
     workers: int | None = between(1, 1024, None, null="one a core")  # processes
+    # of SLURM that share the preparation of each data mix (reproduce.launch=slurm): two arrays of so many, and a job after each
+    jobs: int = between(1, 10_000, 1)
+    # what those jobs do. all: everything that is missing | corpus, tokens: pieces, while there are some that no other process
+    # has | tokenizer: the corpus as a whole, and the tokenizer
+    stage: str = one_of("all", "corpus", "tokenizer", "tokens", default="all")
 
 
 @dataclass

@@ -30,8 +30,7 @@ from roberta_lab.config.processes import stat
 
 NOTE = "owner.json"  # in a folder that is claimed
 BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
-POLL = 0.05
-WAIT = 0.5  # between two looks at what another process holds
+POLL, WAIT = 0.05, 0.5  # between two looks at what another process holds: the first ones, later ones
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
 
 
@@ -57,9 +56,7 @@ class Owner:
     @property
     def is_gone(self) -> bool:
         """Return whether it surely ended: a process of this machine that is not there any more."""
-        if not self.is_here:
-            return False
-        start = start_of(self.pid)
+        start = start_of(self.pid) if self.is_here else self.start
         return start is None or bool(self.start and start != self.start)
 
 
@@ -94,20 +91,17 @@ def owner(note: Path) -> Owner | None:
         return None
     try:
         found = json.loads(content)
-        known = {name: found[name] for name in Owner.__dataclass_fields__ if name in found}
+        known = {name: found[name] for name in {*Owner.__dataclass_fields__} & {*found}}
         return Owner(**{**known, "pid": int(found["pid"]), "host": str(found.get("host", socket.gethostname()))})
     except (ValueError, TypeError, KeyError):
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
 
 
-def is_held(folder: Path) -> bool:
-    """Return whether another process holds a folder: one that lives here, or one elsewhere that was heard of lately."""
-    note = folder / NOTE
-    found = owner(note)
-    if found is None or found.is_gone or (found.is_here and found.pid == os.getpid()):
-        return False
-    if found.is_here:
-        return True
+def is_held(folder: Path, name: str = NOTE) -> bool:
+    """Return whether another process holds a folder, or the note of this name: one here, or one elsewhere that was heard of lately."""
+    found = owner(note := folder / name)
+    if found is None or found.is_here:
+        return found is not None and not found.is_gone and found.pid != os.getpid()
     with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
         return os.stat(now.name).st_mtime - note.stat().st_mtime < STALE  # by the clock of their file system
     return False
@@ -239,17 +233,27 @@ _held: dict[Path, _Held] = {}  # by folder, as it is called from everywhere
 @contextmanager
 def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Hold a note while the block runs. Wait for another process that holds it, after a call of `on_wait`."""
-    found, waits = _place(note), False
+    found, pause = _place(note), POLL
     while not isinstance(found, _Held):
-        if not waits:
+        if pause == POLL:
             on_wait()
-            waits = True
-        time.sleep(POLL)
-        found = _place(note)
+        time.sleep(pause)
+        found, pause = _place(note), min(1.5 * pause, WAIT)  # a look of each of many is work for the file system
     try:
         yield
     finally:
         found.let_go()
+
+
+@contextmanager
+def attempted(note: Path) -> Iterator[bool]:
+    """Hold a note while the block runs, unless another process holds it; yield whether this one does. Nothing is waited for."""
+    found = _place(note)
+    try:
+        yield isinstance(found, _Held)
+    finally:
+        if isinstance(found, _Held):
+            found.let_go()
 
 
 @contextmanager
@@ -263,8 +267,7 @@ def claim(folder: Path) -> Iterator[None]:
     while not isinstance(found, _Held):
         there, silent = found
         if there.is_here or silent < 2.5 * BEAT:
-            message = f"{folder} is in use by {there}; wait for it or stop it, then type the same command again."
-            raise RunInUse(message) from None
+            raise RunInUse(f"{folder} is in use by {there}; wait for it or stop it, then type the same command again.")
         if not waits:
             print(f"{folder}: waiting for a sign of {there}, up to {STALE - silent:.0f} s", flush=True)
             waits = True

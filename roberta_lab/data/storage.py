@@ -161,10 +161,31 @@ def make_once(path: Path, make: Callable[[Path], object], on_wait: Callable[[], 
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with claims.locked(path.with_name(f".{path.name}.lock"), on_wait):
+    with claims.locked(_lock(path), on_wait):
         if path.exists():
             return False
-        making = path.with_name(f".{path.name}.making")
+        making = _making(path)
         make(making)
         os.replace(making, path)
     return True
+
+
+def shared_folder(path: Path) -> Path | None:
+    """Return the folder that many processes may fill before `make_once` makes a whole of it; None once that has begun."""
+    making = _making(path)
+    if path.exists() or claims.is_held(path.parent, _lock(path).name):
+        return None
+    making.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        return making
+    with suppress(OSError):  # since a moment
+        making.rmdir()
+    return None
+
+
+def _making(path: Path) -> Path:
+    return path.with_name(f".{path.name}.making")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")

@@ -6,7 +6,7 @@ addresses sentences by their place in the tokens, so a selection of documents co
 
 import json
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -40,40 +40,67 @@ def dtype_of(vocab_size: int) -> np.dtype:
 def write(
     path: Path, parts: Iterable[Part], vocab_size: int, meta: Mapping[str, object], shard_tokens: int = SHARD_TOKENS
 ) -> None:
-    """Write a store into the new folder `path`, in the memory of one part. How documents are cut into parts changes nothing.
+    """Write a store into the new folder `path`. How documents are cut into parts changes nothing.
 
     Ids are uint16 if `vocab_size` is 65,536 or less, else uint32. `meta` goes into the manifest.
     """
     path.mkdir(parents=True)
-    dtype = dtype_of(vocab_size)
+    every = [*parts]
+    shards = [
+        write_shard(path, number, (every[i].tokens[start:end] for i, start, end in runs), vocab_size)
+        for number, runs in enumerate(shards_of([len(part.tokens) for part in every], shard_tokens))
+    ]
+    write_columns(path, every, shards, vocab_size, meta)
+
+
+def shards_of(sizes: Iterable[int], shard_tokens: int = SHARD_TOKENS) -> list[list[tuple[int, int, int]]]:
+    """Return what each shard holds, of parts with so many tokens: the number of a part, and the first and last token of it."""
+    found, room = list[list[tuple[int, int, int]]](), 0
+    for number, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            if not room:
+                found.append([])
+                room = shard_tokens
+            end = min(size, start + room)
+            found[-1].append((number, start, end))
+            start, room = end, room - (end - start)
+    return found
+
+
+def write_shard(path: Path, number: int, runs: Iterable[np.ndarray], vocab_size: int) -> Shard:
+    """Write one shard of a store: runs of tokens, in the memory of one of them."""
+    file = path / f"tokens-{number:05d}.npy"
+    with open(file, "wb") as out:
+        shard = GrowingArray(out, dtype_of(vocab_size))
+        for run in runs:
+            shard.append(run)
+    return Shard(file=file.name, tokens=shard.size, sha256=sha256_of(file))
+
+
+def write_columns(
+    path: Path, parts: Iterable[Part], shards: Sequence[Shard], vocab_size: int, meta: Mapping[str, object]
+) -> None:
+    """Write all of a store but its shards, in the memory of one part. The tokens of the parts are not looked at."""
     with ExitStack() as stack:
-
-        def created(name: str, kind: np.dtype) -> GrowingArray:
-            return GrowingArray(stack.enter_context(open(path / f"{name}.npy", "wb")), kind)
-
-        columns = {name: created(name, kind) for name, kind in _COLUMNS.items()}
+        columns = {
+            name: GrowingArray(stack.enter_context(open(path / f"{name}.npy", "wb")), kind)
+            for name, kind in _COLUMNS.items()
+        }
         for column in columns.values():
             column.append(np.empty(0))  # also a store without documents has its files
-        shards: list[GrowingArray] = []
         for part in parts:
-            rest = part.tokens
-            while len(rest):
-                if not shards or shards[-1].size == shard_tokens:
-                    shards.append(created(f"tokens-{len(shards):05d}", dtype))
-                room = shard_tokens - shards[-1].size
-                shards[-1].append(rest[:room])
-                rest = rest[room:]
             ends = columns["sentence_lengths"].size + np.cumsum(part.document_sizes, dtype=np.int64)
             values = (part.sentence_lengths, ends, part.document_hashes, part.document_sources)
             for column, added in zip(columns.values(), values, strict=True):
                 column.append(added)
     manifest = {
         "vocab_size": vocab_size,
-        "dtype": dtype.name,
-        "tokens": sum(shard.size for shard in shards),
+        "dtype": dtype_of(vocab_size).name,
+        "tokens": sum(shard["tokens"] for shard in shards),
         "sentences": columns["sentence_lengths"].size,
         "documents": columns["document_ends"].size,
-        "shards": [_described(shard) for shard in shards],
+        "shards": [*shards],
         **meta,
     }
     (path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -85,11 +112,6 @@ _COLUMNS: dict[str, np.dtype] = {
     "document_hashes": np.dtype(np.uint64),
     "document_sources": np.dtype(np.uint16),
 }
-
-
-def _described(shard: GrowingArray) -> Shard:
-    path = Path(shard.file.name)
-    return Shard(file=path.name, tokens=shard.size, sha256=sha256_of(path))
 
 
 def open_store(path: Path) -> TokenStore:

@@ -52,6 +52,18 @@ def sha256_of(path: Path) -> str:
     return found
 
 
+def hashes_of(*paths: Path) -> dict[tuple[int, ...], str]:
+    """Return the SHA-256 of files that are old enough to keep it, for `learn` in another process of this machine."""
+    for path in paths:
+        sha256_of(path)
+    return {key: found for path in paths if (found := _known.get(key := _key(path)))}
+
+
+def learn(found: Mapping[tuple[int, ...], str]) -> None:
+    """Take the hashes that another process has found by `hashes_of`, so that this one does not read the files again."""
+    _known.update(found)
+
+
 def _key(path: Path) -> tuple[int, ...]:
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
@@ -240,8 +252,14 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         file.write(with_seal(body))
 
 
-def load_arrays(path: Path, way_out: str) -> dict[str, np.ndarray]:
-    """Return what `save_arrays` wrote; a file of older code has no seal. Raises Damaged, FileNotFoundError."""
+def load_arrays(path: Path, way_out: str, without: str = "") -> dict[str, np.ndarray]:
+    """Return what `save_arrays` wrote; a file of older code has no seal. Raises Damaged, FileNotFoundError.
+
+    Without one of its arrays, the others alone are read, and checked by the sums that the format has for each.
+    """
+    if without:
+        with _readable(path, way_out), np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files if name != without}
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - SEAL_BYTES))
         is_older = not file.read().startswith(MAGIC)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from roberta_lab.config import Config, Damaged
 from roberta_lab.data.claims import claim
-from roberta_lab.data.corpus.preparation import MANIFEST, content_of
+from roberta_lab.data.corpus.folders import MANIFEST, content_of
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 

@@ -91,6 +91,57 @@ def test_each_job_is_the_command_of_one_run_and_waits_for_what_it_needs(
     assert (table, words[0]) == ("table", "sweep=table1_masking")
 
 
+def test_preparation_by_many_jobs_is_arrays_with_a_job_after_each(
+    cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SUBMIT, *own_text(tmp_path), "prepare.jobs=3", "slurm_light.throttle=2"]
+    assert main.main(words) == 0
+    assert "prepare 100 (3 jobs), prepare 101 (1 job), prepare 102 (3 jobs), prepare 103 (1 job), pretrain 104" in (
+        capfd.readouterr().out
+    )
+    options = [cluster.options(number) for number in range(100, 107)]
+    assert [one.get("dependency", "") for one in options] == [
+        *("", "afterany:100", "afterok:101", "afterany:102"),
+        *("afterok:103", "afterok:103,afterany:104", "afterany:104,afterany:105"),
+    ]
+    assert [one["array"] for one in options[:4]] == ["0-2%2", "0-0", "0-2%2", "0-0"]
+    assert [one["partition"] for one in options] == ["cpu"] * 4 + ["gpu"] * 2 + ["cpu"]
+    stages = [
+        {word for line in lines_of(cluster.script(n)) for word in line if "prepare." in word} for n in range(100, 105)
+    ]
+    one = {"prepare.workers=1"}
+    assert stages == [
+        one | {"prepare.stage=corpus"},
+        one | {"prepare.stage=tokenizer"},
+        one | {"prepare.stage=tokens"},
+        one,
+        one,
+    ]
+    assert [len(lines_of(cluster.script(number))) for number in range(100, 104)] == [3, 1, 3, 1]
+    [job] = made_by(lines_of(cluster.script(102))[2], monkeypatch)
+    assert (job.kind, job.config.prepare.stage, job.config.prepare.jobs) == ("prepare", "tokens", 1)
+
+
+def test_preparation_is_submitted_alone(cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["prepare", *SHORT, *own_text(tmp_path), "reproduce.launch=slurm"]
+    assert [job["kind"] for job in answered(capfd, *words)["submitted"]] == ["prepare"]
+    assert "dependency" not in cluster.options(100) and not Path("outputs/cache").exists()
+    cluster.holds(("100_0", "PENDING"))
+    assert answered(capfd, "cancel", *TABLE) == {"cancelled": [], "running": 0}, "it is no table's"
+    found = answered(capfd, *words, "prepare.jobs=1024")["submitted"]
+    assert len(found) == 2 * 1024 + 2  # in arrays of 1,000 at most
+    assert [cluster.options(number).get("dependency", "") for number in range(101, 107)] == [
+        *("", "", "afterany:101,afterany:102", "afterok:103", "afterok:103", "afterany:104,afterany:105")
+    ]
+    assert [job["kind"] for job in jobs_on_disk(Path("outputs"))] == ["prepare"] * 2051
+
+
+@pytest.mark.parametrize("word", ["prepare.jobs=0", "prepare.jobs=10001", "prepare.stage=token"])
+def test_jobs_and_stages_of_preparation_are_checked(word: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["prepare", word]) == 2
+    assert capfd.readouterr().err.startswith(f"roberta-lab: {word}: ")
+
+
 def test_the_same_line_again_submits_what_is_neither_done_nor_queued(
     cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,36 @@ def test_table_1_submitted_and_left_is_that_of_the_local_launcher(lab: Lab) -> N
     assert (nothing["submitted"], nothing["complete"]) == ([], 4) and table.is_file()
 
 
+def test_preparation_by_an_array_of_three_is_that_of_one_machine(lab: Lab) -> None:
+    mix = []
+    for name in ("second", "third", "fourth", "fifth"):  # sources of their own: units of their own
+        (lab.folder / name).mkdir()
+        for i in range(100):
+            (lab.folder / name / f"{i}.txt").write_text(
+                f"The {name} text number {i} has few words. Another is {i * i}."
+            )
+        mix.append(f"data_mix.{name}={{kind: text, path: {lab.folder / name}}}")
+    sent = lab.types("prepare", *mix, *SUBMIT, "prepare.jobs=3")["submitted"]
+    assert [job["kind"] for job in sent] == ["prepare"] * 8
+    lab.waits(lab.is_empty)
+    account = lab.slurm.says(
+        "sacct", "-n", "-P", "-X", f"--jobs={','.join(job['job'] for job in sent)}", "--format=State"
+    )
+    assert account.split() == ["COMPLETED"] * 8, lab.logs()
+    for name, piece in (("corpus", "units"), ("tokens", "parts")):
+        made = [int(number) for number in re.findall(rf"{name}: (\d+) of 5 {piece} here", lab.logs())]
+        print(f"{name}: {piece} that the jobs made: {made}")
+        assert sum(made) == 5
+    here = lab.folder / "here"
+    lab.types("prepare", *mix, f"paths.outputs={here}")
+    ours, theirs = (
+        {file.relative_to(cache): file.read_bytes() for file in cache.rglob("*") if file.is_file()}
+        for cache in (lab.folder / "outputs" / "cache", here / "cache")
+    )
+    assert {*ours} == {*theirs} and len(ours) > 30
+    assert [name for name in ours if ours[name] != theirs[name] and name.name != "file_scans.json"] == []
+
+
 def test_requeued_and_out_of_time_a_run_ends_bitwise_as_one_that_went_through(lab: Lab) -> None:
     """An administrator puts the job back, then its time is up. SLURM looks at limits every 30 seconds."""
     long, short = (

@@ -14,7 +14,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from pathlib import Path
@@ -26,12 +26,15 @@ from numpy.lib.recfunctions import repack_fields
 from roberta_lab.config import Damaged, DataMixConfig
 from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import Unit, documents, is_held_out
-from roberta_lab.data.storage import replacing, write
-from roberta_lab.data.verified import check, load_array, read_sealed, remember, sha256_of
+from roberta_lab.data.storage import replacing, write, write_json
+from roberta_lab.data.verified import check, hashes_of, load_array, read_sealed, sealed, sha256_of
 
 SPLITS = ("train", "validation")
 PART_CHARACTERS = 1 << 24
-DUPLICATES = "*.duplicates.npy"  # made when all units are written
+PART = (
+    *(f"{split}.jsonl" for split in SPLITS),
+    "records.npy",
+)  # files of a part; its duplicates come when all are written
 AGAIN = "the same command makes it again"
 DUPLICATES_AT_ONCE = 1 << 22  # documents whose texts are compared in one pass, some 200 MB
 RECORD = np.dtype(
@@ -63,10 +66,14 @@ class Line(TypedDict):
 
 
 # ---------------------------------------------------------------- writing
-def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
-    """Read a unit and write its parts, in memory that does not grow with it."""
+def make_folders(folder: Path) -> None:
+    """Make the folders in which units are written."""
     for name in ("parts", "units", "docstrings"):
         (folder / name).mkdir(exist_ok=True)
+
+
+def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
+    """Read a unit and write its parts, in memory that does not grow with it."""
     counts, docstrings, number = Counter[str](), list[str](), 0
     found = _with_text(documents(unit, data_mix, counts, docstrings), counts)
     while first := next(found, None):
@@ -74,26 +81,31 @@ def write_unit(folder: Path, unit: Unit, data_mix: DataMixConfig) -> None:
         number += 1
     if docstrings:
         write(folder / "docstrings" / f"{unit.number:06d}.jsonl", "".join(docstrings))
-    made = [*folder.glob(f"parts/{unit.number:06d}-*"), *folder.glob(f"docstrings/{unit.number:06d}.jsonl")]
-    files = {file.relative_to(folder).as_posix(): sha256_of(file) for file in made if not file.match(DUPLICATES)}
-    remember(_unit_file(folder, unit.number), {"counts": dict(counts), "parts": number, "files": files})
+    made = [f"parts/{unit.number:06d}-{part:06d}.{name}" for part in range(number) for name in PART]
+    made += [f"docstrings/{unit.number:06d}.jsonl"] * bool(docstrings)
+    files = {name: sha256_of(folder / name) for name in made}
+    # makes no folder: once all is made a whole, a process that comes late finds none
+    write_json(mark(folder, unit), sealed({"counts": dict(counts), "parts": number, "files": files}))
 
 
-def is_written(folder: Path, unit: Unit) -> bool:
-    """Return whether a unit was finished, by this process or an earlier one, and its files are as they were written.
+def mark(folder: Path, unit: Unit) -> Path:
+    """Return the file that is there once a unit is written; it names the unit's other files, with their SHA-256."""
+    return _unit_file(folder, unit.number)
 
-    One with damaged files is not, and is written again.
+
+def verify(folder: Path, unit: Unit) -> dict[tuple[int, ...], str] | None:
+    """Return the hashes of a unit's files, for `verified.learn`; None where one is not as it was written.
+
+    That is said, and the unit's mark is removed: it is to be written again.
     """
-    file = _unit_file(folder, unit.number)
-    if not file.is_file():
-        return False
+    file = mark(folder, unit)
     try:
-        _check_unit(folder, file)
+        files = _check_unit(folder, file).get("files", {})
     except Damaged as damage:
         print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
         file.unlink()
-        return False
-    return True
+        return None
+    return hashes_of(*(folder / name for name in files))
 
 
 def _unit_file(folder: Path, number: int) -> Path:
@@ -195,21 +207,33 @@ def kept(folder: Path, stem: str) -> np.ndarray:
     return ~load_array(duplicates) if duplicates.is_file() else np.ones(len(records(folder, stem)), bool)
 
 
-def lines(folder: Path, stem: str, split: str, only: Collection[int] | None = None) -> Iterator[Line]:
-    """Yield the documents of one part and split: all, or those whose names have one of these hashes."""
+def lines(
+    folder: Path,
+    stem: str,
+    split: str,
+    only: Collection[int] | None = None,
+    is_wanted: Callable[[str], bool] | None = None,
+) -> Iterator[Line]:
+    """Yield the documents of one part and split: all, those whose names have one of these hashes, or whose id is wanted."""
     found, stays = records(folder, stem), kept(folder, stem)
     if only is not None:
         stays &= np.isin(found["name"], np.array([*only], np.uint64))
     stays = stays[found["held_out"] == SPLITS.index(split)]
-    with open(check(folder / "parts" / f"{stem}.{split}.jsonl"), encoding="utf-8") as file:
+    with open(check(folder / "parts" / f"{stem}.{split}.jsonl"), "rb") as file:
         for line, is_kept in zip(file, stays, strict=True):
-            if is_kept:
+            if is_kept and (is_wanted is None or is_wanted(_id_of(line))):
                 yield json.loads(line)
 
 
-def read_documents(corpus: Path, split: str) -> Iterator[Line]:
-    """Yield the documents of one split. The sentences of a paragraph, joined, are its text."""
-    return (line for stem in names(corpus) for line in lines(corpus, stem, split))
+def _id_of(line: bytes) -> str:
+    """Return the id of a document's line, which comes first; the rest is not parsed."""
+    found: str = json.loads(line[len('{"id": ') : line.index(b'", "title": ') + 1])
+    return found
+
+
+def read_documents(corpus: Path, split: str, is_wanted: Callable[[str], bool] | None = None) -> Iterator[Line]:
+    """Yield the documents of one split, or those whose id is wanted. The sentences of a paragraph, joined, are its text."""
+    return (line for stem in names(corpus) for line in lines(corpus, stem, split, is_wanted=is_wanted))
 
 
 def finish(folder: Path) -> Manifest:

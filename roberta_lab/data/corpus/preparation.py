@@ -1,39 +1,36 @@
 """Prepare the data of a run: the corpus of sentences, the tokenizer, and the token store, each made once.
 
-The name of every folder is a hash of its inputs (versions, config, contents), so a cached call reads no text. A folder is
-whole or absent (`storage.make_once`). What a killed process had finished is kept, and the next one goes on from there.
+The name of every folder is a hash of its inputs (versions, config, contents), so a cached call reads no text.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache as cache_once
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data import verified
-from roberta_lab.data.corpus import parts, tokens, units, workers
+from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
+from roberta_lab.data.corpus.folders import MANIFEST, Folder, content_of, counts_of, say
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
 from roberta_lab.data.corpus.sources.scanning import Scan
-from roberta_lab.data.storage import digest, make_once
-from roberta_lab.data.storage import write as write_file
+from roberta_lab.data.corpus.units import Unit
+from roberta_lab.data.corpus.workers import Pieces
+from roberta_lab.data.storage import digest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 VERSION = 4  # raised when the code makes other text of the same sources
-MANIFEST = "manifest.json"
 
 
 class Prepared(NamedTuple):
@@ -57,25 +54,40 @@ def prepare(
 ) -> Prepared:
     """Make what is missing, print what is made, and return where it lies. With everything made, no text is read.
 
-    The result is the same for any number of workers: processes, None for one per core.
+    The result is the same for any number of workers: processes, None for one per core. Processes that prepare the same data at
+    once, on any machines that see the cache, share the work.
     """
-    corpus = _corpus(data_mix, cache, progress, num_workers)
-    encoding = _tokenizer(tokenizer, corpus, cache, progress)
-    sources = list(data_mix.sources)
-    store = _prepare_folder(
-        cache / "tokens",
-        {"version": VERSION, "sources": sources, "corpus": content_of(corpus), "tokenizer": content_of(encoding)},
-        lambda path: tokens.write_stores(path, corpus, encoding, sources, progress, num_workers),
-        progress,
+    corpus = _corpus(data_mix, cache, progress, num_workers).made()
+    encoding = _tokenizer(tokenizer, corpus, cache, progress).made()
+    return Prepared(
+        corpus, encoding, _store([*data_mix.sources], corpus, encoding, cache, progress, num_workers).made()
     )
-    return Prepared(corpus, encoding, store)
+
+
+def prepare_stage(config: Config) -> list[Path]:
+    """Do the stage `prepare.stage` of a config, and what it needs if that is missing; return the folders that are whole then.
+
+    A stage of many jobs (corpus, tokens) makes pieces while there are some to take, and leaves the whole to the next one.
+    """
+    cache, progress, num_workers = Path(config.paths.cache), config.trainer.progress, config.prepare.workers
+    corpus = _corpus(config.data_mix, cache, progress, num_workers)
+    if config.prepare.stage == "corpus":
+        corpus.help_out()
+        return [corpus.path] if corpus.path.exists() else []
+    found = [corpus.made()]
+    found.append(_tokenizer(config.tokenizer, found[0], cache, progress).made())
+    if config.prepare.stage == "tokens":
+        store = _store([*config.data_mix.sources], found[0], found[1], cache, progress, num_workers)
+        store.help_out()
+        found += [store.path] if store.path.exists() else []
+    return found
 
 
 def check(data_mix: DataMixConfig) -> None:
     """Raise ConfigError for a mix that cannot be read, by the first record of the first file of each source."""
     units.check(data_mix)
     for source in data_mix.sources.values():
-        if source.kind not in ("pydoc", "hub"):
+        if source.kind not in units.WITHOUT_FILES:
             kinds.look(source, files.find(source)[0])
 
 
@@ -85,35 +97,15 @@ def prepared_for(config: Config) -> Prepared:
     return prepare(config.data_mix, config.tokenizer, cache, progress, config.prepare.workers)
 
 
-def manifest_of(path: Path) -> Manifest:
-    """Return what a prepared folder notes of itself. Raises Damaged."""
-    return cast(Manifest, verified.read_json(path / MANIFEST))
-
-
-def content_of(path: Path) -> str:
-    """Return the hash of what a prepared folder holds, noted when it was made. Raises Damaged."""
-    return manifest_of(path)["content"]
-
-
 def find_tokenizer(cache: Path, content: str) -> Path | None:
     """Return the prepared tokenizer with this content, the hash that runs note as their data; None if it is not there."""
     folders = (file.parent for file in sorted(cache.glob(f"tokenizer/[!.]*/{MANIFEST}")))
     return next((folder for folder in folders if content_of(folder) == content), None)
 
 
-def counts_of(path: Path) -> dict[str, int]:
-    """Return what a prepared folder holds, by name."""
-    return manifest_of(path)["counts"]
-
-
-def counts_text(path: Path) -> str:
-    """Return the counts of a prepared folder for the console."""
-    return ", ".join(f"{number:,} {name}" for name, number in counts_of(path).items())
-
-
 def embedded(config: Config) -> Path:
     """Return the embedded corpus alone. The `pydoc` tasks are made of it, whatever pretraining has read."""
-    return _corpus(_pydoc(config), Path(config.paths.cache), config.trainer.progress, config.prepare.workers)
+    return _corpus(_pydoc(config), Path(config.paths.cache), config.trainer.progress, config.prepare.workers).made()
 
 
 def find_embedded(config: Config) -> Path | None:
@@ -134,24 +126,41 @@ def _corpus_inputs(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str,
     return {"version": VERSION, "segmentation": segmentation, **units.fingerprint(data_mix, scans)}
 
 
-def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Path:
+def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Folder:
     units.check(data_mix)
+    for source in data_mix.sources.values():
+        if source.kind not in units.WITHOUT_FILES:
+            hashing.share(source, cache, num_workers, progress)
     scans = {name: units.scan(source, cache, progress) for name, source in data_mix.sources.items()}
-    inputs = _corpus_inputs(data_mix, scans)
 
-    def write(path: Path) -> Manifest:
-        sizes = {unit: unit.num_bytes for unit in units.units(data_mix, scans)}
+    @cache_once
+    def every() -> list[Unit]:
+        return units.units(data_mix, scans)
+
+    def share(path: Path, leaves: bool) -> bool:
+        sizes = {unit: unit.num_bytes for unit in every()}
+        parts.make_folders(path)
+        write_unit, mark = partial(parts.write_unit, path, data_mix=data_mix), partial(parts.mark, path)
         for unit in sizes:  # a mistake in the last file is said before the first is read
-            for file in unit.files if not parts.is_written(path, unit) else ():
+            for file in unit.files if not mark(unit).exists() else ():
                 kinds.look(data_mix.sources[unit.source], file)
-        finished = {unit for unit in sizes if parts.is_written(path, unit)}
-        write_unit = partial(parts.write_unit, path, data_mix=data_mix)
-        workers.run(write_unit, sizes, finished, num_workers, "corpus", progress)
+        return workers.share(Pieces("corpus", "unit", sizes, mark, write_unit), num_workers, progress, leaves)
+
+    def make(path: Path) -> Manifest:
+        share(path, False)
+        _verify_units(path, every(), num_workers)
+        share(path, False)  # those that were damaged
         if data_mix.deduplicate:
             parts.mark_duplicates(path)
         return _expect_text(parts.finish(path), data_mix)
 
-    return _prepare_folder(cache / "corpus", inputs, write, progress)
+    return Folder(cache / "corpus", _corpus_inputs(data_mix, scans), share, make, progress)
+
+
+def _verify_units(path: Path, every: list[Unit], num_workers: int | None) -> None:
+    """Read all units' files on all cores; remove the marks of units whose files are not as they were written."""
+    for _, hashes in workers.run(partial(parts.verify, path), every, num_workers, "corpus", workers.QUICK):
+        verified.learn(hashes or {})
 
 
 def _expect_text(manifest: Manifest, data_mix: DataMixConfig) -> Manifest:
@@ -169,7 +178,7 @@ def _expect_text(manifest: Manifest, data_mix: DataMixConfig) -> Manifest:
 
 
 # ---------------------------------------------------------------- tokenizer
-def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: bool) -> Path:
+def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: bool) -> Folder:
     from roberta_lab.data import tokenizer_files
 
     inputs: dict[str, object]
@@ -188,9 +197,7 @@ def _tokenizer(config: TokenizerConfig, corpus: Path, cache: Path, progress: boo
         encoding = load(path)
         return {"content": encoding.fingerprint[:16], "counts": {"pieces": encoding.vocab_size}}
 
-    path = _prepare_folder(cache / "tokenizer", inputs, make, progress)
-    verified.check_folder(path)
-    return path
+    return Folder(cache / "tokenizer", inputs, None, make, progress)
 
 
 def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
@@ -202,7 +209,7 @@ def _train(corpus: Path, config: TokenizerConfig, progress: bool) -> Tokenizer:
     characters = counts["characters kept"] - counts["characters held out"]
     wanted = min(config.train_characters or characters, characters)
     if wanted < characters:
-        _print(f"tokenizer: of {wanted:,} of {characters:,} characters (tokenizer.train_characters)")
+        say(f"tokenizer: of {wanted:,} of {characters:,} characters (tokenizer.train_characters)")
     return tokenizer.KINDS[config.kind](_Sample(corpus, wanted, characters, progress), config.vocab_size)
 
 
@@ -220,49 +227,22 @@ class _Sample:
         bar = tqdm(
             total=self.wanted, unit="B", unit_scale=True, desc="tokenizer", mininterval=0.5, disable=not self.progress
         )
-        share = self.wanted / self.characters
         with bar:
-            for document in read_documents(self.corpus, "train"):
-                if share == 1 or units.is_held_out(f"tokenizer:{document['id']}", share):
-                    for sentence in document["sentences"]:
-                        bar.update(len(sentence))
-                        yield sentence
+            for document in read_documents(self.corpus, "train", self._is_drawn):
+                for sentence in document["sentences"]:
+                    bar.update(len(sentence))
+                    yield sentence
+
+    def _is_drawn(self, name: str) -> bool:
+        return self.wanted == self.characters or units.is_held_out(f"tokenizer:{name}", self.wanted / self.characters)
 
 
-# ---------------------------------------------------------------- made once
-def _prepare_folder(
-    parent: Path, inputs: Mapping[str, object], make: Callable[[Path], Manifest], progress: bool
-) -> Path:
-    """Return the folder of these inputs under `parent`. If it is missing, `make` fills it and returns its manifest.
-
-    `make` may find there what an earlier attempt finished.
-    """
-    path = parent / digest(inputs, 16)
-    start = time.monotonic()
-
-    def fill(making: Path) -> None:
-        if progress:
-            _print(f"preparing {parent.name} ..." if not making.is_dir() else f"going on with {parent.name} ...")
-        making.mkdir(parents=True, exist_ok=True)
-        try:
-            manifest = make(making)
-        except ConfigError:
-            if not any(making.glob("*/[!.]*")):  # nothing was finished that would be kept
-                shutil.rmtree(making)
-            raise
-        for unfinished in making.glob("*/.*"):  # of processes that were killed
-            unfinished.unlink(missing_ok=True)
-        content = json.dumps({"inputs": inputs, **manifest}, indent=2)
-        write_file(making / MANIFEST, content + "\n")
-        verified.seal(making)
-
-    waiting = f"waiting for another process that prepares {path} ..."  # printed even without progress
-    if make_once(path, fill, on_wait=lambda: _print(waiting)) and progress:
-        _print(f"prepared {parent.name}: {counts_text(path)}; {time.monotonic() - start:.1f} s; {path}")
-    verified.check_sizes(path)
-    verified.check(path / MANIFEST)
-    return path
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+# ---------------------------------------------------------------- tokens
+def _store(
+    sources: list[str], corpus: Path, tokenizer: Path, cache: Path, progress: bool, num_workers: int | None
+) -> Folder:
+    verified.check_folder(tokenizer)
+    contents = {"corpus": content_of(corpus), "tokenizer": content_of(tokenizer)}
+    encoder = tokens.Encoder(corpus, tokenizer, sources, progress, num_workers)
+    inputs = {"version": VERSION, "sources": sources, **contents}
+    return Folder(cache / "tokens", inputs, encoder.share, encoder.write_stores, progress)

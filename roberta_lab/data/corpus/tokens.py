@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -15,41 +16,105 @@ import numpy as np
 
 from roberta_lab.axes import Ints
 from roberta_lab.axes.data_mix import training_documents
+from roberta_lab.axes.sentence_store import fingerprint_of
 from roberta_lab.config import Damaged, DataMixConfig, naming
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
-from roberta_lab.data.token_store import Part
-from roberta_lab.data.verified import load_arrays, save_arrays
+from roberta_lab.data.corpus.workers import Pieces
+from roberta_lab.data.token_store import Part, Shard
+from roberta_lab.data.verified import hashes_of, learn, load_arrays, save_arrays
 
 if TYPE_CHECKING:
     from roberta_lab.axes.tokenizer import Encoding
 
 SENTENCES_AT_ONCE = 1 << 13
+ATTEMPTS = 3  # to have all parts as they were written
+WAY_OUT = "delete it, and the same command goes on"
+PARTS = "parts"  # in the folder that is made: the tokens of each part of the corpus, until all are joined
 
 
-def write_stores(
-    path: Path, corpus: Path, tokenizer: Path, sources: list[str], progress: bool, num_workers: int | None
-) -> Manifest:
-    """Write a store of each split into `path` and return the manifest. `sources` are the names in the order of the mix."""
-    stems = parts.names(corpus)
-    (path / "parts").mkdir(exist_ok=True)
-    sizes = {stem: int(parts.records(corpus, stem)["characters"].sum()) for stem in stems}
-    finished = {stem for stem in stems if all(_is_whole(_encoded(path, stem, split)) for split in parts.SPLITS)}
-    workers.run(partial(encode_part, path, corpus, tokenizer), sizes, finished, num_workers, "tokens", progress)
-    encoding = _load(tokenizer)
-    counts, contents = {}, []
-    for split in parts.SPLITS:
-        shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
-        encoded = (_part(_encoded(path, stem, split)) for stem in stems)
-        meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": sources}
-        with naming(path / split):
-            token_store.write(path / split, encoded, encoding.vocab_size, meta)
-        store = token_store.open_store(path / split)
-        counts[f"{split} tokens"] = store.num_tokens
-        contents.append(store.fingerprint)
-    shutil.rmtree(path / "parts")
-    return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
+@dataclass(frozen=True)
+class Encoder:
+    """How a corpus becomes tokens. `sources` are the names in the order of the mix."""
+
+    corpus: Path
+    tokenizer: Path
+    sources: list[str]
+    progress: bool
+    num_workers: int | None
+
+    def share(self, path: Path, leaves: bool) -> bool:
+        """Encode parts of the corpus into `path` while there are some to take; return whether all are there."""
+        (path / PARTS).mkdir(exist_ok=True)
+        sizes = _sizes(self.corpus)
+        encode, mark = partial(encode_part, path, self.corpus, self.tokenizer), partial(_mark, path)
+        return workers.share(Pieces("tokens", "part", sizes, mark, encode), self.num_workers, self.progress, leaves)
+
+    def write_stores(self, path: Path) -> Manifest:
+        """Encode what is missing, join it to a store of each split in `path`, and return the manifest."""
+        sizes, encoding = self._verified(path), _load(self.tokenizer)
+        counts, contents = {}, []
+        for place, split in enumerate(parts.SPLITS):
+            shutil.rmtree(path / split, ignore_errors=True)  # left by an attempt that ended here
+            meta = {"split": split, "tokenizer": encoding.fingerprint, "sources": self.sources}
+            with naming(path / split):
+                own = {stem: size[place] for stem, size in sizes.items()}
+                shards = self._join(path, split, own, encoding.vocab_size, meta)
+            counts[f"{split} tokens"] = sum(shard["tokens"] for shard in shards)
+            contents.append(fingerprint_of(shards))
+        joined = path / f".{PARTS}"  # at once: no process takes a part that was removed for one that is missing
+        shutil.rmtree(joined, ignore_errors=True)
+        (path / PARTS).rename(joined)
+        shutil.rmtree(joined)
+        return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
+
+    def _verified(self, path: Path) -> dict[str, list[int]]:
+        """Return the number of tokens of each part, by split, once each is there as it was written. Raises Damaged."""
+        stems, found = [*_sizes(self.corpus)], dict[str, list[int]]()
+        for _ in range(ATTEMPTS):
+            self.share(path, False)
+            missing = [stem for stem in stems if stem not in found]
+            for stem, sizes in workers.run(partial(_verify, path), missing, self.num_workers, "tokens", workers.QUICK):
+                if sizes is not None:
+                    found[stem] = sizes
+            if len(found) == len(stems):
+                return {stem: found[stem] for stem in stems}
+        raise Damaged.at(path / PARTS, "is damaged again and again", "look at the disk")
+
+    def _join(
+        self, path: Path, split: str, sizes: dict[str, int], vocab_size: int, meta: Mapping[str, object]
+    ) -> list[Shard]:
+        """Write the store of a split and return its shards, written by all workers: each reads the parts that it needs."""
+        (path / split).mkdir()
+        runs = dict(enumerate(token_store.shards_of(sizes.values())))
+        write = partial(_write_shard, path, split, [*sizes], runs, vocab_size)
+        written = dict(workers.run(write, [*runs], self.num_workers, "tokens"))
+        shards = [written[number] for number in runs]
+        columns = (
+            Part(np.empty(0), **load_arrays(_encoded(path, stem, split), WAY_OUT, without="tokens")) for stem in sizes
+        )
+        token_store.write_columns(path / split, columns, shards, vocab_size, meta)
+        files = [path / split / shard["file"] for shard in shards]
+        for _, found in workers.run(hashes_of, files, self.num_workers, "tokens"):  # of what lies on the disk now
+            learn(found)
+        return shards
+
+
+def _write_shard(
+    path: Path, split: str, stems: list[str], runs: dict[int, list[tuple[int, int, int]]], vocab_size: int, number: int
+) -> Shard:
+    tokens = (_part(_encoded(path, stems[i], split)).tokens[start:end] for i, start, end in runs[number])
+    return token_store.write_shard(path / split, number, tokens, vocab_size)
+
+
+@lru_cache(maxsize=1)
+def _sizes(corpus: Path) -> dict[str, int]:
+    """Return the bytes of text of each part of a corpus."""
+    texts = {
+        stem: [corpus / "parts" / f"{stem}.{split}.jsonl" for split in parts.SPLITS] for stem in parts.names(corpus)
+    }
+    return {stem: sum(file.stat().st_size for file in files) for stem, files in texts.items()}
 
 
 def cut_of(store: Path, config: DataMixConfig) -> str:
@@ -71,13 +136,13 @@ def cut_of(store: Path, config: DataMixConfig) -> str:
     return ", and ".join(said)
 
 
-def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
-    """Write the tokens of one part of the corpus, split by split."""
+def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> int:
+    """Write the tokens of one part of the corpus, split by split; return their number."""
     found, kept = parts.records(corpus, stem), parts.kept(corpus, stem)
-    encoding = _load(tokenizer)
+    encoding, number = _load(tokenizer), 0
     dtype = token_store.dtype_of(encoding.vocab_size)
-    for number, split in enumerate(parts.SPLITS):
-        documents = found[kept & (found["held_out"] == number)]
+    for place, split in enumerate(parts.SPLITS):
+        documents = found[kept & (found["held_out"] == place)]
         tokens: list[Ints] = [np.empty(0, dtype)]
         lengths: list[Ints] = [np.empty(0, np.int64)]
         rest = (sentence for document in parts.lines(corpus, stem, split) for sentence in document["sentences"])
@@ -88,26 +153,32 @@ def encode_part(path: Path, corpus: Path, tokenizer: Path, stem: str) -> None:
         columns = (documents["sentences"].astype(np.int64), documents["name"], documents["source"])
         part = Part(np.concatenate(tokens), np.concatenate(lengths), *columns)
         save_arrays(_encoded(path, stem, split), part._asdict())
+        number += len(part.tokens)
+    return number
 
 
 def _part(file: Path) -> Part:
-    return Part(**load_arrays(file, "delete it, and the same command goes on"))
+    return Part(**load_arrays(file, WAY_OUT))
 
 
-def _is_whole(file: Path) -> bool:
-    """Return whether an earlier attempt has made a part, and it is as it was written; a damaged one is made again."""
+def _verify(path: Path, stem: str) -> list[int] | None:
+    """Return the number of tokens of a part, by split. None where a file is damaged, which is said, or missing: it is unmarked."""
     try:
-        _part(file)
+        return [len(_part(_encoded(path, stem, split)).tokens) for split in parts.SPLITS]
     except FileNotFoundError:
-        return False
+        pass
     except Damaged as damage:
         print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
-        return False
-    return True
+    _mark(path, stem).unlink(missing_ok=True)
+    return None
 
 
 def _encoded(path: Path, stem: str, split: str) -> Path:
-    return path / "parts" / f"{stem}.{split}.npz"
+    return path / PARTS / f"{stem}.{split}.npz"
+
+
+def _mark(path: Path, stem: str) -> Path:
+    return _encoded(path, stem, parts.SPLITS[-1])  # which is written last
 
 
 @lru_cache(maxsize=1)  # a process encodes many parts with the words it has met

@@ -18,6 +18,7 @@ from roberta_lab.data.corpus.sources.scanning import Scan
 from roberta_lab.data.corpus.sources.text import Document
 
 PYDOC_SLICES = 8
+WITHOUT_FILES = ("pydoc", "hub")  # kinds of sources
 
 
 @dataclass(frozen=True)

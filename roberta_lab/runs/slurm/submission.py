@@ -18,7 +18,17 @@ from roberta_lab.runs.slurm.record import Submitted
 from roberta_lab.runs.slurm.script import Task
 
 MOST = 1000  # jobs of one array, as many as SLURM allows unless it is told otherwise
-HERE_ONLY = ("reproduce", "slurm", "slurm_light", "hydra", "trainer.jobs", "trainer.progress")  # what jobs are not told
+# what jobs are not told
+HERE_ONLY = (
+    "reproduce",
+    "slurm",
+    "slurm_light",
+    "hydra",
+    "trainer.jobs",
+    "trainer.progress",
+    "prepare.jobs",
+    "prepare.stage",
+)
 
 
 @dataclass
@@ -82,13 +92,24 @@ def submit(
             sent = _submitted(
                 Submission(config, record.new_folder(outputs), _sweeps(tables, todo)), todo, user, tables, waiting
             )
-    _say(sent, len(complete), len(waiting), len(left) - len(todo))
+    _say(sent)
+    others = f", {len(left) - len(todo)} made by other processes" if len(left) > len(todo) else ""
+    print(f"besides: {len(complete)} complete, {len(waiting)} queued before{others}")
     return {
         "submitted": [asdict(job) for job in sent],
         "complete": len(complete),
         "queued": len(waiting),
         "elsewhere": len(left) - len(todo),
     }
+
+
+def submit_preparation(job: Job) -> dict[str, Json]:
+    """Submit the preparation of a job's data, and say so. Nothing is waited for. Raises ConfigError, SlurmError."""
+    queue.expect_slurm()
+    new = Submission(job.config, record.new_folder(Path(job.config.paths.outputs)), ())
+    _prepare(new, [job])
+    _say(new.jobs)
+    return {"submitted": [asdict(one) for one in new.jobs]}
 
 
 def _submitted(
@@ -101,7 +122,7 @@ def _submitted(
     """Submit all arrays in the order in which they wait for one another; return the jobs."""
     config, made_by = new.config, {path: job.array for path, job in waiting.items()}
     told = without(user, *HERE_ONLY)
-    prepared = [f"afterok:{number}" for number in _prepare(new, todo)]
+    prepared = _prepare(new, todo)
     for batch in layers(todo):
         needed = sorted({made_by[path] for run in batch for path in run.needs if path in made_by})
         tasks = [
@@ -134,17 +155,29 @@ def _told(run: Job, user: Sequence[Override]) -> list[Override]:
 
 
 def _prepare(new: Submission, todo: Sequence[Job]) -> list[str]:
-    """Submit the preparation of each data mix that the runs read; return the numbers of the array."""
+    """Submit the preparation of each data mix that the runs read; return the numbers of the arrays that end it.
+
+    With `prepare.jobs`, so many share the units of the corpus, then its parts; one job after each makes a whole of them, and
+    what the others have left. So no core waits while one process trains the tokenizer.
+    """
     mixes: dict[str, Job] = {}
     for run in filter(data_checks.reads_mix, todo):
         key = json.dumps([asdict(run.config.data_mix), asdict(run.config.tokenizer)], sort_keys=True)
         mixes.setdefault(key, run)
-    cache = Path(new.config.paths.cache)
-    tasks = [
-        Task("prepare", f"text of {run.row or run.label}", _words_of_data(run), cache, is_run=False)
-        for run in mixes.values()
-    ]
-    return new.array(tasks, new.config.slurm_light, ()) if tasks else []
+    many, needs = new.config.prepare.jobs, list[str]()
+    stages = (("corpus", many), ("tokenizer", 1), ("tokens", many), ("all", 1)) if many > 1 else (("all", 1),)
+    for stage, number in stages if mixes else ():
+        tasks = [task for run in mixes.values() for task in [_preparation(run, stage)] * number]
+        is_shared = number > 1  # what one of its jobs leaves, the next stage makes
+        ended = new.array(tasks, new.config.slurm_light, needs)
+        needs = [f"{'afterany' if is_shared else 'afterok'}:{array}" for array in ended]
+    return needs
+
+
+def _preparation(run: Job, stage: str) -> Task:
+    words = (*_words_of_data(run), *([] if stage == "all" else [f"prepare.stage={stage}"]))
+    of = "" if stage == "all" else f", {stage}"
+    return Task("prepare", f"text of {run.row or run.label}{of}", words, Path(run.config.paths.cache), is_run=False)
 
 
 def _words_of_data(run: Job) -> tuple[str, ...]:
@@ -183,11 +216,9 @@ def _check(config: Config) -> None:
         )
 
 
-def _say(sent: Sequence[Submitted], complete: int, waiting: int, elsewhere: int) -> None:
+def _say(sent: Sequence[Submitted]) -> None:
     arrays: dict[tuple[str, str], int] = {}
     for job in sent:
         arrays[job.kind, job.array] = arrays.get((job.kind, job.array), 0) + 1
     parts = [f"{kind} {number} ({counted(count, 'job')})" for (kind, number), count in arrays.items()]
     print("submitted: " + (", ".join(parts) or "nothing, for nothing is missing that is not queued"))
-    others = f", {elsewhere} made by other processes" if elsewhere else ""
-    print(f"besides: {complete} complete, {waiting} queued before{others}")

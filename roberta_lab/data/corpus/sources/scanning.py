@@ -16,6 +16,7 @@ from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
 from roberta_lab.data.corpus.sources.marks import LONGEST_MARK, encoding_of
 from roberta_lab.data.verified import recall, remember
 
+MEMORY = "file_scans.json"  # in the cache
 RANGE_BYTES = 1 << 25  # a larger plain file of JSON lines is read in ranges of about this size
 # keys of SourceConfig that do not decide what is read of files
 _NOT_IN_DOCUMENTS = ("path", "hub", "stands_for", "licence", "repeats", "weight")
@@ -40,7 +41,7 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
 
     The scans are kept in `cache`/file_scans.json under path, size and time of change, so a second call reads no file.
     """
-    memory = cache / "file_scans.json"
+    memory = cache / MEMORY
     remembered, files, pieces = recall(memory), dict[str, object](), list[tuple[SourceFile, int]]()
     known = dict(remembered)
     found = find(source)
@@ -64,6 +65,20 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
             remember(memory, known)
     reading = {name: value for name, value in settings(source).items() if name not in _NOT_IN_DOCUMENTS}
     return Scan({"reading": reading, "files": files}, _grouped(pieces))
+
+
+def keys(source: SourceConfig) -> list[tuple[str, Path, int]]:
+    """Return the key of each file's scan in the memory, the file, and its bytes. Raises ConfigError."""
+    try:
+        stats = {file.path: file.path.stat() for file in find(source)}
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    return [(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}", path, stat.st_size) for path, stat in stats.items()]
+
+
+def scan_files(files: Mapping[str, Path]) -> dict[str, _FileScan]:
+    """Return the scans of files by their keys, as the memory holds them."""
+    return {key: _scan_file(path, lambda _: None) for key, path in files.items()}
 
 
 def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tuple[SourceFile, int]]:
