@@ -253,6 +253,17 @@ def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
 
 
 @contextmanager
+def locked_if_free(note: Path) -> Iterator[bool]:
+    """Hold a note while the block runs, if nobody else does. Yield whether it is held."""
+    found = _place(note)
+    try:
+        yield isinstance(found, _Held)
+    finally:
+        if isinstance(found, _Held):
+            found.let_go()
+
+
+@contextmanager
 def claim(folder: Path) -> Iterator[None]:
     """Hold a folder for this process by its `owner.json`; raise RunInUse with the process that holds it.
 

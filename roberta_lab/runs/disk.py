@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config, Damaged
+from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.preparation import MANIFEST, content_of
 from roberta_lab.runs import provenance, results
@@ -15,6 +16,7 @@ from roberta_lab.runs.identity import KINDS
 PREPARED = ("corpus", "tokenizer", "tokens")  # folders of the cache, which runs note by the hash of their content
 FEATURES = "features"  # of the cache: inputs of tasks, which only runs that are not complete read
 CHECKPOINTS = "checkpoints"
+COPY = "a copy of tokens on this machine, which is made again when it is read"
 REMOVED = ".removed"  # how a hidden folder of the cache ends that is being removed
 UNREADABLE = (Damaged, OSError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -62,6 +64,7 @@ def removable(config: Config) -> list[Removable]:
     outputs, cache = Path(config.paths.outputs), Path(config.paths.cache)
     runs = runs_in(outputs)
     found = [own for run in runs for own in _checkpoints(run, config.prune.final)]
+    found += [Removable(path, COPY) for path in local_copy.copies_in(config.paths.local)]
     if is_shared(config):
         return found
     left = (Removable(path, "what an interrupted prune has left") for path in sorted(cache.glob(f"*/.*{REMOVED}")))
