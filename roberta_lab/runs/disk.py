@@ -1,5 +1,6 @@
 """What lies on the disk: the sizes of runs, checkpoints and caches, and what of it can go without loss of a result."""
 
+import errno
 import os
 import shutil
 from collections.abc import Collection, Container, Iterator
@@ -10,6 +11,7 @@ from roberta_lab.config import Config, Damaged
 from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.preparation import MANIFEST, content_of
+from roberta_lab.data.network_files import without
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 
@@ -117,9 +119,10 @@ def remove(what: Removable) -> None:
         with claim(what.run):
             if results.is_complete(what.run):
                 what.path.unlink(missing_ok=True)
-    elif what.path.is_dir():
+    elif what.path.is_dir() and not what.path.is_symlink():
         hidden = what.path.with_name(f".{what.path.name}{REMOVED}")  # no run takes a part of it for the whole
         os.replace(what.path, hidden)
-        shutil.rmtree(hidden)
+        with without(errno.ENOTEMPTY, errno.EBUSY):  # NFS keeps a file that is open somewhere: it goes the next time
+            shutil.rmtree(hidden)
     else:
         what.path.unlink(missing_ok=True)

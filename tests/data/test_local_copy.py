@@ -10,11 +10,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 
-from roberta_lab.cli import main
 from roberta_lab.config import Damaged
-from roberta_lab.data import claims, local_copy, token_store, verified
+from roberta_lab.data import claims, local_copy, verified
 
 
 @pytest.fixture
@@ -154,18 +152,3 @@ def test_one_that_is_being_made_is_not_swept(store: Path, tmp_path: Path) -> Non
     verified.seal(store)
     local_copy.of(store, str(tmp_path))
     assert not making.exists()
-
-
-@pytest.mark.usefixtures("small_source")
-def test_a_run_is_bitwise_the_same_and_has_the_same_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["pretrain", *SHORT, f"paths.cache={tmp_path / 'cache'}"]
-    read, opened = token_store.open_store, list[Path]()
-    monkeypatch.setattr(token_store, "open_store", lambda path: (opened.append(path), read(path))[1])
-    assert main.main([*words, "paths.outputs=near", f"paths.local={tmp_path / 'local'}"]) == 0
-    assert all(path.is_relative_to(tmp_path / "local") for path in opened[-2:])
-    assert main.main([*words, "paths.outputs=far"]) == 0
-    near, far = (path for outputs in ("near", "far") for path in tmp_path.glob(f"{outputs}/pretrain/*"))
-    assert near.name == far.name
-    assert (near / "metrics.jsonl").read_bytes() == (far / "metrics.jsonl").read_bytes()
-    assert main.main(["prune", "paths.outputs=near", f"paths.local={tmp_path / 'local'}", "prune.yes=true"]) == 0
-    assert not [*(tmp_path / "local" / "tokens").iterdir()] and (tmp_path / "cache" / "tokens").is_dir()
