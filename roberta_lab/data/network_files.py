@@ -11,6 +11,7 @@ from pathlib import Path
 from roberta_lab.config import naming
 
 _TRIES = 3
+_PAUSE = 0.02  # seconds
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
 _seen: dict[
     tuple[Path, str], tuple[float, float]
@@ -28,10 +29,17 @@ def without(*numbers: int) -> Iterator[None]:
 
 
 def read(file: Path) -> bytes:
-    """Return what a file holds. NFS may know it by a handle that is gone since another machine replaced it: it is opened anew."""
+    """Return what a file holds. One that goes between opening and reading is an error there, of many kinds: it is opened anew.
+
+    NFS answers with a handle that is forgotten (ESTALE), others with EPERM or EFAULT. Raises OSError.
+    """
     for _ in range(_TRIES):
-        with without(errno.ESTALE):
+        try:
             return file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:
+            time.sleep(_PAUSE)
     return file.read_bytes()
 
 
