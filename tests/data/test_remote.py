@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from hub_server import Hub, Repository
 from local_server import LocalServer
 
 from roberta_lab.config import ConfigError, SourceConfig
@@ -320,3 +321,26 @@ def test_the_file_systems_of_urls_are_loaded_only_for_one() -> None:
     code = "import sys; from roberta_lab.data.corpus.sources import files; print('fsspec' in sys.modules or 'aiohttp' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
     assert found.stdout == "False\n"
+
+
+def test_a_dataset_of_the_hub_is_read_by_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"data/a.jsonl": LINES, "data/b.jsonl.gz": gzip.compress(LINES, mtime=0), "README.md": b"no"}
+    for name, content in held.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    commit = "a" * 40
+    repositories = {"own/er": Repository({commit: held}, {"main": commit}), "own/hidden": Repository({}, {}, "private")}
+    monkeypatch.setattr(remote, "WAITS", (0.0, 0.0))
+    with Hub(repositories) as hub:
+        monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub.url, "token": False})
+        hub.cut = {"a.jsonl": 2}
+        local = read(str(tmp_path / "data"), tmp_path)
+        assert len(local[1]) == 1000
+        for place in (f"own/er@{commit}/data", "own/er/data/*.jsonl*"):
+            assert read(f"hf://datasets/{place}", tmp_path) == local
+        for place, said in (
+            ("er/none.jsonl", "nothing is there"),
+            ("hidden/a.jsonl", "access is refused.*hf auth login"),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                read(f"hf://datasets/own/{place}", tmp_path)
