@@ -333,7 +333,6 @@ def test_a_dataset_of_the_hub_is_read_by_url(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(remote, "WAITS", (0.0, 0.0))
     with Hub(repositories) as hub:
         monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub.url, "token": False})
-        hub.cut = {"a.jsonl": 2}
         local = read(str(tmp_path / "data"), tmp_path)
         assert len(local[1]) == 1000
         for place in (f"own/er@{commit}/data", "own/er/data/*.jsonl*"):

@@ -208,10 +208,9 @@ def _options(scheme: str) -> dict[str, Any]:
 
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENT)
         # bytes as they lie there: a server that calls a .gz file a coding would have it unpacked on the way
-        return {
-            "client_kwargs": {"timeout": limits, "auto_decompress": False},
-            "headers": {"Accept-Encoding": "identity"},
-        }
+        # fsspec leaves connections open whose answer is an error, unless the session itself raises it
+        kept = {"timeout": limits, "auto_decompress": False, "raise_for_status": True}
+        return {"client_kwargs": kept, "headers": {"Accept-Encoding": "identity"}}
     if scheme == "s3":
         tries = {"connect_timeout": CONNECT, "read_timeout": SILENT, "retries": {"max_attempts": 2}}
         return {"config_kwargs": tries}
