@@ -30,6 +30,7 @@ class Web(BaseHTTPRequestHandler):
 
     files: ClassVar[dict[str, bytes]] = {}
     ranges: ClassVar[bool] = True
+    tells_lengths: ClassVar[bool] = True  # of what it sends; where not, what is cut off looks whole
     headers_too: ClassVar[dict[str, str]] = {}
     cuts: ClassVar[list[int]] = []  # after so many bytes of the next answers the connection ends
     statuses: ClassVar[list[int]] = []  # of the next answers
@@ -56,7 +57,8 @@ class Web(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{whole}")
         for name, value in self.headers_too.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
+        if self.tells_lengths or self.command == "HEAD":
+            self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command == "GET":
             cut = self.cuts.pop(0) if self.cuts else len(data)
@@ -73,6 +75,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "asked": [],
         "headers_too": {},
         "ranges": True,
+        "tells_lengths": True,
     }.items():
         monkeypatch.setattr(Web, name, value)
     with LocalServer(Web) as server:
@@ -146,6 +149,7 @@ def test_a_large_file_is_cut_where_the_store_tells_versions(
 ) -> None:
     monkeypatch.setattr(scanning, "RANGE_BYTES", 4096)
     monkeypatch.setattr(remote, "_BLOCK", 1000)
+    Web.headers_too = {"ETag": '"1"'}
     (tmp_path / "a.jsonl").write_bytes(LINES)
     Web.files["/a.jsonl"] = LINES
     store.pipe("/b/a.jsonl", LINES)
@@ -204,6 +208,13 @@ def test_a_read_that_breaks_off_goes_on_where_it_was(tmp_path: Path, web: str, r
     whole = read(f"{web}{name}", tmp_path / "1")
     Web.cuts += [700, 900, 10**9, 0, 300]
     assert read(f"{web}{name}", tmp_path / "2") == whole and len(whole[1]) == 500 and not Web.cuts
+
+
+@pytest.mark.parametrize("tells_lengths", [True, False])
+def test_a_large_file_that_breaks_off_goes_on_where_it_was(tmp_path: Path, web: str, tells_lengths: bool) -> None:
+    Web.files["/a.jsonl"], Web.headers_too, Web.tells_lengths = LINES * 100, {"ETag": '"1"'}, tells_lengths
+    Web.cuts += [2_500_000, 1_500_000, 10**9, 2_900_000]
+    assert len(read(f"{web}/a.jsonl", tmp_path)[1]) == 50_000 and not Web.cuts
 
 
 def test_one_that_breaks_off_always_is_said(tmp_path: Path, web: str) -> None:
