@@ -331,11 +331,10 @@ class _Stream(io.RawIOBase):
 
     def _read(self, size: int) -> bytes:
         try:
-            if self._own is None:
-                self._own = self._open()
-            if self._seekable and self._own.tell() != self._at:
-                self._own.seek(self._at)
-            if data := self._own.read(size):
+            own = self._own or self._open()
+            if self._seekable and own.tell() != self._at:
+                own.seek(self._at)
+            if data := own.read(size):
                 return data
         except Exception:
             self._let_go()
@@ -346,12 +345,15 @@ class _Stream(io.RawIOBase):
     def _open(self) -> BinaryIO:
         filesystem, path = _opened(self._file.url)
         if self._seekable:
-            return cast(BinaryIO, filesystem.open(path, "rb", block_size=_BLOCK, cache_type="readahead"))
-        stream = cast(BinaryIO, filesystem.open(path, "rb", block_size=0, size=self._file.size))
+            self._own = own = cast(BinaryIO, filesystem.open(path, "rb", block_size=_BLOCK, cache_type="readahead"))
+            return own
+        self._own = own = cast(BinaryIO, filesystem.open(path, "rb", block_size=0, size=self._file.size))
         left = self._at  # a web server need not know ranges
-        while left and (data := stream.read(min(left, 1 << 20))):
+        while left and (data := own.read(min(left, 1 << 20))):
             left -= len(data)
-        return stream
+        if left:
+            raise ConnectionError(f"it ended before byte {self._at:,}")
+        return own
 
     def _let_go(self) -> None:
         own, self._own = self._own, None
