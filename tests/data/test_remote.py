@@ -19,7 +19,7 @@ from hub_server import Hub, Repository
 from local_server import LocalServer
 
 from roberta_lab.config import ConfigError, SourceConfig
-from roberta_lab.data.corpus.sources import files, kinds, remote, scanning
+from roberta_lab.data.corpus.sources import files, kinds, remote, scanning, stores
 from roberta_lab.data.corpus.sources.text import Document
 
 LINES = b"".join(json.dumps({"text": f"document number {i}"}).encode() + b"\n" for i in range(500))
@@ -67,7 +67,7 @@ class Web(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(remote, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(stores, "WAITS", (0.0, 0.0))
     for name, value in {
         "files": {},
         "cuts": [],
@@ -200,6 +200,15 @@ def test_a_file_that_changes_between_hash_and_reading_gives_no_corpus(tmp_path: 
         list(kinds.documents(source, Counter(), "name", found.groups[0][0]))
 
 
+def test_other_bytes_of_the_same_version_give_no_corpus(tmp_path: Path, web: str) -> None:
+    Web.files["/a.jsonl"], Web.headers_too = LINES, {"ETag": '"1"'}
+    source = SourceConfig("jsonl", f"{web}/a.jsonl")
+    found = scanning.scan(source, tmp_path)
+    Web.files["/a.jsonl"] = LINES.replace(b"number", b"NUMBER")
+    with pytest.raises(ConfigError, match="changed while it was read"):
+        list(kinds.documents(source, Counter(), "name", found.groups[0][0]))
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("name", ["/a.jsonl", "/a.jsonl.gz"])
 def test_a_read_that_breaks_off_goes_on_where_it_was(tmp_path: Path, web: str, ranges: bool, name: str) -> None:
@@ -257,8 +266,8 @@ def test_one_that_is_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
         def do_GET(self) -> None:
             time.sleep(0.4)
 
-    monkeypatch.setattr(remote, "WAITS", ())
-    monkeypatch.setattr(remote, "SILENT", 0.05)
+    monkeypatch.setattr(stores, "WAITS", ())
+    monkeypatch.setattr(stores, "SILENT", 0.05)
     with LocalServer(Silent) as server, pytest.raises(ConfigError, match="cannot be reached"):
         read(f"{server.url}/a.jsonl", tmp_path)
 
@@ -341,7 +350,7 @@ def test_a_dataset_of_the_hub_is_read_by_url(tmp_path: Path, monkeypatch: pytest
         (tmp_path / name).write_bytes(content)
     commit = "a" * 40
     repositories = {"own/er": Repository({commit: held}, {"main": commit}), "own/hidden": Repository({}, {}, "private")}
-    monkeypatch.setattr(remote, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(stores, "WAITS", (0.0, 0.0))
     with Hub(repositories) as hub:
         monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub.url, "token": False})
         local = read(str(tmp_path / "data"), tmp_path)

@@ -9,53 +9,24 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
-import logging
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.paths import URL
 from roberta_lab.config.secrets import masked
+from roberta_lab.data.corpus.sources import stores
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
 
-_T = TypeVar("_T")
-_WEB = ("http", "https")  # which have files but no folders
-PACKAGES = {  # by scheme; fsspec itself and aiohttp come with Lightning
-    **{"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"},
-    **dict.fromkeys(_WEB, "aiohttp"),
-    "memory": "fsspec",  # within a process: for tests and notebooks
-}
-_SHOWN = "s3://, gs://, hf://, http://, https://"
-_ACCESS = {
-    "s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a public bucket FSSPEC_S3_ANON=true",
-    "gs": "log in with `gcloud auth application-default login`; for a public bucket set FSSPEC_GS_TOKEN=anon",
-    "hf": "log in with `hf auth login` or set HF_TOKEN",
-}
-WAITS = (1.0, 4.0)  # seconds before a call is made again
-CONNECT, SILENT = 10.0, 30.0  # seconds until a connection is given up: while it is made; without a byte
 _BLOCK = 1 << 22  # bytes that are asked for at once
 _READ = 1 << 17
-_SETTLED = 3600.0  # seconds after which a time of change is taken for a version of the content
-_MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "blob_id", "created")  # what stores say of the content itself
-_TIMES = ("Last-Modified", "LastModified", "updated", "last_modified", "mtime")
-_BUSY = (408, 429, 500, 502, 503, 504)  # HTTP
-_TRY_THEMSELVES = ("gs", "gcs")  # whose library tries six times, for 40 s
-_PASSES = {  # classes of errors, of the libraries of all schemes, that may pass; found by name, since few are installed
-    *("ConnectionError", "TimeoutError", "IncompleteRead", "gaierror"),
-    *("ClientConnectionError", "ClientPayloadError", "HTTPClientError", "TransportError"),
-}
-_NEEDS_LOGIN = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "GoogleAuthError"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +44,7 @@ class RemoteFile:
     @property
     def name(self) -> str:
         """Return the last part of the path."""
-        return PurePosixPath(_path_of(self.url)).name
+        return PurePosixPath(stores.path_of(self.url)).name
 
     @property
     def suffix(self) -> str:
@@ -83,11 +54,13 @@ class RemoteFile:
     @property
     def can_be_cut(self) -> bool:
         """Return whether ranges of it can be read apart: all of them are known to be of one version."""
-        return bool(self.version) and _scheme(self.url) not in _WEB
+        return bool(self.version) and stores.scheme_of(self.url) not in stores.WEB
 
     def open(self, seekable: bool = False) -> BinaryIO:
         """Return its bytes as a stream; of a web server one that can seek asks for ranges. Reading raises ConfigError."""
-        return cast(BinaryIO, io.BufferedReader(_Stream(self, seekable or _scheme(self.url) not in _WEB), _READ))
+        return cast(
+            BinaryIO, io.BufferedReader(_Stream(self, seekable or stores.scheme_of(self.url) not in stores.WEB), _READ)
+        )
 
     def expect_unchanged(self) -> None:
         """Raise ConfigError if the store has another content now, after this one was read: the two may have been mixed."""
@@ -96,7 +69,11 @@ class RemoteFile:
         else:
             is_same = not self.sha256 or sha256_of(self, lambda _: None) == self.sha256
         if not is_same:
-            raise ConfigError(f"{self}: it was changed while it was read. Run the same command again.")
+            raise _changed(self)
+
+
+def _changed(file: RemoteFile) -> ConfigError:
+    return ConfigError(f"{file}: it was changed while it was read. Run the same command again.")
 
 
 Place: TypeAlias = Path | RemoteFile
@@ -114,14 +91,14 @@ def is_url(path: str) -> bool:
 
 def check(url: str) -> None:
     """Raise ConfigError for a URL that is not read. Use no network."""
-    scheme, shown = _scheme(url), masked(url)
+    scheme, shown = stores.scheme_of(url), masked(url)
     if "::" in url:
-        raise ConfigError(f"{shown}: chained URLs are not read. Allowed: one URL, {_SHOWN}.")
+        raise ConfigError(f"{shown}: chained URLs are not read. Allowed: one URL, {stores.SHOWN}.")
     if scheme in ("file", "local"):
-        raise ConfigError(f"{shown}: a file of this machine. Allowed: its path, {_path_of(url)}.")
-    if scheme not in PACKAGES:
-        raise ConfigError(f"{shown}: {scheme}:// is not read. Allowed: {_SHOWN}, or a path.")
-    if not _path_of(url).strip("/"):
+        raise ConfigError(f"{shown}: a file of this machine. Allowed: its path, {stores.path_of(url)}.")
+    if scheme not in stores.PACKAGES:
+        raise ConfigError(f"{shown}: {scheme}:// is not read. Allowed: {stores.SHOWN}, or a path.")
+    if not stores.path_of(url).strip("/"):
         raise ConfigError(f"{shown}: it names no file. Allowed: {scheme}://PLACE/FILE, a folder or a glob of a store.")
 
 
@@ -134,11 +111,11 @@ def find(
     Raises ConfigError where there are none.
     """
     check(url)
-    if _scheme(url) in _WEB:
+    if stores.scheme_of(url) in stores.WEB:
         file = RemoteFile(url, *_described(url))
         return {PurePosixPath(file.name): file}
-    filesystem, path = _opened(url)
-    info = _tried(url, lambda: _info(filesystem, path))
+    filesystem, path = stores.opened(url)
+    info = stores.tried(url, lambda: _info(filesystem, path))
     if info is not None and info["type"] != "directory":
         return {PurePosixPath(PurePosixPath(path).name): _file(url, filesystem, info)}
     if info is None and not glob.has_magic(path):
@@ -146,13 +123,13 @@ def find(
     root = path if info is not None else _before_magic(path)
     folders, infos = [path], dict[str, Mapping[str, Any]]()
     if info is None:
-        matched: dict[str, dict[str, Any]] = _tried(url, lambda: filesystem.glob(path, detail=True))
+        matched: dict[str, dict[str, Any]] = stores.tried(url, lambda: filesystem.glob(path, detail=True))
         infos = {name: one for name, one in matched.items() if one["type"] == "file"}
         folders = [name for name in matched if name not in infos] if "**" not in path else []
     found = _below(url, filesystem, root, infos)
     seen = [*found]
     for folder in folders:
-        listed = _tried(url, partial(filesystem.find, folder, detail=True))
+        listed = stores.tried(url, partial(filesystem.find, folder, detail=True))
         below = _below(url, filesystem, root, listed)
         seen += below
         found |= {name: below[name] for name in of_kind(below)}
@@ -173,55 +150,11 @@ def sha256_of(file: RemoteFile, each: Callable[[bytes], object]) -> str:
 
 
 # ---------------------------------------------------------------- finding
-def _scheme(url: str) -> str:
-    return url.partition("://")[0].lower()
-
-
-def _path_of(url: str) -> str:
-    rest = url.partition("://")[2]
-    return re.split(r"[?#]", rest)[0] if _scheme(url) in _WEB else rest
-
-
-def _opened(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a URL, one for each process and place, and the path there."""
-    scheme = _scheme(url)
-    try:
-        import fsspec
-
-        options = _options(scheme)
-        known: Mapping[str, Any] = fsspec.config.conf.get(scheme, {})
-        chosen = {name: value for name, value in options.items() if name not in known}
-        with _quiet():
-            filesystem, path = fsspec.core.url_to_fs(url, **chosen)
-    except ImportError:
-        package = PACKAGES[scheme]
-        raise ConfigError(f"{masked(url)}: needs {package}; pip install 'roberta_lab[remote]'") from None
-    except Exception as error:
-        raise ConfigError(f"{masked(url)}: {_explained(scheme, error)}") from error
-    return filesystem, path
-
-
-def _options(scheme: str) -> dict[str, Any]:
-    """Return what bounds the time of a call, in the words of each library."""
-    if scheme in _WEB:
-        import aiohttp
-
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENT)
-        # bytes as they lie there: a server that calls a .gz file a coding would have it unpacked on the way
-        # fsspec leaves connections open whose answer is an error, unless the session itself raises it
-        kept = {"timeout": limits, "auto_decompress": False, "raise_for_status": True}
-        return {"client_kwargs": kept, "headers": {"Accept-Encoding": "identity"}}
-    if scheme == "s3":
-        tries = {"connect_timeout": CONNECT, "read_timeout": SILENT, "retries": {"max_attempts": 2}}
-        return {"config_kwargs": tries}
-    return {"requests_timeout": SILENT} if scheme in ("gs", "gcs") else {}
-
-
 def _info(filesystem: AbstractFileSystem, path: str) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = filesystem.info(path)
     except FileNotFoundError as error:
-        status, may_pass = _status(error)
+        status, may_pass = stores.status_of(error)
         if may_pass or status not in (None, 404):
             raise  # it was not looked for
         return None
@@ -232,46 +165,24 @@ def _described(url: str) -> tuple[int, str]:
     """Return size and version of a file, as the store has it now."""
 
     def look() -> dict[str, Any]:
-        filesystem, path = _opened(url)
+        filesystem, path = stores.opened(url)
         filesystem.invalidate_cache()
         found: dict[str, Any] = filesystem.info(path)
         return found
 
-    info = _tried(url, look)
-    return _size(url, info), _version(info)
+    info = stores.tried(url, look)
+    return _size(url, info), stores.version_of(info)
 
 
 def _file(url: str, filesystem: AbstractFileSystem, info: Mapping[str, Any]) -> RemoteFile:
     name = filesystem.unstrip_protocol(info["name"])
-    return RemoteFile(name, _size(name, info), _version(info))
+    return RemoteFile(name, _size(name, info), stores.version_of(info))
 
 
 def _size(url: str, info: Mapping[str, Any]) -> int:
     if not isinstance(info.get("size"), int):
         raise ConfigError(f"{masked(url)}: the server does not say how large it is. Download it, and give its path.")
     return int(info["size"])
-
-
-def _version(info: Mapping[str, Any]) -> str:
-    """Return what changes with the content; a time only if it is old, since two changes may share a young one."""
-    for key in _MARKS:
-        if (value := info.get(key)) and not str(value).startswith("W/"):  # a weak ETag may stay the same
-            return f"{key} {value.timestamp() if isinstance(value, datetime) else value}"
-    for key in _TIMES:
-        if (value := info.get(key)) and time.time() - _seconds(value) > _SETTLED:
-            return f"{key} {value}"
-    return ""
-
-
-def _seconds(value: object) -> float:
-    """Return a time of change in seconds, however a library gives it; infinity for what is none."""
-    with suppress(ValueError, TypeError, OverflowError):
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value) if value[:1].isdigit() else parsedate_to_datetime(value)
-        if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        return float(cast(float, value))
-    return float("inf")
 
 
 def _before_magic(path: str) -> str:
@@ -295,10 +206,17 @@ def _below(
 
 # ---------------------------------------------------------------- reading
 class _Stream(io.RawIOBase):
-    """The bytes of a file. After a read that broke off it is opened again where it was."""
+    """The bytes of a file. After a read that broke off it is opened again where it was.
+
+    One that is read from end to end is compared with its hash, if that is known.
+    """
 
     def __init__(self, file: RemoteFile, seekable: bool) -> None:
         self._file, self._seekable, self._at, self._own = file, seekable, 0, cast("BinaryIO | None", None)
+        self._digest, self._hashed = (
+            hashlib.sha256(),
+            0,
+        )  # of the bytes from the first on, as far as they were read in order
 
     def readable(self) -> bool:
         return True
@@ -323,9 +241,14 @@ class _Stream(io.RawIOBase):
         free = memoryview(buffer)
         size = min(len(free), self._file.size - self._at)
         if size <= 0:
+            if self._file.sha256 and self._hashed == self._file.size and self._digest.hexdigest() != self._file.sha256:
+                raise _changed(self._file)
             return 0
-        data = _tried(self._file.url, lambda: self._read(size))
+        data = stores.tried(self._file.url, lambda: self._read(size))
         free[: len(data)] = data
+        if self._hashed == self._at and self._file.sha256:
+            self._digest.update(data)
+            self._hashed += len(data)
         self._at += len(data)
         return len(data)
 
@@ -343,7 +266,7 @@ class _Stream(io.RawIOBase):
         raise ConnectionError(f"it ended after {self._at:,} of {self._file.size:,} bytes")
 
     def _open(self) -> BinaryIO:
-        filesystem, path = _opened(self._file.url)
+        filesystem, path = stores.opened(self._file.url)
         if self._seekable:
             self._own = own = cast(BinaryIO, filesystem.open(path, "rb", block_size=_BLOCK, cache_type="readahead"))
             return own
@@ -360,74 +283,3 @@ class _Stream(io.RawIOBase):
         if own is not None:
             with suppress(Exception):  # whatever a connection that broke off says when it is closed
                 own.close()
-
-
-# ---------------------------------------------------------------- calls of the libraries, and their errors
-def _tried(url: str, call: Callable[[], _T]) -> _T:
-    """Return what a call returns, after new tries if its error may pass; the last error becomes a ConfigError of one line."""
-    for wait in (*(() if _scheme(url) in _TRY_THEMSELVES else WAITS), None):
-        try:
-            with _quiet():
-                return call()
-        except ConfigError:
-            raise
-        except Exception as error:
-            status, may_pass = _status(error)
-            if wait is None or not (status in _BUSY or may_pass):
-                raise ConfigError(f"{masked(url)}: {_explained(_scheme(url), error)}") from error
-            time.sleep(wait)
-    raise AssertionError
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries from logging: what went wrong is said once, here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
-
-
-def _status(error: BaseException) -> tuple[int | None, bool]:
-    """Return the HTTP status of an answer, and whether there was none, or one that broke off."""
-    if _names(error) & _PASSES:
-        return None, True
-    for one in _chain(error):
-        response = getattr(one, "response", None)
-        said = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}  # botocore's
-        status = said.get("HTTPStatusCode") or getattr(response, "status_code", None) or getattr(one, "status", None)
-        status = status or getattr(one, "code", None)  # last: of some errors this warns
-        if isinstance(status, int) and 400 <= status < 600:
-            return status, False
-    return None, False
-
-
-def _explained(scheme: str, error: BaseException) -> str:
-    (status, is_of_network), names = _status(error), _names(error)
-    text = masked(" ".join(str(error).split()))
-    if status in (401, 403) or "PermissionError" in names or names & _NEEDS_LOGIN:
-        way = _ACCESS.get("gs" if scheme == "gcs" else scheme, "look at the address, and at what it asks for")
-        return f"access is refused, or there is no such place: {way}."
-    if status in _BUSY:
-        return f"the server has too much to do, or fails (HTTP {status}), also after several tries. Wait some minutes."
-    if is_of_network:
-        return (
-            f"the server cannot be reached, or broke off, also after several tries. Look at the network. ({text[:200]})"
-        )
-    if status in (404, 410) or "FileNotFoundError" in names:
-        return "nothing is there."
-    if "range requests" in text:
-        return "the server sends it only from its beginning, which this kind cannot be read by. Download it, and give its path."
-    return f"it cannot be read. {type(error).__name__}: {text[:300]}"
