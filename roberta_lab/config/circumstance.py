@@ -166,10 +166,12 @@ class SweepConfig:
 
 @dataclass
 class PathsConfig:
-    """The folders of results and of prepared data."""
+    """The folders of results and of prepared data, and one on a disk of the machine itself."""
 
     outputs: str = path("outputs")
     cache: str = path("${paths.outputs}/cache")
+    # where training keeps a copy of the tokens that it reads (data/local_copy.py); empty: it reads those of the cache
+    local: str = path("")
 
 
 @dataclass

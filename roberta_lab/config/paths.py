@@ -1,8 +1,10 @@
 """Paths that users type."""
 
 import os
+import re
 from pathlib import Path
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # how one begins
 LONGEST_PART = 255  # bytes of the name of a file, on all usual file systems
 
 
@@ -14,6 +16,8 @@ def user_path(path: str | Path) -> Path:
 
 def wrong_path(path: str) -> str:
     """Return why no file can have this path; nothing if one can."""
+    if URL.match(path):
+        return "a URL, which data_mix.NAME.path alone may be"
     try:
         longest = max(map(len, os.fsencode(path).split(b"/")))
     except UnicodeEncodeError:

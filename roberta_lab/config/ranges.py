@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from omegaconf import MISSING
 
 from roberta_lab.config.errors import ConfigError, nearest
-from roberta_lab.config.paths import wrong_path
+from roberta_lab.config.paths import URL, wrong_path
 
 LARGEST = 2**53  # of whole numbers: what JSON and float64 hold exactly
 LARGEST_FLOAT = 3e38  # what float32 holds
@@ -100,6 +100,10 @@ def _no_label(text: str) -> str:
 NAME = Text(f"a name of letters, digits and _.+=-, at most {LONGEST_NAME}, without ..", _no_name)
 LABEL = Text(f"a name without slashes and control characters, of 1 to {LONGEST_NAME} bytes", _no_label)
 PATH = Text("a path, each part of at most 255 bytes", lambda text: _ill_formed(text) or wrong_path(text))
+PATH_OR_URL = Text(
+    "a path, each part of at most 255 bytes, or a URL",
+    lambda text: _ill_formed(text) or ("" if URL.match(text) else wrong_path(text)),
+)
 ANY_TEXT = {"allowed": Text("a text or a list of texts", lambda text: "")}  # of a field whose texts are data
 # of options of sbatch, which takes `=`, and lines of a script, which a blank or a line feed would end
 SLURM_WORD = {"allowed": Text("a word as SLURM knows it", lambda text: _unlike(r"[\w.,:|&*()\[\]/@+-]+", text))}
@@ -160,6 +164,11 @@ def name(default: Any = MISSING) -> Any:
 def path(default: Any = MISSING) -> Any:
     """Declare a field for a path."""
     return field(default=default, metadata={"allowed": PATH})
+
+
+def path_or_url(default: Any = MISSING) -> Any:
+    """Declare a field for a path or a URL."""
+    return field(default=default, metadata={"allowed": PATH_OR_URL})
 
 
 def _number(default: Any, null: str, words: str, holds: Callable[[float], bool]) -> Any:

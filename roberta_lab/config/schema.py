@@ -20,6 +20,7 @@ from roberta_lab.config.ranges import (
     name,
     one_of,
     path,
+    path_or_url,
     share,
 )
 
@@ -76,7 +77,8 @@ class SourceConfig:
     """A source of documents: where its files lie and how they are read (roberta_lab/data/corpus/sources/files.py)."""
 
     kind: str = one_of(*SOURCE_KINDS)  # pydoc is embedded and has no path
-    path: str = path("")  # a file, a folder (all files of the kind in it, recursively) or a glob
+    # a file, a folder (all files of the kind in it, recursively) or a glob; also by a URL, s3://BUCKET/FOLDER
+    path: str = path_or_url("")
     hub: HubConfig | None = None  # read in place of files when kind is hub
     repeats: float | None = above_zero(None)  # times that each document is read in a pass; None: once
     weight: float | None = above_zero(

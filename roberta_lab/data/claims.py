@@ -3,20 +3,19 @@
 No lock of the file system is needed (`flock` does nothing on some network file systems). The note is placed by a hard link,
 which fails where there is one. It goes with its process: one that ended on this machine, however it ended, holds nothing, and
 one on another machine holds nothing once its note was not touched for STALE seconds. Times are compared as one file system
-notes them, so clocks need not agree.
+notes them. Some (Lustre, SFTP) note what the clock of each machine says, which may be behind: so a note that looks silent is
+also watched for WATCH seconds, unless it is older than clocks of one cluster are apart.
 
 A process that succeeds a dead one places a second note, named by the dead one's token, before it replaces the first: of several
 that try, one succeeds. Whoever lost its claim without knowing (a machine that slept) sees another token in `check`.
 """
 
-import errno
 import hashlib
 import json
 import math
 import os
 import secrets
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,11 +26,13 @@ from pathlib import Path
 
 from roberta_lab.config import Damaged, RunInUse, naming
 from roberta_lab.config.processes import stat
+from roberta_lab.data import network_files
 
 NOTE = "owner.json"  # in a folder that is claimed
 BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
+WATCH = 25.0  # seconds in which a living process touches its note twice
+AGREE = 600.0  # seconds by which clocks of one cluster differ at most
 POLL, WAIT = 0.05, 0.5  # between two looks at what another process holds: the first ones, later ones
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def start_of(pid: int) -> str | None:
 def owner(note: Path) -> Owner | None:
     """Return who placed a note; None where there is none. One that cannot be read is that of nobody known."""
     try:
-        content = note.read_bytes()
+        content = network_files.read(note)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -102,8 +103,8 @@ def is_held(folder: Path, name: str = NOTE) -> bool:
     found = owner(note := folder / name)
     if found is None or found.is_here:
         return found is not None and not found.is_gone and found.pid != os.getpid()
-    with suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
-        return os.stat(now.name).st_mtime - note.stat().st_mtime < STALE  # by the clock of their file system
+    with suppress(FileNotFoundError):
+        return network_files.now(folder) - note.stat().st_mtime < STALE
     return False
 
 
@@ -130,7 +131,15 @@ class _Held:
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
             with suppress(OSError):
-                os.utime(self._file)
+                self._touch()
+
+    def _touch(self) -> None:
+        try:
+            os.utime(self._file)
+        except OSError:  # a handle that the server has forgotten, or times that cannot be set
+            if self.is_ours():
+                with open(self.note, "r+b") as file:
+                    file.write(_content(self.own))
 
     def is_ours(self) -> bool:
         """Return whether the note is still the one that was placed."""
@@ -150,25 +159,30 @@ def _own() -> Owner:
     return Owner(pid, socket.gethostname(), since, this_machine(), start_of(pid) or "", secrets.token_hex(8))
 
 
+def _content(own: Owner) -> bytes:
+    return json.dumps(asdict(own)).encode()
+
+
 def _place(note: Path) -> _Held | tuple[Owner, float]:
     """Place a note of this process. Where there is one that counts, return whose it is, and for how many seconds it was silent."""
     own = _own()
     beside = note.with_name(f".{note.name.lstrip('.')}.{own.token}")
-    content = json.dumps(asdict(own)).encode()
+    content = _content(own)
     try:
         with naming(note, len(content), beside):
             beside.write_bytes(content)
         while True:
             at, first = note, None
-            while not _linked(beside, at, content):
+            while not network_files.place(beside, at, content):
                 there = owner(at)
                 if there == own:  # it was placed, and only the answer was lost
                     break
                 if there is None:  # let go meanwhile
                     at, first = note, None
                     continue
-                silent = _silent(at, beside)
-                if not there.is_gone and (there.is_here or silent < STALE):
+                silent, watched = network_files.silence(at, there.token, beside)
+                is_silent = silent >= STALE and (watched >= WATCH or silent >= AGREE)
+                if not there.is_gone and (there.is_here or not is_silent):
                     return there, silent
                 first = first or there
                 at = _succession(note, there)
@@ -187,34 +201,6 @@ def _place(note: Path) -> _Held | tuple[Owner, float]:
 def _succession(note: Path, gone: Owner) -> Path:
     """Return the note that only one process can place: the one that succeeds this owner."""
     return note.with_name(f".{note.name.lstrip('.')}.after-{gone.token or gone.pid}")
-
-
-def _linked(beside: Path, at: Path, content: bytes) -> bool:
-    """Return whether a note could be placed; it cannot where there is one."""
-    try:
-        with naming(at, beside=beside):
-            os.link(beside, at)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        try:
-            file = os.open(at, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            return False
-        with open(file, "wb") as note:
-            note.write(content)
-    return True
-
-
-def _silent(at: Path, beside: Path) -> float:
-    """Return for how many seconds a note was not touched, by the clock of its file system."""
-    try:
-        os.utime(beside)
-        return beside.stat().st_mtime - at.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _forget(note: Path, first: Owner) -> None:
@@ -246,8 +232,8 @@ def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
 
 
 @contextmanager
-def attempted(note: Path) -> Iterator[bool]:
-    """Hold a note while the block runs, unless another process holds it; yield whether this one does. Nothing is waited for."""
+def locked_if_free(note: Path) -> Iterator[bool]:
+    """Hold a note while the block runs, if nobody else does. Yield whether it is held."""
     found = _place(note)
     try:
         yield isinstance(found, _Held)
@@ -269,7 +255,7 @@ def claim(folder: Path) -> Iterator[None]:
         if there.is_here or silent < 2.5 * BEAT:
             raise RunInUse(f"{folder} is in use by {there}; wait for it or stop it, then type the same command again.")
         if not waits:
-            print(f"{folder}: waiting for a sign of {there}, up to {STALE - silent:.0f} s", flush=True)
+            print(f"{folder}: waiting for a sign of {there}, up to {max(STALE - silent, WATCH):.0f} s", flush=True)
             waits = True
         time.sleep(1.0)
         found = _place(folder / NOTE)

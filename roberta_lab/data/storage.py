@@ -1,5 +1,6 @@
 """Write files and folders that are whole or absent even when a process is killed; make things once; hash values."""
 
+import errno
 import fnmatch
 import glob
 import hashlib
@@ -13,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from roberta_lab.config import naming
-from roberta_lab.data import claims
+from roberta_lab.config import ConfigError, naming
+from roberta_lab.data import claims, network_files
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
@@ -70,11 +71,7 @@ def replacing(path: Path, durable: bool = False, size: int | None = None) -> Ite
             with suppress(OSError):
                 new.unlink()
         if durable:
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            network_files.sync(path.parent)
 
 
 def write(path: Path, content: str | bytes, durable: bool = False) -> None:
@@ -115,7 +112,11 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed."""
+    """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed.
+
+    A link is followed: what it leads to is replaced, on its own file system. Raises ConfigError for what cannot be renamed.
+    """
+    folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
     new = beside(folder)
     before = new.with_name(f"{new.name}.before")
     if not folder.exists():
@@ -127,13 +128,23 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             new.mkdir(parents=True)
             yield new
             if folder.exists():
-                os.replace(folder, before)
+                _expect_renamed(folder, before)
             os.replace(new, folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             if before.exists() and not folder.exists():
                 os.replace(before, folder)
             shutil.rmtree(before, ignore_errors=True)
+
+
+def _expect_renamed(folder: Path, before: Path) -> None:
+    try:
+        os.replace(folder, before)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        what = "is where a file system is mounted, and cannot be replaced as a whole"
+        raise ConfigError(f"{folder} {what}. Allowed: a folder within it, as {folder / 'new'}.") from None
 
 
 def _bring_back(folder: Path) -> None:
@@ -166,7 +177,14 @@ def make_once(path: Path, make: Callable[[Path], object], on_wait: Callable[[], 
             return False
         making = _making(path)
         make(making)
-        os.replace(making, path)
+        try:
+            os.replace(making, path)
+        except OSError as error:
+            # a machine of a network may learn late of a name that another one has made: what is there holds the same
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not path.is_dir():
+                raise
+            shutil.rmtree(making, ignore_errors=True)
+            return False
     return True
 
 

@@ -75,7 +75,7 @@ def seal(folder: Path, only: tuple[str, ...] = ("",), coming: Mapping[str, bytes
     So what was damaged before stays damaged. Only files have one whose names begin with one of `only`, none that are hidden.
     Raises Damaged for hashes that cannot be read.
     """
-    earlier = _entries(folder) or {}
+    earlier = entries_of(folder) or {}
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     names = (file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts))
     chosen = [name for name in names if name.startswith(only) and name != HASHES]
@@ -89,7 +89,7 @@ def _entry(path: Path) -> Entry:
     return path.stat().st_size, sha256_of(path)
 
 
-def _entries(folder: Path) -> Mapping[str, Entry] | None:
+def entries_of(folder: Path) -> Mapping[str, Entry] | None:
     """Return the hashes of a folder's files; None in one of older code. Raises Damaged."""
     path = folder / HASHES
     try:
@@ -124,7 +124,7 @@ def way_out(file: Path) -> str:
 def check(path: Path) -> Path:
     """Return a file of a made folder, once its bytes are those that were written. Raises Damaged, FileNotFoundError."""
     for folder in [*path.parents][:LEVELS]:
-        entries = _entries(folder)
+        entries = entries_of(folder)
         if entries is not None:
             _compare(folder, path, entries.get(path.relative_to(folder).as_posix()))
             return path
@@ -139,7 +139,7 @@ def check_folder(folder: Path, leave_out: tuple[str, ...] = (), may_lack: tuple[
 
     Files whose names begin with one of `may_lack` may have been removed.
     """
-    entries = _entries(folder)
+    entries = entries_of(folder)
     if entries is None:
         _note(folder)
         return
@@ -151,7 +151,7 @@ def check_folder(folder: Path, leave_out: tuple[str, ...] = (), may_lack: tuple[
 
 def check_sizes(folder: Path) -> None:
     """Check that all files of a folder are there and of their sizes, without reading them. Raises Damaged."""
-    for name, (size, _) in (_entries(folder) or {}).items():
+    for name, (size, _) in (entries_of(folder) or {}).items():
         _compare_size(folder / name, size)
 
 

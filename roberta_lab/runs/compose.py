@@ -99,7 +99,9 @@ def typed_config(cfg: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(_at(str(error.full_key), str(error).splitlines()[0])) from None
     assert isinstance(config, Config)
-    config.paths.outputs, config.paths.cache = (str(user_path(p)) for p in (config.paths.outputs, config.paths.cache))
+    paths = config.paths
+    paths.outputs, paths.cache = str(user_path(paths.outputs)), str(user_path(paths.cache))
+    paths.local = str(user_path(paths.local)) if paths.local else ""
     return config
 
 

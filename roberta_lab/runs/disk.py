@@ -1,5 +1,6 @@
 """What lies on the disk: the sizes of runs, checkpoints and caches, and what of it can go without loss of a result."""
 
+import errno
 import os
 import shutil
 from collections.abc import Collection, Container, Iterator
@@ -7,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config, Damaged
+from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.folders import MANIFEST, content_of
+from roberta_lab.data.network_files import without
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 
 PREPARED = ("corpus", "tokenizer", "tokens")  # folders of the cache, which runs note by the hash of their content
 FEATURES = "features"  # of the cache: inputs of tasks, which only runs that are not complete read
 CHECKPOINTS = "checkpoints"
+COPY = "a copy of tokens on this machine, which is made again when it is read"
 REMOVED = ".removed"  # how a hidden folder of the cache ends that is being removed
 UNREADABLE = (Damaged, OSError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -62,6 +66,7 @@ def removable(config: Config) -> list[Removable]:
     outputs, cache = Path(config.paths.outputs), Path(config.paths.cache)
     runs = runs_in(outputs)
     found = [own for run in runs for own in _checkpoints(run, config.prune.final)]
+    found += [Removable(path, COPY) for path in local_copy.copies_in(config.paths.local)]
     if is_shared(config):
         return found
     left = (Removable(path, "what an interrupted prune has left") for path in sorted(cache.glob(f"*/.*{REMOVED}")))
@@ -114,9 +119,10 @@ def remove(what: Removable) -> None:
         with claim(what.run):
             if results.is_complete(what.run):
                 what.path.unlink(missing_ok=True)
-    elif what.path.is_dir():
+    elif what.path.is_dir() and not what.path.is_symlink():
         hidden = what.path.with_name(f".{what.path.name}{REMOVED}")  # no run takes a part of it for the whole
         os.replace(what.path, hidden)
-        shutil.rmtree(hidden)
+        with without(errno.ENOTEMPTY, errno.EBUSY):  # NFS keeps a file that is open somewhere: it goes the next time
+            shutil.rmtree(hidden)
     else:
         what.path.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ PATHS = (
     *(
         "paths.outputs",
         "paths.cache",
+        "paths.local",
         "export.path",
         "predict.file",
         "predict.output",

@@ -12,7 +12,7 @@ from roberta_lab.axes import tokenizer
 from roberta_lab.axes.batch_size import Rank, accumulation, micro_batch_size
 from roberta_lab.axes.data_mix import training_documents
 from roberta_lab.config import Config, Damaged, stopping
-from roberta_lab.data import pool, token_store
+from roberta_lab.data import local_copy, pool, token_store
 from roberta_lab.data.common_set import CommonSet, common_text
 from roberta_lab.data.corpus.preparation import Prepared
 from roberta_lab.data.datamodule import PretrainingData
@@ -115,7 +115,8 @@ def train(
 ) -> tuple[PretrainingModule, PretrainingData]:
     """Train one rank's part of a run, from a checkpoint to the end or to a stop, which raises Stopped."""
     encoding = tokenizer.load(prepared.tokenizer)
-    stores = [token_store.open_store(prepared.store / split) for split in ("train", "validation")]
+    tokens = local_copy.of(prepared.store, config.paths.local)
+    stores = [token_store.open_store(tokens / split) for split in ("train", "validation")]
     num_threads = config.trainer.threads or ranks.threads_of(config.trainer)
     with threads(num_threads), gpu_code.kernels(config):
         documents = training_documents(stores[0], config.data_mix)

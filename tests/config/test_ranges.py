@@ -98,9 +98,9 @@ def test_untyped_settings_are_known_and_names_of_files_are_declared_as_names() -
     for key, _, declared in SETTINGS:
         is_name = {ranges.NAME, ranges.LABEL} & {declared.metadata.get("allowed"), declared.metadata.get("named")}
         assert key not in NAMES_OF_FILES or is_name, f"{key} is part of a path"
-        is_path = key.endswith((".path", ".output", ".figure", ".file", "paths.outputs", "paths.cache"))
+        is_path = key.endswith((".path", ".output", ".figure", ".file", "paths.outputs", "paths.cache", "paths.local"))
         is_hub = key.endswith("hub.path")  # an id of the hub, with a check of its own
-        assert is_hub or is_path == (declared.metadata.get("allowed") is ranges.PATH), key
+        assert is_hub or is_path == (declared.metadata.get("allowed") in (ranges.PATH, ranges.PATH_OR_URL)), key
 
 
 @dataclass

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(claims, "WATCH", 0.0)  # clocks agree
 
 
 def note(folder: Path, age: float = 0.0, **values: Any) -> Path:
@@ -146,3 +148,77 @@ def test_a_note_that_cannot_be_read_counts_until_it_is_old(content: bytes, tmp_p
     with claims.claim(tmp_path):
         pass
     assert names(tmp_path) == []
+
+
+def test_one_whose_clock_is_behind_is_not_taken_for_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre notes the time of the machine that touches a file. Its own is five minutes behind, and it touches its note."""
+    monkeypatch.setattr(claims, "WATCH", 1.0)
+    passed = [0.0]
+
+    def sleep(seconds: float) -> None:
+        passed[0] += 0.5
+        if passed[0] < 5:
+            os.utime(tmp_path / claims.NOTE, (time.time() - 300 + passed[0],) * 2)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: passed[0])
+    note(tmp_path, age=300)
+    with claims.claim(tmp_path):
+        assert 5.5 <= passed[0] < 6.5, "only when it was seen to be silent"
+        claims.check(tmp_path)
+
+
+def test_one_that_was_silent_for_longer_than_clocks_differ_is_dead_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "WATCH", 1e9)
+    with claims.claim(note(tmp_path, age=claims.AGREE + 10)):
+        claims.check(tmp_path)
+
+
+def test_times_of_two_seconds_are_fine_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT notes every other second."""
+    utime = os.utime
+
+    def coarse(file: Any, times: tuple[float, float] | None = None) -> None:
+        utime(file, ((times or (time.time(),))[0] // 2 * 2,) * 2)
+
+    monkeypatch.setattr(os, "utime", coarse)
+    with pytest.raises(RunInUse):
+        claims.claim(note(tmp_path, age=2 * claims.BEAT)).__enter__()
+    with claims.claim(note(tmp_path, age=claims.STALE + 2)):
+        claims.check(tmp_path)
+
+
+def test_a_handle_that_a_server_has_forgotten_is_asked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS: a note that another machine replaced is read by the handle of the one that is gone."""
+    errors, read = [errno.ESTALE] * 2, Path.read_bytes
+
+    def forgotten(path: Path) -> bytes:
+        if errors and path.name == claims.NOTE:
+            raise OSError(errors.pop(), "Stale file handle", str(path))
+        return read(path)
+
+    with claims.claim(tmp_path):
+        monkeypatch.setattr(Path, "read_bytes", forgotten)
+        claims.check(tmp_path)
+        assert not errors
+        monkeypatch.setattr(claims, "BEAT", 0.01)
+        held = claims._held[tmp_path]
+        os.close(held._file)  # the beat goes on by the name of the note
+        os.utime(tmp_path / claims.NOTE, (1, 1))
+        held._touch()
+        assert (tmp_path / claims.NOTE).stat().st_mtime > 1
+        held._file = os.open(tmp_path / claims.NOTE, os.O_RDONLY)
+
+
+def test_whose_a_folder_is_can_be_seen_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    assert claims.is_held(note(tmp_path)) and not claims.is_held(note(tmp_path, age=claims.STALE + 1))

@@ -67,7 +67,7 @@ def test_what_else_a_value_may_be() -> None:
 def test_the_table_has_every_key_that_holds_a_path() -> None:
     """A key that is named as paths are belongs into the table, or here, with the reason."""
     no_paths = {"data_mix.sources.*.hub.path", "task.hub.path"}  # OWNER/NAME on the hub
-    named = re.compile(r"path|file|files|output|outputs|cache|figure|folder|directory")
+    named = re.compile(r"path|file|files|output|outputs|cache|local|figure|folder|directory")
 
     def keys(schema: type, before: str = "") -> Iterator[str]:
         for name, kind in fields_of(schema).items():

@@ -13,6 +13,7 @@ from roberta_lab.config import SourceConfig
 from roberta_lab.data import claims
 from roberta_lab.data.corpus import workers
 from roberta_lab.data.corpus.sources import scanning
+from roberta_lab.data.corpus.sources.remote import Place
 from roberta_lab.data.corpus.workers import Pieces
 from roberta_lab.data.storage import digest, write_json
 from roberta_lab.data.verified import read_sealed, recall, remember, sealed
@@ -44,9 +45,9 @@ def share(source: SourceConfig, cache: Path, num_workers: int | None, progress: 
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _grouped(source: SourceConfig) -> Iterator[dict[str, tuple[Path, int]]]:
+def _grouped(source: SourceConfig) -> Iterator[dict[str, tuple[Place, int]]]:
     """Yield files by the keys of their scans, with their bytes, about GROUP_BYTES in a group: the same in each process."""
-    group, num_bytes = dict[str, tuple[Path, int]](), 0
+    group, num_bytes = dict[str, tuple[Place, int]](), 0
     for key, path, size in scanning.keys(source):
         group[key], num_bytes = (path, size), num_bytes + size
         if num_bytes >= GROUP_BYTES:
@@ -56,7 +57,7 @@ def _grouped(source: SourceConfig) -> Iterator[dict[str, tuple[Path, int]]]:
         yield group
 
 
-def _scan(folder: Path, groups: list[dict[str, tuple[Path, int]]], number: int) -> None:
+def _scan(folder: Path, groups: list[dict[str, tuple[Place, int]]], number: int) -> None:
     found = scanning.scan_files({key: path for key, (path, _) in groups[number].items()})
     write_json(_mark(folder, number), sealed({"files": found}))
 

@@ -140,7 +140,7 @@ def _take(mark: Callable[[_T], Path], make: Callable[[_T], int | None], piece: _
     file = mark(piece)
     if file.exists():
         return Made(True)
-    with claims.attempted(_note(file)) as is_ours:
+    with claims.locked_if_free(_note(file)) as is_ours:
         if not is_ours:
             return Made(False)
         if file.exists():

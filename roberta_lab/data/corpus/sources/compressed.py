@@ -6,12 +6,12 @@ import bz2
 import io
 import lzma
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.formatting import in_bytes
 from roberta_lab.data.corpus.sources.extras import import_extra
+from roberta_lab.data.corpus.sources.remote import Place, opened
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -71,7 +71,7 @@ class _Gzip:
 class _Zstd:
     """A frame of zstandard, whose output for one small piece of input is small as well."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._zstandard = import_extra("zstandard", path)
         self._own = self._zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY).decompressobj(write_size=1 << 14)
         self._held = memoryview(b"")
@@ -98,7 +98,7 @@ class _Zstd:
         return given
 
 
-def _new(path: Path) -> Decompressor:
+def _new(path: Place) -> Decompressor:
     if path.suffix == ".xz":
         return lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=MOST_MEMORY)
     if path.suffix == ".zst":
@@ -106,7 +106,7 @@ def _new(path: Path) -> Decompressor:
     return _Gzip() if path.suffix == ".gz" else bz2.BZ2Decompressor()
 
 
-def decompressed(path: Path, size: int) -> io.RawIOBase:
+def decompressed(path: Place, size: int) -> io.RawIOBase:
     """Return the plain bytes of a compressed file of so many bytes; the ending of its name says how it is read.
 
     Reading raises OSError, EOFError, zlib.error and LZMAError for a broken file, and ConfigError for one that becomes more than
@@ -118,10 +118,10 @@ def decompressed(path: Path, size: int) -> io.RawIOBase:
 class _Plain(io.RawIOBase):
     """The plain bytes of one stream after another. It notices that a file was cut off."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Place, size: int) -> None:
         self._path, self._most, self._given = path, max(SMALL, MOST_TIMES * size), 0
         self._stream = _new(path)
-        self._file = open(path, "rb")  # noqa: SIM115
+        self._file = opened(path)
         self._is_fresh = True  # whether the stream has seen no byte yet
 
     def readable(self) -> bool:

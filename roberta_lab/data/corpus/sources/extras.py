@@ -1,13 +1,12 @@
 """Packages that only some sources need."""
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 from roberta_lab.config import ConfigError
 
 
-def import_extra(package: str, path: Path) -> ModuleType:
+def import_extra(package: str, path: object) -> ModuleType:
     """Return a package that only some sources need. Raise ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)

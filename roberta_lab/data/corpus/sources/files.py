@@ -5,15 +5,18 @@ from __future__ import annotations
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, cast
+from functools import partial
+from pathlib import Path, PurePath
+from typing import BinaryIO, TypeVar, cast
 
 from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.config.paths import user_path
+from roberta_lab.data.corpus.sources import remote
 from roberta_lab.data.corpus.sources.compressed import decompressed
 from roberta_lab.data.corpus.sources.marks import as_utf8
+from roberta_lab.data.corpus.sources.remote import Place, RemoteFile, opened
 from roberta_lab.data.foreign import expect_regular
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -27,13 +30,15 @@ _PATTERNS = {
 }
 _ELSE = {"jsonl": ("*.json", "*.ndjson")}  # of a folder that has none of these: C4 has a JSON object a line in .json.gz
 
+_P = TypeVar("_P", bound=PurePath)
+
 
 @dataclass(frozen=True)
 class SourceFile:
     """A file, or some whole lines of it."""
 
     name: str  # the path relative to the source, with `/`, without the ending of a compression
-    path: Path
+    path: Place
     start: int = 0  # bytes
     end: int | None = None
     first_line: int = 0  # number of the line at `start`, from 0
@@ -42,6 +47,8 @@ class SourceFile:
 # ---------------------------------------------------------------- finding
 def find(source: SourceConfig) -> list[SourceFile]:
     """Return the files of a source by name. A folder gives the files of its kind, a file or glob what it names."""
+    if remote.is_url(source.path):
+        return _named(remote.find(source.path, partial(_of_kind, kind=source.kind), _looked_for(source.kind)))
     path = user_path(source.path)
     if path.is_dir():
         root, found = path, _files_of_kind(path, source.kind)
@@ -56,18 +63,24 @@ def find(source: SourceConfig) -> list[SourceFile]:
     if not found:
         looked_for = f"files that match {path.name}" if glob.has_magic(str(path)) else _looked_for(source.kind)
         raise ConfigError(f"{path}: no {looked_for}. {_listed(root)}")
-    files: dict[str, SourceFile] = {}
     for file in sorted(set(found)):
-        name = _plain_name(file.relative_to(root))
-        if name in files:
-            raise ConfigError(f"{file} and {files[name].path} hold the same file twice; keep one of them.")
         expect_regular(file, f"a file of kind {source.kind}")
         _expect_inside(root, file)
+    return _named({file.relative_to(root): file for file in found})
+
+
+def _named(found: Mapping[_P, Place]) -> list[SourceFile]:
+    """Return files with their names, in their order, by their paths below the source."""
+    files: dict[str, SourceFile] = {}
+    for relative, file in sorted(found.items()):
+        name = _plain_name(relative)
+        if name in files:
+            raise ConfigError(f"{file} and {files[name].path} hold the same file twice; keep one of them.")
         files[name] = SourceFile(name, file)
     return [files[name] for name in sorted(files)]
 
 
-def _plain_name(relative: Path) -> str:
+def _plain_name(relative: PurePath) -> str:
     """Return the name of a file, without the ending of a compression; names on a disk need not be UTF-8."""
     plain = relative.with_suffix("") if relative.suffix in COMPRESSIONS else relative
     return plain.as_posix().encode(errors="surrogateescape").decode(errors="replace")
@@ -87,7 +100,11 @@ def _expect_inside(root: Path, file: Path) -> None:
 
 
 def _files_of_kind(folder: Path, kind: str) -> list[Path]:
-    below = list(_files_below(folder))
+    return _of_kind(_files_below(folder), kind)
+
+
+def _of_kind(paths: Iterable[_P], kind: str) -> list[_P]:
+    below = list(paths)
     found = [path for path in below if _matches(path, kind, _PATTERNS[kind])]
     return found or [path for path in below if _matches(path, kind, _ELSE.get(kind, ()))]
 
@@ -108,8 +125,8 @@ def _raise(error: OSError) -> None:
     raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.")
 
 
-def _matches(path: Path, kind: str, patterns: Iterable[str]) -> bool:
-    plain = Path(path.stem) if path.suffix in COMPRESSIONS and kind != "parquet" else Path(path.name)
+def _matches(path: PurePath, kind: str, patterns: Iterable[str]) -> bool:
+    plain = PurePath(path.stem) if path.suffix in COMPRESSIONS and kind != "parquet" else PurePath(path.name)
     return any(map(plain.match, patterns))
 
 
@@ -146,12 +163,12 @@ def _listed(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- opening
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Place) -> BinaryIO:
     """Open a file as plain UTF-8: by the ending of its name (compressions), then by its byte order mark (UTF-16, UTF-32).
 
     Broken files raise OSError, EOFError, zlib.error, LZMAError here or when they are read; ConfigError for what is no file.
     """
-    size = expect_regular(path)
-    if path.suffix not in COMPRESSIONS:
-        return as_utf8(open(path, "rb"))
-    return as_utf8(cast(BinaryIO, io.BufferedReader(decompressed(path, size), 1 << 17)))
+    size = path.size if isinstance(path, RemoteFile) else expect_regular(path)
+    if path.suffix in COMPRESSIONS:
+        return as_utf8(cast(BinaryIO, io.BufferedReader(decompressed(path, size), 1 << 17)))
+    return as_utf8(opened(path))

@@ -13,6 +13,7 @@ from roberta_lab.config import ConfigError
 from roberta_lab.data.corpus.sources import text
 from roberta_lab.data.corpus.sources.extras import import_extra
 from roberta_lab.data.corpus.sources.files import SourceFile
+from roberta_lab.data.corpus.sources.remote import RemoteFile
 
 if TYPE_CHECKING:
     import pyarrow
@@ -140,7 +141,8 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
     parquet, pyarrow = import_extra("pyarrow.parquet", file.path), import_extra("pyarrow", file.path)
     wanted, start = list(dict.fromkeys(wanted)), 0
     try:
-        with parquet.ParquetFile(file.path) as table:
+        source = file.path.open(seekable=True) if isinstance(file.path, RemoteFile) else file.path
+        with parquet.ParquetFile(source) as table:
             expect_distinct(table.schema_arrow.names, file.path)
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):

@@ -14,6 +14,8 @@ from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data.corpus.sources.files import COMPRESSIONS, SourceFile, find
 from roberta_lab.data.corpus.sources.marks import LONGEST_MARK, encoding_of
+from roberta_lab.data.corpus.sources.remote import Place, RemoteFile, opened
+from roberta_lab.data.storage import digest
 from roberta_lab.data.verified import recall, remember
 
 MEMORY = "file_scans.json"  # in the cache
@@ -46,18 +48,19 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
     known = dict(remembered)
     found = find(source)
     try:
-        stats = {file: file.path.stat() for file in found}
-        total = sum(stat.st_size for stat in stats.values())
+        states = {file: _state(file.path) for file in found}
+        total = sum(state.size for state in states.values())
         with tqdm(total=total, unit="B", unit_scale=True, desc="hashing", disable=not progress, delay=2) as bar:
-            for file, stat in stats.items():
-                key = f"{file.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-                seen: _FileScan = known.get(key) or _scan_file(file.path, bar.update)
-                if time.time_ns() - stat.st_mtime_ns > _YOUNG_NS:
-                    known[key] = seen
+            for file, state in states.items():
+                seen: _FileScan = known.get(state.key) or _scan_file(file.path, bar.update)
+                if state.key and time.time_ns() - state.changed > _YOUNG_NS:
+                    known[state.key] = seen
                 compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
-                files[file.name + compression] = {"bytes": stat.st_size, "sha256": seen["sha256"]}
-                can_be_cut = source.kind == "jsonl" and not compression
-                pieces += _pieces(file, stat.st_size, seen["cuts"] if can_be_cut else [])
+                files[file.name + compression] = {"bytes": state.size, "sha256": seen["sha256"]}
+                can_be_cut = source.kind == "jsonl" and not compression and state.can_be_cut
+                if isinstance(file.path, RemoteFile):
+                    file = replace(file, path=replace(file.path, sha256=seen["sha256"]))
+                pieces += _pieces(file, state.size, seen["cuts"] if can_be_cut else [])
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
     finally:
@@ -67,16 +70,16 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
     return Scan({"reading": reading, "files": files}, _grouped(pieces))
 
 
-def keys(source: SourceConfig) -> list[tuple[str, Path, int]]:
-    """Return the key of each file's scan in the memory, the file, and its bytes. Raises ConfigError."""
+def keys(source: SourceConfig) -> list[tuple[str, Place, int]]:
+    """Return the key of each file's scan in the memory, the file, and its bytes; not of files whose content no key tells. Raises ConfigError."""
     try:
-        stats = {file.path: file.path.stat() for file in find(source)}
+        states = {file.path: _state(file.path) for file in find(source)}
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
-    return [(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}", path, stat.st_size) for path, stat in stats.items()]
+    return [(state.key, path, state.size) for path, state in states.items() if state.key]
 
 
-def scan_files(files: Mapping[str, Path]) -> dict[str, _FileScan]:
+def scan_files(files: Mapping[str, Place]) -> dict[str, _FileScan]:
     """Return the scans of files by their keys, as the memory holds them."""
     return {key: _scan_file(path, lambda _: None) for key, path in files.items()}
 
@@ -99,22 +102,42 @@ def _grouped(pieces: list[tuple[SourceFile, int]]) -> list[tuple[list[SourceFile
     return groups
 
 
-def _scan_file(path: Path, count: Callable[[int], object]) -> _FileScan:
+@dataclass(frozen=True)
+class _State:
+    """A file as it stands before it is read. `key` changes with its content; it is empty where nothing says that it did."""
+
+    size: int  # bytes
+    key: str
+    changed: int  # nanoseconds of the clock; 0 where the key says enough
+    can_be_cut: bool
+
+
+def _state(path: Place) -> _State:
+    if isinstance(path, RemoteFile):
+        # of the whole URL, whose secrets must not be written
+        key = f"{digest({'url': path.url}, 64)}|{path.size}|{path.version}" if path.version else ""
+        return _State(path.size, key, 0, path.can_be_cut)
+    stat = path.stat()
+    return _State(stat.st_size, f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}", stat.st_mtime_ns, True)
+
+
+def _scan_file(path: Place, count: Callable[[int], object]) -> _FileScan:
     """Return the SHA-256 of a file and, about every RANGE_BYTES, the start of a line: its place and its number.
 
     A file whose mark says that it is not UTF-8 has no such places: its line ends are other bytes.
     """
-    digest, cuts, lines, at, edge = hashlib.sha256(), list[list[int]](), 0, 0, RANGE_BYTES
-    with open(path, "rb") as file:
+    hashed, cuts, lines, at, edge, start = hashlib.sha256(), list[list[int]](), 0, 0, RANGE_BYTES, b""
+    with opened(path) as file:
         while block := file.read(1 << 20):
-            digest.update(block)
+            hashed.update(block)
+            start = start or block[:LONGEST_MARK]
             while at + len(block) > edge and (newline := block.find(b"\n", max(0, edge - at))) >= 0:
                 cuts.append([at + newline + 1, lines + block.count(b"\n", 0, newline + 1)])
                 edge = cuts[-1][0] + RANGE_BYTES
             lines += block.count(b"\n")
             at += len(block)
             count(len(block))
-    with open(path, "rb") as file:
-        is_utf8 = encoding_of(file.read(LONGEST_MARK)) is None
-    cuts = cuts if is_utf8 else []
-    return {"sha256": digest.hexdigest(), "cuts": [cut for cut in cuts if cut[0] < at]}
+    if isinstance(path, RemoteFile):
+        path.expect_unchanged()
+    cuts = cuts if encoding_of(start) is None else []
+    return {"sha256": hashed.hexdigest(), "cuts": [cut for cut in cuts if cut[0] < at]}
