@@ -110,7 +110,7 @@ def test_stages_leave_what_others_have_and_end_with_the_same_bytes(text: Path) -
     note = take(text, 3)
     assert prepare_stage(config(text, "corpus")) == [] and note.exists(), "it does not wait"
     assert marks(text) == {f"{number:06d}.json" for number in range(6) if number != 3}
-    os.utime(note, (time.time() - claims.STALE - 1,) * 2)  # its machine is gone
+    os.utime(note, (time.time() - claims.AGREE - 1,) * 2)  # its machine is gone
     prepare_stage(config(text, "corpus"))
     assert len(marks(text)) == 6 and not (text / "shared" / "tokenizer").exists()
     made = prepare_stage(config(text, "tokenizer"))
@@ -130,8 +130,8 @@ def test_who_finds_nothing_to_take_waits_and_takes_what_a_lost_machine_had(
 
     def sleep(seconds: float) -> None:
         sleeps[seconds] += 1
-        if sleeps[claims.WAIT] == 3:
-            os.utime(note, (time.time() - claims.STALE - 1,) * 2)
+        if seconds == claims.WAIT and sleeps[seconds] == 3:
+            os.utime(note, (time.time() - claims.AGREE - 1,) * 2)
 
     monkeypatch.setattr(workers.time, "sleep", sleep)
     prepare(mix_of(text, *NAMES), BPE, text / "shared", progress=False, num_workers=1)
