@@ -53,7 +53,9 @@ def lead(place: Place, command: Callable[[], int]) -> int:
     finally:
         with suppress(RuntimeError):  # torchrun's store may be gone with torchrun
             store.set(END, str(code))
-            poll(lambda: store.check(others), begin + COME_SECONDS - time.monotonic())  # a short command: some start yet
+            poll(
+                lambda: store.check(others), begin + COME_SECONDS - time.monotonic()
+            )  # a short command: some start yet
             poll(lambda: store.add("left", 0) >= place.world_size - 1, END_SECONDS if code == 0 else GRACE_SECONDS)
         own.end()
         del held

@@ -54,7 +54,10 @@ def command(folder: Path, whats: list[str], trainer: TrainerConfig) -> int:
     """One run after the other, as the jobs of a sweep."""
     for what in whats:
         try:
-            with ranks.start(trainer, folder / ("absent" if what == "not handed over" else ""), meet, what) as rank, stopping.finishing():
+            with (
+                ranks.start(trainer, folder / ("absent" if what == "not handed over" else ""), meet, what) as rank,
+                stopping.finishing(),
+            ):
                 meet(rank, what)
         except (ArithmeticError, OSError) as error:
             print(f"all: {error}", flush=True)
