@@ -62,9 +62,10 @@ class _Follower:
         self.store = connect(place, COME_SECONDS)
         self.signs = Signs(place, of_rank(place.rank))
         self.has_left = threading.Event()
+        self.run = 0  # the number of the run that it is in the midst of; 0 between two
         self.ended: float | None = None  # since when rank 0's command has ended
         self._ends = threading.Lock()
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._watch, args=(connect(place),), daemon=True).start()
 
     @property
     def name(self) -> str:
@@ -96,7 +97,7 @@ class _Follower:
         function, arguments = work.call
         rank, cuda = Rank(self.place.rank, self.place.world_size), on_cuda(work.trainer.accelerator)
         liveness.join(liveness.Beats(1), 0)
-        self.signs.run = run
+        self.run = self.signs.run = run
         self.store.set(f"{run}/come/{rank.number}", "")
         try:
             group = dist.PrefixStore(f"{run}/group", connect(self.place))
@@ -109,6 +110,7 @@ class _Follower:
         except Exception as error:
             self._expect_end(run, error)
         leave_group(cuda)
+        self.run = 0
         self.store.set(f"{run}/left/{rank.number}", "")
 
     def _expect_end(self, run: int, error: Exception) -> None:
@@ -140,15 +142,17 @@ class _Follower:
         kill_children()
         os._exit(1)
 
-    def _watch(self) -> None:
-        """End this process when rank 0 gives no sign any more, or when its command has ended and this one hangs."""
-        store, command, run = connect(self.place), Silence([of_rank(0)]), Silence([])
+    def _watch(self, store: dist.Store) -> None:
+        """End this process when rank 0 gives no sign any more, or when its command or run has ended and this one hangs."""
+        command, run, code, over = Silence([of_rank(0)]), Silence([]), 0, (0, 0.0)
         while not self.has_left.wait(SIGN_SECONDS):
             try:
                 if run.keys != (keys := [f"{self.signs.run}/sign"] * (self.signs.run > 0)):
                     run = Silence(keys)
-                self.ended = self.ended or (time.monotonic() if has(store, END) else None)
-                watched = [command] if has(store, f"{self.signs.run}/over") else [command, run]
+                if self.ended is None and has(store, END):
+                    self.ended, code = time.monotonic(), int(store.get(END))
+                is_over = has(store, f"{self.signs.run}/over")
+                watched = [command] if is_over else [command, run]
                 for one in watched:
                     one.look(store)
             except RuntimeError:
@@ -160,7 +164,11 @@ class _Follower:
                 self.end(f"rank 0 of {self.place.world_size} gave no sign for {silent:.0f} seconds")
             if self.ended is not None and time.monotonic() - self.ended > 2 * GRACE_SECONDS:
                 kill_children()
-                os._exit(int(store.get(END)) or 1)
+                os._exit(code or 1)
+            if not is_over or over[0] != self.run:
+                over = self.run, time.monotonic()
+            elif self.run and time.monotonic() - over[1] > 2 * GRACE_SECONDS:
+                self._fail(self.run + 1, "it hung in a run that rank 0 had ended")
 
 
 def _read(file: Path) -> _Work:

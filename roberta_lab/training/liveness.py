@@ -14,6 +14,7 @@ Not noticed are a run on one device that hangs in itself (nobody waits for it; a
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -32,6 +33,7 @@ class Beats:
                 made.truncate(16 * world_size)
                 file = os.dup(made.fileno())
         self.file = file
+        weakref.finalize(self, os.close, file)  # else a sweep of many runs keeps the files of all
         self._numbers = memoryview(mmap.mmap(file, 16 * world_size)).cast("q")  # of each rank: its count; 1 while alone
 
     def beat(self, rank: int) -> None:

@@ -19,6 +19,11 @@ SIGN_SECONDS = 1.0
 SILENT_SECONDS = 45.0  # without a sign; then a rank is gone, or as good as gone
 ANSWER_SECONDS = 30.0  # for the store to answer
 END = "end"  # key: the exit code of rank 0's command
+# tool -> the variables that differ between two starts of processes
+_STARTS = {
+    "torchrun": ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
+    "srun": ("SLURM_JOB_ID", "SLURM_STEP_ID"),
+}
 
 
 def of_rank(rank: int) -> str:
@@ -32,9 +37,13 @@ def has(store: dist.Store, *keys: str) -> bool:
 
 
 def connect(place: Place, seconds: float = ANSWER_SECONDS) -> dist.Store:
-    """Return a connection of this process to the store of all ranks; of torchrun's, the keys of this start of its processes."""
+    """Return a connection of this process to the store of all ranks: its keys of this start of a tool's processes.
+
+    Who reaches the store of others, as where two jobs on a machine have one MASTER_PORT, finds nothing there.
+    """
     store = dist.TCPStore(place.host, place.port, is_master=False, timeout=timedelta(seconds=seconds))
-    return dist.PrefixStore(f"roberta-lab {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    names = _STARTS[place.tool]
+    return dist.PrefixStore(" ".join(["roberta-lab", *(os.environ.get(name, "") for name in names)]), store)
 
 
 class Sign(NamedTuple):

@@ -47,12 +47,15 @@ def lead(place: Place, command: Callable[[], int]) -> int:
         at = f"{place.host}:{place.port}, where the other processes of {place.tool} look for this one"
         print(f"roberta-lab: {at}: {one_line(error)}. MASTER_PORT=NUMBER is another port.", file=sys.stderr)
         return 1
-    code = 1
+    code, begin, others = 1, time.monotonic(), [of_rank(rank) for rank in range(1, place.world_size)]
     try:
         code = command()
     finally:
         with suppress(RuntimeError):  # torchrun's store may be gone with torchrun
             store.set(END, str(code))
+            poll(
+                lambda: store.check(others), begin + COME_SECONDS - time.monotonic()
+            )  # a short command: some start yet
             poll(lambda: store.add("left", 0) >= place.world_size - 1, END_SECONDS if code == 0 else GRACE_SECONDS)
         own.end()
         del held
@@ -76,8 +79,8 @@ class StartedRanks(Others):
         self.store, self._looks = connect(place), connect(place)  # one for each thread
         self.others = range(1, place.world_size)
         self.begin = time.monotonic()
-        self.run = self.store.add("runs", 1)
         self._file = _hand_over(folder, work, trainer)
+        self.run = self.store.add("runs", 1)  # from here on the others wait for this run
         liveness.join(liveness.Beats(1), 0)
         self.own = Signs(place, f"{self.run}/sign")
         self.own.run = self.run

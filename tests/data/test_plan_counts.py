@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +82,42 @@ def test_a_count_that_was_stopped_goes_on(
     found, made = counted(store, tmp_path)
     assert made == list(range(7, 18))
     assert found == {name: column.tolist() for name, column in epochs_of(store, CONFIG).counts(0).items()}
+
+
+def test_a_count_is_saved_now_and_then_and_blocks_of_another_size_are_counted_anew(
+    store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed loses a few blocks; saving after each would take longer than counting."""
+    now, saved = [0.0], []
+    monkeypatch.setattr(plan_counts, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    save_arrays = plan_counts.save_arrays
+
+    def save(file: Path, arrays: dict[str, np.ndarray]) -> None:
+        saved.append(len(arrays["examples"]))
+        save_arrays(file, arrays)
+
+    monkeypatch.setattr(plan_counts, "save_arrays", save)
+    kept = KeptCounts(store, tmp_path)
+
+    def slow(about, number, of_block):
+        def block_of(block: int) -> dict[str, int]:
+            now[0] += 0.4 * plan_counts.SAVED_EVERY
+            return of_block(block)
+
+        return kept(about, number, block_of)
+
+    epochs_of(store, CONFIG, slow).counts(0)
+    assert saved == [3, 6, 9, 12, 15, 18, 18]
+    monkeypatch.setattr(blocks, "BLOCK", 60)
+    assert counted(store, tmp_path)[1] == list(range(15))
+
+
+def test_a_half_count_that_is_damaged_is_made_again(store: TokenStore, tmp_path: Path) -> None:
+    expected = counted(store, tmp_path)[0]
+    [file] = (tmp_path / "plans").glob("*.npz")
+    file.unlink()
+    file.with_name(f".{file.name}.making").write_bytes(b"half of it")
+    assert counted(store, tmp_path) == (expected, list(range(18)))
 
 
 def test_a_damaged_count_is_made_again_and_said(

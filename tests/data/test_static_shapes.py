@@ -11,6 +11,7 @@ from small_pretraining import VOCABULARY, Store, make
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.input_format import FORMATS
 from roberta_lab.config import Config, InputFormatConfig
+from roberta_lab.data import static_shapes
 from roberta_lab.data.batch import Batch
 from roberta_lab.data.datamodule import MicroBatches, PretrainingData
 from roberta_lab.data.static_shapes import MASKED, TOKENS, Shape, filled, shape_of
@@ -61,6 +62,15 @@ def test_a_micro_batch_beyond_the_shape_gets_a_larger_one() -> None:
     other = filled(batch, Shape(tokens=TOKENS, inputs=1, masked=1, filled=1.0), 1)
     assert len(other["input_ids"]) % TOKENS == 0 and len(other["input_ids"]) > batch["num_tokens"]
     assert len(other["masked_labels"]) == MASKED and own_counts(other) == own_counts(batch)
+
+
+def test_there_is_a_dummy_also_where_real_tokens_fill_whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At which all labels that are none stand."""
+    batch = batches(make())[0]
+    real, masked = len(batch["input_ids"]), len(batch["masked_labels"])
+    monkeypatch.setattr(static_shapes, "TOKENS", real)
+    other = filled(batch, Shape(tokens=real, inputs=1, masked=1, filled=1.0), 1)
+    assert len(other["input_ids"]) == 2 * real and (other["masked_positions"][masked:] >= real).all()
 
 
 class News:

@@ -1,6 +1,7 @@
 """Which GPU each of several runs side by side has: simulated devices, and processes that say what they see. No GPU is needed."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,6 +40,13 @@ def test_jobs_go_to_the_least_loaded_device_in_turn_and_wait_where_all_are_full(
     found.free(0)
     found.free(3)
     assert taken(found, 7, 8) == ["0", "0"]
+
+
+def test_a_device_with_fewer_jobs_or_less_in_its_memory_comes_first() -> None:
+    found = of([Need(1, 3.0), Need(1, 1.0), Need(1, 1.0), Need(1, 1.0), Need(1, 1.0)], 10, 10, most=3)
+    assert taken(found, 0, 1, 2) == ["0", "1", "1"], "of one job each: 3 and 1"
+    found.free(0)
+    assert taken(found, 3, 4) == ["0", "0"], "of none and two, then of one and two"
 
 
 def test_jobs_are_limited_to_what_fits_the_memory() -> None:
@@ -88,6 +96,13 @@ def test_devices_are_those_that_cuda_shows(
     found = leases.devices()
     assert [device.name for device in found] == names
     assert [device.free for device in found] == ([5, 6] if visible is None else [7] * len(names))
+
+
+def test_a_look_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(leases, "_LOOK", "import time; time.sleep(9)")
+    monkeypatch.setattr(leases, "SECONDS", 0.2)
+    begin = time.monotonic()
+    assert leases._free(["0"]) == [[]] and time.monotonic() - begin < 5
 
 
 def test_without_a_driver_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

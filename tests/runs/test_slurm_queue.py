@@ -36,6 +36,20 @@ def test_a_controller_that_is_down_is_one_line(cluster: FakeSlurm) -> None:
         queue.queued(["12"])
 
 
+def test_jobs_that_slurm_has_forgotten_are_not_queued(cluster: FakeSlurm) -> None:
+    (cluster.folder / "forgotten").touch()
+    assert queue.queued(["12"]) == {}
+
+
+def test_a_controller_that_does_not_answer_is_not_waited_for(
+    cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cluster.folder / "slow").touch()
+    monkeypatch.setattr(queue, "SECONDS", 0.1)
+    with pytest.raises(SlurmError, match=r"^squeue did not answer in 0 s$"):
+        queue.queued(["12"])
+
+
 def test_without_slurm_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="no command sbatch here"):

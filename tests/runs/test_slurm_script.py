@@ -19,6 +19,7 @@ from roberta_lab.runs.slurm.script import Task
 PROGRAM = """#!/bin/bash
 printf '%s\\n' "$@" > words
 trap '{saves}; exit 138' USR1
+trap '{saves}; exit 140' USR2
 trap '{saves}; exit 143' TERM
 touch ready
 for i in $(seq 400); do sleep 0.02; done
@@ -53,15 +54,18 @@ def job(folder: Path, number: signal.Signals, saves: str, time_limit: str | None
     return process.returncode, printed
 
 
-def test_a_run_that_saved_asks_for_one_more_turn_and_ends_with_its_own_code(cluster: FakeSlurm, tmp_path: Path) -> None:
-    code, printed = job(tmp_path, signal.SIGUSR1, SAVES)
-    assert (code, cluster.calls("scontrol")) == (138, [["requeue", "7_1"]])
+@pytest.mark.parametrize(("number", "own"), [(signal.SIGUSR1, 138), (signal.SIGUSR2, 140)])
+def test_a_run_that_saved_asks_for_one_more_turn_and_ends_with_its_own_code(
+    cluster: FakeSlurm, tmp_path: Path, number: signal.Signals, own: int
+) -> None:
+    code, printed = job(tmp_path, number, SAVES)
+    assert (code, cluster.calls("scontrol")) == (own, [["requeue", "7_1"]])
     assert "too short" not in printed
     assert (tmp_path / "words").read_text().split("\n")[:5] == ["-m", "roberta_lab", "pretrain", "it's=[a b,'c']", "$x"]
 
 
 def test_a_time_limit_too_short_for_anything_is_said_and_not_looped_on(cluster: FakeSlurm, tmp_path: Path) -> None:
-    code, printed = job(tmp_path, signal.SIGUSR1, "true")
+    code, printed = job(tmp_path, signal.SIGUSR1, "mkdir -p run; echo row > run/metrics.jsonl")  # no checkpoint
     assert (code, cluster.calls("scontrol")) == (138, [])
     assert printed == f"roberta-lab: {script.TOO_SHORT}.\n"
 
@@ -75,6 +79,12 @@ def test_what_an_earlier_turn_saved_is_no_progress_of_this_one(cluster: FakeSlur
 def test_a_signal_long_before_the_limit_is_a_preemption_whatever_was_saved(cluster: FakeSlurm, tmp_path: Path) -> None:
     assert job(tmp_path, signal.SIGUSR1, "true", "1:00:00")[0] == 138
     assert cluster.calls("scontrol") == [["requeue", "7_1"]]
+
+
+def test_the_time_limit_is_due_from_the_signal_on() -> None:
+    """A little before, as SLURM may send it early by some seconds."""
+    config = SlurmConfig(time="1:00:00", signal_seconds=600)
+    assert '[ "$SECONDS" -ge 2850 ]' in script.text("", [Task("pretrain", "a", (), Path("a"))], config)
 
 
 def test_after_sigterm_slurm_decides(cluster: FakeSlurm, tmp_path: Path) -> None:
@@ -107,7 +117,14 @@ def test_only_pretraining_has_several_gpus() -> None:
         for kind in ("pretrain", "finetune")
     )
     assert {"--gpus-per-node=8", "--cpus-per-task=64", "--array=0-9%4"} <= wide
-    assert {"--gpus-per-node=1", "--cpus-per-task=64", "--qos=long", "--requeue", "--time=2-00:00:00"} <= small
+    assert {
+        "--gpus-per-node=1",
+        "--cpus-per-task=64",
+        "--qos=long",
+        "--requeue",
+        "--open-mode=append",
+        "--time=2-00:00:00",
+    } <= small
 
 
 def test_srun_starts_the_processes_of_a_run_on_several_nodes() -> None:

@@ -15,7 +15,9 @@ sbatch)
     cp "$script" {folder}/script-$number; printf '%s\\n' "$@" > {folder}/options-$number
     [ ! -e {folder}/refuses ] || {{ cat {folder}/refuses >&2; exit 1; }}
     echo "$number" ;;
-squeue) [ ! -e {folder}/down ] || {{ echo "squeue: error: no controller" >&2; exit 1; }}
+squeue) [ ! -e {folder}/slow ] || exec sleep 9
+    [ ! -e {folder}/forgotten ] || {{ echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }}
+    [ ! -e {folder}/down ] || {{ echo "squeue: error: no controller" >&2; exit 1; }}
     cat {folder}/queue ;;
 sacct) [ ! -e {folder}/no_account ] || {{ echo "Slurm accounting storage is disabled" >&2; exit 1; }}
     cat {folder}/account ;;

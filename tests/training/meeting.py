@@ -17,6 +17,7 @@ from roberta_lab.training import others, ranks
 def meet(rank: Rank, then: str) -> None:
     """One exchange with the others; then one more, before which some rank may end badly."""
     dist.all_reduce(torch.ones(1))
+    print(f"rank {rank.number} met")
     if rank.number == 1 and then == "raise":
         raise ValueError("something is wrong here")
     if rank.number == 1 and then == "be killed":

@@ -24,6 +24,10 @@ def meet(rank: Rank, what: str) -> None:
         dist.all_reduce(total)
         time.sleep(3 * signs.SIGN_SECONDS)
     is_last = rank.number == rank.world_size - 1
+    if what == "first raises":
+        if rank.number == 0:
+            raise ArithmeticError("on rank 0")
+        time.sleep(100)
     if is_last and what == "raise":
         raise ValueError("something is wrong here")
     if what == "all raise":
@@ -50,9 +54,12 @@ def command(folder: Path, whats: list[str], trainer: TrainerConfig) -> int:
     """One run after the other, as the jobs of a sweep."""
     for what in whats:
         try:
-            with ranks.start(trainer, folder, meet, what) as rank, stopping.finishing():
+            with (
+                ranks.start(trainer, folder / ("absent" if what == "not handed over" else ""), meet, what) as rank,
+                stopping.finishing(),
+            ):
                 meet(rank, what)
-        except ArithmeticError as error:
+        except (ArithmeticError, OSError) as error:
             print(f"all: {error}", flush=True)
         except KeyboardInterrupt:
             return 138

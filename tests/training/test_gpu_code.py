@@ -1,5 +1,6 @@
 """What is chosen on a GPU: code compiled once for one shape, kernels that repeat their bits. Tried on a CPU as far as that goes."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,21 @@ def test_small_micro_batches_are_launched_as_a_graph() -> None:
 def test_kernels_repeat_their_bits_within_a_run_alone(
     gpu: None, choice: str | bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.setenv(name, "")  # which the end of the test takes back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     config = asked(deterministic=choice)
     wanted = choice is not False
     assert gpu_code.is_deterministic(config.trainer) is wanted
     with gpu_code.kernels(config):
         assert torch.are_deterministic_algorithms_enabled() is wanted
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if wanted else None)
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(Path(config.paths.cache).absolute() / "compiled")
+        assert not torch.utils.deterministic.fill_uninitialized_memory
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_nothing_is_chosen_on_a_cpu() -> None:

@@ -112,3 +112,12 @@ def test_a_process_counts_where_it_has_joined() -> None:
         liveness.join(Beats(1), 0)
     liveness.beat()
     assert shared.read() == [(0, False), (1, False)]
+
+
+def test_a_sweep_of_many_runs_keeps_no_files() -> None:
+    shared = Beats(2)
+    file = shared.file
+    os.fstat(file)
+    del shared
+    with pytest.raises(OSError):
+        os.fstat(file)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -30,6 +31,7 @@ from roberta_lab.model.objective import Objective
 from roberta_lab.model.objectives.mlm import PairLabels
 from roberta_lab.runs.tracking import read
 from roberta_lab.training import ranks
+from roberta_lab.training.child_ranks import ChildRanks
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.pretraining import build_pretraining_trainer
 from roberta_lab.training.rows import Row
@@ -230,7 +232,18 @@ def test_a_rank_that_ends_badly_is_named(capfd: pytest.CaptureFixture[str]) -> N
     ):
         meet(rank, "meet")
     assert not dist.is_initialized()
-    assert capfd.readouterr().err.count("ValueError: something is wrong here") == 1
+    out, err = capfd.readouterr()
+    assert err.count("ValueError: something is wrong here") == 1 and "rank 1 met" not in out, "rank 0 prints for all"
+
+
+def test_a_rank_that_has_ended_well_is_not_dead() -> None:
+    """It may end a moment before rank 0 does."""
+    others = ChildRanks.__new__(ChildRanks)
+    others.looked = time.monotonic()
+    for code, said in ((None, None), (0, None), (3, "rank 1 of 2 ended with exit code 3")):
+        process: Any = SimpleNamespace(poll=lambda code=code: code, returncode=code)
+        others.processes = {Rank(1, 2): process}
+        assert others.look() == said and others.have_left() is (code is not None)
 
 
 def start_meeting(first: str, second: str) -> subprocess.Popen[str]:
@@ -277,10 +290,16 @@ def test_ranks_end_with_rank_0() -> None:
         time.sleep(0.05)
     time.sleep(1.0)
     process.kill()
-    process.communicate()
-    while any(map(is_there, others)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process.wait()  # its pipe is the others' too
+    assert process.stderr is not None
+    process.stderr.close()
+    try:
+        while any(map(is_there, others)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        for other in filter(is_there, others):
+            os.kill(other, signal.SIGKILL)
 
 
 def pretraining(folder: Path, outputs: str, devices: int, *overrides: str) -> list[str]:

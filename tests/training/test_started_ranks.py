@@ -145,9 +145,11 @@ def test_what_ranks_are_handed_is_of_their_own_user(tmp_path: Path, monkeypatch:
 
 # ---------------------------------------------------------------- how they end
 def test_one_run_after_the_other_and_an_error_that_all_have(tmp_path: Path) -> None:
-    codes, said = ended(started([*MEETING, str(tmp_path), "meet", "all raise", "work alone"], 2))
+    whats = ["not handed over", "meet", "all raise", "work alone"]
+    codes, said = ended(started([*MEETING, str(tmp_path), *whats], 2))
     assert codes == [0, 0], said
-    assert said == ["meet: 8 by 2\nall: on all ranks\nwork alone: 8 by 2", ""], "rank 0 prints for all"
+    assert said[0].startswith("all: [Errno 2] No such file") and said[1] == "", "rank 0 prints for all"
+    assert said[0].splitlines()[1:] == ["meet: 8 by 2", "all: on all ranks", "work alone: 8 by 2"]
     assert [*tmp_path.iterdir()] == [], "and the file that was handed over is gone"
 
 
@@ -165,6 +167,12 @@ def test_a_rank_that_is_gone_or_hangs_ends_all_and_is_named(tmp_path: Path, what
     assert codes == [1, 1, code], said
     assert why in said[0] and "rank 2 of 3" in said[0] and said[0].count("roberta-lab:") == 1
     assert said[1] == ""
+
+
+def test_a_rank_that_hangs_in_a_run_that_rank_0_has_ended_is_waited_for_by_no_other(tmp_path: Path) -> None:
+    codes, said = ended(started([*MEETING, str(tmp_path), "first raises", "meet"], 2), 25)
+    assert codes == [1, 1]
+    assert "rank 1 of 2 ended: it hung in a run that rank 0 had ended; the same command" in said[0] and said[1] == ""
 
 
 def test_the_others_end_when_rank_0_is_gone(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""In which state a run is, told from its folder and from SLURM; of several submissions, the last one's preparation and tables."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_slurm import FakeSlurm
+from fake_slurm import cluster as cluster
+
+from roberta_lab.runs import progress
+from roberta_lab.runs.slurm import record, states
+from roberta_lab.runs.slurm.queue import Queued
+from roberta_lab.runs.slurm.record import Submitted
+
+
+def run_of(path: Path, is_complete: bool = False) -> Any:
+    return SimpleNamespace(path=path, is_complete=is_complete)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A folder that another process of this machine holds."""
+    code = (
+        "import sys, pathlib; from roberta_lab.data import claims\n"
+        "with claims.claim(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command, path = (
+        [sys.executable, "-c", code, str(tmp_path / "held")],
+        os.pathsep.join(p or os.getcwd() for p in sys.path),
+    )
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        yield tmp_path / "held"
+        process.communicate()
+
+
+def test_a_state_is_of_the_folder_first(tmp_path: Path, held: Path) -> None:
+    waits, again = Queued("PENDING", 0, "9:00", "Priority"), Queued("PENDING", 2, "9:00", "Priority")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "metrics.jsonl").touch()
+    own = run_of(tmp_path / "none")
+    for run, number, queued, ended, is_blind, state in (
+        (run_of(held, True), "12_0", waits, "", False, "done"),
+        (own, "12_0", waits, "", False, "queued"),
+        (own, "12_0", again, "", False, "preempted"),
+        (own, "12_0", Queued("COMPLETING", 0, "9:00", "None"), "", False, "running"),
+        (run_of(held), "", None, "", False, "running"),
+        (run_of(held), "12_0", None, "FAILED", False, "running"),
+        (own, "12_0", None, "", True, "submitted"),
+        (own, "12_0", None, "CANCELLED", False, "cancelled"),
+        (own, "12_0", None, "PREEMPTED", False, "preempted"),
+        (own, "12_0", None, "TIMEOUT", False, "failed"),
+        (run_of(tmp_path / "begun"), "", None, "", True, "interrupted"),
+        (own, "", None, "", False, "missing"),
+    ):
+        assert states._state(run, number, queued, ended, is_blind)[0] == state, (number, queued, ended)
+
+
+def test_of_what_was_submitted_beside_runs_the_last_counts(
+    cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "standing", lambda run, is_running: None)
+    for number, run in ((7, "pretrain/0a"), (9, "pretrain/0b")):
+        folder = record.new_folder(tmp_path)
+        logs = f"slurm/{folder.name}/x.log"
+        jobs = [("table", "", f"{number}_0"), ("pretrain", run, f"{number + 1}_0")]
+        record.write(folder, [Submitted(job, kind, kind, own, logs, ()) for kind, own, job in jobs])
+    cluster.has_ended(("7_0", "FAILED"), ("9_0", "FAILED"))
+    looked = states.look([run_of(tmp_path / "pretrain" / name) for name in ("0a", "0b")], tmp_path)
+    assert [one.job.job for one in looked.beside] == ["9_0"] and looked.counts == "2 failed"
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("ValueError: long ago\n" + "a step\n" * states.TAIL + "bye\n")
+    assert states.last_error(log) == "bye"
+    with open(log, "a") as file:
+        file.write("OSError: no space\nbye\nroberta-lab: asks SLURM for another turn\n")
+    assert states.last_error(log) == "OSError: no space"
+    assert states.last_error(tmp_path / "none") == ""
