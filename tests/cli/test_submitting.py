@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from fake_slurm import cluster as cluster
 from small_run import SHORT, own_text
 
 from roberta_lab.cli import launched, main
+from roberta_lab.data import claims
 from roberta_lab.runs import compose
 from roberta_lab.runs.jobs import Job, job_of
 
@@ -251,6 +254,27 @@ def test_runs_without_a_table_are_submitted_too(
 def test_what_sbatch_could_misread_is_refused(word: str, cluster: FakeSlurm, capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main([*SUBMIT, word]) == 2
     assert f"{word.partition('=')[0]}" in capfd.readouterr().err and cluster.calls("sbatch") == []
+
+
+def test_a_run_that_another_process_makes_is_left_to_it_and_each_text_is_prepared(
+    cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of two vocabularies over one corpus, both."""
+    short = [word for word in SHORT if "vocab_size" not in word]
+    words = ["reproduce", "sweep=own.yaml", *short, *own_text(tmp_path), "reproduce.launch=slurm"]
+    rows = "rows: {small: [tokenizer.vocab_size=300], large: [tokenizer.vocab_size=320]}"
+    Path("own.yaml").write_text(f"name: own\ntitle: Own\nquestion: Which?\n{rows}\n")
+    sent = answered(capfd, *words)["submitted"]
+    assert [job["kind"] for job in sent] == ["prepare", "prepare", "pretrain", "pretrain", "table"]
+    vocabularies = [[word for word in line if "vocab_size" in word] for line in lines_of(cluster.script(100))]
+    assert [line[-1] for line in vocabularies] == ["tokenizer.vocab_size=300", "tokenizer.vocab_size=320"]
+    theirs = Path("outputs") / sent[3]["run"]
+    theirs.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (theirs / claims.NOTE).write_text(json.dumps({"pid": other.pid, "host": socket.gethostname()}))
+        again = answered(capfd, *words)
+        other.kill()
+    assert ([job["run"] for job in again["submitted"]], again["elsewhere"]) == (["", sent[2]["run"], ""], 1)
 
 
 def test_seeds_that_depend_on_results_are_not_submitted(cluster: FakeSlurm, capfd: pytest.CaptureFixture[str]) -> None:
