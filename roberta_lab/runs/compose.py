@@ -203,8 +203,9 @@ def check(config: Config) -> None:
     for key in ("compile", "deterministic"):
         if (choice := getattr(config.trainer, key)) not in CHOICES:
             raise ConfigError(f"trainer.{key}={choice}: allowed is true, false or auto.")
-    sequences = config.batch_size.sequences
-    accumulation(sequences, config.trainer.world_size, micro_batch_size(sequences, config.trainer))
+    if config.sweep is None or config.sweep.row is not None:  # rows have batches of their own
+        sequences = config.batch_size.sequences
+        accumulation(sequences, config.trainer.world_size, micro_batch_size(sequences, config.trainer))
     warmup, steps = config.optimizer.warmup_steps, config.batch_size.steps
     if warmup > steps:
         never = (

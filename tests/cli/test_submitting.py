@@ -288,3 +288,18 @@ def test_more_processes_than_gpus_are_refused_before_anything_is_submitted(
     words = [word for word in SUBMIT if "accelerator" not in word]
     assert main.main([*words, "slurm=one_gpu", "trainer.devices=2"]) == 2
     assert "trainer.devices=2: more than the GPUs of a job" in capfd.readouterr().err and cluster.calls("sbatch") == []
+
+
+def test_what_does_not_divide_is_said_of_rows_before_submission(
+    cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The default batch, which no row has, is no matter."""
+    many = ["reproduce.launch=slurm", "trainer=ddp", "trainer.nodes=3", "trainer.devices=2", *own_text(tmp_path)]
+    words = [word for word in SHORT if not word.startswith("batch_size.")]
+    Path("own.yaml").write_text("name: own\ntitle: Own\nquestion: Which?\nrows: {six: [batch_size.sequences=12]}\n")
+    assert main.main(["reproduce", "sweep=own.yaml", *words, *many]) == 0
+    submitted = len(cluster.calls("sbatch"))
+    Path("own.yaml").write_text("name: own\ntitle: Own\nquestion: Which?\nrows: {odd: [batch_size.sequences=16]}\n")
+    assert main.main(["reproduce", "sweep=own.yaml", *words, *many]) == 2
+    assert "batch_size.sequences=16 does not divide into 6 rank(s)" in capfd.readouterr().err
+    assert len(cluster.calls("sbatch")) == submitted > 0
