@@ -246,3 +246,12 @@ def test_files_of_a_large_source_are_hashed_once_by_all(text: Path, monkeypatch:
     os.utime(text / "a.jsonl", (1e9, 1e9))
     hashing.share(source, cache, 1, False)
     assert read["a.jsonl"] == 2 and scanning.scan(source, cache) != plain
+
+
+def test_as_many_processes_as_slurm_gave_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the system would let them have all of a node's."""
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: {*range(64)}, raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert workers.cores() == 64
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    assert workers.cores() == 8

@@ -28,8 +28,10 @@ NOTES = ".*.taken"  # the notes of those who work on a piece
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use: those that the system lets it have, and no more than SLURM gave it."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(own, int(given)) if given.isdigit() else own
 
 
 def run(
