@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from roberta_lab.config import ConfigError
 from roberta_lab.data.corpus.folders import counts_of, counts_text
 from roberta_lab.data.corpus.preparation import prepare_stage, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
@@ -17,6 +18,8 @@ from roberta_lab.runs.slurm.submission import submit_preparation
 def main(job: Job) -> Json:
     """Prepare what is missing, one stage of it, or submit that; print each folder that is whole, with its counts."""
     if job.config.reproduce.launch == "slurm":
+        if (stage := job.config.prepare.stage) != "all":
+            raise ConfigError(f"prepare.stage={stage}: jobs of SLURM do all stages. Allowed: all, with prepare.jobs=N.")
         data_checks.check([job])
         return submit_preparation(job)
     if job.config.prepare.stage != "all":

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from roberta_lab.config import circumstance
+from roberta_lab.config import circumstance, cluster_circumstance
 from roberta_lab.config.later_keys import later
 from roberta_lab.config.ranges import (
     BY_NAME,
@@ -286,5 +286,7 @@ class Config:
     table: circumstance.TableConfig = field(default_factory=circumstance.TableConfig)
     prune: circumstance.PruneConfig = field(default_factory=circumstance.PruneConfig)
     reproduce: circumstance.ReproduceConfig = field(default_factory=circumstance.ReproduceConfig)
-    slurm: circumstance.SlurmConfig = field(default_factory=circumstance.SlurmConfig)
-    slurm_light: circumstance.SlurmConfig = field(default_factory=circumstance.SlurmConfig)  # of preparation and tables
+    slurm: cluster_circumstance.SlurmConfig = field(default_factory=cluster_circumstance.SlurmConfig)
+    slurm_light: cluster_circumstance.SlurmConfig = field(
+        default_factory=cluster_circumstance.SlurmConfig
+    )  # of preparation and tables

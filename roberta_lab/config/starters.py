@@ -76,6 +76,14 @@ def check_alone(command: str) -> None:
         raise ConfigError(f"{started} (this is {own.rank}). Allowed: one process.")
 
 
+def cpus_given(said: Mapping[str, str] = os.environ) -> int | None:
+    """Return the CPUs that SLURM gave this process: as one of its tasks, or to all tasks of a node that it stands for; else None."""
+    each, tasks = said.get("SLURM_CPUS_PER_TASK", ""), re.match(r"\d+", said.get("SLURM_TASKS_PER_NODE", ""))
+    if not each.isdigit():
+        return None
+    return int(each) * (int(tasks[0]) if tasks and "SLURM_STEP_ID" not in said else 1)
+
+
 def _first_host(said: Mapping[str, str]) -> str:
     """Return the first of SLURM's list of nodes: `a` of `a,b`, `gpu007` of `gpu[007-009,012]`."""
     nodes = said["SLURM_STEP_NODELIST"]
@@ -83,6 +91,8 @@ def _first_host(said: Mapping[str, str]) -> str:
     if found is None:
         raise ValueError(f"SLURM_STEP_NODELIST={nodes}")
     before, number, after = found.groups()
+    if "[" in after:  # of names with two numbers
+        raise ValueError(f"SLURM_STEP_NODELIST={nodes}: MASTER_ADDR must name the first")
     return f"{before}{number or ''}{after}"
 
 

@@ -124,14 +124,15 @@ class _Held:
     """A note that this process has placed. A thread touches it until it is let go."""
 
     def __init__(self, note: Path, own: Owner) -> None:
-        self.note, self.own, self._ended = note, own, threading.Event()
+        self.note, self.own, self._ended, self._closing = note, own, threading.Event(), threading.Lock()
         self._file = os.open(note, os.O_RDONLY)  # of this very note, whatever takes its place
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
-            with suppress(OSError):
-                self._touch()
+            with suppress(OSError), self._closing:
+                if not self._ended.is_set():
+                    self._touch()
 
     def _touch(self) -> None:
         try:
@@ -151,7 +152,8 @@ class _Held:
         with suppress(OSError):
             if self.is_ours():
                 self.note.unlink()
-        os.close(self._file)
+        with self._closing:
+            os.close(self._file)
 
 
 def _own() -> Owner:
@@ -163,8 +165,11 @@ def _content(own: Owner) -> bytes:
     return json.dumps(asdict(own)).encode()
 
 
-def _place(note: Path) -> _Held | tuple[Owner, float]:
-    """Place a note of this process. Where there is one that counts, return whose it is, and for how many seconds it was silent."""
+def _place(note: Path, watch: float | None = None) -> _Held | tuple[Owner, float]:
+    """Place a note of this process. Where there is one that counts, return whose it is, and for how many seconds it was silent.
+
+    A silent one of another machine is first watched for `watch` seconds; None: WATCH.
+    """
     own = _own()
     beside = note.with_name(f".{note.name.lstrip('.')}.{own.token}")
     content = _content(own)
@@ -181,7 +186,7 @@ def _place(note: Path) -> _Held | tuple[Owner, float]:
                     at, first = note, None
                     continue
                 silent, watched = network_files.silence(at, there.token, beside)
-                is_silent = silent >= STALE and (watched >= WATCH or silent >= AGREE)
+                is_silent = silent >= STALE and (watched >= (WATCH if watch is None else watch) or silent >= AGREE)
                 if not there.is_gone and (there.is_here or not is_silent):
                     return there, silent
                 first = first or there
@@ -232,9 +237,12 @@ def locked(note: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator
 
 
 @contextmanager
-def locked_if_free(note: Path) -> Iterator[bool]:
-    """Hold a note while the block runs, if nobody else does. Yield whether it is held."""
-    found = _place(note)
+def locked_if_free(note: Path, watch: float | None = None) -> Iterator[bool]:
+    """Hold a note while the block runs, if nobody else does. Yield whether it is held.
+
+    `watch` is 0 for work that does no harm when two do it: then clocks that differ may let a living process look silent.
+    """
+    found = _place(note, watch)
     try:
         yield isinstance(found, _Held)
     finally:

@@ -39,10 +39,13 @@ def of(store: Path, local: str) -> Path:
         for _ in range(2):  # a damaged one is made again, once
             wait = partial(verified.say, f"waiting for another process that copies {store} to {copy} ...")
             make_once(copy, partial(_fill, store=store, content=content), wait)
-            if _is_whole(copy, content):
-                os.utime(copy)
-                return copy
-            _remove(copy)
+            with claims.locked(
+                copy.with_name(f".{copy.name}.check")
+            ):  # nobody removes what another has just made again
+                if _is_whole(copy, content):
+                    os.utime(copy)
+                    return copy
+                _remove(copy)
         raise OSError(errno.EIO, "it does not keep what is written", str(copy))
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
@@ -104,6 +107,7 @@ def _is_whole(copy: Path, content: bytes) -> bool:
 
 
 def _remove(copy: Path) -> None:
+    verified.forget_hashes()  # a new file may have the number, the size and the time of one that is removed
     hidden = copy.with_name(f".{copy.name}.{os.getpid()}.removed")  # no process takes a part of it for the whole
     os.replace(copy, hidden)
     shutil.rmtree(hidden, ignore_errors=True)

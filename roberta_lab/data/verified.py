@@ -59,6 +59,11 @@ def hashes_of(*paths: Path) -> dict[tuple[int, ...], str]:
     return {key: found for path in paths if (found := _known.get(key := _key(path)))}
 
 
+def forget_hashes() -> None:
+    """Forget the hashes of all files: the next call of each reads it."""
+    _known.clear()
+
+
 def learn(found: Mapping[tuple[int, ...], str]) -> None:
     """Take the hashes that another process has found by `hashes_of`, so that this one does not read the files again."""
     _known.update(found)

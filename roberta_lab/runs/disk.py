@@ -10,8 +10,9 @@ from pathlib import Path
 from roberta_lab.config import Config, Damaged
 from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
-from roberta_lab.data.corpus.folders import MANIFEST, content_of
+from roberta_lab.data.corpus.folders import content_of
 from roberta_lab.data.network_files import without
+from roberta_lab.data.verified import MANIFEST
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 

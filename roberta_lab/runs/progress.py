@@ -176,7 +176,12 @@ def size_of(kind: str, config: Mapping[str, Any]) -> tuple[Size, float]:
     Pretraining: model, length and precision; sequences. Finetuning: the same, task and its size; passes over the training set.
     Evaluation: the same, task and how it is scored.
     """
-    shared = (kind, *config["model"].values(), config["precision"]["dtype"], config["trainer"]["devices"])
+    shared = (
+        kind,
+        *config["model"].values(),
+        config["precision"]["dtype"],
+        config["trainer"]["devices"] * config["trainer"].get("nodes", 1),
+    )
     if kind == "pretrain":
         batch = config["batch_size"]
         return (*shared, config["input_format"]["max_length"]), float(batch["steps"] * batch["sequences"])

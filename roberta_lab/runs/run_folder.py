@@ -17,10 +17,10 @@ from roberta_lab.runs import outside, provenance, results, tracking
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
 from roberta_lab.tasks.result import MODEL_FOLDER, WEIGHTS_FILE, FinetuningResult
-from roberta_lab.training.rows import METRICS, PretrainingResult
+from roberta_lab.training.rows import HANDED, METRICS, PretrainingResult
 
 # what a run's folder holds, by name: of these, what killed processes left half-written is removed
-WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.yaml", "*.ckpt", "*.html", MODEL_FOLDER, submission.FOLDER, "ranks.pickle")
+WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.yaml", "*.ckpt", "*.html", MODEL_FOLDER, submission.FOLDER, HANDED)
 
 
 def complete_line(label: str, path: Path) -> str:

@@ -39,6 +39,13 @@ def device_name(accelerator: str) -> str:
     return platform.processor() or platform.machine() or device
 
 
+def of_this_machine(trainer: TrainerConfig, world_size: int) -> int:
+    """Return how many devices of a run's ranks each of them sees: those of its machine, or the one that srun gave to it alone."""
+    if on_cuda(trainer.accelerator) and torch.cuda.device_count() == 1:
+        return 1
+    return min(world_size, trainer.devices)
+
+
 def check(trainer: TrainerConfig) -> None:
     """Raise ConfigError when the machine has fewer accelerators than the run asks of it."""
     if on_cuda(trainer.accelerator) and trainer.devices > (number := torch.cuda.device_count()):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
@@ -22,8 +23,9 @@ from roberta_lab.config.starters import Place
 from roberta_lab.training import liveness, signs
 from roberta_lab.training.devices import on_cuda
 from roberta_lab.training.others import GRACE_SECONDS, join_group, leave_group, poll
+from roberta_lab.training.rows import HANDED
 from roberta_lab.training.signs import END, SIGN_SECONDS, Signs, Silence, connect, has, of_rank
-from roberta_lab.training.started_ranks import COME_SECONDS, HANDED, LOST_SECONDS
+from roberta_lab.training.started_ranks import COME_SECONDS, LOST_SECONDS
 
 SEEN_SECONDS = 30.0  # for a new file to be seen by another machine
 WAIT_SECONDS = 0.5  # between two looks for work
@@ -69,7 +71,7 @@ class _Follower:
 
     @property
     def name(self) -> str:
-        return f"rank {self.place.rank} of {self.place.world_size}"
+        return f"rank {self.place.rank} of {self.place.world_size} (process {os.getpid()} on {socket.gethostname()})"
 
     def follow(self) -> int:
         """Take part in one run after the other; return the exit code of rank 0's command at its end."""
@@ -92,7 +94,9 @@ class _Follower:
         try:
             work = _read(Path(json.loads(self.store.get(f"{run}/work"))))
             self.place.check(work.trainer)
-        except (OSError, ConfigError) as error:
+        except Exception as error:  # also of a machine with other code, which cannot read it
+            if not isinstance(error, OSError | ConfigError):
+                traceback.print_exception(error)
             self._fail(run, one_line(error))
         function, arguments = work.call
         rank, cuda = Rank(self.place.rank, self.place.world_size), on_cuda(work.trainer.accelerator)

@@ -4,7 +4,6 @@ Who starts them: the command itself, on its own machine (`child_ranks`), or srun
 (`started_ranks`). Neither way does another process read the command: under multirun that would be the whole sweep, once more.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +53,7 @@ def start(trainer: TrainerConfig, folder: Path, function: Callable[..., object],
 
 def threads_of(trainer: TrainerConfig) -> int:
     """Return the CPU threads of torch for each rank: of what the machine has its share, of what srun has given to it all."""
-    place, given = starters.place(), os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if place is not None and place.tool == "srun" and given.isdigit():
-        return max(1, min(torch.get_num_threads(), int(given)))
+    place, given = starters.place(), starters.cpus_given()
+    if place is not None and place.tool == "srun" and given:
+        return max(1, min(torch.get_num_threads(), given))
     return max(1, torch.get_num_threads() // trainer.devices)

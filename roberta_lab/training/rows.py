@@ -13,6 +13,7 @@ PERF = (
     "perf.jsonl"  # beside it: what was measured of each step's speed, with times in it, so apart from what must repeat
 )
 PERF_SUMMARY = "perf.json"  # and the medians of that, with what they depend on
+HANDED = "ranks.pickle"  # beside them for a moment: what ranks of other machines need to know
 EXAMPLES = "examples.json"  # in the folder of a run: what its page shows of its predictions
 
 

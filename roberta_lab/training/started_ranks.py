@@ -28,11 +28,11 @@ from roberta_lab.data.storage import beside
 from roberta_lab.training import liveness, signs
 from roberta_lab.training.devices import on_cuda
 from roberta_lab.training.others import END_SECONDS, GRACE_SECONDS, Others, join_group, poll
+from roberta_lab.training.rows import HANDED
 from roberta_lab.training.signs import END, SIGN_SECONDS, Signs, Silence, connect, has, of_rank
 
 COME_SECONDS = 120.0  # for all processes to start: file systems are slow when a thousand read the same libraries
 LOST_SECONDS = 6.0  # without a sign; then a rank is gone, once a collective has failed
-HANDED = "ranks.pickle"  # the file in a run's folder
 
 
 def lead(place: Place, command: Callable[[], int]) -> int:
@@ -85,6 +85,7 @@ class StartedRanks(Others):
         self.own = Signs(place, f"{self.run}/sign")
         self.own.run = self.run
         self.silence: Silence | None = None
+        self.failing = False  # a collective has
         self.judge: liveness.RankJudge | None = None
         self.looked = time.monotonic()
         self.store.set(f"{self.run}/work", json.dumps(str(self._file)))
@@ -140,8 +141,6 @@ class StartedRanks(Others):
     def _is_failing(self) -> bool:
         """Return whether a collective has failed, here or elsewhere."""
         return self.failing or has(self._looks, f"{self.run}/failing")
-
-    failing = False
 
     def raise_if_dead(self, error: BaseException) -> None:
         self.failing = True

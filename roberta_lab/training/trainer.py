@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from roberta_lab.axes.batch_size import ALONE, Rank
 from roberta_lab.config import Config, stopping
 from roberta_lab.model.checkpoint import SealedCheckpointIO
-from roberta_lab.training.devices import on_cuda
+from roberta_lab.training.devices import of_this_machine, on_cuda
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 FIRST_SCALE = 2.0**16
@@ -124,13 +124,14 @@ def build_trainer(config: Config, directory: Path, rank: Rank = ALONE, **options
     half = [RetryingHalfPrecision(device)] if config.precision.dtype == "fp16" else []
     if rank.world_size > 1:
         options["strategy"] = DDPStrategy(gradient_as_bucket_view=True)
+    devices = of_this_machine(config.trainer, rank.world_size)
     trainer = L.Trainer(
         default_root_dir=directory,
         accelerator=config.trainer.accelerator,
-        devices=min(rank.world_size, config.trainer.devices),
-        num_nodes=max(1, rank.world_size // config.trainer.devices),
+        devices=devices,
+        num_nodes=max(1, rank.world_size // devices),
         precision=PRECISIONS.get(config.precision.dtype),
-        plugins=[SealedCheckpointIO(), JoinedRanks(rank, config.trainer.devices), *half],
+        plugins=[SealedCheckpointIO(), JoinedRanks(rank, devices), *half],
         profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,

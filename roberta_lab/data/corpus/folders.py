@@ -19,8 +19,7 @@ from roberta_lab.data.corpus import workers
 from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.storage import digest, make_once, shared_folder
 from roberta_lab.data.storage import write as write_file
-
-MANIFEST = "manifest.json"
+from roberta_lab.data.verified import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class Folder:
         except FileNotFoundError:
             if shared_folder(self.path) is None:  # another process makes a whole of it
                 return True
-            raise
+            with self._beginning(making):  # one that found a mistake in the data has removed it: this one says so too
+                return self.share(making, leaves)
 
     def _fill(self, making: Path) -> None:
         making.mkdir(parents=True, exist_ok=True)

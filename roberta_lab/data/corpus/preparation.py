@@ -19,13 +19,14 @@ from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig,
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data import verified
 from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
-from roberta_lab.data.corpus.folders import MANIFEST, Folder, content_of, counts_of, say
+from roberta_lab.data.corpus.folders import Folder, content_of, counts_of, say
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
 from roberta_lab.data.corpus.sources.scanning import Scan
 from roberta_lab.data.corpus.units import Unit
 from roberta_lab.data.corpus.workers import Pieces
 from roberta_lab.data.storage import digest
+from roberta_lab.data.verified import MANIFEST
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 from tqdm import tqdm
 
-from roberta_lab.config import ProcessDied
+from roberta_lab.config import ProcessDied, starters
 from roberta_lab.data import claims, pool
 
 _T = TypeVar("_T")
@@ -30,8 +30,7 @@ NOTES = ".*.taken"  # the notes of those who work on a piece
 def cores() -> int:
     """Return the number of cores that this process may use: those that the system lets it have, and no more than SLURM gave it."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(own, int(given)) if given.isdigit() else own
+    return min(own, starters.cpus_given() or own)
 
 
 def run(
@@ -142,7 +141,7 @@ def _take(mark: Callable[[_T], Path], make: Callable[[_T], int | None], piece: _
     file = mark(piece)
     if file.exists():
         return Made(True)
-    with claims.locked_if_free(_note(file)) as is_ours:
+    with claims.locked_if_free(_note(file), watch=0.0) as is_ours:  # made twice, a piece has the same bytes
         if not is_ours:
             return Made(False)
         if file.exists():

@@ -67,7 +67,7 @@ class RemoteFile:
         if self.version:
             is_same = _described(self.url) == (self.size, self.version)
         else:
-            is_same = not self.sha256 or sha256_of(self, lambda _: None) == self.sha256
+            is_same = not self.sha256 or sha256_of(self) == self.sha256
         if not is_same:
             raise _changed(self)
 
@@ -114,7 +114,7 @@ def find(
     if stores.scheme_of(url) in stores.WEB:
         file = RemoteFile(url, *_described(url))
         return {PurePosixPath(file.name): file}
-    filesystem, path = stores.opened(url)
+    filesystem, path = stores.filesystem_of(url)
     info = stores.tried(url, lambda: _info(filesystem, path))
     if info is not None and info["type"] != "directory":
         return {PurePosixPath(PurePosixPath(path).name): _file(url, filesystem, info)}
@@ -139,13 +139,12 @@ def find(
     return found
 
 
-def sha256_of(file: RemoteFile, each: Callable[[bytes], object]) -> str:
-    """Return the SHA-256 of a file; `each` is called with its bytes, a piece at a time."""
+def sha256_of(file: RemoteFile) -> str:
+    """Return the SHA-256 of a file, read a piece at a time."""
     digest = hashlib.sha256()
     with file.open() as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
-            each(block)
     return digest.hexdigest()
 
 
@@ -165,7 +164,7 @@ def _described(url: str) -> tuple[int, str]:
     """Return size and version of a file, as the store has it now."""
 
     def look() -> dict[str, Any]:
-        filesystem, path = stores.opened(url)
+        filesystem, path = stores.filesystem_of(url)
         filesystem.invalidate_cache()
         found: dict[str, Any] = filesystem.info(path)
         return found
@@ -266,7 +265,7 @@ class _Stream(io.RawIOBase):
         raise ConnectionError(f"it ended after {self._at:,} of {self._file.size:,} bytes")
 
     def _open(self) -> BinaryIO:
-        filesystem, path = stores.opened(self._file.url)
+        filesystem, path = stores.filesystem_of(self._file.url)
         if self._seekable:
             self._own = own = cast(BinaryIO, filesystem.open(path, "rb", block_size=_BLOCK, cache_type="readahead"))
             return own

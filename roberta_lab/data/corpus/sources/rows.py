@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from roberta_lab.config import ConfigError
@@ -141,8 +142,11 @@ def parquet_rows(file: SourceFile, wanted: list[str], counts: Counter[str]) -> I
     parquet, pyarrow = import_extra("pyarrow.parquet", file.path), import_extra("pyarrow", file.path)
     wanted, start = list(dict.fromkeys(wanted)), 0
     try:
-        source = file.path.open(seekable=True) if isinstance(file.path, RemoteFile) else file.path
-        with parquet.ParquetFile(source) as table:
+        with ExitStack() as opened:
+            source: object = file.path
+            if isinstance(file.path, RemoteFile):  # pyarrow closes only what it has opened itself
+                source = opened.enter_context(file.path.open(seekable=True))
+            table = opened.enter_context(parquet.ParquetFile(source))
             expect_distinct(table.schema_arrow.names, file.path)
             expect_fields(table.schema_arrow.names, file, wanted)
             for batch in table.iter_batches(_BATCH, columns=wanted, use_threads=False):

@@ -53,7 +53,7 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
         with tqdm(total=total, unit="B", unit_scale=True, desc="hashing", disable=not progress, delay=2) as bar:
             for file, state in states.items():
                 seen: _FileScan = known.get(state.key) or _scan_file(file.path, bar.update)
-                if state.key and time.time_ns() - state.changed > _YOUNG_NS:
+                if state.is_told:
                     known[state.key] = seen
                 compression = file.path.suffix if file.path.suffix in COMPRESSIONS else ""
                 files[file.name + compression] = {"bytes": state.size, "sha256": seen["sha256"]}
@@ -71,17 +71,23 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
 
 
 def keys(source: SourceConfig) -> list[tuple[str, Place, int]]:
-    """Return the key of each file's scan in the memory, the file, and its bytes; not of files whose content no key tells. Raises ConfigError."""
+    """Return the key of each file's scan in the memory, the file, and its bytes; not of files whose content no key tells.
+
+    Raises ConfigError.
+    """
     try:
         states = {file.path: _state(file.path) for file in find(source)}
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
-    return [(state.key, path, state.size) for path, state in states.items() if state.key]
+    return [(state.key, path, state.size) for path, state in states.items() if state.is_told]
 
 
 def scan_files(files: Mapping[str, Place]) -> dict[str, _FileScan]:
-    """Return the scans of files by their keys, as the memory holds them."""
-    return {key: _scan_file(path, lambda _: None) for key, path in files.items()}
+    """Return the scans of files by their keys, as the memory holds them. Raises ConfigError."""
+    try:
+        return {key: _scan_file(path, lambda _: None) for key, path in files.items()}
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
 
 
 def _pieces(file: SourceFile, size: int, cuts: list[list[int]]) -> Iterator[tuple[SourceFile, int]]:
@@ -110,6 +116,11 @@ class _State:
     key: str
     changed: int  # nanoseconds of the clock; 0 where the key says enough
     can_be_cut: bool
+
+    @property
+    def is_told(self) -> bool:
+        """Return whether the key tells the content: not of a file so young that it could change within the same time of change."""
+        return bool(self.key) and time.time_ns() - self.changed > _YOUNG_NS
 
 
 def _state(path: Place) -> _State:

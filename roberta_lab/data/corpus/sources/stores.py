@@ -55,7 +55,7 @@ def path_of(url: str) -> str:
     return re.split(r"[?#]", rest)[0] if scheme_of(url) in WEB else rest
 
 
-def opened(url: str) -> tuple[AbstractFileSystem, str]:
+def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a URL, one for each process and place, and the path there."""
     scheme = scheme_of(url)
     try:
