@@ -148,7 +148,7 @@ def test_requeued_and_out_of_time_a_run_ends_bitwise_as_one_that_went_through(la
         lab.types("pretrain", f"batch_size.steps={steps}", f"paths.outputs={lab.folder / 'trial'}")["seconds"]
         for steps in (800, 200)
     )
-    steps = int(600 / max(1.0, long - short) * 60)
+    steps = int(600 / max(1.0, long - short) * 120)  # of two minutes, where the limit is one
     words = [*ONE, "sweep.seeds=[3]", f"batch_size.steps={steps}", f"trainer.checkpoint_every_steps={steps}"]
     lab.types("reproduce", *words, *SUBMIT, "slurm.time=30", "slurm.signal_seconds=50")
     [job] = [one for one in jobs_on_disk(lab.folder / "outputs") if one["kind"] == "pretrain"]
