@@ -40,7 +40,7 @@ class _Work(NamedTuple):
 
 
 def follow(place: Place) -> int:
-    """Take part in the runs of rank 0's command until that ends; return its exit code, or 1 where it is gone."""
+    """Take part in the runs of rank 0's command until that ends. Return 0, or 1 where it failed or is gone: only rank 0 has the code of a signal."""
     for number in STOPPING:  # which rank 0 answers; in training this one tells the others
         signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # rank 0 prints for all
@@ -74,7 +74,7 @@ class _Follower:
         return f"rank {self.place.rank} of {self.place.world_size} (process {os.getpid()} on {socket.gethostname()})"
 
     def follow(self) -> int:
-        """Take part in one run after the other; return the exit code of rank 0's command at its end."""
+        """Take part in one run after the other; return 1 where rank 0's command has failed, else 0."""
         run = 1
         while self._has_work(run):
             self._take_part(run)
@@ -83,7 +83,7 @@ class _Follower:
         self.has_left.set()
         self.signs.end()
         self.store.add("left", 1)
-        return code
+        return 1 if code == 1 else 0  # srun ends all at the first code of an error: that must be rank 0's
 
     def _has_work(self, run: int) -> bool:
         """Wait for a run; return whether there is one, rather than the end."""

@@ -36,7 +36,7 @@ LOST_SECONDS = 6.0  # without a sign; then a rank is gone, once a collective has
 
 
 def lead(place: Place, command: Callable[[], int]) -> int:
-    """Run the command of rank 0, and return its exit code, with which the others end too."""
+    """Run the command of rank 0, and return its exit code."""
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = place.host, str(place.port)  # also for its own processes
     try:
         held = None
