@@ -40,7 +40,10 @@ class _Work(NamedTuple):
 
 
 def follow(place: Place) -> int:
-    """Take part in the runs of rank 0's command until that ends. Return 0, or 1 where it failed or is gone: only rank 0 has the code of a signal."""
+    """Take part in the runs of rank 0's command until that ends. Return 0, or 1 where the command has failed or is gone.
+
+    The code of a signal or of a user's mistake is returned by rank 0 alone.
+    """
     for number in STOPPING:  # which rank 0 answers; in training this one tells the others
         signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # rank 0 prints for all
@@ -52,7 +55,7 @@ def follow(place: Place) -> int:
         return 1
     try:
         return follower.follow()
-    except RuntimeError:  # the store is gone
+    except dist.DistError:  # the store is gone; other errors are ours
         follower.end("rank 0 is gone")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import logging
 import os
 import re
 import tempfile
@@ -21,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from roberta_lab.config import ConfigError, HubConfig
+from roberta_lab.data.corpus.sources import stores
 from roberta_lab.data.corpus.sources.rows import Row, batch_rows
 
 if TYPE_CHECKING:
@@ -238,32 +238,23 @@ def with_retries(look_up: Callable[[], _T]) -> _T:
 @contextmanager
 def hub_calls(source: HubConfig) -> Iterator[None]:
     """Turn errors of the libraries, of many kinds, into a ConfigError of one line; keep the libraries from logging."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
     try:
-        yield
+        with stores.quiet():
+            yield
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(f"{describe(source)}: {_explained(source, error)}") from error
-    finally:
-        logging.disable(before)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _status(error: BaseException) -> tuple[int | None, bool]:
     """Return the HTTP status of the hub's answer, and whether it gave none, or one that broke off."""
     from huggingface_hub.errors import HTTPError
 
-    answers = (getattr(each, "response", None) for each in _chain(error) if isinstance(each, HTTPError))
+    answers = (getattr(each, "response", None) for each in stores.chain(error) if isinstance(each, HTTPError))
     status = next((int(answer.status_code) for answer in answers if answer is not None), None)
     kinds = (ConnectionError, TimeoutError, HTTPError)
-    return status, status is None and any(isinstance(each, kinds) for each in _chain(error))
+    return status, status is None and any(isinstance(each, kinds) for each in stores.chain(error))
 
 
 def _explained(source: HubConfig, error: Exception) -> str:
@@ -272,7 +263,7 @@ def _explained(source: HubConfig, error: Exception) -> str:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(each, kinds) for each in _chain(error))
+        return any(isinstance(each, kinds) for each in stores.chain(error))
 
     (status, is_of_network), page = _status(error), f"https://huggingface.co/datasets/{source.path}"
     token = "log in with `hf auth login` or set HF_TOKEN"

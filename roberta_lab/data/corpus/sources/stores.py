@@ -64,7 +64,7 @@ def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
         options = _options(scheme)
         known: Mapping[str, Any] = fsspec.config.conf.get(scheme, {})
         chosen = {name: value for name, value in options.items() if name not in known}
-        with _quiet():
+        with quiet():
             filesystem, path = fsspec.core.url_to_fs(url, **chosen)
     except ImportError:
         package = PACKAGES[scheme]
@@ -117,7 +117,7 @@ def tried(url: str, call: Callable[[], _T]) -> _T:
     """Return what a call returns, after new tries if its error may pass; the last error becomes a ConfigError of one line."""
     for wait in (*(() if scheme_of(url) in _TRY_THEMSELVES else WAITS), None):
         try:
-            with _quiet():
+            with quiet():
                 return call()
         except ConfigError:
             raise
@@ -130,7 +130,7 @@ def tried(url: str, call: Callable[[], _T]) -> _T:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries from logging: what went wrong is said once, here."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -140,21 +140,22 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, the one that it follows from, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
+    return {kind.__name__ for one in chain(error) for kind in type(one).__mro__}
 
 
 def status_of(error: BaseException) -> tuple[int | None, bool]:
     """Return the HTTP status of an answer, and whether there was none, or one that broke off."""
     if _names(error) & _PASSES:
         return None, True
-    for one in _chain(error):
+    for one in chain(error):
         response = getattr(one, "response", None)
         said = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}  # botocore's
         status = said.get("HTTPStatusCode") or getattr(response, "status_code", None) or getattr(one, "status", None)
