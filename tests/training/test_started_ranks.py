@@ -64,7 +64,9 @@ def started(command: list[str], number: int, nodes: int = 1) -> list[subprocess.
 
 
 def ended(processes: list[subprocess.Popen[str]], seconds: float = 60) -> tuple[list[int], list[str]]:
-    """Their exit codes, and what each printed, without torch's warnings. One that is stopped is killed in its turn."""
+    """Their exit codes, and what each printed, without torch's warnings. One that is stopped is killed in its turn.
+
+    torchrun's own log is left out too: its last node to end may find the first gone, and says so. Codes tell what failed."""
     deadline, said = time.monotonic() + seconds, []
     for process in processes:
         if (state := stat(process.pid)) is not None and state.is_stopped:
@@ -75,6 +77,7 @@ def ended(processes: list[subprocess.Popen[str]], seconds: float = 60) -> tuple[
             process.kill()
             out, error = process.communicate()
         lines = [line for line in error.splitlines() if line.startswith("roberta-lab:") or "Error" in line]
+        lines = [line for line in lines if "/torch/distributed/elastic/" not in line]
         said.append("\n".join([*out.splitlines(), *lines]))
     return [process.returncode for process in processes], said
 
