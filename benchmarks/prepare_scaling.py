@@ -28,7 +28,7 @@ from typing import Any
 from side_by_side import one_thread, setting, short, table
 
 from roberta_lab.config import DataMixConfig, SourceConfig, TokenizerConfig
-from roberta_lab.data import verified
+from roberta_lab.data import file_hashes, verified
 from roberta_lab.data.corpus import hashing, parts, preparation, tokens, workers
 from roberta_lab.data.corpus.sources import pydoc, scanning
 
@@ -119,7 +119,7 @@ def one(stage: str, text: Path, cache: Path, vocabulary: int) -> dict[str, float
     if stage == "corpus":
         corpus.help_out()
     elif stage == "merge":
-        time.sleep(2 * verified.YOUNG_SECONDS)  # files of this minute are hashed again, which those of hours are not
+        time.sleep(2 * file_hashes.YOUNG_SECONDS)  # files of this minute are hashed again, which those of hours are not
         corpus.made()
         begin = time.process_time()
         counts = preparation.counts_of(corpus.path)

@@ -24,7 +24,7 @@ from side_by_side import one_thread, setting, table
 
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
-from roberta_lab.data import token_store, verified
+from roberta_lab.data import file_hashes, token_store, verified
 from roberta_lab.data.token_store import Part
 from roberta_lab.training.module import PretrainingModule
 from roberta_lab.training.trainer import joint_norm, scale_of
@@ -54,7 +54,7 @@ def large_store(folder: Path, tokens: int) -> None:
 
 def opening(folder: Path) -> float:
     """Seconds to open the store as a new process does, which has hashed nothing yet."""
-    verified._known.clear()
+    file_hashes.forget()
     start = time.perf_counter()
     token_store.open_store(folder)
     return time.perf_counter() - start

@@ -14,7 +14,7 @@ from pathlib import Path
 from roberta_lab.config import Damaged
 from roberta_lab.config.formatting import in_bytes
 from roberta_lab.config.machine import OF_THE_MACHINE
-from roberta_lab.data import claims, verified
+from roberta_lab.data import claims, file_hashes, verified
 from roberta_lab.data.storage import make_once
 
 FOLDER = "tokens"  # below `paths.local`
@@ -107,7 +107,7 @@ def _is_whole(copy: Path, content: bytes) -> bool:
 
 
 def _remove(copy: Path) -> None:
-    verified.forget_hashes()  # a new file may have the number, the size and the time of one that is removed
+    file_hashes.forget()  # a new file may have the number, the size and the time of one that is removed
     hidden = copy.with_name(f".{copy.name}.{os.getpid()}.removed")  # no process takes a part of it for the whole
     os.replace(copy, hidden)
     shutil.rmtree(hidden, ignore_errors=True)

@@ -15,8 +15,9 @@ import numpy as np
 
 from roberta_lab.axes.sentence_store import Manifest, Shard, TokenStore
 from roberta_lab.config import Damaged
+from roberta_lab.data.file_hashes import sha256_of
 from roberta_lab.data.growing_array import GrowingArray
-from roberta_lab.data.verified import load_array, read_json, sha256_of, way_out
+from roberta_lab.data.verified import load_array, read_json, way_out
 
 SHARD_TOKENS = 1 << 30  # 2 GB of uint16
 

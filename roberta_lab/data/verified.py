@@ -1,9 +1,7 @@
 """Notice damage: every file that this program wrote is compared with its hash when it is opened.
 
 A folder that is made has one `hashes.json`, with name, size and SHA-256 of each of its files, written last. It seals itself, as
-do single files: JSON by a key `sha256`, others by bytes at their end. A file is hashed once in a process; while it is the same
-file of the same size and time of change, the result is remembered. Folders of older code have no hashes: they are read with
-one note.
+do single files: JSON by a key `sha256`, others by bytes at their end. Folders of older code have no hashes: they are read with one note.
 """
 
 import functools
@@ -21,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from roberta_lab.config import Damaged
+from roberta_lab.data.file_hashes import YOUNG_SECONDS, sha256_of
 from roberta_lab.data.storage import replacing, write_json
 
 HASHES = "hashes.json"
@@ -28,11 +27,9 @@ MANIFEST = "manifest.json"  # of folders of the cache, also those of older code
 SEAL = "sha256"  # the key of a JSON file that seals it
 MAGIC = b"roberta_lab sha256 "  # before the hash at the end of another file
 SEAL_BYTES = len(MAGIC) + 32
-YOUNG_SECONDS = 2.0  # a younger file could change again within its time stamp's resolution
 LEVELS = 3  # of folders above a file, of which one has its hash
 
 Entry = tuple[int, str]  # size in bytes, SHA-256
-_known: dict[tuple[int, ...], str] = {}  # file, size, time of change -> SHA-256
 _said: set[str] = set()
 
 
@@ -41,39 +38,7 @@ def forget() -> None:
     _said.clear()
 
 
-# ---------------------------------------------------------------- hashes
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read once in a process unless it changes. Raises OSError."""
-    with open(path, "rb") as file:
-        key = _key(path)
-        found = _known.get(key) or hashlib.file_digest(file, "sha256").hexdigest()
-        if time.time() - path.stat().st_mtime > YOUNG_SECONDS and _key(path) == key:
-            _known[key] = found
-    return found
-
-
-def hashes_of(*paths: Path) -> dict[tuple[int, ...], str]:
-    """Return the SHA-256 of files that are old enough to keep it, for `learn` in another process of this machine."""
-    for path in paths:
-        sha256_of(path)
-    return {key: found for path in paths if (found := _known.get(key := _key(path)))}
-
-
-def forget_hashes() -> None:
-    """Forget the hashes of all files: the next call of each reads it."""
-    _known.clear()
-
-
-def learn(found: Mapping[tuple[int, ...], str]) -> None:
-    """Take the hashes that another process has found by `hashes_of`, so that this one does not read the files again."""
-    _known.update(found)
-
-
-def _key(path: Path) -> tuple[int, ...]:
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
+# ---------------------------------------------------------------- folders
 def seal(folder: Path, only: tuple[str, ...] = ("",), coming: Mapping[str, bytes] = MappingProxyType({})) -> None:
     """Write the hashes of a folder's files, and of those that are written next; a hash that it has stays as it is.
 

@@ -26,8 +26,9 @@ from numpy.lib.recfunctions import repack_fields
 from roberta_lab.config import Damaged, DataMixConfig
 from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import Unit, documents, is_held_out
+from roberta_lab.data.file_hashes import hashes_of, sha256_of
 from roberta_lab.data.storage import replacing, write, write_json
-from roberta_lab.data.verified import check, hashes_of, load_array, read_sealed, sealed, sha256_of
+from roberta_lab.data.verified import check, load_array, read_sealed, sealed
 
 SPLITS = ("train", "validation")
 PART_CHARACTERS = 1 << 24
@@ -94,7 +95,7 @@ def mark(folder: Path, unit: Unit) -> Path:
 
 
 def verify(folder: Path, unit: Unit) -> dict[tuple[int, ...], str] | None:
-    """Return the hashes of a unit's files, for `verified.learn`; None where one is not as it was written.
+    """Return the hashes of a unit's files, for `file_hashes.learn`; None where one is not as it was written.
 
     That is said, and the unit's mark is removed: it is to be written again.
     """

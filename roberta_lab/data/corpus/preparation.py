@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.config.later_keys import settings
-from roberta_lab.data import verified
+from roberta_lab.data import file_hashes, verified
 from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
 from roberta_lab.data.corpus.folders import Folder, content_of, counts_of, say
 from roberta_lab.data.corpus.parts import Manifest, read_documents
@@ -161,7 +161,7 @@ def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: i
 def _verify_units(path: Path, every: list[Unit], num_workers: int | None) -> None:
     """Read all units' files on all cores; remove the marks of units whose files are not as they were written."""
     for _, hashes in workers.run(partial(parts.verify, path), every, num_workers, "corpus", workers.QUICK):
-        verified.learn(hashes or {})
+        file_hashes.learn(hashes or {})
 
 
 def _expect_text(manifest: Manifest, data_mix: DataMixConfig) -> Manifest:

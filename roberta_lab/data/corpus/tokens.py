@@ -22,8 +22,9 @@ from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.corpus.workers import Pieces
+from roberta_lab.data.file_hashes import hashes_of, learn
 from roberta_lab.data.token_store import Part, Shard
-from roberta_lab.data.verified import hashes_of, learn, load_arrays, save_arrays
+from roberta_lab.data.verified import load_arrays, save_arrays
 
 if TYPE_CHECKING:
     from roberta_lab.axes.tokenizer import Encoding
