@@ -75,6 +75,10 @@ def test_a_row_of_a_sweep_has_its_name_and_more_only_among_its_own() -> None:
         (["batch_size.steps=20"], "smoke--batch_size.steps=20"),
         (["sweep.only=[dynamic]", "model=tiny"], "smoke--model=tiny--sweep.only=dynamic"),
         (["evaluate.within_word=l2r"], "smoke--evaluate.within_word=l2r"),
+        (
+            ["data_mix.wikipedia.path=wiki", "masking.mask_prob=0.2"],
+            "smoke--masking.mask_prob=0.2--data_mix.wikipedia.path=wiki",
+        ),
     ],
 )
 def test_a_folder_is_named_by_what_changes_its_table(words: list[str], name: str) -> None:
