@@ -53,8 +53,16 @@ def test_a_command_that_submits_does(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert all((page.parent / link).exists() for link in links if "://" not in link), links
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
+    own = [(page.parent / link if link else page, anchor) for link, anchor in links if "://" not in link]
+    assert own and all(path.exists() for path, _ in own), links
+    assert all(anchor in anchors(path) for path, anchor in own if anchor), links
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which links reach a page's headings: small letters, hyphens for blanks, no other signs."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_scripts_and_sweeps_that_pages_name_are_there_and_all_are_named() -> None:
