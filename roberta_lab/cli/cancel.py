@@ -6,7 +6,7 @@ from roberta_lab.config.formatting import counted
 from roberta_lab.data.storage import Json
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.slurm import queue, record
-from roberta_lab.runs.tables import sweeps_of
+from roberta_lab.runs.tables import each_once, sweeps_of
 
 
 def main(job: Job) -> Json:
@@ -16,11 +16,15 @@ def main(job: Job) -> Json:
     """
     outputs, sweeps = Path(job.config.paths.outputs), sweeps_of(job.config, job.overrides)
     names = {sweep.name for sweep in sweeps}
-    runs = {run.path.relative_to(outputs).as_posix() for sweep in sweeps for run in sweep.runs}
+    shown = each_once(run for sweep in sweeps for run in sweep.runs).values()
+    runs = {folder.relative_to(outputs).as_posix() for run in shown for folder in run.folders}
+    every = record.every(outputs)
+    for_others = {one.submission for one in every if one.run and one.run not in runs}  # other seeds, scales, settings
     own = [
         one
-        for one in record.every(outputs)
-        if one.run in runs or (not one.run and one.sweeps and {*one.sweeps} <= names)
+        for one in every
+        if one.run in runs
+        or (not one.run and one.sweeps and {*one.sweeps} <= names and one.submission not in for_others)
     ]
     alive = queue.queued(one.array for one in own)
     ended = [one for one in own if one.job in alive]

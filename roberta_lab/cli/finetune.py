@@ -14,10 +14,8 @@ from roberta_lab.data import claims, verified
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import identity, results, run_folder
-from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.held import say
 from roberta_lab.runs.jobs import Job, pretrained_run
-from roberta_lab.runs.overrides import without_sweep
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, submission
 from roberta_lab.tasks.items import TaskData
@@ -103,7 +101,7 @@ def _sources(job: Job) -> Sources:
         claims.wait_until_free(encoder.path, say)
     if encoder is not None and not encoder.is_trained:
         missing = f"the run of finetune.init_from={encoder.config.task.name} is not there with its weights"
-        raise ConfigError(f"{missing}: {typed('finetune', without_sweep(encoder.overrides))}")
+        raise ConfigError(f"{missing}: {encoder.command([])}")
     prepared = prepared_for(config) if identity.reads_mix(config) else None
     if source is not None and prepared is not None:
         run_folder.check_data(source, prepared.fingerprints())

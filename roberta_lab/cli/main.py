@@ -61,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
             return _answered(argv)
         from roberta_lab.training.started_ranks import lead
 
-        return lead(place, lambda: _answered(argv))
+        try:
+            return lead(place, lambda: _answered(argv))
+        except KeyboardInterrupt as error:  # a signal while the others start or end
+            return _refused(error)[0]
 
 
 def _place(arguments: Sequence[str]) -> starters.Place | None:

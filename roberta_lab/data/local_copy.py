@@ -36,16 +36,16 @@ def of(store: Path, local: str) -> Path:
         return store
     copy = Path(local) / FOLDER / hashlib.sha256(content).hexdigest()[:24]
     try:
-        for _ in range(2):  # a damaged one is made again, once
+        for _ in range(3):  # a damaged one is made again
             wait = partial(verified.say, f"waiting for another process that copies {store} to {copy} ...")
             make_once(copy, partial(_fill, store=store, content=content), wait)
-            with claims.locked(
-                copy.with_name(f".{copy.name}.check")
-            ):  # nobody removes what another has just made again
-                if _is_whole(copy, content):
-                    os.utime(copy)
-                    return copy
-                _remove(copy)
+            if _is_whole(copy, content):
+                os.utime(copy)
+                return copy
+            with claims.locked(copy.with_name(f".{copy.name}.check")):  # the one that another has just made stays
+                file_hashes.forget()
+                if copy.is_dir() and not _is_whole(copy, content):
+                    _remove(copy)
         raise OSError(errno.EIO, "it does not keep what is written", str(copy))
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:

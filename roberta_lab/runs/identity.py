@@ -46,6 +46,11 @@ def without_steps(config: Config) -> Path:
     return _folder(config, "pretrain", _science(config) | LEAVES_OUT)
 
 
+def folders_of_skipping(config: Config) -> tuple[Path, Path]:
+    """Return the folder of the run of a config while all of its steps were taken, and the one from the first left out on."""
+    return _folder(config, "pretrain", _science(config)), without_steps(config)
+
+
 def _science(config: Config) -> Settings:
     values: Settings = {key: settings(getattr(config, key)) for key in SCIENCE}
     values |= {group: found for group in LATER_GROUPS if (found := settings(getattr(config, group)))}

@@ -92,6 +92,12 @@ class Job:
         return label + self._column(config.task.name)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders that may be the run's, the one of a run that leaves steps out last."""
+        may_skip = self.kind == "pretrain" and self.config.trainer.on_nonfinite == "skip"
+        return identity.folders_of_skipping(self.config) if may_skip else (self.path,)
+
+    @property
     def is_alone(self) -> bool:
         """Return whether it is the whole command, neither a row of a sweep nor one of a multirun."""
         return self.config.sweep is None and self.called is None
@@ -144,7 +150,10 @@ class Job:
         if sweep is None:
             return [*self.overrides]
         if self.is_encoder:  # no column of the sweep is sure to be this run
-            return without_sweep(self.overrides)
+            alone, trainer = without_sweep(self.overrides), self.config.trainer
+            if trainer.world_size > 1:  # of the sweep's pretraining; a task is finetuned on one
+                alone = [*without(alone, "trainer.devices", "trainer.nodes"), assign("trainer.devices", 1)]
+            return alone
         chosen = [assign("sweep", sweep.name), assign("sweep.only", [self.row])]
         if not any(o.key_or_group == "seed" for o in user):
             chosen.append(assign("sweep.seeds", [self.seed]))

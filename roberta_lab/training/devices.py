@@ -1,5 +1,6 @@
 """Which device a run is on: what `trainer.accelerator` means on this machine, and what it is called."""
 
+import os
 import platform
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,7 @@ def of_this_machine(trainer: TrainerConfig, world_size: int) -> int:
 def check(trainer: TrainerConfig) -> None:
     """Raise ConfigError when the machine has fewer accelerators than the run asks of it."""
     if on_cuda(trainer.accelerator) and trainer.devices > (number := torch.cuda.device_count()):
-        if number == 1 and starters.place() is not None:  # each process was given its own
+        is_given = number == 1 and os.environ.get("CUDA_VISIBLE_DEVICES") and starters.place() is not None
+        if is_given:  # by srun, to each process its own
             return
         raise ConfigError(f"trainer.devices={trainer.devices}: this machine has {number}; allowed is up to that.")

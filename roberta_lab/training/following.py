@@ -9,14 +9,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
-from roberta_lab.config import ConfigError, RankDied, TrainerConfig, one_line, stopping
+from roberta_lab.config import ConfigError, RankDied, one_line, stopping
 from roberta_lab.config.errors import STOPPING
 from roberta_lab.config.processes import kill_children
 from roberta_lab.config.starters import Place
@@ -25,18 +24,10 @@ from roberta_lab.training.devices import on_cuda
 from roberta_lab.training.others import GRACE_SECONDS, join_group, leave_group, poll
 from roberta_lab.training.rows import HANDED
 from roberta_lab.training.signs import END, SIGN_SECONDS, Signs, Silence, connect, has, of_rank
-from roberta_lab.training.started_ranks import COME_SECONDS, LOST_SECONDS
+from roberta_lab.training.started_ranks import COME_SECONDS, LOST_SECONDS, Work
 
 SEEN_SECONDS = 30.0  # for a new file to be seen by another machine
 WAIT_SECONDS = 0.5  # between two looks for work
-
-
-class _Work(NamedTuple):
-    """What rank 0 has written for the others."""
-
-    call: tuple[Callable[..., object], tuple[object, ...]]
-    trainer: TrainerConfig
-    listened: list[int]  # signals
 
 
 def follow(place: Place) -> int:
@@ -70,7 +61,7 @@ class _Follower:
         self.run = 0  # the number of the run that it is in the midst of; 0 between two
         self.ended: float | None = None  # since when rank 0's command has ended
         self._ends = threading.Lock()
-        threading.Thread(target=self._watch, args=(connect(place),), daemon=True).start()
+        threading.Thread(target=self._watch, args=(connect(place, COME_SECONDS),), daemon=True).start()
 
     @property
     def name(self) -> str:
@@ -97,18 +88,20 @@ class _Follower:
         try:
             work = _read(Path(json.loads(self.store.get(f"{run}/work"))))
             self.place.check(work.trainer)
+            _check_device(work)
+            os.chdir(work.folder)
         except Exception as error:  # also of a machine with other code, which cannot read it
             if not isinstance(error, OSError | ConfigError):
                 traceback.print_exception(error)
             self._fail(run, one_line(error))
         function, arguments = work.call
-        rank, cuda = Rank(self.place.rank, self.place.world_size), on_cuda(work.trainer.accelerator)
+        rank = Rank(self.place.rank, self.place.world_size)
         liveness.join(liveness.Beats(1), 0)
         self.run = self.signs.run = run
         self.store.set(f"{run}/come/{rank.number}", "")
         try:
             group = dist.PrefixStore(f"{run}/group", connect(self.place))
-            join_group(group, rank, self.place.local_rank, cuda)
+            join_group(group, rank, self.place.local_rank, work.cuda)
             with stopping.listening(work.listened, ends_at_once=False), stopping.finishing():
                 function(rank, *arguments)
             dist.destroy_process_group()
@@ -116,7 +109,7 @@ class _Follower:
             pass
         except Exception as error:
             self._expect_end(run, error)
-        leave_group(cuda)
+        leave_group(work.cuda)
         self.run = 0
         self.store.set(f"{run}/left/{rank.number}", "")
 
@@ -178,7 +171,16 @@ class _Follower:
                 self._fail(self.run + 1, "it hung in a run that rank 0 had ended")
 
 
-def _read(file: Path) -> _Work:
+def _check_device(work: Work) -> None:
+    """Raise ConfigError where this machine has no GPU and rank 0's has one, or the other way round: they could never meet."""
+    if on_cuda(accelerator := work.trainer.accelerator) != work.cuda:
+        has = "a GPU, and no GPU that torch can use" if work.cuda else "no GPU that torch can use, and a GPU"
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: rank 0 has {has} is here. Allowed: the same on all machines."
+        )
+
+
+def _read(file: Path) -> Work:
     """Return what rank 0 has written. Raises ConfigError where this machine does not see it, or another user has written it."""
     if not poll(file.exists, SEEN_SECONDS):
         shared = "paths.outputs must lie on a file system that all machines of a run share"
@@ -187,4 +189,5 @@ def _read(file: Path) -> _Work:
         found = os.fstat(opened.fileno())
         if found.st_uid != os.geteuid() or found.st_mode & 0o077 or not file.name.startswith(f".{HANDED}."):
             raise ConfigError(f"{file} is not a file that only this user can read and write.")
-        return _Work(*pickle.load(opened))
+        work: Work = pickle.load(opened)
+        return work

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch.distributed as dist
 
@@ -62,6 +63,16 @@ def lead(place: Place, command: Callable[[], int]) -> int:
     return code
 
 
+class Work(NamedTuple):
+    """What rank 0 writes for the others: what to call, and what they need to know before."""
+
+    call: tuple[Callable[..., object], tuple[object, ...]]
+    trainer: TrainerConfig
+    listened: list[int]  # signals
+    cuda: bool  # whether the group is one of GPUs
+    folder: str  # in which paths that are not absolute begin
+
+
 class StartedRanks(Others):
     """The other ranks as rank 0 knows them: by keys of the store that begin with the number of the run."""
 
@@ -75,11 +86,12 @@ class StartedRanks(Others):
         work: tuple[Callable[..., object], tuple[object, ...]],
     ) -> None:
         super().__init__()
-        self.place, self.trainer = place, trainer
+        self.place = place
         self.store, self._looks = connect(place), connect(place)  # one for each thread
         self.others = range(1, place.world_size)
         self.begin = time.monotonic()
-        self._file = _hand_over(folder, work, trainer)
+        self.cuda = on_cuda(trainer.accelerator)
+        self._file = _hand_over(folder, Work(work, trainer, stopping.numbers(), self.cuda, os.getcwd()))
         self.run = self.store.add("runs", 1)  # from here on the others wait for this run
         liveness.join(liveness.Beats(1), 0)
         self.own = Signs(place, f"{self.run}/sign")
@@ -97,7 +109,7 @@ class StartedRanks(Others):
         self._file.unlink(missing_ok=True)  # all have read it
         rank = Rank(0, self.place.world_size)
         group = dist.PrefixStore(f"{self.run}/group", connect(self.place))
-        join_group(group, rank, 0, on_cuda(self.trainer.accelerator))
+        join_group(group, rank, 0, self.cuda)
         return rank
 
     def look(self) -> str | None:
@@ -166,12 +178,12 @@ class StartedRanks(Others):
         return [f"{self.run}/{what}/{rank}" for rank in self.others]
 
 
-def _hand_over(folder: Path, work: object, trainer: TrainerConfig) -> Path:
-    """Write what the ranks need to know of a run into a file that only this user can read and write; return its path."""
+def _hand_over(folder: Path, work: Work) -> Path:
+    """Write the work of a run into a file that only this user can read and write; return its path."""
     file = beside(Path(os.path.abspath(folder)) / HANDED)
     file.unlink(missing_ok=True)
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-        pickle.dump((work, trainer, stopping.numbers()), opened)
+        pickle.dump(work, opened)
         opened.flush()
         os.fsync(opened.fileno())  # network file systems show it to others then
     return file

@@ -305,7 +305,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
         "sweep.seeds=[1]",
         "sweep.finetune_seeds=[3]",
     ]
-    user.append("sweep.tasks=[squad2,sst2]")
+    user += ["sweep.tasks=[squad2,sst2]", "trainer=ddp", "trainer.devices=2"]  # of pretraining
     own = ["sweep=table1_masking", *user]
     with composition.composing():
         config = composition.composed(parse(own))
@@ -338,6 +338,7 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
         for typed in (words[2:], encoder.words):
             made = build(compose("config", typed))
             assert made.finetune.save_model and identity.directory(made, "finetune") == encoder.path
+    assert words[-1] == "trainer.devices=1", "a task is finetuned on one device"
     if fails:
         assert "2 finetune runs wait for them" in reproduce.failed(work)
 

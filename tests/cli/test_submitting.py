@@ -40,7 +40,7 @@ def lines_of(script: str) -> list[list[str]]:
     """The commands in a script, as words."""
     return [
         shlex.split(line)[1:]
-        for line in re.findall(r"^\d+\) folder=.*? (words=\(.*)\) ;;$", script.replace("words=(", "words=( "), re.M)
+        for line in re.findall(r"^\d+\) folders=.*? (words=\(.*)\) ;;$", script.replace("words=(", "words=( "), re.M)
     ]
 
 
@@ -79,7 +79,7 @@ def test_each_job_is_the_command_of_one_run_and_waits_for_what_it_needs(
     noted = {job["job"]: job for job in jobs_on_disk(Path("outputs"))}
     assert list(noted) == ["100_0", "101_0", "101_1", "102_0", "102_1", "103_0"]
     depends = [cluster.options(number).get("dependency", "") for number in range(100, 104)]
-    assert depends == ["", "afterok:100", "afterok:100,afterany:101", "afterany:101,afterany:102"]
+    assert depends == ["", "afterok:100_0", "afterok:100_0,afterany:101", "afterany:101,afterany:102"]
     assert [cluster.options(number)["partition"] for number in range(100, 104)] == ["cpu", "gpu", "gpu", "cpu"]
     assert [cluster.options(number)["array"] for number in range(100, 104)] == ["0-0", "0-1%1", "0-1%1", "0-0"]
     for number in (101, 102):
@@ -105,7 +105,7 @@ def test_preparation_by_many_jobs_is_arrays_with_a_job_after_each(
     options = [cluster.options(number) for number in range(100, 107)]
     assert [one.get("dependency", "") for one in options] == [
         *("", "afterany:100", "afterok:101", "afterany:102"),
-        *("afterok:103", "afterok:103,afterany:104", "afterany:104,afterany:105"),
+        *("afterok:103_0", "afterok:103_0,afterany:104", "afterany:104,afterany:105"),
     ]
     assert [one["array"] for one in options[:4]] == ["0-2%2", "0-0", "0-2%2", "0-0"]
     assert [one["partition"] for one in options] == ["cpu"] * 4 + ["gpu"] * 2 + ["cpu"]
@@ -123,6 +123,18 @@ def test_preparation_by_many_jobs_is_arrays_with_a_job_after_each(
     assert [len(lines_of(cluster.script(number))) for number in range(100, 104)] == [3, 1, 3, 1]
     [job] = made_by(lines_of(cluster.script(102))[2], monkeypatch)
     assert (job.kind, job.config.prepare.stage, job.config.prepare.jobs) == ("prepare", "tokens", 1)
+
+
+def test_text_that_cannot_be_prepared_costs_only_the_runs_that_read_it(
+    cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", "-m", "masking=static,dynamic", "tokenizer.vocab_size=300,310", *SHORT, *own_text(tmp_path)]
+    words = [word for word in words if not word.startswith("tokenizer.vocab_size=3") or "," in word]
+    assert main.main([*words, "reproduce.launch=slurm", "prepare.jobs=2"]) == 0
+    depends = [cluster.options(number).get("dependency", "") for number in range(100, 106)]
+    assert depends[:4] == ["", "afterany:100", "afterany:101", "afterany:102"]
+    assert depends[4:] == ["afterok:103_0", "afterok:103_1"], "a job of array 103 for each text"
+    assert [len(lines_of(cluster.script(number))) for number in range(100, 106)] == [4, 2, 4, 2, 2, 2]
 
 
 def test_preparation_is_submitted_alone(cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,36 @@ def test_a_damaged_copy_is_made_again(
         verified.seal(copy)
     assert local_copy.of(store, str(tmp_path)) == copy and content(copy) == content(store)
     assert "it is copied again" in capsys.readouterr().err
+
+
+def test_ranks_read_a_copy_at_the_same_time(store: Path, tmp_path: Path) -> None:
+    """A hundred gigabytes take minutes: one after the other, the first would wait for the last too long."""
+    copy = local_copy.of(store, str(tmp_path))
+    with claims.locked(copy.with_name(f".{copy.name}.check")):
+        assert local_copy.of(store, str(tmp_path)) == copy
+
+
+def test_a_damaged_copy_that_another_has_just_made_again_stays(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = local_copy.of(store, str(tmp_path))
+    (copy / "train" / "tokens.npy").write_bytes(b"damaged")
+    locked, made = claims.locked, list[int]()
+
+    def first_another(path: Path, *more: Any) -> Any:
+        if path.name.endswith(".check"):
+            shutil.rmtree(copy)
+            if made:
+                shutil.copytree(store, copy)
+            made.append(1)
+        return locked(path, *more)
+
+    monkeypatch.setattr(claims, "locked", first_another)
+    for _ in range(2):  # the other is about to copy, and has copied
+        assert local_copy.of(store, str(tmp_path)) == copy and content(copy) == content(store)
+        assert "the tokens are read from" not in capsys.readouterr().err
+        (copy / "train" / "tokens.npy").write_bytes(b"damaged again")
+    assert len(made) == 2
 
 
 def test_a_damaged_store_is_said_and_not_copied(store: Path, tmp_path: Path) -> None:

@@ -241,7 +241,9 @@ def test_files_of_a_large_source_are_hashed_once_by_all(text: Path, monkeypatch:
     hashing.share(source, cache, 1, False)
     assert scanning.scan(source, cache) == plain and set(read.values()) == {1} and len(read) == 6
     assert [path.name for path in cache.iterdir()] == [scanning.MEMORY], "nothing is left"
+    before = cache.stat().st_mtime_ns
     hashing.share(source, cache, 1, False)
+    assert cache.stat().st_mtime_ns == before, "it may be read only"
     (text / "a.jsonl").write_text('{"text": "Other. Text."}\n' * 800)
     os.utime(text / "a.jsonl", (1e9, 1e9))
     hashing.share(source, cache, 1, False)

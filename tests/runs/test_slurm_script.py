@@ -28,7 +28,9 @@ exit 3
 SAVES = "mkdir -p run/checkpoints; echo weights > run/checkpoints/step-000000007.ckpt"
 
 
-def job(folder: Path, number: signal.Signals, saves: str, time_limit: str | None = "1") -> tuple[int, str]:
+def job(
+    folder: Path, number: signal.Signals, saves: str, time_limit: str | None = "1", kind: str = "pretrain"
+) -> tuple[int, str]:
     """Run the second job of an array, send its shell a signal; return the exit code and what it printed."""
     (folder / "program").write_text(PROGRAM.format(saves=saves))
     (folder / "program").chmod(0o755)
@@ -36,8 +38,8 @@ def job(folder: Path, number: signal.Signals, saves: str, time_limit: str | None
         patch.chdir(folder)
         patch.setattr(sys, "executable", str(folder / "program"))
         tasks = [
-            Task("pretrain", "other", ("seed=1",), Path("other")),
-            Task("pretrain", "own", ("it's=[a b,'c']", "$x"), Path("run")),
+            Task(kind, "other", ("seed=1",), (Path("other"),)),
+            Task(kind, "own", ("it's=[a b,'c']", "$x"), (Path("run"), Path("skipping"))),
         ]
         text = script.text("title", tasks, SlurmConfig(time=time_limit))
     (folder / "job.sh").write_text(text)
@@ -70,6 +72,19 @@ def test_a_time_limit_too_short_for_anything_is_said_and_not_looped_on(cluster: 
     assert printed == f"roberta-lab: {script.TOO_SHORT}.\n"
 
 
+def test_of_a_table_nothing_is_saved(cluster: FakeSlurm, tmp_path: Path) -> None:
+    """Its folder is that of the submission, where its own log grows; what a preparation has made stays."""
+    for kind, calls in (("table", []), ("prepare", [["requeue", "7_1"]])):
+        (tmp_path / kind).mkdir()
+        assert job(tmp_path / kind, signal.SIGUSR1, "mkdir -p run; echo line > run/own.log", kind=kind)[0] == 138
+        assert cluster.calls("scontrol") == calls
+
+
+def test_a_run_that_begins_to_leave_steps_out_saves_in_another_folder(cluster: FakeSlurm, tmp_path: Path) -> None:
+    assert job(tmp_path, signal.SIGUSR1, SAVES.replace("run/", "skipping/"))[0] == 138
+    assert cluster.calls("scontrol") == [["requeue", "7_1"]]
+
+
 def test_what_an_earlier_turn_saved_is_no_progress_of_this_one(cluster: FakeSlurm, tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "step-000000003.ckpt").write_text("weights")
@@ -84,7 +99,7 @@ def test_a_signal_long_before_the_limit_is_a_preemption_whatever_was_saved(clust
 def test_the_time_limit_is_due_from_the_signal_on() -> None:
     """A little before, as SLURM may send it early by some seconds."""
     config = SlurmConfig(time="1:00:00", signal_seconds=600)
-    assert '[ "$SECONDS" -ge 2850 ]' in script.text("", [Task("pretrain", "a", (), Path("a"))], config)
+    assert '[ "$SECONDS" -ge 2850 ]' in script.text("", [Task("pretrain", "a", (), (Path("a"),))], config)
 
 
 def test_after_sigterm_slurm_decides(cluster: FakeSlurm, tmp_path: Path) -> None:
@@ -113,7 +128,7 @@ def test_only_pretraining_has_several_gpus() -> None:
     """Of eight that are asked for, finetuning has one."""
     config = SlurmConfig(gpus=8, cpus=64, throttle=4, lines=["--qos=long"], time="2-00:00:00")
     wide, small = (
-        set(script.options([Task(kind, "a", (), Path("a"))] * 10, config, Path("log")))
+        set(script.options([Task(kind, "a", (), (Path("a"),))] * 10, config, Path("log")))
         for kind in ("pretrain", "finetune")
     )
     assert {"--gpus-per-node=8", "--cpus-per-task=64", "--array=0-9%4"} <= wide
@@ -130,7 +145,7 @@ def test_only_pretraining_has_several_gpus() -> None:
 def test_srun_starts_the_processes_of_a_run_on_several_nodes() -> None:
     """With the CPUs that sbatch's option gives a process; those of one node are started by the command itself."""
     config, log = SlurmConfig(gpus=8, cpus=64), Path("log")
-    many, one = (Task("pretrain", "a", (), Path("a"), nodes=nodes, devices=8) for nodes in (4, 1))
+    many, one = (Task("pretrain", "a", (), (Path("a"),), nodes=nodes, devices=8) for nodes in (4, 1))
     options = {*script.options([many], config, log)}
     assert {"--nodes=4", "--ntasks-per-node=8", "--cpus-per-task=8", "--gpus-per-node=8"} <= options
     started = "program=(srun --nodes=4 --ntasks-per-node=8 --cpus-per-task=8 --distribution=block --kill-on-bad-exit=1 "

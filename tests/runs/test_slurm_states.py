@@ -19,7 +19,7 @@ from roberta_lab.runs.slurm.record import Submitted
 
 
 def run_of(path: Path, is_complete: bool = False) -> Any:
-    return SimpleNamespace(path=path, is_complete=is_complete)
+    return SimpleNamespace(path=path, folders=(path,), is_complete=is_complete)
 
 
 @pytest.fixture
@@ -74,6 +74,34 @@ def test_of_what_was_submitted_beside_runs_the_last_counts(
     cluster.has_ended(("7_0", "FAILED"), ("9_0", "FAILED"))
     looked = states.look([run_of(tmp_path / "pretrain" / name) for name in ("0a", "0b")], tmp_path)
     assert [one.job.job for one in looked.beside] == ["9_0"] and looked.counts == "2 failed"
+
+
+def test_without_an_account_the_log_of_a_preparation_tells(
+    cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs that SLURM took out of the queue have none."""
+    monkeypatch.setattr(progress, "standing", lambda run, is_running: None)
+    (cluster.folder / "no_account").touch()
+    folder = record.new_folder(tmp_path)
+    jobs = [("prepare", "", "7_0"), ("prepare", "", "8_0"), ("pretrain", "pretrain/a", "9_0")]
+    logs = {job: f"slurm/{folder.name}/{job}.log" for _, _, job in jobs}
+    record.write(folder, [Submitted(job, kind, kind, run, logs[job], ()) for kind, run, job in jobs])
+    (tmp_path / logs["7_0"]).write_text("prepared corpus: 0 errors\n")
+    (tmp_path / logs["8_0"]).write_text("roberta-lab: there is no folder text\n")
+    looked = states.look([run_of(tmp_path / "pretrain" / "a")], tmp_path)
+    assert [(one.job.job, one.state, one.said) for one in looked.beside] == [
+        ("8_0", "failed", "roberta-lab: there is no folder text")
+    ]
+
+
+def test_the_job_of_a_run_that_left_a_step_out_is_known(tmp_path: Path) -> None:
+    """It was submitted when the run still had the folder of one that leaves none out."""
+    before, now = tmp_path / "pretrain" / "a", tmp_path / "pretrain" / "b"
+    run = SimpleNamespace(path=now, folders=(before, now))
+    first, other = (Submitted(f"{i}_0", "pretrain", "", f"pretrain/{name}", "", ()) for i, name in ((7, "a"), (8, "c")))
+    assert record.of_runs([run], [first, other], tmp_path) == {now: first}  # type: ignore[list-item]
+    again = Submitted("9_0", "pretrain", "", "pretrain/b", "", ())
+    assert record.of_runs([run], [first, again], tmp_path) == {now: again}  # type: ignore[list-item]
 
 
 def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:

@@ -28,9 +28,13 @@ def test_layers_have_one_kind_and_size_and_come_after_what_they_need() -> None:
         run_of("pretrain", "a", "pretrain/elsewhere"),
         run_of("finetune", "b", "pretrain/a"),
     ]
-    found = [[str(run.path) for run in layer] for layer in submission.layers(runs)]
+    found = [[str(run.path) for run in layer] for layer in submission.layers(runs, lambda run: "one")]
     first = [["pretrain/a"], ["pretrain/d"], ["pretrain/c"]]
     assert found == [*first, ["pretrain/b"], ["finetune/b"], ["finetune/a"]]
+    of_text = [
+        [str(run.path) for run in layer] for layer in submission.layers(runs[2:4] * 2, lambda run: run.path.name)
+    ]
+    assert of_text == [["pretrain/d"] * 2, ["pretrain/c"] * 2], "jobs of other text wait for another preparation"
 
 
 def test_long_arrays_are_cut_and_each_job_has_its_own_number_and_log(
@@ -40,7 +44,7 @@ def test_long_arrays_are_cut_and_each_job_has_its_own_number_and_log(
     config = Config()
     config.paths.outputs = str(tmp_path)
     new = Submission(config, record.new_folder(tmp_path), ("table1_masking",))
-    tasks = [Task("pretrain", str(i), (), tmp_path / "pretrain" / str(i)) for i in range(5)]
+    tasks = [Task("pretrain", str(i), (), (tmp_path / "pretrain" / str(i),)) for i in range(5)]
     assert new.array(tasks, SlurmConfig(), ["afterok:9"]) == ["100", "101", "102"]
     noted = record.every(tmp_path)
     assert [(one.job, one.run) for one in noted] == [
@@ -58,7 +62,8 @@ def test_what_runs_in_arrays_of_several_parts_need_is_the_part_that_makes_it(
     cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "MOST", 2)
-    monkeypatch.setattr(submission, "_prepare", lambda new, todo: [])
+    monkeypatch.setattr(submission, "_prepare", lambda new, todo: {})
+    monkeypatch.setattr(submission, "_mix", lambda run: "")
     monkeypatch.setattr(submission, "_told", lambda run, told: [])
     config = Config()
     config.paths.outputs = str(tmp_path)
@@ -66,6 +71,7 @@ def test_what_runs_in_arrays_of_several_parts_need_is_the_part_that_makes_it(
     runs.append(run_of("finetune", "a", str(tmp_path / "pretrain" / "2")))
     for run in runs:
         run.path, run.row, run.name, run.label = tmp_path / run.path, "", "", ""
+        run.folders = (run.path,)
     new = Submission(config, record.new_folder(tmp_path), ())
     submission._submitted(new, runs, [], (), {})
     assert cluster.options(102)["dependency"] == "afterany:101"

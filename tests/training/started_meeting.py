@@ -42,6 +42,8 @@ def meet(rank: Rank, what: str) -> None:
     if what == "work alone" and rank.number == 0:
         with liveness.alone():
             time.sleep(2 * signs.SILENT_SECONDS)
+    if what == "look at a file":
+        assert Path("note").is_file()
     if what == "be asked":
         os.kill(os.getpid(), signal.SIGUSR1)
         stopping.stop(stopping.asked())

@@ -30,6 +30,10 @@ def test_more_devices_than_the_machine_has_are_refused(monkeypatch: pytest.Monke
         devices.check(TrainerConfig(devices=2))
     for name, value in {**STARTED, "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(ConfigError, match="this machine has 1"):  # torchrun gives none to anybody
+        devices.check(TrainerConfig(devices=2))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7")
     devices.check(TrainerConfig(devices=2))  # srun has given one to each process
     of(monkeypatch, 2)
     with pytest.raises(ConfigError, match="this machine has 2"):

@@ -21,7 +21,8 @@ from roberta_lab.config import ConfigError, TrainerConfig, starters
 from roberta_lab.config.processes import stat
 from roberta_lab.config.starters import Place
 from roberta_lab.runs.tracking import read
-from roberta_lab.training import following
+from roberta_lab.training import following, started_ranks
+from roberta_lab.training.devices import on_cuda
 
 MEETING = [sys.executable, str(Path(__file__).with_name("started_meeting.py"))]
 
@@ -153,7 +154,47 @@ def test_what_ranks_are_handed_is_of_their_own_user(tmp_path: Path, monkeypatch:
     assert not Path("hacked").exists()
 
 
+def test_a_machine_without_the_gpu_that_rank_0_has_is_named() -> None:
+    work = started_ranks.Work((print, ()), TrainerConfig(), [], not on_cuda("auto"), "")
+    with pytest.raises(ConfigError, match=r"accelerator=auto: rank 0 has .*GPU is here\. Allowed: the same on all"):
+        following._check_device(work)
+    following._check_device(work._replace(cuda=on_cuda("auto")))
+
+
 # ---------------------------------------------------------------- how they end
+def test_ranks_that_were_started_in_another_folder_find_rank_0s_files(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "note").touch()
+    folders, port = [tmp_path, tmp_path / "elsewhere"], free_port()
+    processes = [
+        subprocess.Popen(
+            [*MEETING, ".", "look at a file"],
+            env=environment(by_srun(rank, 2, 1, port)),
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, folder in enumerate(folders)
+    ]
+    assert ended(processes) == ([0, 0], ["look at a file: 4 by 2", ""])
+
+
+def test_a_signal_while_the_others_have_not_started_ends_rank_0_in_one_line() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "roberta_lab", "pretrain", "--help"],
+        env=environment({**by_srun(0, 2, 1, free_port()), "PYTHONUNBUFFERED": "1"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    time.sleep(1)  # from here on it waits for the other
+    process.send_signal(signal.SIGUSR1)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 138 and error.count("\n") == 1 and error.startswith("roberta-lab: "), error
+
+
 def test_one_run_after_the_other_and_an_error_that_all_have(tmp_path: Path) -> None:
     whats = ["not handed over", "meet", "all raise", "work alone"]
     codes, said = ended(started([*MEETING, str(tmp_path), *whats], 2))

@@ -26,7 +26,10 @@ def share(source: SourceConfig, cache: Path, num_workers: int | None, progress: 
     groups = [*_grouped(source)]
     if len(groups) < 2:
         return
-    memory, folder = cache / scanning.MEMORY, cache / f".scans-{digest({'keys': [sorted(group) for group in groups]})}"
+    memory = cache / scanning.MEMORY
+    if all(group.keys() <= recall(memory).keys() for group in groups):  # nothing is written: the cache may be another's
+        return
+    folder = cache / f".scans-{digest({'keys': [sorted(group) for group in groups]})}"
     folder.mkdir(parents=True, exist_ok=True)
     known = recall(memory)  # after the folder is there: who removes it has remembered all before
     new = {number: group for number, group in enumerate(groups) if not group.keys() <= known.keys()}

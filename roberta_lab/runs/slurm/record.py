@@ -2,12 +2,13 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roberta_lab.config import Damaged
 from roberta_lab.data import verified
+from roberta_lab.runs.jobs import Job
 
 FOLDER = "slurm"  # in paths.outputs
 NAME = "submission.json"
@@ -29,6 +30,11 @@ class Submitted:
     def array(self) -> str:
         """Return the number by which SLURM knows all jobs of its array."""
         return self.job.partition("_")[0]
+
+    @property
+    def submission(self) -> Path:
+        """Return the folder of the submission, relative to the outputs."""
+        return Path(self.log).parent
 
 
 def new_folder(outputs: Path) -> Path:
@@ -55,6 +61,11 @@ def every(outputs: Path) -> list[Submitted]:
     return found
 
 
-def newest(jobs: Sequence[Submitted]) -> dict[str, Submitted]:
-    """Return the last job that was submitted for each run, by the run's folder."""
-    return {job.run: job for job in jobs if job.run}
+def of_runs(runs: Iterable[Job], jobs: Iterable[Submitted], outputs: Path) -> dict[Path, Submitted]:
+    """Return the last job that was submitted for each run, by the run's folder; runs without one are left out."""
+    newest, found = {job.run: job for job in jobs if job.run}, dict[Path, Submitted]()
+    for run in runs:
+        for folder in run.folders:  # the last one is the run's now
+            if job := newest.get(folder.relative_to(outputs).as_posix()):
+                found[run.path] = job
+    return found

@@ -26,7 +26,7 @@ case "${{SLURM_ARRAY_TASK_ID:-0}}" in
 *) echo "roberta-lab: no job ${{SLURM_ARRAY_TASK_ID}} in this array" >&2; exit 1 ;;
 esac
 
-saved() {{ find "$folder" -type f -name {pattern} -printf '%P %s %T@\\n' 2>/dev/null | sort; }}
+saved() {{ find "${{folders[@]}}" -type f -name {pattern} -printf '%P %s %T@\\n' 2>/dev/null | sort; }}
 asked= child=
 hand_on() {{ asked=$1 caught=1; [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null; }}
 for name in USR1 USR2 TERM; do trap "hand_on $name" "$name"; done
@@ -56,13 +56,13 @@ exit "$code"
 
 @dataclass(frozen=True)
 class Task:
-    """One job: a command, and the folder in which it saves what it has."""
+    """One job: a command, and the folders in which it saves what it has: checkpoints; of a preparation, every file counts."""
 
     kind: str  # the command
     name: str  # for people
     words: tuple[str, ...]  # its arguments, as they are
-    folder: Path
-    is_run: bool = True  # a run, whose checkpoints count as saved; else every file of the folder does
+    folders: tuple[Path, ...]  # the first is what the job is noted for
+    is_run: bool = True  # else it prepares or writes tables
     nodes: int = 1  # where it is several, srun starts `devices` processes on each
     devices: int = 1
 
@@ -74,7 +74,7 @@ class Task:
 def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
     """Return the script for an array of these tasks; all are runs, or none is."""
     cases = [
-        f"{number}) folder={shlex.quote(os.path.abspath(task.folder))} words=({shlex.join(task.arguments)}) ;;"
+        f"{number}) folders=({shlex.join(map(os.path.abspath, task.folders))}) words=({shlex.join(task.arguments)}) ;;"
         for number, task in enumerate(tasks)
     ]
     limit = seconds(config.time)
@@ -83,7 +83,7 @@ def text(title: str, tasks: Sequence[Task], config: SlurmConfig) -> str:
         here=shlex.quote(os.getcwd()),
         program=shlex.join([*_srun(tasks[0], config), sys.executable, "-m", "roberta_lab"]),
         cases="\n".join(cases),
-        pattern=shlex.quote("step-*.ckpt" if tasks[0].is_run else "*"),
+        pattern=shlex.quote("*" if tasks[0].kind == "prepare" else "step-*.ckpt"),
         due=0 if limit is None else max(0, limit - config.signal_seconds - EARLY),
         too_short=TOO_SHORT,
     )

@@ -19,7 +19,7 @@ from roberta_lab.runs.slurm.record import Submitted
 STATES = ("done", "running", "queued", "preempted", "submitted", "failed", "cancelled", "interrupted", "missing")
 LEFT = ("failed", "cancelled", "interrupted", "missing")  # of which nothing comes unless it is asked for
 TAIL = 16_384  # bytes at the end of what a job printed
-_ERROR = re.compile(r"^roberta-lab: (?!asks )|error|Error|Killed|killed")
+_ERROR = re.compile(r"^roberta-lab: (?!asks )|\berror: |^[\w.]*Error\b|[Kk]illed")
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,9 @@ class Looked:
 def look(runs: Sequence[Job], outputs: Path) -> Looked:
     """Look at runs once. Raises Damaged."""
     every = record.every(outputs)
-    jobs = record.newest(every)
-    own = {run.path: jobs[key] for run in runs if (key := run.path.relative_to(outputs).as_posix()) in jobs}
-    last = max((Path(job.log).parent for job in own.values()), default=None)
-    others = [job for job in every if not job.run and Path(job.log).parent == last]
+    own = record.of_runs(runs, every, outputs)
+    last = max((job.submission for job in own.values()), default=None)
+    others = [job for job in every if not job.run and job.submission == last]
     arrays, why_not = {job.array for job in (*own.values(), *others)}, ""
     alive: Mapping[str, Queued] = {}
     ended: Mapping[str, str] = {}
@@ -75,15 +74,17 @@ def look(runs: Sequence[Job], outputs: Path) -> Looked:
     except SlurmError as error:
         why_not = str(error)
     seen = [_seen(run, own.get(run.path), alive, ended, bool(why_not), outputs) for run in runs]
-    beside = [_beside(job, alive.get(job.job), ended.get(job.job, "COMPLETED"), outputs) for job in others]
+    beside = [_beside(job, alive.get(job.job), ended.get(job.job, ""), outputs) for job in others]
     return Looked(seen, [one for one in beside if one.state != "done"], why_not)
 
 
 def _beside(job: Submitted, queued: Queued | None, ended: str, outputs: Path) -> Beside:
     if queued is not None:
         return Beside(job, *_in_queue(queued), "")
-    state = "done" if ended == "COMPLETED" else "cancelled" if ended == "CANCELLED" else "failed"
-    return Beside(job, state, ended, last_error(outputs / job.log) if state != "done" else "")
+    said = last_error(outputs / job.log)
+    is_done = ended == "COMPLETED" or (not ended and not _ERROR.search(said))  # without an account, its log tells
+    state = "done" if is_done else "cancelled" if ended == "CANCELLED" else "failed"
+    return Beside(job, state, ended, "" if is_done else said)
 
 
 def _in_queue(queued: Queued) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Submit what is missing as arrays of jobs that wait for one another in SLURM's queue: preparation, runs by kind, tables."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Submission:
                     job=f"{number}_{i}",
                     kind=kind,
                     name=task.name,
-                    run=task.folder.relative_to(outputs).as_posix() if task.is_run else "",
+                    run=task.folders[0].relative_to(outputs).as_posix() if task.is_run else "",
                     log=(self.folder / f"{kind}-{number}_{i}.log").relative_to(outputs).as_posix(),
                     sweeps=self.sweeps,
                 )
@@ -80,8 +80,7 @@ def submit(
     (outputs / record.FOLDER).mkdir(parents=True, exist_ok=True)
     _check(config)
     with claims.locked(outputs / record.FOLDER / ".submitting.json"):
-        known = record.newest(record.every(outputs))
-        before = {run.path: known[key] for run in runs if (key := run.path.relative_to(outputs).as_posix()) in known}
+        before = record.of_runs(runs, record.every(outputs), outputs)
         alive = queue.queued(job.array for job in before.values())
         waiting = {path: job for path, job in before.items() if job.job in alive}
         complete = [run for run in runs if run.is_complete]
@@ -123,25 +122,27 @@ def _submitted(
     config, made_by = new.config, {path: job.array for path, job in waiting.items()}
     told = without(user, *HERE_ONLY)
     prepared = _prepare(new, todo)
-    for batch in layers(todo):
+    for batch in layers(todo, _mix):
         needed = sorted({made_by[path] for run in batch for path in run.needs if path in made_by})
         tasks = [
             Task(
                 run.kind,
                 run.name if run.row else run.label,
                 (*words(_told(run, told)), "trainer.progress=false"),
-                run.path,
+                run.folders,
                 nodes=run.config.trainer.nodes if run.kind == "pretrain" else 1,
                 devices=run.config.trainer.devices,
             )
             for run in batch
         ]
-        numbers = new.array(tasks, config.slurm, [*prepared, *(f"afterany:{number}" for number in needed)])
+        of_text = [prepared[mix]] if (mix := _mix(batch[0])) in prepared else []
+        numbers = new.array(tasks, config.slurm, [*of_text, *(f"afterany:{number}" for number in needed)])
         for i, run in enumerate(batch):
             made_by[run.path] = numbers[i // MOST]
     if tables:
         shown = [
-            Task("table", name, (*words([assign("sweep", name), *told]),), new.folder, is_run=False) for name in tables
+            Task("table", name, (*words([assign("sweep", name), *told]),), (new.folder,), is_run=False)
+            for name in tables
         ]
         new.array(shown, config.slurm_light, [f"afterany:{number}" for number in sorted({*made_by.values()})])
     return new.jobs
@@ -154,38 +155,42 @@ def _told(run: Job, user: Sequence[Override]) -> list[Override]:
     return without(run.line([o for o in one if o is not None]), *HERE_ONLY)
 
 
-def _prepare(new: Submission, todo: Sequence[Job]) -> list[str]:
-    """Submit the preparation of each data mix that the runs read; return the numbers of the arrays that end it.
+def _prepare(new: Submission, todo: Sequence[Job]) -> dict[str, str]:
+    """Submit the preparation of each data mix that the runs read; return by mix (`_mix`) what those runs wait for.
 
     With `prepare.jobs`, so many share the units of the corpus, then its parts; one job after each makes a whole of them, and
     what the others have left. So no core waits while one process trains the tokenizer.
     """
     mixes: dict[str, Job] = {}
     for run in filter(data_checks.reads_mix, todo):
-        key = json.dumps([asdict(run.config.data_mix), asdict(run.config.tokenizer)], sort_keys=True)
-        mixes.setdefault(key, run)
-    many, needs = new.config.prepare.jobs, list[str]()
+        mixes.setdefault(_mix(run), run)
+    many, needs, ended = new.config.prepare.jobs, list[str](), list[str]()
     stages = (("corpus", many), ("tokenizer", 1), ("tokens", many), ("all", 1)) if many > 1 else (("all", 1),)
     for stage, number in stages if mixes else ():
         tasks = [task for run in mixes.values() for task in [_preparation(run, stage)] * number]
-        is_shared = number > 1  # what one of its jobs leaves, the next stage makes
         ended = new.array(tasks, new.config.slurm_light, needs)
-        needs = [f"{'afterany' if is_shared else 'afterok'}:{array}" for array in ended]
-    return needs
+        is_all = number == len(mixes) == 1  # else the next stage makes what one of the jobs leaves
+        needs = [f"{'afterok' if is_all else 'afterany'}:{array}" for array in ended]
+    return {mix: f"afterok:{ended[i // MOST]}_{i % MOST}" for i, mix in enumerate(mixes)}
+
+
+def _mix(run: Job) -> str:
+    """Return what names the text of a run, or of the run that it starts from: equal for equal data mixes and tokenizers."""
+    return json.dumps([asdict(run.config.data_mix), asdict(run.config.tokenizer)], sort_keys=True)
 
 
 def _preparation(run: Job, stage: str) -> Task:
     words = (*_words_of_data(run), *([] if stage == "all" else [f"prepare.stage={stage}"]))
     of = "" if stage == "all" else f", {stage}"
-    return Task("prepare", f"text of {run.row or run.label}{of}", words, Path(run.config.paths.cache), is_run=False)
+    return Task("prepare", f"text of {run.row or run.label}{of}", words, (Path(run.config.paths.cache),), is_run=False)
 
 
 def _words_of_data(run: Job) -> tuple[str, ...]:
     return (*words(without(without_sweep(run.overrides), *HERE_ONLY)), "trainer.progress=false")
 
 
-def layers(runs: Sequence[Job]) -> list[list[Job]]:
-    """Return runs of one kind, nodes and devices together, those that others start from before them."""
+def layers(runs: Sequence[Job], mix: Callable[[Job], str]) -> list[list[Job]]:
+    """Return runs of one kind, nodes, devices and mix together, those that others start from before them."""
     by_path, depth = {run.path: run for run in runs}, dict[Path, int]()
 
     def depth_of(path: Path) -> int:
@@ -194,11 +199,11 @@ def layers(runs: Sequence[Job]) -> list[list[Job]]:
         return depth[path]
 
     found: dict[tuple[int, ...], list[Job]] = {}
-    order = [*identity.KINDS]
+    order, mixes = [*identity.KINDS], [*dict.fromkeys(map(mix, runs))]
     for run in runs:
         trainer = run.config.trainer
         shape = (trainer.nodes, trainer.devices) if run.kind == "pretrain" else (1, 1)
-        found.setdefault((depth_of(run.path), order.index(run.kind), *shape), []).append(run)
+        found.setdefault((depth_of(run.path), order.index(run.kind), *shape, mixes.index(mix(run))), []).append(run)
     return [found[key] for key in sorted(found)]
 
 
