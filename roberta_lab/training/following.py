@@ -174,9 +174,9 @@ class _Follower:
 def _check_device(work: Work) -> None:
     """Raise ConfigError where this machine has no GPU and rank 0's has one, or the other way round: they could never meet."""
     if on_cuda(accelerator := work.trainer.accelerator) != work.cuda:
-        has = "a GPU, and no GPU that torch can use" if work.cuda else "no GPU that torch can use, and a GPU"
+        has = "has a GPU, and this machine none" if work.cuda else "has no GPU, and this machine one"
         raise ConfigError(
-            f"trainer.accelerator={accelerator}: rank 0 has {has} is here. Allowed: the same on all machines."
+            f"trainer.accelerator={accelerator}: rank 0 {has} that torch can use. Allowed: the same on all."
         )
 
 

@@ -156,7 +156,9 @@ def test_what_ranks_are_handed_is_of_their_own_user(tmp_path: Path, monkeypatch:
 
 def test_a_machine_without_the_gpu_that_rank_0_has_is_named() -> None:
     work = started_ranks.Work((print, ()), TrainerConfig(), [], not on_cuda("auto"), "")
-    with pytest.raises(ConfigError, match=r"accelerator=auto: rank 0 has .*GPU is here\. Allowed: the same on all"):
+    with pytest.raises(
+        ConfigError, match=r"accelerator=auto: rank 0 has .* that torch can use\. Allowed: the same on all"
+    ):
         following._check_device(work)
     following._check_device(work._replace(cuda=on_cuda("auto")))
 
@@ -177,7 +179,7 @@ def test_ranks_that_were_started_in_another_folder_find_rank_0s_files(tmp_path: 
         )
         for rank, folder in enumerate(folders)
     ]
-    assert ended(processes) == ([0, 0], ["look at a file: 4 by 2", ""])
+    assert ended(processes) == ([0, 0], ["look at a file: 8 by 2", ""])
 
 
 def test_a_signal_while_the_others_have_not_started_ends_rank_0_in_one_line() -> None:
