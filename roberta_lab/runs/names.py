@@ -115,14 +115,19 @@ def typed(overrides: Iterable[Override]) -> list[str]:
 def settings_of(overrides: Iterable[Override]) -> list[Override]:
     """Return what was typed of a table beside its sweep, scale and seeds, and that changes what it shows.
 
-    Sorted by key, but where text lies comes last: it tells least, and a name may have no room for it.
+    Sorted by key, but where data lies comes last: it tells least, and a name may have no room for it.
     """
     changing = [
         o
         for o in overrides
         if room(o) not in EXECUTING and o.key_or_group not in (*SEEDS, "sweep", "scale", "finetune.seed")
     ]
-    return sorted(changing, key=lambda o: (o.key_or_group.startswith("data_mix.sources."), o.key_or_group))
+    return sorted(changing, key=lambda o: (_is_place(o.key_or_group), o.key_or_group))
+
+
+def _is_place(key: str) -> bool:
+    """Return whether a key says where data lies, and in which shape."""
+    return key.startswith("data_mix.sources.") or key.endswith(".path")
 
 
 def shown(override: Override) -> str:

@@ -76,8 +76,8 @@ def test_a_row_of_a_sweep_has_its_name_and_more_only_among_its_own() -> None:
         (["sweep.only=[dynamic]", "model=tiny"], "smoke--model=tiny--sweep.only=dynamic"),
         (["evaluate.within_word=l2r"], "smoke--evaluate.within_word=l2r"),
         (
-            ["data_mix.wikipedia.path=wiki", "masking.mask_prob=0.2"],
-            "smoke--masking.mask_prob=0.2--data_mix.wikipedia.path=wiki",
+            ["data_mix.wikipedia.path=wiki", "masking.mask_prob=0.2", "finetune.lr=1e-5", "task.path=GLUE"],
+            "smoke--finetune.lr=1e-05--masking.mask_prob=0.2--data_mix.wikipedia.path=wiki--task.path=GLUE",
         ),
     ],
 )

@@ -136,6 +136,13 @@ def test_the_table_its_claims_and_its_runs_are_wandbs_own_and_the_page_is_kept_w
     )
 
 
+def test_ids_of_tables_are_short_enough_for_wandb() -> None:
+    """W&B's artifacts have at most 128 characters, of which the id of the table is a part; a short id stays as it is."""
+    names = [f"laptop--{'x' * 70}--data_mix.wikipedia.path={end}" for end in ("one", "two")]
+    ids = {tables.table_id(Path("table2_input_format") / name) for name in (*names, "laptop")}
+    assert len(ids) == 3 and "table-table2_input_format-laptop" in ids and max(map(len, ids)) <= 110
+
+
 def test_a_table_is_logged_again_only_when_something_is_new(
     table: Table, offline: dict[str, OfflineRun], places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ NOTE = "wandb.json"
 STAGING = "staging"  # W&B copies files of offline artifacts here, in a folder of its own
 CLAIM = ("words", "verdict", "estimate", "why", "source")  # what is shown of one
 RUN = ("row", "name", "kind", "task", "seed", "finetune seed", "run_id")
+LONGEST_ID = 110  # characters: what W&B itself makes of an id ("run-ID-claims") has at most 128
 
 
 def log_table(config: Config, folder: Path, runs: Sequence[Job]) -> None:
@@ -71,7 +72,8 @@ def _start(config: Config, folder: Path, num_runs: int) -> Mirror | None:
 
 def table_id(folder: Path) -> str:
     """Return the W&B id of a table, which follows from its folder as a run's does from its settings."""
-    return re.sub(r"[^\w.-]", "-", f"table-{folder.parent.name}-{folder.name}")
+    name = re.sub(r"[^\w.-]", "-", f"table-{folder.parent.name}-{folder.name}")
+    return name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 7]}-{digest({'name': name}, 6)}"
 
 
 def _log(mirror: Mirror, folder: Path, complete: Sequence[Job], num_runs: int) -> None:
