@@ -61,7 +61,7 @@ class _Follower:
         self.run = 0  # the number of the run that it is in the midst of; 0 between two
         self.ended: float | None = None  # since when rank 0's command has ended
         self._ends = threading.Lock()
-        threading.Thread(target=self._watch, args=(connect(place, COME_SECONDS),), daemon=True).start()
+        threading.Thread(target=self._watch, args=(connect(place),), daemon=True).start()
 
     @property
     def name(self) -> str:
@@ -142,8 +142,20 @@ class _Follower:
         kill_children()
         os._exit(1)
 
+    def _expect_first_sign(self, store: dist.Store) -> None:
+        """Wait for rank 0, which may start long after torchrun's store; end this process where it does not."""
+        why = f"rank 0 of {self.place.world_size} did not start within {COME_SECONDS:.0f} seconds"
+        try:
+            if poll(lambda: self.has_left.is_set() or has(store, of_rank(0)), COME_SECONDS, SIGN_SECONDS):
+                return
+        except RuntimeError:
+            why = "rank 0 is gone"
+        if not self.has_left.is_set():
+            self.end(why)
+
     def _watch(self, store: dist.Store) -> None:
         """End this process when rank 0 gives no sign any more, or when its command or run has ended and this one hangs."""
+        self._expect_first_sign(store)
         command, run, code, over = Silence([of_rank(0)]), Silence([]), 0, (0, 0.0)
         while not self.has_left.wait(SIGN_SECONDS):
             try:

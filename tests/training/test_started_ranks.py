@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 from small_run import SMALL, own_text
 
 from roberta_lab.cli import main
@@ -180,6 +181,28 @@ def test_ranks_that_were_started_in_another_folder_find_rank_0s_files(tmp_path: 
         for rank, folder in enumerate(folders)
     ]
     assert ended(processes) == ([0, 0], ["look at a file: 8 by 2", ""])
+
+
+def test_rank_0_may_start_long_after_torchruns_store(tmp_path: Path) -> None:
+    """The store is that of torchrun's agent, so the others reach it at once."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    tool = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "1"}
+    tool |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2"}
+    processes: list[subprocess.Popen[str]] = []
+    for rank in (1, 0):
+        process = subprocess.Popen(
+            [*MEETING, str(tmp_path), "first is late"],
+            env=environment({**tool, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.insert(0, process)
+        while rank and not store.check(["roberta-lab none /sign/1"]):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(2.5)
+    assert ended(processes) == ([0, 0], ["first is late: 8 by 2", ""])
 
 
 def test_a_signal_while_the_others_have_not_started_ends_rank_0_in_one_line() -> None:
