@@ -38,9 +38,11 @@ def thinned(rows: str) -> str:
 
 
 def classes(predictions: str) -> str | None:
-    """Return a digit for each prediction; None where these are no classes."""
-    found = [json.loads(line)["prediction"] for line in predictions.splitlines()]
-    return "".join(map(str, found)) + "\n" if all(type(one) is int and 0 <= one < 10 for one in found) else None
+    """Return a digit for each prediction: its class, or of a minimal pair whether the good sentence won; None for others."""
+    found = [json.loads(line) for line in predictions.splitlines()]
+    values = [one["good"] > one["bad"] if "good" in one else one["prediction"] for one in found]
+    is_whole = all(isinstance(one, int) and 0 <= one < 10 for one in values)
+    return "".join(str(int(one)) for one in values) + "\n" if is_whole else None
 
 
 def keep(run: Path, kept: Path) -> None:
