@@ -4,14 +4,13 @@ When a job fails, it is noted and the others continue. The tables are written ev
 The failed runs are listed last, each with the command that makes it.
 """
 
-import json
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -257,11 +256,10 @@ def _prepare(work: Work) -> None:
     """Prepare the data of the missing runs, each mix once. An error is noted for every run of the mix."""
     prepared: dict[str, str | None] = {}  # data mix and tokenizer -> error message, or None
     for job in filter(data_checks.reads_mix, [job for kind in work.kinds for job in work.missing(kind)]):
-        config = job.config
-        key = json.dumps([asdict(config.data_mix), asdict(config.tokenizer)], sort_keys=True)
+        key = data_checks.mix_of(job)
         if key not in prepared:
             try:
-                prepared_for(config)
+                prepared_for(job.config)
                 prepared[key] = None
             except (ConfigError, Damaged, RunInUse) as error:
                 prepared[key] = str(error)

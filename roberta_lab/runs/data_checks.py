@@ -1,6 +1,8 @@
 """Check the corpora and task files of many runs before any of them is made."""
 
+import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from roberta_lab.data.corpus import preparation
@@ -24,6 +26,11 @@ def check(jobs: Iterable[Job]) -> None:
             zero_shot.get(task.family).read(task)
         elif families.get(task.family).files:
             families.load(task, Path())
+
+
+def mix_of(job: Job) -> str:
+    """Return what names the text of a run, or of the run that it starts from: equal for equal data mixes and tokenizers."""
+    return json.dumps([asdict(job.config.data_mix), asdict(job.config.tokenizer)], sort_keys=True)
 
 
 def reads_mix(job: Job) -> bool:

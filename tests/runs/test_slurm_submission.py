@@ -9,6 +9,7 @@ from fake_slurm import FakeSlurm
 from fake_slurm import cluster as cluster
 
 from roberta_lab.config import Config, SlurmConfig, TrainerConfig
+from roberta_lab.runs import data_checks
 from roberta_lab.runs.slurm import record, submission
 from roberta_lab.runs.slurm.script import Task
 from roberta_lab.runs.slurm.submission import Submission
@@ -63,7 +64,7 @@ def test_what_runs_in_arrays_of_several_parts_need_is_the_part_that_makes_it(
 ) -> None:
     monkeypatch.setattr(submission, "MOST", 2)
     monkeypatch.setattr(submission, "_prepare", lambda new, todo: {})
-    monkeypatch.setattr(submission, "_mix", lambda run: "")
+    monkeypatch.setattr(data_checks, "mix_of", lambda run: "")
     monkeypatch.setattr(submission, "_told", lambda run, told: [])
     config = Config()
     config.paths.outputs = str(tmp_path)

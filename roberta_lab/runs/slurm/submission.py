@@ -1,6 +1,5 @@
 """Submit what is missing as arrays of jobs that wait for one another in SLURM's queue: preparation, runs by kind, tables."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -122,7 +121,7 @@ def _submitted(
     config, made_by = new.config, {path: job.array for path, job in waiting.items()}
     told = without(user, *HERE_ONLY)
     prepared = _prepare(new, todo)
-    for batch in layers(todo, _mix):
+    for batch in layers(todo, data_checks.mix_of):
         needed = sorted({made_by[path] for run in batch for path in run.needs if path in made_by})
         tasks = [
             Task(
@@ -135,7 +134,7 @@ def _submitted(
             )
             for run in batch
         ]
-        of_text = [prepared[mix]] if (mix := _mix(batch[0])) in prepared else []
+        of_text = [prepared[mix]] if (mix := data_checks.mix_of(batch[0])) in prepared else []
         numbers = new.array(tasks, config.slurm, [*of_text, *(f"afterany:{number}" for number in needed)])
         for i, run in enumerate(batch):
             made_by[run.path] = numbers[i // MOST]
@@ -156,14 +155,14 @@ def _told(run: Job, user: Sequence[Override]) -> list[Override]:
 
 
 def _prepare(new: Submission, todo: Sequence[Job]) -> dict[str, str]:
-    """Submit the preparation of each data mix that the runs read; return by mix (`_mix`) what those runs wait for.
+    """Submit the preparation of each data mix that the runs read; return by mix (`mix_of`) what those runs wait for.
 
     With `prepare.jobs`, so many share the units of the corpus, then its parts; one job after each makes a whole of them, and
     what the others have left. So no core waits while one process trains the tokenizer.
     """
     mixes: dict[str, Job] = {}
     for run in filter(data_checks.reads_mix, todo):
-        mixes.setdefault(_mix(run), run)
+        mixes.setdefault(data_checks.mix_of(run), run)
     many, needs, ended = new.config.prepare.jobs, list[str](), list[str]()
     stages = (("corpus", many), ("tokenizer", 1), ("tokens", many), ("all", 1)) if many > 1 else (("all", 1),)
     for stage, number in stages if mixes else ():
@@ -172,11 +171,6 @@ def _prepare(new: Submission, todo: Sequence[Job]) -> dict[str, str]:
         is_all = number == len(mixes) == 1  # else the next stage makes what one of the jobs leaves
         needs = [f"{'afterok' if is_all else 'afterany'}:{array}" for array in ended]
     return {mix: f"afterok:{ended[i // MOST]}_{i % MOST}" for i, mix in enumerate(mixes)}
-
-
-def _mix(run: Job) -> str:
-    """Return what names the text of a run, or of the run that it starts from: equal for equal data mixes and tokenizers."""
-    return json.dumps([asdict(run.config.data_mix), asdict(run.config.tokenizer)], sort_keys=True)
 
 
 def _preparation(run: Job, stage: str) -> Task:
