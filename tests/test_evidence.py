@@ -80,5 +80,4 @@ def test_its_verdicts_follow_from_the_runs_and_stand_in_the_text(table: Path) ->
         assert claim["better_by"] == pytest.approx(fmean(gains))
         assert (claim["low"], claim["high"]) == pytest.approx((fmean(gains) - half, fmean(gains) + half))
     for claim in said["claims"]:
-        if claim["seeds"]:
-            assert f"{claim['verdict']}: {claim['words']}" in text and claim["estimate"] in text, claim["text"]
+        assert claim["text"] in text

@@ -13,7 +13,7 @@ from roberta_lab.runs.slurm import record
 from roberta_lab.runs.slurm.record import Submitted
 
 
-def held(outputs: Path, number: str, *jobs: tuple[str, str, str, tuple[str, ...]]) -> None:
+def submitted(outputs: Path, *jobs: tuple[str, str, str, tuple[str, ...]]) -> None:
     """Note a submission of such jobs: number, kind, run, tables."""
     folder = record.new_folder(outputs)
     log = f"slurm/{folder.name}/log"
@@ -34,13 +34,13 @@ def run_of(path: Path, encoder: Any = None) -> Any:
 def test_what_other_tables_wait_for_is_left_alone(
     cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held(tmp_path, "1", ("12_0", "prepare", "", ("one",)), ("15_0", "table", "", ("one",)))
+    submitted(tmp_path, ("12_0", "prepare", "", ("one",)), ("15_0", "table", "", ("one",)))
     jobs = [
         ("13_0", "prepare", "", ("one", "two")),
         ("14_0", "pretrain", "pretrain/a", ("two",)),  # which table one shows too
         ("14_1", "pretrain", "pretrain/b", ("two",)),
     ]
-    held(tmp_path, "2", *jobs)
+    submitted(tmp_path, *jobs)
     cluster.holds(*((job, "PENDING") for job in ("12_0", "13_0", "14_0", "14_1")), ("15_0", "COMPLETING"))
     found = cancelled(tmp_path, monkeypatch, [run_of(tmp_path / "pretrain" / "a")])
     assert found == {"cancelled": ["12_0", "15_0", "14_0"], "running": 1}
@@ -53,7 +53,7 @@ def test_what_the_same_table_at_another_scale_waits_for_is_left_alone(
     """And the run that others start from (`finetune.init_from`) goes with them, though no column shows it."""
     for number, name in (("1", "paper"), ("2", "mini")):
         kinds = (("prepare", ""), ("pretrain", f"pretrain/{name}"), ("finetune", f"finetune/{name}"), ("table", ""))
-        held(tmp_path, number, *((f"{number}{i}_0", kind, run, ("one",)) for i, (kind, run) in enumerate(kinds)))
+        submitted(tmp_path, *((f"{number}{i}_0", kind, run, ("one",)) for i, (kind, run) in enumerate(kinds)))
     cluster.holds(*((f"{number}{i}_0", "PENDING") for number in "12" for i in range(4)))
     encoder = run_of(tmp_path / "finetune" / "mini")
     found = cancelled(tmp_path, monkeypatch, [run_of(tmp_path / "pretrain" / "mini", encoder)])

@@ -128,8 +128,8 @@ def test_preparation_by_many_jobs_is_arrays_with_a_job_after_each(
 def test_text_that_cannot_be_prepared_costs_only_the_runs_that_read_it(
     cluster: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["pretrain", "-m", "masking=static,dynamic", "tokenizer.vocab_size=300,310", *SHORT, *own_text(tmp_path)]
-    words = [word for word in words if not word.startswith("tokenizer.vocab_size=3") or "," in word]
+    small = [word for word in SHORT if not word.startswith("tokenizer.vocab_size=")]
+    words = ["pretrain", "-m", "masking=static,dynamic", "tokenizer.vocab_size=300,310", *small, *own_text(tmp_path)]
     assert main.main([*words, "reproduce.launch=slurm", "prepare.jobs=2"]) == 0
     depends = [cluster.options(number).get("dependency", "") for number in range(100, 106)]
     assert depends[:4] == ["", "afterany:100", "afterany:101", "afterany:102"]

@@ -20,7 +20,8 @@ def run_of(kind: str, name: str, *needs: str, nodes: int = 1, devices: int = 1) 
     return SimpleNamespace(kind=kind, path=Path(kind, name), needs=[Path(need) for need in needs], config=config)
 
 
-def test_layers_have_one_kind_and_size_and_come_after_what_they_need() -> None:
+def test_layers_have_one_kind_and_size_and_come_after_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_checks, "mix_of", lambda run: "one")
     runs = [
         run_of("finetune", "a", "pretrain/b", nodes=2),
         run_of("pretrain", "b", "pretrain/a"),
@@ -29,13 +30,13 @@ def test_layers_have_one_kind_and_size_and_come_after_what_they_need() -> None:
         run_of("pretrain", "a", "pretrain/elsewhere"),
         run_of("finetune", "b", "pretrain/a"),
     ]
-    found = [[str(run.path) for run in layer] for layer in submission.layers(runs, lambda run: "one")]
+    found = [[str(run.path) for run in layer] for layer in submission.layers(runs)]
     first = [["pretrain/a"], ["pretrain/d"], ["pretrain/c"]]
     assert found == [*first, ["pretrain/b"], ["finetune/b"], ["finetune/a"]]
-    of_text = [
-        [str(run.path) for run in layer] for layer in submission.layers(runs[2:4] * 2, lambda run: run.path.name)
-    ]
-    assert of_text == [["pretrain/d"] * 2, ["pretrain/c"] * 2], "jobs of other text wait for another preparation"
+    runs = [run_of("pretrain", name) for name in "aabb"]
+    monkeypatch.setattr(data_checks, "mix_of", lambda run: run.path.name)
+    of_text = [[str(run.path) for run in layer] for layer in submission.layers(runs)]
+    assert of_text == [["pretrain/a"] * 2, ["pretrain/b"] * 2], "jobs of other text wait for another preparation"
 
 
 def test_long_arrays_are_cut_and_each_job_has_its_own_number_and_log(

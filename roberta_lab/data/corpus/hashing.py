@@ -27,7 +27,8 @@ def share(source: SourceConfig, cache: Path, num_workers: int | None, progress: 
     if len(groups) < 2:
         return
     memory = cache / scanning.MEMORY
-    if all(group.keys() <= recall(memory).keys() for group in groups):  # nothing is written: the cache may be another's
+    known = recall(memory)
+    if all(group.keys() <= known.keys() for group in groups):  # nothing is written: the cache may be another's
         return
     folder = cache / f".scans-{digest({'keys': [sorted(group) for group in groups]})}"
     folder.mkdir(parents=True, exist_ok=True)

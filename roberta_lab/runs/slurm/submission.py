@@ -1,6 +1,6 @@
 """Submit what is missing as arrays of jobs that wait for one another in SLURM's queue: preparation, runs by kind, tables."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def _submitted(
     config, made_by = new.config, {path: job.array for path, job in waiting.items()}
     told = without(user, *HERE_ONLY)
     prepared = _prepare(new, todo)
-    for batch in layers(todo, data_checks.mix_of):
+    for batch in layers(todo):
         needed = sorted({made_by[path] for run in batch for path in run.needs if path in made_by})
         tasks = [
             Task(
@@ -168,8 +168,8 @@ def _prepare(new: Submission, todo: Sequence[Job]) -> dict[str, str]:
     for stage, number in stages if mixes else ():
         tasks = [task for run in mixes.values() for task in [_preparation(run, stage)] * number]
         ended = new.array(tasks, new.config.slurm_light, needs)
-        is_all = number == len(mixes) == 1  # else the next stage makes what one of the jobs leaves
-        needs = [f"{'afterok' if is_all else 'afterany'}:{array}" for array in ended]
+        is_one_job = number == 1 and len(mixes) == 1  # of several, the next stage makes what one leaves
+        needs = [f"{'afterok' if is_one_job else 'afterany'}:{array}" for array in ended]
     return {mix: f"afterok:{ended[i // MOST]}_{i % MOST}" for i, mix in enumerate(mixes)}
 
 
@@ -183,7 +183,7 @@ def _words_of_data(run: Job) -> tuple[str, ...]:
     return (*words(without(without_sweep(run.overrides), *HERE_ONLY)), "trainer.progress=false")
 
 
-def layers(runs: Sequence[Job], mix: Callable[[Job], str]) -> list[list[Job]]:
+def layers(runs: Sequence[Job]) -> list[list[Job]]:
     """Return runs of one kind, nodes, devices and mix together, those that others start from before them."""
     by_path, depth = {run.path: run for run in runs}, dict[Path, int]()
 
@@ -193,11 +193,12 @@ def layers(runs: Sequence[Job], mix: Callable[[Job], str]) -> list[list[Job]]:
         return depth[path]
 
     found: dict[tuple[int, ...], list[Job]] = {}
-    order, mixes = [*identity.KINDS], [*dict.fromkeys(map(mix, runs))]
+    order, mixes = [*identity.KINDS], dict[str, int]()  # a mix -> its number
     for run in runs:
         trainer = run.config.trainer
         shape = (trainer.nodes, trainer.devices) if run.kind == "pretrain" else (1, 1)
-        found.setdefault((depth_of(run.path), order.index(run.kind), *shape, mixes.index(mix(run))), []).append(run)
+        mix = mixes.setdefault(data_checks.mix_of(run), len(mixes))
+        found.setdefault((depth_of(run.path), order.index(run.kind), *shape, mix), []).append(run)
     return [found[key] for key in sorted(found)]
 
 
