@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there; the processes that tests start have it too
@@ -48,6 +49,12 @@ def one_job_at_a_time_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(ProcessLauncher, "launch", launched)
         yield
+
+
+@pytest.fixture(autouse=True)
+def a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts in an empty folder, whatever tests before it left behind. Fixtures of a file may go elsewhere."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")

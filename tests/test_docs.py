@@ -30,9 +30,8 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), [pair for pair in commands() if SUBMITS not in pair[1]])
-def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its jobs build; only the work is left out, and the user's files. Of seeds in a sweep, one."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fingerprints, "hash_task_files", lambda task: {})
     monkeypatch.setattr(fingerprints, "hash_model_folder", lambda folder: {})
     jobs = []
@@ -44,11 +43,8 @@ def test_a_command_of_a_page_composes(page: str, line: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("line", sorted({line.partition(" #")[0] for _, line in commands() if SUBMITS in line}))
-def test_a_command_that_submits_does(
-    line: str, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_command_that_submits_does(line: str, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a SLURM that runs nothing, and without the user's files."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fingerprints, "hash_task_files", lambda task: {})
     monkeypatch.setattr(data_checks, "check", lambda jobs: None)
     assert main.main(shlex.split(line, comments=True)[1:]) == 0 and cluster.calls("sbatch")

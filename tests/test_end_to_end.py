@@ -157,11 +157,8 @@ def long_run(outputs: Path, cache: Path) -> list[str]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_or_stopped_the_same_command_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     """Two real processes, one gets SIGKILL, one SIGTERM; then to the end; against a run left alone."""
-    monkeypatch.chdir(tmp_path)
     cache, metrics = tmp_path / "cache", {}
     for name, numbers in (("cut", (signal.SIGKILL, signal.SIGTERM)), ("whole", ())):
         outputs = tmp_path / name

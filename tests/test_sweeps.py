@@ -301,10 +301,7 @@ def test_what_follows_section_4_is_finetuned_as_bert_and_the_rest_as_roberta(swe
 
 
 @pytest.mark.parametrize("sweep", groups()["sweep"])
-def test_each_file_opens_with_its_question_its_reference_and_its_cost(
-    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # where nothing is prepared, on which `plan` would count
+def test_each_file_opens_with_its_question_its_reference_and_its_cost(sweep: str) -> None:
     text = (SWEEPS / f"{sweep}.yaml").read_text()
     lines = text.splitlines()
     assert lines[0].startswith("# Question: ") and lines[0].endswith("?")

@@ -19,12 +19,6 @@ from roberta_lab.runs.options import CONF, default_options, groups
 from roberta_lab.runs.overrides import check_key
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands work from any folder."""
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_help_shows_groups_with_options_and_every_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([name, "--help"]) == 0

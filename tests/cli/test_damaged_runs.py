@@ -4,7 +4,6 @@ import json
 import resource
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,19 @@ WORDS = ["sweep=table1_masking", "sweep.only=[static]", "sweep.seeds=[1]", "swee
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of one complete run of three steps."""
     with pytest.MonkeyPatch.context() as patched:
         folder = tmp_path_factory.mktemp("made")
         patched.chdir(folder)
         patch_source(patched)
         assert main.main(["pretrain", *WORDS]) == 0
-        yield folder / "outputs"
+    return folder / "outputs"
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the run in a copy of the outputs."""
-    monkeypatch.chdir(tmp_path)
     patch_source(monkeypatch)
     shutil.copytree(made, "outputs")
     return next(Path("outputs/pretrain").iterdir())

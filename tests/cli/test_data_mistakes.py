@@ -35,13 +35,12 @@ MISTAKES = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     def prepared_for(config: object) -> None:
         raise AssertionError("prepared before the mistake was found")
 
     for module in (preparation, finetune, reproduce, pretrain):
         monkeypatch.setattr(module, "prepared_for", prepared_for)
-    monkeypatch.chdir(tmp_path)
 
 
 def write(files: dict[str, str]) -> None:
@@ -108,10 +107,9 @@ def test_reproduce_says_what_is_wrong_with_a_corpus_first(capsys: pytest.Capture
 
 
 def test_the_last_of_many_files_is_looked_at_before_the_first_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
 
     def write_unit(*arguments: object, **more: object) -> None:
         raise AssertionError("read before the mistake was found")

@@ -22,9 +22,8 @@ def write(path: Path, size: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def outputs(tmp_path: Path) -> Path:
     """A complete and an interrupted run with two checkpoints each, a complete finetuning; caches that two and no runs used."""
-    monkeypatch.chdir(tmp_path)
     there = tmp_path / "outputs"
     for kind, run in zip(("pretrain", "pretrain", "finetune"), OWN, strict=True):
         folder = there / kind / run

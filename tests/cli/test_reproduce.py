@@ -247,9 +247,8 @@ def test_several_tables_are_the_first_and_the_names_of_all(text: str) -> None:
 )
 @pytest.mark.usefixtures("two_sweeps")
 def test_a_mistake_is_one_line(
-    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
     assert main.main(["reproduce", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and all(part in err for part in parts), err
@@ -291,13 +290,12 @@ def test_what_a_run_needs_is_found_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_runs_that_start_from_another_finetuning_run_come_after_it(
-    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run of `finetune.init_from` is made although no column of the table is of its task, once for both columns."""
     from roberta_lab.cli import reproduce
 
     register()
-    monkeypatch.chdir(tmp_path)
     user = [
         "finetune.init_from=pydoc_pair",
         "trainer.progress=false",

@@ -31,11 +31,6 @@ SUBMIT = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def lines_of(script: str) -> list[list[str]]:
     """The commands in a script, as words."""
     return [

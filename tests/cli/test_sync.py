@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ SAID = [word for word in SHORT if word != "logger.wandb=off"] + ["logger.wandb=o
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a table of one row, all of it logged offline."""
     home = tmp_path_factory.mktemp("lab")
     (home / "own.yaml").write_text(SWEEP)
@@ -41,7 +40,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ["table", *OWN, *SAID],
         ):
             assert main.main(command) == 0
-        yield home
+    return home
 
 
 @pytest.fixture(autouse=True)

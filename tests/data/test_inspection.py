@@ -469,13 +469,12 @@ SMALL = [
 
 
 @pytest.fixture
-def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small_source(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
         Docstring(f"m{i}", pydoc.PACKAGES[i % 3], "f", "function", f"Return the value {i}. It is number {i} of all.")
         for i in range(80)
     ]
     monkeypatch.setattr(pydoc, "docstrings", lambda part, parts: iter(found if part == 0 else []))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.usefixtures("small_source")

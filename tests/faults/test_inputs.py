@@ -12,9 +12,8 @@ from roberta_lab.data.corpus.sources import compressed
 
 @pytest.mark.parametrize("kind", [kind for kind in inputs.KINDS if kind not in (inputs.bombs, inputs.values)])
 def test_hostile_inputs_are_refused_in_one_line(
-    kind: Callable[[int, Path, int], list[outcomes.Outcome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[int, Path, int], list[outcomes.Outcome]], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     rows = kind(16, tmp_path, 0)
     assert len(rows) == 16 and all(row.survived for row in rows), [row for row in rows if not row.survived]
 

@@ -1,6 +1,5 @@
 """Runs that several tests of reports read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from roberta_lab.runs.outside import open_places
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Job]]]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Job]]:
     """Two complete rows of two seeds and two finetuning seeds; a third row of which nothing is there."""
     home = tmp_path_factory.mktemp("lab")
     with pytest.MonkeyPatch.context() as patch:
@@ -22,4 +21,4 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[J
         open_places(OVERRIDES)
         with composition.composing():
             found = write_runs()
-        yield home, [job for job in found if job.path.is_dir()]
+        return home, [job for job in found if job.path.is_dir()]

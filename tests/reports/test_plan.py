@@ -12,11 +12,6 @@ from roberta_lab.runs import options, results
 from roberta_lab.runs.overrides import texts
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     assert cli.main(["plan", *arguments]) == 0
     return capsys.readouterr().out.splitlines()

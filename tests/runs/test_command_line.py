@@ -2,7 +2,6 @@
 
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -43,10 +42,7 @@ def test_a_long_command_is_broken_between_overrides_and_a_short_one_is_not() -> 
     assert " ".join(line.strip() for line in lines) == " ".join(["roberta-lab pretrain", *long])
 
 
-def test_the_command_for_a_missing_run_can_be_pasted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_command_for_a_missing_run_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["finetune", "paths.outputs=my runs", "task=pydoc_topic"]) == 2
     said = capsys.readouterr().err
     assert shlex.split(said[said.index("roberta-lab pretrain") :]) == [

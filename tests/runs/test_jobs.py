@@ -1,7 +1,6 @@
 """A job is composed and identified once, whoever asks for it: the sweeper, Hydra's resolver of its folder, the command."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from composed_jobs import config
@@ -16,10 +15,9 @@ SMALL = ["logger.wandb=off", "trainer.jobs=1", "hydra/launcher=basic"]
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Job]:
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs that commands got; nothing is trained."""
     found: list[Job] = []
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launched, "main_of", lambda name: found.append)
     return found
 

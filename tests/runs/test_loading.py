@@ -34,9 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(home: Path) -> Path:
     """The outputs, seen from another directory than the one in which the runs were made."""
-    monkeypatch.chdir(tmp_path)
     return home / "runs"
 
 

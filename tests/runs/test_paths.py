@@ -89,8 +89,7 @@ def options_source() -> type:
 
 
 @pytest.mark.parametrize("name", ["a b", "a=b", "a(b)", "#a", "~a", "it's", "'a'", "[a]", "a,b", "苹果", 'a"b', "a b'c, d[1]=(#~)"])  # fmt: skip
-def test_config_and_sweeps_outside_the_package(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_config_and_sweeps_outside_the_package(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     (folder / "masking").mkdir(parents=True)
     (folder / "masking" / "mine.yaml").write_text("name: dynamic\nmask_prob: 0.25\n")

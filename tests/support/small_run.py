@@ -41,10 +41,9 @@ def patch_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The small corpus, and an empty folder to work in."""
+def small_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small corpus."""
     patch_source(monkeypatch)
-    monkeypatch.chdir(tmp_path)
 
 
 def own_text(folder: Path) -> list[str]:

@@ -130,9 +130,8 @@ def test_a_unigram_tokenizer_beside_a_model_is_refused_in_its_own_line(tmp_path:
 
 
 def test_predict_says_what_is_not_used_and_embeds_as_transformers_does(
-    tmp_path: Path, transformers: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, transformers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     peer, folder = saved(transformers, tmp_path / "x", "Camembert", "ForTokenClassification")
     command = ["predict", f"pretrained.path={folder}", "predict.text=red circle", "trainer.accelerator=cpu"]
     assert main.main([*command, "predict.what=embed", "predict.pooling=mean", "predict.output=v.jsonl"]) == 0

@@ -88,12 +88,6 @@ def ner(folder: Path) -> None:
 FILES = {"sst2": sst2, "mnli": mnli, "stsb": stsb, "squad2": squad2, "race": race, "ner": ner}
 
 
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def arguments(task: str, kind: str = "roberta") -> list[str]:
     """Those that address a run; its files and the model it starts from are made."""
     if not Path(task).exists():
@@ -114,7 +108,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------- submission
 def test_a_complete_run_makes_its_submission_without_training_and_only_once(
-    start: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["finetune", *arguments("mnli")]
     assert main.main(command) == 0
@@ -139,7 +133,7 @@ def test_a_complete_run_makes_its_submission_without_training_and_only_once(
 
 
 def test_reproduce_makes_the_submissions_of_complete_runs_without_training(
-    start: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All rows start from one folder, so there is one run, and none of pretraining."""
     few = ["sweep.tasks=[sst2]", "sweep.finetune_seeds=[1]", "hydra/launcher=basic", *arguments("sst2")[1:]]
@@ -162,7 +156,7 @@ def test_reproduce_makes_the_submissions_of_complete_runs_without_training(
     assert "pretraining: 0 runs, 0 complete, 0 to train: 0 tokens" in out and "finetuning: 1 run, 1 complete" in out
 
 
-def test_a_submission_with_the_run_is_the_same_as_after_it(start: Path) -> None:
+def test_a_submission_with_the_run_is_the_same_as_after_it(tmp_path: Path) -> None:
     command = ["finetune", *arguments("sst2")]
     for outputs, asked in (("a", [[True]]), ("b", [[False], [True]])):
         for (submission,) in asked:
@@ -173,7 +167,7 @@ def test_a_submission_with_the_run_is_the_same_as_after_it(start: Path) -> None:
     assert [row[0] for row in rows] == ["index", *"789", "10", "11"] and {row[1] for row in rows[1:]} <= {"0", "1"}
 
 
-def test_num_dev_leaves_tests_to_a_submission(start: Path) -> None:
+def test_num_dev_leaves_tests_to_a_submission(tmp_path: Path) -> None:
     """It limits what is scored; a run without test's predictions trains again when they are asked for, to the same score."""
     command = ["finetune", *arguments("mnli"), "task.num_dev=2"]
     assert main.main(command) == 0
@@ -188,7 +182,7 @@ def test_num_dev_leaves_tests_to_a_submission(start: Path) -> None:
     assert [len(lines(folder / f"predictions.{split}jsonl")) for split in ("", "test.", "test_mm.")] == [2, 3, 6]
 
 
-def test_squads_files_hold_what_was_predicted_of_dev(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_squads_files_hold_what_was_predicted_of_dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(examples, "scored_items")  # the run's page has its examples from the items at hand
     assert main.main(["finetune", *arguments("squad2"), "finetune.submission=true"]) == 0
     folder, files = only_run(), {}
@@ -207,7 +201,7 @@ def test_squads_files_hold_what_was_predicted_of_dev(start: Path, monkeypatch: p
     assert "dev items" in (only_run() / "index.html").read_text()
 
 
-def test_what_has_no_such_files_is_one_line_before_any_work(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_has_no_such_files_is_one_line_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = "finetune.submission=true"
     assert main.main(["finetune", *arguments("ner"), asked]) == 2
     assert capsys.readouterr().err == "roberta-lab: finetune.submission: ner has no such files. Allowed: glue, squad tasks.\n"  # fmt: skip
@@ -220,7 +214,7 @@ def test_what_has_no_such_files_is_one_line_before_any_work(start: Path, capsys:
 
 # ---------------------------------------------------------------- weights, and runs that start from them
 def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
-    start: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["finetune", *arguments("sst2")]
     assert main.main(command) == 0
@@ -242,7 +236,7 @@ def refused(path: str) -> None:
 
 
 def test_init_from_asks_for_the_run_on_the_files_as_they_are_now(
-    start: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments("mnli")
     command = ["finetune", *arguments("stsb"), "finetune.init_from=mnli"]
@@ -273,7 +267,7 @@ HEAD_OF = {TextItem: "classification", Span: "span", Choice: "choice", Tagging: 
 
 @pytest.mark.parametrize(("task", "kind"), [(t, "bert" if i % 2 else "roberta") for i, t in enumerate(TASKS)])
 def test_dev_read_as_new_text_gets_devs_predictions(
-    task: str, kind: str, start: Path, capsys: pytest.CaptureFixture[str]
+    task: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also from the run's own folder alone: the model it began with is not opened."""
     own = arguments(task, kind)
@@ -310,7 +304,7 @@ def test_dev_read_as_new_text_gets_devs_predictions(
 
 
 def test_plain_text_is_shown_with_its_class_and_blanks_change_nothing(
-    start: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = [*arguments("sst2"), "finetune.save_model=true"]
     assert main.main(["finetune", *own]) == 0
@@ -325,7 +319,7 @@ def test_plain_text_is_shown_with_its_class_and_blanks_change_nothing(
     assert capsys.readouterr().err == 'roberta-lab: line 1 has two texts; the task\'s items are {"text_a": TEXT}.\n'
 
 
-def test_a_text_that_is_too_long_is_marked_and_counted(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_that_is_too_long_is_marked_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [*arguments("sst2"), "finetune.save_model=true"]
     assert main.main(["finetune", *own]) == 0
     Path("new").write_text("the cat\n" + "the cat sat " * 40 + "\na dog\n")
@@ -338,7 +332,7 @@ def test_a_text_that_is_too_long_is_marked_and_counted(start: Path, capsys: pyte
     assert main.main(predict) == 0 and capsys.readouterr().err == ""
 
 
-def test_words_come_plain_and_candidates_in_any_number(start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_come_plain_and_candidates_in_any_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [*arguments("ner"), "finetune.save_model=true"]
     assert main.main(["finetune", *own]) == 0
     Path("new").write_text('the cat\tsat\n\n{"words": ["the", "cat", "sat"]}\n')
