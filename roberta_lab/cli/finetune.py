@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError, TaskConfig, stopping
+from roberta_lab.config.console import say
 from roberta_lab.config.formatting import visible
 from roberta_lab.data import claims, verified
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import identity, results, run_folder
-from roberta_lab.runs.held import say
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, submission

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.cli import answer
-from roberta_lab.config import ANSWERED, ConfigError, RankDied, of_the_machine
-from roberta_lab.config.formatting import visible
+from roberta_lab.config import ANSWERED, ConfigError, RankDied, console, of_the_machine
+from roberta_lab.config.console import say
 from roberta_lab.config.secrets import masked_words
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from roberta_lab.data import verified
     from roberta_lab.runs import compose, jobs, options, process_launcher, registration
     from roberta_lab.runs.overrides import sweep_names, texts
     from roberta_lab.runs.wandb import environment
@@ -45,7 +44,7 @@ def run_hydra(name: str, flags: list[str], overrides: Sequence[Override], as_jso
     registration.register()
     jobs.forget()
     environment.forget()
-    verified.forget()
+    console.forget()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach this function instead of Hydra's printer
     # argparse wants the flags first and the overrides in one piece
     before, sys.argv = sys.argv, ["roberta-lab", *flags, *texts(overrides), f"hydra.job.name={name}"]
@@ -84,7 +83,7 @@ def _compare(runs: list[str], overrides: Sequence[Override]) -> None:
     try:
         main_of("table")(Job("table", config, own))
     except ConfigError as error:  # the runs are there
-        print(f"no table of these runs: {visible(str(error))}", file=sys.stderr)
+        say(f"no table of these runs: {error}")
 
 
 class InWorkers:

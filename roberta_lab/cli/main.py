@@ -27,7 +27,7 @@ from roberta_lab.config import (
     starters,
     stopping,
 )
-from roberta_lab.config.formatting import visible
+from roberta_lab.config.console import say
 from roberta_lab.config.secrets import masked
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:
     message = masked(message)
-    print(f"roberta-lab: {visible(message)}", file=sys.stderr)
+    say(f"roberta-lab: {message}")
     return code, answer.error(message, code, found)
 
 
@@ -191,7 +191,7 @@ def _of_one_job(flags: list[str], overrides: Sequence[Override]) -> tuple[list[s
         for o in overrides
     ]
     said = " ".join(o.input_line or "" for o, own in zip(chosen, overrides, strict=True) if o is not own)
-    print(f"of the first job: {visible(said)}", file=sys.stderr)
+    say(f"of the first job: {said}")
     return kept, chosen
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.console import say
 from roberta_lab.config.formatting import visible
 from roberta_lab.config.paths import user_path
 from roberta_lab.data import prediction_files
@@ -77,7 +78,7 @@ def _predictor(job: Job) -> Predictor:
     if config.pretrained.path:
         found = model_folder.read(path, heads=config.predict.what == "fill_mask")
         if found.note:
-            print(visible(f"pretrained.path={config.pretrained.path}: {found.note}"), file=sys.stderr)
+            say(f"pretrained.path={config.pretrained.path}: {found.note}")
         encoding = tokenizer.Encoding(tokenizer_files.load_of_model(path))
     else:
         encoding = tokenizer.load(prepared.tokenizer)
@@ -129,7 +130,7 @@ def _written(config: Config, predict: Predict, limit: str) -> Iterator[Record]:
             yield from records
             bar.update(len(texts))
     if num_cut:
-        print(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}", file=sys.stderr)
+        say(f"{num_cut:,} of {num_texts:,} texts were cut to {limit}")
 
 
 def _predict_task(config: Config, predictor: TaskPredictor) -> Iterator[Record]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from roberta_lab.cli.launched import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, Damaged, RunInUse, Unfinished, of_the_machine, one_line, stopping
+from roberta_lab.config.console import say
 from roberta_lab.config.formatting import counted, elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
@@ -275,7 +276,7 @@ def _make(work: Work, kind: str, config: Config, hydra: list[str]) -> None:
         Path(config.paths.outputs).mkdir(parents=True, exist_ok=True)
         launch = launching.launcher(kind, hydra, QuietJob(_log(work).resolve()), work.user)
         with progress.Overview(kind, todo, sys.stdout) if config.trainer.progress else nullcontext():
-            work.failures |= launching.run_all(launch, todo, lambda line: print(line, file=sys.stderr))
+            work.failures |= launching.run_all(launch, todo, say)
 
 
 def _log(work: Work) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from roberta_lab.config import ConfigError, Unfinished
+from roberta_lab.config.console import say
 from roberta_lab.config.formatting import counted
 from roberta_lab.data.storage import Json
 from roberta_lab.runs.jobs import Job
@@ -40,6 +40,6 @@ def main(job: Job) -> Json:
         f"uploaded: {counted(len(done), 'run')}; next: roberta-lab table sweep=NAME logger.wandb=online shows a table's"
     )
     if failed:
-        print(said, file=sys.stderr)
+        say(said)
         raise Unfinished(f"not uploaded: {', '.join(map(str, failed))}; the same command tries again.", found)
     return found

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from roberta_lab.config import Damaged
+from roberta_lab.config.console import say_once
 from roberta_lab.config.formatting import in_bytes
 from roberta_lab.config.machine import OF_THE_MACHINE
 from roberta_lab.data import claims, file_hashes, verified
@@ -32,12 +33,12 @@ def of(store: Path, local: str) -> Path:
     try:
         content = (store / verified.HASHES).read_bytes()
     except FileNotFoundError:
-        verified.say(f"{store} is of older code and has no hashes: it is read where it is, not from {local}")
+        say_once(f"{store} is of older code and has no hashes: it is read where it is, not from {local}")
         return store
     copy = Path(local) / FOLDER / hashlib.sha256(content).hexdigest()[:24]
     try:
         for _ in range(3):  # a damaged one is made again
-            wait = partial(verified.say, f"waiting for another process that copies {store} to {copy} ...")
+            wait = partial(say_once, f"waiting for another process that copies {store} to {copy} ...")
             make_once(copy, partial(_fill, store=store, content=content), wait)
             if _is_whole(copy, content):
                 os.utime(copy)
@@ -51,7 +52,7 @@ def of(store: Path, local: str) -> Path:
         if error.errno not in OF_THE_MACHINE:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        verified.say(f"paths.local={local}: {error.strerror}{where}; the tokens are read from {store}")
+        say_once(f"paths.local={local}: {error.strerror}{where}; the tokens are read from {store}")
         return store
 
 
@@ -101,7 +102,7 @@ def _is_whole(copy: Path, content: bytes) -> bool:
             raise Damaged(f"{copy} has other hashes than its name says")
         verified.check_folder(copy)
     except (Damaged, FileNotFoundError) as damage:
-        verified.say(f"{str(damage).partition(';')[0]}; it is copied again")
+        say_once(f"{str(damage).partition(';')[0]}; it is copied again")
         return False
     return True
 

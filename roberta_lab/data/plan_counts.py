@@ -17,8 +17,9 @@ from roberta_lab.axes import blocks
 from roberta_lab.axes.epochs import Counts, count_all
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Damaged
+from roberta_lab.config.console import say_once
 from roberta_lab.data.storage import digest, make_once
-from roberta_lab.data.verified import load_arrays, save_arrays, say
+from roberta_lab.data.verified import load_arrays, save_arrays
 
 SAVED_EVERY = 20.0  # seconds
 WAY_OUT = "it is counted again"
@@ -41,11 +42,11 @@ class KeptCounts:
         path = self._folder / f"{digest({**about, 'text': self._text, 'blocks': sizes})}.npz"
         label = f"counting the inputs of {about.get('format', 'a plan')}"
         make = partial(self._count, label=label, num_blocks=num_blocks, of_block=of_block)
-        make_once(path, make, lambda: say(f"{label}: another process does it; waiting"))
+        make_once(path, make, lambda: say_once(f"{label}: another process does it; waiting"))
         try:
             return load_arrays(path, WAY_OUT)
         except Damaged as damage:
-            say(str(damage))
+            say_once(str(damage))
             path.unlink()
             make_once(path, make)
             return load_arrays(path, WAY_OUT)

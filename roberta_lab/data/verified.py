@@ -8,7 +8,6 @@ import functools
 import hashlib
 import io
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from roberta_lab.config import Damaged
+from roberta_lab.config.console import say, say_once
 from roberta_lab.data.file_hashes import YOUNG_SECONDS, sha256_of
 from roberta_lab.data.storage import replacing, write_json
 
@@ -30,12 +30,6 @@ SEAL_BYTES = len(MAGIC) + 32
 LEVELS = 3  # of folders above a file, of which one has its hash
 
 Entry = tuple[int, str]  # size in bytes, SHA-256
-_said: set[str] = set()
-
-
-def forget() -> None:
-    """Say of older folders once more that they have no hashes: a new command begins."""
-    _said.clear()
 
 
 # ---------------------------------------------------------------- folders
@@ -144,14 +138,7 @@ def _compare_size(path: Path, size: int) -> None:
 
 def _note(path: Path) -> None:
     """Say once that a folder or file has no hashes."""
-    say(f"{path} is of older code and has no hash: it is read unverified, as are others like it", "no hash")
-
-
-def say(line: str, key: str = "") -> None:
-    """Say something once in a command; of lines with one key the first."""
-    if (key or line) not in _said:
-        print(line, file=sys.stderr)
-    _said.add(key or line)
+    say_once(f"{path} is of older code and has no hash: it is read unverified, as are others like it", "no hash")
 
 
 # ---------------------------------------------------------------- files that seal themselves

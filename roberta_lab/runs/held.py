@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn
 
 from roberta_lab.config import RunInUse
+from roberta_lab.config.console import say
 from roberta_lab.data.claims import NOTE, WAIT, is_held, owner
 
 if TYPE_CHECKING:
     from roberta_lab.runs.jobs import Job
-
-
-def say(line: str) -> None:
-    """Print a line beside what the command answers."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def launched(launch: Callable[[list[Job]], Sequence[Any]], jobs: Sequence[Job]) -> list[JobReturn]:

@@ -14,13 +14,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from roberta_lab.config import Config, ConfigError, ranges
+from roberta_lab.config.console import say
 from roberta_lab.data.claims import wait_until_free
 from roberta_lab.runs import identity, names, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, encoder_config
 from roberta_lab.runs.composition import COMMON_BATCH, common_batch, composed, config_of
 from roberta_lab.runs.experiments import spelled_out
-from roberta_lab.runs.held import say
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without, without_sweep
 from roberta_lab.runs.sweeps import expand
 

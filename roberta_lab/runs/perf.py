@@ -7,7 +7,6 @@ before each checkpoint and at the end. Rows that do not fit it are left out with
 import hashlib
 import json
 import math
-import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,10 +17,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from roberta_lab.config import Config, Damaged, RunInUse
+from roberta_lab.config.console import say, say_once
 from roberta_lab.config.formatting import short
 from roberta_lab.data import claims
 from roberta_lab.data.storage import replacing
-from roberta_lab.data.verified import SEAL, read_sealed, remember, say
+from roberta_lab.data.verified import SEAL, read_sealed, remember
 from roberta_lab.model.costs import Costs, Rate, costs_of, shape_of
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.runs.provenance import now
@@ -119,7 +119,7 @@ class PerfFile:
         try:
             yield
         except OSError as error:
-            print(f"{self.directory / PERF}: {error.strerror}; the speed is measured no more", file=sys.stderr)
+            say(f"{self.directory / PERF}: {error.strerror}; the speed is measured no more")
             self._end()
 
 
@@ -131,7 +131,7 @@ def _noted(run: Path) -> dict[str, Any]:
         if found.pop(SEAL, None) is None:
             raise Damaged.at(path, "is damaged: it has no seal", WAY_OUT)
     except Damaged as damage:
-        say(str(damage))
+        say_once(str(damage))
         return {}
     except OSError:
         return {}
@@ -150,7 +150,7 @@ def _rows(directory: Path, noted: Mapping[str, Any]) -> Iterator[tuple[bytes, Ro
     known = noted.get("rows", {"bytes": 0, "sha256": hashlib.sha256().hexdigest()})
     content = path.read_bytes()[: known["bytes"]]
     if len(content) != known["bytes"] or hashlib.sha256(content).hexdigest() != known["sha256"]:
-        say(str(Damaged.at(path, "is damaged: its SHA-256 is not the one in perf.json", WAY_OUT)))
+        say_once(str(Damaged.at(path, "is damaged: its SHA-256 is not the one in perf.json", WAY_OUT)))
         return
     for line in content.splitlines(keepends=True):
         yield line, Row.from_json(line)

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from roberta_lab.config import ConfigError, ProcessDied, Stopped, one_line, starters, stopping
+from roberta_lab.config.console import say
 from roberta_lab.data.corpus.workers import cores
 from roberta_lab.data.pool import ANYWHERE, Outcome, Places, Pool, Work
 from roberta_lab.runs import leases
@@ -71,7 +72,7 @@ class ProcessLauncher(Launcher):
         places: Places = Leases(gpus, self.most, self._needs(job_overrides)) if gpus else ANYWHERE
         if gpus and len(works) > 1:
             names = ", ".join(gpu.name for gpu in gpus)
-            print(f"on GPU {names}: at most {self.most} side by side on each, as their memory allows", file=sys.stderr)
+            say(f"on GPU {names}: at most {self.most} side by side on each, as their memory allows")
         with stopping.finishing():
             for number, outcome in pool.outcomes(works, places=places):
                 found[number] = outcome
@@ -79,7 +80,7 @@ class ProcessLauncher(Launcher):
                     environment.learn(_done(outcome)[2])
                 if (lost := _lost(outcome)) and not stopping.asked():
                     words = " ".join(job_overrides[number])
-                    print(f"job {number} ({words}): {lost}; once more, alone, after the others", file=sys.stderr)
+                    say(f"job {number} ({words}): {lost}; once more, alone, after the others")
             again = [number for number in found if _lost(found[number])]
             if again and gpus:
                 pool.close()  # a process that waits has memory of its GPU

@@ -1,12 +1,12 @@
 """The tables that a command asks for, with all of their runs, before anything is started."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError
+from roberta_lab.config.console import say
 from roberta_lab.runs import names
 from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.identity import KINDS
@@ -59,7 +59,7 @@ def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
     if len(names) > 1 and any(o.key_or_group == "sweep.only" for o in user):
         raise ConfigError("sweep.only: rows belong to one table; choose one with sweep=NAME.")
     if len(names) > 3:  # which takes noticeably long
-        print(f"composing the runs of {len(names)} tables ...", file=sys.stderr)
+        say(f"composing the runs of {len(names)} tables ...")
     with composing():
         every = [(assign("sweep", name), *user) for name in names]
         return [Sweep(chosen := composed(own), own, runs_of(chosen, own)) for own in every]

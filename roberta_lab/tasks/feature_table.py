@@ -1,7 +1,6 @@
 """Features as flat arrays: a batch is a gather, a split is a file. Made once for items, tokenizer and lengths, whatever the seed."""
 
 import hashlib
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, Damaged
+from roberta_lab.config.console import say
 from roberta_lab.data.storage import sweep
 from roberta_lab.data.verified import load_arrays, save_arrays
 from roberta_lab.tasks.features import Feature, PairFormat, generate
@@ -137,7 +137,7 @@ def cached(head: str, items: Sequence[Item], encoding: Encoding, pairs: PairForm
     except FileNotFoundError:
         pass
     except Damaged as damage:
-        print(damage, file=sys.stderr)
+        say(str(damage))
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
     save_arrays(path, vars(packed(generate(head, items, encoding, pairs))))

@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import RankDied, TrainerConfig, stopping
+from roberta_lab.config.console import say
 from roberta_lab.config.processes import end_with, kill_children, stat
 from roberta_lab.data import loader_watch
 from roberta_lab.training import liveness
@@ -128,7 +129,7 @@ def follow() -> None:
     except Exception as error:
         time.sleep(6 * POLL_SECONDS)
         if isinstance(error, RankDied):
-            print(f"roberta-lab: rank {meeting.rank.number}: {error}", file=sys.stderr)
+            say(f"roberta-lab: rank {meeting.rank.number}: {error}")
         else:
             traceback.print_exc()
         sys.stderr.flush()
@@ -145,6 +146,6 @@ def _watch_first(meeting: _Meeting) -> None:
         own.look(stat(meeting.parent), loader_watch.LOOK_SECONDS)
     first = f"rank 0 of {meeting.rank.world_size} (process {meeting.parent}) was stopped and not continued"
     if meeting.rank.number == 1:
-        print(f"roberta-lab: {RankDied(first)}", file=sys.stderr, flush=True)
+        say(f"roberta-lab: {RankDied(first)}")
     with suppress(OSError):
         os.kill(meeting.parent, signal.SIGKILL)

@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import ConfigError, RankDied, one_line, stopping
+from roberta_lab.config.console import say
 from roberta_lab.config.errors import STOPPING
 from roberta_lab.config.processes import kill_children
 from roberta_lab.config.starters import Place
@@ -42,7 +42,7 @@ def follow(place: Place) -> int:
         follower = _Follower(place)
     except RuntimeError:
         said = f"rank 0 was not reached at {place.host}:{place.port} for {COME_SECONDS:.0f} seconds"
-        print(f"roberta-lab: rank {place.rank} of {place.world_size}: {said}", file=sys.stderr)
+        say(f"roberta-lab: rank {place.rank} of {place.world_size}: {said}")
         return 1
     try:
         return follower.follow()
@@ -138,7 +138,7 @@ class _Follower:
         """End this process, whatever its main thread waits for. The first of the ranks says why, unless rank 0 has said so."""
         self._ends.acquire()  # of two threads that notice it one is enough
         if self.place.rank == 1 and self.ended is None:
-            print(f"roberta-lab: {RankDied(why)}", file=sys.stderr, flush=True)
+            say(f"roberta-lab: {RankDied(why)}")
         kill_children()
         os._exit(1)
 

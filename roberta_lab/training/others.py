@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -13,6 +12,7 @@ import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import RankDied
+from roberta_lab.config.console import say
 from roberta_lab.config.processes import kill_children
 
 POLL_SECONDS = 0.25
@@ -66,7 +66,7 @@ class Others(ABC):
                 continue
             self.give_up()
             if not self.ended.wait(GRACE_SECONDS):
-                print(f"roberta-lab: {RankDied(self.dead)}", file=sys.stderr, flush=True)
+                say(f"roberta-lab: {RankDied(self.dead)}")
                 kill_children()
                 os._exit(1)
             return

@@ -12,7 +12,6 @@ others watch rank 0 (`following`). A rank that is gone is noticed when a collect
 import json
 import os
 import pickle
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import TrainerConfig, one_line, stopping
+from roberta_lab.config.console import say
 from roberta_lab.config.processes import Stat
 from roberta_lab.config.starters import Place
 from roberta_lab.data.storage import beside
@@ -46,7 +46,7 @@ def lead(place: Place, command: Callable[[], int]) -> int:
         store, own = connect(place), Signs(place, of_rank(0))
     except RuntimeError as error:
         at = f"{place.host}:{place.port}, where the other processes of {place.tool} look for this one"
-        print(f"roberta-lab: {at}: {one_line(error)}. MASTER_PORT=NUMBER is another port.", file=sys.stderr)
+        say(f"roberta-lab: {at}: {one_line(error)}. MASTER_PORT=NUMBER is another port.")
         return 1
     code, begin, others = 1, time.monotonic(), [of_rank(rank) for rank in range(1, place.world_size)]
     try:

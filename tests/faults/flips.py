@@ -30,7 +30,7 @@ from small_run import SMALL, patch_source
 from roberta_lab.axes import tokenizer
 from roberta_lab.cli import main
 from roberta_lab.cli.launched import main_of
-from roberta_lab.config import ANSWERED, Unfinished, of_the_machine
+from roberta_lab.config import ANSWERED, Unfinished, console, of_the_machine
 from roberta_lab.data import file_hashes, token_store, verified
 from roberta_lab.data.common_set import common_text
 from roberta_lab.data.corpus.preparation import embedded, prepared_for
@@ -196,7 +196,7 @@ def _outcome(made: World, path: Path, fault: str, expected: dict[str, str]) -> O
 
 def forget() -> None:
     """Forget what a process keeps of files between commands, as a new process would."""
-    verified.forget()
+    console.forget()
     file_hashes.forget()
     verified._parsed.cache_clear()
     feature_table._read.cache_clear()

@@ -5,7 +5,6 @@ A folder is whole or absent (`storage.make_once`). What a killed process had fin
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from roberta_lab.config import ConfigError
+from roberta_lab.config.console import say
 from roberta_lab.data import claims, verified
 from roberta_lab.data.corpus import workers
 from roberta_lab.data.corpus.parts import Manifest
@@ -109,8 +109,3 @@ def counts_of(path: Path) -> dict[str, int]:
 def counts_text(path: Path) -> str:
     """Return the counts of a prepared folder for the console."""
     return ", ".join(f"{number:,} {name}" for name, number in counts_of(path).items())
-
-
-def say(line: str) -> None:
-    """Print a line for the console, at once."""
-    print(line, file=sys.stderr, flush=True)

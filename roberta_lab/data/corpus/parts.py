@@ -12,7 +12,6 @@ A unit counts as written when its own file is there, which comes last.
 
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
 from roberta_lab.config import Damaged, DataMixConfig
+from roberta_lab.config.console import say
 from roberta_lab.data.corpus.sources.text import Document, segment
 from roberta_lab.data.corpus.units import Unit, documents, is_held_out
 from roberta_lab.data.file_hashes import hashes_of, sha256_of
@@ -103,7 +103,7 @@ def verify(folder: Path, unit: Unit) -> dict[tuple[int, ...], str] | None:
     try:
         files = _check_unit(folder, file).get("files", {})
     except Damaged as damage:
-        print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
+        say(f"{str(damage).partition(';')[0]}; it is made again")
         file.unlink()
         return None
     return hashes_of(*(folder / name for name in files))

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from tqdm import tqdm
 
 from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
+from roberta_lab.config.console import say
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data import file_hashes, verified
 from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
-from roberta_lab.data.corpus.folders import Folder, content_of, counts_of, say
+from roberta_lab.data.corpus.folders import Folder, content_of, counts_of
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
 from roberta_lab.data.corpus.sources.scanning import Scan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -18,6 +17,7 @@ from roberta_lab.axes import Ints
 from roberta_lab.axes.data_mix import training_documents
 from roberta_lab.axes.sentence_store import fingerprint_of
 from roberta_lab.config import Damaged, DataMixConfig, naming
+from roberta_lab.config.console import say
 from roberta_lab.data import token_store
 from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
@@ -169,7 +169,7 @@ def _verify(path: Path, stem: str) -> list[int] | None:
     except FileNotFoundError:
         pass
     except Damaged as damage:
-        print(f"{str(damage).partition(';')[0]}; it is made again", file=sys.stderr)
+        say(f"{str(damage).partition(';')[0]}; it is made again")
     _mark(path, stem).unlink(missing_ok=True)
     return None
 

@@ -7,7 +7,6 @@ dies, another takes it. A piece is a function of its input: made twice, it has t
 
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 from tqdm import tqdm
 
 from roberta_lab.config import ProcessDied, starters
+from roberta_lab.config.console import say
 from roberta_lab.data import claims, pool
 
 _T = TypeVar("_T")
@@ -103,7 +103,7 @@ def share(pieces: Pieces[_T], workers: int | None, progress: bool, leaves: bool)
     finally:
         own, seconds = {piece: made for piece, made in found.items() if made.seconds}, time.monotonic() - start
         if own and (progress or leaves or seconds > LONG_SECONDS):
-            print(_rate(pieces, own, min(number, len(own)), seconds), file=sys.stderr, flush=True)
+            say(_rate(pieces, own, min(number, len(own)), seconds))
     return not left
 
 
@@ -168,7 +168,7 @@ def _can_go_on(pieces: Pieces[_T], left: list[_T]) -> bool:
             return True
         if not has_said:
             line = f"{pieces.name}: waiting for {len(left)} of {len(pieces.sizes)} {pieces.of}s, which other processes make ..."
-            print(line, file=sys.stderr, flush=True)
+            say(line)
             has_said = True
         time.sleep(claims.WAIT)
         turn += 1

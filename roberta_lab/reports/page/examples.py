@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from roberta_lab.config import ConfigError, Damaged
+from roberta_lab.config.console import say_once
 from roberta_lab.data.storage import Json
-from roberta_lab.data.verified import SEAL, read_sealed, remember, say
+from roberta_lab.data.verified import SEAL, read_sealed, remember
 from roberta_lab.reports.diff.flips import cut
 from roberta_lab.reports.items import ScoredItems, scored_items
 from roberta_lab.runs.loading import load_run
@@ -50,7 +51,7 @@ def _kept(folder: Path) -> tuple[dict[str, Any], str]:
     except FileNotFoundError:
         return {}, ""
     except Damaged as damage:
-        say(str(damage))
+        say_once(str(damage))
         return {}, str(damage)
     return {name: value for name, value in found.items() if name != SEAL}, ""
 

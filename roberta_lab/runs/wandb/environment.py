@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 
 from roberta_lab.config import Config, ConfigError, one_line
+from roberta_lab.config.console import say
 
 ANSWER_SECONDS = 10.0  # that a server may take for its first answer
 VERDICT = "ROBERTA_LAB_WANDB"  # a variable with what this command found: offline, off, or AS_ASKED
@@ -77,7 +77,7 @@ def fall_back(verdict: str, why: str) -> None:
         if verdict == "offline"
         else "runs go on without it, their metrics.jsonl has everything"
     )
-    print(f"W&B: {why}; {later}.", file=sys.stderr)
+    say(f"W&B: {why}; {later}.")
 
 
 def _found_out(config: Config) -> str:
@@ -129,7 +129,7 @@ def drop_wrong_variables() -> None:
             wrong.append(f"{name}={shown} ({_reason(error)})")
             del os.environ[name]
     if wrong:
-        print(f"W&B: left out as wrong: {'; '.join(wrong)}.", file=sys.stderr)
+        say(f"W&B: left out as wrong: {'; '.join(wrong)}.")
 
 
 def _reason(error: Exception) -> str:

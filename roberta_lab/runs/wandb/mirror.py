@@ -6,7 +6,6 @@ with one line on the console. `roberta-lab sync` sends later what is still in `o
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, NonFinite, one_line
+from roberta_lab.config.console import say
 from roberta_lab.config.secrets import masked, masked_values, masked_words
 from roberta_lab.runs.wandb import environment, offline, service
 from roberta_lab.runs.wandb.environment import run_within
@@ -105,7 +105,7 @@ class Mirror:
         try:
             found = {self.keys.name(name): value for name, value in media().items()}
         except Exception as error:
-            print(f"W&B: examples are left out ({one_line(error)}).", file=sys.stderr)
+            say(f"W&B: examples are left out ({one_line(error)}).")
             return
         self.attempt(lambda: self.run.log(found))
 
@@ -173,7 +173,7 @@ class Mirror:
         with suppress(OSError, AttributeError):
             (Path(self.run.dir).parent / offline.CUT_OFF).touch()  # for `sync`
         where = f"metrics.jsonl has everything, {self.folder / offline.FOLDER} what W&B knew"
-        print(f"W&B failed ({one_line(error)}); {where}.", file=sys.stderr)
+        say(f"W&B failed ({one_line(error)}); {where}.")
 
 
 def scores_of(row: Row) -> set[str]:

@@ -5,7 +5,6 @@ Showing a table again updates the same two, whose ids stand in `wandb.json` besi
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from roberta_lab.config import Config
+from roberta_lab.config.console import say
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.wandb.mirror import Mirror
 from roberta_lab.runs.wandb.names import axis_values, row_key
@@ -30,7 +30,7 @@ def show(mirror: Mirror, config: Config, folder: Path, runs: Sequence[Job], know
         reports = import_module("wandb_workspaces.reports.v2")
         workspaces = import_module("wandb_workspaces.workspaces")
     except ImportError:
-        print(MISSING, file=sys.stderr)
+        say(MISSING)
         return
     sweep = config.sweep
     assert sweep is not None

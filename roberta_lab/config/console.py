@@ -1,0 +1,24 @@
+"""What a command says beside its answer, to the person who waits: on stderr, so that stdout holds the answer alone."""
+
+import sys
+
+from roberta_lab.config.formatting import visible
+
+_said: set[str] = set()
+
+
+def say(line: str) -> None:
+    """Print a line at once. What in it would act on a terminal is spelled out."""
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def say_once(line: str, key: str = "") -> None:
+    """Say something once in a command; of lines with one key the first."""
+    if (key or line) not in _said:
+        say(line)
+    _said.add(key or line)
+
+
+def forget() -> None:
+    """Let `say_once` say everything once more: a new command begins."""
+    _said.clear()
