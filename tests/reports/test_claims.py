@@ -114,7 +114,7 @@ def test_seeds_that_would_decide_see_the_difference_with_the_level_of_all_claims
             critical = stats.t.isf(0.05 / number / 2, seeds - 1)
             power[seeds] = stats.nct.sf(critical, seeds - 1, (2 / 3 + 0.5) / deviation * seeds**0.5)
         assert [one >= 0.8 for one in power.values()] == [False, True]
-        assert found.why.startswith(f"about {found.seeds} seeds would decide")
+        assert found.why.startswith(f"about {found.seeds} seeds would decide with probability 0.8")
 
 
 def test_claims_may_be_about_own_figures_where_inputs_are_the_same_and_about_the_same_measurement() -> None:
@@ -145,7 +145,7 @@ def test_why_a_claim_is_undecided() -> None:
     one = verdict(runs("mnli", static=STATIC[:1], dynamic=(70.0,)))
     assert one.outcome is Outcome.UNDECIDED and one.why.startswith("one seed of pretraining")
     same = verdict(runs("mnli", static=STATIC, dynamic=tuple(score + 1 for score in STATIC)))
-    assert same.outcome is Outcome.UNDECIDED and same.why.startswith("seeds do not differ")
+    assert same.outcome is Outcome.UNDECIDED and same.why.startswith("the difference is the same in all seeds")
     assert verdict(runs("mnli", static=STATIC, dynamic=STATIC)).estimate == "equal, 3 seeds"
 
 

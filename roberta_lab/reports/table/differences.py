@@ -13,7 +13,7 @@ from roberta_lab.reports.statistics.paired import LEVEL, Paired, holm
 from roberta_lab.reports.statistics.power import smallest_seen
 
 ONE_SEED = "one seed of pretraining: no test"
-NO_SPREAD = "seeds do not differ: no test"
+NO_SPREAD = "the difference is the same in all seeds: no test"
 
 
 class Outcome(Enum):

@@ -131,5 +131,7 @@ def _decided(verdict: Verdict, num_claims: int) -> Verdict:
         return replace(verdict, why="no number of seeds would decide, if the difference is what is seen so far")
     more = max(seeds, seen.n + 1)
     return replace(
-        verdict, seeds=more, why=f"about {more} seeds would decide, if the difference is what is seen so far"
+        verdict,
+        seeds=more,
+        why=f"about {more} seeds would decide with probability 0.8, if the difference is what is seen so far",
     )

@@ -17,7 +17,7 @@ TESTS = (
     "weights. Intervals are paired t intervals (95%). Rows count as told apart where the p of the paired t test is at most 0.05 "
     "after Holm's correction for all differences of this table that are tested. Where they are not, the table gives the smallest "
     "difference that these seeds would see with probability 0.8. Rows count as alike only where two one-sided tests, at 0.025 each "
-    "and corrected likewise, rule out a difference as large as the sweep's margin. An interval is of the seeds: it holds "
+    "and corrected likewise as a family of their own, rule out a difference as large as the sweep's margin. An interval is of the seeds: it holds "
     "for the dev items and the text that were scored. It supposes differences that are about normal, or that two rows are "
     "skewed alike. The interval over seeds and items (Multi-Bootstrap) is of other dev items too; with fewer than about ten seeds "
     "it is too narrow."
