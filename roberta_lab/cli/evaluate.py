@@ -12,7 +12,7 @@ from roberta_lab.config.formatting import visible
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
-from roberta_lab.runs import identity, results, run_folder
+from roberta_lab.runs import data_checks, identity, results, run_folder
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import zero_shot
@@ -26,6 +26,7 @@ def main(job: Job) -> Json:
     config, path, name = job.config, job.path, job.label
     _check(config)
     if results.is_complete(path):
+        data_checks.expect_own_text([job])
         return run_folder.found_complete(name, path)
     items = zero_shot.get(config.task.family).read(config.task)
     source = pretrained_run(job) if identity.starts_from_run(config) else None

@@ -14,7 +14,7 @@ from roberta_lab.config.formatting import visible
 from roberta_lab.data import claims, verified
 from roberta_lab.data.corpus.preparation import Prepared, embedded, prepared_for
 from roberta_lab.data.storage import Json
-from roberta_lab.runs import identity, results, run_folder
+from roberta_lab.runs import data_checks, identity, results, run_folder
 from roberta_lab.runs.jobs import Job, pretrained_run
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import families, submission
@@ -48,6 +48,7 @@ def main(job: Job) -> Json:
         several = f"trainer.devices={config.trainer.devices}: a task is finetuned on one device. Allowed: 1;"
         raise ConfigError(f"{several} several runs go side by side with -m and trainer.jobs.")
     if run_folder.has_all(config, path) or _complete_submission(config, path):
+        data_checks.expect_own_text([job])
         return run_folder.found_complete(name, path)
     # a mistake in the task's files is said before anything is prepared; what is made of the corpus has none
     data = _data(config) if families.get(config.task.family).files else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -27,7 +26,7 @@ from roberta_lab.config import (
     starters,
     stopping,
 )
-from roberta_lab.config.console import say
+from roberta_lab.config.console import say, say_traceback
 from roberta_lab.config.secrets import masked
 
 if TYPE_CHECKING:
@@ -118,8 +117,8 @@ def _refused(error: Exception | KeyboardInterrupt) -> tuple[int, Json]:
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show the traceback of a fault of ours, without the secrets of the command."""
-    print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+    """Show a fault of ours as Python would."""
+    say_traceback(error)
 
 
 def _failed(message: str, code: int, found: object = None) -> tuple[int, Json]:

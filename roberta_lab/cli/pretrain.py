@@ -14,7 +14,7 @@ from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json, replacing_folder
 from roberta_lab.model.objectives import objective_of
-from roberta_lab.runs import identity, results, run_folder
+from roberta_lab.runs import data_checks, identity, results, run_folder
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.results import RunResult
@@ -46,6 +46,7 @@ def _train(job: Job, config: Config) -> Json:
     """Train the run of a job as the config says, unless it is complete, and return its answer."""
     path, name = job.path, job.label
     if results.is_complete(path):
+        data_checks.expect_own_text([job])
         return run_folder.found_complete(name, path)
     starters.check(config.trainer)
     if config.evaluate.every is not None:

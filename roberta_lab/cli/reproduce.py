@@ -7,7 +7,6 @@ The failed runs are listed last, each with the command that makes it.
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from roberta_lab.cli.launched import InWorkers, Task, main_of
 from roberta_lab.config import Config, ConfigError, Damaged, RunInUse, Unfinished, of_the_machine, one_line, stopping
-from roberta_lab.config.console import say
+from roberta_lab.config.console import say, say_traceback
 from roberta_lab.config.formatting import counted, elapsed
 from roberta_lab.data.corpus.preparation import prepared_for
 from roberta_lab.data.storage import Json
@@ -99,7 +98,7 @@ class QuietJob(InWorkers):
                     return of_the_machine(found)
                 return found if isinstance(found, RunInUse) else str(found) if isinstance(found, Exception) else None
             except Exception as error:
-                traceback.print_exc()
+                say_traceback(error)
                 return one_line(error)
 
 
@@ -111,6 +110,7 @@ def main(job: Job) -> Json:
     until.check(config, work.sweeps[0].runs)
     print(plan(work, config), flush=True)
     data_checks.check(job for kind in work.kinds for job in work.missing(kind))
+    data_checks.expect_own_text(work.runs.values())
     if config.reproduce.launch == "slurm":
         return submit(config, [*work.runs.values()], work.user, [sweep.name for sweep in work.sweeps])
     try:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.data.corpus import preparation
-from roberta_lab.runs import identity
+from roberta_lab.runs import identity, provenance
 from roberta_lab.runs.jobs import Job
 from roberta_lab.tasks import families, zero_shot
 
@@ -26,6 +27,32 @@ def check(jobs: Iterable[Job]) -> None:
             zero_shot.get(task.family).read(task)
         elif families.get(task.family).files:
             families.load(task, Path())
+
+
+def expect_own_text(jobs: Iterable[Job]) -> None:
+    """Raise ConfigError for a complete run of other text than its sources hold now: ids do not cover where text lies.
+
+    Of runs with one mix and one text the first is looked at.
+    """
+    looked_at = set[tuple[str, str]]()
+    for job in jobs:
+        content = _noted_corpus(job) if job.is_complete else None
+        if content is None or (one := (mix_of(job), content)) in looked_at:
+            continue
+        looked_at.add(one)
+        if (now := preparation.other_text(job.config, content)) is not None:
+            other = f"{job.path} is complete, of other text (corpus {content}) than its sources hold now ({now})"
+            raise ConfigError(
+                f"{other}. Allowed: the text of then; or move the run away, or choose another paths.outputs."
+            )
+
+
+def _noted_corpus(job: Job) -> str | None:
+    try:
+        noted = provenance.read(job.path)
+    except Damaged:  # which is said where the run is read
+        return None
+    return noted["data"].get("corpus") if noted is not None else None
 
 
 def mix_of(job: Job) -> str:

@@ -172,6 +172,25 @@ class Job:
         return typed(self.kind, self.line(user))
 
 
+def by_folder(jobs: Iterable[Job]) -> dict[Path, Job]:
+    """Return the jobs by folder, each once and with all that others of its folder ask of it.
+
+    Raises ConfigError where two jobs of one folder read their text in two places: ids do not cover where it lies.
+    """
+    found = dict[Path, Job]()
+    for job in jobs:
+        if (first := found.get(job.path)) is None:
+            found[job.path] = job
+            continue
+        for name, source in job.config.data_mix.sources.items():
+            if source.path != (other := first.config.data_mix.sources[name].path):
+                places = f"data_mix.{name}.path is {other} and {source.path} in one command"
+                why = "where text lies is not part of a run's id, so both would be"
+                raise ConfigError(f"{places}; {why} {job.path}. Allowed: a command and a paths.outputs for each.")
+        found[job.path] = first.asking(job)
+    return found
+
+
 def pretrained_run(job: Job) -> Path:
     """Return the folder of a job's complete pretraining run, after waiting where another process makes it.
 

@@ -20,7 +20,7 @@ from roberta_lab.runs import names, search_path
 from roberta_lab.runs.compose import divide, of_stand_ins, rate, words_of
 from roberta_lab.runs.held import launched
 from roberta_lab.runs.identity import KINDS
-from roberta_lab.runs.jobs import Job, job_of, jobs_of
+from roberta_lab.runs.jobs import Job, by_folder, job_of, jobs_of
 from roberta_lab.runs.overrides import parse
 from roberta_lab.runs.process_launcher import ProcessLauncher
 from roberta_lab.runs.slurm.submission import submit
@@ -140,10 +140,7 @@ class RowSweeper(Sweeper):
         jobs = [job for words in self._products(arguments) for job in jobs_of(kind, parse(words))]
         if kind not in KINDS:
             return jobs
-        once: dict[Path, Job] = {}
-        for job in jobs:
-            once.setdefault(job.path, job)
-        return list(once.values())
+        return list(by_folder(jobs).values())
 
     def _products(self, arguments: list[str]) -> list[Sequence[str]]:
         parser = OverridesParser.create(config_loader=self.context.config_loader)

@@ -10,7 +10,7 @@ from roberta_lab.config.console import say
 from roberta_lab.runs import names
 from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.identity import KINDS
-from roberta_lab.runs.jobs import Job, jobs_of
+from roberta_lab.runs.jobs import Job, by_folder, jobs_of
 from roberta_lab.runs.overrides import Override, assign
 
 TABLES = "tables"  # in paths.outputs
@@ -67,10 +67,8 @@ def sweeps_of(config: Config, overrides: Sequence[Override]) -> list[Sweep]:
 
 def each_once(runs: Iterable[Job]) -> dict[Path, Job]:
     """Return the runs and those of `finetune.init_from` by folder, each once and with all that its rows ask of it."""
-    shown, found = list(runs), dict[Path, Job]()
-    for job in [*shown, *(job.encoder for job in shown if job.encoder is not None)]:
-        found[job.path] = found[job.path].asking(job) if job.path in found else job
-    return found
+    shown = list(runs)
+    return by_folder([*shown, *(job.encoder for job in shown if job.encoder is not None)])
 
 
 def num_shared(sweeps: Sequence[Sweep]) -> int:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -21,7 +20,7 @@ import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import RankDied, TrainerConfig, stopping
-from roberta_lab.config.console import say
+from roberta_lab.config.console import say, say_traceback
 from roberta_lab.config.processes import end_with, kill_children, stat
 from roberta_lab.data import loader_watch
 from roberta_lab.training import liveness
@@ -131,8 +130,7 @@ def follow() -> None:
         if isinstance(error, RankDied):
             say(f"roberta-lab: rank {meeting.rank.number}: {error}")
         else:
-            traceback.print_exc()
-        sys.stderr.flush()
+            say_traceback(error)
         kill_children()
         os._exit(1)
     dist.destroy_process_group()

@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +14,7 @@ import torch.distributed as dist
 
 from roberta_lab.axes.batch_size import Rank
 from roberta_lab.config import ConfigError, RankDied, one_line, stopping
-from roberta_lab.config.console import say
+from roberta_lab.config.console import say, say_traceback
 from roberta_lab.config.errors import STOPPING
 from roberta_lab.config.processes import kill_children
 from roberta_lab.config.starters import Place
@@ -92,7 +91,7 @@ class _Follower:
             os.chdir(work.folder)
         except Exception as error:  # also of a machine with other code, which cannot read it
             if not isinstance(error, OSError | ConfigError):
-                traceback.print_exception(error)
+                say_traceback(error)
             self._fail(run, one_line(error))
         function, arguments = work.call
         rank = Rank(self.place.rank, self.place.world_size)
@@ -124,7 +123,7 @@ class _Follower:
         if poll(lambda: has(self.store, f"{run}/over", END), (4 if is_others else 1) * LOST_SECONDS):
             return
         if not isinstance(error, RankDied):
-            traceback.print_exception(error)
+            say_traceback(error)
         self._fail(run, one_line(error))
 
     def _fail(self, run: int, why: str) -> NoReturn:

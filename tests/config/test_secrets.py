@@ -24,6 +24,7 @@ SECRET = "Zq7SECRETzq7"
         f"logger.notes=https://user:{SECRET}@host/x",
         f"task.path=https://{SECRET}@host/a",
         f"postgres://u:{SECRET}@h:5/d",
+        *(f"https://u:{character}{SECRET}{character}@h/x" for character in "/#?"),
         f"https://h/x?a=1&token={SECRET}&b=2",
         f"x?sig={SECRET}%2Fcd&se=1",
         f"https://s3/x?X-Amz-Signature={SECRET}&X-Amz-Credential={SECRET}",
@@ -67,6 +68,7 @@ def test_keys_without_a_word_before_them_are_found(text: str) -> None:
         "tokenizer.path=/a/b data_mix.train_tokens=100000 plan.tokens_per_second=50 tokenizer.vocab_size=300",
         "the special tokens: five of them; unk_token=<unk>; a@b.c; path=/home/user@host/x; monkey=banana; keys: a, b",
         "https://host/path?page=2 masking.mask_prob=0.15 seed=1",
+        "http://localhost:4444/x@y",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

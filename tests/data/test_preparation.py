@@ -81,9 +81,23 @@ def test_small_files_go_together_and_the_second_scan_reads_none(
     assert [len(group) for group, _ in found.groups] == [3] * 6 + [2]
     for path in tmp_path.glob("*.txt"):
         os.utime(path, (1e9, 1e9))
-    scanning.scan(source, tmp_path / "cache")
+    found = scanning.scan(source, tmp_path / "cache")
     monkeypatch.setattr(scanning, "_scan_file", lambda path, count: pytest.fail(f"{path} is known"))
     assert scanning.scan(source, tmp_path / "cache") == found
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_file_that_changes_after_it_was_hashed_is_not_read_under_its_old_name(name: str, tmp_path: Path) -> None:
+    """As one that is still being copied: the folder of the corpus bears the hash of what was there before."""
+    path = write_lines(tmp_path / name, articles(20))
+    source = SourceConfig("jsonl" if name == "a.jsonl" else "text", str(path))
+    [(group, _)] = scanning.scan(source, tmp_path / "cache").groups
+    assert [*kinds.documents(source, Counter(), "a", group)]
+    reading = kinds.documents(source, Counter(), "a", group)
+    next(reading)
+    write_lines(path, articles(21))
+    with pytest.raises(ConfigError, match=rf"{name}: it was changed while it was read\. Run the same command again"):
+        list(reading)
 
 
 # ---------------------------------------------------------------- the same result

@@ -101,6 +101,12 @@ def content_of(path: Path) -> str:
     return manifest_of(path)["content"]
 
 
+def inputs_of(path: Path) -> Mapping[str, object]:
+    """Return what decided what a prepared folder holds. Raises Damaged."""
+    found: Mapping[str, object] = verified.read_json(path / MANIFEST).get("inputs", {})
+    return found
+
+
 def counts_of(path: Path) -> dict[str, int]:
     """Return what a prepared folder holds, by name."""
     return manifest_of(path)["counts"]

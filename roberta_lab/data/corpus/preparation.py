@@ -5,6 +5,7 @@ The name of every folder is a hash of its inputs (versions, config, contents), s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache as cache_once
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
-from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig, TokenizerConfig
+from roberta_lab.config import Config, ConfigError, Damaged, DataMixConfig, SourceConfig, TokenizerConfig
 from roberta_lab.config.console import say
 from roberta_lab.config.later_keys import settings
 from roberta_lab.data import file_hashes, verified
 from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
-from roberta_lab.data.corpus.folders import Folder, content_of, counts_of
+from roberta_lab.data.corpus.folders import Folder, content_of, counts_of, inputs_of
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
 from roberta_lab.data.corpus.sources.scanning import Scan
@@ -103,6 +104,29 @@ def find_tokenizer(cache: Path, content: str) -> Path | None:
     """Return the prepared tokenizer with this content, the hash that runs note as their data; None if it is not there."""
     folders = (file.parent for file in sorted(cache.glob(f"tokenizer/[!.]*/{MANIFEST}")))
     return next((folder for folder in folders if content_of(folder) == content), None)
+
+
+def other_text(config: Config, content: str) -> str | None:
+    """Return the hash of the text that the sources of a config hold now, if it is not the corpus with this content; else None.
+
+    What cannot be known is None too: where the sources are not there, or the corpus is not in the cache any more. Files that were
+    read for this before are not read again, and only where they are others than those of the corpus is their text prepared.
+    """
+    cache = Path(config.paths.cache)
+    folders = (file.parent for file in cache.glob(f"corpus/[!.]*/{MANIFEST}"))
+    try:
+        made_of = [inputs_of(folder) for folder in folders if content_of(folder) == content]
+        if not made_of:
+            return None
+        units.check(config.data_mix)
+        scans = {name: units.scan(source, cache, False) for name, source in config.data_mix.sources.items()}
+    except (ConfigError, Damaged):
+        return None
+    now = json.loads(json.dumps(units.fingerprint(config.data_mix, scans)))
+    if any(now.items() <= inputs.items() for inputs in made_of):
+        return None
+    found = content_of(_corpus(config.data_mix, cache, config.trainer.progress, config.prepare.workers).made())
+    return None if found == content else found
 
 
 def embedded(config: Config) -> Path:

@@ -42,6 +42,20 @@ class SourceFile:
     start: int = 0  # bytes
     end: int | None = None
     first_line: int = 0  # number of the line at `start`, from 0
+    state: tuple[int, int] | None = None  # size and time of change (ns) when its content was hashed
+
+    def expect_unchanged(self) -> None:
+        """Raise ConfigError if the file has changed since it was hashed: other text would bear the name of the one before."""
+        if isinstance(self.path, RemoteFile):
+            self.path.expect_unchanged()
+        elif self.state is not None and self.state != state_of(self.path):
+            raise remote.changed(self.path)
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """Return the size of a file in bytes, and its time of change in nanoseconds."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 # ---------------------------------------------------------------- finding

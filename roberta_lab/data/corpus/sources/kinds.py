@@ -18,7 +18,6 @@ from roberta_lab.config import ConfigError, SourceConfig
 from roberta_lab.data.corpus.sources import files, gutenberg, hub, text, wikiextractor
 from roberta_lab.data.corpus.sources.compressed import BROKEN
 from roberta_lab.data.corpus.sources.files import SourceFile
-from roberta_lab.data.corpus.sources.remote import RemoteFile
 from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
 
 ALLOWED_BAD, ALLOWED_SHARE = 10, 0.01  # malformed records in a file
@@ -48,8 +47,7 @@ def documents(
                 yield from _kept(record, source, counts, name)
                 if counts[text.READ] > _EARLY:  # so that a large file in another encoding is refused soon
                     text.expect_decodable(file.path, counts, counts[text.INVALID] - before)
-            if isinstance(file.path, RemoteFile):
-                file.path.expect_unchanged()
+            file.expect_unchanged()
         except BROKEN as error:
             raise ConfigError(f"{file.path} cannot be read: {error}") from None
         replaced = counts[text.INVALID] - before

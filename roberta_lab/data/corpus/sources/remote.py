@@ -69,10 +69,11 @@ class RemoteFile:
         else:
             is_same = not self.sha256 or sha256_of(self) == self.sha256
         if not is_same:
-            raise _changed(self)
+            raise changed(self)
 
 
-def _changed(file: RemoteFile) -> ConfigError:
+def changed(file: Place) -> ConfigError:
+    """Return the error for a file that was changed while it was read."""
     return ConfigError(f"{file}: it was changed while it was read. Run the same command again.")
 
 
@@ -241,7 +242,7 @@ class _Stream(io.RawIOBase):
         size = min(len(free), self._file.size - self._at)
         if size <= 0:
             if self._file.sha256 and self._hashed == self._file.size and self._digest.hexdigest() != self._file.sha256:
-                raise _changed(self._file)
+                raise changed(self._file)
             return 0
         data = stores.tried(self._file.url, lambda: self._read(size))
         free[: len(data)] = data

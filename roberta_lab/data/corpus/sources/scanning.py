@@ -60,6 +60,8 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
                 can_be_cut = source.kind == "jsonl" and not compression and state.can_be_cut
                 if isinstance(file.path, RemoteFile):
                     file = replace(file, path=replace(file.path, sha256=seen["sha256"]))
+                else:
+                    file = replace(file, state=(state.size, state.changed))
                 pieces += _pieces(file, state.size, seen["cuts"] if can_be_cut else [])
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
