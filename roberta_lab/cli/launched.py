@@ -112,7 +112,7 @@ class Task(InWorkers):
         self.as_json = as_json
         self.answer: Json = None
         self.failures: list[Exception] = []
-        self.called: dict[Path, str] = {}  # in a multirun: folder of a run -> what tells it from the others
+        self.called: dict[tuple[str, ...], str] = {}  # in a multirun: words of a job -> what tells it from the others
 
     def __call__(self, tree: DictConfig) -> Json | Exception:
         """Run one job; return its answer. A failure that a user can mend is returned too, for Hydra would add lines of its own."""
@@ -127,8 +127,9 @@ class Task(InWorkers):
             return self.failures[-1]  # the machine is in doubt, and with it the rest of a sweep
         hydra = HydraConfig.get()
         try:
-            job = job_of(hydra.job.name, compose.words_of(hydra.overrides.task), tree)
-            called = self.called[job.path] if self.called else None
+            words = compose.words_of(hydra.overrides.task)
+            job = job_of(hydra.job.name, words, tree)
+            called = self.called[*words] if self.called else None
             sys.argv = masked_words(sys.argv)  # which W&B notes, if it is asked to
             if job.kind in KINDS and job.config.reproduce.launch == "slurm":
                 self.answer = _submitted(job, hydra.runtime.output_dir)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roberta_lab.config import Config, ConfigError, NonFiniteStep, starters, stopping
+from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.preparation import Prepared, prepared_for
 from roberta_lab.data.corpus.tokens import cut_of
 from roberta_lab.data.storage import Json, replacing_folder
@@ -36,10 +37,21 @@ def main(job: Job) -> Json:
         return _train(job, replace(job.config, trainer=replace(trainer, on_nonfinite="stop")))
     except NonFiniteStep as error:
         print(f"{error}\n{job.label}: goes on without this step, as a run of its own: {leaves_out}", flush=True)
-    with replacing_folder(leaves_out) as folder:
-        kept_back = shutil.ignore_patterns(".*", "owner.json", "nonfinite-*")
-        shutil.copytree(job.path, folder, ignore=kept_back, dirs_exist_ok=True)
+    _copy(job.path, leaves_out)
     return _train(replace(job), job.config)  # a new job: the path of this one was the other run's
+
+
+def _copy(stopped: Path, leaves_out: Path) -> None:
+    """Make the folder of the run that leaves steps out of the one that stopped, unless another process has made it.
+
+    While the stopped run is claimed nobody else copies it, nor trains in it. Raises RunInUse.
+    """
+    with claim(stopped):
+        if leaves_out.is_dir():
+            return
+        with replacing_folder(leaves_out) as folder:
+            kept_back = shutil.ignore_patterns(".*", "owner.json", "nonfinite-*")
+            shutil.copytree(stopped, folder, ignore=kept_back, dirs_exist_ok=True)
 
 
 def _train(job: Job, config: Config) -> Json:

@@ -1,13 +1,15 @@
 """`prune`: free the disk of checkpoints that no resume needs and of caches that no run uses. No result is ever removed."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from roberta_lab.config import RunInUse
+from roberta_lab.config import Damaged, RunInUse
 from roberta_lab.config.formatting import counted, in_bytes, visible
 from roberta_lab.data.storage import Json
 from roberta_lab.runs import disk
 from roberta_lab.runs.command_line import folded
+from roberta_lab.runs.disk import Removable
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import assign, without
 
@@ -15,7 +17,7 @@ from roberta_lab.runs.overrides import assign, without
 def main(job: Job) -> Json:
     """Say what can go and why; with `prune.yes` remove it."""
     config = job.config
-    found = disk.removable(config)
+    found = [*_checked(disk.removable(config))]
     sizes = {one.path: one.size for one in found}
     by_reason: dict[str, list[Path]] = defaultdict(list)
     for one in found:
@@ -36,8 +38,8 @@ def main(job: Job) -> Json:
         for one in found:
             try:
                 disk.remove(one)
-            except RunInUse as error:
-                print(visible(f"kept {one.path}: {error}"))
+            except (RunInUse, Damaged) as error:
+                _say_kept(one, error)
             else:
                 removed.append(one.path)
         print(f"removed {len(removed)} of {len(found)}, {in_bytes(sum(sizes[path] for path in removed))}")
@@ -45,3 +47,18 @@ def main(job: Job) -> Json:
         "removable": [{"path": str(one.path), "why": one.why, "bytes": sizes[one.path]} for one in found],
         "removed": [*map(str, removed)],
     }
+
+
+def _checked(found: Iterable[Removable]) -> Iterator[Removable]:
+    """Yield what can go without loss; say of the rest why it stays."""
+    for one in found:
+        try:
+            disk.check(one)
+        except Damaged as error:
+            _say_kept(one, error)
+        else:
+            yield one
+
+
+def _say_kept(one: Removable, error: Exception) -> None:
+    print(visible(f"kept {one.path}: {error}"))

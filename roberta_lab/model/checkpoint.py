@@ -4,6 +4,7 @@ Lightning's own saving loses the earlier checkpoint when the disk is full; here 
 """
 
 import io
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -106,6 +107,15 @@ def keep_newest(directory: Path, number: int = 2) -> None:
     """Delete all but the newest checkpoints; two stay, so that a damaged one does not cost the run."""
     for path in sorted(directory.glob("step-*.ckpt"))[:-number]:
         path.unlink()
+
+
+def set_aside(directory: Path, newest: Path | None) -> None:
+    """Rename the checkpoints after the one that a run goes on from, and say so: `keep_newest` would take them for newer than its own."""
+    for path in sorted(directory.glob("step-*.ckpt")):
+        if newest is None or path.name > newest.name:
+            aside = path.with_name(f"{path.name}.refused")
+            os.replace(path, aside)
+            print(f"{path} is called {aside.name} now: the run does not go on from it", flush=True)
 
 
 def recount(loops: Saved, consumed: int) -> None:

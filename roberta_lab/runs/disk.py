@@ -12,7 +12,7 @@ from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.folders import content_of
 from roberta_lab.data.network_files import without
-from roberta_lab.data.verified import MANIFEST
+from roberta_lab.data.verified import MANIFEST, without_seal
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 
@@ -31,6 +31,7 @@ class Removable:
     path: Path
     why: str
     run: Path | None = None  # whose folder is claimed while it is removed
+    last: Path | None = None  # the checkpoint of the run that stays, which must be whole
 
     @property
     def size(self) -> int:
@@ -83,12 +84,22 @@ def is_shared(config: Config) -> bool:
 def _checkpoints(run: Path, final: bool) -> Iterator[Removable]:
     if not results.is_complete(run):
         return
-    files = sorted((run / CHECKPOINTS).glob("step-*.ckpt"))
+    files, refused = (sorted((run / CHECKPOINTS).glob(f"step-*.ckpt{end}")) for end in ("", ".refused"))
+    last = files[-1] if files and not final else None
     for file in files[:-1]:
-        yield Removable(file, "an earlier checkpoint of a complete run", run)
+        yield Removable(file, "an earlier checkpoint of a complete run", run, last)
+    for file in refused:
+        yield Removable(file, "a checkpoint that was refused, of a run that is complete by now", run, last)
     if final and files:
         why = "the weights of a complete run: finetune, evaluate, predict and export would have to make it again"
         yield Removable(files[-1], why, run)
+
+
+def check(what: Removable) -> None:
+    """Raise Damaged for a checkpoint that has to stay, since the last one of its run is not whole."""
+    if what.last is not None and what.path.exists():  # else another prune has removed it, and the last one perhaps
+        way_out = f"delete it and {what.run}/result.json, and the same command goes on from the checkpoint before"
+        without_seal(what.last, way_out)
 
 
 def _unused(caches: Collection[Path], runs: list[Path]) -> Iterator[Removable]:
@@ -115,10 +126,11 @@ def _is_used(path: Path, used: Container[tuple[str, str]]) -> bool:
 
 
 def remove(what: Removable) -> None:
-    """Remove it, if its run is still complete and nobody works on it. Raises RunInUse."""
+    """Remove it, if its run is still complete and nobody works on it. Raises RunInUse, and Damaged as `check` does."""
     if what.run is not None:
         with claim(what.run):
             if results.is_complete(what.run):
+                check(what)
                 what.path.unlink(missing_ok=True)
     elif what.path.is_dir() and not what.path.is_symlink():
         hidden = what.path.with_name(f".{what.path.name}{REMOVED}")  # no run takes a part of it for the whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
@@ -22,13 +23,18 @@ def launched(launch: Callable[[list[Job]], Sequence[Any]], jobs: Sequence[Job]) 
     is_said = False
     while waiting := [i for i, one in enumerate(found) if isinstance(one._return_value, RunInUse)]:
         if not is_said:
-            first = jobs[waiting[0]].path
+            first = _held_folder(jobs[waiting[0]]) or jobs[waiting[0]].path
             say(
                 f"waiting for {len(waiting)} of {len(jobs)} runs that other processes make: {first} by {owner(first / NOTE)}"
             )
             is_said = True
         time.sleep(WAIT)
-        free = [i for i in waiting if not is_held(jobs[i].path)]
+        free = [i for i in waiting if _held_folder(jobs[i]) is None]
         for i, one in zip(free, launch([jobs[i] for i in free]) if free else (), strict=True):
             found[i] = one
     return found
+
+
+def _held_folder(job: Job) -> Path | None:
+    """Return the folder of a job that another process holds: one that leaves steps out may have gone on in another than its first."""
+    return next(filter(is_held, job.folders), None)

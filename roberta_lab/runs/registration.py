@@ -86,7 +86,7 @@ def side_by_side(num_runs: int, launcher: DictConfig) -> str:
 class Answering(Protocol):
     """A function for jobs that knows what they are called, and wants what each of them returned, whichever process it ran in."""
 
-    called: dict[Path, str]  # folder of a run -> what tells it from the others
+    called: dict[tuple[str, ...], str]  # words of a job -> what tells it from the others
 
     def returned(self, found: list[Json]) -> None:
         """Take what the jobs returned, in their order; None for one that failed."""
@@ -121,7 +121,7 @@ class RowSweeper(Sweeper):
             print(side_by_side(len(jobs), self.config.hydra.launcher), flush=True)
             if isinstance(self.task, Answering):
                 called = names.told_apart([job.overrides for job in jobs])
-                self.task.called = {job.path: name for job, name in zip(jobs, called, strict=True)}
+                self.task.called = {(*job.words,): name for job, name in zip(jobs, called, strict=True)}
             environment.ready(jobs[0].config)  # once, and not in each process of a job
         results = launched(lambda some: self.launcher.launch([job.words for job in some], initial_job_idx=0), jobs)
         found = [result._return_value for result in results]  # Hydra's `return_value` would raise the first failure

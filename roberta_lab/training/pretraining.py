@@ -71,16 +71,23 @@ def pretrain(
 
 
 def resume(checkpoints: Path, rows: RowLog) -> Path | None:
-    """Return the newest whole checkpoint whose rows are whole too, and resume the log there; None: the run starts anew."""
+    """Return the newest whole checkpoint whose rows are whole too, and resume the log there; None: the run starts anew.
+
+    Checkpoints after it are set aside.
+    """
+    newest = None
     for path, saved in checkpoint.whole(checkpoints):
         try:
             rows.resume(checkpoint.step_of(path), checkpoint.rows_of(saved))
         except Damaged as damage:
             print(f"{damage} Not going on from {path.name}.", flush=True)
         else:
-            return path
-    rows.resume(0, b"")
-    return None
+            newest = path
+            break
+    else:
+        rows.resume(0, b"")
+    checkpoint.set_aside(checkpoints, newest)
+    return newest
 
 
 def write_examples(directory: Path, config: Config, prepared: Prepared, module: PretrainingModule) -> None:

@@ -9,8 +9,10 @@ import pytest
 import report_runs
 
 from roberta_lab.cli import main
+from roberta_lab.config import Damaged
 from roberta_lab.data.claims import claim
 from roberta_lab.data.storage import write_json
+from roberta_lab.data.verified import with_seal
 from roberta_lab.runs import disk
 
 OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)
@@ -21,6 +23,12 @@ def write(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
 
 
+def save(path: Path, size: int) -> None:
+    """A checkpoint, of which only the seal is read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size + with_seal(b"x" * size))
+
+
 @pytest.fixture(autouse=True)
 def outputs(tmp_path: Path) -> Path:
     """A complete and an interrupted run with two checkpoints each, a complete finetuning; caches that two and no runs used."""
@@ -28,7 +36,7 @@ def outputs(tmp_path: Path) -> Path:
     for kind, run in zip(("pretrain", "pretrain", "finetune"), OWN, strict=True):
         folder = there / kind / run
         for step in (20, 24) if kind == "pretrain" else ():
-            write(folder / "checkpoints" / f"step-{step:09d}.ckpt", 1000 * step)
+            save(folder / "checkpoints" / f"step-{step:09d}.ckpt", 1000 * step)
         write(folder / "model.ckpt" if kind == "finetune" else folder / "metrics.jsonl", 0)
         write_json(
             folder / "provenance.json", {"data": {"corpus": f"text of {run}", "tokens": "shared"}, "attempts": []}
@@ -45,6 +53,13 @@ def outputs(tmp_path: Path) -> Path:
     write(there / "cache" / "corpus" / ".making" / "text.npy", 5000)
     write(there / "cache" / "features" / "task.npz", 700)
     return there
+
+
+def looked(outputs: Path) -> list[disk.Removable]:
+    """What can go, as prune sees it before it removes any of it."""
+    config = report_runs.config(report_runs.SWEEP, outputs)
+    config.paths.cache = str(outputs / "cache")
+    return disk.removable(config)
 
 
 def files(outputs: Path) -> set[str]:
@@ -76,6 +91,43 @@ def test_first_it_is_said_and_then_exactly_that_is_removed(
     capsys.readouterr()
     assert main.main(["prune", *words]) == 0
     assert capsys.readouterr().out == "nothing to remove\n"
+
+
+def test_an_earlier_checkpoint_stays_where_the_last_one_is_damaged(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is all that is left of the weights; who asks for none of them (`prune.final`) gets what was asked for."""
+    folder = outputs / "pretrain" / OWN[0] / "checkpoints"
+    earlier, last = sorted(folder.iterdir())
+    last.write_bytes(last.read_bytes()[:-60])
+    before = files(outputs)
+    for words in ([], ["prune.yes=true"]):
+        assert main.main(["prune", *words, "--json"]) == 0
+        out, said = capsys.readouterr()
+        assert f"kept outputs/{earlier.relative_to(outputs)}: outputs/{last.relative_to(outputs)} is damaged: " in said
+        assert f"delete it and outputs/pretrain/{OWN[0]}/result.json, and the same command goes on" in said
+        assert not any(one["path"].endswith(".ckpt") for one in json.loads(out)["removable"])
+    assert before - files(outputs) == {path for path in GOES if path.startswith("cache")}
+    assert main.main(["prune", "prune.yes=true", "prune.final=true"]) == 0 and not [*folder.iterdir()]
+
+
+def test_a_last_checkpoint_that_is_damaged_after_the_look_keeps_the_earlier_one(outputs: Path) -> None:
+    found = looked(outputs)
+    folder = outputs / "pretrain" / OWN[0] / "checkpoints"
+    earlier, last = sorted(folder.iterdir())
+    last.write_bytes(b"")
+    [one] = [one for one in found if one.path == earlier]
+    with pytest.raises(Damaged, match=rf"{last.name} is damaged"):
+        disk.remove(one)
+    assert earlier.exists()
+
+
+def test_checkpoints_that_a_run_refused_go_when_it_is_complete(outputs: Path) -> None:
+    refused = [outputs / "pretrain" / run / "checkpoints" / "step-000000022.ckpt.refused" for run in OWN[:2]]
+    for path in refused:
+        write(path, 5)
+    assert main.main(["prune", "prune.yes=true"]) == 0
+    assert [path.exists() for path in refused] == [False, True]
 
 
 def test_inputs_of_tasks_go_when_every_run_is_complete(outputs: Path) -> None:
@@ -178,9 +230,7 @@ def test_an_empty_folder_has_nothing(
 
 
 def test_a_run_that_is_made_again_after_the_look_keeps_its_checkpoints(outputs: Path) -> None:
-    config = report_runs.config(report_runs.SWEEP, outputs)
-    config.paths.cache = str(outputs / "cache")
-    found = disk.removable(config)
+    found = looked(outputs)
     (outputs / "pretrain" / OWN[0] / "result.json").unlink()
     for one in found:
         disk.remove(one)

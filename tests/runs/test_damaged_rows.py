@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from example_results import finetuned, pretrained
 
 from roberta_lab.config import BatchSizeConfig, Config, Damaged, RunInUse
@@ -74,6 +75,31 @@ def test_with_a_damaged_checkpoint_the_rows_of_the_earlier_one_count(tmp_path: P
     newest = tmp_path / "checkpoints" / "step-000000006.ckpt"
     newest.write_bytes(newest.read_bytes()[:-60])
     assert resumed(tmp_path) == (3, whole[:4])
+
+
+@pytest.mark.parametrize("refused", [[6], [3, 6]])
+def test_checkpoints_that_are_refused_do_not_push_out_those_that_come(
+    refused: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One is cut, one holds NaN: both stay under another name, and the next kill costs no more steps than any other."""
+    interrupted(tmp_path)
+    folder = tmp_path / "checkpoints"
+    files = [folder / f"step-{step:09d}.ckpt" for step in refused]
+    checkpoint.save({"state_dict": {"w": torch.tensor(float("nan"))}}, files[0])
+    files[-1].write_bytes(files[-1].read_bytes()[:-60])
+    contents = [file.read_bytes() for file in files]
+    start, _ = resumed(tmp_path)
+    assert start == 6 - 3 * len(refused)
+    said = capsys.readouterr().out
+    for file, content in zip(files, contents, strict=True):
+        aside = folder / f"{file.name}.refused"
+        assert aside.read_bytes() == content
+        assert f"{file} is called {aside.name} now: the run does not go on from it\n" in said
+    for step in (start + 1, start + 2):
+        checkpoint.save({}, folder / f"step-{step:09d}.ckpt")
+        checkpoint.keep_newest(folder)
+        newest = checkpoint.newest(folder)
+        assert newest is not None and checkpoint.step_of(newest) == step
 
 
 @pytest.mark.parametrize(

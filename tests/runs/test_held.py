@@ -20,6 +20,11 @@ HOLDS = "import sys; from pathlib import Path; from roberta_lab.data import clai
 
 class Job(NamedTuple):
     path: Path
+    later: tuple[Path, ...] = ()  # where it may have gone on
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.path, *self.later)
 
 
 @contextmanager
@@ -77,6 +82,25 @@ def test_only_what_is_held_is_launched_again_when_it_is_free(
         f"waiting for 2 of 3 runs that other processes make: {jobs[1].path} by process {first.pid} on "
     )
     assert said.count("\n") == 1
+
+
+def test_a_run_that_goes_on_in_another_folder_is_waited_for_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has left a step out (`trainer.on_nonfinite=skip`): the folder that it began in is free, and has no result."""
+    job, launches = Job(tmp_path / "stopped", (tmp_path / "goes_on",)), list[bool]()
+
+    def launch(_: Sequence[Any]) -> list[JobReturn]:
+        launches.append(claims.is_held(job.later[0]))
+        value = RunInUse("held") if launches[-1] else None
+        return [JobReturn(_return_value=value, status=JobStatus.COMPLETED)]
+
+    with another(job.later[0]) as process:
+        ends = iter([None, None, process])
+        monkeypatch.setattr(held.time, "sleep", lambda _: (one := next(ends)) and (one.kill(), one.wait()))
+        held.launched(launch, [job])  # type: ignore[list-item]
+        assert launches == [True, False]
+        assert f"runs that other processes make: {job.later[0]} by process {process.pid} on " in capsys.readouterr().err
 
 
 def test_nothing_is_waited_for_when_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A job is composed and identified once, whoever asks for it: the sweeper, Hydra's resolver of its folder, the command."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ from composed_jobs import config
 from small_run import WHOLE
 
 from roberta_lab.cli import launched, main
-from roberta_lab.runs import compose, composition, jobs
+from roberta_lab.runs import compose, composition, identity, jobs
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import parse
 
@@ -59,6 +60,24 @@ def test_runs_of_a_sweep_share_what_is_composed(ran: list[Job], builds: list[int
     assert main.main(["finetune", "sweep=table1_masking", *WHOLE, "model.dropout=0.2", *SMALL]) == 0
     assert len(ran) == 18 and builds[0] <= 7 and builds[1] == 18
     assert {job.row for job in ran} == {"static", "dynamic"}
+
+
+def test_a_run_that_another_process_lets_leave_out_a_step_is_still_called_the_same(
+    ran: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker composes it when it comes to it: since the command looked, its folder has become another."""
+
+    def main_of(name: str) -> Callable[[Job], None]:
+        def run(job: Job) -> None:
+            ran.append(job)
+            identity.without_steps(replace(job.config, seed=2)).mkdir(parents=True, exist_ok=True)
+            jobs.forget()
+
+        return run
+
+    monkeypatch.setattr(launched, "main_of", main_of)
+    assert main.main(["pretrain", "-m", "seed=1,2", "trainer.on_nonfinite=skip", *SMALL]) == 0
+    assert [job.called for job in ran] == ["", ""] and ran[1].path == identity.without_steps(ran[1].config)
 
 
 @pytest.mark.usefixtures("composing")

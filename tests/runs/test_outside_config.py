@@ -145,7 +145,7 @@ def test_what_a_task_knows_goes_with_it_into_another_process(lab: Path) -> None:
     """What its runs are called, and the places that are open."""
     open_places(["--config-dir", str(lab)])
     task, places = launched.Task(), options.outside()
-    task.called = {lab: "peak_lr=1e-3"}
+    task.called = {("batch_size.peak_lr=1e-3",): "peak_lr=1e-3"}
     sent = pickle.dumps(task)
     options.use(Outside())
     assert pickle.loads(sent).called == task.called and options.outside() == places

@@ -136,3 +136,22 @@ def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tmp_path: 
     with run_folder.opened(tmp_path, CONFIG, [], {"tokens": "abc"}) as is_mine:
         assert not is_mine
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+
+def test_a_complete_run_that_is_made_again_is_not_complete_before_anything_of_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a process that is killed there would leave a result whose files nothing checks."""
+    with run_folder.opened(tmp_path, CONFIG, [], {}):
+        finish(tmp_path)
+    gone: list[str] = []
+    whole = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        gone.append(path.name)
+        whole(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with run_folder.opened(tmp_path, CONFIG, [], {}, has_all=lambda: False) as is_mine:
+        assert is_mine and not results.is_complete(tmp_path)
+    assert [name for name in gone if name in ("result.json", "hashes.json")] == ["result.json", "hashes.json"]

@@ -213,21 +213,27 @@ def test_what_has_no_such_files_is_one_line_before_any_work(tmp_path: Path, caps
 
 
 # ---------------------------------------------------------------- weights, and runs that start from them
-def test_a_complete_run_keeps_its_result_until_all_is_ready_to_make_it_again(
+def test_a_complete_run_keeps_all_of_its_files_until_all_is_ready_to_make_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An attempt that cannot begin, or that finds the run in use, changes nothing: neither hashes nor who made the run."""
     command = ["finetune", *arguments("sst2")]
     assert main.main(command) == 0
     folder = only_run()
-    before = (folder / "result.json").read_bytes()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    more = [*command, "finetune.save_model=true"]
     with monkeypatch.context() as patch:
         patch.setattr("roberta_lab.tasks.initial_model.InitialModel.from_folder", refused)
-        assert main.main([*command, "finetune.save_model=true"]) == 2
+        assert main.main(more) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        elsewhere = [word.replace("accelerator=cpu", "accelerator=cuda") for word in more]
+        assert main.main(elsewhere) == 2
     with claims.claim(folder):
-        assert main.main([*command, "finetune.save_model=true"]) == 1
-    assert (folder / "result.json").read_bytes() == before and not (folder / "model").exists()
-    assert main.main([*command, "finetune.save_model=true"]) == 0
-    assert (folder / "model").is_dir() and (folder / "result.json").read_bytes() != before
+        assert main.main(more) == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert main.main(more) == 0
+    assert (folder / "model").is_dir() and (folder / "result.json").read_bytes() != before[folder / "result.json"]
     assert all("end" in one for one in json.loads((folder / "provenance.json").read_text())["attempts"])
 
 
