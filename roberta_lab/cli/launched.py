@@ -129,7 +129,7 @@ class Task(InWorkers):
         try:
             words = compose.words_of(hydra.overrides.task)
             job = job_of(hydra.job.name, words, tree)
-            called = self.called[*words] if self.called else None
+            called = self.called.get((*words,), "") if self.called else None
             sys.argv = masked_words(sys.argv)  # which W&B notes, if it is asked to
             if job.kind in KINDS and job.config.reproduce.launch == "slurm":
                 self.answer = _submitted(job, hydra.runtime.output_dir)
