@@ -53,6 +53,8 @@ def main(job: Job) -> Json:
     # a mistake in the task's files is said before anything is prepared; what is made of the corpus has none
     data = _data(config) if families.get(config.task.family).files else None
     sources = _sources(job)
+    data = data or _data(config)
+    start = _start(config, sources)
     has_all = partial(run_folder.has_all, config, path)
     if job.is_alone and not config.finetune.save_model:
         print("weights are not kept; finetune.save_model=true keeps them, for predict, init_from and transformers")
@@ -60,7 +62,7 @@ def main(job: Job) -> Json:
         if not is_mine:
             return run_folder.found_complete(name, path)
         with stopping.finishing():  # what is trained is scored and written
-            result = _finetune(config, sources, data or _data(config), path, name)
+            result = _finetune(config, sources, start, data, path, name)
     from roberta_lab.reports.page import landing
 
     print(f"{name}: {result.summary()}, {path}")
@@ -110,9 +112,12 @@ def _sources(job: Job) -> Sources:
 
 
 def _start(config: Config, sources: Sources) -> InitialModel:
+    """Return the model that the run starts from. Raises ConfigError, also where the run's device is not there; Damaged."""
     from roberta_lab.model import checkpoint
     from roberta_lab.tasks.initial_model import InitialModel, encoder_weights
+    from roberta_lab.training.devices import device_of
 
+    device_of(config.trainer.accelerator)
     if config.pretrained.path:
         start = InitialModel.from_folder(config.pretrained.path)
     else:
@@ -135,7 +140,9 @@ def _data(config: Config) -> TaskData:
     return data
 
 
-def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name: str) -> RunResult:
+def _finetune(
+    config: Config, sources: Sources, start: InitialModel, data: TaskData, path: Path, name: str
+) -> RunResult:
     """Train, score and save the run in its claimed folder, write `result.json`, and return the result."""
     from roberta_lab.reports.page import run_page
     from roberta_lab.runs.tracking import Tracker
@@ -147,11 +154,9 @@ def _finetune(config: Config, sources: Sources, data: TaskData, path: Path, name
     start_time = time.monotonic()
     for note in data.notes:
         print(visible(note))
-    start = _start(config, sources)
     if start.note:
         print(visible(f"pretrained.path={config.pretrained.path}: {start.note}"))
     print(_input_sizes(config.task, data, start.max_length))
-    (path / "result.json").unlink(missing_ok=True)  # of a complete run that lacks the weights which are asked for now
     log, result = Tracker(config, path, "finetune", name, identity.finetune_science(config)), None
     log.resume(0)
     log.note({"device": device_name(config.trainer.accelerator)})

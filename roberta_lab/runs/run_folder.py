@@ -66,7 +66,8 @@ def opened(
     """Claim the folder and note config, overrides and provenance in it; yield whether there is work to do.
 
     There is none, and nothing is touched, when another process completed the run before this one had the claim. A complete
-    run that lacks what is asked for now (`has_all`) is made again; its maker removes `result.json` once everything is ready.
+    run that lacks what is asked for now (`has_all`) is made again: its `result.json` goes, before its hashes and the note of
+    who made it change. So the caller first gets everything ready that may fail.
     Raises RunInUse, and ConfigError when the data are others than those that the run started with.
     """
     overrides = [*outside.words(), *overrides]
@@ -76,6 +77,7 @@ def opened(
             return
         check_data(path, data)
         sweep(path, *WRITTEN)
+        (path / results.NAME).unlink(missing_ok=True)
         (path / verified.HASHES).unlink(missing_ok=True)
         noted = masked_values(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
         write(path / "config.yaml", OmegaConf.to_yaml(noted))
