@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -70,7 +70,19 @@ def _parsed(path: Path, *stat: int) -> Mapping[str, Entry]:
     found = read_sealed(path, way_out(path))
     if SEAL not in found:
         raise Damaged.at(path, "has no seal: it was changed", way_out(path))
-    return {name: (entry["size"], entry["sha256"]) for name, entry in found["files"].items()}
+    try:
+        entries = {_inside(name): (entry["size"], entry["sha256"]) for name, entry in found["files"].items()}
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise Damaged.at(path, f"is damaged: {type(error).__name__}: {error}", way_out(path)) from None
+    return entries
+
+
+def _inside(name: str) -> str:
+    """Return the name of a file below its folder. Raises ValueError for one that could lead out of it, or to no file."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/") or "\0" in name:
+        raise ValueError(f"{name!r} is no file of the folder")
+    return name
 
 
 def way_out(file: Path) -> str:
