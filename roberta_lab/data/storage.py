@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
-from roberta_lab.config import ConfigError, naming
+from roberta_lab.config import ConfigError, naming, processes
 from roberta_lab.data import claims, network_files
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -28,7 +28,7 @@ _LEFT = re.compile(
 
 def beside(path: Path) -> Path:
     """Return the hidden neighbour of a path that this process fills before it takes the path's place."""
-    return path.with_name(f".{path.name}.{claims.this_machine()}-{os.getpid()}")
+    return path.with_name(f".{path.name}.{processes.this_machine()}-{os.getpid()}")
 
 
 def sweep(folder: Path, *names: str) -> None:
@@ -40,7 +40,10 @@ def sweep(folder: Path, *names: str) -> None:
         found = _LEFT.fullmatch(path.name)
         if found is None or not any(fnmatch.fnmatchcase(found["name"], name) for name in names):
             continue
-        if found["machine"] not in (None, claims.this_machine()) or claims.start_of(int(found["pid"])) is not None:
+        if (
+            found["machine"] not in (None, processes.this_machine())
+            or processes.start_of(int(found["pid"])) is not None
+        ):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -105,11 +108,6 @@ def finite(value: Json) -> Json:
     return value
 
 
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file. Raise OSError and ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed.
@@ -151,7 +149,7 @@ def _bring_back(folder: Path) -> None:
     """Put a folder back that a process had moved aside when it was killed, before it put the new one in its place."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.before"):
         found = _LEFT.fullmatch(path.name)
-        if found is not None and found["name"] == folder.name and claims.start_of(int(found["pid"])) is None:
+        if found is not None and found["name"] == folder.name and processes.start_of(int(found["pid"])) is None:
             with suppress(OSError):
                 os.replace(path, folder)
             return

@@ -20,7 +20,6 @@ from jinja2 import Template
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from roberta_lab.data.storage import read_json
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.huggingface.names import kind_of
 from roberta_lab.tasks import heads
@@ -56,7 +55,9 @@ def write(
     left = {name: t.contiguous() for name, t in left.items() if name.rpartition(".")[0] not in own}
     if left:
         _save(left, folder / ANSWERABILITY)
-    config = read_json(folder / "config.json") | {"architectures": [f"{kind.capitalize()}For{spec.auto_class}"]}
+    config = json.loads((folder / "config.json").read_bytes()) | {
+        "architectures": [f"{kind.capitalize()}For{spec.auto_class}"]
+    }
     if spec.has_class_names:
         config |= spec.label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

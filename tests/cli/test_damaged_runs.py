@@ -74,6 +74,17 @@ def test_a_table_and_reproduce_mark_the_cell_and_leave_the_run_alone(
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_damaged_result_is_not_published(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", "masking=static", "seed=1", *SHORT, "export.path=published"]
+    whole = (run / "result.json").read_text()
+    for harmed in (whole.replace("1", "7", 1), whole[: len(whole) // 2], "[" * 100_000):
+        (run / "result.json").write_text(harmed)
+        assert main.main(command) == 1
+        assert f"{run}/result.json is damaged" in said(capsys) and not Path("published").exists()
+    (run / "result.json").write_text(whole)
+    assert main.main(command) == 0
+
+
 def test_prepared_text_that_is_damaged_is_said_with_its_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run)
     [store] = [path for path in Path("outputs/cache/tokens").iterdir() if not path.name.startswith(".")]

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from example_results import finetuned, pretrained
 
-from roberta_lab.config import BatchSizeConfig, Config, Damaged, RunInUse
-from roberta_lab.data import claims
+from roberta_lab.config import BatchSizeConfig, Config, Damaged, RunInUse, processes
 from roberta_lab.model import checkpoint
 from roberta_lab.runs import results, run_folder
 from roberta_lab.runs.tracking import MetricsFile, read
@@ -147,7 +146,7 @@ def test_a_result_of_fewer_steps_than_its_config_is_no_result(tmp_path: Path) ->
 # ---------------------------------------------------------------- what killed processes left
 def test_who_claims_a_run_sweeps_what_killed_processes_left(tmp_path: Path) -> None:
     gone, mine = 2**22 + 1, os.getpid()
-    left = [f".provenance.json.{gone}", f".predictions.test.jsonl.{claims.this_machine()}-{gone}"]
+    left = [f".provenance.json.{gone}", f".predictions.test.jsonl.{processes.this_machine()}-{gone}"]
     kept = [f".result.json.{mine}", f".metrics.csv.00000000-{gone}", f".notes.{gone}", "provenance.json.1", ".env"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("x")
