@@ -30,7 +30,8 @@ def main(job: Job) -> Json:
     weights = model_folder.model_weights(checkpoint.final(source, config.batch_size.steps))
     result = verified.read_json(source / results.NAME)
     facts = {"run_id": source.name, "science": identity.science(config), "result": result}
-    folder = Path(config.export.path or Path(config.paths.outputs) / "export" / source.name)
+    own, asked = Path(config.paths.outputs) / "export" / source.name, config.export.path
+    folder = user_path(asked).resolve() if asked else own  # a link that was typed is followed
     readme = card(config, source.name, result)
     kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, readme, facts)
     print(f"{job.label}: of {kind} type, {folder}")

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from roberta_lab.config import ConfigError, naming, processes
+from roberta_lab.config import ConfigError, Damaged, naming, processes
 from roberta_lab.data import claims, network_files
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -108,13 +108,21 @@ def finite(value: Json) -> Json:
     return value
 
 
+def expect_no_link(folder: Path) -> None:
+    """Raise Damaged for a link in place of a folder that is to be replaced: nothing is removed or written where it leads."""
+    if folder.is_symlink():
+        way_out = "delete the link, or put the folder itself there, and type the same command again"
+        raise Damaged.at(folder, f"is a link to {os.readlink(folder)}, and no folder of this program", way_out)
+
+
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed.
 
-    A link is followed: what it leads to is replaced, on its own file system. Raises ConfigError for what cannot be renamed.
+    What is in it and its name are on the disk then. Raises Damaged for a link: who made it may have led it to anything.
+    Raises ConfigError for what cannot be renamed.
     """
-    folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
+    expect_no_link(folder)
     new = beside(folder)
     before = new.with_name(f"{new.name}.before")
     if not folder.exists():

@@ -206,7 +206,7 @@ def write(
 
     Raises: ConfigError when `folder` holds anything but an earlier export.
     """
-    folder = user_path(folder).resolve()
+    folder = user_path(folder)
     if folder.exists() and not _may_be_replaced(folder):
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
     spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
