@@ -133,9 +133,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         try:
             new.mkdir(parents=True)
             yield new
+            for path in [*new.rglob("*"), new]:
+                network_files.sync(path)
             if folder.exists():
                 _expect_renamed(folder, before)
             os.replace(new, folder)
+            network_files.sync(folder.parent)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             if before.exists() and not folder.exists():

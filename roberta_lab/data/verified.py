@@ -19,6 +19,7 @@ import numpy as np
 
 from roberta_lab.config import Damaged
 from roberta_lab.config.console import say, say_once
+from roberta_lab.data import network_files
 from roberta_lab.data.file_hashes import YOUNG_SECONDS, sha256_of
 from roberta_lab.data.foreign import NO_JSON, special
 from roberta_lab.data.storage import replacing, write_json
@@ -45,12 +46,16 @@ def seal(folder: Path, only: tuple[str, ...] = ("",), coming: Mapping[str, bytes
     names = (file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts))
     chosen = [name for name in names if name.startswith(only) and name != HASHES]
     found = {name: earlier.get(name) or _entry(folder / name) for name in chosen}
+    for place in {(folder / name).parent for name in found}:
+        network_files.sync(place)
     found |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in coming.items()}
     entries = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in sorted({**earlier, **found}.items())}
     write_json(folder / HASHES, sealed({"files": entries}))
 
 
 def _entry(path: Path) -> Entry:
+    """Return the entry of a file, once the disk has it: a loss of power may not leave its hash alone."""
+    network_files.sync(path)
     return path.stat().st_size, sha256_of(path)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roberta_lab.config import Damaged, console
-from roberta_lab.data import token_store, verified
+from roberta_lab.data import storage, token_store, verified
 
 
 @pytest.fixture
@@ -170,3 +170,31 @@ def test_hashes_of_another_shape_are_damaged(made: Path, files: object) -> None:
     (made / verified.HASHES).write_text(json.dumps(verified.sealed({"files": files})))
     with pytest.raises(Damaged, match=r"hashes\.json is damaged"):
         verified.entries_of(made)
+
+
+def test_the_disk_has_files_before_their_hashes_and_before_a_folder_takes_its_place(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of power a hash or a name alone would stand for a file that is empty."""
+    done, fsync, replace = list[str](), os.fsync, os.replace
+
+    def syncing(number: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    def replacing(what: Path, by: Path) -> None:
+        done.append(f"in place: {by}")
+        replace(what, by)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    (made / verified.HASHES).unlink()
+    verified.seal(made)
+    before = done[: done.index(f"in place: {made / verified.HASHES}")]
+    assert {str(made / name) for name in ("manifest.json", "train/a.npy", "train", "")} <= {*before}
+    done.clear()
+    with storage.replacing_folder(made.with_name("new")) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file").write_text("x")
+    before = done[: done.index(f"in place: {made.with_name('new')}")]
+    assert {str(folder / name) for name in ("sub/file", "sub", "")} <= {*before} and done[-1] == str(made.parent)

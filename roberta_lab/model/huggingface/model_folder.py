@@ -220,9 +220,6 @@ def write(
         _write_tokenizer(beside, spec, encoding, len(state.get(TOKEN_TYPES, ())) > 1, len(state[POSITIONS]))
         (beside / "README.md").write_text(card, encoding="utf-8")
         _write_json(beside / "roberta_lab.json", facts)
-        for name in FILES:
-            with open(beside / name, "rb") as file:
-                os.fsync(file.fileno())
     return kind
 
 
