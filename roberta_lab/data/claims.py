@@ -251,8 +251,10 @@ def claim(folder: Path) -> Iterator[None]:
         time.sleep(1.0)
         found = _place(folder / NOTE)
     for left in folder.glob(f".{NOTE}.*"):  # of processes that were killed while they placed a note
-        if (by := owner(left)) is not None and by.is_gone:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            is_old = network_files.now(folder) - left.lstat().st_mtime > AGREE  # they are there for seconds
+            if is_old or ((by := owner(left)) is not None and by.is_gone):
+                left.unlink()
     place = Path(os.path.abspath(folder))
     _held[place] = found
     try:
@@ -262,13 +264,18 @@ def claim(folder: Path) -> Iterator[None]:
         found.let_go()
 
 
+def is_claimed(folder: Path) -> bool:
+    """Return whether this process has claimed a folder; `check` says whether it is still its own."""
+    held = _held.get(Path(os.path.abspath(folder)))
+    return held is not None and held.own.pid == os.getpid()
+
+
 def check(folder: Path) -> None:
     """Do nothing while a folder that this process has claimed is there and still its own, or where it has claimed none.
 
     Raises: RunInUse when another process has taken it; Damaged when it was removed. Nothing may be written there any more.
     """
-    held = _held.get(Path(os.path.abspath(folder)))
-    if held is None or held.own.pid != os.getpid() or held.is_ours():
+    if not is_claimed(folder) or _held[Path(os.path.abspath(folder))].is_ours():
         return
     if not folder.is_dir():
         raise Damaged.at(folder, "was removed while this process worked on it", "the same command makes it again")

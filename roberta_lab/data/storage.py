@@ -26,6 +26,9 @@ _LEFT = re.compile(
 )  # older code: no machine
 
 
+DAY = 86_400.0  # seconds: more than clocks are apart, and than a file takes to be written
+
+
 def beside(path: Path) -> Path:
     """Return the hidden neighbour of a path that this process fills before it takes the path's place."""
     return path.with_name(f".{path.name}.{processes.this_machine()}-{os.getpid()}")
@@ -34,22 +37,36 @@ def beside(path: Path) -> Path:
 def sweep(folder: Path, *names: str) -> None:
     """Remove what processes that are gone left half-written of files and folders of these names. Nothing else is touched.
 
-    Names may have wildcards.
+    Names may have wildcards. What was moved aside stays while nothing has taken its place.
     """
     for path in [*folder.glob(".*[0-9e]")]:
         found = _LEFT.fullmatch(path.name)
         if found is None or not any(fnmatch.fnmatchcase(found["name"], name) for name in names):
             continue
-        if (
-            found["machine"] not in (None, processes.this_machine())
-            or processes.start_of(int(found["pid"])) is not None
-        ):
+        is_needed = path.name.endswith(".before") and not (folder / found["name"]).exists()
+        if is_needed or not _is_left(path, found, DAY):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             with suppress(OSError):
                 path.unlink()
+
+
+def _is_left(path: Path, by: re.Match[str], seconds: float) -> bool:
+    """Return whether the process that began a hidden file or folder is gone.
+
+    One of another machine, or of this one before it was started anew, cannot be asked. It is gone where this process has claimed
+    the folder, and elsewhere once it has touched nothing for so many seconds.
+    """
+    if by["machine"] in (None, processes.this_machine()):
+        return processes.start_of(int(by["pid"])) is None
+    if claims.is_claimed(path.parent):
+        return True
+    try:
+        return network_files.now(path.parent) - path.lstat().st_ctime > seconds
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -157,10 +174,13 @@ def _expect_renamed(folder: Path, before: Path) -> None:
 
 
 def _bring_back(folder: Path) -> None:
-    """Put a folder back that a process had moved aside when it was killed, before it put the new one in its place."""
+    """Put a folder back that a process had moved aside when it was killed, before it put the new one in its place.
+
+    That takes a moment, so on another machine too it is no longer at work once clocks that differ cannot explain it.
+    """
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.before"):
         found = _LEFT.fullmatch(path.name)
-        if found is not None and found["name"] == folder.name and processes.start_of(int(found["pid"])) is None:
+        if found is not None and found["name"] == folder.name and _is_left(path, found, claims.AGREE):
             with suppress(OSError):
                 os.replace(path, folder)
             return

@@ -223,3 +223,12 @@ def test_whose_a_folder_is_can_be_seen_where_nothing_can_be_written(
 
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
     assert claims.is_held(note(tmp_path)) and not claims.is_held(note(tmp_path, age=claims.STALE + 1))
+
+
+def test_notes_that_a_machine_left_beside_go_once_they_are_old(tmp_path: Path) -> None:
+    for name, age in (("young", 0.0), ("old", claims.AGREE + 9)):
+        left = tmp_path / f".{claims.NOTE}.{name}"
+        left.write_text(json.dumps(ELSEWHERE))
+        os.utime(left, (time.time() - age,) * 2)
+    with claims.claim(tmp_path):
+        assert names(tmp_path) == [f".{claims.NOTE}.young", claims.NOTE]
