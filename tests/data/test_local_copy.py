@@ -121,6 +121,15 @@ def test_hashes_that_name_a_file_elsewhere_empty_and_write_none(store: Path, tmp
     assert mine.read_text() == "all of it" and not [*(tmp_path / "local").rglob("thesis")]
 
 
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("name", ["train/tokens.npy", "hashes.json"])
+def test_a_pipe_in_a_store_is_not_copied_for_ever(store: Path, tmp_path: Path, name: str) -> None:
+    (store / name).unlink()
+    os.mkfifo(store / name)
+    with pytest.raises(Damaged, match=f"{name} is a named pipe"):
+        local_copy.of(store, str(tmp_path / "local"))
+
+
 @pytest.mark.parametrize("why", ["space", "full", "file", "old"])
 def test_where_none_can_be_made_the_store_is_read_after_a_line(
     store: Path, tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,8 +2,7 @@
 
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,12 @@ from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.runs import launching, loading, progress, results, yaml_file
 from roberta_lab.runs.slurm import states
 
+pytestmark = pytest.mark.usefixtures("soon")
 DEEP = "[" * 100_000
 NAMES = [
     *("hashes.json", "owner.json", "provenance.json", "result.json", "metrics.jsonl", "config.yaml", "overrides.yaml"),
     *("perf.json", "examples.json", "predictions.jsonl"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def soon() -> Iterator[None]:
-    """Each test ends within a minute: who waits for a pipe would wait for ever."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def pipe(path: Path) -> None:
