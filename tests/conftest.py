@@ -1,6 +1,7 @@
 """One thread a process, for small models on shared cores train several times faster so; and which tests run side by side."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def one_job_at_a_time_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(ProcessLauncher, "launch", launched)
         yield
+
+
+@pytest.fixture
+def soon() -> Iterator[None]:
+    """A test that ends within a minute: who waits for a pipe would wait for ever."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -10,25 +10,28 @@ from roberta_lab.axes.nsp import nsp_is_on
 from roberta_lab.config import Config
 from roberta_lab.config.formatting import compact
 from roberta_lab.config.paths import user_path
+from roberta_lab.data import verified
 from roberta_lab.data.corpus.preparation import prepared_for
-from roberta_lab.data.storage import Json, read_json
+from roberta_lab.data.storage import Json
 from roberta_lab.model.objectives import objective_of
-from roberta_lab.runs import identity, run_folder
+from roberta_lab.runs import identity, results, run_folder
 from roberta_lab.runs.jobs import Job, pretrained_run
 
 
 def main(job: Job) -> Json:
     """Write the final weights and the tokenizer of the run that the overrides address."""
     config, source = job.config, pretrained_run(job)
+    results.read(source)  # which checks what the run says of itself
     prepared = prepared_for(config)
     run_folder.check_data(source, prepared.fingerprints())
     from roberta_lab.model import checkpoint
     from roberta_lab.model.huggingface import model_folder  # torch: only when there is work
 
     weights = model_folder.model_weights(checkpoint.final(source, config.batch_size.steps))
-    result = read_json(source / "result.json")
+    result = verified.read_json(source / results.NAME)
     facts = {"run_id": source.name, "science": identity.science(config), "result": result}
-    folder = Path(config.export.path or Path(config.paths.outputs) / "export" / source.name)
+    own, asked = Path(config.paths.outputs) / "export" / source.name, config.export.path
+    folder = user_path(asked).resolve() if asked else own  # a link that was typed is followed
     readme = card(config, source.name, result)
     kind = model_folder.write(folder, weights, config.model, prepared.tokenizer, readme, facts)
     print(f"{job.label}: of {kind} type, {folder}")

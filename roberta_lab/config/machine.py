@@ -9,7 +9,9 @@ _PLACES = "see paths.outputs and paths.cache"
 _FULL = "the disk or its quota is full"
 _FILES = "the file system fails, or its server does"
 OF_THE_MACHINE = {  # errors of the system that no code can mend -> what a user can do about them; empty: the error says it
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP), _PLACES),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR), _PLACES
+    ),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"{_FULL}: free some, and the same command goes on"),
     errno.EFBIG: "a limit on the size of files (ulimit -f) is too low; raise it, and the same command goes on",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "the limit on open files (ulimit -n) is too low; raise it"),

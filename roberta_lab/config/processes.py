@@ -1,14 +1,17 @@
 """Processes of this machine: what state one is in, which ones another started, and how a child ends with its parent."""
 
 import ctypes
+import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +48,29 @@ def stat(process: int) -> Stat | None:
     fields = rest.split()
     ticks = int(fields[11]) + int(fields[12])
     return Stat(fields[0], int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"), fields[19], known.partition("(")[2])
+
+
+@cache
+def this_machine() -> str:
+    """Return 8 hex digits for the machine since it was started, and for this part of it whose processes see each other."""
+    try:
+        said = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux
+        said = socket.gethostname()
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def start_of(pid: int) -> str | None:
+    """Return when a process of this machine started, empty where that is not known; None for one that has ended."""
+    if (found := stat(pid)) is not None:
+        return None if found.is_dead else found.start
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:  # of another user
+        pass
+    return ""
 
 
 def _parents() -> dict[int, int]:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import socket
 import threading
@@ -21,17 +22,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 from roberta_lab.config import Damaged, RunInUse, naming
-from roberta_lab.config.processes import stat
+from roberta_lab.config.processes import start_of, this_machine
 from roberta_lab.data import network_files
+from roberta_lab.data.foreign import NO_JSON
 
 NOTE = "owner.json"  # in a folder that is claimed
 BEAT, STALE = 10.0, 90.0  # seconds: how often a note is touched; when a silent one counts no more
 WATCH = 25.0  # seconds in which a living process touches its note twice
 AGREE = 600.0  # seconds by which clocks of one cluster differ at most
+_TOKEN = re.compile(r"[\w-]{0,64}")
 POLL, WAIT = 0.05, 0.5  # between two looks at what another process holds: the first ones, later ones
 
 
@@ -61,40 +63,20 @@ class Owner:
         return start is None or bool(self.start and start != self.start)
 
 
-@cache
-def this_machine() -> str:
-    """Return 8 hex digits for the machine since it was started, and for this part of it whose processes see each other."""
-    try:
-        said = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
-    except OSError:  # no Linux
-        said = socket.gethostname()
-    return hashlib.sha256(said.encode()).hexdigest()[:8]
-
-
-def start_of(pid: int) -> str | None:
-    """Return when a process of this machine started, empty where that is not known; None for one that has ended."""
-    if (found := stat(pid)) is not None:
-        return None if found.is_dead else found.start
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return None
-    except PermissionError:  # of another user
-        pass
-    return ""
-
-
 def owner(note: Path) -> Owner | None:
     """Return who placed a note; None where there is none. One that cannot be read is that of nobody known."""
+    content = b""
     try:
         content = network_files.read(note)
+        found = json.loads(content)
+        known = {name: str(found[name]) for name in {*Owner.__dataclass_fields__} & {*found}}
+        own = Owner(**{"host": socket.gethostname(), **known, "pid": int(found["pid"])})  # type: ignore[arg-type]
+        if not _TOKEN.fullmatch(own.token):
+            raise ValueError("it becomes a part of a name")
+        return own
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        found = json.loads(content)
-        known = {name: found[name] for name in {*Owner.__dataclass_fields__} & {*found}}
-        return Owner(**{**known, "pid": int(found["pid"]), "host": str(found.get("host", socket.gethostname()))})
-    except (ValueError, TypeError, KeyError):
+    except (*NO_JSON, Damaged, TypeError, KeyError, OverflowError):
         return Owner(0, "an unknown machine", machine="?", token=f"cut-{hashlib.sha256(content).hexdigest()[:8]}")
 
 
@@ -194,7 +176,8 @@ def _place(note: Path, watch: float | None = None) -> _Held | tuple[Owner, float
             if first is None:
                 break
             if owner(note) == first:
-                os.replace(beside, note)
+                with naming(note, beside=beside):
+                    os.replace(beside, note)
                 _forget(note, first)
                 break
             at.unlink(missing_ok=True)  # another one succeeded it, and is done with the notes between
@@ -268,8 +251,10 @@ def claim(folder: Path) -> Iterator[None]:
         time.sleep(1.0)
         found = _place(folder / NOTE)
     for left in folder.glob(f".{NOTE}.*"):  # of processes that were killed while they placed a note
-        if (by := owner(left)) is not None and by.is_gone:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            is_old = network_files.now(folder) - left.lstat().st_mtime > AGREE  # they are there for seconds
+            if is_old or ((by := owner(left)) is not None and by.is_gone):
+                left.unlink()
     place = Path(os.path.abspath(folder))
     _held[place] = found
     try:
@@ -279,13 +264,18 @@ def claim(folder: Path) -> Iterator[None]:
         found.let_go()
 
 
+def is_claimed(folder: Path) -> bool:
+    """Return whether this process has claimed a folder; `check` says whether it is still its own."""
+    held = _held.get(Path(os.path.abspath(folder)))
+    return held is not None and held.own.pid == os.getpid()
+
+
 def check(folder: Path) -> None:
     """Do nothing while a folder that this process has claimed is there and still its own, or where it has claimed none.
 
     Raises: RunInUse when another process has taken it; Damaged when it was removed. Nothing may be written there any more.
     """
-    held = _held.get(Path(os.path.abspath(folder)))
-    if held is None or held.own.pid != os.getpid() or held.is_ours():
+    if not is_claimed(folder) or _held[Path(os.path.abspath(folder))].is_ours():
         return
     if not folder.is_dir():
         raise Damaged.at(folder, "was removed while this process worked on it", "the same command makes it again")

@@ -9,6 +9,7 @@ from typing import Any
 from roberta_lab.config import ConfigError
 from roberta_lab.config.formatting import in_bytes
 
+NO_JSON = (ValueError, RecursionError)  # what json raises of a text that is no JSON, or is nested too deeply
 MOST_BYTES = 1 << 28  # of a file that is read as a whole: 20 times the largest published tokenizer.json
 _KINDS = (
     *((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket")),
@@ -28,16 +29,16 @@ def expect_regular(path: Path, what: str = "a file") -> int:
         raise ConfigError(f"{path}: {said}. Allowed: {what}.") from None
     except ValueError:
         raise ConfigError(f"{str(path)!r}: no path. Allowed: {what}.") from None
-    for is_kind, name in _KINDS:
-        if is_kind(status.st_mode):
-            raise ConfigError(f"{path}: this is {name}. Allowed: {what}.")
-    if status.st_size == 0 and _is_of_kernel(path):
-        raise ConfigError(f"{path}: this is a file of the system, without a size. Allowed: {what}.")
+    if kind := special(path, status):
+        raise ConfigError(f"{path}: this is {kind}. Allowed: {what}.")
     return status.st_size
 
 
-def _is_of_kernel(path: Path) -> bool:
-    return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+def special(path: Path, status: os.stat_result) -> str:
+    """Return what a path is that is not read like a file, in words; nothing for a regular file."""
+    named = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "")
+    is_of_kernel = status.st_size == 0 and os.path.realpath(path).startswith(("/proc/", "/sys/"))
+    return named or ("a file of the system, without a size" if is_of_kernel else "")
 
 
 def text_of(path: Path, most: int = MOST_BYTES) -> str:

@@ -15,7 +15,7 @@ from roberta_lab.config import Damaged
 from roberta_lab.config.console import say_once
 from roberta_lab.config.formatting import in_bytes
 from roberta_lab.config.machine import OF_THE_MACHINE
-from roberta_lab.data import claims, file_hashes, verified
+from roberta_lab.data import claims, file_hashes, network_files, verified
 from roberta_lab.data.storage import make_once
 
 FOLDER = "tokens"  # below `paths.local`
@@ -31,7 +31,7 @@ def of(store: Path, local: str) -> Path:
     if not local:
         return store
     try:
-        content = (store / verified.HASHES).read_bytes()
+        content = network_files.read(store / verified.HASHES)
     except FileNotFoundError:
         say_once(f"{store} is of older code and has no hashes: it is read where it is, not from {local}")
         return store
@@ -67,6 +67,7 @@ def copies_in(local: str) -> list[Path]:
 def _fill(folder: Path, store: Path, content: bytes) -> None:
     """Copy the files of a store that have hashes, if there is room, and compare each with its own. Raises Damaged, OSError."""
     _sweep(folder)
+    verified.check_sizes(store)  # of regular files: another would be copied for ever
     entries = verified.entries_of(store) or {}
     needed, free = sum(size for size, _ in entries.values()), shutil.disk_usage(folder.parent).free
     if free < needed + SPARE:
@@ -98,7 +99,7 @@ def _copied(file: Path, to: Path) -> str:
 
 def _is_whole(copy: Path, content: bytes) -> bool:
     try:
-        if (copy / verified.HASHES).read_bytes() != content:
+        if network_files.read(copy / verified.HASHES) != content:
             raise Damaged(f"{copy} has other hashes than its name says")
         verified.check_folder(copy)
     except (Damaged, FileNotFoundError) as damage:

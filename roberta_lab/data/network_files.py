@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from roberta_lab.config import naming
+from roberta_lab.config import Damaged, naming
+from roberta_lab.data.foreign import special
 
 _TRIES = 3
 _PAUSE = 0.02  # seconds
@@ -31,16 +32,36 @@ def without(*numbers: int) -> Iterator[None]:
 def read(file: Path) -> bytes:
     """Return what a file holds. One that goes between opening and reading is an error there, of many kinds: it is opened anew.
 
-    NFS answers with a handle that is forgotten (ESTALE), others with EPERM or EFAULT. Raises OSError.
+    NFS answers with a handle that is forgotten (ESTALE), others with EPERM or EFAULT. Raises OSError, and Damaged for what is no
+    regular file.
     """
     for _ in range(_TRIES):
         try:
-            return file.read_bytes()
+            return _content(file)
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError:
             time.sleep(_PAUSE)
+    return _content(file)
+
+
+def _content(file: Path) -> bytes:
+    if kind := special(file, file.stat()):
+        raise Damaged.at(file, f"is {kind} in place of a file", "delete it")
     return file.read_bytes()
+
+
+def tail(file: Path, most: int) -> bytes:
+    """Return the last bytes of a file that may still grow; none of what is no regular file, or cannot be read."""
+    try:
+        status = file.stat()
+        if special(file, status):
+            return b""
+        with open(file, "rb") as opened:
+            opened.seek(max(0, status.st_size - most))
+            return opened.read()
+    except OSError:
+        return b""
 
 
 def sync(folder: Path) -> None:

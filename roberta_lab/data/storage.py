@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
-from roberta_lab.config import ConfigError, naming
+from roberta_lab.config import ConfigError, Damaged, naming, processes
 from roberta_lab.data import claims, network_files
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -26,27 +26,47 @@ _LEFT = re.compile(
 )  # older code: no machine
 
 
+DAY = 86_400.0  # seconds: more than clocks are apart, and than a file takes to be written
+
+
 def beside(path: Path) -> Path:
     """Return the hidden neighbour of a path that this process fills before it takes the path's place."""
-    return path.with_name(f".{path.name}.{claims.this_machine()}-{os.getpid()}")
+    return path.with_name(f".{path.name}.{processes.this_machine()}-{os.getpid()}")
 
 
 def sweep(folder: Path, *names: str) -> None:
     """Remove what processes that are gone left half-written of files and folders of these names. Nothing else is touched.
 
-    Names may have wildcards.
+    Names may have wildcards. What was moved aside stays while nothing has taken its place.
     """
     for path in [*folder.glob(".*[0-9e]")]:
         found = _LEFT.fullmatch(path.name)
         if found is None or not any(fnmatch.fnmatchcase(found["name"], name) for name in names):
             continue
-        if found["machine"] not in (None, claims.this_machine()) or claims.start_of(int(found["pid"])) is not None:
+        is_needed = path.name.endswith(".before") and not (folder / found["name"]).exists()
+        if is_needed or not _is_left(path, found, DAY):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             with suppress(OSError):
                 path.unlink()
+
+
+def _is_left(path: Path, by: re.Match[str], seconds: float) -> bool:
+    """Return whether the process that began a hidden file or folder is gone.
+
+    One of another machine, or of this one before it was started anew, cannot be asked. It is gone where this process has claimed
+    the folder, and elsewhere once it has touched nothing for so many seconds.
+    """
+    if by["machine"] in (None, processes.this_machine()):
+        return processes.start_of(int(by["pid"])) is None
+    if claims.is_claimed(path.parent):
+        return True
+    try:
+        return network_files.now(path.parent) - path.lstat().st_ctime > seconds
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -105,18 +125,21 @@ def finite(value: Json) -> Json:
     return value
 
 
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file. Raise OSError and ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def expect_no_link(folder: Path) -> None:
+    """Raise Damaged for a link in place of a folder that is to be replaced: nothing is removed or written where it leads."""
+    if folder.is_symlink():
+        way_out = "delete the link, or put the folder itself there, and type the same command again"
+        raise Damaged.at(folder, f"is a link to {os.readlink(folder)}, and no folder of this program", way_out)
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, which takes its place when the block ends; after an error nothing has changed.
 
-    A link is followed: what it leads to is replaced, on its own file system. Raises ConfigError for what cannot be renamed.
+    What is in it and its name are on the disk then. Raises Damaged for a link: who made it may have led it to anything.
+    Raises ConfigError for what cannot be renamed.
     """
-    folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
+    expect_no_link(folder)
     new = beside(folder)
     before = new.with_name(f"{new.name}.before")
     if not folder.exists():
@@ -127,9 +150,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         try:
             new.mkdir(parents=True)
             yield new
+            for path in [*new.rglob("*"), new]:
+                network_files.sync(path)
             if folder.exists():
                 _expect_renamed(folder, before)
             os.replace(new, folder)
+            network_files.sync(folder.parent)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             if before.exists() and not folder.exists():
@@ -148,10 +174,13 @@ def _expect_renamed(folder: Path, before: Path) -> None:
 
 
 def _bring_back(folder: Path) -> None:
-    """Put a folder back that a process had moved aside when it was killed, before it put the new one in its place."""
+    """Put a folder back that a process had moved aside when it was killed, before it put the new one in its place.
+
+    That takes a moment, so on another machine too it is no longer at work once clocks that differ cannot explain it.
+    """
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.before"):
         found = _LEFT.fullmatch(path.name)
-        if found is not None and found["name"] == folder.name and claims.start_of(int(found["pid"])) is None:
+        if found is not None and found["name"] == folder.name and _is_left(path, found, claims.AGREE):
             with suppress(OSError):
                 os.replace(path, folder)
             return

@@ -19,7 +19,9 @@ import numpy as np
 
 from roberta_lab.config import Damaged
 from roberta_lab.config.console import say, say_once
+from roberta_lab.data import network_files
 from roberta_lab.data.file_hashes import YOUNG_SECONDS, sha256_of
+from roberta_lab.data.foreign import NO_JSON, special
 from roberta_lab.data.storage import replacing, write_json
 
 HASHES = "hashes.json"
@@ -44,12 +46,16 @@ def seal(folder: Path, only: tuple[str, ...] = ("",), coming: Mapping[str, bytes
     names = (file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts))
     chosen = [name for name in names if name.startswith(only) and name != HASHES]
     found = {name: earlier.get(name) or _entry(folder / name) for name in chosen}
+    for place in {(folder / name).parent for name in found}:
+        network_files.sync(place)
     found |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in coming.items()}
     entries = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in sorted({**earlier, **found}.items())}
     write_json(folder / HASHES, sealed({"files": entries}))
 
 
 def _entry(path: Path) -> Entry:
+    """Return the entry of a file, once the disk has it: a loss of power may not leave its hash alone."""
+    network_files.sync(path)
     return path.stat().st_size, sha256_of(path)
 
 
@@ -97,16 +103,29 @@ def way_out(file: Path) -> str:
 
 
 # ---------------------------------------------------------------- checks
+def size_of(path: Path, how: str = "") -> int:
+    """Return the bytes of a file, before it is opened: a pipe or a device would be read for ever.
+
+    `how` is the way out. Raises Damaged for what is no regular file, OSError.
+    """
+    status = path.stat()
+    if kind := special(path, status):
+        raise Damaged.at(path, f"is {kind} in place of a file", how or way_out(path))
+    return status.st_size
+
+
 def check(path: Path) -> Path:
     """Return a file of a made folder, once its bytes are those that were written. Raises Damaged, FileNotFoundError."""
     for folder in [*path.parents][:LEVELS]:
         entries = entries_of(folder)
         if entries is not None:
             _compare(folder, path, entries.get(path.relative_to(folder).as_posix()))
-            return path
+            break
         if folder.name.startswith("."):  # it is being made
-            return path
-    _note(path.parent)
+            break
+    else:
+        _note(path.parent)
+    size_of(path)
     return path
 
 
@@ -141,7 +160,7 @@ def _compare(folder: Path, path: Path, entry: Entry | None) -> None:
 
 def _compare_size(path: Path, size: int) -> None:
     try:
-        found = path.stat().st_size
+        found = size_of(path)
     except FileNotFoundError:
         raise Damaged.at(path, "is missing", way_out(path)) from None
     if found != size:
@@ -166,13 +185,15 @@ def _hash_values(values: Mapping[str, object]) -> str:
 
 def read_sealed(path: Path, way_out: str) -> dict[str, Any]:
     """Return what a JSON file holds, its seal too, which one of older code lacks. Raises Damaged, OSError."""
+    size_of(path, way_out)
     try:
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
-    except ValueError as error:
+        is_whole = SEAL not in found or found[SEAL] == _hash_values({k: v for k, v in found.items() if k != SEAL})
+    except NO_JSON as error:
         raise Damaged.at(path, f"is damaged: {' '.join(str(error).split())}", way_out) from None
-    if SEAL in found and found[SEAL] != _hash_values({k: v for k, v in found.items() if k != SEAL}):
+    if not is_whole:
         raise Damaged.at(path, f"is damaged: its {SEAL} is not that of its values", way_out)
     return found
 
@@ -203,6 +224,7 @@ def with_seal(body: bytes | memoryview) -> bytes:
 
 def without_seal(path: Path, way_out: str) -> bytes:
     """Return the bytes of a file before its seal. Raises Damaged where it does not fit, OSError."""
+    size_of(path, way_out)
     data = path.read_bytes()
     body = data[:-SEAL_BYTES]
     if data[-SEAL_BYTES:] != with_seal(body):
@@ -226,11 +248,12 @@ def load_arrays(path: Path, way_out: str, without: str = "") -> dict[str, np.nda
 
     Without one of its arrays, the others alone are read, and checked by the sums that the format has for each.
     """
+    size = size_of(path, way_out)
     if without:
         with _readable(path, way_out), np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files if name != without}
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - SEAL_BYTES))
+        file.seek(max(0, size - SEAL_BYTES))
         is_older = not file.read().startswith(MAGIC)
     place = io.BytesIO(path.read_bytes() if is_older else without_seal(path, way_out))
     with _readable(path, way_out), np.load(place, allow_pickle=False) as found:

@@ -13,6 +13,8 @@ import numpy as np
 from roberta_lab.config import Config, ConfigError, Damaged, TaskConfig
 from roberta_lab.config.errors import one_line
 from roberta_lab.data.corpus.preparation import find_embedded
+from roberta_lab.data.foreign import NO_JSON
+from roberta_lab.data.verified import check
 from roberta_lab.reports.statistics.multi_bootstrap import mean
 from roberta_lab.runs import fingerprints
 from roberta_lab.runs.results import RunResult
@@ -52,7 +54,7 @@ def scored_items(run: Path, result: RunResult, config: Config) -> tuple[ScoredIt
         return None, f"{file} is not there"
     except (ConfigError, Damaged) as error:
         return None, str(error).rstrip(".")
-    except (OSError, ValueError, LookupError, TypeError) as error:  # damaged predictions, or those of other items
+    except (OSError, *NO_JSON, LookupError, TypeError) as error:  # damaged predictions, or those of other items
         return None, f"{file} does not fit the items of {config.task.name} ({one_line(error)})"
     again, noted = found.score(found.table), result.scored.score
     best = result.scored.metric.startswith("best_")  # a threshold on the whole of dev: no score of resamples
@@ -68,7 +70,7 @@ def own_items(run: Path, data: TaskData, task: TaskConfig) -> ScoredItems:
 
 
 def _lines(file: Path) -> Predictions:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in check(file).read_bytes().splitlines()]  # at line feeds only
 
 
 def _items(lines: Predictions, data: TaskData, task: TaskConfig) -> ScoredItems:

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import yaml
-
-from roberta_lab.config import Damaged
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.data.verified import recall
-from roberta_lab.runs import results
+from roberta_lab.runs import results, yaml_file
 from roberta_lab.runs.provenance import NAME, Provenance
 from roberta_lab.runs.results import RunResult
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast; not every build has it
 
 
 def result(folder: Path) -> tuple[RunResult | None, str | None]:
@@ -50,6 +46,6 @@ def settings(folder: Path) -> dict[str, object]:
 
 def _yaml(file: Path) -> object:
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), LOADER)
-    except (OSError, ValueError, yaml.YAMLError):
+        return yaml_file.plain(file)
+    except ConfigError:
         return None

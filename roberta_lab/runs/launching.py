@@ -11,8 +11,8 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
-from roberta_lab.config import one_line
-from roberta_lab.data import claims
+from roberta_lab.config import Damaged, one_line
+from roberta_lab.data import claims, network_files
 from roberta_lab.runs.composition import composing
 from roberta_lab.runs.held import launched
 from roberta_lab.runs.jobs import Job
@@ -80,8 +80,8 @@ def run_all(launch: Launch, runs: Sequence[Job], say: Callable[[str], None]) -> 
 
 def _owner(path: Path) -> bytes | None:
     try:
-        return (path / claims.NOTE).read_bytes()
-    except OSError:
+        return network_files.read(path / claims.NOTE)
+    except (Damaged, OSError):
         return None
 
 

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,7 +19,7 @@ from roberta_lab.config.formatting import counted
 from roberta_lab.config.paths import user_path
 from roberta_lab.data import verified
 from roberta_lab.data.corpus.preparation import find_tokenizer
-from roberta_lab.runs import composition, provenance, registration, results, run_folder, tracking
+from roberta_lab.runs import composition, provenance, registration, results, run_folder, tracking, yaml_file
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import reason, typed_config
 from roberta_lab.runs.identity import KINDS
@@ -163,7 +162,7 @@ class Run:
     def _command(self, *more: str, command: str = "") -> str:
         """Return the command that makes the run, or another command with the same overrides."""
         file = self.path / "overrides.yaml"
-        words = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
+        words = yaml_file.plain(file) if file.is_file() else []
         return typed(command or self.kind, without_sweep(parse([*words, *more])))
 
 
@@ -188,10 +187,7 @@ def read_config(run: Path) -> Config:
     Values are not checked against today's ranges: the run is there. Raises ConfigError for a key that is not known.
     """
     file = run / "config.yaml"
-    try:
-        noted = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    noted = yaml_file.plain(file)
     if not isinstance(noted, dict) or "model" not in noted:
         raise ConfigError(f"{file} is no config of a run: allowed is what a run writes there when it starts.")
     try:

@@ -58,7 +58,7 @@ def _parsed(word: str) -> Override:
         raise ConfigError(f"{word}: no override. Allowed: key=value, without blanks around the equals sign.")
     try:
         return _parser().parse_override(word)
-    except HydraException as error:
+    except (HydraException, RecursionError) as error:
         raise ConfigError(f"{word}: no override ({str(error).splitlines()[0]}). Allowed: key=value.") from None
 
 

@@ -4,7 +4,6 @@ Jobs may be other processes, so a thread looks at the files that every run write
 """
 
 import dataclasses
-import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,16 +13,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self, TextIO
 
-import yaml
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from roberta_lab.config import Damaged
 from roberta_lab.config.formatting import elapsed
-from roberta_lab.data import claims
-from roberta_lab.data.storage import read_json
-from roberta_lab.runs import results, tracking
+from roberta_lab.data import claims, network_files, verified
+from roberta_lab.runs import results, tracking, yaml_file
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
 
@@ -36,12 +33,7 @@ Rates = dict[Size, list[float]]
 
 def last_row(path: Path) -> dict[str, float]:
     """Return the newest values of each name in the last rows of a `metrics.jsonl`; empty without a whole row."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            rows = tracking.complete_rows(file.read())
-    except OSError:
-        return {}
+    rows = tracking.complete_rows(network_files.tail(path, TAIL))
     return {name: value for _, row in rows for name, value in row.items()}
 
 
@@ -198,12 +190,11 @@ def measured(outputs: Path) -> Rates:
         found = sorted((outputs / kind).glob("*/result.json"), key=lambda p: p.stat().st_mtime)[-NEWEST:]
         for path in found:
             try:
-                seconds = read_json(path)["seconds"]
-                config = path.with_name("config.yaml").read_text(encoding="utf-8")
-                key, work = size_of(kind, yaml.load(config, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-            except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
-                continue  # a run of an older version, or not of this project
-            rates.setdefault(key, []).append(seconds / work)
+                seconds = verified.read_json(path)["seconds"]
+                key, work = size_of(kind, yaml_file.plain(verified.check(path.with_name("config.yaml"))))
+                rates.setdefault(key, []).append(seconds / work)
+            except (Damaged, OSError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError):
+                continue  # of an older version, damaged, or not of this project
     return rates
 
 

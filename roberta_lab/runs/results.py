@@ -1,6 +1,7 @@
 """`result.json`: what a complete run found, written last and atomically, so that a run which has it has everything."""
 
 import dataclasses
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, Self
 
 from roberta_lab.config import Damaged
 from roberta_lab.data import claims, verified
-from roberta_lab.data.storage import as_json, read_json
+from roberta_lab.data.foreign import NO_JSON
+from roberta_lab.data.storage import as_json
 from roberta_lab.data.storage import write as write_file
 from roberta_lab.model.metrics import Metric
 from roberta_lab.tasks.result import MODEL_FOLDER, EvaluationResult, FinetuningResult, TaskResult
@@ -129,8 +131,8 @@ def read(run: Path) -> RunResult | None:
     verified.check_folder(run, leave_out=(f"{MODEL_FOLDER}/",), may_lack=MAY_LACK)
     way_out = "delete it, and the same command makes it again"
     try:
-        result = RunResult.from_json(read_json(run / NAME))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        result = RunResult.from_json(json.loads(verified.check(run / NAME).read_bytes()))
+    except (*NO_JSON, KeyError, TypeError, AttributeError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise Damaged.at(run / NAME, f"cannot be read ({said})", way_out) from None
     if isinstance(result.found, PretrainingResult) and (steps := _steps(run)) not in (None, result.found.steps):
@@ -141,7 +143,7 @@ def read(run: Path) -> RunResult | None:
 def _steps(run: Path) -> int | None:
     """Return the steps of a pretraining run by its config; None where that does not say."""
     try:
-        found = _STEPS.search((run / "config.yaml").read_text(encoding="utf-8"))
+        found = _STEPS.search(verified.check(run / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return int(found[1]) if found is not None else None

@@ -12,7 +12,7 @@ from roberta_lab.config import Config, ConfigError, Damaged, RunInUse
 from roberta_lab.config.secrets import masked_values, masked_words
 from roberta_lab.data import claims, verified
 from roberta_lab.data.claims import claim
-from roberta_lab.data.storage import Json, read_json, sweep, write
+from roberta_lab.data.storage import Json, sweep, write
 from roberta_lab.runs import outside, provenance, results, tracking
 from roberta_lab.runs.results import RunResult
 from roberta_lab.tasks import submission
@@ -32,7 +32,7 @@ def complete_line(label: str, path: Path) -> str:
 def answer(path: Path) -> dict[str, Json]:
     """Return what a command answers of a complete run: its `result.json`, and where it lies. Raises Damaged."""
     results.read(path)
-    return {**read_json(path / results.NAME), "directory": str(path)}
+    return {**verified.read_json(path / results.NAME), "directory": str(path)}
 
 
 def found_complete(label: str, path: Path) -> dict[str, Json]:

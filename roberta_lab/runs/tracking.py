@@ -17,6 +17,7 @@ from pathlib import Path
 from roberta_lab.config import Config, Damaged, naming
 from roberta_lab.config.formatting import csv_cell
 from roberta_lab.data import claims
+from roberta_lab.data.foreign import NO_JSON
 from roberta_lab.data.storage import replacing, write
 from roberta_lab.runs import perf, provenance, results
 from roberta_lab.runs.perf import PerfFile
@@ -85,7 +86,7 @@ def _rows_up_to(path: Path, step: int) -> bytes:
 def complete_rows(text: bytes) -> Iterator[tuple[bytes, Row]]:
     """Yield each complete line of a metrics file, or of a part of it, with the row that it holds."""
     for line in text.splitlines(keepends=True):
-        with suppress(ValueError):
+        with suppress(*NO_JSON):
             if line.endswith(b"\n"):
                 yield line, Row.from_json(line)
 

@@ -3,6 +3,7 @@
 import copy
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -10,11 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
 
 from roberta_lab.config import ConfigError
-from roberta_lab.data.foreign import expect_regular
+from roberta_lab.data.foreign import expect_regular, text_of
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 65_536, 5_000, 30  # the largest file of ours: 3,256 bytes, 90 nodes, 3 deep
 MAX_REFERENCES = 20  # `${...}`: OmegaConf parses them slowly, and what refers to another twice may grow as aliases do
-_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast; not every build has it
 
 
 def read(path: Path) -> DictConfig:
@@ -47,6 +48,18 @@ def _read(path: Path, changed: int, size: int) -> DictConfig:
         raise ConfigError(f"{path}: this is no text in UTF-8. Allowed: a YAML file.") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {_problem(error)}. Allowed: a YAML file that is one mapping.") from None
+
+
+def plain(path: Path) -> Any:
+    """Return what a YAML file of a run's folder holds. Raises: ConfigError for what is no YAML, too large, or nested too deeply."""
+    text = text_of(path, MAX_BYTES)
+    try:
+        _check_size(path, text)
+        return yaml.load(text, _PARSER)
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path}: {_problem(error)}. Allowed: a YAML file.") from None
 
 
 def _loader() -> type[yaml.SafeLoader]:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from roberta_lab.axes.rng import generator, stream_key
 from roberta_lab.config import Config, Stopped, TaskConfig, stopping
+from roberta_lab.data import storage
 from roberta_lab.model import schedule
 from roberta_lab.model.optimizer import build_optimizer
 from roberta_lab.tasks import heads
@@ -222,7 +223,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
             evaluated |= {split: evaluate(split) for split in data.others}
     for split, (found, _) in evaluated.items():
         lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found)
-        predictions_file(directory, split).write_text("".join(lines), encoding="utf-8")
+        storage.write(predictions_file(directory, split), "".join(lines))  # in place of a link, too
     reasons = {split: kind.unreachable(task, items, tables[split]) for split, items in splits.items()}
     result = replace(
         _result(config, task, data, best, callback.epochs, torch.stack(module.losses).tolist(), module.broken_at),

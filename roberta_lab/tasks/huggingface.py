@@ -20,7 +20,7 @@ from jinja2 import Template
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from roberta_lab.data.storage import read_json
+from roberta_lab.data.storage import expect_no_link
 from roberta_lab.model.huggingface import model_folder
 from roberta_lab.model.huggingface.names import kind_of
 from roberta_lab.tasks import heads
@@ -43,6 +43,7 @@ def write(
     card = Template(CARD.read_text(encoding="utf-8")).render(head=spec, facts=facts) + "\n"
     with tempfile.TemporaryDirectory(dir=folder.parent) as tokenizer:
         start.tokenizer.save(f"{tokenizer}/tokenizer.json")
+        expect_no_link(folder)
         (folder / ANSWERABILITY).unlink(missing_ok=True)
         encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
         model_folder.write(folder, encoder, start.model, Path(tokenizer), card, facts, kind)
@@ -56,7 +57,9 @@ def write(
     left = {name: t.contiguous() for name, t in left.items() if name.rpartition(".")[0] not in own}
     if left:
         _save(left, folder / ANSWERABILITY)
-    config = read_json(folder / "config.json") | {"architectures": [f"{kind.capitalize()}For{spec.auto_class}"]}
+    config = json.loads((folder / "config.json").read_bytes()) | {
+        "architectures": [f"{kind.capitalize()}For{spec.auto_class}"]
+    }
     if spec.has_class_names:
         config |= spec.label_config(labels, len(weights[f"head.{[*own][-1]}.bias"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -74,6 +74,29 @@ def test_a_table_and_reproduce_mark_the_cell_and_leave_the_run_alone(
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_damaged_result_is_not_published(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", "masking=static", "seed=1", *SHORT, "export.path=published"]
+    whole = (run / "result.json").read_text()
+    for harmed in (whole.replace("1", "7", 1), whole[: len(whole) // 2], "[" * 100_000):
+        (run / "result.json").write_text(harmed)
+        assert main.main(command) == 1
+        assert f"{run}/result.json is damaged" in said(capsys) and not Path("published").exists()
+    (run / "result.json").write_text(whole)
+    assert main.main(command) == 0
+
+
+def test_an_export_follows_the_link_that_was_typed_and_no_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", "masking=static", "seed=1", *SHORT]
+    place, own = Path("elsewhere").absolute(), Path("outputs/export") / run.name
+    for folder in (place, own.parent):
+        folder.mkdir()
+    Path("typed").symlink_to(place)
+    own.symlink_to(place)
+    assert main.main(command) == 1 and f"{own} is a link to {place}" in said(capsys) and not [*place.iterdir()]
+    assert main.main([*command, "export.path=typed"]) == 0
+    assert Path("typed").is_symlink() and (place / "model.safetensors").is_file()
+
+
 def test_prepared_text_that_is_damaged_is_said_with_its_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run)
     [store] = [path for path in Path("outputs/cache/tokens").iterdir() if not path.name.startswith(".")]

@@ -23,6 +23,7 @@ from small_run import SHORT, SMALL, WHOLE, small_source  # noqa: F401 (a fixture
 from roberta_lab.cli import main
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
+from roberta_lab.data import verified
 from roberta_lab.reports.figures import drawing
 from roberta_lab.runs import composition, identity, jobs, launching, options, progress, provenance, results, tables
 from roberta_lab.runs import run_folder as run
@@ -490,6 +491,19 @@ def test_time_is_estimated_from_complete_runs_of_like_size(tmp_path: Path) -> No
     longer = replace(runs[3], config=replace(runs[3].config, batch_size=replace(batch, steps=2 * batch.steps)))
     wider = replace(runs[3], config=replace(runs[3].config, model=replace(runs[3].config.model, hidden=512)))
     assert progress.seconds([longer, wider], rates) == (pytest.approx(200.0), 1)
+
+
+def test_the_time_of_a_damaged_run_is_not_counted(tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    runs = [one for one in runs_of(tmp_path, "sweep.seeds=[1,2]") if one.kind == "pretrain"]
+    for one in runs[:2]:
+        complete(one)
+        (one.path / "result.json").write_text(json.dumps({"seconds": 100.0}))
+        (one.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(one.config)))
+        verified.seal(one.path)
+    (runs[0].path / "result.json").write_text(json.dumps({"seconds": 900.0}))
+    assert progress.seconds([runs[3]], progress.measured(tmp_path)) == (pytest.approx(100.0), 0)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])

@@ -10,7 +10,7 @@ import pytest
 from small_run import SHORT, small_source  # noqa: F401 (a fixture)
 
 from roberta_lab.cli import main
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.data import claims, storage, token_store
 
 PLACES = ("outputs", "cache", "export", "local", "more")
@@ -65,12 +65,13 @@ def test_a_run_on_many_file_systems_is_bitwise_that_on_one(mounts: Path, monkeyp
     assert not [*(mounts / "local" / "tokens").iterdir()] and [*(mounts / "cache" / "tokens").iterdir()]
 
 
-def test_a_folder_that_a_link_leads_to_is_replaced_where_it_lies(mounts: Path) -> None:
+def test_a_folder_is_not_replaced_where_a_link_leads(mounts: Path) -> None:
     (mounts / "more" / "x").mkdir()
+    (mounts / "more" / "x" / "thesis").touch()
     (mounts / "outputs" / "x").symlink_to(mounts / "more" / "x")
-    with storage.replacing_folder(mounts / "outputs" / "x") as folder:
-        (folder / "new").touch()
-    assert (mounts / "outputs" / "x").is_symlink() and (mounts / "more" / "x" / "new").is_file()
+    with pytest.raises(Damaged, match=r"outputs/x is a link to .*/more/x"):
+        storage.replacing_folder(mounts / "outputs" / "x").__enter__()
+    assert (mounts / "outputs" / "x").is_symlink() and (mounts / "more" / "x" / "thesis").is_file()
     assert [path.name for place in ("outputs", "more") for path in (mounts / place).iterdir()] == ["x", "x"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from roberta_lab.config import Damaged, RunInUse
+from roberta_lab.config import Damaged, RunInUse, processes
 from roberta_lab.data import claims
 
 ELSEWHERE = {"pid": 1, "host": "elsewhere", "since": "then", "machine": "0" * 8, "start": "5", "token": "t"}
@@ -61,10 +61,10 @@ def test_one_that_died_on_this_machine_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_number_that_was_given_again_is_another_process(tmp_path: Path) -> None:
-    own = {"pid": os.getpid(), "machine": claims.this_machine()}
+    own = {"pid": os.getpid(), "machine": processes.this_machine()}
     with claims.claim(note(tmp_path, **own, start="0")):
         pass
-    start = claims.start_of(os.getpid())
+    start = processes.start_of(os.getpid())
     with pytest.raises(RunInUse), claims.claim(note(tmp_path, age=9999, **own, start=start)):
         pass  # one that lives here is never silent
 
@@ -96,7 +96,7 @@ def test_a_note_is_touched_while_its_process_lives(tmp_path: Path, monkeypatch: 
 
 def test_a_successor_that_died_halfway_is_succeeded(tmp_path: Path) -> None:
     """It had the right to succeed the first one, and did not come to use it."""
-    dead = {"machine": claims.this_machine(), "pid": 2**22 + 1, "start": "1"}
+    dead = {"machine": processes.this_machine(), "pid": 2**22 + 1, "start": "1"}
     note(tmp_path, **dead, token="first")
     (tmp_path / f".{claims.NOTE}.after-first").write_text(json.dumps({**ELSEWHERE, **dead, "token": "second"}))
     with claims.claim(tmp_path):
@@ -105,7 +105,7 @@ def test_a_successor_that_died_halfway_is_succeeded(tmp_path: Path) -> None:
 
 
 def test_a_live_successor_is_respected(tmp_path: Path) -> None:
-    note(tmp_path, machine=claims.this_machine(), pid=2**22 + 1, token="first")
+    note(tmp_path, machine=processes.this_machine(), pid=2**22 + 1, token="first")
     (tmp_path / f".{claims.NOTE}.after-first").write_text(json.dumps(ELSEWHERE))
     with pytest.raises(RunInUse, match="elsewhere"):
         claims.claim(tmp_path).__enter__()
@@ -223,3 +223,12 @@ def test_whose_a_folder_is_can_be_seen_where_nothing_can_be_written(
 
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
     assert claims.is_held(note(tmp_path)) and not claims.is_held(note(tmp_path, age=claims.STALE + 1))
+
+
+def test_notes_that_a_machine_left_beside_go_once_they_are_old(tmp_path: Path) -> None:
+    for name, age in (("young", 0.0), ("old", claims.AGREE + 9)):
+        left = tmp_path / f".{claims.NOTE}.{name}"
+        left.write_text(json.dumps(ELSEWHERE))
+        os.utime(left, (time.time() - age,) * 2)
+    with claims.claim(tmp_path):
+        assert names(tmp_path) == [f".{claims.NOTE}.young", claims.NOTE]

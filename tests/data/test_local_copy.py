@@ -1,5 +1,7 @@
 """A copy of tokens on the machine's own disk: made once, compared, and never needed."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from roberta_lab.config import Damaged
+from roberta_lab.config import Damaged, console
 from roberta_lab.data import claims, local_copy, verified
 
 
@@ -23,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Path]:
     (folder / "train" / "tokens.npy").write_bytes(bytes(range(256)) * 100)
     (folder / "manifest.json").write_text("{}")
     verified.seal(folder)
-    verified.forget()
+    console.forget()
     yield folder
 
 
@@ -105,6 +107,27 @@ def test_a_damaged_store_is_said_and_not_copied(store: Path, tmp_path: Path) -> 
     with pytest.raises(Damaged, match=r"tokens\.npy is damaged"):
         local_copy.of(store, str(tmp_path / "local"))
     assert not [*(tmp_path / "local" / "tokens").iterdir()]
+
+
+@pytest.mark.parametrize("name", ["{}", "../../../{}"])
+def test_hashes_that_name_a_file_elsewhere_empty_and_write_none(store: Path, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "thesis"
+    mine.write_text("all of it")
+    named = name.format(mine if name == "{}" else mine.name)
+    entry = {"size": 9, "sha256": hashlib.sha256(b"all of it").hexdigest()}
+    (store / verified.HASHES).write_text(json.dumps(verified.sealed({"files": {named: entry}})))
+    with pytest.raises(Damaged, match=r"hashes\.json is damaged: .*thesis' is no file of the folder"):
+        local_copy.of(store, str(tmp_path / "local"))
+    assert mine.read_text() == "all of it" and not [*(tmp_path / "local").rglob("thesis")]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("name", ["train/tokens.npy", "hashes.json"])
+def test_a_pipe_in_a_store_is_not_copied_for_ever(store: Path, tmp_path: Path, name: str) -> None:
+    (store / name).unlink()
+    os.mkfifo(store / name)
+    with pytest.raises(Damaged, match=f"{name} is a named pipe"):
+        local_copy.of(store, str(tmp_path / "local"))
 
 
 @pytest.mark.parametrize("why", ["space", "full", "file", "old"])

@@ -12,8 +12,8 @@ import pytest
 from roberta_lab.axes import blocks
 from roberta_lab.axes.epochs import epochs_of
 from roberta_lab.axes.sentence_store import TokenStore
-from roberta_lab.config import Config, InputFormatConfig, NspConfig
-from roberta_lab.data import plan_counts, token_store, verified
+from roberta_lab.config import Config, InputFormatConfig, NspConfig, console
+from roberta_lab.data import plan_counts, token_store
 from roberta_lab.data.plan_counts import KeptCounts
 from roberta_lab.data.token_store import Part
 
@@ -123,7 +123,7 @@ def test_a_half_count_that_is_damaged_is_made_again(store: TokenStore, tmp_path:
 def test_a_damaged_count_is_made_again_and_said(
     store: TokenStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verified.forget()
+    console.forget()
     expected = counted(store, tmp_path)[0]
     [file] = (tmp_path / "plans").glob("*.npz")
     data = bytearray(file.read_bytes())

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from roberta_lab.config import RunInUse
-from roberta_lab.data import claims, storage, verified
+from roberta_lab.data import claims, network_files, storage, verified
 
 HOLD = "import sys; from pathlib import Path; from roberta_lab.data import claims\nwith claims.{}(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
@@ -83,3 +84,34 @@ def test_a_folder_is_claimed_by_one_process_and_free_after_a_kill(tmp_path: Path
     with claims.claim(tmp_path / "run"):
         assert claims.owner(tmp_path / "run" / "owner.json") is not None
     assert not (tmp_path / "run" / "owner.json").exists()
+
+
+def test_what_a_machine_left_half_written_before_a_loss_of_power_goes_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has another name since it was started anew, and nobody can ask whether its processes of before live."""
+    left = [tmp_path / f".a.00000000-{number}" for number in (1, 2)]
+    left[0].touch()
+    left[1].mkdir()
+    storage.sweep(tmp_path, "a")
+    assert all(path.exists() for path in left), "another machine may be writing it"
+    monkeypatch.setattr(network_files, "now", lambda _: time.time() + storage.DAY + 9)
+    storage.sweep(tmp_path, "b")
+    assert all(path.exists() for path in left)
+    storage.write(tmp_path / "a", "new", durable=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_a_machine_had_moved_aside_when_it_failed_is_brought_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = tmp_path / ".a.00000000-1.before"
+    aside.mkdir()
+    (aside / "old").touch()
+    with pytest.raises(ZeroDivisionError), storage.replacing_folder(tmp_path / "a"):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == [aside.name], "another machine may be about to replace it"
+    monkeypatch.setattr(network_files, "now", lambda _: time.time() + claims.AGREE + 9)
+    with pytest.raises(ZeroDivisionError), storage.replacing_folder(tmp_path / "a"):
+        raise ZeroDivisionError
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["a", "a/old"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roberta_lab.config import Damaged
-from roberta_lab.data import token_store, verified
+from roberta_lab.config import Damaged, console
+from roberta_lab.data import storage, token_store, verified
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_hashes_without_a_seal_are_no_hashes(made: Path) -> None:
 
 def test_a_folder_of_older_code_is_read_with_one_note(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (made / verified.HASHES).unlink()
-    verified.forget()
+    console.forget()
     for _ in range(2):
         assert verified.load_array(made / "train" / "a.npy").tolist() == [0, 1, 2, 3, 4]
     verified.check_folder(made)
@@ -122,7 +122,7 @@ def test_sealed_json_is_as_it_was_written_or_said_to_be_damaged(
     for place in range(len(whole)):
         for bit in (0, 3):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-            verified.forget()
+            console.forget()
             found = verified.recall(path)
             is_said = str(path) in capsys.readouterr().err
             assert is_said or {name: found[name] for name in values} == values
@@ -151,3 +151,50 @@ def test_a_store_of_older_code_has_the_hashes_of_its_shards(tmp_path: Path) -> N
     flip(tmp_path / "s" / "train" / "tokens-00000.npy")
     with pytest.raises(Damaged, match=r"tokens-00000.npy is damaged"):
         token_store.open_store(tmp_path / "s" / "train")
+
+
+@pytest.mark.parametrize("name", ["{outside}", "../outside", "train/../../outside", "..", "", ".", "a\0b"])
+def test_a_name_that_leads_out_of_the_folder_is_damage(made: Path, name: str) -> None:
+    """Who makes a copy of what the hashes name would write there."""
+    entry = {"size": 3, "sha256": "0" * 64}
+    files = {"files": {name.format(outside=made.parent / "outside"): entry}}
+    (made / verified.HASHES).write_text(json.dumps(verified.sealed(files)))
+    readers = (verified.entries_of, verified.check_sizes, verified.check_folder, verified.seal)
+    for read in (*readers, lambda folder: verified.check(folder / "manifest.json")):
+        with pytest.raises(Damaged, match=r"hashes\.json is damaged: .* is no file of the folder"):
+            read(made)
+
+
+@pytest.mark.parametrize("files", [[], {"a": []}, {"a": {"size": 1}}, None])
+def test_hashes_of_another_shape_are_damaged(made: Path, files: object) -> None:
+    (made / verified.HASHES).write_text(json.dumps(verified.sealed({"files": files})))
+    with pytest.raises(Damaged, match=r"hashes\.json is damaged"):
+        verified.entries_of(made)
+
+
+def test_the_disk_has_files_before_their_hashes_and_before_a_folder_takes_its_place(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of power a hash or a name alone would stand for a file that is empty."""
+    done, fsync, replace = list[str](), os.fsync, os.replace
+
+    def syncing(number: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    def replacing(what: Path, by: Path) -> None:
+        done.append(f"in place: {by}")
+        replace(what, by)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    (made / verified.HASHES).unlink()
+    verified.seal(made)
+    before = done[: done.index(f"in place: {made / verified.HASHES}")]
+    assert {str(made / name) for name in ("manifest.json", "train/a.npy", "train", "")} <= {*before}
+    done.clear()
+    with storage.replacing_folder(made.with_name("new")) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file").write_text("x")
+    before = done[: done.index(f"in place: {made.with_name('new')}")]
+    assert {str(folder / name) for name in ("sub/file", "sub", "")} <= {*before} and done[-1] == str(made.parent)

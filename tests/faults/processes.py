@@ -3,6 +3,7 @@
 Each function takes the number of tries, a folder, and a seed for the moments; it returns rows (what, survived, exit code, message).
 """
 
+import json
 import os
 import random
 import re
@@ -16,7 +17,6 @@ from typing import TypeAlias
 
 from roberta_lab.config.processes import children_of, stat
 from roberta_lab.data.loader_watch import PATIENCE
-from roberta_lab.data.storage import read_json
 from roberta_lab.runs.tracking import read
 
 Found: TypeAlias = tuple[str, bool, int | None, str]
@@ -258,7 +258,9 @@ def several_at_once(tries: int, folder: Path, seed: int) -> list[Found]:
             processes[0].kill()
         errors = [process.communicate(timeout=300)[1] for process in processes]
         codes = [process.returncode for process in processes[killed:]]
-        attempts = [len(read_json(path)["attempts"]) for path in outputs.glob("pretrain/*/provenance.json")]
+        attempts = [
+            len(json.loads(path.read_bytes())["attempts"]) for path in outputs.glob("pretrain/*/provenance.json")
+        ]
         good = not any(codes) and rows_of(outputs) == whole and (bool(killed) or attempts == [1, 1])
         good = good and not re.search("Traceback|failed", "".join(errors))
         what = f"three reproduce at once{', one killed' * killed}"

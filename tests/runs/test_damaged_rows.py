@@ -7,8 +7,7 @@ import pytest
 import torch
 from example_results import finetuned, pretrained
 
-from roberta_lab.config import BatchSizeConfig, Config, Damaged, RunInUse
-from roberta_lab.data import claims
+from roberta_lab.config import BatchSizeConfig, Config, Damaged, RunInUse, processes
 from roberta_lab.model import checkpoint
 from roberta_lab.runs import results, run_folder
 from roberta_lab.runs.tracking import MetricsFile, read
@@ -173,11 +172,14 @@ def test_a_result_of_fewer_steps_than_its_config_is_no_result(tmp_path: Path) ->
 # ---------------------------------------------------------------- what killed processes left
 def test_who_claims_a_run_sweeps_what_killed_processes_left(tmp_path: Path) -> None:
     gone, mine = 2**22 + 1, os.getpid()
-    left = [f".provenance.json.{gone}", f".predictions.test.jsonl.{claims.this_machine()}-{gone}"]
-    kept = [f".result.json.{mine}", f".metrics.csv.00000000-{gone}", f".notes.{gone}", "provenance.json.1", ".env"]
+    left = [f".provenance.json.{gone}", f".predictions.test.jsonl.{processes.this_machine()}-{gone}"]
+    left += [f".metrics.csv.00000000-{gone}", f".result.json.00000000-{mine}"]  # as of before a loss of power
+    kept = [f".result.json.{mine}", f".notes.{gone}", "provenance.json.1", ".env"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("x")
-    (tmp_path / f".model.{gone}.before").mkdir()
+    aside = [f".model.{gone}.before", f".submission.00000000-{gone}.before"]
+    for name in (*aside, "model"):
+        (tmp_path / name).mkdir()
     with run_folder.opened(tmp_path, CONFIG, [], {}):
         there = {path.name for path in tmp_path.iterdir()}
-    assert there >= {*kept} and not there & {*left, f".model.{gone}.before"}
+    assert there >= {*kept, aside[1]} and not there & {*left, aside[0]}, "nothing is in the place of a submission"

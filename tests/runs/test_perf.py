@@ -12,8 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from small_pretraining import VOCABULARY, Store, make
 
-from roberta_lab.config import Config
-from roberta_lab.data import verified
+from roberta_lab.config import Config, console
 from roberta_lab.data.datamodule import PretrainingData
 from roberta_lab.model import checkpoint
 from roberta_lab.model.costs import costs_of, shape_of
@@ -38,7 +37,7 @@ SETUP: dict[str, object] = {"kind": "cpu", "device": "A CPU", "devices": 1, "thr
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    verified.forget()
+    console.forget()
 
 
 def attempt(folder: Path, step: int, rates: Sequence[float], setup: dict[str, object] = SETUP) -> PerfFile:
@@ -77,7 +76,7 @@ def test_damage_costs_a_note_and_what_was_measured(
     content = (tmp_path / name).read_bytes()
     for place in range(0, len(content), 1 if name == PERF_SUMMARY else 7):
         (tmp_path / name).write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
-        verified.forget()
+        console.forget()
         same = json.loads(content) if name == PERF_SUMMARY else None
         found = perf.read(tmp_path)
         said = capsys.readouterr().err

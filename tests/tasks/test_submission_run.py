@@ -167,6 +167,28 @@ def test_a_submission_with_the_run_is_the_same_as_after_it(tmp_path: Path) -> No
     assert [row[0] for row in rows] == ["index", *"789", "10", "11"] and {row[1] for row in rows[1:]} <= {"0", "1"}
 
 
+def test_links_in_a_given_run_remove_and_write_nothing_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["finetune", *arguments("sst2")]
+    assert main.main(command) == 0
+    folder = only_run()
+    (folder / "result.json").unlink()
+    mine = {Path(name).absolute(): name for name in ("thesis/a.txt", "notes.jsonl", "hf/config.json")}
+    Path("thesis").mkdir()
+    for path in [*mine][:2]:
+        path.write_text("all of it")
+    before = {path: path.read_bytes() for path in mine}
+    (folder / "predictions.jsonl").unlink()
+    for name, target in (("submission", "thesis"), ("predictions.jsonl", "notes.jsonl"), ("model", "hf")):
+        (folder / name).symlink_to(Path(target).absolute())
+    for asked, name in (("finetune.submission=true", "submission"), ("finetune.save_model=true", "model")):
+        assert main.main([*command, asked]) == 1
+        assert f"{folder}/{name} is a link to " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in mine} == before
+    assert len(lines(folder / "predictions.jsonl")) == 8 and not (folder / "predictions.jsonl").is_symlink()
+
+
 def test_num_dev_leaves_tests_to_a_submission(tmp_path: Path) -> None:
     """It limits what is scored; a run without test's predictions trains again when they are asked for, to the same score."""
     command = ["finetune", *arguments("mnli"), "task.num_dev=2"]

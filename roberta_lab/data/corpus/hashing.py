@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from roberta_lab.config import SourceConfig
+from roberta_lab.config import SourceConfig, processes
 from roberta_lab.data import claims
 from roberta_lab.data.corpus import workers
 from roberta_lab.data.corpus.sources import scanning
@@ -43,7 +43,7 @@ def share(source: SourceConfig, cache: Path, num_workers: int | None, progress: 
         found = {key: scan for number in new for key, scan in read_sealed(mark(number), "delete it")["files"].items()}
         with claims.locked(cache / f".{scanning.MEMORY}.lock"):
             remember(memory, recall(memory) | found)
-    gone = folder.with_name(f"{folder.name}.gone-{claims.this_machine()}")
+    gone = folder.with_name(f"{folder.name}.gone-{processes.this_machine()}")
     with suppress(OSError):  # at once: no process takes a group that was removed for one that is missing
         folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)

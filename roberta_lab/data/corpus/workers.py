@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 from tqdm import tqdm
 
-from roberta_lab.config import ProcessDied, starters
+from roberta_lab.config import ProcessDied, processes, starters
 from roberta_lab.config.console import say
 from roberta_lab.data import claims, pool
 
@@ -131,7 +131,7 @@ def _in_order(pieces: Pieces[_T], leaves: bool) -> list[_T]:
     """Return the pieces that are not done. Beside others, and in jobs that have some, each process begins at another place."""
     left = [piece for piece in pieces.sizes if not pieces.mark(piece).exists()]
     if left and (leaves or any(pieces.mark(left[0]).parent.glob(NOTES))):
-        first = random.Random(f"{claims.this_machine()} {os.getpid()}").randrange(len(left))
+        first = random.Random(f"{processes.this_machine()} {os.getpid()}").randrange(len(left))
         return [*left[first:], *left[:first]]
     return left
 

@@ -206,7 +206,7 @@ def write(
 
     Raises: ConfigError when `folder` holds anything but an earlier export.
     """
-    folder = user_path(folder).resolve()
+    folder = user_path(folder)
     if folder.exists() and not _may_be_replaced(folder):
         raise ConfigError(f"export.path={folder} exists and is no export; choose a folder that is new or empty.")
     spec = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
@@ -220,9 +220,6 @@ def write(
         _write_tokenizer(beside, spec, encoding, len(state.get(TOKEN_TYPES, ())) > 1, len(state[POSITIONS]))
         (beside / "README.md").write_text(card, encoding="utf-8")
         _write_json(beside / "roberta_lab.json", facts)
-        for name in FILES:
-            with open(beside / name, "rb") as file:
-                os.fsync(file.fileno())
     return kind
 
 

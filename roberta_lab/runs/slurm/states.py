@@ -8,6 +8,7 @@ from pathlib import Path
 
 from roberta_lab.config import SlurmError
 from roberta_lab.data import claims
+from roberta_lab.data.network_files import tail
 from roberta_lab.runs import progress
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.progress import Standing
@@ -128,11 +129,7 @@ def _state(run: Job, number: str, queued: Queued | None, ended: str, is_blind: b
 
 def last_error(log: Path) -> str:
     """Return the last line of a job's log that tells of an error; else its last line; empty without one."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return ""
+    found = tail(log, TAIL).decode(errors="replace")
+    lines = [line.strip() for line in found.splitlines() if line.strip()]
     errors = [line for line in lines if _ERROR.search(line)]
     return (errors or lines or [""])[-1]

@@ -32,7 +32,7 @@ def predictions(config: Config, data: TaskData, run: Path) -> Mapping[str, objec
 
     task = replace(config.task, num_labels=config.task.num_labels or len(data.labels))
     labels = data.labels or tuple(map(str, range(task.num_labels)))
-    lines = predictions_file(run, "dev").read_text(encoding="utf-8").splitlines()
+    lines = predictions_file(run, "dev").read_bytes().splitlines()  # of bytes: at line feeds only
     head, pairs = heads.load(task.head), metrics.matched(data.dev, [json.loads(line) for line in lines])
     right = head.right(head.rows(task, pairs))
     names = list(dict.fromkeys(name for item, _ in pairs for name in texts_of(item, head.fields)))
