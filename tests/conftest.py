@@ -63,9 +63,11 @@ def soon() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def a_folder_of_its_own(tmp_path: Path) -> Iterator[None]:
     """Each test starts in an empty folder, whatever tests before it left behind. Fixtures of a file may go elsewhere."""
-    monkeypatch.chdir(tmp_path)
+    with pytest.MonkeyPatch.context() as own:  # a test may undo its `monkeypatch`
+        own.chdir(tmp_path)
+        yield
 
 
 @pytest.fixture(scope="module")
