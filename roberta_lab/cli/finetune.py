@@ -47,8 +47,8 @@ def main(job: Job) -> Json:
     if job.is_alone and config.trainer.devices > 1:
         several = f"trainer.devices={config.trainer.devices}: a task is finetuned on one device. Allowed: 1;"
         raise ConfigError(f"{several} several runs go side by side with -m and trainer.jobs.")
+    data_checks.expect_own_text([job])
     if run_folder.has_all(config, path) or _complete_submission(config, path):
-        data_checks.expect_own_text([job])
         return run_folder.found_complete(name, path)
     # a mistake in the task's files is said before anything is prepared; what is made of the corpus has none
     data = _data(config) if families.get(config.task.family).files else None

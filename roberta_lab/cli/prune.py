@@ -54,7 +54,7 @@ def _checked(found: Iterable[Removable]) -> Iterator[Removable]:
     for one in found:
         try:
             disk.check(one)
-        except Damaged as error:
+        except (Damaged, OSError) as error:  # whatever cannot be read stays, and what it vouches for
             _say_kept(one, error)
         else:
             yield one

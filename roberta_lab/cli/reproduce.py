@@ -110,9 +110,9 @@ def main(job: Job) -> Json:
     until.check(config, work.sweeps[0].runs)
     print(plan(work, config), flush=True)
     data_checks.check(job for kind in work.kinds for job in work.missing(kind))
-    data_checks.expect_own_text(work.runs.values())
     if config.reproduce.launch == "slurm":
         return submit(config, [*work.runs.values()], work.user, [sweep.name for sweep in work.sweeps])
+    data_checks.expect_own_text(work.runs.values())
     try:
         _make_all(work, config, hydra)
         while (seeds := _more_seeds(work, config, start)) is not None:

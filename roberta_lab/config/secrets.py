@@ -26,11 +26,8 @@ _KNOWN = (
     r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
 )
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_USER = (
-    re.compile(  # what stands before the host of a URL; a password may have characters that should have been escaped
-        r"(\b[a-zA-Z][\w+.-]*://)(?:[^\s/?#'\"@]+@|[^\s/?#'\"@:]+:(?!\d+[/?#])[^\s'\"]*@)"
-    )
-)
+# what stands before the host of a URL; a password may have characters that should have been escaped
+_USER = re.compile(r"(\b[a-zA-Z][\w+.-]*://)(?:[^\s/?#'\"@]+@|[^\s/?#'\"@:\[]+:(?!\d+[/?#])[^\s'\"]*@)")
 _PARAMETER = re.compile(rf"([?&;](?:{_NAMES}|{_OF_URLS})=)(?!\*)[^\s&;#'\"]+", re.IGNORECASE)
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_KNOWN)})")
 _BEARER = re.compile(r"(\b(?:bearer|basic|authorization:)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)

@@ -18,8 +18,8 @@ from roberta_lab.axes.epochs import Counts, count_all
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Damaged
 from roberta_lab.config.console import say_once
+from roberta_lab.data.seals import load_arrays, save_arrays
 from roberta_lab.data.storage import digest, make_once
-from roberta_lab.data.verified import load_arrays, save_arrays
 
 SAVED_EVERY = 20.0  # seconds
 WAY_OUT = "it is counted again"

@@ -6,7 +6,6 @@ do single files: JSON by a key `sha256`, others by bytes at their end. Folders o
 
 import functools
 import hashlib
-import io
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -22,13 +21,11 @@ from roberta_lab.config.console import say, say_once
 from roberta_lab.data import network_files
 from roberta_lab.data.file_hashes import YOUNG_SECONDS, sha256_of
 from roberta_lab.data.foreign import NO_JSON, special
-from roberta_lab.data.storage import replacing, write_json
+from roberta_lab.data.storage import write_json
 
 HASHES = "hashes.json"
 MANIFEST = "manifest.json"  # of folders of the cache, also those of older code
 SEAL = "sha256"  # the key of a JSON file that seals it
-MAGIC = b"roberta_lab sha256 "  # before the hash at the end of another file
-SEAL_BYTES = len(MAGIC) + 32
 LEVELS = 3  # of folders above a file, of which one has its hash
 
 Entry = tuple[int, str]  # size in bytes, SHA-256
@@ -124,7 +121,7 @@ def check(path: Path) -> Path:
         if folder.name.startswith("."):  # it is being made
             break
     else:
-        _note(path.parent)
+        note_unverified(path.parent)
     size_of(path)
     return path
 
@@ -136,7 +133,7 @@ def check_folder(folder: Path, leave_out: tuple[str, ...] = (), may_lack: tuple[
     """
     entries = entries_of(folder)
     if entries is None:
-        _note(folder)
+        note_unverified(folder)
         return
     for name, entry in entries.items():
         is_left_out = name.startswith(leave_out) or (name.startswith(may_lack) and not (folder / name).exists())
@@ -167,7 +164,7 @@ def _compare_size(path: Path, size: int) -> None:
         raise Damaged.at(path, f"is damaged: it has {found:,} bytes of {size:,}", way_out(path))
 
 
-def _note(path: Path) -> None:
+def note_unverified(path: Path) -> None:
     """Say once that a folder or file has no hashes."""
     say_once(f"{path} is of older code and has no hash: it is read unverified, as are others like it", "no hash")
 
@@ -217,55 +214,9 @@ def remember(path: Path, values: Mapping[str, object]) -> None:
     write_json(path, sealed(values))
 
 
-def with_seal(body: bytes | memoryview) -> bytes:
-    """Return the seal that stands behind the bytes of a file."""
-    return MAGIC + hashlib.sha256(body).digest()
-
-
-def without_seal(path: Path, way_out: str) -> bytes:
-    """Return the bytes of a file before its seal. Raises Damaged where it does not fit, OSError."""
-    size_of(path, way_out)
-    data = path.read_bytes()
-    body = data[:-SEAL_BYTES]
-    if data[-SEAL_BYTES:] != with_seal(body):
-        what = f"is damaged: the SHA-256 at its end does not fit its {len(data):,} bytes; it was cut short or changed"
-        raise Damaged.at(path, what, way_out)
-    return body
-
-
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name as `.npz`, sealed."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    body = buffer.getbuffer()
-    with replacing(path, size=len(body) + SEAL_BYTES) as file:
-        file.write(body)
-        file.write(with_seal(body))
-
-
-def load_arrays(path: Path, way_out: str, without: str = "") -> dict[str, np.ndarray]:
-    """Return what `save_arrays` wrote; a file of older code has no seal. Raises Damaged, FileNotFoundError.
-
-    Without one of its arrays, the others alone are read, and checked by the sums that the format has for each.
-    """
-    size = size_of(path, way_out)
-    if without:
-        with _readable(path, way_out), np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files if name != without}
-    with open(path, "rb") as file:
-        file.seek(max(0, size - SEAL_BYTES))
-        is_older = not file.read().startswith(MAGIC)
-    place = io.BytesIO(path.read_bytes() if is_older else without_seal(path, way_out))
-    with _readable(path, way_out), np.load(place, allow_pickle=False) as found:
-        arrays = dict(found)
-    if is_older:
-        _note(path)
-    return arrays
-
-
 # ---------------------------------------------------------------- reading files of made folders
 @contextmanager
-def _readable(path: Path, way_out: str) -> Iterator[None]:
+def readable(path: Path, way_out: str) -> Iterator[None]:
     """Raise Damaged for whatever numpy and json raise of a file that they cannot read, but errors of the system."""
     try:
         yield
@@ -277,14 +228,14 @@ def _readable(path: Path, way_out: str) -> Iterator[None]:
 
 def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     """Return the array of a file of a made folder. Raises Damaged, FileNotFoundError."""
-    with _readable(check(path), way_out(path)):
+    with readable(check(path), way_out(path)):
         found: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
     return found
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file of a made folder. Raises Damaged, FileNotFoundError."""
-    with _readable(check(path), way_out(path)):
+    with readable(check(path), way_out(path)):
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise TypeError

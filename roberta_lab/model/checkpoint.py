@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.serialization import MAP_LOCATION
 
 from roberta_lab.config import ConfigError, Damaged
+from roberta_lab.data.seals import SEAL_BYTES, with_seal, without_seal
 from roberta_lab.data.storage import replacing
-from roberta_lab.data.verified import SEAL_BYTES, with_seal, without_seal
 
 ROWS = "roberta_lab_rows"  # the key of the rows of metrics
 Saved: TypeAlias = dict[str, Any]  # what torch.save writes: tensors, numbers and texts in nested dictionaries

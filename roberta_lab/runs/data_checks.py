@@ -36,15 +36,14 @@ def expect_own_text(jobs: Iterable[Job]) -> None:
     """
     looked_at = set[tuple[str, str]]()
     for job in jobs:
-        content = _noted_corpus(job) if job.is_complete else None
+        content = _noted_corpus(job) if job.is_complete and job.reads_text else None
         if content is None or (one := (mix_of(job), content)) in looked_at:
             continue
         looked_at.add(one)
-        if (now := preparation.other_text(job.config, content)) is not None:
-            other = f"{job.path} is complete, of other text (corpus {content}) than its sources hold now ({now})"
-            raise ConfigError(
-                f"{other}. Allowed: the text of then; or move the run away, or choose another paths.outputs."
-            )
+        if preparation.is_other_text(job.config, content):
+            places = " and ".join(source.path for source in job.config.data_mix.sources.values() if source.path)
+            other = f"{job.path} is complete, of other text than {places} has now"
+            raise ConfigError(f"{other}. Allowed: the files of then, another paths.outputs, or the run moved away.")
 
 
 def _noted_corpus(job: Job) -> str | None:

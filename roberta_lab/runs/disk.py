@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from roberta_lab.config import Config, Damaged
@@ -12,7 +13,8 @@ from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.folders import content_of
 from roberta_lab.data.network_files import without
-from roberta_lab.data.verified import MANIFEST, without_seal
+from roberta_lab.data.seals import check_seal
+from roberta_lab.data.verified import MANIFEST
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
 
@@ -98,8 +100,14 @@ def _checkpoints(run: Path, final: bool) -> Iterator[Removable]:
 def check(what: Removable) -> None:
     """Raise Damaged for a checkpoint that has to stay, since the last one of its run is not whole."""
     if what.last is not None and what.path.exists():  # else another prune has removed it, and the last one perhaps
-        way_out = f"delete it and {what.run}/result.json, and the same command goes on from the checkpoint before"
-        without_seal(what.last, way_out)
+        stat = what.last.stat()
+        _check_seal(what.last, stat.st_size, stat.st_mtime_ns)
+
+
+@cache  # of one run several may go
+def _check_seal(file: Path, size: int, changed: int) -> None:
+    run = file.parent.parent
+    check_seal(file, f"delete it and {run}/result.json, and the same command goes on from the checkpoint before")
 
 
 def _unused(caches: Collection[Path], runs: list[Path]) -> Iterator[Removable]:

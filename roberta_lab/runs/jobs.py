@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,9 @@ from omegaconf import DictConfig
 
 from roberta_lab.config import Config, ConfigError, ranges
 from roberta_lab.config.console import say
+from roberta_lab.config.paths import user_path
 from roberta_lab.data.claims import wait_until_free
+from roberta_lab.data.corpus.sources.remote import is_url
 from roberta_lab.runs import identity, names, results, run_folder
 from roberta_lab.runs.command_line import typed
 from roberta_lab.runs.compose import build, encoder_config
@@ -114,6 +117,11 @@ class Job:
         is_tuned = self.kind == "finetune"
         return run_folder.is_finetuned(self.config, self.path) if is_tuned else results.is_complete(self.path)
 
+    @property
+    def reads_text(self) -> bool:
+        """Return whether its data mix is part of its id: not of a run that starts elsewhere and needs no corpus."""
+        return not self.has_task or identity.starts_from_run(self.config) or identity.needs_corpus(self.config)
+
     @cached_property
     def needs(self) -> tuple[Path, ...]:
         """Return the folders of the runs that this one starts from: of pretraining, of `finetune.init_from`."""
@@ -182,13 +190,20 @@ def by_folder(jobs: Iterable[Job]) -> dict[Path, Job]:
         if (first := found.get(job.path)) is None:
             found[job.path] = job
             continue
-        for name, source in job.config.data_mix.sources.items():
-            if source.path != (other := first.config.data_mix.sources[name].path):
-                places = f"data_mix.{name}.path is {other} and {source.path} in one command"
-                why = "where text lies is not part of a run's id, so both would be"
-                raise ConfigError(f"{places}; {why} {job.path}. Allowed: a command and a paths.outputs for each.")
+        if job.reads_text:
+            _expect_one_place(first, job)
         found[job.path] = first.asking(job)
     return found
+
+
+def _expect_one_place(first: Job, other: Job) -> None:
+    sources = other.config.data_mix.sources
+    for name, source in first.config.data_mix.sources.items():
+        places = source.path, sources[name].path
+        if len({place if is_url(place) else os.path.realpath(user_path(place)) for place in places}) > 1:
+            said = f"data_mix.{name}.path is {' and '.join(places)} in one command"
+            why = "where text lies is not part of a run's id, so both would be"
+            raise ConfigError(f"{said}; {why} {first.path}. Allowed: a command and a paths.outputs for each.")
 
 
 def pretrained_run(job: Job) -> Path:

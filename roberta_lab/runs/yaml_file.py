@@ -15,6 +15,7 @@ from roberta_lab.data.foreign import expect_regular, text_of
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 65_536, 5_000, 30  # the largest file of ours: 3,256 bytes, 90 nodes, 3 deep
 MAX_REFERENCES = 20  # `${...}`: OmegaConf parses them slowly, and what refers to another twice may grow as aliases do
+COMPOSED = 64  # times as much in a file of a run, which has all that was composed
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast; not every build has it
 
 
@@ -52,9 +53,9 @@ def _read(path: Path, changed: int, size: int) -> DictConfig:
 
 def plain(path: Path) -> Any:
     """Return what a YAML file of a run's folder holds. Raises: ConfigError for what is no YAML, too large, or nested too deeply."""
-    text = text_of(path, MAX_BYTES)
+    text = text_of(path, MAX_BYTES * COMPOSED)
     try:
-        _check_size(path, text)
+        _check_size(path, text, COMPOSED, references=False)
         return yaml.load(text, _PARSER)
     except ConfigError:
         raise
@@ -69,12 +70,20 @@ def _loader() -> type[yaml.SafeLoader]:
     return loader
 
 
-def _check_size(path: Path, text: str) -> None:
+def _check_size(path: Path, text: str, times: int = 1, references: bool = True) -> None:
     """Raise ConfigError for a text with too many nodes, each alias counted as all that it repeats, or nested too deeply.
+
+    Allowed are `times` as many nodes as in a file that somebody wrote; `references` are counted where they are resolved.
 
     Events come one by one, so that neither a deep nor a wide text costs memory or the interpreter's stack.
     """
-    total, references, open_nodes, sizes = 0, 0, list[tuple[str | None, int]](), dict[str, int]()
+    most, total, num_references, open_nodes, sizes = (
+        MAX_NODES * times,
+        0,
+        0,
+        list[tuple[str | None, int]](),
+        dict[str, int](),
+    )
     for event in yaml.parse(text, Loader=_PARSER):
         if isinstance(event, AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_nodes):
@@ -85,15 +94,15 @@ def _check_size(path: Path, text: str) -> None:
             if isinstance(event, CollectionStartEvent):
                 open_nodes.append((event.anchor, total - 1))
             elif isinstance(event, ScalarEvent):
-                references += event.value.count("${")
+                num_references += event.value.count("${")
                 sizes[event.anchor or ""] = 1
         elif isinstance(event, CollectionEndEvent):
             anchor, before = open_nodes.pop()
             sizes[anchor or ""] = total - before
-        if total > MAX_NODES:
-            what = f"{_line(event)}: more than {MAX_NODES:,} values, with all that aliases repeat"
-            raise ConfigError(f"{path}: {what}. Allowed: at most {MAX_NODES:,}.")
-        if references > MAX_REFERENCES:
+        if total > most:
+            what = f"{_line(event)}: more than {most:,} values, with all that aliases repeat"
+            raise ConfigError(f"{path}: {what}. Allowed: at most {most:,}.")
+        if references and num_references > MAX_REFERENCES:
             raise ConfigError(
                 f"{path}: {_line(event)}: too many ${{...}}. Allowed: at most {MAX_REFERENCES} in a file."
             )

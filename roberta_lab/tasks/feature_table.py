@@ -15,8 +15,8 @@ from roberta_lab.axes.examples import IGNORED
 from roberta_lab.axes.tokenizer import Encoding
 from roberta_lab.config import ConfigError, Damaged
 from roberta_lab.config.console import say
+from roberta_lab.data.seals import load_arrays, save_arrays
 from roberta_lab.data.storage import sweep
-from roberta_lab.data.verified import load_arrays, save_arrays
 from roberta_lab.tasks.features import Feature, PairFormat, generate
 from roberta_lab.tasks.items import Item
 

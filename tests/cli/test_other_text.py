@@ -1,12 +1,20 @@
 """Ids do not cover where text lies: a complete run is not taken for one of other text."""
 
+import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_run import SHORT, own_text
+from small_run import SHORT, own_text, patch_source, write_pairs
 
 from roberta_lab.cli import main
+from roberta_lab.config import ConfigError
+from roberta_lab.data.corpus.sources import pydoc
+from roberta_lab.runs.composition import composed, composing
+from roberta_lab.runs.jobs import Job, by_folder
+from roberta_lab.runs.overrides import parse
+from roberta_lab.runs.registration import register
 
 TABLE = ["sweep=table1_masking", "sweep.seeds=[1]", "sweep.tasks=[]", "sweep.only=[dynamic]", "trainer.jobs=1", *SHORT]
 
@@ -31,7 +39,10 @@ def test_changed_text_is_said_and_the_text_of_before_is_found_again(
         file.write_text("Other words stand here now. They were never read.")
         assert main.main(["pretrain", *words]) == 2
         out, err = capsys.readouterr()
-        assert ": complete, " not in out and "is complete, of other text (corpus " in err
+        assert (
+            ": complete, " not in out
+            and f"is complete, of other text than {tmp_path / 'text'} has now. Allowed: " in err
+        )
         file.write_text(before)
         assert main.main(["pretrain", *words]) == 0 and ": complete, " in capsys.readouterr().out
 
@@ -53,6 +64,44 @@ def test_what_cannot_be_known_is_no_reason_to_refuse(
     (tmp_path / "outputs" / "cache").rename(tmp_path / "outputs" / "gone")
     assert main.main(["pretrain", *words]) == 0
     assert capsys.readouterr().out.count(": complete, ") == 3
+
+
+def test_the_same_text_in_other_files_is_known_once_it_is_prepared(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "text" / "3.txt"
+    (tmp_path / "text" / "3.txt.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert main.main(["pretrain", *words]) == 2 and main.main(["prepare", *words]) == 0
+    assert main.main(["pretrain", *words]) == 0 and ": complete, " in capsys.readouterr().out
+
+
+def test_another_python_is_no_other_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded corpus differs between versions of packages; runs of before stay what they are."""
+    patch_source(monkeypatch)
+    assert main.main(["pretrain", *SHORT]) == 0
+    monkeypatch.setattr(pydoc, "fingerprint", lambda: {"numpy": "another"})
+    assert main.main(["pretrain", *SHORT]) == 0 and ": complete, " in capsys.readouterr().out
+
+
+def test_runs_that_read_no_text_are_one_run_whatever_the_mix(tmp_path: Path) -> None:
+    [mix, path] = own_text(tmp_path)
+    write_pairs(tmp_path / "pairs")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+    start = ["pretrained=none", f"tokenizer.path={tmp_path}", "task=blimp", f"task.path={tmp_path / 'pairs'}"]
+    register()
+    with composing():
+        every = [
+            Job("evaluate", composed(parse([*start, *more])), ()) for more in ([], [mix, path], [mix, f"{path}/no"])
+        ]
+        others = [
+            Job("pretrain", composed(parse([mix, place])), ()) for place in (path, f"{path}/../text", f"{path}/no")
+        ]
+    assert [one.reads_text for one in every] == [False] * 3
+    same = [replace(one, config=replace(one.config, task=every[0].config.task)) for one in every]
+    assert len({one.path for one in same}) == 1 == len(by_folder(same)) == len(by_folder(others[:2]))
+    with pytest.raises(ConfigError, match="in one command; where text lies"):
+        by_folder(others)
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])

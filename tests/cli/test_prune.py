@@ -11,8 +11,8 @@ import report_runs
 from roberta_lab.cli import main
 from roberta_lab.config import Damaged
 from roberta_lab.data.claims import claim
+from roberta_lab.data.seals import with_seal
 from roberta_lab.data.storage import write_json
-from roberta_lab.data.verified import with_seal
 from roberta_lab.runs import disk
 
 OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)

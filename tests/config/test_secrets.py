@@ -68,7 +68,7 @@ def test_keys_without_a_word_before_them_are_found(text: str) -> None:
         "tokenizer.path=/a/b data_mix.train_tokens=100000 plan.tokens_per_second=50 tokenizer.vocab_size=300",
         "the special tokens: five of them; unk_token=<unk>; a@b.c; path=/home/user@host/x; monkey=banana; keys: a, b",
         "https://host/path?page=2 masking.mask_prob=0.15 seed=1",
-        "http://localhost:4444/x@y",
+        *("http://localhost:4444/x@y", "http://[::1]:8000/files/a@b/c.jsonl"),
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

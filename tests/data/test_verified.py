@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roberta_lab.config import Damaged, console
-from roberta_lab.data import storage, token_store, verified
+from roberta_lab.data import seals, storage, token_store, verified
 
 
 @pytest.fixture
@@ -130,15 +130,15 @@ def test_sealed_json_is_as_it_was_written_or_said_to_be_damaged(
 
 def test_sealed_arrays(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
-    verified.save_arrays(path, {"a": np.arange(3), "b": np.zeros((2, 2))})
-    assert verified.load_arrays(path, "")["a"].tolist() == [0, 1, 2]
+    seals.save_arrays(path, {"a": np.arange(3), "b": np.zeros((2, 2))})
+    assert seals.load_arrays(path, "")["a"].tolist() == [0, 1, 2]
     np.savez(tmp_path / "older.npz", a=np.arange(3))
-    assert verified.load_arrays(tmp_path / "older.npz", "")["a"].tolist() == [0, 1, 2]
+    assert seals.load_arrays(tmp_path / "older.npz", "")["a"].tolist() == [0, 1, 2]
     whole = path.read_bytes()
     for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         try:
-            found = verified.load_arrays(path, "go")
+            found = seals.load_arrays(path, "go")
         except Damaged:
             continue
         assert found["a"].tolist() == [0, 1, 2] and not found["b"].any(), "in the seal's mark alone"

@@ -173,7 +173,7 @@ def test_a_wrong_key_is_not_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     monkeypatch.setattr("wandb.Settings.update_from_env_vars", refuse)
     environment.drop_wrong_variables()
-    assert "WANDB_API_KEY=... (it has blanks)" in capsys.readouterr().err
+    assert "WANDB_API_KEY=*** (it has blanks)" in capsys.readouterr().err
 
 
 def test_without_the_package_there_is_one_line_and_none_where_it_is_off(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.console import say
@@ -101,9 +101,9 @@ def content_of(path: Path) -> str:
     return manifest_of(path)["content"]
 
 
-def inputs_of(path: Path) -> Mapping[str, object]:
+def inputs_of(path: Path) -> Mapping[str, Any]:
     """Return what decided what a prepared folder holds. Raises Damaged."""
-    found: Mapping[str, object] = verified.read_json(path / MANIFEST).get("inputs", {})
+    found: Mapping[str, Any] = verified.read_json(path / MANIFEST).get("inputs", {})
     return found
 
 

@@ -6,13 +6,13 @@ The name of every folder is a hash of its inputs (versions, config, contents), s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache as cache_once
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -24,6 +24,7 @@ from roberta_lab.data.corpus import hashing, parts, tokens, units, workers
 from roberta_lab.data.corpus.folders import Folder, content_of, counts_of, inputs_of
 from roberta_lab.data.corpus.parts import Manifest, read_documents
 from roberta_lab.data.corpus.sources import files, kinds
+from roberta_lab.data.corpus.sources.remote import is_url
 from roberta_lab.data.corpus.sources.scanning import Scan
 from roberta_lab.data.corpus.units import Unit
 from roberta_lab.data.corpus.workers import Pieces
@@ -106,27 +107,35 @@ def find_tokenizer(cache: Path, content: str) -> Path | None:
     return next((folder for folder in folders if content_of(folder) == content), None)
 
 
-def other_text(config: Config, content: str) -> str | None:
-    """Return the hash of the text that the sources of a config hold now, if it is not the corpus with this content; else None.
+def is_other_text(config: Config, content: str) -> bool:
+    """Return whether the files of a config hold other text than the corpus with this content was made of. Nothing is prepared.
 
-    What cannot be known is None too: where the sources are not there, or the corpus is not in the cache any more. Files that were
-    read for this before are not read again, and only where they are others than those of the corpus is their text prepared.
+    Files on a disk alone are compared, by their hashes; those that were read for this before are not read again. What is not
+    known is no other text: files that are not there, or a corpus that is not in the cache any more.
     """
-    cache = Path(config.paths.cache)
-    folders = (file.parent for file in cache.glob(f"corpus/[!.]*/{MANIFEST}"))
+    cache, mix = Path(config.paths.cache), config.data_mix
+    made_of = [inputs for folder in cache.glob("corpus/[!.]*") if (inputs := _inputs_of(folder, content)) is not None]
+    own = {name for name, source in mix.sources.items() if source.path and not is_url(source.path)}
+    if not made_of or not own:
+        return False
     try:
-        made_of = [inputs_of(folder) for folder in folders if content_of(folder) == content]
-        if not made_of:
-            return None
-        units.check(config.data_mix)
-        scans = {name: units.scan(source, cache, False) for name, source in config.data_mix.sources.items()}
-    except (ConfigError, Damaged):
+        scans = {name: units.scan(mix.sources[name], cache, config.trainer.progress) for name in own}
+        whole = scans if own == mix.sources.keys() else {}
+        if whole and (now := cache / "corpus" / digest(_corpus_inputs(mix, whole), 16)).is_dir():
+            return content_of(now) != content  # other files may hold the same text
+    except (ConfigError, Damaged, OSError):
+        return False
+    found = json.loads(json.dumps({name: scan.fingerprint for name, scan in scans.items()}))
+    return all(found != {name: then for name, then in inputs["sources"] if name in own} for inputs in made_of)
+
+
+def _inputs_of(folder: Path, content: str) -> Mapping[str, Any] | None:
+    """Return what a prepared corpus with this content was made of; None for another one, and for one that cannot be read."""
+    try:
+        inputs = inputs_of(folder) if content_of(folder) == content else None
+        return inputs if inputs is not None and "sources" in inputs else None
+    except (Damaged, OSError, KeyError):
         return None
-    now = json.loads(json.dumps(units.fingerprint(config.data_mix, scans)))
-    if any(now.items() <= inputs.items() for inputs in made_of):
-        return None
-    found = content_of(_corpus(config.data_mix, cache, config.trainer.progress, config.prepare.workers).made())
-    return None if found == content else found
 
 
 def embedded(config: Config) -> Path:

@@ -23,8 +23,8 @@ from roberta_lab.data.corpus import parts, workers
 from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.corpus.workers import Pieces
 from roberta_lab.data.file_hashes import hashes_of, learn
+from roberta_lab.data.seals import load_arrays, save_arrays
 from roberta_lab.data.token_store import Part, Shard
-from roberta_lab.data.verified import load_arrays, save_arrays
 
 if TYPE_CHECKING:
     from roberta_lab.axes.tokenizer import Encoding

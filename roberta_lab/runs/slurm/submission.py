@@ -75,6 +75,7 @@ def submit(
     is waited for, and nothing is made here. Raises ConfigError where there is no SLURM, SlurmError, Damaged.
     """
     queue.expect_slurm()
+    data_checks.expect_own_text(runs)
     outputs = Path(config.paths.outputs)
     (outputs / record.FOLDER).mkdir(parents=True, exist_ok=True)
     _check(config)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from roberta_lab.config import Config, ConfigError, one_line
 from roberta_lab.config.console import say
+from roberta_lab.config.secrets import MASK
 
 ANSWER_SECONDS = 10.0  # that a server may take for its first answer
 VERDICT = "ROBERTA_LAB_WANDB"  # a variable with what this command found: offline, off, or AS_ASKED
@@ -125,7 +126,7 @@ def drop_wrong_variables() -> None:
         try:
             wandb.Settings().update_from_env_vars({name: value})
         except Exception as error:
-            shown = "..." if any(word in name for word in _SECRETS) else value
+            shown = MASK if any(word in name for word in _SECRETS) else value
             wrong.append(f"{name}={shown} ({_reason(error)})")
             del os.environ[name]
     if wrong:

@@ -17,6 +17,7 @@ from roberta_lab.data.corpus.sources import remote
 from roberta_lab.data.corpus.sources.compressed import decompressed
 from roberta_lab.data.corpus.sources.marks import as_utf8
 from roberta_lab.data.corpus.sources.remote import Place, RemoteFile, opened
+from roberta_lab.data.file_hashes import sha256_of
 from roberta_lab.data.foreign import expect_regular
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -42,20 +43,16 @@ class SourceFile:
     start: int = 0  # bytes
     end: int | None = None
     first_line: int = 0  # number of the line at `start`, from 0
-    state: tuple[int, int] | None = None  # size and time of change (ns) when its content was hashed
+    scanned: tuple[int, int, str] | None = None  # size, time of change (ns) and SHA-256 of one on a disk
 
     def expect_unchanged(self) -> None:
         """Raise ConfigError if the file has changed since it was hashed: other text would bear the name of the one before."""
         if isinstance(self.path, RemoteFile):
             self.path.expect_unchanged()
-        elif self.state is not None and self.state != state_of(self.path):
-            raise remote.changed(self.path)
-
-
-def state_of(path: Path) -> tuple[int, int]:
-    """Return the size of a file in bytes, and its time of change in nanoseconds."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+        elif self.scanned is not None:
+            stat, (size, time, sha256) = self.path.stat(), self.scanned
+            if stat.st_size != size or (stat.st_mtime_ns != time and sha256_of(self.path) != sha256):
+                raise remote.changed(self.path)
 
 
 # ---------------------------------------------------------------- finding

@@ -61,7 +61,7 @@ def scan(source: SourceConfig, cache: Path, progress: bool = False) -> Scan:
                 if isinstance(file.path, RemoteFile):
                     file = replace(file, path=replace(file.path, sha256=seen["sha256"]))
                 else:
-                    file = replace(file, state=(state.size, state.changed))
+                    file = replace(file, scanned=(state.size, state.changed, seen["sha256"]))
                 pieces += _pieces(file, state.size, seen["cuts"] if can_be_cut else [])
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
