@@ -62,6 +62,15 @@ def test_a_state_is_of_the_folder_first(tmp_path: Path, held: Path) -> None:
         assert states._state(run, number, queued, ended, is_blind)[0] == state, (number, queued, ended)
 
 
+def test_names_of_submissions_sort_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the clock is a nanosecond later, and here a second ends."""
+    clock = iter(range(10**18 + 999_999_998, 10**18 + 1_000_000_100))
+    monkeypatch.setattr("time.time_ns", lambda: next(clock))
+    monkeypatch.setattr("time.time", lambda: next(clock) / 1e9)
+    names = [record.new_folder(tmp_path).name for _ in range(10)]
+    assert names == sorted(names) and len({name[:15] for name in names}) == 2
+
+
 def test_of_what_was_submitted_beside_runs_the_last_counts(
     cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,9 @@ class Submitted:
 
 def new_folder(outputs: Path) -> Path:
     """Return a folder for a submission, made. Names sort by time."""
-    folder = outputs / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(2)}"
+    seconds, rest = divmod(time.time_ns(), 10**9)  # of one look at the clock, else a name could be a second too early
+    begun = time.strftime("%Y%m%d-%H%M%S", time.localtime(seconds))
+    folder = outputs / FOLDER / f"{begun}-{rest:09d}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
     return folder
 
