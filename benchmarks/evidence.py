@@ -38,11 +38,15 @@ def thinned(rows: str) -> str:
 
 
 def classes(predictions: str) -> str | None:
-    """Return a digit for each prediction: its class, or of a minimal pair whether the good sentence won; None for others."""
+    """Return a digit for each prediction: its class, or of a minimal pair 1 where the good sentence won, 2 for a tie; None for others."""
     found = [json.loads(line) for line in predictions.splitlines()]
-    values = [one["good"] > one["bad"] if "good" in one else one["prediction"] for one in found]
+    values = [_won(one["good"], one["bad"]) if "good" in one else one["prediction"] for one in found]
     is_whole = all(isinstance(one, int) and 0 <= one < 10 for one in values)
     return "".join(str(int(one)) for one in values) + "\n" if is_whole else None
+
+
+def _won(good: float, bad: float) -> int:
+    return 2 if good == bad else int(good > bad)
 
 
 def keep(run: Path, kept: Path) -> None:

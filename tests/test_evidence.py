@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -17,6 +18,7 @@ from roberta_lab.runs.registration import register
 from roberta_lab.runs.tracking import read
 
 EVIDENCE = Path(__file__).parents[1] / "docs" / "evidence"
+MINUS = "\N{MINUS SIGN}"
 RUNS = sorted(path.parent for path in EVIDENCE.glob("runs/*/*/result.json"))
 TABLES = sorted(path.parent for path in EVIDENCE.glob("runs/tables/*/*/table.json"))
 
@@ -73,11 +75,100 @@ def test_its_verdicts_follow_from_the_runs_and_stand_in_the_text(table: Path) ->
     seeds = {seed for _, seed in value}
     claims = [claim for claim in said["claims"] if claim["column"] == "common_bits_per_byte"]
     assert claims
-    text = " ".join((EVIDENCE / "README.md").read_text(encoding="utf-8").split())
     for claim in claims:
         gains = [value[claim["over"], seed] - value[claim["row"], seed] for seed in seeds]
         half = t.ppf(0.975, len(gains) - 1) * stdev(gains) / math.sqrt(len(gains))
         assert claim["better_by"] == pytest.approx(fmean(gains))
         assert (claim["low"], claim["high"]) == pytest.approx((fmean(gains) - half, fmean(gains) + half))
+        error = stdev(gains) / math.sqrt(len(gains))
+        p = 2 * t.sf(
+            (fmean(gains) + claim["margin"]) / error, len(gains) - 1
+        )  # of worse by the margin: one of both sides
+        assert f"p = {p:.4f}; {claim['p_holds']:.4f} after Holm" in text()
     for claim in said["claims"]:
-        assert claim["text"] in text
+        assert claim["text"] in text()
+
+
+# ---------------------------------------------------------------- figures of the text that no table has
+def text() -> str:
+    return " ".join((EVIDENCE / "README.md").read_text(encoding="utf-8").split())
+
+
+def signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def interval(values: list[float], digits: int) -> str:
+    """Return the mean of paired differences with its t interval, as the text writes it."""
+    half = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    low, mean, high = (signed(fmean(values) + side * half, digits) for side in (-1, 0, 1))
+    return f"{mean} ({low} to {high})"
+
+
+def masking_runs(kind: str, task: str | None = None) -> dict[tuple[str, int], Path]:
+    """Return the runs of Table 1 by their mask and seed, as their settings have them."""
+    found = {}
+    for run in RUNS:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        is_table_1 = config["input_format"]["name"] == "segment_pair" and config["nsp"]["mode"] == "auto"
+        if run.parent.name == kind and is_table_1 and task in (None, config["task"]["name"]):
+            found[config["masking"]["name"], config["seed"]] = run
+    return found
+
+
+def held_out(run: Path) -> list[dict[str, Any]]:
+    return [row for row in read(run / "metrics.jsonl") if "val/ppl" in row]
+
+
+def test_differences_by_pass_and_seed_stand_in_the_text() -> None:
+    runs = masking_runs("pretrain")
+    seeds = sorted({seed for _, seed in runs})
+    rows = {key: held_out(run) for key, run in runs.items()}
+    last, passes = rows["dynamic", 1][-1], found_by(runs["dynamic", 1])["epochs"]
+    assert len(seeds) >= 3
+    for place, row in enumerate(rows["dynamic", 1]):
+        if last["step"] - row["step"] in range(1, 100):  # as good as the last
+            continue
+        gaps = [
+            rows["dynamic", seed][place]["val/common_bits_per_byte"] - rows["static", seed][place]["val/common_bits_per_byte"]
+            for seed in seeds
+        ]  # fmt: skip
+        when = "end" if row is last else f"{row['step'] / last['step'] * passes:.0f}"
+        assert f"| {when} | {' | '.join(signed(gap, 4) for gap in gaps)} | {interval(gaps, 4)} |" in text()
+
+
+def test_the_gap_between_training_and_held_out_loss_stands_in_the_text() -> None:
+    """Of the last ten passes, MLM loss: the mean of the kept rows of training, and of held-out inputs."""
+    for mask in ("static", "dynamic"):
+        trained, held = [], []
+        for (name, _), run in sorted(masking_runs("pretrain").items()):
+            if name == mask:
+                rows = read(run / "metrics.jsonl")
+                late = [row for row in rows if row["step"] > rows[-1]["step"] * 3 / 4]
+                trained.append(fmean(row["train/mlm_loss"] for row in late if "train/mlm_loss" in row))
+                held.append(held_out(run)[-1]["val/mlm_loss"])
+        gap = fmean(held) - fmean(trained)
+        assert f"| {mask} | {fmean(trained):.2f} | {fmean(held):.2f} | {gap:.2f} |" in text()
+
+
+@pytest.mark.parametrize(("kind", "task"), [("evaluate", "blimp"), ("finetune", "sst2"), ("finetune", "mnli")])
+def test_how_much_predictions_differ_stands_in_the_text(kind: str, task: str) -> None:
+    runs = masking_runs(kind, task)
+    digits = {key: (run / "classes.txt").read_text().strip() for key, run in runs.items()}
+    number = len(next(iter(digits.values())))
+
+    def differing(a: tuple[str, int], b: tuple[str, int]) -> float:
+        return 100 * sum(x != y for x, y in zip(digits[a], digits[b], strict=True)) / number
+
+    mask = [differing(("static", seed), ("dynamic", seed)) for name, seed in runs if name == "static"]
+    seed = [differing(a, b) for a, b in combinations(sorted(runs), 2) if a[0] == b[0]]
+    alike = 100 * sum(len(set(one)) == 1 for one in zip(*digits.values(), strict=True)) / number
+    assert f"| {task} | {fmean(mask):.1f} | {fmean(seed):.1f} | {alike:.0f} |" in text()
+
+
+@pytest.mark.parametrize("run", [run for run in RUNS if run.parent.name == "evaluate"], ids=lambda run: run.name)
+def test_kept_digits_give_the_score_of_minimal_pairs(run: Path) -> None:
+    """The kept paradigms have 200 pairs each; a tie counts half."""
+    digits = (run / "classes.txt").read_text().strip()
+    score = 100 * (digits.count("1") + digits.count("2") / 2) / len(digits)
+    assert score == pytest.approx(found_by(run)["score"], abs=1e-9)
