@@ -1,5 +1,7 @@
 """What a command says beside its answer goes to stderr, at once, without secrets and without what a terminal obeys."""
 
+from pathlib import Path
+
 import pytest
 
 from roberta_lab.config import console
@@ -26,4 +28,4 @@ def test_a_fault_of_ours_is_shown_with_its_place_and_without_secrets(capsys: pyt
     except RuntimeError as error:
         console.say_traceback(error)
     said = capsys.readouterr().err
-    assert "test_console.py" in said and "https://***@host/x" in said and "secretsecret" not in said
+    assert Path(__file__).name in said and "https://***@host/x" in said and "secretsecret" not in said
