@@ -138,7 +138,7 @@ def test_differences_by_pass_and_seed_stand_in_the_text() -> None:
 
 
 def test_the_gap_between_training_and_held_out_loss_stands_in_the_text() -> None:
-    """Of the last ten passes, MLM loss: the mean of the kept rows of training, and of held-out inputs."""
+    """MLM loss: the mean of the kept rows of training in the last ten passes, and of held-out inputs at the end."""
     for mask in ("static", "dynamic"):
         trained, held = [], []
         for (name, _), run in sorted(masking_runs("pretrain").items()):

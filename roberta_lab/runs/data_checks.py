@@ -32,7 +32,7 @@ def check(jobs: Iterable[Job]) -> None:
 def expect_own_text(jobs: Iterable[Job]) -> None:
     """Raise ConfigError for a complete run of other text than its sources hold now: ids do not cover where text lies.
 
-    Of runs with one mix and one text the first is looked at.
+    Runs that share their mix and their text are looked at once.
     """
     looked_at = set[tuple[str, str]]()
     for job in jobs:

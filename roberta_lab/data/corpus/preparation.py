@@ -110,8 +110,8 @@ def find_tokenizer(cache: Path, content: str) -> Path | None:
 def is_other_text(config: Config, content: str) -> bool:
     """Return whether the files of a config hold other text than the corpus with this content was made of. Nothing is prepared.
 
-    Files on a disk alone are compared, by their hashes; those that were read for this before are not read again. What is not
-    known is no other text: files that are not there, or a corpus that is not in the cache any more.
+    Only files on a disk are compared, by their hashes; those that were read for this before are not read again. The answer is False
+    where it cannot be known: the files are not there, or the corpus is not in the cache any more.
     """
     cache, mix = Path(config.paths.cache), config.data_mix
     made_of = [inputs for folder in cache.glob("corpus/[!.]*") if (inputs := _inputs_of(folder, content)) is not None]
@@ -121,7 +121,7 @@ def is_other_text(config: Config, content: str) -> bool:
     try:
         scans = {name: units.scan(mix.sources[name], cache, config.trainer.progress) for name in own}
         whole = scans if own == mix.sources.keys() else {}
-        if whole and (now := cache / "corpus" / digest(_corpus_inputs(mix, whole), 16)).is_dir():
+        if whole and (now := _corpus_folder(mix, whole, cache)).is_dir():
             return content_of(now) != content  # other files may hold the same text
     except (ConfigError, Damaged, OSError):
         return False
@@ -147,7 +147,7 @@ def find_embedded(config: Config) -> Path | None:
     """Return the embedded corpus if it was prepared; None if it is not there. Nothing is made."""
     data_mix, cache = _pydoc(config), Path(config.paths.cache)
     scans = {name: units.scan(source, cache, False) for name, source in data_mix.sources.items()}
-    folder = cache / "corpus" / digest(_corpus_inputs(data_mix, scans), 16)
+    folder = _corpus_folder(data_mix, scans, cache)
     return folder if folder.is_dir() else None
 
 
@@ -159,6 +159,10 @@ def _pydoc(config: Config) -> DataMixConfig:
 def _corpus_inputs(data_mix: DataMixConfig, scans: dict[str, Scan]) -> dict[str, object]:
     segmentation = {"sentencex": metadata.version("sentencex")}  # decides where sentences end
     return {"version": VERSION, "segmentation": segmentation, **units.fingerprint(data_mix, scans)}
+
+
+def _corpus_folder(data_mix: DataMixConfig, scans: dict[str, Scan], cache: Path) -> Path:
+    return cache / "corpus" / digest(_corpus_inputs(data_mix, scans), 16)
 
 
 def _corpus(data_mix: DataMixConfig, cache: Path, progress: bool, num_workers: int | None) -> Folder:
