@@ -16,13 +16,14 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from roberta_lab.config import Config, Damaged, RunInUse
+from roberta_lab.config import Config, Damaged, ModelConfig, RunInUse
 from roberta_lab.config.console import say, say_once
 from roberta_lab.config.formatting import short
 from roberta_lab.data import claims
 from roberta_lab.data.storage import replacing
 from roberta_lab.data.verified import SEAL, read_sealed, remember
 from roberta_lab.model.costs import Costs, Rate, costs_of, shape_of
+from roberta_lab.model.flops import forward_flops
 from roberta_lab.model.hardware import HARDWARE
 from roberta_lab.runs.provenance import now
 from roberta_lab.training.rows import PERF, PERF_SUMMARY, Row
@@ -214,28 +215,42 @@ def rate_of(config: Config, speeds: Sequence[Speed], micro_batch: int) -> Rate |
     """Return the rate of the run that is most like one of a config on `plan.hardware`; None where no run is like it.
 
     It has the same model, vocabulary, format, length, share of masks, objective and precision (`shape_of`) on the same kind of
-    device. Of several, one with as many runs beside it is taken first, then one with the micro-batch, then the newest.
+    device. Where there is none, a run of the same model at the same precision tells the FLOP/s, whatever its inputs. Of
+    several, one with as many runs beside it is taken first, then one with the micro-batch, then the newest.
     """
     shape = {**shape_of(config), "kind": config.plan.hardware}
+    same_model = [speed for speed in speeds if all(speed.setup.get(name) == shape[name] for name in _OF_FLOPS)]
     alike = [
         speed
-        for speed in speeds
+        for speed in same_model
         if all(speed.setup.get(name) == value for name, value in shape.items())
         and math.isclose(speed.setup["vocab_size"], config.tokenizer.vocab_size, rel_tol=0.05)
     ]
-    if not alike:
+    if not same_model:
         return None
 
     def likeness(speed: Speed) -> tuple[bool, bool, str]:
         setup = speed.setup
         return setup["side_by_side"] == config.trainer.jobs, setup["micro_batch"] == micro_batch, speed.date
 
-    best = max(alike, key=likeness)
+    best = max(alike or same_model, key=likeness)
     setup, unit = best.setup, HARDWARE[config.plan.hardware].unit
     beside = f", {setup['side_by_side']} runs side by side" if setup["side_by_side"] > 1 else ""
     many = f"{setup['devices']} x " if setup["devices"] > 1 else ""
-    how = f"micro-batches of {setup['micro_batch']} on {many}{setup['device']}{beside}"
-    rate = best.per_device
-    return Rate(
-        rate, f"measured: {short(rate)} tokens/s a {unit} in pretrain/{best.run.name}, {best.date[:10]} ({how})"
-    )
+    where = f"a {unit} in pretrain/{best.run.name}, {best.date[:10]} ("
+    how = f"micro-batches of {setup['micro_batch']} on {many}{setup['device']}{beside})"
+    if alike:
+        return Rate(best.per_device, f"measured: {short(best.per_device)} tokens/s {where}{how}")
+    flops = best.per_device * flops_per_token(best.setup, config.model)
+    rate = flops / flops_per_token({**shape, "vocab_size": config.tokenizer.vocab_size}, config.model)
+    inputs = f"{setup['format']} of {setup['max_length']} tokens, "
+    return Rate(rate, f"reckoned from what was measured: {flops / 1e9:.3g} GFLOP/s {where}{inputs}{how}")
+
+
+_OF_FLOPS = ("model", "precision", "activation_checkpointing", "kind")  # what FLOP/s depend on most
+
+
+def flops_per_token(setup: Mapping[str, Any], model: ModelConfig) -> float:
+    """Return the FLOPs of training on one token of inputs of full length, by what `shape_of` and a vocabulary say."""
+    length: int = setup["max_length"]
+    return forward_flops(model, setup["vocab_size"], length, setup["nsp"], setup["mask_prob"]).training / length

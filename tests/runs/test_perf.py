@@ -201,13 +201,34 @@ def test_a_plan_takes_the_rate_of_a_run_like_it(tmp_path: Path) -> None:
     assert found.basis == (
         "measured: 5K tokens/s a core in pretrain/2026-01-02, 2026-01-02 (micro-batches of 16 on A CPU)"
     )
-    for other in ({"precision": "bf16"}, {"format": "x"}, {"max_length": 9}, {"kind": "h100"}, {"vocab_size": 9}):
+    for other in ({"precision": "bf16"}, {"activation_checkpointing": True}, {"kind": "h100"}, {"model": {}}):
         assert costs_with(own, [speed_of(own, 10_000, "2026-01-02", **other)]) == assumed
     many = speed_of(own, 1_000, "2025-01-01", side_by_side=2)
     two = costs_with(replace(own, trainer=replace(own.trainer, jobs=2)), [newer, many])
     assert two.seconds == pytest.approx(two.tokens / 500) and "2 runs side by side" in two.basis
     for stated, said in (("plan.tokens_per_second=7", "plan.tokens_per_second=7"), ("plan.mfu=0.5", "plan.mfu")):
         assert said in costs_with(config(stated), [newer]).basis
+
+
+def test_a_run_of_the_same_model_on_other_inputs_tells_the_flops_per_second() -> None:
+    """Twice the FLOPs a token are half the tokens a second; a run on such inputs counts first, however old."""
+    own, short_inputs = config(), config("input_format=full_sentences", "input_format.max_length=16")
+    fast, slow = costs_of(short_inputs), costs_of(own)
+    for measured, other, costs, others in ((own, short_inputs, slow, fast), (short_inputs, own, fast, slow)):
+        found = costs_with(other, [speed_of(measured, 10_000, "2026-01-02")])
+        flops, per_token = costs.flops / costs.tokens, others.flops / others.tokens
+        assert flops != per_token
+        assert found.seconds == pytest.approx(found.tokens / (5_000 * flops / per_token)), "of two threads, a core each"
+        assert found.basis == (
+            f"reckoned from what was measured: {5_000 * flops / 1e9:.3g} GFLOP/s a core in pretrain/2026-01-02, 2026-01-02 "
+            f"({measured.input_format.name} of {measured.input_format.max_length} tokens, micro-batches of 16 on A CPU)"
+        )
+        nearer = speed_of(other, 7_000, "2020-01-01")
+        assert "measured: 3.5K tokens/s" in costs_with(other, [speed_of(measured, 10_000, "2026-01-02"), nearer]).basis
+    for name in ("format", "vocab_size", "objective"):
+        other_value = {"format": "x", "vocab_size": 9, "objective": "x"}[name]
+        basis = costs_with(own, [speed_of(own, 10_000, "2026-01-02", **{name: other_value})]).basis
+        assert basis.startswith("reckoned from what was measured: ")
 
 
 def test_what_a_run_notes_is_what_a_plan_looks_for(tmp_path: Path) -> None:
