@@ -138,12 +138,17 @@ def test_preparation_is_submitted_alone(cluster: FakeSlurm, tmp_path: Path, capf
     assert "dependency" not in cluster.options(100) and not Path("outputs/cache").exists()
     cluster.holds(("100_0", "PENDING"))
     assert answered(capfd, "cancel", *TABLE) == {"cancelled": [], "running": 0}, "it is no table's"
+    assert answered(capfd, *words, "prepare.jobs=2") == {"submitted": []} and len(cluster.calls("sbatch")) == 1
+    other_text = [word.replace("vocab_size=300", "vocab_size=310") for word in words]
+    for other in ([*words, "paths.cache=elsewhere"], other_text):
+        assert len(answered(capfd, *other)["submitted"]) == 1
+    cluster.holds()
     found = answered(capfd, *words, "prepare.jobs=1024")["submitted"]
     assert len(found) == 2 * 1024 + 2  # in arrays of 1,000 at most
-    assert [cluster.options(number).get("dependency", "") for number in range(101, 107)] == [
-        *("", "", "afterany:101,afterany:102", "afterok:103", "afterok:103", "afterany:104,afterany:105")
+    assert [cluster.options(number).get("dependency", "") for number in range(103, 109)] == [
+        *("", "", "afterany:103,afterany:104", "afterok:105", "afterok:105", "afterany:106,afterany:107")
     ]
-    assert [job["kind"] for job in jobs_on_disk(Path("outputs"))] == ["prepare"] * 2051
+    assert [job["kind"] for job in jobs_on_disk(Path("outputs"))] == ["prepare"] * 2053
 
 
 @pytest.mark.parametrize("word", ["prepare.jobs=0", "prepare.jobs=10001", "prepare.stage=token"])

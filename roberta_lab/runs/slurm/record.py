@@ -25,6 +25,7 @@ class Submitted:
     run: str  # its folder, relative to the outputs; empty for preparation and tables
     log: str  # what it printed, relative to the outputs
     sweeps: tuple[str, ...]  # of the submission; empty without one
+    text: str = ""  # which is prepared once this job of a preparation has ended; empty for others, and in older records
 
     @property
     def array(self) -> str:

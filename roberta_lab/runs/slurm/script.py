@@ -63,6 +63,7 @@ class Task:
     words: tuple[str, ...]  # its arguments, as they are
     folders: tuple[Path, ...]  # the first is what the job is noted for
     is_run: bool = True  # else it prepares or writes tables
+    text: str = ""  # what nothing is left of to be prepared after this job (`Submitted.text`)
     nodes: int = 1  # where it is several, srun starts `devices` processes on each
     devices: int = 1
 

@@ -1,13 +1,14 @@
 """Submit what is missing as arrays of jobs that wait for one another in SLURM's queue: preparation, runs by kind, tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError, SlurmConfig
 from roberta_lab.config.formatting import counted
 from roberta_lab.data import claims
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, digest
 from roberta_lab.runs import data_checks, identity
 from roberta_lab.runs.command_line import words
 from roberta_lab.runs.jobs import Job
@@ -58,6 +59,7 @@ class Submission:
                     run=task.folders[0].relative_to(outputs).as_posix() if task.is_run else "",
                     log=(self.folder / f"{kind}-{number}_{i}.log").relative_to(outputs).as_posix(),
                     sweeps=self.sweeps,
+                    text=task.text,
                 )
                 for i, task in enumerate(part)
             ]
@@ -77,10 +79,9 @@ def submit(
     queue.expect_slurm()
     data_checks.expect_own_text(runs)
     outputs = Path(config.paths.outputs)
-    (outputs / record.FOLDER).mkdir(parents=True, exist_ok=True)
     _check(config)
-    with claims.locked(outputs / record.FOLDER / ".submitting.json"):
-        before = record.of_runs(runs, record.every(outputs), outputs)
+    with _submitting(outputs) as known:
+        before = record.of_runs(runs, known, outputs)
         alive = queue.queued(job.array for job in before.values())
         waiting = {path: job for path, job in before.items() if job.job in alive}
         complete = [run for run in runs if run.is_complete]
@@ -88,9 +89,8 @@ def submit(
         todo = [run for run in left if not claims.is_held(run.path)]
         sent: list[Submitted] = []
         if todo:
-            sent = _submitted(
-                Submission(config, record.new_folder(outputs), _sweeps(tables, todo)), todo, user, tables, waiting
-            )
+            new = Submission(config, record.new_folder(outputs), _sweeps(tables, todo))
+            sent = _submitted(new, todo, user, tables, waiting)
     _say(sent)
     others = f", {len(left) - len(todo)} made by other processes" if len(left) > len(todo) else ""
     print(f"besides: {len(complete)} complete, {len(waiting)} queued before{others}")
@@ -103,12 +103,29 @@ def submit(
 
 
 def submit_preparation(job: Job) -> dict[str, Json]:
-    """Submit the preparation of a job's data, and say so. Nothing is waited for. Raises ConfigError, SlurmError."""
+    """Submit the preparation of a job's data unless it is queued, and say so. Nothing is waited for.
+
+    Raises ConfigError where there is no SLURM, SlurmError, Damaged.
+    """
     queue.expect_slurm()
-    new = Submission(job.config, record.new_folder(Path(job.config.paths.outputs)), ())
-    _prepare(new, [job])
-    _say(new.jobs)
-    return {"submitted": [asdict(one) for one in new.jobs]}
+    outputs = Path(job.config.paths.outputs)
+    with _submitting(outputs) as known:
+        last = [one for one in known if one.text == _text_of(job)]
+        alive, sent = queue.queued(one.array for one in last), list[Submitted]()
+        if not any(one.job in alive for one in last):
+            new = Submission(job.config, record.new_folder(outputs), ())
+            _prepare(new, [job])
+            sent = new.jobs
+    _say(sent)
+    return {"submitted": [asdict(one) for one in sent]}
+
+
+@contextmanager
+def _submitting(outputs: Path) -> Iterator[list[Submitted]]:
+    """Yield what was submitted before, while no other process submits. Raises Damaged."""
+    (outputs / record.FOLDER).mkdir(parents=True, exist_ok=True)
+    with claims.locked(outputs / record.FOLDER / ".submitting.json"):
+        yield record.every(outputs)
 
 
 def _submitted(
@@ -175,9 +192,16 @@ def _prepare(new: Submission, todo: Sequence[Job]) -> dict[str, str]:
 
 
 def _preparation(run: Job, stage: str) -> Task:
-    words = (*_words_of_data(run), *([] if stage == "all" else [f"prepare.stage={stage}"]))
-    of = "" if stage == "all" else f", {stage}"
-    return Task("prepare", f"text of {run.row or run.label}{of}", words, (Path(run.config.paths.cache),), is_run=False)
+    is_last = stage == "all"
+    words = (*_words_of_data(run), *([] if is_last else [f"prepare.stage={stage}"]))
+    of, text = ("", _text_of(run)) if is_last else (f", {stage}", "")
+    name, cache = f"text of {run.row or run.label}{of}", Path(run.config.paths.cache)
+    return Task("prepare", name, words, (cache,), is_run=False, text=text)
+
+
+def _text_of(run: Job) -> str:
+    """Return hex digits for the text that a run reads and the cache in which it is prepared."""
+    return digest({"mix": data_checks.mix_of(run), "cache": str(Path(run.config.paths.cache).resolve())})
 
 
 def _words_of_data(run: Job) -> tuple[str, ...]:
