@@ -15,8 +15,9 @@ from roberta_lab.runs.compose import build
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/evidence/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "evidence").glob("*.md")),
 ]
 SUBMITS = "reproduce.launch=slurm"
 MAP = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
