@@ -153,7 +153,7 @@ class SweepConfig:
     )  # by figure or task: the smallest difference that matters
     # by figure or task: the standard deviation of paired differences over seeds that was measured, for plans before any run
     spreads: dict[str, float] = field(default_factory=dict, metadata=EACH_ABOVE_ZERO)
-    published: str | None = None  # key in reports/published.yaml
+    published: str | None = None  # key in reports/table/published.yaml
     reference: str | None = field(
         default=None, metadata={"allowed": LABEL}
     )  # the row that the others are compared with; None: the first

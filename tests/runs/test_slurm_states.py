@@ -54,7 +54,7 @@ def test_a_state_is_of_the_folder_first(tmp_path: Path, held: Path) -> None:
         (run_of(held), "12_0", None, "FAILED", False, "running"),
         (own, "12_0", None, "", True, "submitted"),
         (own, "12_0", None, "CANCELLED", False, "cancelled"),
-        (own, "12_0", None, "PREEMPTED", False, "preempted"),
+        (own, "12_0", None, "PREEMPTED", False, "cancelled"),
         (own, "12_0", None, "TIMEOUT", False, "failed"),
         (run_of(tmp_path / "begun"), "", None, "", True, "interrupted"),
         (own, "", None, "", False, "missing"),

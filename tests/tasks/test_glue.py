@@ -130,9 +130,10 @@ def write(folder: Path, files: dict[str, str | bytes]) -> Path:
 @pytest.mark.parametrize("folder", CASES)
 @pytest.mark.parametrize("above", [0, 1, 2])
 def test_original_files_give_these_items(folder: str, above: int, tmp_path: Path) -> None:
-    """`task.path` is the task's own folder, GLUE's, or one with GLUE and other families of tasks in it."""
+    """`task.path` is the task's own folder, GLUE's, or one with GLUE and other families of tasks in it. Hidden files do not count."""
     files, expected = CASES[folder]
     own = write(tmp_path / "GLUE" / folder, dict(files))
+    write(tmp_path, {".DS_Store": "", ".hidden/file": ""})
     path = [own, *own.parents][above]
     data = families.load(task(name_of(folder), path), tmp_path)
     assert {"train": data.train, "dev": data.dev, **data.others} == expected

@@ -16,7 +16,7 @@ from roberta_lab.runs.slurm import queue, record
 from roberta_lab.runs.slurm.queue import Queued
 from roberta_lab.runs.slurm.record import Submitted
 
-# preempted: it had a node, and waits for its next turn | submitted: SLURM cannot be asked from this machine
+# preempted: it had a node, and waits in the queue for its next turn | submitted: SLURM cannot be asked from this machine
 STATES = ("done", "running", "queued", "preempted", "submitted", "failed", "cancelled", "interrupted", "missing")
 LEFT = ("failed", "cancelled", "interrupted", "missing")  # of which nothing comes unless it is asked for
 TAIL = 16_384  # bytes at the end of what a job printed
@@ -120,8 +120,8 @@ def _state(run: Job, number: str, queued: Queued | None, ended: str, is_blind: b
         return "running", str(claims.owner(run.path / claims.NOTE))
     if number and is_blind:
         return "submitted", ""
-    if number and ended in ("CANCELLED", "PREEMPTED"):
-        return ended.lower(), ended
+    if number and ended in ("CANCELLED", "PREEMPTED"):  # by a cluster whose preemption cancels
+        return "cancelled", ended
     if number:
         return "failed", ended
     return ("interrupted" if (run.path / "metrics.jsonl").exists() else "missing"), ""

@@ -46,8 +46,8 @@ def known(task: TaskConfig, table: Mapping[str, T]) -> T:
 def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     """Return `task.path`, or the sub-folder of one of `names` in it (in any case of letters); messages name the `files`.
 
-    Of a folder with nothing but folders it may be in the one with the name of the family: so one folder can hold the tasks of a
-    whole table.
+    Where `task.path` has nothing but folders, it may be in the one with the name of the family: so one folder can hold the tasks
+    of a whole table. Hidden files beside them do not count.
     """
     if not task.path:
         raise ConfigError(
@@ -57,9 +57,13 @@ def task_folder(task: TaskConfig, files: str, *names: str) -> Path:
     if not path.is_dir():
         raise ConfigError(f"task.path={task.path}: no such folder. Allowed: a folder with {files}.")
     own = _folder_in(path, *names)
-    if own is None and all(entry.is_dir() for entry in path.iterdir()) and (family := _folder_in(path, task.family)):
+    if own is None and _has_only_folders(path) and (family := _folder_in(path, task.family)):
         path, own = family, _folder_in(family, *names)
     return own or path
+
+
+def _has_only_folders(path: Path) -> bool:
+    return all(entry.is_dir() or entry.name.startswith(".") for entry in path.iterdir())
 
 
 def _folder_in(path: Path, *names: str) -> Path | None:
