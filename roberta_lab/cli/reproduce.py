@@ -160,10 +160,13 @@ def plan(work: Work, config: Config) -> str:
     encoders = sum(job.is_encoder for runs in todo.values() for job in runs)
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = progress.measured(Path(config.paths.outputs))
-    known, unknown = progress.seconds([job for runs in todo.values() for job in runs], rates)
-    took = f"about {elapsed(known / at_once)}" if known or not unknown else NO_TIME
+    found = [progress.times(runs, rates) for runs in todo.values()]  # one kind after the other
+    known, unknown = sum(progress.clock(times, at_once) for times, _ in found), sum(count for _, count in found)
+    took = f"about {elapsed(known)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
-    return "\n".join([*lines, f"missing: {missing} runs, {at_once} side by side{shared}; {took}"])
+    return "\n".join(
+        [*lines, f"missing: {missing} runs, {min(at_once, max(map(len, todo.values())))} side by side{shared}; {took}"]
+    )
 
 
 def _undecided(sweep: Sweep) -> str:

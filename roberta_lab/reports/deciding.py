@@ -14,6 +14,7 @@ from roberta_lab.reports.statistics.power import POWER, deviation_interval, powe
 from roberta_lab.reports.table.assembly import assemble
 from roberta_lab.reports.table.columns import Column, stated_for
 from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT
+from roberta_lab.reports.table.judging import which_test_of_claim
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
 from roberta_lab.runs.jobs import Job
@@ -100,7 +101,7 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     table = table_of(config, runs)
     asked = column_called(table, config.plan.column, "plan.column")
     have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
-    claims = [verdict for verdict in table.verdicts if verdict.is_open]
+    num_tests = len({which_test_of_claim(table, verdict) for verdict in table.verdicts if verdict.is_open})
     needs = []
     for verdict in table.verdicts:
         question = verdict.words
@@ -114,8 +115,8 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
             needs.append(Need(question, have))
             continue
         of_claim = verdict.claim.direction, verdict.margin, spread.deviation
-        seeds = seeds_to_decide(*of_claim, num_claims=len(claims))
-        chance = power_to_decide(*of_claim, have, len(claims))
+        seeds = seeds_to_decide(*of_claim, num_claims=num_tests)
+        chance = power_to_decide(*of_claim, have, num_tests)
         needs.append(_need(question, have, spread, seeds, chance, per_seed))
     return Deciding(tuple(needs), _asked(config, table, asked, have, per_seed))
 

@@ -16,6 +16,7 @@ from roberta_lab.reports.deciding import lines as deciding_lines
 from roberta_lab.reports.table.markdown import grid
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.perf import Speed, costs_with, speeds_in
+from roberta_lab.runs.progress import clock
 from roberta_lab.runs.results import is_complete
 from roberta_lab.runs.tables import Sweep, each_once, num_shared, sweeps_of
 from roberta_lab.tasks.costs import finetune_seconds
@@ -48,6 +49,7 @@ class Finetuning:
     runs: int
     complete: int
     seconds: float  # of those that are missing, at most
+    clock: float  # seconds until the last of them ends, side by side
     unknown: int  # missing runs of tasks of unknown size
 
 
@@ -102,7 +104,8 @@ def plan_of_runs(config: Config, runs: Sequence[Job]) -> Plan:
     speeds = speeds_in(Path(config.paths.outputs))
     planned = tuple(_planned(run.row, run.config, run.path, seen, speeds) for run in runs if run.kind == "pretrain")
     title = f"{config.sweep.title} ({config.sweep.name}) at scale={config.scale.name}"
-    return Plan(title, planned, _finetuning(runs), config.plan.hardware, config.trainer.jobs)
+    jobs = config.trainer.jobs
+    return Plan(title, planned, _finetuning(runs, jobs), config.plan.hardware, jobs)
 
 
 def _total(sweeps: Sequence[Sweep], plans: Sequence[Plan]) -> Plan:
@@ -111,7 +114,7 @@ def _total(sweeps: Sequence[Sweep], plans: Sequence[Plan]) -> Plan:
     title = f"all {len(sweeps)} tables at scale={config.scale.name}"
     if shared := num_shared(sweeps):
         title += f"; {counted(shared, 'run')} shared between them, counted once"
-    finetuning = _finetuning([run for sweep in sweeps for run in sweep.runs])
+    finetuning = _finetuning([run for sweep in sweeps for run in sweep.runs], config.trainer.jobs)
     return Plan(title, tuple(each.values()), finetuning, config.plan.hardware, config.trainer.jobs, is_total=True)
 
 
@@ -121,11 +124,11 @@ def _planned(row: str, config: Config, path: Path, seen: dict[str, str], speeds:
     return PlannedRun(row, config.seed, path.name, is_complete(path), earlier, costs_with(config, speeds))
 
 
-def _finetuning(runs: Iterable[Job]) -> Finetuning:
+def _finetuning(runs: Iterable[Job], jobs: int) -> Finetuning:
     each = each_once(run for run in runs if run.kind == "finetune")
     missing = [finetune_seconds(run.config) for run in each.values() if not run.is_trained]
-    seconds = sum(found for found in missing if found is not None)
-    return Finetuning(len(each), len(each) - len(missing), seconds, missing.count(None))
+    known = [found for found in missing if found is not None]
+    return Finetuning(len(each), len(each) - len(missing), sum(known), clock(known, jobs), missing.count(None))
 
 
 # ---------------------------------------------------------------- as data
@@ -238,17 +241,20 @@ def _range(values: Sequence[float], digits: str) -> str:
 
 def _sums(plan: Plan) -> list[str]:
     """Return the sums of what is complete and of what is missing, each run counted once."""
-    missing, hours = plan.missing, sum(run.costs.hours for run in plan.missing)
+    missing, at_once = plan.missing, len(plan.missing)
+    hours = clock((run.costs.hours for run in missing), plan.jobs)
     done = f"{counted(len(plan.distinct), 'run')}, {len(plan.distinct) - len(missing)} complete"
     lines = [f"pretraining: {done}, {len(missing)} to train: {costs_text(missing)} device-hours"]
-    times = [f"{duration(hours / plan.jobs)} of pretraining"]
+    times = [f"{duration(hours)} of pretraining"]
     if (tuning := plan.finetuning) is not None:
         unknown = f", {tuning.unknown} of them of unknown size" if tuning.unknown else ""
         left = f"{tuning.runs - tuning.complete} to train{unknown}"
         most = f"at most {short(tuning.seconds / 3600)} device-hours, reckoned with inputs of full length"
         lines.append(f"finetuning: {counted(tuning.runs, 'run')}, {tuning.complete} complete, {left}: {most}")
-        times.append(f"{duration(tuning.seconds / 3600 / plan.jobs)} of finetuning")
-    how = f"{plan.jobs} runs side by side" if plan.jobs > 1 else "one run after the other"
+        times.append(f"{duration(tuning.clock / 3600)} of finetuning")
+        at_once = max(at_once, tuning.runs - tuning.complete)
+    at_once = min(plan.jobs, at_once)
+    how = f"{at_once} runs side by side" if at_once > 1 else "one run after the other"
     lines.append(f"estimated: {' and '.join(times)}, {how}")
     if missing and (price := missing[0].costs.price_per_hour) is not None:
         cost = sum(run.costs.price or 0 for run in missing)

@@ -4,6 +4,7 @@ Jobs may be other processes, so a thread looks at the files that every run write
 """
 
 import dataclasses
+import heapq
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -198,13 +199,21 @@ def measured(outputs: Path) -> Rates:
     return rates
 
 
-def seconds(runs: Iterable[Job], rates: Rates) -> tuple[float, int]:
-    """Return the time of all runs, one after the other, and how many are not counted: no run of their size is complete."""
-    total, unknown = 0.0, 0
+def times(runs: Iterable[Job], rates: Rates) -> tuple[list[float], int]:
+    """Return the seconds of each run, and how many are not known: no run of their size is complete."""
+    found, unknown = [], 0
     for one in (run for run in runs if not run.is_trained):  # a run that only lacks a submission takes no time
         key, work = size_of(one.kind, dataclasses.asdict(one.config))
         if key in rates:
-            total += median(rates[key]) * work
+            found.append(median(rates[key]) * work)
         else:
             unknown += 1
-    return total, unknown
+    return found, unknown
+
+
+def clock(durations: Iterable[float], side_by_side: int) -> float:
+    """Return when the last one ends, if so many go side by side and each begins as soon as there is room, in this order."""
+    ends = [0.0] * side_by_side
+    for duration in durations:
+        heapq.heapreplace(ends, ends[0] + duration)
+    return max(ends)

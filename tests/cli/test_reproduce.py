@@ -486,11 +486,18 @@ def test_time_is_estimated_from_complete_runs_of_like_size(tmp_path: Path) -> No
     (tmp_path / "pretrain" / "old").mkdir()
     (tmp_path / "pretrain" / "old" / "result.json").write_text("{}")
     rates = progress.measured(tmp_path)
-    assert progress.seconds([runs[3]], rates) == (pytest.approx(100.0), 0)
+    assert progress.times([runs[3]], rates) == ([pytest.approx(100.0)], 0)
     batch = runs[3].config.batch_size
     longer = replace(runs[3], config=replace(runs[3].config, batch_size=replace(batch, steps=2 * batch.steps)))
     wider = replace(runs[3], config=replace(runs[3].config, model=replace(runs[3].config.model, hidden=512)))
-    assert progress.seconds([longer, wider], rates) == (pytest.approx(200.0), 1)
+    assert progress.times([longer, wider], rates) == ([pytest.approx(200.0)], 1)
+
+
+def test_the_clock_of_runs_side_by_side_is_that_of_the_last() -> None:
+    """Never below the longest one; three equal ones on two places take two turns."""
+    assert progress.clock([], 4) == 0 and progress.clock([5.0], 4) == 5
+    assert progress.clock([1.0, 1.0, 1.0], 2) == 2 and progress.clock([3.0, 1.0, 1.0, 1.0], 2) == 3
+    assert progress.clock([1.0, 2.0, 4.0], 1) == 7
 
 
 def test_the_time_of_a_damaged_run_is_not_counted(tmp_path: Path) -> None:
@@ -503,7 +510,7 @@ def test_the_time_of_a_damaged_run_is_not_counted(tmp_path: Path) -> None:
         (one.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(one.config)))
         verified.seal(one.path)
     (runs[0].path / "result.json").write_text(json.dumps({"seconds": 900.0}))
-    assert progress.seconds([runs[3]], progress.measured(tmp_path)) == (pytest.approx(100.0), 0)
+    assert progress.times([runs[3]], progress.measured(tmp_path)) == ([pytest.approx(100.0)], 0)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])

@@ -11,13 +11,13 @@ import chromium
 import numpy as np
 import pytest
 from diff_runs import HOSTILE, ITEMS, LABELS, OVERRIDES, PARTED, STEPS
-from report_runs import Page, pretrained
+from report_runs import Page, finetuned, pretrained
 from scipy import stats
 
 from roberta_lab.cli import diff as command
 from roberta_lab.cli import main
 from roberta_lab.config import ConfigError, DiffConfig
-from roberta_lab.reports.diff.compare import compare
+from roberta_lab.reports.diff.compare import OTHER_TEXT, compare
 from roberta_lab.reports.diff.sides import Member, Side, sides
 from roberta_lab.runs import composition
 from roberta_lab.runs.jobs import Job
@@ -132,6 +132,36 @@ def test_a_diverged_run_costs_its_own_metrics_alone(tmp_path: Path) -> None:
     found = {m.name: m for m in compare(a, b, 0).metrics}
     assert "val/nsp_acc" not in found
     assert (found["val/ppl"].n, found["val/ppl"].difference) == (2, pytest.approx(3.5))
+
+
+def test_figures_of_other_common_texts_are_no_metrics(tmp_path: Path) -> None:
+    def side(row: str, text: str) -> Side:
+        run = pretrained(row, 30.0, common_bits_per_byte=1.2, common_perplexity=20.0, common_text=text)
+        assert run.result is not None
+        return Side(row, "row", (Member("pretrain", 1, None, None, tmp_path / row, run.result, None),), True)
+
+    same, other = compare(side("a", "t"), side("b", "t"), 0), compare(side("a", "t"), side("b", "u"), 0)
+    names = [{metric.name for metric in found.metrics} for found in (same, other)]
+    assert names[0] - names[1] == {"common_bits_per_byte", "common_perplexity"} and "val/ppl" in names[1]
+    assert OTHER_TEXT in other.notes and OTHER_TEXT not in same.notes
+
+
+def test_means_are_of_pretraining_seeds_as_the_difference_is(tmp_path: Path) -> None:
+    """Of the first seed one run of finetuning is missing."""
+
+    def side(row: str, scores: dict[tuple[int, int], float]) -> Side:
+        members = []
+        for (seed, tuning), score in scores.items():
+            run = finetuned(row, "sst2", tuning, score)
+            assert run.result is not None
+            found = replace(run.result, pretrain_run_id=f"{row}{seed}")
+            members.append(Member("finetune", seed, "sst2", tuning, tmp_path / f"{row}{seed}{tuning}", found, None))
+        return Side(row, "row", tuple(members), True)
+
+    a = side("a", {(1, 1): 60.0, (2, 1): 50.0, (2, 2): 54.0})
+    b = side("b", {(1, 1): 61.0, (2, 1): 54.0, (2, 2): 58.0})
+    [score] = [metric for metric in compare(a, b, 0).metrics if metric.name == "score"]
+    assert (score.a, score.b, score.difference) == (56.0, 58.5, 2.5)
 
 
 def test_items_that_flip(lab: tuple[Path, list[Job]], rows: dict[str, Any]) -> None:
@@ -303,7 +333,17 @@ def test_folders_are_safe_names() -> None:
 def test_without_an_output_it_lies_among_the_outputs() -> None:
     job = job_of("static", "dynamic", *SWEEP)
     command.main(replace(job, config=replace(job.config, diff=replace(job.config.diff, output=""))))
-    assert sorted(path.name for path in Path("outputs/diffs/static--dynamic").iterdir()) == ["diff.json", "diff.txt", "index.html"]  # fmt: skip
+    folder = Path("outputs/diffs/static--dynamic")
+    assert sorted(path.name for path in folder.iterdir()) == ["diff.json", "diff.txt", "index.html"]
+    command.main(replace(job, config=replace(job.config, diff=replace(job.config.diff, output=""))))
+    assert [*folder.parent.iterdir()] == [folder], "the same runs"
+    there = json.loads((folder / "diff.json").read_text())
+    there["a"]["runs"][0]["id"] = "0123456789ab"  # of rows of these names at another scale
+    (folder / "diff.json").write_text(json.dumps(there))
+    command.main(replace(job, config=replace(job.config, diff=replace(job.config.diff, output=""))))
+    assert json.loads((folder / "diff.json").read_text()) == there
+    [beside] = [path for path in folder.parent.iterdir() if path != folder]
+    assert beside.name.startswith("static--dynamic--") and (beside / "diff.txt").is_file()
 
 
 def test_every_row_of_a_table_leads_to_its_diff(lab: tuple[Path, list[Job]]) -> None:

@@ -1,7 +1,7 @@
 """Compare two sides: settings, losses, metrics with intervals, items, and what both took."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -15,7 +15,8 @@ from roberta_lab.reports.diff.sides import Member, Pair, Side, pairs_of
 from roberta_lab.reports.statistics.paired import Seeds, paired_difference
 from roberta_lab.reports.tidy import metrics_of
 
-PRETRAINING = "pretraining"
+PRETRAINING, COMMON = "pretraining", "common_"
+OTHER_TEXT = "Their common held-out texts differ, so figures of those are left out."
 FEW_SEEDS = 10  # with fewer the Multi-Bootstrap is too narrow
 # what `metrics_of` gives beside the metrics: what a run read and took, baselines, ends of intervals
 NO_METRICS = ("unigram_ppl", "tokens_seen", "epochs", "majority", "best_epoch", "seconds", "low", "high")
@@ -37,8 +38,13 @@ def compare(a: Side, b: Side, most_items: int) -> Comparison:
         losses=losses,
         metrics=metrics,
         items=items,
-        notes=(*a.notes, *b.notes, *unknown, *without, *_on_intervals(metrics, items)),
+        notes=(*a.notes, *b.notes, *unknown, *without, *_on_texts(pairs), *_on_intervals(metrics, items)),
     )
+
+
+def _on_texts(pairs: Sequence[Pair]) -> Iterator[str]:
+    if any(pair.a.kind == "pretrain" and _of_other_text(pair) for pair in pairs):
+        yield OTHER_TEXT
 
 
 def _on_intervals(metrics: Sequence[MetricDifference], items: Sequence[object]) -> Iterator[str]:
@@ -52,13 +58,15 @@ def _on_intervals(metrics: Sequence[MetricDifference], items: Sequence[object]) 
 
 # ---------------------------------------------------------------- metrics
 def _metrics(pairs: Sequence[Pair], is_row: bool) -> Iterator[MetricDifference]:
-    """Yield every metric that both sides measured, by column and in the order of `result.json`."""
+    """Yield every metric that both sides measured of the same text, by column and in the order of `result.json`."""
     by_column: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_column.setdefault(pair.a.task or PRETRAINING, []).append(pair)
     for column, own in by_column.items():
         found = [(_values(pair.a), _values(pair.b)) for pair in own]
         names = dict.fromkeys(name for a, b in found for name in a if name in b)
+        if column == PRETRAINING and any(map(_of_other_text, own)):
+            names = dict.fromkeys(name for name in names if not name.startswith(COMMON))
         same_weights = all(_weights(pair.a) == _weights(pair.b) for pair in own)
         for name in names:
             seeds = [_seeds(pair.a, is_row) for pair in own]
@@ -73,7 +81,21 @@ def _metric(
     found = paired_difference(b, a, same_weights)
     assert found is not None, "the seeds are those of pairs"
     low, high = (end if math.isfinite(end) else None for end in (found.low, found.high))
-    return MetricDifference(column, name, fmean(a.values()), fmean(b.values()), found.mean, low, high, found.n)
+    mean_a, mean_b = (_mean(values, same_weights and found.n > 1) for values in (a, b))
+    return MetricDifference(column, name, mean_a, mean_b, found.mean, low, high, found.n)
+
+
+def _mean(values: Mapping[Seeds, float], is_of_tunings: bool) -> float:
+    """Return the mean as differences are taken: of each pretraining seed's mean, so that B - A is their difference."""
+    by_seed: dict[int, list[float]] = {}
+    for (seed, _), value in values.items():
+        by_seed.setdefault(seed, []).append(value)
+    return fmean(values.values()) if is_of_tunings else fmean(map(fmean, by_seed.values()))
+
+
+def _of_other_text(pair: Pair) -> bool:
+    """Return whether the common figures of two pretraining runs are of two texts."""
+    return pair.a.result.pretraining.common_text != pair.b.result.pretraining.common_text
 
 
 def _seeds(member: Member, is_row: bool) -> Seeds:

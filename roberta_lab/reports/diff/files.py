@@ -8,7 +8,7 @@ from pathlib import Path
 
 from roberta_lab.config import ConfigError
 from roberta_lab.config.paths import user_path
-from roberta_lab.data.storage import write
+from roberta_lab.data.storage import digest, write
 from roberta_lab.reports.diff import text
 from roberta_lab.reports.diff.compare import compare
 from roberta_lab.reports.diff.comparison import Comparison
@@ -44,9 +44,11 @@ def page(found: Comparison, folder: Path, home: Path, up: str, command: str = ""
 
 
 def write_diff(found: Comparison, outputs: Path, output: str = "", command: str = "") -> list[Path]:
-    """Write `diff.txt`, `diff.json` and `index.html` into `output`, or a folder of the outputs; return the files."""
-    own = outputs / FOLDER / f"{slug(found.a.name)}--{slug(found.b.name)}"
-    folder = user_path(output) if output else own
+    """Write `diff.txt`, `diff.json` and `index.html` into `output`, or a folder of the outputs; return the files.
+
+    In the outputs a diff of other runs, as of rows of these names at another scale, is not written over: this one goes beside it.
+    """
+    folder = user_path(output) if output else _own_folder(found, outputs)
     folder.mkdir(parents=True, exist_ok=True)
     for run in (*found.a.runs, *found.b.runs):
         if not (Path(run.folder) / run_page.PAGE).is_file():  # of older code
@@ -59,6 +61,21 @@ def write_diff(found: Comparison, outputs: Path, output: str = "", command: str 
     for name, content in forms.items():
         write(folder / name, content)
     return [folder / name for name in forms]
+
+
+def _own_folder(found: Comparison, outputs: Path) -> Path:
+    folder = outputs / FOLDER / f"{slug(found.a.name)}--{slug(found.b.name)}"
+    own = {run.id for side in (found.a, found.b) for run in side.runs}
+    return folder if _runs_in(folder) <= own else folder.with_name(f"{folder.name}--{digest({'runs': sorted(own)}, 6)}")
+
+
+def _runs_in(folder: Path) -> set[str]:
+    """Return the ids of the runs of which there is a diff in a folder; none where there is none that can be read."""
+    try:
+        there = json.loads((folder / "diff.json").read_text(encoding="utf-8"))
+        return {str(run["id"]) for side in ("a", "b") for run in there[side]["runs"]}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return set()
 
 
 # ---------------------------------------------------------------- of a table

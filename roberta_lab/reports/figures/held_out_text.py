@@ -6,7 +6,7 @@ from statistics import fmean
 from roberta_lab.config.formatting import counted
 from roberta_lab.model.metrics import COMMON_BITS
 from roberta_lab.reports.figures.figure import Figure, Series
-from roberta_lab.reports.table.alike import same_inputs
+from roberta_lab.reports.table.alike import of_one_text, same_inputs
 from roberta_lab.reports.table.rows import Table
 from roberta_lab.training.rows import Row
 
@@ -17,13 +17,14 @@ SEVERAL = "Means over the seeds of each row; upright lines go from the smallest 
 def curves(table: Table, metrics: Mapping[str, Sequence[Sequence[Row]]]) -> Iterator[Figure]:
     """Yield what compares between all lines; `metrics` are the rows of each line's runs, one for each seed.
 
-    That is bits per byte of the common text. Where rows differ in whether their masks repeat and in nothing else that makes inputs, it is
-    the perplexity of those inputs before that. The x axis counts passes over the data where static patterns begin to repeat,
+    That is bits per byte of the common text, if it is one for all rows. Where rows differ in whether their masks repeat and in
+    nothing else that makes inputs, it is the perplexity of those inputs before that. The x axis counts passes over the data where static patterns begin to repeat,
     with a mark there; else tokens.
     """
     repeats = _repeats(table)
     x = "passes over the data" if repeats else "tokens seen"
-    kinds = [(COMMON_BITS, "Common bits per byte", "bits per byte of the common text")]
+    common = (COMMON_BITS, "Common bits per byte", "bits per byte of the common text")
+    kinds = [common] if of_one_text(table.rows) else []
     if repeats and same_inputs(table.rows):
         kinds.insert(0, (OWN, "Held-out perplexity", "perplexity"))
     for slug, (key, title, y) in zip(("perplexity", "common"), kinds, strict=False):

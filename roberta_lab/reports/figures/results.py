@@ -8,6 +8,7 @@ from roberta_lab.config import Config
 from roberta_lab.config.formatting import compact, number, short, signed
 from roberta_lab.reports.diff.files import slug
 from roberta_lab.reports.figures.figure import Figure, Series
+from roberta_lab.reports.table.alike import of_one_text
 from roberta_lab.reports.table.columns import Column, published
 from roberta_lab.reports.table.rows import Cell, Row, Table
 
@@ -62,10 +63,11 @@ def batch_size(table: Table, configs: Mapping[str, Config], key: str | None) -> 
 def seeds(table: Table) -> Iterator[Figure]:
     """Yield a figure for each score, and for bits per byte of the common text, with every run of each row as a point.
 
-    Columns of one stand-in are the same runs, and one figure.
+    Columns of one stand-in are the same runs, and one figure. Of several common texts there is none.
     """
     drawn: dict[tuple[tuple[float, ...], ...], None] = {}
-    for column in (*table.common[:1], *(column for column in table.columns if column.principal)):
+    common = table.common[:1] if of_one_text(table.rows) else ()
+    for column in (*common, *(column for column in table.columns if column.principal)):
         cells = [(row.name, dict(table.cells(row))[column]) for row in table.rows]
         values = tuple(cell.values for _, cell in cells)
         if sum(map(len, values)) > 1 and values not in drawn:
@@ -92,9 +94,7 @@ def _seeds(column: Column, cells: Sequence[tuple[str, Cell]]) -> Figure:
 
 def has_common(rows: Sequence[Row]) -> bool:
     """Return whether every row has a figure of one common text."""
-    return len({text for row in rows for text in row.common_texts}) == 1 and all(
-        row.common[0].median is not None for row in rows
-    )
+    return of_one_text(rows) and all(row.common_texts and row.common[0].median is not None for row in rows)
 
 
 def score_by_tokens(table: Table) -> Figure | None:

@@ -9,6 +9,8 @@ from roberta_lab.training.rows import Cut
 
 SAME_TOKENS = 0.01  # share by which the tokens of rows may differ without a mark
 OTHER_TEXT = "of another common text: does not compare"
+OTHER_ITEMS = "of other dev items: does not compare"
+OTHER_METRIC = "of another metric: does not compare"
 CUT = (
     "Rows marked with a cut did not cut their steps as the row that they are compared with. With dropout on, the cut decides "
     "which units are dropped, so it changes a run as much as another seed does."
@@ -27,11 +29,16 @@ def marked(rows: Sequence[Row], reference: str | None) -> list[Row]:
     cut = next((cut for row in ordered for cuts in row.cuts for cut in cuts), None)
     seen = next((row for row in ordered if row.tokens_seen is not None), None)
     text = next((text for row in ordered for text in row.common_texts), None)
+    first = [
+        next((m for cell in cells if (m := measured(cell))), None)
+        for cells in zip(*(r.cells for r in ordered), strict=True)
+    ]
     return [
         replace(
             row,
             marks=(*_cut_marks(row, cut, ordered[0].config), *_token_marks(row, seen)),
             common=tuple(_of_text(cell, row.common_texts, text) for cell in row.common),
+            cells=tuple(_of_items(cell, base) for cell, base in zip(row.cells, first, strict=True)),
         )
         for row in rows
     ]
@@ -84,6 +91,11 @@ def same_inputs(rows: Sequence[Row]) -> bool:
     return 1 < len(made) == len(rows) and all(one == made[0] for one in made)
 
 
+def of_one_text(rows: Iterable[Row]) -> bool:
+    """Return whether no two rows were scored on common texts that differ."""
+    return len({text for row in rows for text in row.common_texts}) <= 1
+
+
 def asked(config: Config) -> int:
     """Return the tokens of a run whose inputs are all full."""
     return config.batch_size.sequences * config.batch_size.steps * config.input_format.max_length
@@ -91,6 +103,24 @@ def asked(config: Config) -> int:
 
 def _near(number: int, other: int) -> bool:
     return abs(number - other) <= SAME_TOKENS * other
+
+
+def measured(cell: Cell) -> set[tuple[str, int]]:
+    """Return by which metrics, and on how many dev items, the shown runs of a task's cell were scored."""
+    return {(r.result.scored.metric, r.result.scored.num_dev) for r in cell.shown if r.result is not None and r.task}
+
+
+def scored_otherwise(found: set[tuple[str, int]], base: set[tuple[str, int]]) -> str:
+    """Return the mark of scores that do not compare with others, by what `measured` gives of both; empty where they do."""
+    for which, mark in enumerate((OTHER_METRIC, OTHER_ITEMS)):
+        if found and base and len({one[which] for one in found | base}) > 1:
+            return mark
+    return ""
+
+
+def _of_items(cell: Cell, base: set[tuple[str, int]] | None) -> Cell:
+    mark = scored_otherwise(measured(cell), base or set())
+    return replace(cell, marks=(*cell.marks, mark)) if mark else cell
 
 
 def _of_text(cell: Cell, texts: Iterable[str], text: str | None) -> Cell:

@@ -32,11 +32,15 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
     records = list(runs)
     if sweep.reference is not None and sweep.reference not in sweep.rows:
         raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
-    keys = [*([sweep.published] if sweep.published else []), *beside(sweep.tasks)]
+    tasks = list(
+        dict.fromkeys(record.task for record in records if record.task is not None)
+    )  # also those of one scale alone
+    tasks.sort(key=lambda task: sweep.tasks.index(task) if task in sweep.tasks else len(sweep.tasks))
+    keys = [*([sweep.published] if sweep.published else []), *beside([*sweep.tasks, *tasks])]
     paper = {name: values for key in keys for name, values in published(key).items()}
-    tasks = [task for task in sweep.tasks if any(record.task == task for record in records)]
     results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in tasks}
-    columns = task_columns(sweep, results)
+    scored_by = {r.task: r.config.task.name for r in records if r.task is not None and r.config is not None}
+    columns = task_columns(sweep, results, scored_by)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
     common, measured = common_columns(pretrained), held_out_columns(pretrained)
     is_other = scale != PAPER
@@ -125,7 +129,7 @@ def _cell(
     values = [(r, column.value(r.result)) for r in cell.shown if r.result is not None]
     finite = {(r.seed, r.finetune_seed): float(v) for r, v in values if v is not None and math.isfinite(v)}
     marks = [*unusable(records, column, [v for _, v in values], len(finite))]
-    marks += doubtful(cell.shown, column, num_settings or cell.num_settings)
+    marks += doubtful(cell.shown, num_settings or cell.num_settings)
     if column.stand_in:
         marks.append(f"stand-in: {column.stand_in}")
     return replace(cell, by_seed=finite, marks=tuple(marks))

@@ -165,9 +165,12 @@ def beside(tasks: Sequence[str]) -> list[str]:
     return [key for key, table in _tables().items() if not {*table.get("tasks", ())}.isdisjoint(tasks)]
 
 
-def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[TaskResult]]) -> tuple[Column, ...]:
+def task_columns(
+    sweep: SweepConfig, results: Mapping[str, Sequence[TaskResult]], scored_by: Mapping[str, str]
+) -> tuple[Column, ...]:
     """Return the columns of each task that the sweep has runs of, in its order: the figures that the paper's table has of the task,
-    else the figure that papers usually give. `results` are those that are there, by task.
+    else the figure that papers usually give. `results` are those that are there, by task; `scored_by` is the task that is scored for
+    it, where that is known before there is a result.
     """
     metrics = _published(sweep.published)["metrics"] if sweep.published else []
     found = []
@@ -175,13 +178,14 @@ def task_columns(sweep: SweepConfig, results: Mapping[str, Sequence[TaskResult]]
         own = [metric for metric in metrics if metric.startswith(f"{task}_")] or [METRIC_OF_TASK.get(task, task)]
         score = METRIC_OF_TASK.get(task, own[0])
         principal = score if score in own else own[0]
-        found += [_column(task, metric, metric == principal, results[task]) for metric in own]
+        by = scored_by.get(task, task)
+        found += [_column(task, metric, metric == principal, results[task], by) for metric in own]
     return tuple(found)
 
 
-def _column(task: str, metric: str, principal: bool, results: Sequence[TaskResult]) -> Column:
+def _column(task: str, metric: str, principal: bool, results: Sequence[TaskResult], scored_by: str) -> Column:
     if not results:
-        return Column(task, metric, principal=principal)
+        return Column(task, metric, stand_in=scored_by if scored_by != task else None, principal=principal)
     first, name = results[0], metric.removeprefix(f"{task}_")
     return Column(
         task=task,

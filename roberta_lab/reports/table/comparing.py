@@ -1,12 +1,20 @@
 """Compare the rows of a table: with their reference row, and any two of them, as claims do."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from roberta_lab.reports.statistics.multi_bootstrap import SeedsAndItems
 from roberta_lab.reports.statistics.paired import paired_difference
-from roberta_lab.reports.table.alike import OTHER_TEXT, same_inputs, unlike
+from roberta_lab.reports.table.alike import (
+    OTHER_ITEMS,
+    OTHER_METRIC,
+    OTHER_TEXT,
+    measured,
+    same_inputs,
+    scored_otherwise,
+    unlike,
+)
 from roberta_lab.reports.table.columns import COMMON_PERPLEXITY, Column, stated_for
 from roberta_lab.reports.table.differences import Difference, tested_together, untested
 from roberta_lab.reports.table.marks import doubts
@@ -20,20 +28,38 @@ OTHER_INPUTS = "not tested: of other held-out inputs"
 def compared_with(
     rows: Sequence[Row], reference: str | None, columns: Sequence[Column], margins: Mapping[str, float]
 ) -> list[Row]:
-    """Return the rows, each cell with its difference from the reference row's; what is tested is tested together."""
+    """Return the rows, each cell with its difference from the reference row's; what is tested is tested together.
+
+    Rows that share their runs, and columns of one stand-in, share one test.
+    """
     base = next((row for row in rows if row.name == reference), None)
     if base is None:
         return list(rows)
     found: dict[tuple[int, int], Difference] = {}
+    tests: dict[tuple[int, int], Hashable] = {}
     for number, row in enumerate(rows):
         for place, column in enumerate(columns if row is not base else ()):
             difference = between(row, base, column, place, margins)
             if difference is not None:
                 found[number, place] = difference
-    tested = dict(zip(found, tested_together(list(found.values())), strict=True))
+                tests[number, place] = (
+                    which_test(row, base, column, place),
+                    difference.margin,
+                    difference.why_untested,
+                )
+    each = {test: found[where] for where, test in tests.items()}
+    tested = dict(zip(each, tested_together(list(each.values())), strict=True))
     return [
-        _with(row, {place: d for (n, place), d in tested.items() if n == number}) for number, row in enumerate(rows)
+        _with(row, {place: tested[test] for (n, place), test in tests.items() if n == number})
+        for number, row in enumerate(rows)
     ]
+
+
+def which_test(row: Row, base: Row, column: Column, place: int) -> Hashable:
+    """Return what tells the test of two rows in a column from other tests: the runs of both, and which figure of them it is."""
+    runs = [_runs(one.all_cells[place]) for one in (row, base)]
+    is_score = column.principal and column.held_out is None
+    return *runs, "its score" if is_score else column.metric.removeprefix(f"{column.task}_")
 
 
 def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -> Table:
@@ -43,14 +69,22 @@ def with_items(table: Table, found: Mapping[str, Mapping[str, SeedsAndItems]]) -
         differences = {
             place: cell.difference for place, cell in enumerate(row.all_cells) if cell.difference is not None
         }
+        own, cells = found.get(row.name, {}), dict(zip(table.all_columns, row.all_cells, strict=True))
+        by_runs = {
+            _runs(cell): own[column.task] for column, cell in cells.items() if column.task in own
+        }  # of one stand-in
         for place, column in enumerate(table.all_columns):
-            items = found.get(row.name, {}).get(column.task)
+            items = by_runs.get(_runs(cells[column]))
             if items is None or items.num_seeds < 2:  # over items alone, it would not be beside one over seeds
                 continue
             if column.principal and column.held_out is None and place in differences:
                 differences[place] = replace(differences[place], items=items)
         rows.append(_with(row, differences))
     return replace(table, rows=tuple(rows))
+
+
+def _runs(cell: Cell) -> frozenset[str]:
+    return frozenset(record.run_id for record in cell.shown)
 
 
 def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[str, float]) -> Difference | None:
@@ -63,7 +97,7 @@ def between(row: Row, base: Row, column: Column, place: int, margins: Mapping[st
     seen = paired_difference(ours.by_seed, theirs.by_seed, same_weights)
     if seen is None:
         return None
-    same_runs = {record.run_id for record in ours.shown} == {record.run_id for record in theirs.shown}
+    same_runs = _runs(ours) == _runs(theirs)
     why = _incomparable(row, base, column, place) or untested(seen)
     return Difference(seen, stated_for(column.metric, margins), why, same_runs, same_weights)
 
@@ -75,8 +109,17 @@ def of_other_texts(row: Row, base: Row, column: Column) -> bool:
 
 def _incomparable(row: Row, base: Row, column: Column, place: int) -> str:
     """Return why figures of two rows are not to be compared; empty where they are."""
-    found = [mark for r in (row, base) for mark in doubts(r, r.all_cells[place], column) if mark != OTHER_TEXT]
-    if found := [*unlike(row, base), *found]:
+    of_reference = (
+        OTHER_TEXT,
+        OTHER_ITEMS,
+        OTHER_METRIC,
+    )  # which both rows may have, and still compare with each other
+    cells = [one.all_cells[place] for one in (row, base)]
+    found = [mark for r, cell in zip((row, base), cells, strict=True) for mark in doubts(r, cell, column)]
+    found = [*unlike(row, base), *(mark for mark in found if mark not in of_reference)]
+    if column.held_out is None and (mark := scored_otherwise(*map(measured, cells))):
+        found.append(mark)
+    if found:
         return f"not tested: {', '.join(dict.fromkeys(found))}"
     if column.held_out is None or (column.is_common and column.held_out != COMMON_PERPLEXITY):
         return ""

@@ -135,7 +135,8 @@ def _how_sure(best: Seen, against: Seen, column: Column, table: Table) -> str:
     if not pairs:
         return f"{seeds}, none of them in both rows, so none are paired"
     if len(pairs) == 1 and (found is None or found.seen.n == 1):
-        several = not column.is_common and len(best.cell.by_seed) > 1
+        of_one = all(len({seed for seed, _ in one.cell.by_seed}) == 1 for one in (best, against))
+        several = of_one and max(len(one.cell.by_seed) for one in (best, against)) > 1
         only = f"{seeds}, of which one is in both rows"
         one = "one seed each" if both == ("1 seed", "1 seed") else f"{seeds}, {ONE_PRETRAINING}" if several else only
         return one if several else f"{one}, {ONE_SEED}"

@@ -1,7 +1,7 @@
 """Judge the claims of a sweep by its table."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import replace
 
 from roberta_lab.config import ClaimConfig, ConfigError, SweepConfig, nearest
@@ -9,7 +9,7 @@ from roberta_lab.reports.statistics.claims import Evidence, evidence, seeds_to_d
 from roberta_lab.reports.statistics.paired import LEVEL, holm
 from roberta_lab.reports.table.alike import OTHER_TEXT
 from roberta_lab.reports.table.columns import METRIC_OF_TASK, Column, stated_for
-from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT, between, of_other_texts
+from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT, between, of_other_texts, which_test
 from roberta_lab.reports.table.differences import NO_SPREAD, ONE_SEED, untested
 from roberta_lab.reports.table.rows import Row, Table
 from roberta_lab.reports.table.verdict import Outcome, Verdict
@@ -24,16 +24,28 @@ NOT_RUN = "{} is not run here: only its published figures stand in the table"
 def judged(table: Table, sweep: SweepConfig, leaves_out: Collection[str]) -> tuple[Verdict, ...]:
     """Return the verdict on each claim of a sweep in each of its columns, in the order of the file.
 
-    All that can be tested are tested together. Raises ConfigError for a claim about a row that the sweep does not have; one about
+    All that can be tested are tested together, each test once (`which_test_of_claim`). Raises ConfigError for a claim about a row that the sweep does not have; one about
     an unknown column is undecided, and says so.
     """
     first = [_seen(table, sweep, leaves_out, claim, name) for claim, name in claims_of(sweep)]
-    tested = [index for index, verdict in enumerate(first) if verdict.found is not None]
-    evidences = [verdict.found for verdict in first if verdict.found is not None]
-    holds, contradicted = holm(e.holds for e in evidences), holm(e.contradicted for e in evidences)
-    for index, one, other in zip(tested, holds, contradicted, strict=True):
-        first[index] = _decided(replace(first[index], found=Evidence(one, other)), len(tested))
+    tested = [
+        (index, which_test_of_claim(table, verdict)) for index, verdict in enumerate(first) if verdict.found is not None
+    ]
+    each = {test: found for index, test in tested if (found := first[index].found) is not None}
+    holds, contradicted = holm(e.holds for e in each.values()), holm(e.contradicted for e in each.values())
+    together = {test: Evidence(*two) for test, *two in zip(each, holds, contradicted, strict=True)}
+    for index, test in tested:
+        first[index] = _decided(replace(first[index], found=together[test]), len(each))
     return tuple(first)
+
+
+def which_test_of_claim(table: Table, verdict: Verdict) -> Hashable:
+    """Return what tells the test of a claim from others: columns of one stand-in have the same runs, so it is one for all of them."""
+    claim, rows = verdict.claim, {row.name: row for row in table.rows}
+    found = next(((place, c) for place, c in enumerate(table.all_columns) if c.is_called(verdict.column)), None)
+    if found is None or not {claim.row, claim.over} <= rows.keys():
+        return claim.row, claim.over, claim.direction, verdict.column
+    return claim.direction, verdict.margin, which_test(rows[claim.row], rows[claim.over], found[1], found[0])
 
 
 def claims_of(sweep: SweepConfig) -> Iterator[tuple[ClaimConfig, str]]:
@@ -72,7 +84,7 @@ def _seen(table: Table, sweep: SweepConfig, leaves_out: Collection[str], claim: 
         known = [*sweep.rows, *table.published_only]
         raise _mistake(claim, sweep, f"no row {row}.{nearest(row, known)} Allowed: {', '.join(known)}.")
     found = next(((place, c) for place, c in enumerate(table.all_columns) if c.is_called(name)), None)
-    if name in leaves_out or (found is None and name in table.left_out):
+    if found is None and name in (*leaves_out, *table.left_out):
         return replace(cannot, why=TOO_SMALL)
     rows = {row.name: row for row in table.rows}
     if found is None or not {claim.row, claim.over} <= rows.keys():

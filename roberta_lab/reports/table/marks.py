@@ -2,13 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 
-from roberta_lab.reports.table.alike import OTHER_TEXT
+from roberta_lab.reports.table.alike import OTHER_ITEMS, OTHER_METRIC, OTHER_TEXT
 from roberta_lab.reports.table.columns import Column
 from roberta_lab.reports.table.rows import Cell, Record, Row
 
 AT_CHANCE = "at chance"
 UNIGRAM = "no better than the unigram model"
-DOUBTS = (AT_CHANCE, "diverged", "runs nan", UNIGRAM, OTHER_TEXT)  # marks of cells whose figures compare with none
+DOUBTS = (
+    AT_CHANCE,
+    "diverged",
+    "runs nan",
+    UNIGRAM,
+    OTHER_TEXT,
+    OTHER_ITEMS,
+    OTHER_METRIC,
+)  # marks of cells whose figures compare with none
 
 
 def doubts(row: Row, cell: Cell, column: Column) -> Iterator[str]:
@@ -38,10 +46,13 @@ def unusable(
         yield f"{broken} of {len(values)} runs nan"
 
 
-def doubtful(records: Sequence[Record], column: Column, num_settings: int) -> Iterator[str]:
-    """Yield marks of runs of tasks whose model has learned nothing; a finetuned one is the best of so many settings."""
+def doubtful(records: Sequence[Record], num_settings: int) -> Iterator[str]:
+    """Yield marks of runs of tasks whose model has learned nothing; a finetuned one is the best of so many settings.
+
+    Whether it has is told by the task's score, and holds for the figures beside it too.
+    """
     found = [record.result.scored for record in records if record.result and record.task]
-    if column.principal and (chance := sum(result.is_at_chance(num_settings) for result in found)):
+    if chance := sum(result.is_at_chance(num_settings) for result in found):
         yield AT_CHANCE if 2 * chance >= len(found) else f"{chance} of {len(found)} {AT_CHANCE}"
     if diverged := sum("diverged" in result.marks for result in found):
         yield f"{diverged} diverged"
