@@ -3,6 +3,7 @@
 Without a sweep it lists the tables that are there; with `table.runs` it compares any runs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from roberta_lab.reports.table.rows import Record, Table, read_record
 from roberta_lab.runs import names
 from roberta_lab.runs.command_line import folded, typed
 from roberta_lab.runs.jobs import Job
-from roberta_lab.runs.overrides import assign, without
+from roberta_lab.runs.overrides import Override, assign, without
 from roberta_lab.runs.tables import Sweep, sweeps_of
 from roberta_lab.runs.wandb.tables import log_table
 
@@ -99,13 +100,23 @@ def _beside_a_larger(folder: Path, records: list[Record]) -> Path:
 def _end(sweep: Sweep, table: Table, files: list[Path], landing: Path) -> list[str]:
     """Return the verdicts, and the last three lines."""
     overrides = without(sweep.overrides, "table")
-    seeds = {record.seed for record in table.records}
-    one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
-    following = f"open the page, or {folded('reproduce', [*without(overrides, 'seed', 'sweep.seeds'), one_more])}"
+    following = f"open the page, or {folded('reproduce', _with_a_seed_more(table, overrides))}"
     if table.num_missing:
         following = f"{table.num_missing} of {table.num_runs} runs are missing: {folded('reproduce', overrides)}"
     verdicts = [verdict.text for verdict in table.verdicts]
     return [*verdicts, *ending(first_sentence(table), [files[-1], landing], following)]
+
+
+def _with_a_seed_more(table: Table, overrides: Sequence[Override]) -> list[Override]:
+    """Return the overrides with another seed: of finetuning, where all that is compared starts from the same weights."""
+    differences = [cell.difference for row in table.rows for cell in row.all_cells if cell.difference is not None]
+    if differences and all(difference.same_weights for difference in differences):
+        tuned = {record.finetune_seed for record in table.records if record.finetune_seed is not None}
+        one_more = assign("sweep.finetune_seeds", [*sorted(tuned), max(tuned) + 1])
+        return [*without(overrides, "finetune.seed", "sweep.finetune_seeds"), one_more]
+    seeds = {record.seed for record in table.records}
+    one_more = assign("sweep.seeds", [*sorted(seeds), max(seeds, default=0) + 1])
+    return [*without(overrides, "seed", "sweep.seeds"), one_more]
 
 
 def _compare(job: Job) -> Json:

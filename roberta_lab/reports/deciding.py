@@ -1,13 +1,13 @@
 """Say what the seeds of a sweep can decide: which of its claims, how many seeds the others take, and what those cost."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError, nearest
 from roberta_lab.config.formatting import compact, counted, short
-from roberta_lab.data.storage import Json
+from roberta_lab.data.storage import Json, digest
 from roberta_lab.reports.statistics.claims import power_to_decide, seeds_to_decide
 from roberta_lab.reports.statistics.paired import LEVEL
 from roberta_lab.reports.statistics.power import POWER, deviation_interval, power, seeds_to_see
@@ -17,6 +17,7 @@ from roberta_lab.reports.table.comparing import OWN_FIGURE, SAME_MEASUREMENT
 from roberta_lab.reports.table.judging import which_test_of_claim
 from roberta_lab.reports.table.rows import Table, read_record
 from roberta_lab.reports.table.verdict import Outcome
+from roberta_lab.runs import identity
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.perf import costs_with, speeds_in
 from roberta_lab.runs.sweeps import at_scale
@@ -25,6 +26,7 @@ from roberta_lab.tasks.costs import finetune_seconds
 
 FEWEST_DEGREES = 3  # of freedom, with which a measured spread counts for more than a stated one
 MOST_LISTED = 20  # seeds that are written out
+PRETRAINING, FINETUNING = "sweep.seeds", "sweep.finetune_seeds"
 UNKNOWN = "no spread over seeds is known yet; two seeds would measure it"
 
 
@@ -49,12 +51,13 @@ class Need:
     """What it takes to decide a question: a claim of the sweep, or whether there is a difference of some size."""
 
     question: str
-    have: int  # pretraining seeds that the sweep asks for
+    have: int  # seeds that the sweep asks for
     why_not: str = ""  # no seeds of these runs decide it: not testable at this scale, or no run of it is asked for
     spread: Spread | None = None
     seeds: int | None = None  # that decide it with probability 0.8; None: not known, or more than 10,000
     power: float = 0.0  # the probability that the seeds of the sweep decide it
     device_hours: float | None = None  # of the seeds that are lacking, at most
+    key: str = PRETRAINING  # which adds seeds
 
     @property
     def is_decided(self) -> bool:
@@ -70,7 +73,8 @@ class Need:
             return f"{self.question}: {UNKNOWN}"
         if self.seeds is None:
             return f"{self.question}: more than 10,000 seeds ({self.spread.text})"
-        have = f"{counted(self.have, 'seed')} with probability {self.power:.2g}"
+        seeds = counted(self.have, "seed") + (" of finetuning" if self.key == FINETUNING else "")
+        have = f"{seeds} with probability {self.power:.2g}"
         if self.is_decided:
             return f"{self.question}: {have} ({self.spread.text})"
         hours = "" if self.device_hours is None else f", {short(self.device_hours)} device-hours more"
@@ -100,25 +104,25 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     """Return what the runs of a sweep can decide. Raises ConfigError for a `plan.column` that the table does not have."""
     table = table_of(config, runs)
     asked = column_called(table, config.plan.column, "plan.column")
-    have, per_seed = len({run.seed for run in runs}), _hours_of_a_seed(runs)
     num_tests = len({which_test_of_claim(table, verdict) for verdict in table.verdicts if verdict.is_open})
     needs = []
     for verdict in table.verdicts:
-        question = verdict.words
+        question, rows = verdict.words, (verdict.claim.row, verdict.claim.over)
+        column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
+        key, have, per_seed = _seeds(runs, rows, column)
         if not verdict.is_open:
             why = f"{verdict.outcome}: " * (verdict.outcome is Outcome.NOT_TESTABLE) + verdict.why
-            needs.append(Need(question, have, why))
+            needs.append(Need(question, have, why, key=key))
             continue
-        column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
-        spread = _spread(config, table, column, verdict.column, asked)
+        spread = _spread(config, table, column, verdict.column, asked, key)
         if spread is None:
-            needs.append(Need(question, have))
+            needs.append(Need(question, have, key=key))
             continue
         of_claim = verdict.claim.direction, verdict.margin, spread.deviation
         seeds = seeds_to_decide(*of_claim, num_claims=num_tests)
         chance = power_to_decide(*of_claim, have, num_tests)
-        needs.append(_need(question, have, spread, seeds, chance, per_seed))
-    return Deciding(tuple(needs), _asked(config, table, asked, have, per_seed))
+        needs.append(_need(question, have, spread, seeds, chance, per_seed, key))
+    return Deciding(tuple(needs), _asked(config, table, asked, runs))
 
 
 def table_of(config: Config, runs: Sequence[Job]) -> Table:
@@ -128,17 +132,18 @@ def table_of(config: Config, runs: Sequence[Job]) -> Table:
     return assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
 
 
-def _asked(config: Config, table: Table, column: Column, have: int, per_seed: float | None) -> Need | None:
+def _asked(config: Config, table: Table, column: Column, runs: Sequence[Job]) -> Need | None:
     """Return what `plan.difference` in its column takes; None where it is not asked for."""
     difference = config.plan.difference
     if difference is None:
         return None
-    spread = _spread(config, table, column, column.metric, column)
+    key, have, per_seed = _seeds(runs, [row.name for row in table.rows], column)
+    spread = _spread(config, table, column, column.metric, column, key)
     question = f"a difference of {difference:g} on {column.title}"
     if spread is None:
-        return Need(question, have)
+        return Need(question, have, key=key)
     seeds, chance = seeds_to_see(difference, spread.deviation), power(have, difference, spread.deviation)
-    return _need(question, have, spread, seeds, chance, per_seed)
+    return _need(question, have, spread, seeds, chance, per_seed, key)
 
 
 def column_called(table: Table, name: str | None, key: str) -> Column:
@@ -158,12 +163,27 @@ def column_called(table: Table, name: str | None, key: str) -> Column:
     raise ConfigError(f"{key}={name}: no such column.{nearest(name, allowed)} Allowed: {', '.join(allowed)}.")
 
 
-def _need(question: str, have: int, spread: Spread, seeds: int | None, chance: float, per_seed: float | None) -> Need:
+def _need(
+    question: str, have: int, spread: Spread, seeds: int | None, chance: float, per_seed: float | None, key: str
+) -> Need:
     more = None if seeds is None or per_seed is None else max(0, seeds - have) * per_seed
-    return Need(question, have, spread=spread, seeds=seeds, power=chance, device_hours=more)
+    return Need(question, have, spread=spread, seeds=seeds, power=chance, device_hours=more, key=key)
 
 
-def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column) -> Spread | None:
+def _seeds(runs: Sequence[Job], rows: Collection[str], column: Column | None) -> tuple[str, int, float | None]:
+    """Return which seeds are the pairs of these rows in a column: the key that adds some, how many there are, device-hours of one.
+
+    They are those of finetuning where all rows start from one and the same model, as a table compares them then.
+    """
+    tuned = [] if column is None or column.held_out is not None else [r for r in runs if r.kind == "finetune"]
+    own = [run for run in tuned if run.row in rows and column is not None and run.task == column.task]
+    starts = [{digest(identity.start_science(run.config)) for run in own if run.row == row} for row in rows]
+    if starts and len(starts[0]) == 1 and all(found == starts[0] for found in starts):
+        return FINETUNING, len({run.finetune_seed for run in own}), _hours_of_a_seed(tuned)
+    return PRETRAINING, len({run.seed for run in runs}), _hours_of_a_seed(runs)
+
+
+def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column, key: str) -> Spread | None:
     """Return the spread in a column: as the user states it for the one that is asked for, as it was measured in this table, as the
     sweep or the scale states it; None where it is not known. What few seeds measured counts only where nothing is stated.
     """
@@ -171,20 +191,24 @@ def _spread(config: Config, table: Table, column: Column | None, name: str, aske
     if config.plan.spread is not None and column == asked:
         return Spread(config.plan.spread, 0)
     by_name = {**config.scale.spreads, **at_scale(config.sweep, config.scale, set()).spreads}
-    stated, measured = stated_for(name, by_name), None if column is None else _measured(table, column)
+    stated, measured = (
+        stated_for(name, by_name),
+        None if column is None else _measured(table, column, key == FINETUNING),
+    )
     if stated is not None and (measured is None or measured.freedom < FEWEST_DEGREES):
         return Spread(stated, 0)
     return measured
 
 
-def _measured(table: Table, column: Column) -> Spread | None:
+def _measured(table: Table, column: Column, same_weights: bool) -> Spread | None:
     """Return the spread of the differences from the reference row, pooled over rows; None where no row has two pairs.
 
     These differences share the reference row's values. So their spreads are correlated, by 1/4 where rows vary alike, and k rows
     have fewer degrees of freedom than k tables of two rows (Satterthwaite 1946): as many divided by 1 + (k - 1) / 4.
     """
     place = table.all_columns.index(column)
-    found = [d for row in table.rows if (d := row.all_cells[place].difference) is not None and not d.same_weights]
+    found = [d for row in table.rows if (d := row.all_cells[place].difference) is not None]
+    found = [d for d in found if d.same_weights == same_weights]
     seen = [d.seen for d in found if d.why_untested in ("", OWN_FIGURE, SAME_MEASUREMENT)]
     usable = [one for one in seen if one.n > 1 and one.deviation > 0]
     if not usable:
@@ -195,9 +219,12 @@ def _measured(table: Table, column: Column) -> Spread | None:
 
 
 def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:
-    """Return the device-hours that a pretraining seed takes, at most; None where a task's size is not known."""
+    """Return the device-hours that a seed takes, at most: of pretraining, or of finetuning alone. None where a task's size is not
+    known.
+    """
     each = each_once(runs).values()
-    seeds = {run.seed for run in each}
+    is_tuning = not any(run.kind == "pretrain" for run in each)
+    seeds = {run.finetune_seed if is_tuning else run.seed for run in each}
     trained = [run.config for run in each if run.kind == "pretrain"]
     speeds = speeds_in(Path(trained[0].paths.outputs)) if trained else []
     pretraining = sum(costs_with(config, speeds).device_hours for config in trained)
@@ -215,8 +242,15 @@ def lines(found: Deciding) -> Iterator[str]:
         head = f"claims, decided at p = {LEVEL:g}{corrected}, if the difference is the margin (better) or none (no worse, same)"
         yield f"{head if tests else 'claims'}:"
         yield from (f"  {need.text}" for need in found.claims)
-    lacking = [need.seeds for need in found.undecided if need.seeds is not None]
-    if lacking and len(lacking) == len(found.undecided) and max(lacking) <= MOST_LISTED:
-        yield f"all of them: sweep.seeds=[{','.join(map(str, range(1, max(lacking) + 1)))}]"
+    lacking: dict[str, list[int]] = {}
+    for need in found.undecided:
+        lacking.setdefault(need.key, []).append(need.seeds or MOST_LISTED + 1)
+    most = {key: max(seeds) for key, seeds in lacking.items()}
+    if most and max(most.values()) <= MOST_LISTED:
+        yield f"all of them: {' '.join(f'{key}=[{_listed(seeds)}]' for key, seeds in most.items())}"
     if found.difference is not None:
         yield found.difference.text + (f"; to be seen at p = {LEVEL:g}" if found.difference.spread else "")
+
+
+def _listed(seeds: int) -> str:
+    return ",".join(map(str, range(1, seeds + 1)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import example_results
 import numpy as np
 import pytest
 import seeded_runs
@@ -16,6 +17,7 @@ from seeded_runs import BITS, TASK, in_row, runs
 from roberta_lab.config import ClaimConfig, Config, ConfigError, SizeConfig
 from roberta_lab.model.costs import costs_of
 from roberta_lab.reports.deciding import UNKNOWN, Deciding, Need, Spread, deciding, lines
+from roberta_lab.runs import results
 from roberta_lab.runs.jobs import Job
 from roberta_lab.tasks.costs import finetune_seconds
 
@@ -227,7 +229,7 @@ def test_lines_and_json_say_the_same() -> None:
     content: Any = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert [one["text"] for one in content["claims"]] == [one.text for one in needs]
     assert [one["decided"] for one in content["claims"]] == [False, True, False, False, False]
-    assert content["claims"][4] == {"question": "e", "have": 2, "why_not": "", "spread": {"deviation": 0.012, "freedom": 3}, "seeds": 5, "power": 0.21, "device_hours": 1.5, "decided": False, "text": needs[4].text}  # fmt: skip
+    assert content["claims"][4] == {"question": "e", "have": 2, "why_not": "", "spread": {"deviation": 0.012, "freedom": 3}, "seeds": 5, "power": 0.21, "device_hours": 1.5, "key": "sweep.seeds", "decided": False, "text": needs[4].text}  # fmt: skip
     assert (content["difference"]["seeds"], content["difference"]["text"]) == (4, asked.text)
     assert Deciding(needs).to_json()["difference"] is None  # type: ignore[index,call-overload]
 
@@ -238,3 +240,40 @@ def test_many_seeds_are_not_written_out_and_without_claims_there_is_no_line() ->
     assert not any("sweep.seeds" in line for line in lines(many)) and [*lines(Deciding(()))] == []
     twenty = Deciding((Need("a", 2, spread=Spread(1.0, 0), seeds=20),))
     assert [*lines(twenty)][-1].endswith(",19,20]")
+
+
+# ---------------------------------------------------------------- rows of the same weights
+def tunings(outputs: Path, rows: dict[str, tuple[float, ...]]) -> list[Job]:
+    """Return finetunings of one pretraining run, a seed of finetuning for each score."""
+    found = []
+    for row, scores in rows.items():
+        for seed, score in enumerate(scores, 1):
+            job = runs(outputs / "of", {}, {row: (None,)})[0]
+            job = replace(job, config=replace(job.config, finetune=replace(job.config.finetune, seed=seed)))
+            job = at(job, outputs / "finetune" / f"{row}-{seed}")
+            job.path.mkdir(parents=True)
+            results.write(
+                job.path,
+                example_results.finetuned(job.path.name, score, "0123456789ab", num_dev=1000, finetune_seed=seed),
+            )
+            found.append(job)
+    return found
+
+
+def test_of_rows_that_start_from_the_same_weights_seeds_of_finetuning_are_counted(tmp_path: Path) -> None:
+    """They are what the table pairs: their spread is the one that was measured, and `sweep.finetune_seeds` adds some."""
+    jobs = tunings(tmp_path, {"static": (60.0, 62.0, 61.0, 64.0), "dynamic": (61.0, 60.0, 63.0, 64.5)})
+    found = deciding(seeded_runs.config(claims=[CLAIM]), jobs)
+    [one] = found.claims
+    gaps = np.array([1.0, -2.0, 2.0, 0.5])
+    assert (one.have, one.key) == (4, "sweep.finetune_seeds") and one.spread == Spread(
+        pytest.approx(gaps.std(ddof=1)), 3
+    )
+    assert "4 seeds of finetuning with probability" in one.text
+    seconds = finetune_seconds(jobs[0].config)
+    assert seconds is not None and one.seeds is not None
+    assert one.device_hours == pytest.approx((one.seeds - 4) * 2 * seconds / 3600)
+    alone = deciding(planned(seeded_runs.config(claims=[replace(CLAIM, margin=2.0)]), spread=1.0), jobs)
+    assert [*lines(alone)][-1] == "all of them: sweep.finetune_seeds=[1,2,3,4,5]"
+    other = [*jobs[:4], *(replace(job, config=replace(job.config, seed=2)) for job in jobs[4:])]
+    assert deciding(seeded_runs.config(claims=[CLAIM]), other).claims[0].key == "sweep.seeds"

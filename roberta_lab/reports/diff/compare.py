@@ -81,16 +81,15 @@ def _metric(
     found = paired_difference(b, a, same_weights)
     assert found is not None, "the seeds are those of pairs"
     low, high = (end if math.isfinite(end) else None for end in (found.low, found.high))
-    mean_a, mean_b = (_mean(values, same_weights and found.n > 1) for values in (a, b))
-    return MetricDifference(column, name, mean_a, mean_b, found.mean, low, high, found.n)
+    return MetricDifference(column, name, _mean(a), _mean(b), found.mean, low, high, found.n)
 
 
-def _mean(values: Mapping[Seeds, float], is_of_tunings: bool) -> float:
+def _mean(values: Mapping[Seeds, float]) -> float:
     """Return the mean as differences are taken: of each pretraining seed's mean, so that B - A is their difference."""
     by_seed: dict[int, list[float]] = {}
     for (seed, _), value in values.items():
         by_seed.setdefault(seed, []).append(value)
-    return fmean(values.values()) if is_of_tunings else fmean(map(fmean, by_seed.values()))
+    return fmean(map(fmean, by_seed.values()))
 
 
 def _of_other_text(pair: Pair) -> bool:
