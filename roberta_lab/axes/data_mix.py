@@ -60,8 +60,8 @@ def science(config: DataMixConfig) -> dict[str, dict[str, object]]:
 _READ = {"pydoc": (), "hub": ("hub", "min_characters", "max_characters")}
 
 
-def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
-    """Return the documents of a pass.
+def training_documents(store: TokenStore, config: DataMixConfig, at_least: int = 1) -> TokenStore:
+    """Return the documents of a pass, at least so many where the store has them (`TokenStore.select`).
 
     If sources are read unequally often, the limit `train_tokens` is divided among them by their shares of the pass, and a
     document is taken with all its copies.
@@ -70,7 +70,7 @@ def training_documents(store: TokenStore, config: DataMixConfig) -> TokenStore:
     times = np.array([wanted[name] for name in store.manifest["sources"]])
     mixed = repeated(store, times)
     if config.train_tokens is None or config.train_tokens >= mixed.num_tokens or (times == times[0]).all():
-        return mixed.select(config.train_tokens)
+        return mixed.select(config.train_tokens, at_least)
     parts = [
         mixed.first_documents(
             np.flatnonzero(mixed.document_sources == source), config.train_tokens * number // mixed.num_tokens

@@ -85,6 +85,11 @@ def format_of(config: InputFormatConfig) -> Format:
     return FORMATS[config.name]
 
 
+def fewest_documents(config: InputFormatConfig) -> int:
+    """Return of how many documents a text must have so that the format can make inputs: pairs take a random B from another."""
+    return 2 if format_of(config).pairs else 1
+
+
 def plan(store: SentenceStore, config: InputFormatConfig, key: int, pairs: str = "random") -> Plan:
     """Return the plan of the configured format: a pure function of the corpus, the config, the key and `nsp.pairs`."""
     form = format_of(config)

@@ -57,11 +57,12 @@ def uniform_positions(
 def word_of(ids: Ints, maskable: Bools, vocabulary: Vocabulary) -> tuple[Ints, Ints]:
     """Return the number of each token's word in its row, (B, T), and the tokens of each word, (B, W); 0 where there is none.
 
-    A word begins at a token that does not continue one, and after a place that may not be selected. Numbers count from 0
-    and mean something at maskable places only.
+    A word begins at a token that does not continue one, and after a place that may not be selected. A special token that may
+    be (fairseq's selection) is a word of its own. Numbers count from 0 and mean something at maskable places only.
     """
     assert vocabulary.continues_word is not None
-    continues = vocabulary.continues_word[ids]
+    special = np.isin(ids, vocabulary.special_ids)
+    continues = vocabulary.continues_word[ids] & ~special & ~np.pad(special, ((0, 0), (1, 0)))[:, :-1]
     starts = maskable & ~(continues & np.pad(maskable, ((0, 0), (1, 0)))[:, :-1])
     word = np.maximum(np.cumsum(starts, axis=1) - 1, 0)
     sizes = np.zeros((len(word), int(word.max(initial=0)) + 1), np.int64)
@@ -103,14 +104,16 @@ def spans(
     """Choose spans of whole words until the counts are reached (SpanBERT, Joshi et al. 2020, Section 3.1).
 
     Again and again a word is drawn uniformly from those that are not yet chosen; the span is it and the words after it, up
-    to a random length, without those that are chosen already and not beyond a place that may not be selected. The last
-    span ends where the count is reached, also inside a word. All tokens of a span are replaced alike.
+    to a random length, without those that are chosen already and not beyond a place that may not be selected, or a special
+    token. The last span ends where the count is reached, also inside a word. All tokens of a span are replaced alike.
     """
     word, sizes = word_of(ids, maskable, vocabulary)
     num_rows, most = sizes.shape
     segment = np.zeros(sizes.shape, np.int64)  # which run of maskable places a word is in: a span ends with it
     rows, columns = np.nonzero(maskable)
-    segment[rows, word[rows, columns]] = np.cumsum(~maskable, axis=1)[rows, columns]
+    special = np.isin(ids, vocabulary.special_ids)
+    borders = ~maskable + special + np.pad(special, ((0, 0), (1, 0)))[:, :-1].astype(np.int64)
+    segment[rows, word[rows, columns]] = np.cumsum(borders, axis=1)[rows, columns]
     numbers = np.arange(most)[None, :]
     order = np.argsort(hashed(stream_key(0, "span"), keys[:, None], numbers), axis=1)
     lengths = span_lengths(hashed(stream_key(0, "span length"), keys[:, None], numbers), config)

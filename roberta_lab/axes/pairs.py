@@ -62,7 +62,8 @@ def random_pairs(pieces: Pieces, chunks: Chunks, below: Below, key: int, config:
     """
     if len(np.unique(pieces.starts[np.concatenate([[0], pieces.document_ends[:-1]])])) < 2:
         raise ConfigError(
-            f"input_format={config.name} takes a random B from another document: the corpus has 1, allowed: 2 and more"
+            f"input_format={config.name} takes a random B from another document: the training text, or the held-out one, has 1. "
+            "Allowed: 2 and more (data_mix.held_out_share; of text files, document_separator=blank_line or line makes more)."
         )
     split, ends, wanted = chunks
     here = np.arange(len(pieces.starts))

@@ -139,14 +139,20 @@ class TokenStore:
         lows, highs = np.maximum(starts[run], borders[shard]), np.minimum(ends[run], borders[shard + 1])
         return shard, lows - borders[shard], highs - borders[shard]
 
-    def select(self, num_tokens: int | None) -> Self:
+    def select(self, num_tokens: int | None, at_least: int = 1) -> Self:
         """Return the first `num_tokens` tokens of the documents in the order of their hashes, to the end of a sentence.
 
-        None selects everything. The selected documents keep their order in the store.
+        None selects everything. The selected documents keep their order in the store. Where they would be fewer than `at_least`,
+        so many are taken, each with its share of the tokens: a book alone may hold them all.
         """
         if num_tokens is None or num_tokens >= self.num_tokens:
             return self
-        return self.keep(*self.first_documents(np.arange(len(self.document_ends)), num_tokens))
+        documents, sizes = self.first_documents(np.arange(len(self.document_ends)), num_tokens)
+        if len(documents) < at_least:
+            first = self.first_documents(np.arange(len(self.document_ends)), self.num_tokens)[0][:at_least]
+            shares = [self.first_documents(first[i : i + 1], num_tokens // at_least) for i in range(len(first))]
+            documents, sizes = (np.concatenate(column) for column in zip(*shares, strict=True))
+        return self.keep(documents, sizes)
 
     def first_documents(self, documents: Ints, num_tokens: int) -> tuple[Ints, Ints]:
         """Return those of these documents that hold the first `num_tokens` tokens in the order of their hashes.

@@ -11,6 +11,7 @@ from roberta_lab.axes.batch_size import batch_plan, micro_batch_size
 from roberta_lab.axes.data_mix import tokens_by_source, training_documents
 from roberta_lab.axes.epochs import Epochs, epochs_of
 from roberta_lab.axes.examples import Vocabulary, gather
+from roberta_lab.axes.input_format import fewest_documents
 from roberta_lab.axes.masking import masked_rows
 from roberta_lab.axes.sentence_store import TokenStore
 from roberta_lab.config import Config
@@ -32,7 +33,9 @@ def main(job: Job) -> Json:
     config = job.config
     prepared = prepared_for(config)
     encoding = tokenizer.load(prepared.tokenizer)
-    store = training_documents(token_store.open_store(prepared.store / "train"), config.data_mix)
+    store = training_documents(
+        token_store.open_store(prepared.store / "train"), config.data_mix, fewest_documents(config.input_format)
+    )
     plans = epochs_of(store, config, KeptCounts(store, Path(config.paths.cache), config.trainer.progress))
     plan = plans.plan(config.inspect.epoch)
     numbers = np.arange(min(config.inspect.examples, plan.num_examples))

@@ -21,7 +21,12 @@ _OF_URLS = (
 )
 _KNOWN = (
     *(r"hf_[A-Za-z0-9]{16,}", r"gh[pousr]_[A-Za-z0-9]{16,}", r"github_pat_\w{16,}", r"glpat-[\w-]{16,}"),
-    *(r"sk-[A-Za-z0-9_-]{16,}", r"(?:AKIA|ASIA)[0-9A-Z]{16}", r"AIza[\w-]{30,}", r"xox[abeprs]-[\w-]{10,}"),
+    *(
+        r"sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
+        r"(?:AKIA|ASIA)[0-9A-Z]{16}",
+        r"AIza[\w-]{30,}",
+        r"xox[abeprs]-[\w-]{10,}",
+    ),
     *(r"wandb_v\d_\w{16,}", r"local-[0-9a-f]{40}", r"pypi-[\w-]{32,}", r"npm_[A-Za-z0-9]{30,}"),
     r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
 )

@@ -75,15 +75,14 @@ def common_text(corpus: Path, mix: DataMixConfig) -> CommonText:
     places = [place for place, name in enumerate(mix.sources) if name in (mix.common_sources or mix.sources)]
     left = CHARACTERS_PER_TOKEN * mix.validation_tokens
     chosen = _first_documents(corpus, places, left)
-    texts = {
-        parts.document_hash(document["id"]): document["sentences"]
-        for stem in parts.names(corpus)
-        for document in parts.lines(corpus, stem, "validation", chosen)
-    }
+    texts: dict[int, list[list[str]]] = {}  # by the hash of a name, which several documents may have
+    for stem in parts.names(corpus):
+        for document in parts.lines(corpus, stem, "validation", chosen):
+            texts.setdefault(parts.document_hash(document["id"]), []).append(document["sentences"])
     documents = []
     for name in chosen:
         sentences, characters = [], 0
-        for sentence in texts[name]:
+        for sentence in texts[name].pop(0):
             if characters >= min(OF_ONE_DOCUMENT, left):
                 break
             sentences.append(sentence)

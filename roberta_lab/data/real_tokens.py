@@ -4,8 +4,10 @@ Inputs are rarely full. How many tokens a step holds, and how many steps a pass 
 which depend on the text: so a sample of the store is planned as training plans it.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +15,11 @@ from roberta_lab.axes import data_mix
 from roberta_lab.axes.batch_size import batch_tokens
 from roberta_lab.axes.data_mix import training_documents
 from roberta_lab.axes.epochs import epochs_of
-from roberta_lab.axes.input_format import format_of
-from roberta_lab.config import Config, DataMixConfig, TokenizerConfig
+from roberta_lab.axes.input_format import fewest_documents, format_of
+from roberta_lab.config import Config, ConfigError, DataMixConfig, SourceConfig
 from roberta_lab.data import token_store
+from roberta_lab.data.corpus.sources import files
+from roberta_lab.data.corpus.sources.remote import is_url
 from roberta_lab.data.verified import read_json
 
 SAMPLE_TOKENS = 2_000_000  # of the store: planning 1.35M tokens of segment pairs takes 10 ms
@@ -79,8 +83,9 @@ def real_tokens(config: Config) -> RealTokens:
 
 def _counted(config: Config, folder: Path) -> RealTokens:
     """Return the numbers of a prepared store, planned as in training: all of it, or a sample."""
-    store = training_documents(token_store.open_store(folder / "train"), config.data_mix)
-    sample = store.select(SAMPLE_TOKENS)
+    at_least = fewest_documents(config.input_format)
+    store = training_documents(token_store.open_store(folder / "train"), config.data_mix, at_least)
+    sample = store.select(SAMPLE_TOKENS, at_least)
     examples, tokens = epochs_of(sample, config).size(0)
     aimed, mean = batch_tokens(sample, config), tokens / examples
     per_pass = mean * examples * store.num_tokens / sample.num_tokens
@@ -117,8 +122,13 @@ def prepared_store(config: Config) -> Path | None:
     mix, cache = config.data_mix, Path(config.paths.cache)
     if not cache.is_dir():
         return None
-    corpora = _contents(cache / "corpus", mix, ("deduplicate", "held_out_share"))
-    tokenizers = _contents(cache / "tokenizer", config.tokenizer, ("kind", "vocab_size"))
+    corpora = _contents(cache / "corpus", lambda inputs: _is_of(mix, inputs))
+    asked: dict[str, object] = {"kind": config.tokenizer.kind, "vocab_size": config.tokenizer.vocab_size}
+    if config.tokenizer.path:
+        from roberta_lab.data import tokenizer_files
+
+        asked = {"published": tokenizer_files.fingerprint(config.tokenizer.path)}
+    tokenizers = _contents(cache / "tokenizer", lambda inputs: asked.items() <= {"published": None, **inputs}.items())
     found = []
     for path in sorted((cache / "tokens").glob("*/manifest.json")):
         inputs = read_json(path)["inputs"]
@@ -128,7 +138,32 @@ def prepared_store(config: Config) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def _contents(folder: Path, config: DataMixConfig | TokenizerConfig, names: tuple[str, ...]) -> set[str]:
-    """Return the content ids of the prepared folders whose inputs have the config's values of some names."""
+def _contents(folder: Path, fits: Callable[[Mapping[str, Any]], bool]) -> set[str]:
+    """Return the content ids of the prepared folders whose inputs fit."""
     manifests = [read_json(path) for path in folder.glob("*/manifest.json")]
-    return {m["content"] for m in manifests if all(m["inputs"].get(name) == getattr(config, name) for name in names)}
+    return {manifest["content"] for manifest in manifests if fits(manifest["inputs"])}
+
+
+def _is_of(mix: DataMixConfig, inputs: Mapping[str, Any]) -> bool:
+    """Return whether a corpus was made as the mix says, of files of these names and sizes, as far as they are on a disk."""
+    made_of = dict(inputs.get("sources", []))
+    as_said = all(inputs.get(name) == getattr(mix, name) for name in ("deduplicate", "held_out_share"))
+    return as_said and all(_has_files(source, made_of.get(name, {})) for name, source in mix.sources.items())
+
+
+def _has_files(source: SourceConfig, then: Mapping[str, Any]) -> bool:
+    if not source.path or is_url(source.path):
+        return True
+    made_of = {name: file["bytes"] for name, file in then.get("files", {}).items()}
+    try:
+        now = {file.name: _size(file, made_of) for file in files.find(source)}
+    except (ConfigError, OSError):
+        return True  # they are not here any more
+    return now == made_of
+
+
+def _size(file: files.SourceFile, made_of: Mapping[str, int]) -> int | None:
+    """Return the bytes of text of a file; of a compressed one, which is not unpacked here, those that are noted."""
+    assert isinstance(file.path, Path)
+    is_plain = file.path.name == PurePosixPath(file.name).name  # else it has the ending of a compression
+    return file.path.stat().st_size if is_plain else made_of.get(file.name)

@@ -72,6 +72,8 @@ def mask_settings(config: MaskingConfig) -> Settings:
     if config.name != "static":
         del values["num_patterns"]
     values["whole_words"] = rule == "whole_words"  # however it was said
+    if config.selection == "fairseq" and rule != "uniform":
+        values["special_tokens"] = "words"  # of their own; older code took one for the beginning of the word behind it
     if values["whole_words"]:
         values.pop("positions", None)
     unread = {key for positions in POSITIONS.values() for key in positions.reads} - {*positions_of(config).reads}

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from roberta_lab.axes import tokenizer
 from roberta_lab.axes.batch_size import Rank, accumulation, micro_batch_size
 from roberta_lab.axes.data_mix import training_documents
+from roberta_lab.axes.input_format import fewest_documents
 from roberta_lab.config import Config, Damaged, stopping
 from roberta_lab.data import local_copy, pool, token_store
 from roberta_lab.data.common_set import CommonSet, common_text
@@ -126,8 +127,9 @@ def train(
     stores = [token_store.open_store(tokens / split) for split in ("train", "validation")]
     num_threads = config.trainer.threads or ranks.threads_of(config.trainer)
     with threads(num_threads), gpu_code.kernels(config):
-        documents = training_documents(stores[0], config.data_mix)
-        held_out = stores[1].select(config.data_mix.validation_tokens)
+        at_least = fewest_documents(config.input_format)
+        documents = training_documents(stores[0], config.data_mix, at_least)
+        held_out = stores[1].select(config.data_mix.validation_tokens, at_least)
         module = PretrainingModule(config, encoding.vocab_size, encoding.pad_id)
 
         def common() -> CommonSet | None:

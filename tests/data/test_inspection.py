@@ -373,7 +373,7 @@ batches
   epochs of the run       5.0  10 steps
   inputs a step             2
   tokens a step      12 to 14  mean 13.0
-  padding              13.33%  4 of 30; cut as training cuts the first epoch
+  padding saved        13.33%  4 of 30; which training does not compute; cut as it cuts the first epoch
 
 the plan of the whole corpus
   sentences           6

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig
+from roberta_lab.config import ConfigError, DataMixConfig, SourceConfig, nearest
 from roberta_lab.data.corpus.sources import hub, kinds, pydoc, scanning
 from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.scanning import Scan
@@ -36,6 +36,10 @@ def check(data_mix: DataMixConfig) -> None:
     """Raise ConfigError for a mix that cannot be read. Use no network."""
     if not data_mix.sources:
         raise ConfigError("data_mix.sources is empty: name at least one, or choose data_mix=pydoc.")
+    for name in data_mix.common_sources or ():
+        if name not in data_mix.sources:
+            allowed = f"{nearest(name, [*data_mix.sources])} Allowed: {', '.join(data_mix.sources)}."
+            raise ConfigError(f"data_mix.common_sources={name}: the mix has no such source.{allowed}")
     for name, source in data_mix.sources.items():
         where = f"data_mix.{name}"
         if source.kind == "hub":

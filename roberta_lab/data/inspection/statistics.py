@@ -71,7 +71,7 @@ class BatchStatistics:
     run: tuple[int, float]  # steps of the whole run, and how many epochs they are
     inputs: tuple[int, float, int]  # of a step: fewest, mean, most
     tokens: tuple[int, float, int]
-    padding: Share  # of the positions that the model computes
+    padding: Share  # of the positions that a model would compute that pads inputs to the longest of their micro-batch
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _batches(batches: BatchStatistics) -> tuple[Line, ...]:
         Line("epochs of the run", f"{batches.run[1]:,.1f}", f"{batches.run[0]:,} steps"),
         Line("inputs a step", *_range(batches.inputs)),
         Line("tokens a step", *_range(batches.tokens)),
-        share_line("padding", batches.padding, f"cut as training cuts {part}"),
+        share_line("padding saved", batches.padding, f"which training does not compute; cut as it cuts {part}"),
     )
 
 

@@ -123,6 +123,7 @@ class _Plain(io.RawIOBase):
         self._stream = _new(path)
         self._file = opened(path)
         self._is_fresh = True  # whether the stream has seen no byte yet
+        self._has_ended = False  # whether a stream before it has ended
 
     def readable(self) -> bool:
         return True
@@ -136,11 +137,17 @@ class _Plain(io.RawIOBase):
         while True:
             raw = b""
             if self._stream.eof:
-                raw = self._stream.unused_data or self._file.read(_READ)
-                raw = raw if self._path.suffix == ".zst" else raw.lstrip(b"\0")  # which pads the other kinds
-                self._stream, self._is_fresh = _new(self._path), True
-            if not raw and self._stream.needs_input and not (raw := self._file.read(_READ)):
-                if (self._is_fresh and self._given) or (self._is_fresh and not self._file.tell()):
+                raw = self._stream.unused_data
+                self._stream, self._is_fresh, self._has_ended = _new(self._path), True, True
+            is_padded = (
+                self._is_fresh and self._has_ended and self._path.suffix != ".zst"
+            )  # the other kinds may be, by NULs
+            if is_padded:
+                raw = raw.lstrip(b"\0")
+            while not raw and self._stream.needs_input and (read := self._file.read(_READ)):
+                raw = read.lstrip(b"\0") if is_padded else read
+            if not raw and self._stream.needs_input:
+                if self._is_fresh and (self._has_ended or not self._file.tell()):
                     return 0
                 raise EOFError("the file ends within a compressed stream")
             self._is_fresh = False

@@ -10,7 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, dropwhile, groupby
+from itertools import chain, dropwhile, groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -21,6 +21,7 @@ from roberta_lab.data.corpus.sources.files import SourceFile
 from roberta_lab.data.corpus.sources.rows import Fields, Row, csv_rows, expect_fields, json_rows, parquet_rows
 
 ALLOWED_BAD, ALLOWED_SHARE = 10, 0.01  # malformed records in a file
+FIRST_ROWS = 100  # among which one has each field that the config names
 _EARLY = 1 << 22  # characters
 _WITH_FIELDS = ("jsonl", "csv", "parquet")
 
@@ -82,13 +83,19 @@ def hub_documents(source: SourceConfig, counts: Counter[str], name: str, shard: 
 
 def check(source: SourceConfig) -> None:
     """Raise ConfigError for keys that the kind of the source does not read, and for impossible values."""
+    usual = SourceConfig("")
     for key, kinds in {
+        "text_field": _WITH_FIELDS,
         "id_field": (*_WITH_FIELDS, "wikiextractor"),
-        "title_field": _WITH_FIELDS,
+        "title_field": (*_WITH_FIELDS, "hub"),  # of a mix that can be read from both places
         "document_separator": ("text",),
+        "min_characters": (*_READERS, "hub"),
+        "max_characters": (*_READERS, "hub"),
     }.items():
-        if getattr(source, key) is not None and source.kind in _READERS and source.kind not in kinds:
-            raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {source.path} is {source.kind}.")
+        if getattr(source, key) != getattr(usual, key) and source.kind not in kinds:
+            where = source.path or "this source"
+            own = f" It has hub.{key}." if source.kind == "hub" and hasattr(source.hub, key) else ""
+            raise ConfigError(f"{key} is read by sources of kind {', '.join(kinds)}; {where} is {source.kind}.{own}")
     if source.kind == "wikiextractor" and source.id_field not in (None, *wikiextractor.FIELDS):
         allowed = f"allowed are {', '.join(wikiextractor.FIELDS)} and null"
         raise ConfigError(f"id_field={source.id_field!r} of {source.path}: {allowed}.")
@@ -197,11 +204,9 @@ def _records(file: SourceFile, source: SourceConfig, rows: Iterator[Row], counts
 def _rows(
     file: SourceFile, text_field: str, others: Iterable[str | None], rows: Iterator[Row], counts: Counter[str]
 ) -> Iterator[tuple[int, Fields]]:
-    """Yield the rows that can be read. The first one must have the text and the other wanted fields."""
+    """Yield the rows that can be read. Raise ConfigError where they have no such fields (`_with_wanted`), or many cannot be read."""
     good, bad, too_many, first_reason = 0, 0, False, ""
-    for position, row in rows:
-        if isinstance(row, dict) and not good:
-            expect_fields(row, file, (text_field, *others))
+    for position, row in _with_wanted(rows, file, text_field, others):
         if reason := _reason(row, text_field):
             bad += 1
             first_reason = first_reason or f"the first is record {position + 1}: {reason}"
@@ -214,6 +219,24 @@ def _rows(
     hopeless = not good and file.end is None  # the bad lines of a large file may all be in this range
     if too_many or (bad and hopeless):
         raise ConfigError(f"{file.path}: {bad} of the first {good + bad} records are malformed; {first_reason}.")
+
+
+def _with_wanted(rows: Iterator[Row], file: SourceFile, text_field: str, others: Iterable[str | None]) -> Iterator[Row]:
+    """Yield the rows. The first object must have the text, and one of the first ones each other field that is wanted.
+
+    Records of JSON may leave out what they do not have.
+    """
+    for position, row in rows:
+        if not isinstance(row, dict):
+            yield position, row
+            continue
+        expect_fields(row, file, (text_field,))
+        ahead = [] if {*others} - {None} <= row.keys() else [*islice(rows, FIRST_ROWS)]
+        fields = (one for one in (row, *(other for _, other in ahead)) if isinstance(one, dict))
+        expect_fields(dict.fromkeys(chain.from_iterable(fields)), file, others)
+        yield from ((position, row), *ahead)
+        break
+    yield from rows
 
 
 def _reason(row: Fields | str, text_field: str) -> str:

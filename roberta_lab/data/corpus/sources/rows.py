@@ -63,9 +63,7 @@ def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Itera
                 pass
             yield position, f"longer than {MAX_LINE} bytes"
             continue
-        line = text.decode(raw, counts)
-        if position == 0:
-            line = _without_mark(line, counts)
+        line = _without_mark(text.decode(raw, counts), counts)  # at any line: files are concatenated with it
         if not line.strip():
             continue
         try:
@@ -75,7 +73,7 @@ def json_rows(stream: BinaryIO, counts: Counter[str], file: SourceFile) -> Itera
             yield position, f"not JSON ({error})"
             continue
         if isinstance(found, Twice):
-            expect_distinct(found.elements(), f"{file.path}, record {position + 1}")
+            expect_distinct([*found.elements()], f"{file.path}, record {position + 1}")
         yield position, found if isinstance(found, dict) else f"a JSON {type(found).__name__}, not an object"
 
 
