@@ -14,7 +14,7 @@ from mask_configs import EVERY_CONFIG
 
 from roberta_lab.axes import Bools, Ints, masking, rng
 from roberta_lab.axes.examples import IGNORED, Vocabulary
-from roberta_lab.axes.mask_positions import POSITIONS, Chosen, Positions, uniform_positions
+from roberta_lab.axes.mask_positions import POSITIONS, Chosen, Positions, spans, uniform_positions, word_of
 from roberta_lab.axes.masking import mask, num_masked
 from roberta_lab.config import ConfigError, MaskingConfig
 
@@ -291,6 +291,24 @@ def test_fairseq_counts_specials_and_may_select_them_but_never_padding() -> None
     shares = [chosen[ids == i].mean() for i in (0, 2)]
     assert all(abs(share - 0.15) < 0.02 for share in shares), "specials are selected like text"
     assert (masking.maskable(~text, lengths, DYNAMIC) == text).all()
+
+
+def test_a_special_token_that_may_be_selected_is_a_word_of_its_own() -> None:
+    """As fairseq has it: what follows `<s>` or `</s>` begins a word, also where a tokenizer says that it continues one."""
+    ids = np.array([[0, 4, 5, 2, 7, 2, 1]])
+    continues = np.array([False] * 4 + [True] * 4)
+    vocabulary = dataclasses.replace(
+        VOCABULARY, continues_word=np.pad(continues, (0, VOCABULARY.size - 8)), special_ids=(0, 1, 2, 3)
+    )
+    allowed = np.array([[True] * 6 + [False]])
+    word, sizes = word_of(ids, allowed, vocabulary)
+    assert word[0, :6].tolist() == [0, 1, 1, 2, 3, 4] and sizes[0].tolist() == [1, 2, 1, 1, 1]
+    config = MaskingConfig("dynamic", positions="span", span_p=0.01, max_span=10)
+    for key in range(20):
+        chosen = spans(ids, allowed, np.array([key], np.uint64), np.array([6]), vocabulary, config)
+        assert chosen.selected[0, :6].all() and chosen.units is not None
+        together = {tuple(ids[0][chosen.units[0] == unit].tolist()) for unit in {*chosen.units[0, :6].tolist()}}
+        assert together == {(0,), (4, 5), (2,), (7,)}, "no span goes beyond one"
 
 
 def words_of(ids: list[int], text: list[bool]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """The common held-out set: the same text and the same words masked, whatever the format, the masks and the tokenizer."""
 
+import json
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ import torch
 from test_corpus import BPE, mix, write_articles
 
 from roberta_lab.axes.tokenizer import Encoding, train_bytelevel_bpe, train_wordpiece
-from roberta_lab.config import ModelConfig
+from roberta_lab.config import ConfigError, ModelConfig
 from roberta_lab.data.common_set import CommonSet, CommonText, Word, common_text, masked_words
 from roberta_lab.data.corpus.preparation import prepare
 from roberta_lab.model import common_score
@@ -89,6 +90,24 @@ def test_the_digest_tells_texts_masks_and_lengths_apart(text: CommonText) -> Non
     others = [CommonText((flipped, *text.documents[1:])), CommonText(text.documents[1:])]
     digests = {CommonSet(t, encoding, 32).digest for t in (text, *others)} | {CommonSet(text, encoding, 64).digest}
     assert len(digests) == 4
+
+
+def test_documents_of_one_id_keep_their_own_texts(tmp_path: Path) -> None:
+    """Ids that start anew in each file: each text is there once."""
+    for name, texts in (("a", TEXTS[:20]), ("b", TEXTS[20:40])):
+        lines = [json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(texts)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    alone = mix(tmp_path / "*.jsonl", held_out_share=0.5)
+    config = replace(alone, sources={"mine": replace(alone.sources["mine"], id_field="id")})
+    found = common_text(prepare(config, BPE, tmp_path / "cache", progress=False, num_workers=1).corpus, config)
+    said = [" ".join(word.text for sentence in document for word in sentence) for document in found.documents]
+    assert len({*said}) == len(said) > 10
+
+
+def test_common_sources_that_the_mix_does_not_have_are_refused(tmp_path: Path) -> None:
+    write_articles(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(ConfigError, match=r"data_mix.common_sources=mines: .* Did you mean 'mine'\? Allowed: mine\."):
+        prepare(mix(tmp_path / "a.jsonl", common_sources=["mines"]), BPE, tmp_path / "cache", progress=False)
 
 
 def test_mixes_share_the_text_of_their_common_sources(tmp_path: Path) -> None:

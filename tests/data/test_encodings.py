@@ -1,10 +1,13 @@
 """Text that is not plain UTF-8, names that are there twice, and the shapes in which others keep JSON lines."""
 
+import bz2
 import codecs
 import gzip
 import json
+import lzma
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +45,24 @@ def test_a_byte_order_mark_is_honoured(tmp_path: Path, kind: str, encoding: str,
     found, counts = paragraphs(path, kind)
     assert found == RUSSIAN.splitlines()
     assert counts[text.INVALID] == counts["control characters removed"] == 0
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_of_nothing_has_no_documents_and_padding_is_no_text(tmp_path: Path, pack: Any) -> None:
+    """An empty shard of an export; tapes and some tools pad with NULs, and members may be empty too."""
+    ending = {gzip.compress: ".gz", bz2.compress: ".bz2", lzma.compress: ".xz"}[pack]
+    path = tmp_path / f"a.txt{ending}"
+    for content, expected in (
+        (pack(b""), []),
+        (pack(b"One.\n") + b"\0" * 100_000, ["One."]),
+        (pack(b"") + pack(b"One.\n") + pack(b""), ["One."]),
+        (pack(b"One.\n") + b"\0" * 512 + pack(b"Two.\n"), ["One.", "Two."]),
+    ):
+        path.write_bytes(content)
+        assert " ".join(paragraphs(path)[0]).split() == expected
+    path.write_bytes(pack(b"One.\n" * 100)[:-9])
+    with pytest.raises(ConfigError, match="ends within a compressed stream"):
+        paragraphs(path)
 
 
 @pytest.mark.parametrize("cut", [1, 3])

@@ -63,6 +63,20 @@ def test_counted_tokens_are_those_that_training_sees(
     assert found.step_basis == found.pass_basis == "counted on the prepared store"
 
 
+def test_a_store_of_other_files_is_not_counted(prepared: tuple[Config, Prepared], tmp_path: Path) -> None:
+    """Every corpus of one's own has the same name: its files are told by name and size, as far as they are there."""
+    config, _ = prepared
+    assert real_tokens.prepared_store(config) is not None
+    [name] = config.data_mix.sources
+    for text, is_known in (("more text\n", False), ("", False)):
+        (other := tmp_path / "other.jsonl").write_text(text)
+        moved = replace(config.data_mix.sources[name], path=str(other))
+        mix = replace(config.data_mix, sources={name: moved})
+        assert (real_tokens.prepared_store(replace(config, data_mix=mix)) is not None) == is_known
+    gone = replace(config.data_mix, sources={name: replace(moved, path=str(tmp_path / "gone.jsonl"))})
+    assert real_tokens.prepared_store(replace(config, data_mix=gone)) is not None
+
+
 def test_a_sample_stands_for_the_whole(prepared: tuple[Config, Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = real_tokens.real_tokens(prepared[0])
     monkeypatch.setattr(real_tokens, "SAMPLE_TOKENS", 2500)

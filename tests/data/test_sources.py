@@ -343,6 +343,13 @@ def test_mistakes_in_the_config(tmp_path: Path) -> None:
         (tmp_path, "text", {"id_field": "id"}, r"id_field is read by sources of kind jsonl"),
         (tmp_path, "jsonl", {"document_separator": "line"}, r"document_separator is read by"),
         (tmp_path, "text", {"max_characters": 1 << 23}, r"allowed are 1 to 4194304"),
+        (
+            tmp_path,
+            "text",
+            {"text_field": "body"},
+            r"text_field is read by sources of kind jsonl, csv, parquet; .* is text\.",
+        ),
+        ("", "pydoc", {"min_characters": 9}, r"min_characters is read by sources of kind .*; this source is pydoc\."),
         (tmp_path, "wikiextractor", {"id_field": "idd"}, r"allowed are id, revid, url, title"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -384,7 +391,9 @@ def test_malformed_records_are_counted_up_to_a_share(tmp_path: Path) -> None:
     bad = [b"{", b"[1]", b"null", b'{"other": 1}', b'{"text": 5}', b"[" * 100_000, b'{"text": "cut', b"1" * 5000]
     good = [b'{"text": "line"}', b'{"text": null}', b"", b"\r"]
     found, counts = read_bytes(tmp_path, b"\n".join([*good, *bad, b'\xef\xbb\xbf{"text": "BOM"}', *good]), "jsonl")
-    assert [d.id for d in found] == ["file.jsonl:0", "file.jsonl:12", "file.jsonl:13"], "files are concatenated with a mark"
+    assert [d.id for d in found] == ["file.jsonl:0", "file.jsonl:12", "file.jsonl:13"], (
+        "files are concatenated with a mark"
+    )
     assert (counts["records malformed"], counts["documents empty"]) == (8, 2)
     with pytest.raises(ConfigError, match=r"file\.jsonl: 11 of the first 12 .* record 2: not JSON \(Expecting"):
         read_bytes(tmp_path, b"\n".join([good[0], *[b"x"] * 1000]), "jsonl")
@@ -402,6 +411,12 @@ def test_fields_that_are_not_there(tmp_path: Path) -> None:
     found, counts = read_bytes(tmp_path, raw + b'{"body": "z"}', "jsonl", text_field="body", id_field="name")
     assert [(d.id, d.paragraphs) for d in found] == [("y", ["x"]), ("file.jsonl:1", ["z"])]
     assert counts["records without id"] == 1
+    found, _ = read_bytes(tmp_path, b'{"body": "first"}\n' + raw, "jsonl", text_field="body", title_field="name")
+    assert [(d.title, d.paragraphs) for d in found] == [("", ["first"]), ("y", ["x"])], (
+        "records may leave out what they lack"
+    )
+    with pytest.raises(ConfigError, match=r"the column 'text' is there twice\. Its columns: text, text"):
+        read_bytes(tmp_path, b'{"text": "a", "text": "b"}', "jsonl")
 
 
 def test_csv_against_the_writer(tmp_path: Path) -> None:

@@ -103,6 +103,19 @@ def test_a_selection_is_of_documents_in_the_order_of_their_hashes(tmp_path: Path
     assert selection.shards is store.shards
 
 
+def test_a_selection_has_as_many_documents_as_are_needed(tmp_path: Path) -> None:
+    """A novel alone may hold all tokens that are wanted; a format of pairs takes B from another document."""
+    books = [EncodedDocument(f"book{i}", [[5] * 10] * 100) for i in range(4)]
+    write(tmp_path / "s", books, 1000, {})
+    store = token_store.open_store(tmp_path / "s")
+    assert len(store.select(200).document_ends) == 1
+    two = store.select(200, at_least=2)
+    assert np.diff(two.document_ends, prepend=0).tolist() == [10, 10] and two.num_tokens == 200
+    assert {*two.document_hashes} >= {*store.select(200).document_hashes}
+    assert sentences(store.select(2500, at_least=2)) == sentences(store.select(2500))
+    assert store.select(None, at_least=9) is store
+
+
 def test_a_larger_selection_contains_a_smaller_one(tmp_path: Path) -> None:
     write(tmp_path / "s", documents(), 1000, {})
     store = token_store.open_store(tmp_path / "s")
