@@ -9,7 +9,10 @@ from roberta_lab.config import Config, ConfigError, nearest
 _RATE = "The peak learning rate of pretraining is batch_size.peak_lr, that of finetuning finetune.lr"
 _STEPS = "Pretraining ends after batch_size.steps steps, finetuning after finetune.epochs epochs"
 _BATCH = "The sequences of a step are batch_size.sequences in pretraining, finetune.batch in finetuning"
-_MICRO = "What a device takes at a time is trainer.micro_batch_size; the number of accumulated ones follows from it"
+_MICRO = (
+    "What a device takes at a time is trainer.micro_batch_size in pretraining, from which the number of accumulated ones "
+    "follows; finetuning takes finetune.batch whole"
+)
 _LENGTH = "The longest input is input_format.max_length in pretraining, task.max_length in finetuning"
 _DATA = "Own text is data_mix=own data_mix.own.path=FOLDER, own labels task=text_classification task.path=FOLDER"
 _RESUME = "Nothing to type: the same command goes on from the last checkpoint, and skips what is complete"

@@ -34,6 +34,7 @@ from roberta_lab.tasks.metrics import constant_predictions, score, share_no_bett
 from roberta_lab.tasks.result import FinetuningResult, at_chance, predictions_file
 from roberta_lab.tasks.task_model import TaskModel, predict
 from roberta_lab.training import gpu_code
+from roberta_lab.training.devices import device_of
 from roberta_lab.training.rows import Row
 from roberta_lab.training.trainer import RetryingHalfPrecision, build_trainer, fit, joint_norm, seed_dropout, threads
 
@@ -52,6 +53,7 @@ class FinetuningModule(L.LightningModule):
         super().__init__()
         self.config, self.num_steps, tune = config, num_steps, config.finetune
         encoder = start.encoder(tune.dropout, stream_key(tune.seed, "finetune/encoder"))
+        encoder.layers.checkpointing = config.trainer.activation_checkpointing
         torch.manual_seed(stream_key(tune.seed, "finetune/head") >> 1)
         self.model = TaskModel(encoder, head, num_labels, encoder.config)
         self.losses: list[Tensor] = []  # of each step; reading them waits for a GPU, so that is done rarely
@@ -220,6 +222,7 @@ def finetune(config: Config, start: InitialModel, data: TaskData, directory: Pat
         evaluated = {"dev": (best.predictions, best.scores)}
         if best.weights is not None:
             module.model.load_state_dict(best.weights)
+            module.model.to(device_of(config.trainer.accelerator))  # Lightning leaves it on the CPU
             evaluated |= {split: evaluate(split) for split in data.others}
     for split, (found, _) in evaluated.items():
         lines = (json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found)

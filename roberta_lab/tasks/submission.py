@@ -24,14 +24,20 @@ def check(task: TaskConfig) -> Submission:
 
 
 def splits(task: TaskConfig, data: TaskData) -> list[str]:
-    """Return the splits that have files: GLUE's tests, SQuAD's dev and whatever is beside it. Raises ConfigError for none."""
+    """Return the splits that have files: GLUE's tests, SQuAD's dev and whatever is beside it.
+
+    Raises ConfigError where there is none, or where `task.num_dev` takes a part of one: a submission is whole.
+    """
     files = check(task)
-    if files.splits is None:
-        return ["dev", *data.others]
-    wanted = files.splits(task)
-    found = [split for split in wanted if split in data.others]
+    wanted = ["dev", *data.others] if files.splits is None else files.splits(task)
+    found = [split for split in wanted if split in data.splits]
     if not found:
         raise ConfigError(f"finetune.submission: {task.name}'s files have no split {' or '.join(wanted)}.")
+    for split in found:
+        items = data.splits[split]
+        if len(items) == task.num_dev and items[0].gold is not None:  # what has no labels is not sampled
+            limit = f"task.num_dev={task.num_dev} takes a part of {split}, whose labels are there"
+            raise ConfigError(f"finetune.submission has every item of {split}, but {limit}. Leave task.num_dev out.")
     return found
 
 

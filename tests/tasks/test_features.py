@@ -251,6 +251,7 @@ def test_answers_that_no_window_can_give_have_a_reason(encoding: Encoding, piece
     unseen = [Span("unseen", "q", "alpha \u200b beta", (6, 7))]
     table = packed(iter(features("span", unseen, pieces, PairFormat(64, True))))  # type: ignore[arg-type]
     assert unreachable(unseen, table, 30) == {"unseen": "of no token"}
+    assert unreachable([], packed([]), 30) == {}, "of a split without questions"
 
 
 # ---------------------------------------------------------------- windows over words

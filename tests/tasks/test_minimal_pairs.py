@@ -198,6 +198,13 @@ def test_json_lines_and_text_are_read_a_file_is_a_paradigm_unless_it_says_more(t
     assert found.notes(encoding, LENGTH) == ("4 pairs in 3 paradigms; 1 hold the same sentence twice and count half",)
 
 
+def test_only_whole_names_of_notes_are_no_paradigms(tmp_path: Path) -> None:
+    for name in ("Readme", "LICENSE", "licence", "licensing", "readmes"):
+        (tmp_path / f"{name}.txt").write_text("Good one.\nBad one.\n")
+    (tmp_path / "licensor_present.jsonl").write_text(line("a", "b"))
+    assert [*minimal_pairs.files(task(tmp_path))] == ["licensing", "licensor_present", "readmes"]
+
+
 def test_blimp_is_found_in_the_folders_that_it_comes_in(tmp_path: Path) -> None:
     for place in ("data", "BLiMP", "BLiMP/data"):
         (tmp_path / place).mkdir()
@@ -220,6 +227,7 @@ def test_num_dev_limits_each_paradigm_by_a_draw_that_grows(tmp_path: Path) -> No
         ("a.jsonl", line("a", "b") + "{", r"a\.jsonl, line 2: no JSON"),
         ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: no JSON object"),
         ("a.jsonl", '{"sentence_good": "a"}\n', r"a\.jsonl, line 1: sentence_bad is None\. Allowed: a sentence"),
+        ("a.jsonl", line("a", "b") + line("a", "\ud83d"), r"a\.jsonl, line 2: \\ud83d is half a surrogate pair"),
         ("a.jsonl", line("a", " "), r"a\.jsonl, line 1: sentence_bad is ' '"),
         ("a.jsonl", line("a", "b", UID=3), r"a\.jsonl, line 1: UID is 3\. Allowed: a name"),
         ("a.jsonl", "\n", r"a\.jsonl: there are no pairs in it"),

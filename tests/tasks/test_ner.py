@@ -62,6 +62,15 @@ def test_tabs_blanks_and_odd_characters(tmp_path: Path) -> None:
     assert data.dev == [Tagging("0", ("word", "name"), (0, 1))]
 
 
+def test_two_files_of_one_split_are_one_line(tmp_path: Path) -> None:
+    write(tmp_path, train_txt="a O\n", dev_conll="a O\n", valid_txt="b O\n")
+    with pytest.raises(
+        ConfigError, match=r" has valid\.txt and dev\.conll\. Say which is dev: task\.files\.dev=valid\.txt\.$"
+    ):
+        families.load(task(tmp_path), tmp_path)
+    assert families.load(task(tmp_path, files={"dev": "valid.txt"}), tmp_path).dev[0].words == ("b",)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

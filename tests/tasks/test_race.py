@@ -67,6 +67,7 @@ def test_passages_give_these_items_in_the_order_of_their_numbers(tmp_path: Path)
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
+        (passage("A \ud83d?"), "2.txt, line 1: \\ud83d is half a surrogate pair"),
         (passage("A?", answers=["E"]), "question 2:0 has 4 options and the answer 'E'"),
         (passage("A?", answers=["AB"]), "the answer 'AB'"),
         (passage("A?", options=[["one", "two"]]), "question 2:0 has 2 options"),

@@ -56,6 +56,14 @@ def test_questions_have_places_and_all_their_answers(tmp_path: Path) -> None:
     assert families.load(task("squad1", write(tmp_path, questions[:1], "v1.1")), tmp_path).train == data.train[:1]
 
 
+def test_a_task_s_own_folder_goes_before_that_of_its_family(tmp_path: Path) -> None:
+    for version, folder in (("v1.1", "squad"), ("v2.0", "squad2")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, [question("a", ("Bern", CONTEXT.index("Bern")))], version)
+    for name in ("squad1", "squad2"):
+        assert len(families.load(task(name, tmp_path), tmp_path).dev) == 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -79,7 +87,12 @@ def test_squad1_refuses_questions_without_answer_and_files_must_be_json(tmp_path
     write(tmp_path, [question("a")], "v1.1")
     with pytest.raises(ConfigError, match=r"question a has no answer, which squad1 always has\. Use task=squad2"):
         families.load(task("squad1", tmp_path), tmp_path)
-    for text, reason in (('{"data":\n[', "line 2: no JSON"), ("[]", "no JSON object"), ("{}", "at its start")):
+    for text, reason in (
+        ('{"data":\n[', "line 2: no JSON"),
+        ("[]", "no JSON object"),
+        ("{}", "at its start"),
+        ('{"data":\n"\\ude00"}', r"json, line 2: \\ude00 is half a surrogate pair"),
+    ):
         (tmp_path / "train-v1.1.json").write_text(text)
         with pytest.raises(ConfigError, match=reason):
             families.load(task("squad1", tmp_path), tmp_path)

@@ -204,6 +204,23 @@ def test_num_dev_leaves_tests_to_a_submission(tmp_path: Path) -> None:
     assert [len(lines(folder / f"predictions.{split}jsonl")) for split in ("", "test.", "test_mm.")] == [2, 3, 6]
 
 
+def test_a_submission_of_a_part_of_a_split_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Microsoft's own test file of MRPC has labels, so num_dev takes a part of it; so it does of SQuAD's dev."""
+    header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
+    for name in ("train", "test"):
+        rows = [f"{i % 2}\t{i}\t{i + 1}\tthe cat\ta dog {i}" for i in range(12)]
+        table(Path("mrpc") / f"msr_paraphrase_{name}.txt", header, rows)
+    table(Path("mrpc/dev_ids.tsv"), "0\t1", [f"{i}\t{i + 1}" for i in range(1, 5)])
+    for name, split in (("mrpc", "test"), ("squad2", "dev")):
+        command = ["finetune", *arguments(name), "finetune.submission=true"]
+        assert main.main([*command, "task.num_dev=3"]) == 2
+        said = f"every item of {split}, but task.num_dev=3 takes a part of {split}, whose labels are there. Leave task.num_dev out."
+        assert capsys.readouterr().err == f"roberta-lab: finetune.submission has {said}\n"
+    assert not list(Path("outputs").rglob("predictions*"))
+
+
 def test_squads_files_hold_what_was_predicted_of_dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(examples, "scored_items")  # the run's page has its examples from the items at hand
     assert main.main(["finetune", *arguments("squad2"), "finetune.submission=true"]) == 0

@@ -68,6 +68,7 @@ def repositories() -> dict[str, Repository]:
     tags = {"id": ["0", "1"], "tokens": [["Bern", "is"], ["Peter"]], "ner_tags": [[2, 0], [1]]}
     names = {"ner_tags": ["O", "B-PER", "B-LOC"]}
     own = {"review": ["good", "bad", "fine"], "stars": [1, 0, 1]}
+    signs = {"text": ["bad", "so", "good"], "label": [-1, 0, 1]}
 
     def both(content: bytes, dev: str = "validation") -> dict[str, bytes]:
         return {f"data/{split}-00000-of-00001.parquet": content for split in ("train", dev)}
@@ -79,6 +80,11 @@ def repositories() -> dict[str, Repository]:
         "owner/ner": both(parquet(tags, **names)),
         "owner/untold": both(parquet(tags)),
         "owner/own": {"data/train.parquet": parquet({key: values * 5 for key, values in own.items()}, stars=["bad", "good"])},
+        "owner/signs": {f"data/{split}.parquet": parquet(signs) for split in ("train", "validation", "test")},
+        "owner/scores": {
+            f"data/{split}.parquet": parquet({**signs, "label": [-1.0] * 3 if split == "test" else [-0.5, 0.5, 1.0]})
+            for split in ("train", "validation", "test")
+        },
         "owner/wrong": both(parquet({"sentence1": ["A"], "sentence2": ["B"], "label": [2], "idx": [7]})),
     }  # fmt: skip
     return {name: Repository({PINNED: files}) for name, files in commits.items()}
@@ -142,11 +148,25 @@ def test_a_user_s_own_dataset_without_dev(call: Call) -> None:
     assert all(item.gold == (item.text_a != "bad") for item in [*data.train, *data.dev])
 
 
+def test_minus_one_is_a_class_where_train_has_it(call: Call) -> None:
+    found = call(task("text_classification", "text_classification", "classification", "owner/signs"))
+    assert found.labels == ("-1", "0", "1") and found.others["test"] == found.dev
+    assert [item.gold for item in found.dev] == [0, 1, 2]
+    found = call(task("text_classification", "text_classification", "regression", "owner/scores"))
+    assert [item.gold for item in found.others["test"]] == [None] * 3 and found.dev[0].gold == -0.5
+
+
+def test_an_empty_name_leaves_a_split_out(call: Call) -> None:
+    data = call(task("stsb", "glue", "regression", "owner/glue", files={"test": ""}))
+    assert data.others == {} and len(data.dev) == 1
+
+
 def test_what_does_not_fit_is_one_line(call: Call) -> None:
     for wrong, expected in (
         (task("rte", "glue", "classification", "owner/wrong", "default"), "row 1: the label is 2. Allowed: 0 to 1"),
         (task("rte", "glue", "classification", "owner/glue"), "has no subset 'rte'. Allowed: mnli, stsb"),
         (task("stsb", "glue", "regression", "owner/glue", files={"dev": "dev"}), "has no split dev. It has: train, validation, test"),
+        (task("stsb", "glue", "regression", "owner/glue", files={"dev": ""}), "task.files.dev is empty and leaves dev out, which stsb needs"),
         (task("sst2", "glue", "classification", "owner/wrong", "default"), "has no field 'sentence'"),
         (task("pydoc_pair", "pydoc", "classification", "owner/glue"), "family pydoc is not read from the hub"),
     ):  # fmt: skip

@@ -47,6 +47,11 @@ def test_labels_that_are_numbers_sort_by_size_and_scores_are_regression(tmp_path
     assert found.dev == [TextItem("k1", "a", None, 0.5), TextItem("7", "b", None, 2.0)]
 
 
+def test_whole_surrogate_pairs_and_escaped_backslashes_are_text(tmp_path: Path) -> None:
+    rows = '{"text": "\\ud83d\\uDE00 \\\\ud83d", "label": 1}\n'
+    assert load(tmp_path, train_jsonl=rows, dev_jsonl=rows).dev == [TextItem("0", "\U0001f600 \\ud83d", None, 0)]
+
+
 def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(f"t{i}\t{'ab'[i % 2]}\n" for i in range(200)))
     (tmp_path / "test.tsv").write_text("text\nx\n")
@@ -70,6 +75,8 @@ def test_without_a_dev_file_a_tenth_of_train_is_dev(tmp_path: Path) -> None:
         ("train.jsonl", '{"text": "a", "label": [1]}\n', {}, "line 1: the label is [1]"),
         ("train.jsonl", "{\n", {}, "line 1: no JSON"),
         ("train.jsonl", "[1]\n", {}, "line 1: no JSON object"),
+        ("train.jsonl", '{"text": "a", "label": 1}\n{"text": "\\uD83D\\\\\\uDE00", "label": 1}\n', {}, "line 2: \\uD83D is half a surrogate pair, which is no character."),
+        ("train.jsonl", '{"text": "\\ud83d\\ude00 \\\\ud83d", "label": {"\\ude00": 1}}\n', {}, "line 1: \\ude00 is half a surrogate pair"),
         ("train.csv", "text,label\na,x\n", {"files": {"dev": "dev.tsv"}}, "dev.tsv, line 2: the label is 'z', which no train item has. Known: x"),
         ("train.csv", "text,label\na,x\n", {"files": {"dev": "dev.txt"}}, "the ending '.txt' is unknown"),
         ("train.csv", "text,label\na,x\n", {"columns": {"text": "a"}}, "task.columns.text: no such column. Allowed: text_a, "),
@@ -99,6 +106,36 @@ def test_the_number_of_classes_and_the_metric_must_fit(tmp_path: Path) -> None:
     config.num_labels, config.metric = 0, "f1"
     with pytest.raises(ConfigError, match=r"3 are there\. Use task\.metric=f1_macro"):
         families.load(config, tmp_path)
+
+    (tmp_path / "train.csv").write_text("text,label\na,news\nb,news\n")
+    with pytest.raises(ConfigError, match=r"^task\.metric=f1 is that of two classes, 1 is there \(news\)\. Use task"):
+        families.load(config, tmp_path)
+    config.metric = "f1_macro"
+    assert families.load(config, tmp_path).labels == ("news",)
+
+
+# ---------------------------------------------------------------- which file is which split
+def test_two_files_of_one_split_are_one_line_unless_task_files_decides(tmp_path: Path) -> None:
+    for label, name in enumerate(("train.csv", "dev.csv", "train.jsonl")):
+        text = json.dumps({"text": "a", "label": label}) if name.endswith("l") else f"text,label\na,{label}\n"
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as error:
+        families.load(task(tmp_path), tmp_path)
+    both = f"{tmp_path} has train.csv and train.jsonl. Say which is train: task.files.train=train.csv."
+    assert str(error.value) == f"task=text_classification: {both}"
+    files = {"train": "train.jsonl", "dev": "train.jsonl"}
+    assert families.load(task(tmp_path, files=files), tmp_path).labels == ("2",)
+
+
+def test_an_empty_name_leaves_a_split_out_unless_it_is_needed(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "a,x\n" * 20)
+    found = families.load(task(tmp_path, files={"test": "", "dev": ""}), tmp_path)
+    assert (len(found.train), len(found.dev), found.others) == (18, 2, {})
+    with pytest.raises(
+        ConfigError, match=r"^task\.files\.train is empty and leaves train out, which text_classification needs\.$"
+    ):
+        families.load(task(tmp_path, files={"train": ""}), tmp_path)
 
 
 # ---------------------------------------------------------------- labels as people have them

@@ -1,5 +1,6 @@
 """The families of downstream tasks, one file for each: it reads the items, while features and scores are those of the head."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -55,8 +56,13 @@ def load(task: TaskConfig, corpus: Path) -> TaskData:
         raise ConfigError(
             f"task.num_labels={task.num_labels}: {found}. Allowed: that number, or 0 for what the files have."
         )
-    if len(data.labels) > 2 and task.head in HEADS and task.metric in HEADS[task.head].two_class_metrics:
-        raise ConfigError(
-            f"task.metric=f1 is that of two classes, {len(data.labels)} are there. Use task.metric=f1_macro."
-        )
+    _check_two_classes(task, data.labels)
     return data
+
+
+def _check_two_classes(task: TaskConfig, labels: Sequence[str]) -> None:
+    """Raise ConfigError for a metric of two classes where the files have another number."""
+    if len(labels) in (0, 2) or task.head not in HEADS or task.metric not in HEADS[task.head].two_class_metrics:
+        return
+    found = f"{len(labels)} are there" if len(labels) > 2 else f"1 is there ({labels[0]})"
+    raise ConfigError(f"task.metric={task.metric} is that of two classes, {found}. Use task.metric=f1_macro.")

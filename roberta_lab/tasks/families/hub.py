@@ -1,6 +1,6 @@
 """Tables of the Hugging Face hub at a pinned commit, for families that read the same tasks from there in other shapes.
 
-`task.files` names splits here: `task.files.dev=validation`.
+`task.files` names splits here: `task.files.dev=validation`; an empty name leaves a split out, as with files.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from pathlib import Path
 from roberta_lab.config import ConfigError, TaskConfig
 from roberta_lab.data.corpus.sources import hub
 from roberta_lab.data.corpus.sources.hub import HubTable, class_names
-from roberta_lab.tasks.families.reading import NEEDED, Candidates, Fields, Row
+from roberta_lab.tasks.families.reading import NEEDED, Candidates, Fields, Row, check_left_out
 from roberta_lab.tasks.items import Item
 
 __all__ = ["HubTable", "class_names", "items", "names_of", "rows", "tables"]
@@ -31,10 +31,11 @@ def tables(
     Raises: ConfigError for a `needed` split that is not there.
     """
     assert task.hub is not None
+    check_left_out(task, needed)
     source = HubTable(**{**vars(task.hub), "subset": task.hub.subset or subset}, columns=tuple(columns))
     there = hub.split_names(source)
     found: Tables = {}
-    for split in dict.fromkeys((*candidates, *task.files)):
+    for split in (split for split in dict.fromkeys((*candidates, *task.files)) if task.files.get(split) != ""):
         choices = (task.files[split],) if split in task.files else candidates[split]
         name = next((name for name in choices if name in there), None)
         if name is None and (split in needed or split in task.files):

@@ -53,7 +53,7 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
     candidates = FILES.get(task.name, FILES["ner"])
     what = f"files of a word and its tag a line ({', '.join(names[0] for names in candidates.values())})"
     folder = task_folder(task, what, task.name, task.name.removeprefix("ner_"))
-    return split_files(task, folder, candidates)
+    return split_files(task, folder, candidates, expect_one=True)
 
 
 def numbered(tagged: Mapping[str, list[Tagged]]) -> tuple[tuple[str, ...], dict[str, list[Item]]]:

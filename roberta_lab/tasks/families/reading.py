@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,9 @@ Candidates = Mapping[str, Sequence[str]]  # split -> the names that its file may
 NEEDED = ("train", "dev")
 NO_LABEL = "-1"  # in a test file whose labels are not public
 _LONGEST_FIELD = 1 << 24  # characters of a CSV field; the csv module stops at 131,072 unless told
+_HIGH, _LOW = r"u[dD][89abAB][0-9a-fA-F]{2}", r"u[dD][c-fC-F][0-9a-fA-F]{2}"
+# of JSON, one after another; the group is half a surrogate pair
+_ESCAPE = re.compile(rf"\\(?:{_HIGH}\\{_LOW}|({_HIGH}|{_LOW})|.)", re.DOTALL)
 
 
 def malformed(path: Path, line: int | None, reason: str) -> ConfigError:
@@ -67,24 +71,40 @@ def _has_only_folders(path: Path) -> bool:
 
 
 def _folder_in(path: Path, *names: str) -> Path | None:
-    """Return the first sub-folder of one of the names, in any case of letters; None without."""
-    wanted = {name.lower() for name in names}
-    found = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name.lower() in wanted)
-    return found[0] if found else None
+    """Return the sub-folder of the first name that has one, in any case of letters; None without."""
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    return next((folder for name in names for folder in folders if folder.name.lower() == name.lower()), None)
+
+
+def check_left_out(task: TaskConfig, needed: Sequence[str]) -> None:
+    """Raise ConfigError where `task.files` leaves out a split, by an empty name, that is needed."""
+    for split in needed:
+        if task.files.get(split) == "":
+            raise ConfigError(f"task.files.{split} is empty and leaves {split} out, which {task.name} needs.")
 
 
 def split_files(
-    task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED
+    task: TaskConfig, folder: Path, candidates: Candidates, needed: Sequence[str] = NEEDED, expect_one: bool = False
 ) -> dict[str, Path]:
-    """Return the file of each split: what `task.files` names, else the first candidate. A `needed` one must be there."""
+    """Return the file of each split: what `task.files` names, else the first candidate. A `needed` one must be there.
+
+    An empty name leaves a split out. With `expect_one`, a split with several candidates is an error where `task.files` names none.
+    """
+    check_left_out(task, needed)
     found = {split: folder / user_path(name) for split, name in task.files.items() if name}
     for split, path in found.items():
         if not path.exists():
             raise ConfigError(f"task.files.{split}={task.files[split]}: there is no {path}.")
     for split, names in candidates.items():
         there = [folder / name for name in names if (folder / name).exists()]
-        if there and split not in task.files:
-            found[split] = there[0]
+        if not there or split in task.files:
+            continue
+        if expect_one and len(there) > 1:
+            both = " and ".join(path.name for path in there)
+            raise ConfigError(
+                f"task={task.name}: {folder} has {both}. Say which is {split}: task.files.{split}={there[0].name}."
+            )
+        found[split] = there[0]
     for split in needed:
         if split not in found:
             names = " or ".join(candidates.get(split, ())) or f"a file named by task.files.{split}"
@@ -178,7 +198,18 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
             expect_distinct(row.elements(), f"{path}, line {number}")
         if not isinstance(row, dict):
             raise malformed(path, number, "no JSON object.")
+        _expect_characters(path, line, number)
         yield number, row
+
+
+def _expect_characters(path: Path, text: str, first: int) -> None:
+    """Raise ConfigError where valid JSON escapes half a surrogate pair, which no UTF-8 can hold; `first` is the text's line."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return
+    for found in _ESCAPE.finditer(text):
+        if found[1]:
+            line = first + text.count("\n", 0, found.start())
+            raise malformed(path, line, f"{found[0]} is half a surrogate pair, which is no character.")
 
 
 def parse_score(path: Path, line: int, text: str, low: float = -math.inf, high: float = math.inf) -> float:
@@ -197,7 +228,8 @@ def json_object(path: Path) -> Fields:
     """Return the object that is a whole file."""
     try:
         with open_plain(path) as file:
-            found = json.loads(file.read().decode("utf-8-sig"))
+            text = file.read().decode("utf-8-sig")
+        found = json.loads(text)
     except BROKEN as error:
         raise malformed(path, None, f"cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     except UnicodeDecodeError as error:
@@ -210,6 +242,7 @@ def json_object(path: Path) -> Fields:
         raise malformed(path, None, f"no JSON ({error}).") from None
     if not isinstance(found, dict):
         raise malformed(path, None, "no JSON object.")
+    _expect_characters(path, text, 1)
     return found
 
 

@@ -29,7 +29,7 @@ def read_from(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split that `load` opens."""
     version = reading.known(task, VERSIONS)
     candidates = {split: (f"{split}-{version}.json",) for split in ("train", "dev")}
-    folder = reading.task_folder(task, " and ".join(names[0] for names in candidates.values()), "squad", task.name)
+    folder = reading.task_folder(task, " and ".join(names[0] for names in candidates.values()), task.name, "squad")
     return reading.split_files(task, folder, candidates)
 
 

@@ -44,7 +44,7 @@ def files_of(task: TaskConfig) -> dict[str, Path]:
     """Return the file of each split; dev may lack."""
     candidates = {split: tuple(f"{split}{ending}" for ending in READERS) for split in ("train", "dev", "test")}
     what = "a train file (.csv, .tsv or .jsonl; also named by task.files.train), and a dev file"
-    return reading.split_files(task, reading.task_folder(task, what), candidates, needed=("train",))
+    return reading.split_files(task, reading.task_folder(task, what), candidates, ("train",), expect_one=True)
 
 
 def read_from(task: TaskConfig) -> dict[str, Path]:
@@ -151,7 +151,9 @@ def load_from_hub(task: TaskConfig) -> TaskData:
         names = hub.class_names(source, columns["label"])
         for number, row in hub.rows(source):
             label = row[columns["label"]]
-            if label in (None, int(NO_LABEL)) and source.split.startswith("test"):
+            if isinstance(label, float) and label == int(NO_LABEL):
+                row[columns["label"]] = int(NO_LABEL)  # as files spell it
+            if source.split.startswith("test") and (label is None or (names is not None and label == int(NO_LABEL))):
                 del row[columns["label"]]
             elif names is not None and isinstance(label, int) and label in range(len(names)):
                 row[columns["label"]] = names[label]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 GUESS = 50.0
 FILES = "minimal pairs in .jsonl or .txt"
 ENDINGS = (".jsonl", ".txt")
+NO_PAIRS = ("readme", "license", "licence")  # names of files, in any case of letters
 NUM_RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)
 
@@ -183,7 +184,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _is_pairs(path: Path) -> bool:
-    return path.is_file() and not path.name.lower().startswith(("readme", "licen"))
+    return path.is_file() and path.stem.lower() not in NO_PAIRS
 
 
 def read(task: TaskConfig) -> Pairs:
