@@ -384,7 +384,9 @@ def test_malformed_records_are_counted_up_to_a_share(tmp_path: Path) -> None:
     bad = [b"{", b"[1]", b"null", b'{"other": 1}', b'{"text": 5}', b"[" * 100_000, b'{"text": "cut', b"1" * 5000]
     good = [b'{"text": "line"}', b'{"text": null}', b"", b"\r"]
     found, counts = read_bytes(tmp_path, b"\n".join([*good, *bad, b'\xef\xbb\xbf{"text": "BOM"}', *good]), "jsonl")
-    assert [d.id for d in found] == ["file.jsonl:0", "file.jsonl:12", "file.jsonl:13"], "files are concatenated with a mark"
+    assert [d.id for d in found] == ["file.jsonl:0", "file.jsonl:12", "file.jsonl:13"], (
+        "files are concatenated with a mark"
+    )
     assert (counts["records malformed"], counts["documents empty"]) == (8, 2)
     with pytest.raises(ConfigError, match=r"file\.jsonl: 11 of the first 12 .* record 2: not JSON \(Expecting"):
         read_bytes(tmp_path, b"\n".join([good[0], *[b"x"] * 1000]), "jsonl")
