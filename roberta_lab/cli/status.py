@@ -11,7 +11,7 @@ from roberta_lab.data.storage import Json
 from roberta_lab.reports.page.known import STATES, Known, all_known
 from roberta_lab.reports.page.summaries import summaries
 from roberta_lab.runs import disk
-from roberta_lab.runs.command_line import folded
+from roberta_lab.runs.command_line import folded, places, typed
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import assign
@@ -44,7 +44,8 @@ def main(job: Job) -> Json:
     said = ", ".join(f"{name} {in_bytes(size)}" for name, size in caches.items())
     print(f"cache     {in_bytes(sum(caches.values()))} in {cache}" + (f": {said}" if said else ""))
     free = sum(one.size for one in removable)
-    print("next: roberta-lab table lists the tables" + (f"; roberta-lab prune frees {in_bytes(free)}" if free else ""))
+    table, prune = (typed(command, places(job.config.paths)) for command in ("table", "prune"))
+    print(f"next: {table} lists the tables" + (f"; {prune} frees {in_bytes(free)}" if free else ""))
     return {
         "runs": [{**_content(run), "bytes": sizes[run.folder]} for run in runs],
         "tables": [str(outputs / folder) for folder in tables],

@@ -8,6 +8,7 @@ from roberta_lab.config import ConfigError, Unfinished
 from roberta_lab.config.console import say
 from roberta_lab.config.formatting import counted
 from roberta_lab.data.storage import Json
+from roberta_lab.runs.command_line import places, typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.wandb import environment, offline, upload
 
@@ -44,9 +45,8 @@ def main(job: Job) -> Json:
     done, said = upload.upload(todo, outputs, job.config.logger)
     failed = [folder for folder in todo if folder not in done]
     found |= {"uploaded": [*map(offline.run_id, done)], "failed": [*map(str, failed)]}
-    print(
-        f"uploaded: {counted(len(done), 'run')}; next: roberta-lab table sweep=NAME logger.wandb=online shows a table's"
-    )
+    table = typed("table", ["sweep=NAME", "logger.wandb=online", *places(job.config.paths)])
+    print(f"uploaded: {counted(len(done), 'run')}; next: {table} shows a table's")
     if failed:
         say(said)
         raise Unfinished(f"not uploaded: {', '.join(map(str, failed))}; the same command tries again.", found)

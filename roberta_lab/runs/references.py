@@ -63,9 +63,7 @@ def _is_bound(group: str, option: str, places: Outside) -> bool:  # in other pla
         if isinstance(entry, str):
             if entry != "_self_" and (entry not in files(group) or _is_bound(group, entry, places)):
                 return True
-        elif not is_scale:
-            return True
-        elif any(
+        elif not is_scale or any(
             _is_bound(str(key).removeprefix("override ").lstrip("/"), str(to), places) for key, to in entry.items()
         ):
             return True

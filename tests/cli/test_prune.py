@@ -172,6 +172,17 @@ def test_status_counts_what_is_there_and_says_what_is_damaged(
     assert "pretrain  2 runs: 1 interrupted, 1 damaged; " in said and ": roberta-lab pretrain seed=1" in said
 
 
+def test_what_is_shown_of_outputs_elsewhere_is_about_them(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs.rename(outputs.with_name("elsewhere"))
+    assert main.main(["status", "paths.outputs=elsewhere"]) == 0
+    out = capsys.readouterr().out
+    assert ": roberta-lab pretrain seed=1 paths.outputs=elsewhere\n" in out
+    assert out.splitlines()[-1].startswith("next: roberta-lab table paths.outputs=elsewhere lists the tables; ")
+    assert "; roberta-lab prune paths.outputs=elsewhere frees " in out
+    assert main.main(["table", "paths.outputs=elsewhere"]) == 0
+    assert "next: roberta-lab table sweep=NAME paths.outputs=elsewhere, or " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("note", ["{", "[]", "{}"])
 def test_where_a_note_of_data_is_damaged_no_prepared_text_goes(note: str, outputs: Path) -> None:
     (outputs / "pretrain" / OWN[0] / "provenance.json").write_text(note)
