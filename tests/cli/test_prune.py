@@ -12,7 +12,7 @@ from roberta_lab.cli import main
 from roberta_lab.config import Damaged
 from roberta_lab.data.claims import claim
 from roberta_lab.data.seals import with_seal
-from roberta_lab.data.storage import write_json
+from roberta_lab.data.storage import REMOVED, write_json
 from roberta_lab.runs import disk
 
 OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)
@@ -213,7 +213,29 @@ def test_a_prune_that_is_killed_leaves_no_part_that_would_be_taken_for_the_whole
     folders = [folder for folder in outputs.glob("cache/*/[!.]*/")]
     assert len(folders) == 5 and all({file.name for file in folder.iterdir()} == whole for folder in folders)
     assert main.main(["prune", "prune.yes=true"]) == 0
-    assert not [*outputs.glob(f"cache/*/.*{disk.REMOVED}")]
+    assert not [*outputs.glob(f"cache/*/.*{REMOVED}")]
+
+
+def test_what_an_interrupted_prune_has_left_stops_no_later_one(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither where the same is there again, nor where a folder cannot be removed."""
+    for name in (".left.removed", ".left.0a1b2c3d.removed"):  # of older code and of this
+        write(outputs / "cache" / "corpus" / name / "text.npy", 50)
+    write(outputs / "cache" / ".scans-0.0a1b2c3d.removed" / "1.json", 50)
+    real = os.replace
+
+    def replace(path: Path, to: Path) -> None:
+        if Path(path).name == "old":
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        assert main.main(["prune", "prune.yes=true"]) == 0
+    assert "kept outputs/cache/tokens/old: [Errno 13] Permission denied" in capsys.readouterr().out
+    assert not [*outputs.rglob(f".*{REMOVED}")] and not (outputs / "cache" / "corpus" / "left").exists()
+    assert (outputs / "cache" / "tokens" / "old" / "text.npy").is_file()
 
 
 def test_files_that_go_while_sizes_are_added_up_count_nothing(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
