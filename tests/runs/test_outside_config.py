@@ -33,6 +33,7 @@ data_mix: {sources: {pydoc: {repeats: 2}}}
 finetune: {epochs: 1}
 """,
     "experiment/more.yaml": "# @package _global_\ndefaults: [rarely, _self_]\nmasking: {mask_prob: 0.25}\n",
+    "all.yaml": "rows: {usual: [masking=dynamic]}\n",
     "sweep/rates.yaml": "base: [data_mix=books_wiki]\nrows: {usual: [masking=dynamic], mine: [masking=mine]}\ntasks: [sst2]\n",
     "sweeps/tries.yaml": "rows: {mine: [experiment=rarely], half: [experiment=rarely, masking.mask_prob=0.5]}\n",
 }  # fmt: skip
@@ -100,6 +101,7 @@ def test_tab_completes_what_lies_outside(lab: Path) -> None:
         (["experiment=rarly"], ["experiment=rarly", "'rarely'", "Allowed: more, rarely"]),
         (["sweep=rate"], ["sweep=rate", "'rates'"]),
         (["sweep=../lab/sweep/rats.yaml"], ["rats.yaml: no such file", "'rates.yaml'"]),
+        (["sweep=../lab/all.yaml"], ["sweep=../lab/all.yaml", "sweep=all is no file's", "another name"]),
         (["--config-dir", "../lob"], ["--config-dir ../lob", "'lab'"]),
         (["hydra.searchpath=[pkg://nothing.here]"], ["pkg://nothing.here", "Allowed: file://FOLDER"]),
     ],
