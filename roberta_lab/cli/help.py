@@ -17,6 +17,8 @@ class Command(NamedTuple):
     needs_sweep: bool = False
     words: tuple[str, ...] = ()  # keys that the first words of the command are the values of
     many_sweeps: bool = False  # `sweep=all` and `sweep=[NAME,NAME]` too
+    rows: bool = False  # its words may be rows of `sweep=NAME`
+    reads: tuple[str, ...] = ()  # the only parts of the config that it reads; empty: all of it
     trains: bool = False  # makes runs
     joins: bool = False  # with all the processes that srun or torchrun has started of it
 

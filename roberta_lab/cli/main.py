@@ -151,8 +151,10 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
         raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
     from roberta_lab.runs.overrides import assign, check_names, expect_unmasked, parse, sweep_names
 
-    overrides = _one_sweep(name, [*parse(words), *(assign(key, word) for key, word in named.items())])
-    expect_unmasked(overrides)
+    given = [*parse(words), *(assign(key, word) for key, word in named.items())]
+    expect_unmasked(given)
+    _expect_read(name, given)
+    overrides = _one_sweep(name, given)
     check_names(overrides)
     if COMMANDS[name].trains and not COMMANDS[name].joins:
         starters.check_alone(name)
@@ -166,6 +168,18 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
         environment.check_one_run(name, makes_several)
     multirun = ["--multirun"] if is_sweep and _ASKS.isdisjoint(flags) else []
     return run_hydra(name, [*multirun, *flags], overrides, as_json)
+
+
+def _expect_read(name: str, overrides: Sequence[Override]) -> None:
+    """Raise ConfigError for an override that the command would ignore."""
+    from roberta_lab.runs import asked
+
+    command = COMMANDS[name]
+    if command.reads:
+        asked.expect_read(name, command.reads, overrides)
+    if not (command.sweeps or command.many_sweeps or command.rows):
+        asked.expect_no_sweep(name, overrides)
+    asked.expect_one_job(overrides)
 
 
 def _of_whole_tables(flags: list[str], overrides: Sequence[Override]) -> list[str]:

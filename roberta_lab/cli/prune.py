@@ -38,7 +38,7 @@ def main(job: Job) -> Json:
         for one in found:
             try:
                 disk.remove(one)
-            except (RunInUse, Damaged) as error:
+            except (RunInUse, Damaged, OSError) as error:  # one that stays costs no other
                 _say_kept(one, error)
             else:
                 removed.append(one.path)

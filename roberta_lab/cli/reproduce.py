@@ -27,7 +27,7 @@ from roberta_lab.reports import run_notes, until
 from roberta_lab.reports.deciding import deciding
 from roberta_lab.reports.ending import end_of_several
 from roberta_lab.reports.page.claims import counted_outcomes
-from roberta_lab.runs import data_checks, identity, jobs, launching, progress, results
+from roberta_lab.runs import data_checks, identity, jobs, launching, leases, progress, results
 from roberta_lab.runs.command_line import folded
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, parse, texts, without
@@ -155,18 +155,18 @@ def plan(work: Work, config: Config) -> str:
     if not any(todo.values()):
         return "\n".join([*lines, "nothing is missing"])
     shared = f"; {work.num_shared} runs are shared between tables" if work.num_shared else ""
-    at_once = config.trainer.jobs
+    at_once = {kind: leases.at_once(runs[0].config, kind) for kind, runs in todo.items() if runs}
     missing = " and ".join(f"{len(runs)} {kind}" for kind, runs in todo.items())
     encoders = sum(job.is_encoder for runs in todo.values() for job in runs)
     shared += f"; {encoders} are what finetune.init_from starts from" if encoders else ""
     rates = progress.measured(Path(config.paths.outputs))
-    found = [progress.times(runs, rates) for runs in todo.values()]  # one kind after the other
-    known, unknown = sum(progress.clock(times, at_once) for times, _ in found), sum(count for _, count in found)
+    found = {kind: progress.times(todo[kind], rates) for kind in at_once}  # one kind after the other
+    known = sum(progress.clock(times, at_once[kind]) for kind, (times, _) in found.items())
+    unknown = sum(count for _, count in found.values())
     took = f"about {elapsed(known)}" if known or not unknown else NO_TIME
     took += f", and {unknown} runs of a size not measured yet" if known and unknown else ""
-    return "\n".join(
-        [*lines, f"missing: {missing} runs, {min(at_once, max(map(len, todo.values())))} side by side{shared}; {took}"]
-    )
+    most = max(min(number, len(todo[kind])) for kind, number in at_once.items())
+    return "\n".join([*lines, f"missing: {missing} runs, {most} side by side{shared}; {took}"])
 
 
 def _undecided(sweep: Sweep) -> str:

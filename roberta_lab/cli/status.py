@@ -11,12 +11,12 @@ from roberta_lab.data.storage import Json
 from roberta_lab.reports.page.known import STATES, Known, all_known
 from roberta_lab.reports.page.summaries import summaries
 from roberta_lab.runs import disk
-from roberta_lab.runs.command_line import folded
+from roberta_lab.runs.command_line import folded, places, typed
 from roberta_lab.runs.identity import KINDS
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import assign
 from roberta_lab.runs.slurm import states
-from roberta_lab.runs.slurm.states import Seen
+from roberta_lab.runs.slurm.states import Beside, Seen
 from roberta_lab.runs.tables import each_once, sweeps_of
 
 
@@ -44,7 +44,8 @@ def main(job: Job) -> Json:
     said = ", ".join(f"{name} {in_bytes(size)}" for name, size in caches.items())
     print(f"cache     {in_bytes(sum(caches.values()))} in {cache}" + (f": {said}" if said else ""))
     free = sum(one.size for one in removable)
-    print("next: roberta-lab table lists the tables" + (f"; roberta-lab prune frees {in_bytes(free)}" if free else ""))
+    table, prune = (typed(command, places(job.config.paths)) for command in ("table", "prune"))
+    print(f"next: {table} lists the tables" + (f"; {prune} frees {in_bytes(free)}" if free else ""))
     return {
         "runs": [{**_content(run), "bytes": sizes[run.folder]} for run in runs],
         "tables": [str(outputs / folder) for folder in tables],
@@ -87,7 +88,12 @@ def _of_sweeps(job: Job) -> Json:
             job_said = f"job {number}" if number else ""
             print(visible(f"  {state:<11} {name:<{width}}  {job_said:<10}  {'; '.join(filter(None, said))}".rstrip()))
         answers.append(
-            {"sweep": sweep.name, "slurm": not found.why_not, "runs": [_content_of_job(one) for one in found.seen]}
+            {
+                "sweep": sweep.name,
+                "slurm": not found.why_not,
+                "runs": [_content_of_job(one) for one in found.seen],
+                "beside": [_content_beside(one) for one in found.beside],
+            }
         )
         left += [one for one in found.seen if one.state in states.LEFT]
     if left:
@@ -99,6 +105,13 @@ def _of_sweeps(job: Job) -> Json:
 def _parts(one: Seen) -> tuple[str, str, str, tuple[str, ...]]:
     """Return state, name, job, and what else there is to say of a run."""
     return one.state, f"{one.run.kind} {one.run.name}", one.job, (str(one.standing), one.slurm, one.said)
+
+
+def _content_beside(one: Beside) -> dict[str, Json]:
+    """Return a job that makes no run, preparation or a table, and that is not done."""
+    job = one.job
+    said: dict[str, Json] = {"kind": job.kind, "name": job.name, "state": one.state, "job": job.job}
+    return {**said, "slurm": one.slurm, "error": one.said}
 
 
 def _content_of_job(one: Seen) -> dict[str, Json]:

@@ -8,17 +8,30 @@ from roberta_lab.config import ConfigError, Unfinished
 from roberta_lab.config.console import say
 from roberta_lab.config.formatting import counted
 from roberta_lab.data.storage import Json
+from roberta_lab.runs.command_line import places, typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.wandb import environment, offline, upload
 
 
 def main(job: Job) -> Json:
-    """Upload every offline run below `paths.outputs` that no server has. Raises ConfigError without a server, Unfinished where some fail."""
+    """Upload every offline run below `paths.outputs` that no server has, but those at work: they are still written.
+
+    Raises ConfigError without a server, Unfinished where some fail.
+    """
     outputs = Path(job.config.paths.outputs)
     there, todo = offline.num_uploaded(outputs), offline.not_uploaded(outputs)
+    at_work = [folder for folder in todo if offline.is_at_work(folder, outputs)]
+    todo = [folder for folder in todo if folder not in at_work]
+    found: dict[str, Json] = {"uploaded": [], "failed": [], "before": there, "at_work": [*map(str, at_work)]}
+    if at_work:
+        print(
+            f"left out, for their runs are at work: {', '.join(map(str, at_work))}; once these have ended, the same again"
+        )
     if not todo:
-        print(f"W&B has everything: {counted(there, 'offline run')} uploaded before")
-        return {"uploaded": [], "failed": [], "before": there}
+        print(
+            f"{'nothing else to upload' if at_work else 'W&B has everything'}: {counted(there, 'offline run')} uploaded before"
+        )
+        return found
     if why := environment.missing():
         raise ConfigError(f"W&B: {why}.")
     environment.drop_wrong_variables()
@@ -31,14 +44,9 @@ def main(job: Job) -> Json:
     print(f"{counted(len(todo), 'run')} to upload to {url}", flush=True)
     done, said = upload.upload(todo, outputs, job.config.logger)
     failed = [folder for folder in todo if folder not in done]
-    found: dict[str, Json] = {
-        "uploaded": [offline.run_id(folder) for folder in done],
-        "failed": [str(folder) for folder in failed],
-        "before": there,
-    }
-    print(
-        f"uploaded: {counted(len(done), 'run')}; next: roberta-lab table sweep=NAME logger.wandb=online shows a table's"
-    )
+    found |= {"uploaded": [*map(offline.run_id, done)], "failed": [*map(str, failed)]}
+    table = typed("table", ["sweep=NAME", "logger.wandb=online", *places(job.config.paths)])
+    print(f"uploaded: {counted(len(done), 'run')}; next: {table} shows a table's")
     if failed:
         say(said)
         raise Unfinished(f"not uploaded: {', '.join(map(str, failed))}; the same command tries again.", found)

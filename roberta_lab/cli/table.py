@@ -20,7 +20,7 @@ from roberta_lab.reports.table.files import write_table
 from roberta_lab.reports.table.first_sentence import first_sentence
 from roberta_lab.reports.table.rows import Record, Table, read_record
 from roberta_lab.runs import names
-from roberta_lab.runs.command_line import folded, typed
+from roberta_lab.runs.command_line import folded, places, typed
 from roberta_lab.runs.jobs import Job
 from roberta_lab.runs.overrides import Override, assign, without
 from roberta_lab.runs.tables import Sweep, sweeps_of
@@ -139,7 +139,9 @@ def _list(job: Job) -> Json:
         print(visible(f"{outputs / folder}/index.html: {table.title}; {table.state}. {table.seen}"))
     if not found:
         print(f"no tables in {outputs}")
-    print("next: roberta-lab table sweep=NAME, or roberta-lab table table.runs=[ID,ID] for any runs")
+    own = places(job.config.paths)
+    of_runs = " ".join([typed("table", own), "table.runs=[ID,ID]"])
+    print(f"next: {typed('table', ['sweep=NAME', *own])}, or {of_runs} for any runs")
     return [
         {"folder": str(outputs / folder), "sweep": table.name, "scale": table.scale, "title": table.title}
         | {"runs": table.num_runs, "missing": table.num_missing, "first_sentence": table.seen}

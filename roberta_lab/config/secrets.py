@@ -45,7 +45,9 @@ _HEX = re.compile(r"(?<![\w/@.+-])[0-9a-fA-F]{40}(?![\w.-])")
 _IS_COMMIT = re.compile(
     r"(?:revision|commits?|rev|sha-?1?|at|tree|checkout|of|in|by|hash|digest|id)\W{0,4}$", re.IGNORECASE
 )
-_OF_ENVIRONMENT = re.compile(r"TOKEN|SECRET|PASSWO?R?D|API_?KEY|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
+_OF_ENVIRONMENT = re.compile(  # TOKENIZERS_PARALLELISM is none
+    r"TOKENS?(?![A-Z])|SECRET|PASSWO?R?D|API_?KEY|ACCESS_KEY|CREDENTIAL", re.IGNORECASE
+)
 _SHORTEST = 8  # characters of a variable that is looked for in texts: a shorter one may be a usual word
 
 

@@ -16,7 +16,7 @@ from roberta_lab.config.console import say_once
 from roberta_lab.config.formatting import in_bytes
 from roberta_lab.config.machine import OF_THE_MACHINE
 from roberta_lab.data import claims, file_hashes, network_files, verified
-from roberta_lab.data.storage import make_once
+from roberta_lab.data.storage import REMOVED, make_once, remove_whole
 
 FOLDER = "tokens"  # below `paths.local`
 SPARE = 1 << 28  # bytes that stay free beside a copy
@@ -61,7 +61,7 @@ def copies_in(local: str) -> list[Path]:
     if not local:
         return []
     folder = Path(local) / FOLDER
-    return sorted([*folder.glob("[!.]*"), *folder.glob(".*.removed")])
+    return sorted([*folder.glob("[!.]*"), *folder.glob(f".*{REMOVED}")])
 
 
 def _fill(folder: Path, store: Path, content: bytes) -> None:
@@ -110,9 +110,7 @@ def _is_whole(copy: Path, content: bytes) -> bool:
 
 def _remove(copy: Path) -> None:
     file_hashes.forget()  # a new file may have the number, the size and the time of one that is removed
-    hidden = copy.with_name(f".{copy.name}.{os.getpid()}.removed")  # no process takes a part of it for the whole
-    os.replace(copy, hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
+    remove_whole(copy)
 
 
 def _sweep(own: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ _LEFT = re.compile(
 )  # older code: no machine
 
 
+REMOVED = ".removed"  # how the name of a hidden folder ends that is being removed
 DAY = 86_400.0  # seconds: more than clocks are apart, and than a file takes to be written
 
 
@@ -184,6 +186,22 @@ def _bring_back(folder: Path) -> None:
             with suppress(OSError):
                 os.replace(path, folder)
             return
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder at once, for whoever looks at its name: no process takes a part of it for the whole.
+
+    It is hidden by a name of its own first. What a killed process left of one of this name goes too. Raises OSError.
+    """
+    hidden = folder
+    if not folder.name.endswith(REMOVED):
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*{REMOVED}"):
+            shutil.rmtree(left, ignore_errors=True)
+        hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{REMOVED}")
+        os.replace(folder, hidden)
+    # NFS keeps a file that is open somewhere: it goes the next time. Another process may remove the same
+    with network_files.without(errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT):
+        shutil.rmtree(hidden)
 
 
 # ---------------------------------------------------------------- things that are made once

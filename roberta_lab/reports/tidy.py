@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from roberta_lab.axes.mask_positions import POSITIONS
 from roberta_lab.config import Config, ConfigError, Damaged, SweepConfig
 from roberta_lab.config.formatting import csv_cell
 from roberta_lab.config.paths import user_path
@@ -163,11 +165,34 @@ def _setting(key: str, sweep: SweepConfig, record: Record) -> Value:
         return value_text(chosen[-1]) if chosen else None
     if record.config is None:
         return None
-    group, *path = key.split(".")
-    science = identity.science(record.config)
-    start = science[group] if group in science else vars(getattr(record.config, group))
-    value = reduce(lambda node, name: node.get(name) if isinstance(node, Mapping) else None, path, start)
+    value = reduce(_part, key.split("."), record.config)
+    if not _is_read(record.config, key, value):
+        return None
     return value if isinstance(value, float | int | str | None) else str(value)
+
+
+def _part(node: Any, name: str) -> Any:
+    return node.get(name) if isinstance(node, Mapping) else getattr(node, name, None)
+
+
+def _is_read(config: Config, key: str, value: object) -> bool:
+    """Return whether pretraining reads a key of its science: whether another value would be another run. Of the rest, yes."""
+    if key.split(".")[0] not in (*identity.SCIENCE, *identity.LATER_GROUPS, "nsp"):
+        return True
+    if isinstance(value, bool):
+        others: list[object] = [not value]
+    elif isinstance(value, int | float):
+        others = [value + 1, value / 2]
+    else:
+        others = [*POSITIONS] if key == "masking.positions" else []
+    own = identity.science(config)
+    return not others or any(identity.science(_with(config, key.split("."), other)) != own for other in others)
+
+
+def _with(node: Any, path: Sequence[str], value: object) -> Any:
+    """Return a part of a config with another value of one key."""
+    new = _with(_part(node, path[0]), path[1:], value) if path[1:] else value
+    return {**node, path[0]: new} if isinstance(node, Mapping) else replace(node, **{path[0]: new})
 
 
 # ---------------------------------------------------------------- files

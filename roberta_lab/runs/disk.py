@@ -1,8 +1,6 @@
 """What lies on the disk: the sizes of runs, checkpoints and caches, and what of it can go without loss of a result."""
 
-import errno
 import os
-import shutil
 from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +10,8 @@ from roberta_lab.config import Config, Damaged
 from roberta_lab.data import local_copy
 from roberta_lab.data.claims import claim
 from roberta_lab.data.corpus.folders import content_of
-from roberta_lab.data.network_files import without
 from roberta_lab.data.seals import check_seal
+from roberta_lab.data.storage import REMOVED, remove_whole
 from roberta_lab.data.verified import MANIFEST
 from roberta_lab.runs import provenance, results
 from roberta_lab.runs.identity import KINDS
@@ -22,7 +20,6 @@ PREPARED = ("corpus", "tokenizer", "tokens")  # folders of the cache, which runs
 FEATURES = "features"  # of the cache: inputs of tasks, which only runs that are not complete read
 CHECKPOINTS = "checkpoints"
 COPY = "a copy of tokens on this machine, which is made again when it is read"
-REMOVED = ".removed"  # how a hidden folder of the cache ends that is being removed
 UNREADABLE = (Damaged, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
@@ -73,8 +70,9 @@ def removable(config: Config) -> list[Removable]:
     found += [Removable(path, COPY) for path in local_copy.copies_in(config.paths.local)]
     if is_shared(config):
         return found
-    left = (Removable(path, "what an interrupted prune has left") for path in sorted(cache.glob(f"*/.*{REMOVED}")))
-    return [*found, *_unused(caches_in(cache), runs), *left]
+    hidden = sorted(path for pattern in (f".*{REMOVED}", f"*/.*{REMOVED}") for path in cache.glob(pattern))
+    left = [Removable(path, "what an interrupted removal has left") for path in hidden]
+    return [*found, *left, *_unused(caches_in(cache), runs)]
 
 
 def is_shared(config: Config) -> bool:
@@ -134,16 +132,13 @@ def _is_used(path: Path, used: Container[tuple[str, str]]) -> bool:
 
 
 def remove(what: Removable) -> None:
-    """Remove it, if its run is still complete and nobody works on it. Raises RunInUse, and Damaged as `check` does."""
+    """Remove it, if its run is still complete and nobody works on it. Raises RunInUse, OSError, and Damaged as `check` does."""
     if what.run is not None:
         with claim(what.run):
             if results.is_complete(what.run):
                 check(what)
                 what.path.unlink(missing_ok=True)
     elif what.path.is_dir() and not what.path.is_symlink():
-        hidden = what.path.with_name(f".{what.path.name}{REMOVED}")  # no run takes a part of it for the whole
-        os.replace(what.path, hidden)
-        with without(errno.ENOTEMPTY, errno.EBUSY):  # NFS keeps a file that is open somewhere: it goes the next time
-            shutil.rmtree(hidden)
+        remove_whole(what.path)
     else:
         what.path.unlink(missing_ok=True)

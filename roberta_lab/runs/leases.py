@@ -1,7 +1,8 @@
 """Leases: which GPU each of several runs side by side has. A process of a run sees its own devices only (CUDA_VISIBLE_DEVICES).
 
 Each visible device takes `trainer.jobs` runs, as far as their memory by the cost model (model/costs.py) fits what was free when
-the sweep began. A run of several devices, and one that tries how large its micro-batches can be, has its devices alone.
+the sweep began. A run of several devices, and one that tries how large its micro-batches can be, has its devices alone. Of runs
+on the CPU `trainer.jobs` go side by side here too.
 """
 
 import json
@@ -58,6 +59,19 @@ def need_of(config: Config, kind: str) -> Need:
     return Need(number, memory_on_gpu(config, tokens) + CONTEXT, alone)
 
 
+def side_by_side(config: Config, kind: str, num_devices: int) -> int:
+    """Return how many runs like this one go at once on so many devices, 0 without any, as far as memory allows."""
+    need = need_of(config, kind)
+    if not num_devices or not need.devices:
+        return config.trainer.jobs
+    return max(1, num_devices // need.devices) * (1 if need.alone else config.trainer.jobs)
+
+
+def at_once(config: Config, kind: str) -> int:
+    """Return how many runs like this one go side by side here; where jobs of SLURM make them, this machine's GPUs do not count."""
+    return side_by_side(config, kind, len(devices()) if config.reproduce.launch == "here" else 0)
+
+
 def devices() -> list[Device]:
     """Return the GPUs that this process may use, in their order; none on a machine without.
 
@@ -100,14 +114,18 @@ class Leases:
     """The devices of a sweep and who has them: the `Places` of a pool."""
 
     def __init__(self, found: Sequence[Device], most: int, need: Callable[[int], Need]) -> None:
-        """Let at most so many jobs on each device; `need` says what a job needs, by its number."""
+        """Let at most so many jobs on each device, and on the CPU; `need` says what a job needs, by its number."""
         self.devices, self.most, self.need = list(found), most, need
+        self.on_cpu: set[int] = set()  # the jobs that need no device
         self.turn = 0  # of the devices, where they are loaded alike
 
     def take(self, number: int) -> Mapping[str, str] | None:
         """Return the variables of a job that may begin now, with the devices that it has from here on; None while it must wait."""
         need = self.need(number)
         if not need.devices:
+            if len(self.on_cpu) >= self.most:
+                return None
+            self.on_cpu.add(number)
             return {}
         wanted = min(need.devices, len(self.devices))
         able = [device for device in self._in_turn() if self._has_room(device, need)]
@@ -123,6 +141,7 @@ class Leases:
 
     def free(self, number: int) -> None:
         """Take back what a job had."""
+        self.on_cpu.discard(number)
         for device in self.devices:
             if device.jobs.pop(number, None) is not None:
                 device.is_alone = False

@@ -6,7 +6,7 @@ import typing
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from roberta_lab.config import Config, circumstance
+from roberta_lab.config import Config, circumstance, cluster_circumstance
 from roberta_lab.config.secrets import masked, masked_values
 from roberta_lab.data.storage import digest
 from roberta_lab.runs.options import default_options
@@ -26,7 +26,8 @@ _CHANGING = ("scale", "sweep", "evaluate")  # of the circumstances: what changes
 def _executing() -> set[str]:
     """Return the parts of the config that say how and where, never what: no name has them."""
     hints = typing.get_type_hints(Config)
-    every = {f.name for f in dataclasses.fields(Config) if hints[f.name].__module__ == circumstance.__name__}
+    modules = (circumstance.__name__, cluster_circumstance.__name__)
+    every = {f.name for f in dataclasses.fields(Config) if hints[f.name].__module__ in modules}
     return (every | {"hydra"}) - {*_CHANGING}
 
 

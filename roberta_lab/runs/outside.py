@@ -22,6 +22,7 @@ _SWEEP = re.compile(r"\+{0,2}sweep=")
 _ENTRY = re.compile(
     r"""\s*'(?:\\.|[^'\\])*'\s*|\s*"(?:\\.|[^"\\])*"\s*|[^,]+"""
 )  # of a list: in quotes, or up to a comma
+_TAKEN = ("all", "null")  # every table, and none
 _SWEEP_NAME = re.compile(r"[A-Za-z_][\w.-]*")  # what Hydra takes for the name of an option
 
 
@@ -121,6 +122,10 @@ def _name_of(name: str, sweeps: list[Path]) -> str:
     if not _SWEEP_NAME.fullmatch(path.stem):
         allowed = "NAME.yaml of letters, digits, _ and -, a letter first"
         raise ConfigError(f"sweep={name}: the file's name is the sweep's. Allowed: {allowed}.")
+    if path.stem in _TAKEN:
+        raise ConfigError(
+            f"sweep={name}: the file's name is the sweep's, and sweep={path.stem} is no file's. Allowed: another name."
+        )
     known = options.files(options.SWEEP).get(path.stem)
     if known is None or not known.samefile(path):
         sweeps.append(path)

@@ -69,8 +69,9 @@ class ProcessLauncher(Launcher):
         found, gpus = dict[int, Outcome](), leases.devices()
         at_once = 1 if starters.place() is not None else self.most * max(1, len(gpus))  # all processes make one run
         pool = _pool_of(at_once)
-        places: Places = Leases(gpus, self.most, self._needs(job_overrides)) if gpus else ANYWHERE
-        if gpus and len(works) > 1:
+        needs = self._needs(job_overrides)
+        places: Places = Leases(gpus, self.most, needs) if gpus else ANYWHERE
+        if gpus and len(works) > 1 and needs(0).devices:
             names = ", ".join(gpu.name for gpu in gpus)
             say(f"on GPU {names}: at most {self.most} side by side on each, as their memory allows")
         with stopping.finishing():

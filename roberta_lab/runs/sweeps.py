@@ -12,7 +12,7 @@ from roberta_lab.config import Config, ConfigError, ScaleConfig, SizeConfig, Swe
 from roberta_lab.runs.experiments import spelled_out
 from roberta_lab.runs.identity import KINDS, kind_of_task
 from roberta_lab.runs.options import content, default_options, files, groups, sources_of
-from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text
+from roberta_lab.runs.overrides import Override, assign, parse, same_value, value_text, without
 
 RECIPE = "finetune"  # the group of recipes of finetuning
 COLUMNS = {"task": "sweep.tasks", "finetune.seed": "sweep.finetune_seeds"}  # keys that columns set, and their lists
@@ -38,7 +38,7 @@ def expand(config: Config, command: str, user: Sequence[Override]) -> list[Place
     _check_user(sweep, user)
     given, places = {o.key_or_group for o in user}, []
     sized = at_scale(sweep, config.scale, given)
-    seeds = [int(value_text(o)) for o in user if o.key_or_group == "seed"][-1:] or sized.seeds
+    seeds = [config.seed] if "seed" in given else sized.seeds
     columns = _columns(sized, config.scale, command)
     recipes = default_options()[RECIPE], files(RECIPE)
     for (row, own), seed, (task, finetune_seed) in itertools.product(rows_of(sweep).items(), seeds, columns):
@@ -64,14 +64,22 @@ def at_scale(sweep: SweepConfig, scale: ScaleConfig, given: set[str]) -> SweepCo
     return replace(sweep, **own)
 
 
-def groups_of_rows(config: Config, user: Sequence[Override], groups: Sequence[str]) -> dict[str, list[Override]]:
-    """Return what each row of the sweep, whatever `sweep.only` leaves, and the user set of some groups, at the config's scale."""
+def groups_of_rows(
+    config: Config, user: Sequence[Override], groups: Sequence[str] | None = None
+) -> dict[str, list[Override]]:
+    """Return what each row of the sweep, whatever `sweep.only` leaves, and the user set of some groups, at the config's scale.
+
+    Without groups it is all that pretraining is composed of.
+    """
     sweep, user = config.sweep, spelled_out(user)
     assert sweep is not None
     given, found = {o.key_or_group for o in user}, {}
     for row, own in sweep.rows.items():
         settings = (*_at_scale(_in_paper(sweep, own), config.scale, given), *user)
-        found[row] = [o for o in settings if o.key_or_group.split(".")[0] in groups]
+        if groups is None:
+            found[row] = without(settings, "task", RECIPE, "sweep", "scale")
+        else:
+            found[row] = [o for o in settings if o.key_or_group.split(".")[0] in groups]
     return found
 
 

@@ -13,10 +13,12 @@ import pytest
 from roberta_lab.cli import launched, main
 from roberta_lab.config import ConfigError
 from roberta_lab.config.starters import check_alone
-from roberta_lab.runs import fingerprints, known_words
+from roberta_lab.runs import composition, fingerprints, known_words
 from roberta_lab.runs.compose import build
+from roberta_lab.runs.jobs import jobs_of
 from roberta_lab.runs.options import CONF, default_options, groups
-from roberta_lab.runs.overrides import check_key
+from roberta_lab.runs.overrides import check_key, parse
+from roberta_lab.runs.registration import register
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
@@ -38,7 +40,8 @@ def test_every_example_in_the_help_composes(name: str, monkeypatch: pytest.Monke
         monkeypatch.setattr(fingerprints, of_files, lambda where: {})
     for example in main.COMMANDS[name].examples:
         seeds = ["sweep.finetune_seeds=[1]"] if name == "finetune" and "sweep=" in example else []
-        assert main.main([name, *shlex.split(example), *seeds, "trainer.jobs=1"]) == 0
+        one_job = [] if main.COMMANDS[name].reads else ["trainer.jobs=1"]
+        assert main.main([name, *shlex.split(example), *seeds, *one_job]) == 0
     assert len(jobs) >= 3
 
 
@@ -131,6 +134,15 @@ def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture
         (["predict", "predict.texts=a"], ["'texts' in 'predict'", "'text'"]),
         (["reproduce"], ["sweep=NAME", "table1_masking"]),
         (["finetune"], ["roberta-lab pretrain"]),
+        (["prune", "prune.yes=true", "masking=static"], ["masking=static: prune looks at everything", "prune.KEY="]),
+        (["prune", "sweep=table1_masking"], ["sweep=table1_masking: prune", "paths.KEY="]),
+        (["prune", "sweep.only=[static]"], ["sweep.only=[static]: prune"]),
+        (["sync", "seed=2"], ["seed=2: sync looks at everything", "paths.KEY=VALUE, logger.KEY=VALUE."]),
+        (["export", "sweep=table1_masking"], ["sweep=table1_masking: export is of one run", "sweep.only=[ROW]"]),
+        (["inspect", "sweep=table1_masking", "sweep.only=[a]"], ["inspect is of one run"]),
+        (["prepare", "sweep=[table1_masking,table2_input_format]"], ["prepare is of one run"]),
+        (["export", "-m", "seed=1,2", "export.path=x"], ["export.path=x: seed=1,2 makes several", "one job"]),
+        (["predict", "-m", "seed=1,2", "predict.output=x.jsonl"], ["predict.output=x.jsonl: seed=1,2 makes"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it_and_what_is_allowed(
@@ -141,6 +153,20 @@ def test_a_mistake_is_one_line_that_names_it_and_what_is_allowed(
     assert out == "" and err.startswith("roberta-lab: ") and err.count("\n") == 1
     assert all(part in err for part in parts), err
     assert not [p for p in tmp_path.rglob("*") if p.is_file()], "nothing half-written is left"
+
+
+def test_a_command_of_one_run_says_the_overrides_of_the_row_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = ["sweep=table3_batch_size", "sweep.only=[2k]", "scale=laptop", "paths.outputs=elsewhere"]
+    assert main.main(["predict", *row, "task=rte", "predict.what=task"]) == 2
+    words = shlex.split(capsys.readouterr().err.partition("Allowed: roberta-lab predict ")[2].rstrip(".\n"))
+    assert {"batch_size=bsz2k", "scale=laptop", "paths.outputs=elsewhere", "task=rte"} <= {*words}
+    register()
+    with composition.composing():
+        alone = jobs_of("pretrain", parse(words))
+        [of_table, *_] = jobs_of("pretrain", parse(row))
+    assert [job.path for job in alone] == [of_table.path] and not any(word.startswith("sweep") for word in words)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

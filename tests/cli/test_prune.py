@@ -12,7 +12,7 @@ from roberta_lab.cli import main
 from roberta_lab.config import Damaged
 from roberta_lab.data.claims import claim
 from roberta_lab.data.seals import with_seal
-from roberta_lab.data.storage import write_json
+from roberta_lab.data.storage import REMOVED, write_json
 from roberta_lab.runs import disk
 
 OWN = "a" * 12, "b" * 12, "c" * 12  # complete, interrupted, complete (finetuning)
@@ -172,6 +172,17 @@ def test_status_counts_what_is_there_and_says_what_is_damaged(
     assert "pretrain  2 runs: 1 interrupted, 1 damaged; " in said and ": roberta-lab pretrain seed=1" in said
 
 
+def test_what_is_shown_of_outputs_elsewhere_is_about_them(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs.rename(outputs.with_name("elsewhere"))
+    assert main.main(["status", "paths.outputs=elsewhere"]) == 0
+    out = capsys.readouterr().out
+    assert ": roberta-lab pretrain seed=1 paths.outputs=elsewhere\n" in out
+    assert out.splitlines()[-1].startswith("next: roberta-lab table paths.outputs=elsewhere lists the tables; ")
+    assert "; roberta-lab prune paths.outputs=elsewhere frees " in out
+    assert main.main(["table", "paths.outputs=elsewhere"]) == 0
+    assert "next: roberta-lab table sweep=NAME paths.outputs=elsewhere, or " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("note", ["{", "[]", "{}"])
 def test_where_a_note_of_data_is_damaged_no_prepared_text_goes(note: str, outputs: Path) -> None:
     (outputs / "pretrain" / OWN[0] / "provenance.json").write_text(note)
@@ -202,7 +213,29 @@ def test_a_prune_that_is_killed_leaves_no_part_that_would_be_taken_for_the_whole
     folders = [folder for folder in outputs.glob("cache/*/[!.]*/")]
     assert len(folders) == 5 and all({file.name for file in folder.iterdir()} == whole for folder in folders)
     assert main.main(["prune", "prune.yes=true"]) == 0
-    assert not [*outputs.glob(f"cache/*/.*{disk.REMOVED}")]
+    assert not [*outputs.glob(f"cache/*/.*{REMOVED}")]
+
+
+def test_what_an_interrupted_prune_has_left_stops_no_later_one(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither where the same is there again, nor where a folder cannot be removed."""
+    for name in (".left.removed", ".left.0a1b2c3d.removed"):  # of older code and of this
+        write(outputs / "cache" / "corpus" / name / "text.npy", 50)
+    write(outputs / "cache" / ".scans-0.0a1b2c3d.removed" / "1.json", 50)
+    real = os.replace
+
+    def replace(path: Path, to: Path) -> None:
+        if Path(path).name == "old":
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        assert main.main(["prune", "prune.yes=true"]) == 0
+    assert "kept outputs/cache/tokens/old: [Errno 13] Permission denied" in capsys.readouterr().out
+    assert not [*outputs.rglob(f".*{REMOVED}")] and not (outputs / "cache" / "corpus" / "left").exists()
+    assert (outputs / "cache" / "tokens" / "old" / "text.npy").is_file()
 
 
 def test_files_that_go_while_sizes_are_added_up_count_nothing(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,15 +20,27 @@ from hydra import compose
 from hydra.core.utils import JobReturn, JobStatus
 from small_run import SHORT, SMALL, WHOLE, small_source  # noqa: F401 (a fixture)
 
-from roberta_lab.cli import main
+from roberta_lab.cli import main, reproduce
 from roberta_lab.config import TaskConfig
 from roberta_lab.config.formatting import elapsed
 from roberta_lab.data import verified
 from roberta_lab.reports.figures import drawing
-from roberta_lab.runs import composition, identity, jobs, launching, options, progress, provenance, results, tables
+from roberta_lab.runs import (
+    composition,
+    identity,
+    jobs,
+    launching,
+    leases,
+    options,
+    progress,
+    provenance,
+    results,
+    tables,
+)
 from roberta_lab.runs import run_folder as run
 from roberta_lab.runs.compose import build
 from roberta_lab.runs.jobs import Job
+from roberta_lab.runs.leases import Device
 from roberta_lab.runs.options import SWEEPS
 from roberta_lab.runs.overrides import parse, texts
 from roberta_lab.runs.progress import Overview, last_row
@@ -491,6 +503,17 @@ def test_time_is_estimated_from_complete_runs_of_like_size(tmp_path: Path) -> No
     longer = replace(runs[3], config=replace(runs[3].config, batch_size=replace(batch, steps=2 * batch.steps)))
     wider = replace(runs[3], config=replace(runs[3].config, model=replace(runs[3].config.model, hidden=512)))
     assert progress.times([longer, wider], rates) == ([pytest.approx(200.0)], 1)
+
+
+def test_the_plan_counts_the_devices_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register()
+    own = parse(["sweep=table1_masking", "trainer.jobs=1", "seed=1", f"paths.outputs={tmp_path}"])
+    with composition.composing():
+        chosen = composition.composed(own)
+    work = reproduce.Work(tables.sweeps_of(chosen, own), own)
+    assert "1 side by side" in reproduce.plan(work, chosen)
+    monkeypatch.setattr(leases, "devices", lambda: [Device(str(i), 1e11) for i in range(2)])
+    assert "2 side by side" in reproduce.plan(work, chosen)
 
 
 def test_the_clock_of_runs_side_by_side_is_that_of_the_last() -> None:

@@ -200,6 +200,8 @@ def test_status_shows_each_run_and_cancel_ends_what_is_left(
     }
     assert (seen["101_0"]["step"], seen["101_0"]["steps"]) == (2, 3)
     assert seen["102_0"]["error"] == "roberta-lab: the pretrained run is not complete."
+    beside = [(one["kind"], one["name"], one["state"], one["job"]) for one in found["beside"]]
+    assert beside == [("table", "table1_masking", "cancelled", "103_0")], "as the text has it"
     assert main.main(["status", *TABLE, *words]) == 0
     out = capfd.readouterr().out
     assert "table1_masking: 4 runs: 1 running, 1 preempted, 1 failed, 1 cancelled" in out

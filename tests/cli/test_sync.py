@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,32 @@ def test_what_is_not_uploaded_is_uploaded_once(
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         service.give_up()
-        found = answered(capfd, "sync", *SAID)
+        found = answered(capfd, "sync")
         ids = {next(Path("outputs", kind).iterdir()).name for kind in ("pretrain", "finetune")}
         [table] = [name for name in found["uploaded"] if name.startswith("table-own-smoke")]
         assert set(found["uploaded"]) == {*ids, table} == set(server.runs) and found["failed"] == []
-        assert answered(capfd, "sync", *SAID) == {"uploaded": [], "failed": [], "before": 3}
+        assert answered(capfd, "sync") == {"uploaded": [], "failed": [], "before": 3, "at_work": []}
+        [file] = run_of("pretrain").path.parent.glob("*.wandb")
+        os.utime(f"{file}.synced", (0, file.stat().st_mtime - 60))
+        again = answered(capfd, "sync")
+        assert len(again["uploaded"]) == 1 and again["before"] == 2, "what was written after the upload is sent too"
         assert not server.unknown
+
+
+def test_a_run_at_work_is_left_out_and_named(capfd: pytest.CaptureFixture[str]) -> None:
+    """What is uploaded of it now would be taken for all of it."""
+    [folder] = Path("outputs/pretrain").iterdir()
+    for mark in Path("outputs/wandb").glob("*/*.synced"):
+        mark.touch()
+    for mark in Path("outputs/wandb").glob(f"*{folder.name}*/*.synced"):
+        mark.unlink()
+    (folder / "owner.json").write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname()}))
+    try:
+        assert main.main(["sync"]) == 0
+    finally:
+        (folder / "owner.json").unlink()
+    [first, _] = capfd.readouterr().out.splitlines()
+    assert first.startswith("left out, for their runs are at work: outputs/wandb/offline-run-") and folder.name in first
 
 
 @pytest.mark.parametrize(
@@ -120,5 +141,5 @@ def test_without_a_server_one_line_says_so(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     service.give_up()
-    found = answered(capfd, "sync", *SAID, code=2)
+    found = answered(capfd, "sync", code=2)
     assert said in found["error"] and gone.url in found["error"]

@@ -12,7 +12,7 @@ from roberta_lab.runs import names, registration, run_folder
 from roberta_lab.runs.command_line import folded, typed
 from roberta_lab.runs.composition import composed, composing
 from roberta_lab.runs.identity import directory
-from roberta_lab.runs.overrides import parse, texts
+from roberta_lab.runs.overrides import expect_unmasked, parse, texts
 
 HEX = "0123456789abcdef0123456789abcdef01234567"
 SECRET = "Zq7SECRETzq7"
@@ -79,6 +79,8 @@ def test_values_of_the_environment_are_secrets_where_its_names_say_so(monkeypatc
     monkeypatch.setenv("SOME_API_TOKEN", SECRET)
     monkeypatch.setenv("HF_TOKEN_PATH", "/home/x/token")
     monkeypatch.setenv("OTHER", "usual words")
+    monkeypatch.setenv("TOKENIZER_NAME", "bytelevel_bpe")
+    assert masked("tokenizer=bytelevel_bpe_50k") == "tokenizer=bytelevel_bpe_50k", "a tokenizer is no token"
     assert masked(f"a {SECRET} b /home/x/token usual words") == "a *** b /home/x/token usual words"
     assert one_line(ValueError(f"asked with {SECRET}")) == "ValueError: asked with ***"
 
@@ -112,6 +114,7 @@ def test_a_run_has_its_id_by_the_secret_and_no_file_of_it(tmp_path: Path) -> Non
 def test_a_masked_override_is_not_run_again_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["pretrain", "logger.notes=https://***@host/x"]) == 2
     assert "*** stands for a secret" in capsys.readouterr().err
+    expect_unmasked(parse(["predict.text=What *** means"]))
 
 
 def test_refusals_do_not_show_secrets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -285,6 +285,13 @@ def test_a_mistake_is_one_line(words: list[str], parts: list[str]) -> None:
     assert "\n" not in str(said.value) and all(part in str(said.value) for part in parts), said.value
 
 
+def test_a_row_may_be_named_as_an_override_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rates.yaml").write_text("rows: {seed=3: [seed=3], seed=4: [seed=4]}\ntasks: []\n")
+    for words in (["seed=3", "seed=4"], ["rates/seed=3", "rates/seed=4"]):
+        assert main.main(["diff", *words, f"sweep={tmp_path / 'rates.yaml'}", "paths.outputs=out"]) == 2
+        assert "rates/seed=3: none of its 1 runs is complete" in capsys.readouterr().err
+
+
 def test_both_words_come_first(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["static"], ["static", "--cfg"], []):
         assert main.main(["diff", *words]) == 2

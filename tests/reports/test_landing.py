@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, SWEEP, Page, config, pretrained, write_run
 
-from roberta_lab.reports.page.known import all_known, state_of
+from roberta_lab.data import claims
+from roberta_lab.reports.page.known import all_known, known, state_of
 from roberta_lab.reports.page.landing import write_landing
 from roberta_lab.reports.table.files import write_table
 from roberta_lab.runs.command_line import typed
@@ -37,6 +38,9 @@ def test_the_state_of_a_run(unfinished: Path) -> None:
     assert state == "in progress" and detail.startswith("step 10 of 2,000; process ")
     own(unfinished, host="elsewhere")
     assert state_of(unfinished)[0] == "in progress", "of another machine's processes nothing is known here"
+    note = unfinished / "owner.json"
+    os.utime(note, (0, note.stat().st_mtime - 2 * claims.STALE))
+    assert state_of(unfinished)[0] == "interrupted", "but one that is silent for so long holds nothing"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     own(unfinished, pid=gone.pid)
@@ -70,7 +74,16 @@ def test_the_command_beside_a_run_addresses_it_without_its_sweep(unfinished: Pat
     command = next(line for line in text.splitlines() if "roberta-lab pretrain masking" in line)
     start = command.index("roberta-lab")
     assert shlex.split(command[start:])[:5] == ["roberta-lab", "pretrain", "masking=dynamic", "seed=1", "task.path=a b"]
-    assert "sweep" not in command
+    assert "sweep" not in command and command.endswith(f" paths.outputs={unfinished.parents[1]}")
+
+
+def test_a_run_is_gone_on_with_where_it_lies_now(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (unfinished / "overrides.yaml").write_text('["paths.outputs=before", "seed=2"]')
+    home = unfinished.parents[1]
+    assert known(unfinished).resume == f"roberta-lab pretrain seed=2 paths.outputs={home}"
+    home.rename(home.with_name("outputs"))
+    monkeypatch.chdir(home.parent)
+    assert known(Path("outputs", "pretrain", unfinished.name)).resume == "roberta-lab pretrain seed=2"
 
 
 def test_what_cannot_be_read_is_still_listed(tmp_path: Path) -> None:

@@ -98,6 +98,22 @@ def test_settings_are_of_row_or_base_and_what_a_run_does_not_read_is_missing(fra
     assert lines == {"static": [["base", "static", 2, 0.15]], "dynamic": [["large", "dynamic", pd.NA, 0.4]]}
 
 
+@pytest.mark.parametrize(
+    ("sweep", "key", "values"),
+    [
+        ("nsp_weight", "nsp.weight", {"0": None, "0.5": 0.5, "1": 1.0, "2": 2.0}),
+        ("span_masking", "masking.positions", {"whole_words": "whole_words"}),
+        ("masking_rate", "masking.mask_prob", {"15%": 0.15, "40%": 0.4}),
+    ],
+)
+def test_settings_of_shipped_sweeps_have_their_values(sweep: str, key: str, values: dict[str, object]) -> None:
+    chosen = composed_jobs.config(f"sweep={sweep}").sweep
+    assert chosen is not None
+    rows = {job.row: job.config for job in jobs_of("pretrain", parse([f"sweep={sweep}", "sweep.seeds=[1]"]))}
+    found = {row: tidy._setting(key, chosen, replace(pretrained(row, 5.0), config=rows[row])) for row in values}
+    assert found == values
+
+
 def test_the_files_read_back_as_the_frame(frame: pd.DataFrame) -> None:
     files = tidy.forms(frame)
     assert [*files] == ["results.csv", "results.parquet"]

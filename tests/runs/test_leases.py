@@ -69,6 +69,29 @@ def test_a_run_of_several_devices_has_them_alone_and_one_on_the_cpu_needs_none()
     assert taken(found, 4, 0) == ["0,1,2", None]
 
 
+def test_runs_on_the_cpu_count_against_the_jobs_of_the_machine() -> None:
+    found = of([Need(0), Need(0), Need(0), Need(1, 1.0)], 10, 10)
+    assert taken(found, 0, 1, 2, 3) == ["", "", None, "0"]
+    found.free(0)
+    assert taken(found, 2) == [""]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "devices", "at_once"),
+    [
+        ([], "pretrain", 0, 3),
+        ([], "pretrain", 4, 12),
+        (["trainer.accelerator=cpu"], "pretrain", 4, 3),
+        (["trainer.devices=2"], "pretrain", 4, 2),
+        (["trainer.devices=2"], "finetune", 4, 12),
+    ],
+)
+def test_how_many_runs_go_side_by_side_on_so_many_devices(
+    words: list[str], kind: str, devices: int, at_once: int
+) -> None:
+    assert leases.side_by_side(config("trainer.jobs=3", *words), kind, devices) == at_once
+
+
 @pytest.mark.parametrize(
     ("visible", "names"),
     [
@@ -169,6 +192,14 @@ def test_each_process_sees_one_device_and_so_many_run_there(launch: Any) -> None
     assert os.environ.get("CUDA_VISIBLE_DEVICES") not in (UUID, MIG)
     large = launch([["large"]] * 4, 2)
     assert most_at_once(large, UUID) == most_at_once(large, MIG) == 1
+
+
+def test_jobs_on_the_cpu_beside_gpus_are_as_many_as_were_asked_for(
+    launch: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ProcessLauncher, "_needs", lambda self, words: lambda number: Need(0))
+    found = launch([["small"]] * 8, 2)
+    assert most_at_once(found, found[0][0]) <= 2 and "on GPU" not in capsys.readouterr().err
 
 
 def test_a_job_without_memory_is_retried_alone(launch: Any, capsys: pytest.CaptureFixture[str]) -> None:

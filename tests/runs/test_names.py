@@ -72,6 +72,7 @@ def test_a_row_of_a_sweep_has_its_name_and_more_only_among_its_own() -> None:
         ([], "smoke"),
         (["seed=3", "sweep.seeds=[1,2,3]", "sweep.finetune_seeds=[1]", "trainer.jobs=2", "scale=smoke"], "smoke"),
         (["reproduce.until=0.1", "paths.outputs=elsewhere", "logger.wandb=off", "plan.devices=3"], "smoke"),
+        (["slurm=one_gpu", "slurm.time=1:00:00", "slurm_light.cpus=2"], "smoke"),
         (["batch_size.steps=20"], "smoke--batch_size.steps=20"),
         (["sweep.only=[dynamic]", "model=tiny"], "smoke--model=tiny--sweep.only=dynamic"),
         (["evaluate.within_word=l2r"], "smoke--evaluate.within_word=l2r"),

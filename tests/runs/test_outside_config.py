@@ -33,6 +33,7 @@ data_mix: {sources: {pydoc: {repeats: 2}}}
 finetune: {epochs: 1}
 """,
     "experiment/more.yaml": "# @package _global_\ndefaults: [rarely, _self_]\nmasking: {mask_prob: 0.25}\n",
+    "all.yaml": "rows: {usual: [masking=dynamic]}\n",
     "sweep/rates.yaml": "base: [data_mix=books_wiki]\nrows: {usual: [masking=dynamic], mine: [masking=mine]}\ntasks: [sst2]\n",
     "sweeps/tries.yaml": "rows: {mine: [experiment=rarely], half: [experiment=rarely, masking.mask_prob=0.5]}\n",
 }  # fmt: skip
@@ -100,6 +101,7 @@ def test_tab_completes_what_lies_outside(lab: Path) -> None:
         (["experiment=rarly"], ["experiment=rarly", "'rarely'", "Allowed: more, rarely"]),
         (["sweep=rate"], ["sweep=rate", "'rates'"]),
         (["sweep=../lab/sweep/rats.yaml"], ["rats.yaml: no such file", "'rates.yaml'"]),
+        (["sweep=../lab/all.yaml"], ["sweep=../lab/all.yaml", "sweep=all is no file's", "another name"]),
         (["--config-dir", "../lob"], ["--config-dir ../lob", "'lab'"]),
         (["hydra.searchpath=[pkg://nothing.here]"], ["pkg://nothing.here", "Allowed: file://FOLDER"]),
     ],
@@ -126,6 +128,26 @@ def test_an_experiment_is_the_run_of_the_same_settings_typed_out() -> None:
     assert run_ids(*here, "experiment=more") == run_ids(*RARELY, repeats, "masking.mask_prob=0.25")
     [job] = jobs_of("finetune", *here, "sweep=tries", "sweep.only=[half]", "sweep.tasks=[pydoc_topic]")
     assert job.config.finetune.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("finetune/own.yaml", "defaults: [bert]\ndropout: ${model.dropout}\n", ["finetune=own", "model.dropout=0.3"]),
+        ("finetune/own.yaml", "defaults: [base]\n", ["finetune=own", "model.dropout=0.3"]),
+        ("masking/own.yaml", "# @package _global_\ndefaults: [dynamic@masking]\nfinetune: {epochs: 7}\n", ["masking=own"]),
+        ("scale/own.yaml", "# @package _global_\ndefaults: [smoke]\nfinetune: {epochs: '${model.layers}'}\n", ["scale=own"]),
+    ],
+)  # fmt: skip
+def test_a_file_that_looks_into_another_group_means_the_same_in_a_sweep(
+    file: str, content: str, words: list[str], lab: Path
+) -> None:
+    write(lab, {file: content, "finetune/base.yaml": "defaults: [bert]\ndropout: ${model.dropout}\n"})
+    write(lab, {"sweeps/one.yaml": "rows: {usual: [optimizer=adamw]}\ntasks: [pydoc_topic]\n"})
+    place, tuning = ["--config-dir", str(lab)], ["task=pydoc_topic", "finetune.seed=1", "seed=1"]
+    [one] = jobs_of("finetune", *place, *words, *tuning)
+    of_sweep = jobs_of("finetune", *place, "sweep=one", *words, "sweep.seeds=[1]", "sweep.finetune_seeds=[1]")
+    assert [job.path for job in of_sweep] == [one.path] and of_sweep[0].config.finetune == one.config.finetune
 
 
 def test_a_task_that_starts_from_one_of_ours_is_a_column_of_a_sweep(lab: Path) -> None:

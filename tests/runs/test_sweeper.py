@@ -263,16 +263,32 @@ def test_the_name_of_a_recipe_and_its_grid_are_in_no_id_and_a_scale_s_own_settin
         ["++finetune.lr=1e-3", "++task.num_dev=7"],
         ["task.files.train=x", "task.columns.text_a=y"],
         ["sweep.finetune_seeds=[0,1]"],
+        ["model.dropout=0.3", "finetune.dropout=${model.dropout}"],
+        ["paths.outputs=there", "task.num_dev=${batch_size.steps}"],
+        ["model.layers=${seed}"],
+        ["scale.lr_factor=3", "finetune.lr=${rate:1e-3}"],
+        ["seed=${oc.env:SEED}"],
+        ["seed='5'"],
     ],
 )
-def test_configs_of_many_jobs_are_those_that_hydra_composes(command: str, user: list[str]) -> None:
+def test_configs_of_many_jobs_are_those_that_hydra_composes(
+    command: str, user: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEED", "4")
     found = jobs(command, "sweep=table2_input_format", *user)
     sweep = config("sweep=table2_input_format", *(o for o in user if o.startswith(("sweep.", "scale=")))).sweep
     assert sweep is not None
-    for job in found[:: len(found) - 1]:
+    for job in found[:: max(1, len(found) - 1)]:
         made = config(*job.words)
         assert job.config == replace(made, sweep=replace(sweep, row=job.row))
         assert job.path == identity.directory(made, command)
+
+
+def test_a_batch_that_follows_another_part_of_its_row_counts_in_the_common_batch_of_rows_that_are_left_out() -> None:
+    """With the layers of the default model they would have 2, and no common divisor but 1."""
+    words = ["sweep=table2_input_format", "model.layers=3", "batch_size.sequences=${model.layers}"]
+    [one, *_] = jobs("pretrain", *words, "sweep.only=[doc_sentences]")
+    assert one.config.batch_size.sequences == one.config.trainer.common_batch == 3
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,18 @@
 What they find goes into the memory that `scanning.scan` reads, so no file is read by two processes.
 """
 
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from roberta_lab.config import SourceConfig, processes
+from roberta_lab.config import SourceConfig
 from roberta_lab.data import claims
 from roberta_lab.data.corpus import workers
 from roberta_lab.data.corpus.sources import scanning
 from roberta_lab.data.corpus.sources.remote import Place
 from roberta_lab.data.corpus.workers import Pieces
-from roberta_lab.data.storage import digest, write_json
+from roberta_lab.data.storage import digest, remove_whole, write_json
 from roberta_lab.data.verified import read_sealed, recall, remember, sealed
 
 GROUP_BYTES = 1 << 28  # of files that one process takes together; a source of less is hashed by each process for itself
@@ -43,10 +42,8 @@ def share(source: SourceConfig, cache: Path, num_workers: int | None, progress: 
         found = {key: scan for number in new for key, scan in read_sealed(mark(number), "delete it")["files"].items()}
         with claims.locked(cache / f".{scanning.MEMORY}.lock"):
             remember(memory, recall(memory) | found)
-    gone = folder.with_name(f"{folder.name}.gone-{processes.this_machine()}")
     with suppress(OSError):  # at once: no process takes a group that was removed for one that is missing
-        folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+        remove_whole(folder)
 
 
 def _grouped(source: SourceConfig) -> Iterator[dict[str, tuple[Place, int]]]:

@@ -24,6 +24,7 @@ from roberta_lab.data.corpus.parts import Manifest
 from roberta_lab.data.corpus.workers import Pieces
 from roberta_lab.data.file_hashes import hashes_of, learn
 from roberta_lab.data.seals import load_arrays, save_arrays
+from roberta_lab.data.storage import remove_whole
 from roberta_lab.data.token_store import Part, Shard
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ class Encoder:
                 shards = self._join(path, split, own, encoding.vocab_size, meta)
             counts[f"{split} tokens"] = sum(shard["tokens"] for shard in shards)
             contents.append(fingerprint_of(shards))
-        joined = path / f".{PARTS}"  # at once: no process takes a part that was removed for one that is missing
-        shutil.rmtree(joined, ignore_errors=True)
-        (path / PARTS).rename(joined)
-        shutil.rmtree(joined)
+        remove_whole(path / PARTS)  # at once: no process takes a part that was removed for one that is missing
         return {"content": hashlib.sha256("".join(contents).encode()).hexdigest()[:16], "counts": counts}
 
     def _verified(self, path: Path) -> dict[str, list[int]]:

@@ -142,12 +142,12 @@ def of_word(word: str, config: Config, overrides: Sequence[Override]) -> Side:
     sweep, _, row = word.partition("/")
     if not word or Path(word).is_dir():
         return _run(word, outputs)
-    if "=" in word:
-        return _addressed(word, without(overrides, "sweep"))
     if config.sweep is not None and word in config.sweep.rows:
         return _row(config.sweep.name, word, overrides)
     if row and sweep in options.files(options.SWEEP):
         return _row(sweep, row, overrides)
+    if "=" in word:  # behind the rows, whose names may have one
+        return _addressed(word, without(overrides, "sweep"))
     if _ID.fullmatch(word):
         return _run(word, outputs)
     raise ConfigError(f"{word}: no run, row or override.{_hint(word, config)} {ALLOWED}.")

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roberta_lab.config import ConfigError
+from roberta_lab.config import ConfigError, PathsConfig
 from roberta_lab.config.formatting import number
 from roberta_lab.data import claims
 from roberta_lab.reports import run_notes
 from roberta_lab.runs import identity, names, tracking
-from roberta_lab.runs.command_line import typed
+from roberta_lab.runs.command_line import places, typed
 from roberta_lab.runs.overrides import parse, texts, without_sweep
 from roberta_lab.runs.results import RunResult, is_complete
 
@@ -70,8 +70,15 @@ def known(folder: Path) -> Known:
         result=result,
         marks=marks,
         words=words,
-        resume=typed(folder.parent.name, words) if resume else "",
+        resume=_resume(folder, words) if resume else "",
     )
+
+
+def _resume(folder: Path, words: tuple[str, ...]) -> str:
+    """Return the command that goes on with a run where it lies now, wherever its outputs were when it began."""
+    own = [word for word in words if not word.lstrip("+").startswith("paths.outputs=")]
+    outputs = places(replace(PathsConfig(), outputs=str(folder.parent.parent)))
+    return typed(folder.parent.name, [*own, *texts(outputs)])
 
 
 def _without_sweep(overrides: list[str]) -> tuple[str, ...]:
@@ -94,7 +101,7 @@ def _told_apart(runs: list[Known]) -> list[Known]:
     alike: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, run in enumerate(runs):
         alike[run.kind, run.name].append(place)
-    for same in (places for places in alike.values() if len(places) > 1):
+    for same in (numbers for numbers in alike.values() if len(numbers) > 1):
         for place, more in zip(same, _differences([runs[i] for i in same]), strict=True):
             runs[place] = replace(runs[place], name=f"{runs[place].name}, {more or runs[place].run_id}")
     return runs
@@ -124,12 +131,12 @@ def _name(overrides: list[str] | None) -> str:
 def state_of(folder: Path) -> tuple[str, str]:
     """Return one of `STATES`, and how far the run is and which process works on it.
 
-    A run is in progress when its owner is noted and, if that is a process of this machine, alive.
+    A run is in progress while a process holds it: one of this machine that lives, one of another that was heard of lately.
     """
     if is_complete(folder):
         return "complete", ""
     owner = claims.owner(folder / claims.NOTE)
-    if owner is not None and owner.pid and not owner.is_gone:
+    if owner is not None and owner.pid and (not owner.is_gone if owner.is_here else claims.is_held(folder)):
         return "in progress", f"{_progress(folder)}; process {owner.pid} on {owner.host}"
     return "interrupted", _progress(folder)
 

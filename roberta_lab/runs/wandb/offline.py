@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roberta_lab.config import Config
+from roberta_lab.data import claims
+from roberta_lab.runs.identity import KINDS
 
 FOLDER = "wandb"  # W&B makes it in the folder that it is given
 OFFLINE, ONLINE = "offline-run-*", "run-*"
 CUT_OFF = "cut-off"  # an empty file in the folder of an online run that W&B failed in: not all of it was uploaded
 SYNCED = ".synced"  # beside a file that was uploaded, W&B leaves an empty one with this added to its name
+COARSE = 5.0  # seconds by which some file systems note a time too early
 
 
 def home(config: Config) -> Path:
@@ -32,8 +35,14 @@ def num_uploaded(outputs: Path) -> int:
 
 
 def is_uploaded(folder: Path) -> bool:
-    """Return whether a server has what is in the folder of such a run."""
-    return any(folder.glob(f"*.wandb{SYNCED}"))
+    """Return whether a server has what is in the folder of such a run: nothing was written there after the upload."""
+    written = max((file.stat().st_mtime for file in folder.glob("*.wandb")), default=0.0)
+    return any(mark.stat().st_mtime + COARSE >= written for mark in folder.glob(f"*.wandb{SYNCED}"))
+
+
+def is_at_work(folder: Path, outputs: Path) -> bool:
+    """Return whether the run of such a folder is held by a process, which goes on writing into it."""
+    return any(claims.is_held(outputs / kind / run_id(folder)) for kind in KINDS)
 
 
 def run_id(folder: Path) -> str:

@@ -30,6 +30,9 @@ def upload(folders: Sequence[Path], outputs: Path, logger: LoggerConfig) -> tupl
     """
     options = ["--entity", logger.entity] if logger.entity else []
     options += ["--project", logger.project] if logger.project != LoggerConfig().project else []
+    for folder in folders:  # a mark of before the last lines were written
+        for mark in folder.glob(f"*.wandb{offline.SYNCED}"):
+            mark.unlink()
     said = []
     for start in range(0, len(folders), AT_ONCE):
         places = [str(folder.resolve()) for folder in folders[start : start + AT_ONCE]]
