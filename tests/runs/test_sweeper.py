@@ -254,6 +254,9 @@ def test_the_name_of_a_recipe_and_its_grid_are_in_no_id_and_a_scale_s_own_settin
     assert (finetune_id("finetune=bert") == finetune_id()) is (scale == "smoke")
 
 
+FEWEST = ["sweep.only=[doc_sentences]", "sweep.finetune_seeds=[1]"]  # of jobs that are composed one by one
+
+
 @pytest.mark.parametrize("command", identity.KINDS)
 @pytest.mark.parametrize(
     "user",
@@ -263,11 +266,11 @@ def test_the_name_of_a_recipe_and_its_grid_are_in_no_id_and_a_scale_s_own_settin
         ["++finetune.lr=1e-3", "++task.num_dev=7"],
         ["task.files.train=x", "task.columns.text_a=y"],
         ["sweep.finetune_seeds=[0,1]"],
-        ["model.dropout=0.3", "finetune.dropout=${model.dropout}"],
-        ["paths.outputs=there", "task.num_dev=${batch_size.steps}"],
-        ["model.layers=${seed}"],
+        ["model.dropout=0.3", "finetune.dropout=${model.dropout}", *FEWEST],
+        ["paths.outputs=there", "task.num_dev=${batch_size.steps}", *FEWEST],
+        ["model.layers=${seed}", *FEWEST],
         ["scale.lr_factor=3", "finetune.lr=${rate:1e-3}"],
-        ["seed=${oc.env:SEED}"],
+        ["seed=${oc.env:SEED}", *FEWEST],
         ["seed='5'"],
     ],
 )
