@@ -99,7 +99,7 @@ def test_a_block_has_two_documents_at_least(small: None) -> None:
     assert len(blocks.cut(store_of([[3] * 500]))) == 2
     config = config_of("segment_pair")
     assert epochs_of(store, config).size(0)[0] > 0
-    with pytest.raises(ConfigError, match="the corpus has 1"):
+    with pytest.raises(ConfigError, match="the held-out one, has 1"):
         epochs_of(store_of([[3] * 500]), config).size(0)
 
 
