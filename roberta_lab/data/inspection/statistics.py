@@ -274,10 +274,7 @@ def _digests(rows: Rows) -> np.ndarray:
 
 # ---------------------------------------------------------------- from batches
 def batch_statistics(batches: BatchPlan, run_steps: int, micro_batch_size: int, world_size: int = 1) -> BatchStatistics:
-    """Cut the first epoch's batches, or the first steps of a long one, as training does, and measure padding.
-
-    Each pass is padded to its longest input.
-    """
+    """Cut the first epoch's batches, or the first steps of a long one, as training does; measure padding to each longest input."""
 
     def lengths_of(examples: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         plan, places = batches.plans.view(examples, epochs)

@@ -32,10 +32,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
     records = list(runs)
     if sweep.reference is not None and sweep.reference not in sweep.rows:
         raise ConfigError(f"sweep.reference={sweep.reference}: no such row. Allowed: {', '.join(sweep.rows)}.")
-    tasks = list(
-        dict.fromkeys(record.task for record in records if record.task is not None)
-    )  # also those of one scale alone
-    tasks.sort(key=lambda task: sweep.tasks.index(task) if task in sweep.tasks else len(sweep.tasks))
+    tasks = _tasks(sweep, records)
     keys = [*([sweep.published] if sweep.published else []), *beside([*sweep.tasks, *tasks])]
     paper = {name: values for key in keys for name, values in published(key).items()}
     results = {t: [r.result.scored for r in records if r.task == t and r.result] for t in tasks}
@@ -43,8 +40,7 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
     columns = task_columns(sweep, results, scored_by)
     pretrained = [r.result.pretraining for r in records if r.kind == "pretrain" and r.result]
     common, measured = common_columns(pretrained), held_out_columns(pretrained)
-    is_other = scale != PAPER
-    held_out = tuple(replace(c, other_text=is_other) for c in measured if c.metric not in leaves_out)
+    held_out = tuple(replace(c, other_text=scale != PAPER) for c in measured if c.metric not in leaves_out)
     names = sorted({record.row for record in records}, key=list(sweep.rows).index)
     every = (common, columns, held_out)
     rows = [_row(n, every, [r for r in records if r.row == n], paper.get(n, {})) for n in names]
@@ -71,17 +67,27 @@ def assemble(sweep: SweepConfig, scale: str, runs: Iterable[Record], leaves_out:
             if name not in sweep.rows
         },
         stood_in_for=tuple(apart),
-        published_apart={
-            name: tuple(values.get(column.metric) for column in apart)
-            for name, values in paper.items()
-            if any(values.get(column.metric) is not None for column in apart)
-        },
+        published_apart=_values_of(apart, paper),
         encoding=encoding(sweep.published) if sweep.published else None,
         source="; ".join(map(source, keys)) or None,
         reference=reference,
         best=_best(columns, rows) if is_grid(sweep) else (),
     )
     return replace(table, verdicts=judged(table, sweep, leaves_out))
+
+
+def _tasks(sweep: SweepConfig, records: Iterable[Record]) -> list[str]:
+    """Return the tasks that there are runs of, in the sweep's order; those that it has at one scale alone come last."""
+    found = dict.fromkeys(record.task for record in records if record.task is not None)
+    return sorted(found, key=lambda task: sweep.tasks.index(task) if task in sweep.tasks else len(sweep.tasks))
+
+
+def _values_of(
+    columns: Sequence[Column], paper: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, tuple[float | None, ...]]:
+    """Return the published values of some columns, of each row that has any."""
+    found = {name: tuple(values.get(column.metric) for column in columns) for name, values in paper.items()}
+    return {name: values for name, values in found.items() if any(value is not None for value in values)}
 
 
 def _row(
