@@ -149,12 +149,14 @@ def _run(name: str, arguments: list[str], as_json: bool) -> Json:
     flags, words = split_flags(arguments)
     if as_json and (shows := [flag for flag in flags if flag.partition("=")[0] in _SHOWS]):
         raise ConfigError(f"{answer.FLAG} {shows[0]}: what Hydra shows is text; leave one of them out.")
+    from roberta_lab.runs.asked import expect_one_job
     from roberta_lab.runs.overrides import assign, check_names, expect_unmasked, parse, sweep_names
 
     given = [*parse(words), *(assign(key, word) for key, word in named.items())]
     expect_unmasked(given)
     _expect_read(name, given)
     overrides = _one_sweep(name, given)
+    expect_one_job(overrides)
     check_names(overrides)
     if COMMANDS[name].trains and not COMMANDS[name].joins:
         starters.check_alone(name)
@@ -179,7 +181,6 @@ def _expect_read(name: str, overrides: Sequence[Override]) -> None:
         asked.expect_read(name, command.reads, overrides)
     if not (command.sweeps or command.many_sweeps or command.rows):
         asked.expect_no_sweep(name, overrides)
-    asked.expect_one_job(overrides)
 
 
 def _of_whole_tables(flags: list[str], overrides: Sequence[Override]) -> list[str]:

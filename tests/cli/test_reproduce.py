@@ -349,7 +349,9 @@ def test_runs_that_start_from_another_finetuning_run_come_after_it(
         for typed in (words[2:], encoder.words):
             made = build(compose("config", typed))
             assert made.finetune.save_model and identity.directory(made, "finetune") == encoder.path
-    assert words[-1] == "trainer.devices=1", "a task is finetuned on one device"
+    assert not any(word.startswith(("trainer.devices", "trainer=")) for word in words), (
+        "a task is finetuned on one device"
+    )
     if fails:
         assert "2 finetune runs wait for them" in reproduce.failed(work)
 
