@@ -1,8 +1,9 @@
 """Say what the seeds of a sweep can decide: which of its claims, how many seeds the others take, and what those cost."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from roberta_lab.config import Config, ConfigError, nearest
@@ -87,6 +88,7 @@ class Deciding:
 
     claims: tuple[Need, ...]
     difference: Need | None = None  # of `plan.difference`
+    num_tests: int | None = None  # of all claims: fewer than these where some are one test
 
     def to_json(self) -> Json:
         """Return it as JSON values."""
@@ -105,11 +107,11 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
     table = table_of(config, runs)
     asked = column_called(table, config.plan.column, "plan.column")
     num_tests = len({which_test_of_claim(table, verdict) for verdict in table.verdicts if verdict.is_open})
-    needs = []
+    hours, needs = cache(partial(_hours_of_a_seed, runs)), []  # one look at all runs that were measured
     for verdict in table.verdicts:
         question, rows = verdict.words, (verdict.claim.row, verdict.claim.over)
         column = next((c for c in table.all_columns if c.is_called(verdict.column)), None)
-        key, have, per_seed = _seeds(runs, rows, column)
+        key, have = _seeds(runs, rows, column)
         if not verdict.is_open:
             why = f"{verdict.outcome}: " * (verdict.outcome is Outcome.NOT_TESTABLE) + verdict.why
             needs.append(Need(question, have, why, key=key))
@@ -121,8 +123,8 @@ def deciding(config: Config, runs: Sequence[Job]) -> Deciding:
         of_claim = verdict.claim.direction, verdict.margin, spread.deviation
         seeds = seeds_to_decide(*of_claim, num_claims=num_tests)
         chance = power_to_decide(*of_claim, have, num_tests)
-        needs.append(_need(question, have, spread, seeds, chance, per_seed, key))
-    return Deciding(tuple(needs), _asked(config, table, asked, runs))
+        needs.append(_need(question, have, spread, seeds, chance, hours(key), key))
+    return Deciding(tuple(needs), _asked(config, table, asked, runs, hours), num_tests)
 
 
 def table_of(config: Config, runs: Sequence[Job]) -> Table:
@@ -132,18 +134,20 @@ def table_of(config: Config, runs: Sequence[Job]) -> Table:
     return assemble(config.sweep, config.scale.name, records, config.scale.leaves_out)
 
 
-def _asked(config: Config, table: Table, column: Column, runs: Sequence[Job]) -> Need | None:
+def _asked(
+    config: Config, table: Table, column: Column, runs: Sequence[Job], hours: Callable[[str], float | None]
+) -> Need | None:
     """Return what `plan.difference` in its column takes; None where it is not asked for."""
     difference = config.plan.difference
     if difference is None:
         return None
-    key, have, per_seed = _seeds(runs, [row.name for row in table.rows], column)
+    key, have = _seeds(runs, [row.name for row in table.rows], column)
     spread = _spread(config, table, column, column.metric, column, key)
     question = f"a difference of {difference:g} on {column.title}"
     if spread is None:
         return Need(question, have, key=key)
     seeds, chance = seeds_to_see(difference, spread.deviation), power(have, difference, spread.deviation)
-    return _need(question, have, spread, seeds, chance, per_seed, key)
+    return _need(question, have, spread, seeds, chance, hours(key), key)
 
 
 def column_called(table: Table, name: str | None, key: str) -> Column:
@@ -170,8 +174,8 @@ def _need(
     return Need(question, have, spread=spread, seeds=seeds, power=chance, device_hours=more, key=key)
 
 
-def _seeds(runs: Sequence[Job], rows: Collection[str], column: Column | None) -> tuple[str, int, float | None]:
-    """Return which seeds are the pairs of these rows in a column: the key that adds some, how many there are, device-hours of one.
+def _seeds(runs: Sequence[Job], rows: Collection[str], column: Column | None) -> tuple[str, int]:
+    """Return which seeds are the pairs of these rows in a column: the key that adds some, and how many there are.
 
     They are those of finetuning where all rows start from one and the same model, as a table compares them then.
     """
@@ -179,8 +183,8 @@ def _seeds(runs: Sequence[Job], rows: Collection[str], column: Column | None) ->
     own = [run for run in tuned if run.row in rows and column is not None and run.task == column.task]
     starts = [{digest(identity.start_science(run.config)) for run in own if run.row == row} for row in rows]
     if starts and len(starts[0]) == 1 and all(found == starts[0] for found in starts):
-        return FINETUNING, len({run.finetune_seed for run in own}), _hours_of_a_seed(tuned)
-    return PRETRAINING, len({run.seed for run in runs}), _hours_of_a_seed(runs)
+        return FINETUNING, len({run.finetune_seed for run in own})
+    return PRETRAINING, len({run.seed for run in runs})
 
 
 def _spread(config: Config, table: Table, column: Column | None, name: str, asked: Column, key: str) -> Spread | None:
@@ -218,12 +222,10 @@ def _measured(table: Table, column: Column, same_weights: bool) -> Spread | None
     return Spread(deviation, int(pooled / (1 + (len(usable) - 1) / 4)))
 
 
-def _hours_of_a_seed(runs: Sequence[Job]) -> float | None:
-    """Return the device-hours that a seed takes, at most: of pretraining, or of finetuning alone. None where a task's size is not
-    known.
-    """
-    each = each_once(runs).values()
-    is_tuning = not any(run.kind == "pretrain" for run in each)
+def _hours_of_a_seed(runs: Sequence[Job], key: str) -> float | None:
+    """Return the device-hours that a seed takes, at most: of finetuning alone by its key. None where a task's size is not known."""
+    is_tuning = key == FINETUNING
+    each = each_once(run for run in runs if run.kind == "finetune" or not is_tuning).values()
     seeds = {run.finetune_seed if is_tuning else run.seed for run in each}
     trained = [run.config for run in each if run.kind == "pretrain"]
     speeds = speeds_in(Path(trained[0].paths.outputs)) if trained else []
@@ -238,7 +240,7 @@ def lines(found: Deciding) -> Iterator[str]:
     """Yield what the seeds can decide, for the console and for notes."""
     if found.claims:
         tests = sum(not need.why_not for need in found.claims)
-        corrected = f", corrected for {counted(tests, 'claim')}" if tests else ""
+        corrected = f", corrected for {counted(found.num_tests or tests, 'claim')}" if tests else ""
         head = f"claims, decided at p = {LEVEL:g}{corrected}, if the difference is the margin (better) or none (no worse, same)"
         yield f"{head if tests else 'claims'}:"
         yield from (f"  {need.text}" for need in found.claims)
